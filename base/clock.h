@@ -1,0 +1,18 @@
+/* Time and chance: the only readers of both. Whoever needs them is handed them. */
+#pragma once
+
+#include <stdint.h>
+
+/* CLOCK_MONOTONIC and CLOCK_REALTIME in ms. For the real loop and the client only; rooms ask their Loop. */
+uint64_t clock_monotonic_ms(void);
+uint64_t clock_real_ms(void);
+
+/* A seeded generator (xoshiro256**, Blackman and Vigna); never for secrets. */
+typedef struct Random {
+        uint64_t s[4];
+} Random;
+
+void random_seed(Random *r, uint64_t seed);
+uint64_t random_u64(Random *r);
+uint64_t random_below(Random *r, uint64_t n); /* 0 .. n-1; n > 0 */
+int random_seed_from_system(Random *r);       /* getrandom(2); 0 or a negative errno */

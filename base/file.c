@@ -1,0 +1,164 @@
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/memory.h"
+
+int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
+        _cleanup_close_ int fd = -1;
+        _cleanup_free_ char *bytes = NULL;
+        struct stat st;
+        size_t size = 0;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+        if (st.st_size > (off_t) max)
+                return -EFBIG;
+
+        /* The file may grow while we read, and /proc says 0: one byte more than allowed tells. */
+        bytes = malloc(max + 1);
+        if (!bytes)
+                return -ENOMEM;
+        while (size <= max) {
+                ssize_t n = read(fd, bytes + size, max + 1 - size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                size += n;
+        }
+        if (size > max)
+                return -EFBIG;
+
+        bytes[size] = 0;
+        *ret = realloc(bytes, size + 1) ?: bytes;
+        bytes = NULL;
+        if (ret_size)
+                *ret_size = size;
+        return 0;
+}
+
+int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset) {
+        const char *p = bytes;
+
+        while (size > 0) {
+                ssize_t n = pwrite(fd, p, size, offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return -EIO;
+                p += n;
+                offset += n;
+                size -= n;
+        }
+        return 0;
+}
+
+int pread_all(int fd, void *bytes, size_t size, uint64_t offset) {
+        char *p = bytes;
+
+        while (size > 0) {
+                ssize_t n = pread(fd, p, size, offset);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return -ENODATA;
+                p += n;
+                offset += n;
+                size -= n;
+        }
+        return 0;
+}
+
+int fsync_dir(int dir_fd) {
+        return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
+        _cleanup_close_ int fd = -1;
+        char tmp[300];
+        int r;
+
+        if ((size_t) snprintf(tmp, sizeof(tmp), ".%s.tmp", name) >= sizeof(tmp))
+                return -ENAMETOOLONG;
+
+        if (unlinkat(dir_fd, tmp, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd < 0)
+                return -errno;
+
+        r = pwrite_all(fd, bytes, size, 0);
+        if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || renameat(dir_fd, tmp, dir_fd, name) < 0))
+                r = -errno;
+        if (r < 0) {
+                (void) unlinkat(dir_fd, tmp, 0);
+                return r;
+        }
+        return fsync_dir(dir_fd);
+}
+
+int open_dir(const char *path, mode_t mode) {
+        _cleanup_free_ char *copy = strdup(path);
+        int fd;
+
+        if (!copy)
+                return -ENOMEM;
+
+        for (char *p = copy + 1; *copy && *p; p++) {
+                if (*p != '/')
+                        continue;
+                *p = 0;
+                if (mkdir(copy, mode) < 0 && errno != EEXIST)
+                        return -errno;
+                *p = '/';
+        }
+        if (mkdir(copy, mode) < 0 && errno != EEXIST)
+                return -errno;
+
+        fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+int remove_tree_at(int dir_fd, const char *name) {
+        struct dirent *d;
+        DIR *dir;
+        int fd, r = 0;
+
+        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0) {
+                if (errno == ENOENT)
+                        return 0;
+                return unlinkat(dir_fd, name, 0) < 0 ? -errno : 0;
+        }
+        dir = fdopendir(fd);
+        if (!dir) {
+                close(fd);
+                return -ENOMEM;
+        }
+        while (r == 0 && (d = readdir(dir)))
+                if (!streq(d->d_name, ".") && !streq(d->d_name, ".."))
+                        r = remove_tree_at(fd, d->d_name);
+        closedir(dir);
+        if (r == 0 && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0)
+                r = -errno;
+        return r;
+}

@@ -1,0 +1,26 @@
+/* Files, by a folder's descriptor: whole reads with a bound, and writes that are there whole or not at all. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Reads a regular file of at most 'max' bytes; symbolic links as the last component are refused (-ELOOP), so are
+ * folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
+int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
+
+/* Replaces 'name': write to a hidden temporary file, fsync, rename, fsync the folder. After a crash either the old or
+ * the new content is there. */
+int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);
+
+int fsync_dir(int dir_fd);
+
+/* Makes the folder and all above it ('mode' for each new one) and opens it; a negative errno or the descriptor. */
+int open_dir(const char *path, mode_t mode);
+
+/* Writes all of it at 'offset', whatever a single pwrite() takes. */
+int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset);
+int pread_all(int fd, void *bytes, size_t size, uint64_t offset); /* -ENODATA when the file ends before */
+
+/* Removes a folder with all below it. -ENOENT is success. */
+int remove_tree_at(int dir_fd, const char *name);

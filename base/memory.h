@@ -1,0 +1,70 @@
+/* Owners and their ends: cleanup attributes, handing on, checked sizes. */
+#pragma once
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define _cleanup_(f) __attribute__((cleanup(f)))
+#define _cleanup_free_ _cleanup_(freep)
+#define _cleanup_close_ _cleanup_(closep)
+#define _printf_(a, b) __attribute__((format(printf, a, b)))
+#define _unused_ __attribute__((unused))
+
+#define ELEMENTS(x) (sizeof(x) / sizeof((x)[0]))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define container_of(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
+
+/* Hands on what a cleanup attribute guards: the variable is NULL afterwards. */
+#define TAKE_PTR(p)                     \
+        ({                              \
+                typeof(p) _taken = (p); \
+                (p) = NULL;             \
+                _taken;                 \
+        })
+
+#define TAKE_FD(fd)              \
+        ({                       \
+                int _fd = (fd);  \
+                (fd) = -1;       \
+                _fd;             \
+        })
+
+/* Defines 'freep'-like helpers for a destructor that takes a pointer: DEFINE_CLEANUP(Unit *, unit_free); */
+#define DEFINE_CLEANUP(type, func)                               \
+        _unused_ static inline void func##p(type *p) {           \
+                if (*p)                                          \
+                        func(*p);                                \
+        }
+
+static inline void freep(void *p) {
+        free(*(void **) p);
+}
+
+static inline void closep(int *fd) {
+        if (*fd >= 0)
+                close(*fd);
+}
+
+/* A zeroed array of n, or NULL. */
+#define NEW0(type, n) ((type *) calloc((n), sizeof(type)))
+
+/* Makes room for at least 'n' elements of 'size' in *items, doubling; returns 0 or -ENOMEM. The new part is not
+ * initialised. */
+int grow(void *items, size_t *capacity, size_t n, size_t size);
+#define GROW(items, capacity, n) grow(&(items), &(capacity), (n), sizeof(*(items)))
+
+static inline int streq(const char *a, const char *b) {
+        return strcmp(a, b) == 0;
+}
+
+static inline int starts_with(const char *s, const char *prefix) {
+        return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static inline int ends_with(const char *s, const char *suffix) {
+        size_t n = strlen(s), m = strlen(suffix);
+
+        return n >= m && memcmp(s + n - m, suffix, m) == 0;
+}

@@ -1,0 +1,205 @@
+#include "base/parse.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/memory.h"
+
+/* Reads the digits at *s; returns 0 and moves *s behind them. */
+static int parse_digits(const char **s, uint64_t *ret) {
+        uint64_t v = 0;
+        const char *p = *s;
+
+        if (*p < '0' || *p > '9')
+                return -EINVAL;
+
+        for (; *p >= '0' && *p <= '9'; p++)
+                if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t) (*p - '0'), &v))
+                        return -ERANGE;
+
+        *s = p;
+        *ret = v;
+        return 0;
+}
+
+int parse_u64(const char *s, uint64_t *ret) {
+        uint64_t v;
+        int r;
+
+        r = parse_digits(&s, &v);
+        if (r < 0)
+                return r;
+        if (*s)
+                return -EINVAL;
+
+        *ret = v;
+        return 0;
+}
+
+int parse_bool(const char *s, bool *ret) {
+        static const char *const yes[] = { "1", "yes", "y", "true", "t", "on" };
+        static const char *const no[] = { "0", "no", "n", "false", "f", "off" };
+
+        for (size_t i = 0; i < ELEMENTS(yes); i++) {
+                if (strcasecmp(s, yes[i]) != 0 && strcasecmp(s, no[i]) != 0)
+                        continue;
+                *ret = strcasecmp(s, yes[i]) == 0;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+typedef struct Suffix {
+        const char *name;
+        uint64_t factor;
+} Suffix;
+
+static int parse_with_suffix(const char *s, const Suffix *suffixes, size_t n, uint64_t *ret) {
+        uint64_t v;
+        int r;
+
+        r = parse_digits(&s, &v);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++)
+                if (streq(s, suffixes[i].name))
+                        return __builtin_mul_overflow(v, suffixes[i].factor, ret) ? -ERANGE : 0;
+        return -EINVAL;
+}
+
+int parse_span_ms(const char *s, uint64_t *ret) {
+        static const Suffix suffixes[] = {
+                { "", 1000 },      { "ms", 1 },        { "s", 1000 },      { "sec", 1000 },
+                { "min", 60000 },  { "m", 60000 },     { "h", 3600000 },   { "d", 86400000 },
+        };
+        uint64_t v;
+        int r;
+
+        r = parse_with_suffix(s, suffixes, ELEMENTS(suffixes), &v);
+        if (r == 0)
+                *ret = v;
+        return r;
+}
+
+int parse_size(const char *s, uint64_t *ret) {
+        static const Suffix suffixes[] = {
+                { "", 1 }, { "B", 1 }, { "K", 1 << 10 }, { "M", 1 << 20 }, { "G", 1 << 30 },
+        };
+        uint64_t v;
+        int r;
+
+        r = parse_with_suffix(s, suffixes, ELEMENTS(suffixes), &v);
+        if (r == 0)
+                *ret = v;
+        return r;
+}
+
+int parse_hex_id(const char *s, size_t digits) {
+        return strspn(s, "0123456789abcdef") == digits && s[digits] == 0 ? 0 : -EINVAL;
+}
+
+int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret_port) {
+        const char *colon = strrchr(s, ':'), *host = s;
+        size_t size = colon ? (size_t) (colon - s) : 0;
+        uint64_t port;
+        int r;
+
+        if (size == 0)
+                return -EINVAL;
+        if (host[0] == '[') {
+                if (size < 3 || host[size - 1] != ']')
+                        return -EINVAL;
+                host++;
+                size -= 2;
+        } else if (memchr(host, ':', size))
+                return -EINVAL;
+
+        r = parse_u64(colon + 1, &port);
+        if (r < 0 || port == 0 || port > UINT16_MAX || size >= host_size)
+                return -EINVAL;
+
+        memcpy(ret_host, host, size);
+        ret_host[size] = 0;
+        *ret_port = port;
+        return 0;
+}
+
+/* One class "[a-z^...]" at 'p' against 'c'. Returns the end of the class, or NULL when malformed. */
+static const char *glob_class(const char *p, unsigned char c, bool *ret) {
+        bool negated = false, hit = false;
+        size_t n = 0;
+
+        p++;
+        if (*p == '^') {
+                negated = true;
+                p++;
+        }
+        for (; *p != ']' || n == 0; n++) {
+                unsigned char low, high;
+
+                if (*p == '\\')
+                        p++;
+                if (!*p || (*p == '-' && p[-1] != '\\') || (*p == ']' && p[-1] != '\\'))
+                        return NULL;
+                low = high = *p++;
+                if (*p == '-') {
+                        p++;
+                        if (*p == '\\')
+                                p++;
+                        if (!*p || (*p == ']' && p[-1] != '\\'))
+                                return NULL;
+                        high = *p++;
+                }
+                hit |= low <= c && c <= high;
+        }
+        *ret = hit != negated;
+        return p + 1;
+}
+
+/* Malformed anywhere means no match, even behind the place where matching ended: Go looks at the whole pattern only as
+ * far as it needs to, and so do we; both answers are "no". */
+bool glob_match(const char *pattern, const char *name) {
+        const char *star = NULL, *retry = NULL;
+
+        for (;;) {
+                const char *next = NULL;
+                bool hit = false;
+
+                if (*pattern == '*') {
+                        star = ++pattern;
+                        retry = name;
+                        continue;
+                }
+                if (*pattern == 0 && *name == 0)
+                        return true;
+                if (*pattern && *name) {
+                        if (*pattern == '?') {
+                                hit = *name != '/';
+                                next = pattern + 1;
+                        } else if (*pattern == '[') {
+                                next = glob_class(pattern, *name, &hit);
+                                if (!next)
+                                        return false;
+                        } else if (*pattern == '\\') {
+                                if (!pattern[1])
+                                        return false;
+                                hit = pattern[1] == *name;
+                                next = pattern + 2;
+                        } else {
+                                hit = *pattern == *name;
+                                next = pattern + 1;
+                        }
+                }
+                if (hit) {
+                        pattern = next;
+                        name++;
+                        continue;
+                }
+                if (!star || !*retry || *retry == '/')
+                        return false;
+                name = ++retry;
+                pattern = star;
+        }
+}

@@ -1,0 +1,3 @@
+#include "base/table.h"
+
+unsigned long long table_seed;

@@ -1,0 +1,139 @@
+#include "base/text.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+void text_done(Text *t) {
+        free(t->chars);
+        *t = (Text) {};
+}
+
+static bool text_reserve(Text *t, size_t more) {
+        if (t->error < 0)
+                return false;
+        if (more > SIZE_MAX / 2 - t->size || GROW(t->chars, t->capacity, t->size + more + 1) < 0) {
+                t->error = -ENOMEM;
+                return false;
+        }
+        return true;
+}
+
+void text_append_bytes(Text *t, const void *bytes, size_t size) {
+        if (!text_reserve(t, size))
+                return;
+
+        if (size > 0)
+                memcpy(t->chars + t->size, bytes, size);
+        t->size += size;
+        t->chars[t->size] = 0;
+}
+
+void text_append(Text *t, const char *s) {
+        text_append_bytes(t, s, strlen(s));
+}
+
+void text_append_char(Text *t, char c) {
+        text_append_bytes(t, &c, 1);
+}
+
+void text_vprintf(Text *t, const char *format, va_list ap) {
+        va_list again;
+        int n;
+
+        va_copy(again, ap);
+        n = vsnprintf(NULL, 0, format, ap);
+        if (n < 0)
+                t->error = -ENOMEM;
+        else if (text_reserve(t, n)) {
+                vsnprintf(t->chars + t->size, n + 1, format, again);
+                t->size += n;
+        }
+        va_end(again);
+}
+
+void text_printf(Text *t, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(t, format, ap);
+        va_end(ap);
+}
+
+/* The length of the valid UTF-8 sequence at 's', 0 if it is none (Unicode 15, table 3-7). */
+static size_t utf8_length(const unsigned char *s, size_t left) {
+        size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
+                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+        if (n == 0 || n > left)
+                return 0;
+        for (size_t i = 1; i < n; i++)
+                if ((s[i] & 0xc0) != 0x80)
+                        return 0;
+        if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90)
+            || (s[0] == 0xf4 && s[1] > 0x8f))
+                return 0;
+        return n;
+}
+
+void text_append_json(Text *t, const void *bytes, size_t size) {
+        const unsigned char *s = bytes;
+        size_t plain = 0;
+
+        for (size_t i = 0, n; i < size; i += n) {
+                char escaped[8] = "";
+
+                n = utf8_length(s + i, size - i);
+                if (n == 0) {
+                        n = 1;
+                        strcpy(escaped, "\\ufffd");
+                } else if (n == 1 && (s[i] == '"' || s[i] == '\\'))
+                        snprintf(escaped, sizeof(escaped), "\\%c", s[i]);
+                else if (n == 1 && s[i] == '\n')
+                        strcpy(escaped, "\\n");
+                else if (n == 1 && s[i] == '\r')
+                        strcpy(escaped, "\\r");
+                else if (n == 1 && s[i] == '\t')
+                        strcpy(escaped, "\\t");
+                else if (n == 1 && (s[i] < 0x20 || s[i] == '<' || s[i] == '>' || s[i] == '&'))
+                        snprintf(escaped, sizeof(escaped), "\\u%04x", s[i]);
+                else if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8)
+                        snprintf(escaped, sizeof(escaped), "\\u20%02x", s[i + 2] == 0xa8 ? 0x28 : 0x29);
+                else
+                        continue;
+
+                text_append_bytes(t, s + plain, i - plain);
+                text_append(t, escaped);
+                plain = i + n;
+        }
+        text_append_bytes(t, s + plain, size - plain);
+}
+
+void text_append_printable(Text *t, const char *s) {
+        for (; *s; s++)
+                if ((unsigned char) *s < 0x20 || *s == 0x7f)
+                        text_printf(t, "\\x%02x", (unsigned char) *s);
+                else
+                        text_append_char(t, *s);
+}
+
+void text_clear(Text *t) {
+        t->size = 0;
+        t->error = 0;
+        if (t->chars)
+                t->chars[0] = 0;
+}
+
+char *text_take(Text *t, size_t *ret_size) {
+        char *chars;
+
+        text_append_bytes(t, "", 0);
+        if (t->error < 0) {
+                text_done(t);
+                return NULL;
+        }
+        chars = TAKE_PTR(t->chars);
+        if (ret_size)
+                *ret_size = t->size;
+        *t = (Text) {};
+        return chars;
+}

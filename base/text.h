@@ -1,0 +1,38 @@
+/* Text: a string that grows and remembers its first failure. Append freely, check once at the end. */
+#pragma once
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+typedef struct Text {
+        char *chars; /* always terminated once something was appended; NULL before */
+        size_t size; /* bytes without the terminator */
+        size_t capacity;
+        int error;   /* 0, or -ENOMEM: later appends do nothing */
+} Text;
+
+void text_done(Text *t);
+#define _cleanup_text_ _cleanup_(text_done)
+
+void text_append(Text *t, const char *s);
+void text_append_bytes(Text *t, const void *bytes, size_t size);
+void text_append_char(Text *t, char c);
+void text_printf(Text *t, const char *format, ...) _printf_(2, 3);
+void text_vprintf(Text *t, const char *format, va_list ap) _printf_(2, 0);
+
+/* Appends 'bytes' as the inside of a JSON string: quotes, control bytes, '<', '>', '&', U+2028/9 escaped, invalid
+ * UTF-8 shown as U+FFFD. */
+void text_append_json(Text *t, const void *bytes, size_t size);
+
+/* Appends 's' with control bytes as \xNN, so that a name cannot drive a terminal. */
+void text_append_printable(Text *t, const char *s);
+
+/* Empties, keeping the memory and forgetting the failure. */
+void text_clear(Text *t);
+
+/* Gives the string to the caller, who frees it ("" if nothing was appended); NULL if an append had failed. */
+char *text_take(Text *t, size_t *ret_size);

@@ -1,0 +1,105 @@
+/* HTTP/1.1 on a Stream: requests in, answers out (the one home of llhttp).
+ *
+ * One HttpConnection per stream; it parses at most one request ahead, answers in order, keeps alive, and knows the limits:
+ * request line 8 KiB, head 16 KiB and 64 fields, body bounded by the handler's limit (asked for when the head is there),
+ * head within 10 s, body by progress, idle keep-alive 60 s. What is beyond is answered 400, 408, 413, 414, 431 or 505 with
+ * one sentence, and closed. Refused: doubled or missing Host, both framing headers, unknown transfer codings, a blank
+ * before a colon, folded fields, NUL and control bytes. HEAD, Expect: 100-continue, chunks both ways and HTTP/1.0 work.
+ * A method that llhttp does not know reaches the handler as its text. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/stream.h"
+
+typedef struct HttpConnection HttpConnection;
+typedef struct HttpServer HttpServer;
+
+/* One request, complete. Valid until it has been answered in full, or 'gone' was called. */
+typedef struct HttpRequest {
+        const char *method;       /* "GET" */
+        const char *target;       /* as sent: "/v2/keys/a%20b?wait=true"; absolute-form reduced to path and query */
+        const char *host;         /* the Host field, "" for HTTP/1.0 without */
+        const char *origin;       /* the Origin field or NULL */
+        const char *content_type; /* NULL when absent */
+        unsigned n_content_types; /* how often it was sent */
+        const void *body;
+        size_t body_size;
+        bool keep_alive;
+        HttpConnection *connection;
+        void *door;               /* what http_server_new() was given for the listener: rights of this door */
+        const Stream *stream;     /* for credentials and addresses */
+        void *userdata;           /* the handler's, while it works on the answer */
+} HttpRequest;
+
+typedef struct HttpHandler {
+        /* How large a body this request may have; called when the head is there (body fields are not). */
+        size_t (*body_limit)(void *userdata, const HttpRequest *request);
+        /* A complete request. Answer now or later by the functions below; until then it is parked: no timer runs, one
+         * record is kept, and the client's leaving is noticed. */
+        void (*on_request)(void *userdata, HttpRequest *request);
+        /* The client of a parked or streaming request left: forget it. Not called after the answer was completed. */
+        void (*on_gone)(void *userdata, HttpRequest *request);
+        /* A stream that had more than HTTP_STREAM_QUEUE_MAX queued has drained: go on. */
+        void (*on_drain)(void *userdata, HttpRequest *request);
+} HttpHandler;
+
+enum { HTTP_STREAM_QUEUE_MAX = 256 * 1024 };
+
+/* -- Answering: exactly one of http_answer*(), or http_begin() and then http_chunk()s and http_end() -- */
+
+typedef struct HttpField {
+        const char *name, *value;
+} HttpField;
+
+/* A whole answer. 'type' NULL: no Content-Type. 'fields' end with a NULL name, or NULL. For HEAD the body is counted,
+ * not sent; 204 and 304 have none. */
+void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size);
+void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...) _printf_(3, 4); /* text/plain, newline added */
+
+/* A stream: head now (flushed at once), chunks as they come. */
+void http_begin(HttpRequest *request, unsigned status, const char *type, const HttpField *fields);
+int http_chunk(HttpRequest *request, const void *bytes, size_t size); /* -ENOBUFS: over the bound; wait for on_drain, or cut */
+int http_chunk_shared(HttpRequest *request, Shared *payload);
+void http_end(HttpRequest *request);
+void http_cut(HttpRequest *request, const char *reason); /* close without an orderly end; logged at debug */
+
+/* -- Serving -- */
+
+typedef struct HttpLimits {
+        unsigned connections;             /* in all; 0: 10000 */
+        unsigned connections_per_address; /* 0: no limit of its own */
+        uint64_t head_ms, idle_ms;        /* 0: 10 s, 60 s */
+} HttpLimits;
+
+int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits);
+/* Takes over an accepted stream; 'door' comes back in each request. Over the limit it is answered 503 and closed. */
+void http_server_accept(HttpServer *server, Stream *stream, void *door);
+HttpServer *http_server_free(HttpServer *server); /* closes all connections, without calling on_gone; returns NULL */
+unsigned http_server_connections(const HttpServer *server);
+
+/* -- Parts of targets -- */
+
+/* A name=value pair list out of a query or a form: percent-decoding, '+' is a space. Values may hold NUL: sizes count. */
+typedef struct HttpParameter {
+        char *name;
+        char *value;
+        size_t value_size;
+} HttpParameter;
+
+typedef struct HttpParameters {
+        HttpParameter *items;
+        size_t n, capacity;
+} HttpParameters;
+
+void http_parameters_done(HttpParameters *p);
+/* Appends the pairs of 's'. -EINVAL with etcd's (Go's) words in 'err': `invalid URL escape "%zz"`,
+ * "invalid semicolon separator in query". */
+int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err);
+const HttpParameter *http_parameter(const HttpParameters *p, const char *name); /* the first of that name, or NULL */
+
+/* Splits 'target' into decoded path (NUL allowed: size counts) and query as sent (without '?', "" if none). -EINVAL for a
+ * bad escape. The caller frees *ret_path. */
+int http_target_split(const char *target, char **ret_path, size_t *ret_path_size, const char **ret_query);

@@ -1,0 +1,88 @@
+/* The loop: timers, deferred calls, work off the loop. One thread, one loop.
+ *
+ * Loop is an interface with two backends: libuv (io/loop_uv.h) and the simulator's virtual time (tests/sim/). Timers and
+ * deferred calls are plain structs embedded in their owners and kept by this file in a heap and a list; a backend only
+ * tells the time, wakes at the earliest deadline, and runs work. So nothing here closes asynchronously: timer_stop()
+ * and deferred_cancel() are immediate, and the owner may be freed right after. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+typedef struct Loop Loop;
+
+/* Monotonic ms; within one callback it may stand still (the backend's cached time). Never 0. */
+uint64_t loop_now_ms(const Loop *loop);
+/* Wall clock ms since 1970. For display, and for the first cluster time; nothing decides by it. */
+uint64_t loop_wall_ms(const Loop *loop);
+/* The loop's generator: seeded by the system, or by the simulation. */
+Random *loop_random(Loop *loop);
+
+typedef struct Timer {
+        void (*fire)(void *userdata); /* set before timer_start(); called from the loop, once per start */
+        void *userdata;
+        Loop *loop;                   /* borrowed; set by timer_start() */
+        uint64_t due_ms;
+        uint64_t serial;              /* equal due times fire in the order of starting */
+        size_t slot;                  /* position in the heap + 1; 0: not armed */
+} Timer;
+
+/* (Re)arms 'timer' in 'delay_ms' from now. 0 or -ENOMEM. */
+int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+void timer_stop(Timer *timer); /* harmless when not armed, or never started */
+static inline bool timer_armed(const Timer *timer) {
+        return timer->slot > 0;
+}
+
+/* Calls 'run' once, soon, from the loop and never from inside loop_defer(). Deferring twice is one call. */
+typedef struct Deferred {
+        void (*run)(void *userdata);
+        void *userdata;
+        Loop *loop; /* set while queued */
+        struct Deferred *next, *prev;
+} Deferred;
+
+void loop_defer(Loop *loop, Deferred *deferred);
+void deferred_cancel(Deferred *deferred);
+
+/* Long work: 'work' runs off the loop (a thread; in the simulator: later, at once) and touches nothing that the loop
+ * knows but its own 'userdata'; then 'done' runs on the loop, exactly once. There is no cancelling: the owner waits for
+ * 'done' (it counts what is in flight), or makes 'userdata' outlive itself. */
+typedef struct Work {
+        void (*work)(void *userdata);
+        void (*done)(void *userdata);
+        void *userdata;
+        void *backend; /* the backend's */
+} Work;
+
+int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
+
+/* -- For backends -- */
+
+typedef struct LoopOps {
+        uint64_t (*now_ms)(const Loop *loop);
+        uint64_t (*wall_ms)(const Loop *loop);
+        void (*wake_at)(Loop *loop, uint64_t due_ms); /* the earliest deadline changed; UINT64_MAX: none */
+        int (*work)(Loop *loop, Work *work);
+} LoopOps;
+
+struct Loop {
+        const LoopOps *ops;
+        Random random;
+        Timer **heap;
+        size_t n_heap, heap_capacity;
+        uint64_t serial;
+        Deferred *first, *last;
+        uint64_t armed_ms; /* what wake_at() was told last */
+};
+
+void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed);
+void loop_done(Loop *loop); /* asserts that nothing is armed or queued any more */
+
+/* Runs what is due now: deferred calls first, then timers, then deferred calls they made, at most 'budget' in all.
+ * Returns true if there is more to do at once. Called by the backend on each wake. */
+bool loop_run_due(Loop *loop, unsigned budget);
+uint64_t loop_next_due_ms(const Loop *loop); /* now when something is deferred; UINT64_MAX when idle */

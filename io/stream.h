@@ -1,0 +1,106 @@
+/* Bytes both ways, with back-pressure: a TCP connection, a unix socket, TLS over either, a simulated link.
+ *
+ * Stream is an interface. Its events are called from the loop, never from inside stream_write() or stream_open
+ * functions. After 'on_close' (exactly once, also after stream_close()) nothing more is called and the stream is gone. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "io/loop.h"
+
+typedef struct Stream Stream;
+
+typedef struct StreamEvents {
+        /* 'bytes' are borrowed for the call. size 0: the other side sends no more (its FIN). */
+        void (*on_read)(void *userdata, const void *bytes, size_t size);
+        /* Everything written so far has left; called only after stream_queued() had been above zero. */
+        void (*on_drain)(void *userdata);
+        /* The end: 0 after an orderly one, else a negative errno; 'reason' one sentence, borrowed for the call. */
+        void (*on_close)(void *userdata, int error, const char *reason);
+} StreamEvents;
+
+void stream_set_events(Stream *s, const StreamEvents *events, void *userdata);
+
+/* Queues a copy of the bytes. Never blocks, never calls back. 0, -ENOMEM, or -EPIPE once closing. The caller bounds what
+ * it queues by looking at stream_queued(). */
+int stream_write(Stream *s, const void *bytes, size_t size);
+
+/* Bytes that more than one stream sends: counted, freed with the last holder. */
+typedef struct Shared {
+        unsigned refs;
+        size_t size;
+        uint8_t bytes[];
+} Shared;
+
+Shared *shared_new(const void *bytes, size_t size); /* one reference; NULL without memory */
+Shared *shared_ref(Shared *shared);
+Shared *shared_unref(Shared *shared);               /* returns NULL */
+int stream_write_shared(Stream *s, Shared *shared); /* takes a reference of its own */
+
+size_t stream_queued(const Stream *s);       /* bytes not yet taken by the kernel */
+void stream_pause(Stream *s, bool paused);   /* stop or go on reading; a new stream is paused */
+void stream_close(Stream *s);                /* drop what is queued, close; on_close follows */
+void stream_finish(Stream *s);               /* send what is queued, then close */
+
+/* How long the other kernel has been silent, in ms, from TCP's own acknowledgements (keep-alive every second when idle);
+ * UINT64_MAX when the stream cannot tell (unix sockets). */
+uint64_t stream_kernel_silent_ms(const Stream *s);
+
+/* Who is at the other end of a unix socket (SO_PEERCRED). -ENOTSUP elsewhere. */
+int stream_peer_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+
+/* "10.0.0.1:2380" of the other and of this end; "" for unix sockets. Borrowed from the stream. */
+const char *stream_peer_address(const Stream *s);
+const char *stream_local_address(const Stream *s);
+
+/* -- Network: who makes streams. Two implementations: net_uv() and the simulator's -- */
+
+typedef struct Network Network;
+typedef struct Listener Listener;
+
+typedef struct NetworkOps {
+        /* Connects to "ADDR:PORT". Exactly one call of 'done' later: a paused stream, or NULL and a negative errno.
+         * -ECONNREFUSED tells that the host's kernel lives. Gives up after 'timeout_ms' (-ETIMEDOUT). 'local' (may be
+         * NULL) names the address to connect from. Returns a handle for cancelling, or NULL with *ret_error set. */
+        void *(*connect)(Network *net, const char *address, uint64_t timeout_ms,
+                         void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error);
+        void (*cancel)(Network *net, void *handle); /* 'done' will not be called */
+        int (*listen)(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata,
+                      Listener **ret, Error *err);
+        void (*unlisten)(Network *net, Listener *listener);
+} NetworkOps;
+
+struct Network {
+        const NetworkOps *ops;
+        Loop *loop; /* borrowed */
+};
+
+/* libuv's. Addresses: "ADDR:PORT", "[ADDR6]:PORT", or "/path" for a unix socket (mode 0660; an old socket that nobody
+ * answers is replaced, one that is answered fails with -EADDRINUSE). Accepts at most 64 a turn. */
+int net_uv_new(Network **ret, Loop *loop);
+Network *net_uv_free(Network *net);
+/* Listens on a descriptor that systemd handed over. */
+int net_uv_listen_fd(Network *net, int fd, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err);
+
+/* -- For implementations -- */
+
+typedef struct StreamOps {
+        int (*write)(Stream *s, const void *bytes, size_t size, Shared *shared); /* 'shared' NULL: copy the bytes */
+        void (*pause)(Stream *s, bool paused);
+        void (*close)(Stream *s);
+        void (*finish)(Stream *s);
+        uint64_t (*kernel_silent_ms)(const Stream *s);
+        int (*peer_credentials)(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+} StreamOps;
+
+struct Stream {
+        const StreamOps *ops;
+        const StreamEvents *events; /* NULL until set */
+        void *userdata;
+        size_t queued;
+        char peer_address[64], local_address[64];
+};
