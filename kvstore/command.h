@@ -1,0 +1,165 @@
+/* What a Raft entry says, and what it answered: commands, batches, results; the versioned codec.
+ *
+ * A command is one thing somebody asked for: a v2 operation, or a transaction of checks and writes. A batch is what one
+ * Raft entry carries: cluster time, and commands with who asked. Every replica applies every command and so knows every
+ * result; the daemon that asked finds its waiter by (origin, number). Codec: version byte, op byte, fixed little-endian
+ * fields, varint sizes; one canonical form (decode then encode gives the same bytes); decoded commands borrow from the
+ * entry's bytes. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+enum {
+        KV_KEY_MAX = 8192,            /* bytes of a path ("/a/b"), longer ones are refused */
+        KV_DEPTH_MAX = 512,           /* segments */
+        KV_VALUE_MAX = 1024 * 1024,   /* bytes */
+        KV_TXN_ITEMS_MAX = 4096,
+        KV_COMMAND_MAX = 2 * 1024 * 1024, /* encoded */
+        KV_BATCH_MAX = 256 * 1024,    /* encoded; a single larger command makes a batch of its own */
+        KV_BATCH_COMMANDS_MAX = 1000,
+};
+
+/* Bytes that are not ours: a path or a value. Paths begin with '/', have no empty segment and no trailing slash; the root
+ * is "/". NUL may be inside. */
+typedef struct KvBytes {
+        const void *data;
+        size_t size;
+} KvBytes;
+
+static inline KvBytes kv_string(const char *s) {
+        return (KvBytes) { s, s ? strlen(s) : 0 };
+}
+
+typedef enum KvOp {
+        KV_SET,      /* PUT: make or replace; with conditions this is compareAndSwap, see prev_* */
+        KV_CREATE,   /* PUT prevExist=false */
+        KV_UPDATE,   /* PUT prevExist=true */
+        KV_POST,     /* in-order child of key: 20 decimal digits of its index */
+        KV_DELETE,
+        KV_TXN,      /* checks, then writes; all or nothing */
+        KV_EXPIRE,   /* the leader's: remove what is due at the entry's cluster time, at most 'limit' nodes */
+        _KV_OP_MAX,
+        _KV_OP_INVALID = -EINVAL,
+} KvOp;
+
+typedef enum KvCheckKind {
+        KV_CHECK_ABSENT,
+        KV_CHECK_EXISTS,
+        KV_CHECK_MODIFIED, /* modified index equals 'index'; 0: absent */
+        _KV_CHECK_MAX,
+} KvCheckKind;
+
+typedef struct KvCheck {
+        KvCheckKind kind;
+        KvBytes key;
+        uint64_t index;
+} KvCheck;
+
+/* One operation; of a transaction's writes 'op' is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE. */
+typedef struct KvCommand {
+        KvOp op;
+        KvBytes key;
+        KvBytes value;
+        bool dir, recursive, refresh;
+        bool has_ttl;
+        uint64_t ttl_ms;         /* from the entry's cluster time; 0 with has_ttl: due at once */
+        uint64_t prev_index;     /* 0: no condition */
+        bool has_prev_value;
+        KvBytes prev_value;
+        bool internal;           /* may write below /_fleet: set by our own rooms, never by a client's request */
+        uint64_t term;           /* valid only in an entry of this Raft term; 0: any (ARCHITECTURE rule 24) */
+        uint64_t limit;          /* KV_EXPIRE */
+        KvCheck *checks;         /* KV_TXN; borrowed array */
+        size_t n_checks;
+        struct KvCommand *writes;
+        size_t n_writes;
+} KvCommand;
+
+typedef enum KvStatus {
+        KV_OK,
+        KV_NOT_FOUND,        /* 100; cause: the first missing node */
+        KV_COMPARE_FAILED,   /* 101; also a failed check of a transaction: 'key' says which */
+        KV_NOT_FILE,         /* 102 */
+        KV_NOT_DIR,          /* 104; cause: the file in the way */
+        KV_EXISTS,           /* 105 */
+        KV_ROOT_READ_ONLY,   /* 107 */
+        KV_DIR_NOT_EMPTY,    /* 108 */
+        KV_FORBIDDEN,        /* 110: /_fleet is ours */
+        KV_TOO_LARGE,        /* a limit of section 13 rule 5; the cause names it */
+        KV_TERM_CHANGED,     /* 'term' is not the entry's */
+        /* From the way to the log, never out of it: */
+        KV_NO_LEADER,        /* nothing happened; cause says how many voters are reachable */
+        KV_BUSY,             /* queue full; nothing happened */
+        KV_UNKNOWN,          /* the leader was lost after it had been asked: it may have happened, or may yet */
+        _KV_STATUS_MAX,
+} KvStatus;
+
+const char *kv_status_name(KvStatus s);
+
+typedef enum KvAction {
+        KV_ACTION_GET, KV_ACTION_SET, KV_ACTION_CREATE, KV_ACTION_UPDATE, KV_ACTION_CAS, KV_ACTION_CAD, KV_ACTION_DELETE,
+        KV_ACTION_EXPIRE, _KV_ACTION_MAX,
+} KvAction;
+
+const char *kv_action_name(KvAction a); /* etcd's words: "compareAndSwap" */
+
+/* A node as it is, or was. Owned copies live in KvResult and KvEvent; those from the tree borrow. */
+typedef struct KvNode {
+        KvBytes key;
+        KvBytes value;
+        bool dir;
+        uint64_t created, modified;  /* store indexes */
+        uint64_t expires_ms;         /* cluster time; 0: never */
+} KvNode;
+
+/* What a command answered. Lives as long as the apply call's arena: copy what outlives it. */
+typedef struct KvResult {
+        KvStatus status;
+        KvAction action;
+        uint64_t index;          /* the store's index after the command (of the write itself when it was one) */
+        bool has_node, has_prev;
+        KvNode node, prev;
+        KvBytes cause;           /* etcd's cause for errors; "" otherwise */
+        uint64_t now_ms;         /* cluster time of the entry, for "ttl" */
+        uint64_t raft_index, term;
+} KvResult;
+
+/* -- Paths -- */
+
+/* Cleans what a client sent: collapses slashes and dots as Go's path.Clean, no trailing slash; -ENAMETOOLONG, -EINVAL. The
+ * caller frees *ret ("/" for the root); *ret_size counts, NUL may be inside. */
+int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size);
+bool kv_path_is_ours(KvBytes path);                    /* "/_fleet" or below */
+bool kv_path_is_below(KvBytes path, KvBytes ancestor); /* strictly */
+bool kv_path_hidden_from(KvBytes path, KvBytes base);  /* a segment of 'path' below 'base' begins with '_' */
+bool kv_bytes_equal(KvBytes a, KvBytes b);
+
+/* -- Codec -- */
+
+/* One command, alone (as sessions carry it). */
+int kv_command_encode(const KvCommand *cmd, Writer *w);
+/* Decodes exactly 'size' bytes; arrays of a transaction are in *ret_arena, which the caller frees. -EBADMSG, -ENOTSUP for
+ * a newer version, -ENOMEM. Limits above are checked here too. */
+int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena);
+/* Checked before the log: sizes, depth, shape, and 'internal' against the key. Refusal is an answer in *ret_status, with a
+ * sentence in 'err'. */
+int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
+
+typedef struct KvBatchItem {
+        uint64_t origin; /* nonce of the daemon that asked */
+        uint64_t number; /* its own count */
+        const void *command;
+        size_t command_size;
+} KvBatchItem;
+
+/* A batch is appended to while commands arrive, then closed. */
+void kv_batch_begin(Writer *w, uint64_t cluster_ms);
+void kv_batch_add(Writer *w, const KvBatchItem *item);
+/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG. */
+int kv_batch_open(const void *bytes, size_t size, uint64_t *ret_cluster_ms, Reader *ret);
+int kv_batch_next(Reader *r, KvBatchItem *ret);

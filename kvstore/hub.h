@@ -1,0 +1,54 @@
+/* Who waits for which path: one hub per daemon, with a window of recent events.
+ *
+ * Events come from apply, in order, after the batch's transaction is committed. Watchers are found by path: exact, by each
+ * recursive ancestor, and below a deleted directory; never by scanning all. Two windows: users' keys (1000 events by
+ * default, as etcd's) and /_fleet, so that our own traffic costs no user his place. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/loop.h"
+#include "io/stream.h"
+#include "kvstore/apply.h"
+
+typedef struct Hub Hub;
+typedef struct Watch Watch;
+
+enum { HUB_WINDOW = 1000, HUB_WATCHES_MAX = 100000, HUB_WAKE_PER_TURN = 256 };
+
+/* An event as kept by the hub: owned copy, counted; 'encoded' caches the bytes that all watchers are sent. */
+typedef struct HubEvent {
+        unsigned refs;
+        KvEvent event;
+        Shared *encoded; /* made by the first watcher that needs it (api), shared by all */
+} HubEvent;
+
+typedef struct WatchOptions {
+        KvBytes key;         /* copied */
+        bool recursive;
+        uint64_t since;      /* first index wanted; 0: from now on */
+        bool internal;       /* sees /_fleet; others never do, not even the deletion of "/" children there */
+        bool hidden_rule;    /* apply v2's rule of hidden keys (registry watches do not) */
+        bool once;           /* ends itself after the first event */
+} WatchOptions;
+
+typedef struct WatchEvents {
+        /* An event at or after 'since'. The watch may be closed inside. */
+        void (*on_event)(void *userdata, HubEvent *event);
+        /* The place is lost: a snapshot replaced the tree, or the reader fell out of the window. The watch is closed. */
+        void (*on_cleared)(void *userdata, uint64_t oldest, uint64_t current);
+} WatchEvents;
+
+int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index);
+Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
+
+/* 0; -ESTALE: 'since' is before the window, *ret_oldest says where it begins (code 401); -ENOBUFS: too many watches. Events
+ * from the window and later ones come from the loop, at most HUB_WAKE_PER_TURN calls a turn, each watcher's in order. */
+int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret, uint64_t *ret_oldest);
+Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
+
+void hub_publish(Hub *hub, const KvEvent *event); /* copies; delivery follows from the loop */
+void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */
+unsigned hub_watches(const Hub *hub);

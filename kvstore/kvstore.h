@@ -1,0 +1,131 @@
+/* The door of the store: read, propose, watch; the same on a leader, a follower, and (later) a host without a replica.
+ *
+ * A proposal goes into the leader's log, here or by a session to the leader; its answer comes when this host has applied
+ * it: who writes here reads here what he wrote. Order inside: tree first, then those who proposed, then those who watch. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/disk.h"
+#include "io/loop.h"
+#include "kvstore/command.h"
+#include "kvstore/hub.h"
+#include "kvstore/session/peers.h"
+#include "kvstore/tree.h"
+
+typedef struct KvStore KvStore;
+
+typedef enum KvRole { KV_ROLE_NONE, KV_ROLE_FOLLOWER, KV_ROLE_CANDIDATE, KV_ROLE_LEADER, _KV_ROLE_MAX } KvRole;
+typedef enum KvSeat { KV_SEAT_SPARE, KV_SEAT_STANDBY, KV_SEAT_VOTER, _KV_SEAT_MAX } KvSeat;
+
+const char *kv_role_name(KvRole role);
+const char *kv_seat_name(KvSeat seat);
+
+typedef struct KvMember {
+        uint64_t raft_id;
+        char address[64];
+        KvSeat seat;
+        uint64_t match; /* on the leader: what it is known to hold durably; 0 elsewhere */
+        bool reachable; /* a session to it is open (always true for ourselves) */
+} KvMember;
+
+enum { KV_MEMBERS_MAX = 16 };
+
+typedef struct KvState {
+        KvRole role;
+        bool ready;                /* leader: an entry of its term is applied; others: follows a leader */
+        uint64_t term, leader_id;  /* Raft's; leader 0: none known */
+        char leader_machine_id[33];
+        uint64_t raft_id, cluster_id, lineage;
+        uint64_t index, raft_index; /* the store's, and Raft's last applied */
+        uint64_t commit;
+        uint64_t cluster_ms;       /* cluster time now, as this host reckons it */
+        KvMember members[KV_MEMBERS_MAX];
+        size_t n_members, n_voters, n_voters_reachable;
+        char problem[128];         /* why this host serves no writes, "" if it does */
+} KvState;
+
+typedef struct KvEvents {
+        void (*on_state)(void *userdata); /* role, leader, term or members changed; ask kv_state() */
+        void (*on_reset)(void *userdata); /* a snapshot replaced the tree: read all anew (watches are cleared too) */
+        /* The replica had to stop (disk full, corrupt, conflict): one sentence; the daemon goes on without it. */
+        void (*on_failed)(void *userdata, int error, const char *reason);
+        void *userdata;
+} KvEvents;
+
+typedef struct KvOptions {
+        const char *tree_path;     /* folder for LMDB, its checkpoint and what comes in; made if absent */
+        Disk *log_disk;            /* raft/: borrowed */
+        Peers *peers;              /* borrowed; handlers below 16 become the store's */
+        char machine_id[33], boot_id[33];
+        char address[64];          /* our peer door, "" if none (then we can only be alone) */
+        bool join;                 /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
+        uint64_t quota;            /* users' bytes; 0: 256 MiB */
+        unsigned election_ms, heartbeat_ms;             /* 0: 400, 150 */
+        unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
+        uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
+        uint64_t log_file_size;                         /* 0: 4 MiB */
+        size_t window;                                  /* 0: HUB_WINDOW */
+        KvEvents events;
+} KvOptions;
+
+/* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft. Corruption,
+ * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. */
+int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
+/* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which *store is
+ * gone. Proposals in flight are answered KV_UNKNOWN first. */
+void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
+
+void kv_state(const KvStore *store, KvState *ret);
+
+/* -- Read: this replica's tree -- */
+
+/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and friends read it. */
+int kv_read(KvStore *store, TreeTxn **ret);
+uint64_t kv_index(const KvStore *store);
+uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
+
+/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call; then read.
+ * status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority serves all that wait. */
+typedef struct KvSync {
+        void (*done)(void *userdata, KvStatus status);
+        void *userdata;
+        struct KvSync *next; /* the store's */
+        uint64_t due_ms;
+} KvSync;
+
+void kv_sync(KvStore *store, KvSync *sync);
+void kv_sync_cancel(KvStore *store, KvSync *sync);
+
+/* -- Propose -- */
+
+/* 'result' is borrowed for the call. Comes exactly once, never from inside kv_propose(). Result statuses from KV_NO_LEADER
+ * on mean that it did not come out of the log; KV_UNKNOWN at the latest 1.5 s after the leader was lost. */
+typedef void (*KvDone)(void *userdata, const KvResult *result);
+
+/* Encodes the command (nothing is borrowed) and sends it on its way. 0, or -ENOMEM; refusals come by 'done'. */
+int kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
+void kv_forget(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
+
+/* -- Watch -- */
+
+Hub *kv_hub(KvStore *store); /* hub_watch() and watch_close() are the calls */
+
+/* -- Members: for fleetd/membership on the leader -- */
+
+/* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given 'raft_id' and is
+ * dialed at 'address'. 'done' is not needed: on_state tells when members changed. */
+int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as standby */
+int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
+int kv_member_demote(KvStore *store, uint64_t raft_id);
+int kv_member_remove(KvStore *store, uint64_t raft_id);
+int kv_transfer(KvStore *store, uint64_t raft_id);                        /* 0: to whom it fits best */
+
+/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added. */
+int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);
+
+/* For simulation and tests: hash of the tree and the applied index it belongs to. */
+int kv_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_applied);

@@ -1,0 +1,106 @@
+/* Sessions between hosts: one peer port, framed messages, over TLS with the cluster's key.
+ *
+ * Each host dials each other host it knows, and asks on the session that it dialed; the answering side replies on the same
+ * session. So a pair has up to two sessions, one for each direction of asking, and nobody has to agree who dials. Raft's
+ * messages, results too, always leave on the sender's own dialed session: per pair and direction they arrive in order, and
+ * when a new session of a host is accepted the older one of that host is closed first, with all its bytes dropped.
+ *
+ * A hello opens each session, both ways: protocol version, cluster id, lineage, machine id, boot id, start number, nonce,
+ * Raft id, peer address, name. Who may come in is asked of 'admit'. A second nonce of one machine id is let in when the
+ * first one's session is closed or leaves a ping unanswered for 1 s; else it is refused and reported as a clone (rule 16).
+ *
+ * Frames: u32 size, u8 type, then payload; at most PEER_FRAME_MAX. Frame types below 16 are the store's, the others belong
+ * to fleetd's rooms. Bytes from outside are bounded, checked and fuzzed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "io/loop.h"
+#include "io/stream.h"
+#include "io/tls.h"
+
+typedef struct Peers Peers;
+typedef struct PeerSession PeerSession;
+
+enum {
+        PEER_FRAME_MAX = 12 * 1024 * 1024, /* an AppendEntries of 32 entries of 256 KiB, and some */
+        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* beyond, sending fails with -ENOBUFS, and the session is cut after 5 s */
+        PEER_NAME_MAX = 64,
+};
+
+typedef enum PeerFrame {
+        PEER_HELLO = 1, PEER_REFUSED, PEER_PING, PEER_PONG, PEER_BYE, /* the session's own */
+        PEER_RAFT, PEER_PROPOSE, PEER_PROPOSED, PEER_TERM_CHECK, PEER_TERM_CHECKED, PEER_BULK, PEER_BULK_ACK, PEER_JOIN,
+        PEER_JOINED,
+        PEER_BEAT = 16, PEER_CALL, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL,
+        _PEER_FRAME_MAX,
+} PeerFrame;
+
+/* What a host says of itself. Plain value; strings are fixed and terminated. */
+typedef struct PeerHello {
+        uint64_t cluster_id, lineage; /* 0: belongs to none yet */
+        char machine_id[33];          /* 32 hex digits */
+        char boot_id[33];
+        uint64_t start_number;        /* grows by one with each start of the daemon, kept on its disk */
+        uint64_t nonce;               /* drawn at each start */
+        uint64_t raft_id;             /* 0: none yet */
+        char address[64];             /* its peer door, "ADDR:PORT"; "" when it has none */
+        char name[PEER_NAME_MAX];
+} PeerHello;
+
+typedef struct PeersOptions {
+        PeerHello self;
+        const TlsKey *key;  /* borrowed; NULL only in tests and simulation: plain frames */
+        /* Whether 'hello' may come in; 0, or a negative errno with a sentence that the other side gets to read. */
+        int (*admit)(void *userdata, const PeerHello *hello, Error *err);
+        /* A session came to be or ended, in either direction. */
+        void (*on_change)(void *userdata, const char *machine_id);
+        void *userdata;
+} PeersOptions;
+
+int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *options);
+int peers_listen(Peers *peers, const char *address, Error *err);
+/* Closes all sessions (saying BYE with 'reason': "stop" or "shutdown", "" for none); 'closed' comes once from the loop. */
+void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata), void *userdata);
+
+/* What we say of ourselves has changed (Raft id given, cluster joined): new sessions say it. */
+void peers_set_self(Peers *peers, const PeerHello *self);
+const PeerHello *peers_self(const Peers *peers);
+
+typedef struct PeerAddress {
+        char machine_id[33]; /* "" when only the address is known (Join=) */
+        char address[64];
+} PeerAddress;
+
+/* Whom to dial: sessions to addresses that are gone from the list end. Dialing retries with back-off 100 ms to 2 s. */
+int peers_set_known(Peers *peers, const PeerAddress *known, size_t n);
+
+/* Who handles a frame type. 'payload' is borrowed for the call. On a dialed session only answers arrive, on an accepted
+ * one only questions: the handler knows by the type. */
+typedef void (*PeerHandler)(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+void peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata);
+
+/* Sends on our dialed session to that host (by machine id, or Raft id). -ENOTCONN, -ENOBUFS, -EMSGSIZE, -ENOMEM. */
+int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void *payload, size_t size);
+int peers_send_raft(Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size);
+/* Answers on the session that a question came by. */
+int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size);
+const PeerHello *peer_hello(const PeerSession *session); /* of the other side */
+size_t peer_queued(const PeerSession *session);
+bool peer_is_dialed(const PeerSession *session);
+
+/* What is known of a host, for liveness and lists. */
+typedef struct PeerState {
+        PeerHello hello;           /* the last one it said */
+        bool dialed, accepted;     /* sessions that are open now: ours to it, its to us */
+        uint64_t kernel_silent_ms; /* since its kernel was last heard on any session, or by a refused connection */
+        char bye[16];              /* reason of its last BYE since its last hello, "" if none */
+        bool clone_refused;
+} PeerState;
+
+int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
+/* Calls 'each' for every host with a session or a known address. */
+void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata);

@@ -1,0 +1,77 @@
+/* The tree in LMDB (the one home of lmdb.h).
+ *
+ * Keys are paths with the separator encoded below every other byte, so that a directory and all below it is one
+ * contiguous range; beyond LMDB's 511 bytes the key is the escaped path cut at 480 bytes and 16 bytes of its hash, the
+ * whole path in the node. A second table orders nodes by expiry. Meta holds what makes the tree a Raft snapshot: applied
+ * index and term, the configuration in force and its index; and the store's own index, cluster time, cluster id, lineage.
+ *
+ * What reads return is borrowed until the transaction's next write or its end. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "kvstore/command.h"
+
+typedef struct Tree Tree;
+typedef struct TreeTxn TreeTxn;
+
+typedef struct TreeMeta {
+        uint64_t applied, applied_term;    /* Raft's, of the last entry applied */
+        uint64_t configuration_index;      /* of the last RAFT_CHANGE applied */
+        uint64_t index;                    /* the store's own counter */
+        uint64_t cluster_ms;               /* cluster time of the last entry */
+        uint64_t cluster_id, lineage;      /* 0 until the first entry says so */
+        uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
+        uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
+} TreeMeta;
+
+enum { TREE_CONFIGURATION_MAX = 16 * 1024 };
+
+typedef struct TreeOptions {
+        uint64_t quota;  /* bytes for users' data; the map is 64 times as large (0: 256 MiB) */
+        bool read_only;
+} TreeOptions;
+
+/* Opens (making it if absent) the environment in folder 'path'. It runs without sync: whether it may be trusted after a
+ * restart is the caller's business (kvstore/raft/replica.c, rule 4). Fails with a sentence naming the file. */
+int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err);
+Tree *tree_close(Tree *tree); /* NULL allowed; returns NULL */
+
+/* A compacting copy into the new folder 'to' (made by this call), synced, with its folder; for off the loop: opens its own
+ * read transaction and touches nothing else. Gives up with -EFBIG when the copy exceeds 'max' bytes (0: no bound). */
+int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err);
+
+int tree_begin_read(Tree *tree, TreeTxn **ret);
+int tree_begin_write(Tree *tree, TreeTxn **ret);
+int tree_commit(TreeTxn *txn); /* ends it in any case */
+void tree_abort(TreeTxn *txn); /* NULL allowed */
+static inline void tree_abortp(TreeTxn **txn) {
+        tree_abort(*txn);
+}
+
+int tree_meta(TreeTxn *txn, TreeMeta *ret);
+int tree_set_meta(TreeTxn *txn, const TreeMeta *meta);
+/* The encoded Raft configuration; *ret borrowed, size 0 if none. */
+int tree_configuration(TreeTxn *txn, KvBytes *ret);
+int tree_set_configuration(TreeTxn *txn, KvBytes configuration);
+
+int tree_get(TreeTxn *txn, KvBytes path, KvNode *ret); /* -ENOENT; the root always is (a dir) */
+int tree_put(TreeTxn *txn, const KvNode *node);        /* inserts or replaces this one node; keeps expiry and counts */
+int tree_delete(TreeTxn *txn, KvBytes path);           /* this one node, not what is below */
+
+/* Walks all nodes below 'path' in key order (depth first, parents first); 'visit' returns > 0 to go on, 0 to stop,
+ * < 0 to fail; it must not write. 'recursive' false: direct children only (skips what is below them without reading
+ * it). */
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
+bool tree_has_children(TreeTxn *txn, KvBytes path);
+
+/* The node that expires first, at or before 'due_ms'; -ENOENT. Equal times in order of created index, then key. */
+int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret);
+
+/* Order-independent hash over all nodes and the store's index: equal on replicas with equal applied index. Full walk. */
+int tree_hash(TreeTxn *txn, uint64_t *ret);
+
+uint64_t tree_file_size(const Tree *tree);
