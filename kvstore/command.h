@@ -7,6 +7,7 @@
  * entry's bytes. */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
