@@ -1,0 +1,64 @@
+/* systemd as the agent needs it: an interface with two implementations, the real one over D-Bus (systemd_bus_new()) and
+ * the simulator's model.
+ *
+ * Everything is asynchronous: each call ends in exactly one 'done', later, from the loop. Signals are hints, properties are
+ * the truth: 'on_changed' says only that a unit wants to be looked at again. While 'ready' is false (no bus, or between
+ * Reloading(true) and (false)) nothing is known and nothing is "gone" (rule 35). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+typedef struct Systemd Systemd;
+
+/* One unit as systemd sees it, and its file in our folder. Strings are fixed, terminated, cut when longer. */
+typedef struct SystemdUnit {
+        char name[256];
+        char load[32], active[32], sub[32]; /* "not-found" "inactive" "dead" when systemd does not know it */
+        char result[32];                    /* of services and kin: "success", "exit-code", ...; "" otherwise */
+        char invocation_id[33];
+        char fragment[512];                 /* FragmentPath */
+        bool ours;                          /* the fragment is our file (or a link to it) */
+        bool need_reload;                   /* NeedDaemonReload */
+        bool job;                           /* a job is queued or running */
+        bool has_file;                      /* our folder holds its file */
+        char hash[41];                      /* unit hash of that file; "" without */
+        bool remains;                       /* RemainAfterExit, or no oneshot: "inactive" after a start is an end, not completion */
+} SystemdUnit;
+
+typedef void (*SystemdDone)(void *userdata, int error, const char *sentence); /* 0: done; sentence "" or why not */
+typedef void (*SystemdListed)(void *userdata, int error, const SystemdUnit *units, size_t n); /* borrowed */
+
+typedef struct SystemdEvents {
+        void (*on_ready)(void *userdata, bool ready);
+        void (*on_changed)(void *userdata, const char *unit); /* NULL: anything may have changed */
+        void *userdata;
+} SystemdEvents;
+
+typedef struct SystemdOps {
+        void (*set_events)(Systemd *s, const SystemdEvents *events);
+        bool (*is_ready)(Systemd *s);
+        bool (*is_stopping)(Systemd *s); /* systemd is shutting the host down: nothing is started */
+
+        /* The named units, and every unit with a file in our folder ('names' may be empty). */
+        void (*list)(Systemd *s, const char *const *names, size_t n, SystemdListed done, void *userdata);
+
+        /* Our folder, at once: 0 or a negative errno. Names were checked by unit_name_check(). */
+        int (*write_file)(Systemd *s, const char *name, const char *text, size_t size);
+        int (*remove_file)(Systemd *s, const char *name);
+
+        void (*link)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);   /* LinkUnitFiles(runtime, force), and EnableUnitFiles(runtime) for those with [Install] */
+        void (*unlink)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata); /* DisableUnitFiles(runtime) */
+        void (*reload)(Systemd *s, SystemdDone done, void *userdata);
+        /* 'done' when systemd has queued the job (start) or when it has ended (stop). Job mode: replace. */
+        void (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        void (*stop)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        void (*reset_failed)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+} SystemdOps;
+
+struct Systemd {
+        const SystemdOps *ops;
+};
