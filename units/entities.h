@@ -1,0 +1,84 @@
+/* The things of fleet's API, both ways: what the daemon writes the client reads, and the other way round.
+ *
+ * For writing, fill the structs with pointers that you keep. After reading, strings borrow from the page's or unit's
+ * 'source', and the *_done() function frees all of it. Fields that are NULL, empty or invalid are left out. */
+#pragma once
+
+#include "base/error.h"
+#include "base/text.h"
+#include "units/json.h"
+#include "units/lists.h"
+#include "units/state.h"
+#include "units/unit_file.h"
+
+/* {"currentState","desiredState","hash","machineID","name","options":[],"reason","text"}; "hash", "reason" and "text"
+ * are ours, fleet's own clients skip them. */
+typedef struct ApiUnit {
+        const char *name;
+        const UnitFile *file;      /* "options"; NULL or empty: left out */
+        TargetState desired_state; /* _TARGET_INVALID: absent */
+        TargetState current_state;
+        const char *machine_id;
+        const char *hash;   /* 40 hex digits */
+        const char *reason; /* why it is where it is, or nowhere */
+        const char *text;   /* the unit file as given, comments and all */
+        JsonValue *source;  /* set by api_unit_read(), owned, as 'file' is then */
+} ApiUnit;
+
+/* An ApiUnit without any field. */
+#define API_UNIT_EMPTY ((ApiUnit) { .desired_state = _TARGET_INVALID, .current_state = _TARGET_INVALID })
+
+void api_unit_write(Text *t, const ApiUnit *unit);
+
+/* Reads one unit: a request's body or an answer. A state that does not exist is -EINVAL, all else that is wrong -EBADMSG.
+ * The options are as they came: to use them, print the file and unit_parse() the text. */
+int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err);
+void api_unit_done(ApiUnit *unit);
+#define _cleanup_api_unit_ _cleanup_(api_unit_done)
+
+/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"} and our "since" (ms) */
+typedef struct ApiState {
+        const char *name, *machine_id, *hash, *load, *active, *sub;
+        uint64_t since_ms;
+        JsonValue *source; /* set by api_state_read(), owned */
+} ApiState;
+
+void api_state_write(Text *t, const ApiState *state);
+int api_state_read(const char *json, size_t size, ApiState *ret, Error *err);
+void api_state_done(ApiState *state);
+#define _cleanup_api_state_ _cleanup_(api_state_done)
+
+/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "version", "role" */
+typedef struct ApiMachine {
+        const char *id, *primary_ip;
+        Pairs metadata; /* writing: a shallow copy will do; reading: owned */
+        const char *hostname, *presence, *version, *role;
+} ApiMachine;
+
+void api_machine_write(Text *t, const ApiMachine *machine);
+
+/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows. Empty ones are {}. */
+void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
+void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
+void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);
+
+typedef struct ApiPage {
+        ApiUnit *units; /* the array that is there depends on what was read */
+        ApiState *states;
+        ApiMachine *machines;
+        size_t n;
+        const char *next_token; /* NULL on the last page */
+        JsonValue *source;      /* owned */
+} ApiPage;
+
+int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+void api_page_done(ApiPage *page);
+#define _cleanup_api_page_ _cleanup_(api_page_done)
+
+/* {"error":{"code":N,"message":"..."}}; the message is always there. */
+void api_error_write(Text *t, int code, const char *message);
+
+/* -EBADMSG if the body is not of that shape. The message goes into 'ret'. */
+int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size_t ret_size);

@@ -1,0 +1,59 @@
+/* JSON, the little that is needed: a reader that is bounded and strict, and appenders for Text.
+ *
+ * Reading: duplicate names, bad UTF-8, NUL in strings and anything behind the value are errors; unknown members are
+ * there for whoever asks. A JsonValue borrows from the root it came from; only the root is freed.
+ *
+ * Writing: members go out in the order of the calls; make it alphabetical. Empty strings and zeros are left out, as
+ * fleet did. A comma comes by itself, from what stands at the end of the text. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+enum { JSON_SIZE_MAX = 16 * 1024 * 1024 }; /* bytes read in one go: a page of units fits */
+
+typedef struct JsonValue JsonValue;
+
+typedef enum JsonType {
+        JSON_VALUE_NULL,
+        JSON_VALUE_BOOL,
+        JSON_VALUE_NUMBER,
+        JSON_VALUE_STRING,
+        JSON_VALUE_ARRAY,
+        JSON_VALUE_OBJECT,
+} JsonType;
+
+/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above JSON_SIZE_MAX. */
+int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err);
+JsonValue *json_value_free(JsonValue *root); /* returns NULL */
+DEFINE_CLEANUP(JsonValue *, json_value_free)
+#define _cleanup_json_ _cleanup_(json_value_freep)
+
+/* All take NULL for the value that is not there, and then find nothing. */
+JsonType json_value_type(const JsonValue *v);                                 /* NULL: JSON_VALUE_NULL */
+const JsonValue *json_value_member(const JsonValue *object, const char *name); /* NULL if absent or null */
+size_t json_value_count(const JsonValue *array);                              /* 0 if it is no array */
+const JsonValue *json_value_item(const JsonValue *array, size_t i);
+const char *json_value_string(const JsonValue *v); /* NULL if it is no string */
+
+/* Calls 'each' for every member of an object, until one returns non-zero, which is then returned. */
+int json_value_each(const JsonValue *object, int (*each)(void *userdata, const char *name, const JsonValue *v),
+                    void *userdata);
+
+/* A member of an object, checked for its type: absent leaves *ret alone and returns 0, a wrong type is -EBADMSG with
+ * "NAME: expected a string" and so on. Strings are borrowed. */
+int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err);
+int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err);
+int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
+
+void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
+void json_close(Text *t, char bracket);                  /* '}' or ']' */
+void json_add_string(Text *t, const char *name, const char *value);         /* left out if NULL or "" */
+void json_add_string_always(Text *t, const char *name, const char *value);  /* NULL is written as "" */
+void json_add_u64(Text *t, const char *name, uint64_t value);               /* left out if 0 */
+void json_add_bool(Text *t, const char *name, bool value);                  /* left out if false */
+void json_add_item(Text *t, const char *value);                             /* a string in an array */

@@ -1,0 +1,37 @@
+/* Two small lists that the nouns are made of: names in the order given, and pairs sorted by key. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/memory.h"
+
+typedef struct Names {
+        char **items; /* owned */
+        size_t n, capacity;
+} Names;
+
+void names_done(Names *names);
+int names_add(Names *names, const char *name, size_t size); /* copies 'size' bytes; 0 or -ENOMEM */
+bool names_have(const Names *names, const char *name);
+bool names_equal(const Names *a, const Names *b); /* same names in the same order */
+
+typedef struct Pair {
+        char *key, *value; /* owned */
+} Pair;
+
+/* Sorted by key, then by value, so that two equal sets are equal byte by byte wherever they are printed. */
+typedef struct Pairs {
+        Pair *items;
+        size_t n, capacity;
+} Pairs;
+
+void pairs_done(Pairs *pairs);
+int pairs_add(Pairs *pairs, const char *key, const char *value); /* keeps other values of this key; the same pair once */
+int pairs_set(Pairs *pairs, const char *key, const char *value); /* replaces them; 'value' NULL removes the key */
+int pairs_copy(const Pairs *from, Pairs *ret);
+bool pairs_equal(const Pairs *a, const Pairs *b);
+const char *pairs_get(const Pairs *pairs, const char *key); /* the first value of 'key', or NULL; borrowed */
+
+#define _cleanup_names_ _cleanup_(names_done)
+#define _cleanup_pairs_ _cleanup_(pairs_done)

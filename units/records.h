@@ -1,0 +1,52 @@
+/* The values under /_fleet as JSON: what one daemon writes and every other reads, of this version and the next.
+ *
+ * Writers append to a Text; check its error once. Readers copy what they keep, ignore members they do not know, take
+ * what is missing as empty, and fail (-EBADMSG, with a sentence) only at what makes the value meaningless. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "units/machine.h"
+#include "units/state.h"
+#include "units/unit.h"
+
+/* Bytes of one value; it fits into a log entry with what else goes there. unit_parse() refuses what gets longer. */
+enum { RECORD_SIZE_MAX = 224 * 1024 };
+
+/* /_fleet/unit/NAME: {"hash","owner","path","text"} */
+void unit_record_write(Text *t, const Unit *unit);
+int unit_record_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);
+
+/* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","raftId","version"} */
+void facts_record_write(Text *t, const Machine *machine);
+int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
+
+/* /_fleet/machine/ID/presence: {"since","state"} */
+typedef struct PresenceRecord {
+        Presence presence;
+        uint64_t since_ms; /* cluster time */
+} PresenceRecord;
+
+void presence_record_write(Text *t, PresenceRecord record);
+int presence_record_read(const char *json, size_t size, PresenceRecord *ret, Error *err);
+
+/* /_fleet/machine/ID/unit/NAME: {"order","reason","since","term","unit"} */
+typedef struct Order {
+        OrderKind kind;
+        uint64_t unit_index; /* modified index of the unit's key that is meant */
+        char *reason;        /* owned; a sentence for 'why' */
+        uint64_t term;       /* of the engine that gave it */
+        uint64_t since_ms;   /* cluster time */
+} Order;
+
+void order_done(Order *order);
+#define _cleanup_order_ _cleanup_(order_done)
+
+void order_record_write(Text *t, const Order *order);
+int order_record_read(const char *json, size_t size, Order *ret, Error *err);
+
+/* /_fleet/state/NAME/ID: {"active","done","hash","load","since","sub"} */
+void state_record_write(Text *t, const UnitState *state);
+int state_record_read(const char *json, size_t size, UnitState *ret, Error *err);
