@@ -1,0 +1,19 @@
+/* The engine: on the leader, makes orders out of what is wanted and who is there.
+ *
+ * Dirty, snapshot, plan, execute: changes of the registry mark it dirty, one pass later it plans (engine/plan.h, pure) and
+ * writes one transaction; each is valid only in the term it was planned in. It starts when the store is ready as leader and
+ * the picture is whole, and stops with leadership. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+
+typedef struct Engine Engine;
+
+typedef struct EngineOptions {
+        uint64_t brake_ms;      /* BrakeSec=, 0: 30 s */
+        uint64_t away_closed_ms, away_hung_ms, away_stopped_ms; /* 0: 30 s, 60 s, 10 min; see liveness */
+} EngineOptions;
+
+int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options);
+Engine *engine_free(Engine *engine);
+void engine_state_changed(Engine *engine); /* the store's on_state */

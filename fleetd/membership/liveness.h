@@ -1,0 +1,38 @@
+/* Who is alive. On the leader: beats and sessions in, transitions out (rules 18 to 21 of ARCHITECTURE section 13). Pure core:
+ * it counts ticks that the listener itself kept, reads no clock. */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+
+enum { LIVENESS_TICK_MS = 500, LIVENESS_LOST_TICKS = 6 };
+
+typedef struct Liveness Liveness;
+
+/* What the edge saw of one host since the tick before. */
+typedef struct LivenessSign {
+        bool beat;            /* a beat arrived */
+        bool kernel;          /* its kernel was heard within the last second (or refused a connection) */
+        bool session;         /* its session to us is open */
+        const char *bye;      /* "stop", "shutdown" or NULL */
+} LivenessSign;
+
+typedef struct LivenessChange {
+        char machine[33];
+        Presence presence;
+        char reason[128];
+} LivenessChange;
+
+typedef struct LivenessLimits {
+        unsigned lost_ticks;         /* 6 */
+        unsigned closed_ticks;       /* away to lost: 60 (30 s) */
+        unsigned hung_ticks;         /* 120 (60 s) */
+        unsigned stopped_ticks;      /* 1200 (10 min) */
+} LivenessLimits;
+
+int liveness_new(Liveness **ret, const LivenessLimits *limits);
+Liveness *liveness_free(Liveness *l);
+void liveness_lead(Liveness *l, const Cluster *cluster, unsigned ticks_since_last_leader); /* a new leader: a full period for all */
+/* One tick. 'late': this tick came more than 250 ms late, or we were without majority: the span does not count. 'sign' is
+ * asked for each machine of the picture. Appends at most one change a machine. */
+int liveness_tick(Liveness *l, const Cluster *cluster, bool late, LivenessSign (*sign)(void *userdata, const char *machine_id),
+                  void *userdata, LivenessChange **ret, size_t *ret_n);

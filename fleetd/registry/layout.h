@@ -1,0 +1,33 @@
+/* Every key of the tree below /_fleet, made and taken apart here and nowhere else. ARCHITECTURE lists the layout. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "kvstore/command.h"
+
+enum { LAYOUT_KEY_MAX = 512 };
+
+typedef enum LayoutKind {
+        LAYOUT_UNIT,     /* /_fleet/unit/NAME */
+        LAYOUT_TARGET,   /* /_fleet/target/NAME */
+        LAYOUT_FACTS,    /* /_fleet/machine/ID/facts */
+        LAYOUT_PRESENCE, /* /_fleet/machine/ID/presence */
+        LAYOUT_ORDER,    /* /_fleet/machine/ID/unit/NAME */
+        LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
+        LAYOUT_CLUSTER,  /* /_fleet/cluster/NAME: engine, next-raft-id, voters, ... */
+        LAYOUT_MEMBER,   /* /_fleet/cluster/member/ID: {"raftId","peer"} of hosts with a replica */
+        _LAYOUT_MAX,
+        _LAYOUT_OTHER = -1,
+} LayoutKind;
+
+typedef struct LayoutKey {
+        LayoutKind kind;
+        char unit[256];    /* or the cluster key's name */
+        char machine[33];
+} LayoutKey;
+
+/* Writes the key into 'ret'; what the kind does not need may be NULL. Names were checked before. Returns 'ret'. */
+const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit, const char *machine);
+
+/* Takes a key apart; false (kind _LAYOUT_OTHER) for what is not ours or not known to this version. */
+bool layout_parse(KvBytes key, LayoutKey *ret);

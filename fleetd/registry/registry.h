@@ -1,0 +1,95 @@
+/* The registry: fleet's nouns as keys; the meeting place of all rooms.
+ *
+ * It keeps a Cluster current from one watch of /_fleet and tells rooms that it changed; and it is the only one that writes
+ * there, by transactions whose checks are the indexes that were planned on. Writes answer by 'done', once, later. */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+#include "kvstore/kvstore.h"
+
+typedef struct Registry Registry;
+
+/* What changed, for listeners: names borrowed for the call, NULL when it does not apply. */
+typedef struct RegistryChange {
+        enum { CHANGED_ALL, CHANGED_UNIT, CHANGED_TARGET, CHANGED_ORDER, CHANGED_STATE, CHANGED_MACHINE, CHANGED_PRESENCE, CHANGED_CLUSTER } kind;
+        const char *unit, *machine;
+        uint64_t index;
+        bool removed;
+} RegistryChange;
+
+typedef struct RegistryListener {
+        void (*on_change)(void *userdata, const RegistryChange *change); /* marks dirty; must not write the registry */
+        void *userdata;
+        struct RegistryListener *next; /* the registry's */
+} RegistryListener;
+
+int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
+Registry *registry_free(Registry *r);
+void registry_listen(Registry *r, RegistryListener *listener);
+void registry_unlisten(Registry *r, RegistryListener *listener);
+void registry_reset(Registry *r);                 /* the store's on_reset: read all anew */
+const Cluster *registry_cluster(const Registry *r); /* current; valid until the loop goes on */
+bool registry_ready(const Registry *r);           /* the picture is whole, and the tree has a lineage */
+KvStore *registry_store(const Registry *r);
+
+/* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence for people. */
+typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *sentence, uint64_t index);
+
+/* -- units.c: what people and the directory ask -- */
+
+typedef struct UnitChange {
+        const Unit *unit;          /* new or replacing text; NULL: only the target changes */
+        const char *name;          /* when unit is NULL */
+        bool has_target;
+        TargetState target;
+        bool remove;               /* destroy: unit and target keys go; the engine turns orders into stop */
+        bool only_if_absent;       /* refuse when the unit exists (KV_EXISTS) */
+        uint64_t expected_index;   /* of the unit key; 0: whatever it is */
+} UnitChange;
+
+/* All or nothing. One check and one owner rule for API and directory. */
+int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata);
+
+/* -- schedule.c: the engine's -- */
+
+typedef struct OrderChange {
+        char machine[33], unit[256];
+        Order order;               /* what the key becomes */
+        bool remove;               /* or: the key goes */
+        uint64_t expected_index;   /* of the order's key; 0: absent */
+        uint64_t unit_index;       /* of the unit key it was planned on; 0: the unit must be absent (orders to stop only) */
+        uint64_t presence_index;   /* of the machine's presence key; 0: not checked (orders to stop) */
+        char reason[256];
+} OrderChange;
+
+/* One transaction valid in 'term' only. Never asked again. */
+int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata);
+
+/* -- states.c: the agent's -- */
+
+typedef struct StateChange {
+        char unit[256];
+        UnitState state;
+        bool remove;               /* the state key goes */
+        bool obeyed;               /* the order to stop was obeyed: its key goes too, if its index is 'order_index' */
+        uint64_t order_index;
+} StateChange;
+
+int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata);
+int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
+
+/* -- machines.c: membership's, on the leader -- */
+
+typedef struct PresenceChange {
+        char machine[33];
+        Presence presence;
+        uint64_t expected_index;
+        char reason[128];
+} PresenceChange;
+
+int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata);
+
+/* Gives a machine a Raft id and a member key: 'done' with KV_OK, and the id in *ret_id, which must live until then. An old
+ * member key of that machine is replaced (its Raft id is never used again). */
+int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata);
+int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);
