@@ -1,0 +1,62 @@
+# What building and testing need, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
+
+DEPS_LAB="systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl"
+DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
+        libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev"
+
+deps_list() {
+        local codename=$1
+        echo $DEPS_BUILD $DEPS_LAB
+        case $codename in
+        bookworm) echo node-llhttp libraft-dev/bookworm-backports libraft0/bookworm-backports ;;
+        *) echo libllhttp-dev libraft-dev systemd-dev ;;
+        esac
+        # The two flavours of libcurl exclude each other: one that is there is as good.
+        deps_has libcurl4-openssl-dev || echo libcurl4-gnutls-dev
+}
+
+deps_has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+deps_missing() {
+        local p
+        for p in $(deps_list "$1"); do
+                case $p in
+                # libraft's engine is there from 0.22 on; bookworm itself has an older one of the same name.
+                libraft*) dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "${p%/*}" 2>/dev/null || echo 0)" ge 0.22 || echo "$p" ;;
+                *) deps_has "${p%/*}" || echo "$p" ;;
+                esac
+        done
+}
+
+# Installs what is missing, says how many packages on stdout; apt's own words go to the file LOG.
+deps_install() {
+        local log=$1 codename missing uri n
+
+        [ "$(id -u)" = 0 ] || { echo "installing packages needs root" >&2; return 1; }
+        codename=$(. /etc/os-release 2>/dev/null; echo "${VERSION_CODENAME:-}")
+        command -v apt-get >/dev/null && [ -n "$codename" ] || { echo "this is no Debian; install by hand: $(deps_list trixie)" >&2; return 1; }
+        missing=$(deps_missing "$codename")
+        [ -n "$missing" ] || { echo 0; return 0; }
+
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq >"$log" 2>&1 </dev/null || { tail -5 "$log" >&2; return 1; }
+        case $missing in
+        *bookworm-backports*)
+                # From the mirror that serves bookworm itself here, whichever that is.
+                if ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx bookworm-backports; then
+                        uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+                                awk '$2 == "bookworm" { print $1; exit }')
+                        [ -n "$uri" ] || { echo "apt knows no source of bookworm from which to derive bookworm-backports" >&2; return 1; }
+                        printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+                                "$uri" >/etc/apt/sources.list.d/bookworm-backports.sources
+                        apt-get update -qq >>"$log" 2>&1 </dev/null || { tail -5 "$log" >&2; return 1; }
+                fi ;;
+        esac
+        n=$(dpkg-query -W 2>/dev/null | wc -l)
+        apt-get install -y -qq --no-install-recommends $missing >>"$log" 2>&1 </dev/null || {
+                tail -20 "$log" >&2
+                echo "apt-get could not install: $missing" >&2
+                return 1
+        }
+        echo $(($(dpkg-query -W | wc -l) - n))
+}

@@ -1,0 +1,373 @@
+# A bed of real hosts on one machine: a library for bash, sourced by ./quickstart and by the scenarios beside it.
+#
+# Each host is a real systemd with its own D-Bus, journal, network address and disk, in an overlay over this machine's
+# root file system, booted by systemd-nspawn. All of a bed (bridge, cables, mounts, hosts) lives in the namespaces of one
+# process, the supervisor, and below one cgroup: when either is killed, the kernel removes the rest, so no crash of
+# anything leaves something behind that lab_down could not clear away.
+#
+#   LAB_NAME    the bed's name; several beds run side by side, and may use the same addresses
+#   LAB_HOSTS   names of its hosts, in the order of their addresses (10.90.0.1, .2, ...)
+#   LAB_KEEP    "yes": the bed outlives the shell that made it (quickstart); else it dies with it (tests)
+#
+# Functions return 0, or 1 after a sentence on stderr. Needs root, and the packages of tests/lab/deps.sh.
+
+LAB_NAME=${LAB_NAME:-test}
+LAB_HOSTS=${LAB_HOSTS:-alpha beta gamma}
+LAB_KEEP=${LAB_KEEP:-no}
+LAB=/var/tmp/fleetd-lab-$LAB_NAME
+LAB_CG2=$(awk '{ for (i = 1; i <= NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
+LAB_CG=$LAB_CG2/fleetd-lab-$LAB_NAME
+
+# What a host on this bed has no business doing: hardware, logins, timers that wake up in the middle of a measurement.
+LAB_MASKS="systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket
+        systemd-logind.service systemd-user-sessions.service getty.target console-getty.service container-getty@.service
+        systemd-networkd.service systemd-networkd.socket systemd-resolved.service systemd-timesyncd.service
+        systemd-random-seed.service systemd-sysusers.service systemd-hwdb-update.service systemd-firstboot.service
+        systemd-machine-id-commit.service systemd-update-utmp.service systemd-update-done.service ldconfig.service
+        systemd-journal-catalog-update.service systemd-tmpfiles-clean.timer systemd-oomd.service systemd-binfmt.service
+        kmod-static-nodes.service systemd-modules-load.service systemd-sysctl.service systemd-pcrphase.service
+        proc-sys-fs-binfmt_misc.automount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount
+        dev-hugepages.mount dev-mqueue.mount remote-fs.target cryptsetup.target nfs-client.target rpcbind.socket
+        apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer
+        systemd-networkd-wait-online.service networking.service ssh.service cron.service rsyslog.service etcd.service"
+
+lab_error() { echo "lab: $*" >&2; return 1; }
+
+# Runs a command until it succeeds, at most for SECONDS (may have a fraction); false when it never did.
+wait_for() {
+        local end=$(($(date +%s%3N) + $(awk -v s="$1" 'BEGIN { printf "%d", s * 1000 }')))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ "$(date +%s%3N)" -lt $end ] || return 1
+                sleep 0.05
+        done
+}
+
+# --- the bed ------------------------------------------------------------------------------------------------------
+
+# The supervisor's pid, if it still is the process that lab_up recorded: a pid may be taken by another one later.
+lab_supervisor() {
+        local pid start
+        read -r pid start 2>/dev/null <"$LAB/supervisor" || return 1
+        [ "$(awk '{ print $22 }' "/proc/$pid/stat" 2>/dev/null)" = "$start" ] || return 1
+        echo "$pid"
+}
+
+lab_is_up() { lab_supervisor >/dev/null; }
+
+# Runs a command in the bed's namespaces: there the bridge, the cables and the hosts' mounts are seen.
+in_lab() {
+        local sup
+        sup=$(lab_supervisor) || { lab_error "bed $LAB_NAME is not up"; return 1; }
+        nsenter -t "$sup" -m -n -p -i -u -- "$@"
+}
+
+lab_check_machine() {
+        [ "$(id -u)" = 0 ] || { lab_error "this needs root"; return 1; }
+        [ -n "$LAB_CG2" ] || { lab_error "no cgroup v2 is mounted on this machine"; return 1; }
+        command -v systemd-nspawn >/dev/null || { lab_error "systemd-nspawn is missing: ./quickstart deps"; return 1; }
+        [ "$(stat -f -c %T /var/tmp)" != overlayfs ] || {
+                lab_error "/var/tmp is on an overlay, where no host's disk can be; mount a tmpfs there"; return 1; }
+}
+
+# Makes an empty bed: supervisor, namespaces, bridge. What an earlier one of this name left is removed first.
+lab_up() {
+        local sup= p i tie="setpriv --pdeathsig KILL"
+
+        lab_check_machine || return 1
+        lab_down || return 1
+        mkdir -p "$LAB" "$LAB_CG/sup" || return 1
+        [ "$LAB_KEEP" = no ] || tie=
+        sh -c 'echo 0 >"$1"/cgroup.procs; shift
+               exec setsid "$@" unshare --mount --net --pid --ipc --uts --fork --kill-child=SIGKILL --mount-proc \
+                       --propagation private sh -c "trap \"\" CHLD; exec sleep infinity"' - "$LAB_CG/sup" $tie \
+                </dev/null >/dev/null 2>&1 9>&- &
+        for ((i = 0; i < 500; i++)); do         # ready when the child has become "sleep": then all namespaces exist
+                for p in $(cat "$LAB_CG/sup/cgroup.procs"); do
+                        [ "$(cat "/proc/$p/comm" 2>/dev/null)" != sleep ] || sup=$p
+                done
+                [ -z "$sup" ] || break
+                sleep 0.02
+        done
+        [ -n "$sup" ] || { lab_error "the supervisor of bed $LAB_NAME did not start"; return 1; }
+        echo "$sup $(awk '{ print $22 }' "/proc/$sup/stat")" >"$LAB/supervisor"
+        in_lab sh -ec 'mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/netns; ip link set lo up
+                for i in all default; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null || true
+                ip link add br0 type bridge stp_state 0 forward_delay 0; ip link set br0 up
+                ip addr add 10.90.0.254/24 dev br0'
+}
+
+# Ends everything of this bed and removes it, whatever state it is in.
+lab_down() {
+        local c i
+
+        if [ -d "$LAB_CG" ]; then
+                for c in "$LAB_CG"/*/cgroup.freeze; do
+                        [ ! -e "$c" ] || echo 0 >"$c"           # the frozen do not die on all kernels
+                done
+                echo 1 >"$LAB_CG/cgroup.kill"
+                wait_for 20 grep -q 'populated 0' "$LAB_CG/cgroup.events" || {
+                        lab_error "processes of bed $LAB_NAME do not end"; return 1; }
+        fi
+        for c in "$LAB_CG" "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME"; do
+                cgroup_remove "$c" || return 1
+        done
+        [ -d "$LAB" ] || return 0
+        if grep -q " $LAB/" /proc/self/mounts; then
+                lab_error "a mount is left below $LAB"          # removing files through it could hit this machine's
+                return 1
+        fi
+        rm -rf "$LAB"
+}
+
+# A cgroup whose last process has just died is busy for some more milliseconds.
+cgroup_remove() {
+        local i
+        for ((i = 0; i < 200; i++)); do
+                [ -d "$1" ] || return 0
+                find "$1" -depth -type d -exec rmdir {} + 2>/dev/null && return 0
+                sleep 0.02
+        done
+        lab_error "cannot remove the cgroup $1"
+}
+
+# --- hosts --------------------------------------------------------------------------------------------------------
+
+host_known() { case " $LAB_HOSTS " in *" $1 "*) true ;; *) false ;; esac; }
+
+host_number() {
+        local n=1 h
+        for h in $LAB_HOSTS; do
+                [ "$h" != "$1" ] || { echo $n; return 0; }
+                n=$((n + 1))
+        done
+        return 1
+}
+
+host_address() { echo "10.90.0.$(host_number "$1")"; }
+
+host_machine_id() { printf '%s.%s' "$LAB_NAME" "$1" | md5sum | cut -c1-32; }
+
+# The pid, seen from here, of a host's process 1; its root is /proc/PID/root.
+host_init() {
+        local p
+        for p in $(cat "$LAB_CG/$1/payload/init.scope/cgroup.procs" 2>/dev/null); do
+                if awk '/^NSpid:/ && $NF == 1 { f = 1 } END { exit !f }' "/proc/$p/status" 2>/dev/null; then
+                        echo "$p"
+                        return 0
+                fi
+        done
+        return 1
+}
+
+host_is_on() { grep -qs 'populated 1' "$LAB_CG/$1/cgroup.events"; }
+
+# First contents of a host's disk: an upper layer that hides what of this machine a host must not see.
+host_make() {
+        local h=$1 u=$LAB/$1/up d hidden="var tmp root home srv mnt media opt boot run etc/systemd/system etc/init.d etc/cron.d etc/fleet"
+
+        [ ! -d "$u" ] || return 0
+        mkdir -p "$u" "$LAB/$h/work" "$LAB/$h/root"
+        for d in $hidden; do
+                mkdir -p "$u/$d"
+        done
+        (cd "$u" && python3 -c 'import os, sys
+for d in sys.argv[1:]:
+    os.setxattr(d, "trusted.overlay.opaque", b"y")' $hidden) || return 1
+        mkdir -p "$u"/var/{log,lib,cache,tmp} "$u"/etc/systemd/journald.conf.d "$u"/etc/systemd/system/multi-user.target.wants
+        find "$u" -type d -exec chmod 755 {} +          # a tight umask of ours is none of the host's
+        chmod 1777 "$u/tmp" "$u/var/tmp"
+        chmod 700 "$u/root"
+        ln -s ../run "$u/var/run"
+        host_machine_id "$h" >"$u/etc/machine-id"
+        echo "$h" >"$u/etc/hostname"
+        : >"$u/etc/resolv.conf"
+        : >"$u/etc/fstab"
+        {
+                echo 127.0.0.1 localhost
+                for d in $LAB_HOSTS; do
+                        echo "$(host_address "$d") $d"
+                done
+        } >"$u/etc/hosts"
+        printf '[Journal]\nStorage=persistent\nRateLimitBurst=0\nAudit=no\n' >"$u/etc/systemd/journald.conf.d/lab.conf"
+        mkdir -p "$u/var/log/journal"
+        for d in $LAB_MASKS; do
+                ln -s /dev/null "$u/etc/systemd/system/$d"
+        done
+        ln -s /lib/systemd/system/multi-user.target "$u/etc/systemd/system/default.target"
+        chmod 644 "$u"/etc/{machine-id,hostname,resolv.conf,fstab,hosts} "$u/etc/systemd/journald.conf.d/lab.conf"
+}
+
+# Boots a host; returns at once. What its disk held before is there again.
+host_up() {
+        local h=$1 n d=$LAB/$1
+
+        n=$(host_number "$h") || { lab_error "no host $h on this bed (hosts: $LAB_HOSTS)"; return 1; }
+        ! host_is_on "$h" || { lab_error "$h is on"; return 1; }
+        host_make "$h" || return 1
+        mkdir -p "$LAB_CG/$h/exec"
+        # The overlay is mounted anew each time: a mounted one keeps its answer "no such file" for files that came later.
+        in_lab sh -ec "! mountpoint -q $d/root || umount $d/root
+                mount -t overlay overlay -o lowerdir=/,upperdir=$d/up,workdir=$d/work $d/root
+                ip netns del $h 2>/dev/null || true
+                ip netns add $h
+                ip link add v$h type veth peer name host0 netns $h address 02:00:00:00:00:0$n
+                ip link set v$h master br0 up
+                ip -n $h link set lo up; ip -n $h addr add 10.90.0.$n/24 dev host0; ip -n $h link set host0 up
+                echo 0 >$LAB_CG/$h/cgroup.procs
+                exec </dev/null >>$d/console 2>&1 9>&-
+                setsid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
+                        systemd-nspawn --quiet --register=no --keep-unit --settings=no --machine=$h --hostname=$h \
+                        --directory=$d/root --network-namespace-path=/run/netns/$h --capability=CAP_NET_ADMIN \
+                        --link-journal=no --resolv-conf=off --timezone=off --boot systemd.show_status=0 &" || {
+                lab_error "cannot boot $h"; return 1; }
+}
+
+# Waits until a host has booted as far as it will (a service that failed does not matter here).
+host_wait() {
+        wait_for "${2:-60}" host_booted "$1" && return 0
+        lab_error "$1 has not booted within ${2:-60} s; its console is in $LAB/$1/console"
+}
+
+host_booted() { host_exec "$1" systemctl is-system-running | grep -qE '^(running|degraded)'; }
+
+# Runs a command inside a host, as its root, with a clean environment.
+host_exec() {
+        local h=$1 p
+        shift
+        p=$(host_init "$h") || { lab_error "$h is off"; return 1; }
+        sh -c 'echo 0 >"$1"; shift; exec "$@"' - "$LAB_CG/$h/exec/cgroup.procs" \
+                nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
+}
+
+# Power cut. The cable goes first, so that the peers see neither FIN nor RST, as in a real one.
+host_kill() {
+        local h=$1
+        host_is_on "$h" || { lab_error "$h is off already"; return 1; }
+        in_lab ip link set "v$h" down 2>/dev/null
+        host_end "$h"
+}
+
+# The processes die, the cable stays: its kernel says goodbye to the peers.
+host_end() {
+        local h=$1
+        echo 0 >"$LAB_CG/$h/cgroup.freeze"
+        echo 1 >"$LAB_CG/$h/cgroup.kill"
+        wait_for 20 grep -q 'populated 0' "$LAB_CG/$h/cgroup.events" || { lab_error "processes of $h do not end"; return 1; }
+        host_clear "$h"
+}
+
+# Removes what a host that is off has left in the bed; its disk stays.
+host_clear() {
+        local h=$1
+        cgroup_remove "$LAB_CG/$h" || return 1
+        ! [ -d "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h" ] || cgroup_remove "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h"
+        in_lab sh -c "ip link del v$h; ip netns del $h; umount $LAB/$h/root" 2>/dev/null
+        return 0
+}
+
+# Shut down in order.
+host_off() {
+        local p
+        p=$(host_init "$1") || { lab_error "$1 is off already"; return 1; }
+        kill -s RTMIN+4 "$p"
+        wait_for 100 host_is_off "$1" || { lab_error "$1 does not shut down"; return 1; }
+        host_clear "$1"
+}
+
+host_is_off() { ! host_is_on "$1"; }
+
+# The network cable, out and in.
+host_cut() { in_lab ip link set "v$1" down; }
+host_heal() { in_lab ip link set "v$1" up; }
+host_is_cut() { in_lab ip -o link show "v$1" | grep -q 'state DOWN'; }
+
+# A stopped machine: no process of it runs, its kernel still answers.
+host_pause() {
+        echo 1 >"$LAB_CG/$1/cgroup.freeze"
+        wait_for 10 grep -q 'frozen 1' "$LAB_CG/$1/cgroup.events"
+}
+host_resume() {
+        echo 0 >"$LAB_CG/$1/cgroup.freeze"
+        wait_for 10 grep -q 'frozen 0' "$LAB_CG/$1/cgroup.events"
+}
+
+# Cuts the path between two hosts only (both ways); lab_join heals all such cuts of these hosts. The classic BPF programs
+# compare the last byte of the frame's source address, which host_up gave by the host's number.
+lab_part() {
+        local a b
+        a=$(host_number "$1") && b=$(host_number "$2") || return 1
+        in_lab sh -ec "
+                tc qdisc add dev v$1 clsact 2>/dev/null || true; tc qdisc add dev v$2 clsact 2>/dev/null || true
+                tc filter add dev v$2 egress bpf da bytecode '4,48 0 0 11,21 0 1 $a,6 0 0 2,6 0 0 4294967295'
+                tc filter add dev v$1 egress bpf da bytecode '4,48 0 0 11,21 0 1 $b,6 0 0 2,6 0 0 4294967295'"
+}
+lab_join() {
+        local h
+        for h in "$@"; do
+                in_lab tc qdisc del dev "v$h" clsact 2>/dev/null
+        done
+        return 0
+}
+
+# --- fleetd on the hosts ------------------------------------------------------------------------------------------
+
+# Installs the program of a build folder into an image of this bed, from which host_install fills the hosts' disks.
+lab_install() {
+        local build=$1
+        rm -rf "$LAB/image"
+        mkdir -p "$LAB"
+        (umask 022; make -C "$build" -s install DESTDIR="$LAB/image" >"$LAB/install.log" 2>&1) || {
+                cat "$LAB/install.log" >&2
+                lab_error "make install failed"
+                return 1
+        }
+        (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB/peer.key"; echo >>"$LAB/peer.key")
+}
+
+# Puts fleetd onto a host's disk, with its part of the cluster's configuration; more lines of [Fleetd] may follow.
+# The first host of the bed founds the cluster, the others join it.
+host_install() {
+        local h=$1 u=$LAB/$1/up d first=${LAB_HOSTS%% *} zones=(a b c d e f g h i) n
+        shift
+        host_make "$h" || return 1
+        n=$(host_number "$h")
+        # Where this machine has a link (/lib -> usr/lib), a folder in the upper layer would hide what it points to.
+        for d in "$LAB"/image/*; do
+                mkdir -p "$u$(readlink -f "/${d##*/}")"
+                cp -a "$d/." "$u$(readlink -f "/${d##*/}")/"
+        done
+        if ! grep -qs '^fleet:' "$u/etc/group"; then
+                { grep -v '^fleet:' /etc/group; echo fleet:x:890:; } >"$u/etc/group"
+        fi
+        mkdir -p "$u/etc/fleet/fleetd.conf.d" "$u/etc/fleet/units"
+        install -m 600 "$LAB/peer.key" "$u/etc/fleet/peer.key"
+        {
+                echo '[Fleetd]'
+                echo "Name=$h"
+                echo "ListenPeer=$(host_address "$h"):2380"
+                echo PeerKey=/etc/fleet/peer.key
+                echo "Metadata=zone=${zones[n - 1]}"
+                [ "$h" = "$first" ] || echo "Join=$(host_address "$first"):2380"
+                for d in "$@"; do
+                        echo "$d"
+                done
+        } >"$u/etc/fleet/fleetd.conf.d/10-lab.conf"
+        find "$u/etc/fleet" -type d -exec chmod 755 {} +
+        chmod 644 "$u/etc/group" "$u/etc/fleet/fleetd.conf.d/10-lab.conf"
+        ln -sf /lib/systemd/system/fleetd.service "$u/etc/systemd/system/multi-user.target.wants/fleetd.service"
+}
+
+# fleet.sock of a host, reached from outside.
+host_socket() {
+        local p
+        p=$(host_init "$1") && echo "/proc/$p/root/run/fleet.sock"
+}
+
+# The fleetctl of build folder LAB_BUILD, run here, talking to the daemon of host $1.
+host_fleetctl() {
+        local s h=$1
+        shift
+        s=$(host_socket "$h") || { lab_error "$h is off"; return 1; }
+        FLEETCTL_ENDPOINT=unix://$s "$LAB_BUILD/client/fleetctl" "$@"
+}

@@ -1,0 +1,86 @@
+#!/bin/bash
+# The mechanical rules of the house: arrows between folders, homes of foreign headers, words that do not belong.
+cd "$(dirname "$(realpath "$0")")/.." || exit 1
+self=$PWD/tests/tidy.sh
+
+# Each rule prints its line from a pipe's subshell, so the whole is judged by what it printed.
+if [ -z "${TIDY_INSIDE:-}" ]; then
+        said=$(TIDY_INSIDE=yes "$self")
+        echo "$said"
+        ! grep -q '^not ok ' <<<"$said"
+        exit
+fi
+
+sources() { git ls-files --cached --others --exclude-standard -- "$@" 2>/dev/null | grep -E '\.[ch]$'; }
+
+# rule NAME < lines that break it
+rule() {
+        local found
+        found=$(cat)
+        if [ -z "$found" ]; then
+                echo "ok $1"
+        else
+                echo "not ok $1: $(head -1 <<<"$found")$([ "$(wc -l <<<"$found")" = 1 ] || echo " (and $(($(wc -l <<<"$found") - 1)) more)")"
+                echo "$found"
+        fi
+}
+
+[ -n "$(sources base)" ] || { echo "not ok sources_are_found: git lists none"; exit 1; }
+
+# Who may include whom; a folder always may include itself and base/.
+arrows='base:
+io: io
+units: units
+kvstore: kvstore io
+fleetd: fleetd kvstore units io
+client: client units'
+while IFS=: read -r folder may; do
+        sources "$folder/" | xargs -r grep -nE '^#include "' |
+                grep -vE "#include \"(base$(printf '|%s' $may))/|#include \"config.h\"" |
+                rule "includes_of_${folder}_follow_the_arrows"
+done <<<"$arrows"
+
+# Inside fleetd, engine and agent meet in the registry; the scheduler is pure; only the daemon knows everybody.
+sources fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent
+sources fleetd/agent/ | xargs -r grep -nE '#include "fleetd/engine/' | rule agent_does_not_include_engine
+sources fleetd/scheduler/ | xargs -r grep -nE '#include "(io|kvstore|fleetd/(engine|agent|systemd|api|directory|membership))/' | rule scheduler_is_pure
+
+# Others reach the store by its door and the plain values that the door speaks of.
+sources fleetd/ | xargs -r grep -nE '#include "kvstore/raft/' | rule only_the_store_knows_raft
+
+# Each foreign library has one home.
+home() {
+        local header=$1 home=$2
+        sources base io units kvstore fleetd client | xargs -r grep -nE "^[[:space:]]*#include [<\"]$header[>\"]" | grep -vE "^($home)" |
+                rule "$(tr -c 'a-z0-9\n' _ <<<"$3")_stays_at_home"
+}
+home 'uv\.h' 'io/' uv.h
+home 'gnutls/.*' 'io/tls\.c|units/hash\.c' gnutls
+home 'llhttp\.h' 'io/http\.c' llhttp.h
+home 'lmdb\.h' 'kvstore/tree\.c|kvstore/snapshot\.c' lmdb.h
+home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
+home 'systemd/sd-bus\.h' 'fleetd/systemd/' sd-bus.h
+home 'systemd/sd-journal\.h' 'fleetd/systemd/' sd-journal.h
+home 'systemd/sd-daemon\.h' 'fleetd/service\.c' sd-daemon.h
+home 'curl/curl\.h' 'client/connection\.c' curl.h
+home '(libsmartcols/)?libsmartcols\.h' 'client/output\.c' libsmartcols.h
+home 'jansson\.h' 'units/json\.c|client/' jansson.h
+
+all() { sources base io units kvstore fleetd client tests; }
+all | xargs -r grep -nE '^[[:space:]]+goto [a-z_]+;' | rule no_goto
+all | xargs -r grep -nwE '(strcpy|strcat|sprintf|atoi|atol|gets)[[:space:]]*\(' | rule no_unbounded_or_unchecked_calls
+{
+        all
+        git ls-files -- quickstart check .ci dist man docs tests '*.md' '*.mk' '*.ac' '*.am' '*.sh'
+} | sort -u | grep -vE '^tests/tidy\.sh$|/corpus/' | xargs -r grep -nIwE "TO[D]O|FIX[M]E|XX[X]" | rule nothing_is_left_for_later
+sources base io units kvstore fleetd client | xargs -r grep -LE '^#pragma once' | grep '\.h$' | rule headers_are_included_once
+sources base io units kvstore fleetd client | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
+        grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
+
+# The manual names every option of the daemon.
+if [ -e fleetd/settings.c ] && [ -n "$(ls man/fleetd.conf.5* 2>/dev/null)" ]; then
+        grep -oE '^[[:space:]]*\{ *"[A-Z][A-Za-z]+"' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | while read -r option; do
+                grep -qw "$option=\?" man/fleetd.conf.5* || echo "man/fleetd.conf.5 does not name $option="
+        done | rule every_setting_is_in_the_manual
+fi
+exit 0
