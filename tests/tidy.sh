@@ -67,7 +67,7 @@ home '(libsmartcols/)?libsmartcols\.h' 'client/output\.c' libsmartcols.h
 home 'jansson\.h' 'units/json\.c|client/' jansson.h
 
 all() { sources base io units kvstore fleetd client tests; }
-all | xargs -r grep -nE '^[[:space:]]+goto [a-z_]+;' | rule no_goto
+all | xargs -r grep -nE '(^|[;{)[:space:]])goto [a-z_]+;' | rule no_goto
 all | xargs -r grep -nwE '(strcpy|strcat|sprintf|atoi|atol|gets)[[:space:]]*\(' | rule no_unbounded_or_unchecked_calls
 {
         all
