@@ -80,24 +80,25 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
         size_t plain = 0;
 
         for (size_t i = 0, n; i < size; i += n) {
-                char escaped[8] = "";
+                char numbered[8];
+                const char *escaped = numbered;
 
                 n = utf8_length(s + i, size - i);
                 if (n == 0) {
                         n = 1;
-                        strcpy(escaped, "\\ufffd");
+                        escaped = "\\ufffd";
                 } else if (n == 1 && (s[i] == '"' || s[i] == '\\'))
-                        snprintf(escaped, sizeof(escaped), "\\%c", s[i]);
+                        snprintf(numbered, sizeof(numbered), "\\%c", s[i]);
                 else if (n == 1 && s[i] == '\n')
-                        strcpy(escaped, "\\n");
+                        escaped = "\\n";
                 else if (n == 1 && s[i] == '\r')
-                        strcpy(escaped, "\\r");
+                        escaped = "\\r";
                 else if (n == 1 && s[i] == '\t')
-                        strcpy(escaped, "\\t");
+                        escaped = "\\t";
                 else if (n == 1 && (s[i] < 0x20 || s[i] == '<' || s[i] == '>' || s[i] == '&'))
-                        snprintf(escaped, sizeof(escaped), "\\u%04x", s[i]);
+                        snprintf(numbered, sizeof(numbered), "\\u%04x", s[i]);
                 else if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8)
-                        snprintf(escaped, sizeof(escaped), "\\u20%02x", s[i + 2] == 0xa8 ? 0x28 : 0x29);
+                        snprintf(numbered, sizeof(numbered), "\\u20%02x", s[i + 2] == 0xa8 ? 0x28 : 0x29);
                 else
                         continue;
 

@@ -10,7 +10,7 @@ dist/systemd/fleetd.service: $(top_srcdir)/dist/systemd/fleetd.service.in Makefi
 SAMPLE_UNITS = dist/units/hello.service dist/units/web@.service dist/units/store.service dist/units/store-watch.service \
 	dist/units/node.service
 examplesdir = $(docdir)/examples
-dist_examples_DATA =
+dist_examples_DATA = $(SAMPLE_UNITS)
 
 # The folder of units and that of drop-ins exist from the first minute; the group is made by systemd-sysusers.
 install-data-local:

@@ -82,6 +82,7 @@ lab_up() {
                exec setsid "$@" unshare --mount --net --pid --ipc --uts --fork --kill-child=SIGKILL --mount-proc \
                        --propagation private sh -c "trap \"\" CHLD; exec sleep infinity"' - "$LAB_CG/sup" $tie \
                 </dev/null >/dev/null 2>&1 9>&- &
+        disown                                  # its end is no news to this shell
         for ((i = 0; i < 500; i++)); do         # ready when the child has become "sleep": then all namespaces exist
                 for p in $(cat "$LAB_CG/sup/cgroup.procs"); do
                         [ "$(cat "/proc/$p/comm" 2>/dev/null)" != sleep ] || sup=$p
