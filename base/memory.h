@@ -12,8 +12,10 @@
 #define _unused_ __attribute__((unused))
 
 #define ELEMENTS(x) (sizeof(x) / sizeof((x)[0]))
+#ifndef MIN /* libuv's header brings sys/param.h's, which are the same */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 #define container_of(ptr, type, member) ((type *) ((char *) (ptr) - offsetof(type, member)))
 
 /* Hands on what a cleanup attribute guards: the variable is NULL afterwards. */

@@ -42,6 +42,7 @@ typedef struct Deferred {
         void (*run)(void *userdata);
         void *userdata;
         Loop *loop; /* set while queued */
+        uint64_t serial;
         struct Deferred *next, *prev;
 } Deferred;
 
@@ -77,12 +78,15 @@ struct Loop {
         uint64_t serial;
         Deferred *first, *last;
         uint64_t armed_ms; /* what wake_at() was told last */
+        uint64_t grain_ms; /* 1 where now_ms() hides a fraction, so that no timer fires early; 0 in virtual time */
+        bool running;      /* in loop_run_due(): wake_at() is told once, at its end */
 };
 
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed);
 void loop_done(Loop *loop); /* asserts that nothing is armed or queued any more */
 
-/* Runs what is due now: deferred calls first, then timers, then deferred calls they made, at most 'budget' in all.
+/* Runs what is due now: deferred calls first, then timers, then deferred calls they made, at most 'budget' in all. Whoever
+ * defers or arms itself again while it runs has its turn in the next call, so nobody starves the others.
  * Returns true if there is more to do at once. Called by the backend on each wake. */
 bool loop_run_due(Loop *loop, unsigned budget);
 uint64_t loop_next_due_ms(const Loop *loop); /* now when something is deferred; UINT64_MAX when idle */

@@ -13,7 +13,12 @@ Loop *loop_uv_base(UvLoop *loop);         /* the same object as a Loop */
 UvLoop *loop_uv(Loop *loop);              /* back; only for real edges */
 int loop_uv_run(UvLoop *loop);           /* until loop_uv_stop() */
 void loop_uv_stop(UvLoop *loop);
-struct uv_loop_s *loop_uv_handle(UvLoop *loop); /* for other files of io/ only */
+
+/* For other files of io/ only: libuv's loop, and the one buffer into which everybody reads. What lies in the buffer is
+ * valid until the reading callback returns. */
+enum { LOOP_UV_BUFFER_SIZE = 64 * 1024 };
+struct uv_loop_s *loop_uv_handle(UvLoop *loop);
+void *loop_uv_buffer(UvLoop *loop);
 
 /* Calls 'on_signal' on the loop for each 'signal_number' that arrives. 0 or a negative errno. */
 int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*on_signal)(void *userdata, int signal_number), void *userdata);
@@ -23,7 +28,7 @@ int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*on_signal)(void *u
 typedef struct Guest Guest;
 
 typedef struct GuestOps {
-        /* fd and poll(2) events to wait for, timeout relative in ms, rounded up (UINT64_MAX: none). Negative errno: the
+        /* fd (-1: none) and poll(2) events to wait for, timeout relative in ms, rounded up (UINT64_MAX: none). Negative errno: the
          * guest is broken; 'broken' is called. */
         int (*wants)(void *lib, int *fd, short *events, uint64_t *timeout_ms);
         int (*work)(void *lib);                 /* > 0: call again, 0: idle, < 0: broken */

@@ -1,7 +1,8 @@
 /* Bytes both ways, with back-pressure: a TCP connection, a unix socket, TLS over either, a simulated link.
  *
  * Stream is an interface. Its events are called from the loop, never from inside stream_write() or stream_open
- * functions. After 'on_close' (exactly once, also after stream_close()) nothing more is called and the stream is gone. */
+ * functions. After 'on_close' (exactly once, also after stream_close()) nothing more is called and the stream is gone;
+ * a stream that fails closes itself. Between stream_close() and 'on_close' nothing else is called. */
 #pragma once
 
 #include <stdbool.h>
@@ -44,10 +45,13 @@ int stream_write_shared(Stream *s, Shared *shared); /* takes a reference of its 
 size_t stream_queued(const Stream *s);       /* bytes not yet taken by the kernel */
 void stream_pause(Stream *s, bool paused);   /* stop or go on reading; a new stream is paused */
 void stream_close(Stream *s);                /* drop what is queued, close; on_close follows */
-void stream_finish(Stream *s);               /* send what is queued, then close */
+/* Sends what is queued, says FIN, waits up to 2 s for the other side's FIN (else a reset could overtake the last bytes),
+ * then closes. Nothing is read any more. How long the sending may take is for the caller to bound, by stream_close(). */
+void stream_finish(Stream *s);
 
-/* How long the other kernel has been silent, in ms, from TCP's own acknowledgements (keep-alive every second when idle);
- * UINT64_MAX when the stream cannot tell (unix sockets). */
+/* How long the other kernel has been silent, in ms, from TCP's own acknowledgements; UINT64_MAX when the stream cannot
+ * tell (unix sockets). The first asking turns keep-alive probes from every 15 s to every second when idle (and the stream
+ * fails after five unanswered ones), so ask from the beginning where it matters. */
 uint64_t stream_kernel_silent_ms(const Stream *s);
 
 /* Who is at the other end of a unix socket (SO_PEERCRED). -ENOTSUP elsewhere. */
@@ -64,8 +68,8 @@ typedef struct Listener Listener;
 
 typedef struct NetworkOps {
         /* Connects to "ADDR:PORT". Exactly one call of 'done' later: a paused stream, or NULL and a negative errno.
-         * -ECONNREFUSED tells that the host's kernel lives. Gives up after 'timeout_ms' (-ETIMEDOUT). 'local' (may be
-         * NULL) names the address to connect from. Returns a handle for cancelling, or NULL with *ret_error set. */
+         * -ECONNREFUSED tells that the host's kernel lives. Gives up after 'timeout_ms' (-ETIMEDOUT). Returns a handle
+         * for cancelling until 'done' came, or NULL with *ret_error set (then 'done' does not come). */
         void *(*connect)(Network *net, const char *address, uint64_t timeout_ms,
                          void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error);
         void (*cancel)(Network *net, void *handle); /* 'done' will not be called */
@@ -83,7 +87,7 @@ struct Network {
  * answers is replaced, one that is answered fails with -EADDRINUSE). Accepts at most 64 a turn. */
 int net_uv_new(Network **ret, Loop *loop);
 Network *net_uv_free(Network *net);
-/* Listens on a descriptor that systemd handed over. */
+/* Listens on a descriptor that systemd handed over; takes the descriptor, also when it fails. */
 int net_uv_listen_fd(Network *net, int fd, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err);
 
 /* -- For implementations -- */

@@ -1,0 +1,247 @@
+/* Child processes on the real loop: fork, a pipe for what they say, a pidfd for their end.
+ *
+ * Not uv_spawn(): a child of ours must die with the daemon however that ends, and only between fork and exec can it ask
+ * the kernel for that (PR_SET_PDEATHSIG). */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <uv.h>
+
+#include "base/memory.h"
+#include "io/loop_uv.h"
+
+struct Child {
+        UvLoop *loop;
+        const ChildEvents *events; /* NULL once killed */
+        void *userdata;
+        pid_t pid;
+        int pid_fd;
+        uv_poll_t exit;
+        uv_pipe_t output;
+        bool paused;
+        bool output_ended, exited;
+        int status;
+        unsigned closing;
+        Work reap;
+};
+
+/* What a helper may see of our environment; nothing of NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC and the like. */
+static bool environment_keeps(const char *variable) {
+        static const char *const kept[] = { "PATH=", "HOME=", "USER=", "LANG=", "LC_", "TZ=", "TMPDIR=" };
+
+        for (size_t i = 0; i < ELEMENTS(kept); i++)
+                if (starts_with(variable, kept[i]))
+                        return true;
+        return false;
+}
+
+static char **environment_clean(void) {
+        size_t n = 0, m = 0;
+        char **clean;
+
+        while (environ && environ[n])
+                n++;
+        clean = NEW0(char *, n + 1);
+        if (!clean)
+                return NULL;
+        for (size_t i = 0; i < n; i++)
+                if (environment_keeps(environ[i]))
+                        clean[m++] = environ[i];
+        return clean;
+}
+
+/* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec closes. */
+_Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd, int error_fd) {
+        sigset_t none;
+        int null_fd, error;
+
+        for (int s = 1; s < NSIG; s++)
+                if (s != SIGKILL && s != SIGSTOP)
+                        signal(s, SIG_DFL);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+
+        null_fd = open("/dev/null", O_RDONLY);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+                _exit(127);
+        if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(output_fd, 2) == 2) {
+                if (null_fd > 2)
+                        close(null_fd);
+                execvpe(argv[0], (char *const *) argv, environment);
+        }
+        error = errno;
+        if (write(error_fd, &error, sizeof(error)) != sizeof(error))
+                _exit(126);
+        _exit(127);
+}
+
+static int child_fork(const char *const argv[], pid_t *ret_pid, int *ret_output_fd) {
+        _cleanup_free_ char **environment = environment_clean();
+        _cleanup_close_ int output_read = -1, output_write = -1, error_read = -1, error_write = -1;
+        pid_t parent = getpid(), pid;
+        int fds[2], error;
+        ssize_t n;
+
+        if (!environment)
+                return -ENOMEM;
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        output_read = fds[0];
+        output_write = fds[1];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        error_read = fds[0];
+        error_write = fds[1];
+
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                child_become(argv, environment, parent, output_write, error_write);
+
+        close(error_write);
+        error_write = -1;
+        do
+                n = read(error_read, &error, sizeof(error));
+        while (n < 0 && errno == EINTR);
+        if (n == sizeof(error)) {
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+                return -error;
+        }
+        *ret_pid = pid;
+        *ret_output_fd = TAKE_FD(output_read);
+        return 0;
+}
+
+static void child_reap(void *userdata) {
+        Child *child = userdata;
+
+        while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+}
+
+static void child_reaped(void *userdata) {
+        free(userdata);
+}
+
+static void child_on_closed(uv_handle_t *handle) {
+        Child *child = handle->data;
+
+        if (--child->closing > 0)
+                return;
+        close(child->pid_fd);
+        if (!child->exited) { /* killed: its end may take a moment, and is waited for off the loop */
+                child->reap = (Work) { .work = child_reap, .done = child_reaped, .userdata = child };
+                if (loop_work(loop_uv_base(child->loop), &child->reap) == 0)
+                        return;
+                child_reap(child);
+        } else if (child->events)
+                child->events->on_exit(child->userdata, child->status);
+        free(child);
+}
+
+static void child_close(Child *child) {
+        child->closing = 2;
+        uv_close((uv_handle_t *) &child->exit, child_on_closed);
+        uv_close((uv_handle_t *) &child->output, child_on_closed);
+}
+
+static void child_on_exit(uv_poll_t *poll, int status, int events) {
+        Child *child = poll->data;
+        int wait_status;
+
+        if (waitpid(child->pid, &wait_status, WNOHANG) != child->pid)
+                return;
+        uv_poll_stop(poll);
+        child->exited = true;
+        child->status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+        if (child->output_ended)
+                child_close(child);
+}
+
+static void child_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
+        Child *child = handle->data;
+
+        *buffer = uv_buf_init(loop_uv_buffer(child->loop), LOOP_UV_BUFFER_SIZE);
+}
+
+static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
+        Child *child = stream->data;
+
+        if (size > 0)
+                child->events->on_output(child->userdata, buffer->base, size);
+        if (size >= 0)
+                return;
+
+        child->output_ended = true;
+        uv_read_stop(stream);
+        if (child->exited)
+                child_close(child);
+}
+
+int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+        _cleanup_free_ Child *child = NEW0(Child, 1);
+        _cleanup_close_ int output_fd = -1;
+        int r;
+
+        if (!child)
+                return -ENOMEM;
+        *child = (Child) { .loop = loop, .events = events, .userdata = userdata };
+        r = child_fork(argv, &child->pid, &output_fd);
+        if (r < 0)
+                return error_set(err, r, "cannot run %s: %s", argv[0], strerror(-r));
+
+        child->pid_fd = pidfd_open(child->pid, 0);
+        r = child->pid_fd < 0 ? -errno : uv_poll_init(loop_uv_handle(loop), &child->exit, child->pid_fd);
+        if (r < 0) {
+                if (child->pid_fd >= 0)
+                        close(child->pid_fd);
+                kill(child->pid, SIGKILL);
+                child_reap(child);
+                return error_set(err, r, "cannot follow %s: %s", argv[0], strerror(-r));
+        }
+        uv_pipe_init(loop_uv_handle(loop), &child->output, 0);
+        child->exit.data = child->output.data = child;
+        r = uv_pipe_open(&child->output, output_fd);
+        if (r == 0)
+                (void) TAKE_FD(output_fd);
+        if (r == 0)
+                r = uv_poll_start(&child->exit, UV_READABLE, child_on_exit);
+        if (r == 0)
+                r = uv_read_start((uv_stream_t *) &child->output, child_on_alloc, child_on_output);
+        if (r < 0) {
+                (void) child_kill(TAKE_PTR(child));
+                return error_set(err, r, "cannot read from %s: %s", argv[0], strerror(-r));
+        }
+        *ret = TAKE_PTR(child);
+        return 0;
+}
+
+void child_pause(Child *child, bool paused) {
+        if (child->paused == paused || child->output_ended)
+                return;
+
+        child->paused = paused;
+        if (paused)
+                uv_read_stop((uv_stream_t *) &child->output);
+        else
+                (void) uv_read_start((uv_stream_t *) &child->output, child_on_alloc, child_on_output);
+}
+
+Child *child_kill(Child *child) {
+        if (!child)
+                return NULL;
+
+        child->events = NULL;
+        if (!child->exited)
+                kill(child->pid, SIGKILL);
+        if (child->closing == 0)
+                child_close(child);
+        return NULL;
+}

@@ -1,0 +1,222 @@
+/* The pure half of the loop: a binary heap of timers, a list of deferred calls, and the order in which they run. */
+#include "io/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/memory.h"
+
+uint64_t loop_now_ms(const Loop *loop) {
+        return loop->ops->now_ms(loop);
+}
+
+uint64_t loop_wall_ms(const Loop *loop) {
+        return loop->ops->wall_ms(loop);
+}
+
+Random *loop_random(Loop *loop) {
+        return &loop->random;
+}
+
+int loop_work(Loop *loop, Work *work) {
+        return loop->ops->work(loop, work);
+}
+
+void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
+        *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
+        random_seed(&loop->random, seed);
+}
+
+void loop_done(Loop *loop) {
+        assert(loop->n_heap == 0);
+        assert(!loop->first);
+
+        free(loop->heap);
+        loop->heap = NULL;
+        loop->heap_capacity = 0;
+}
+
+uint64_t loop_next_due_ms(const Loop *loop) {
+        if (loop->first)
+                return loop_now_ms(loop);
+        return loop->n_heap > 0 ? loop->heap[0]->due_ms : UINT64_MAX;
+}
+
+/* Tells the backend when the earliest deadline has moved. While things run it is told once, at the end. */
+static void loop_rearm(Loop *loop) {
+        uint64_t due_ms;
+
+        if (loop->running)
+                return;
+        due_ms = loop_next_due_ms(loop);
+        if (due_ms == loop->armed_ms)
+                return;
+        loop->armed_ms = due_ms;
+        loop->ops->wake_at(loop, due_ms);
+}
+
+/* -- Timers -- */
+
+static bool timer_before(const Timer *a, const Timer *b) {
+        return a->due_ms != b->due_ms ? a->due_ms < b->due_ms : a->serial < b->serial;
+}
+
+static void heap_put(Loop *loop, size_t slot, Timer *timer) {
+        loop->heap[slot - 1] = timer;
+        timer->slot = slot;
+}
+
+static void heap_sift(Loop *loop, Timer *timer) {
+        size_t slot = timer->slot;
+
+        while (slot > 1 && timer_before(timer, loop->heap[slot / 2 - 1])) {
+                heap_put(loop, slot, loop->heap[slot / 2 - 1]);
+                slot /= 2;
+        }
+        for (;;) {
+                size_t child = slot * 2;
+
+                if (child > loop->n_heap)
+                        break;
+                if (child < loop->n_heap && timer_before(loop->heap[child], loop->heap[child - 1]))
+                        child++;
+                if (!timer_before(loop->heap[child - 1], timer))
+                        break;
+                heap_put(loop, slot, loop->heap[child - 1]);
+                slot = child;
+        }
+        heap_put(loop, slot, timer);
+}
+
+static void heap_remove(Timer *timer) {
+        Loop *loop = timer->loop;
+        Timer *last = loop->heap[--loop->n_heap];
+
+        if (last != timer) {
+                last->slot = timer->slot;
+                heap_sift(loop, last);
+        }
+        timer->slot = 0;
+}
+
+int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
+        uint64_t due_ms;
+        int r;
+
+        assert(timer->fire);
+
+        if (timer_armed(timer) && timer->loop != loop)
+                timer_stop(timer);
+        if (!timer_armed(timer)) {
+                r = GROW(loop->heap, loop->heap_capacity, loop->n_heap + 1);
+                if (r < 0)
+                        return r;
+                loop->n_heap++;
+                timer->slot = loop->n_heap;
+                timer->loop = loop;
+        }
+
+        if (delay_ms > 0)
+                delay_ms = delay_ms > UINT64_MAX - loop->grain_ms ? UINT64_MAX : delay_ms + loop->grain_ms;
+        if (__builtin_add_overflow(loop_now_ms(loop), delay_ms, &due_ms))
+                due_ms = UINT64_MAX;
+        timer->due_ms = due_ms;
+        timer->serial = loop->serial++;
+        heap_sift(loop, timer);
+        loop_rearm(loop);
+        return 0;
+}
+
+void timer_stop(Timer *timer) {
+        if (!timer_armed(timer))
+                return;
+
+        heap_remove(timer);
+        loop_rearm(timer->loop);
+}
+
+/* -- Deferred calls -- */
+
+void loop_defer(Loop *loop, Deferred *deferred) {
+        if (deferred->loop)
+                return;
+
+        deferred->loop = loop;
+        deferred->serial = loop->serial++;
+        deferred->next = NULL;
+        deferred->prev = loop->last;
+        if (loop->last)
+                loop->last->next = deferred;
+        else
+                loop->first = deferred;
+        loop->last = deferred;
+        loop_rearm(loop);
+}
+
+static void deferred_unlink(Deferred *deferred) {
+        Loop *loop = deferred->loop;
+
+        if (deferred->prev)
+                deferred->prev->next = deferred->next;
+        else
+                loop->first = deferred->next;
+        if (deferred->next)
+                deferred->next->prev = deferred->prev;
+        else
+                loop->last = deferred->prev;
+        deferred->next = deferred->prev = NULL;
+        deferred->loop = NULL;
+}
+
+void deferred_cancel(Deferred *deferred) {
+        Loop *loop = deferred->loop;
+
+        if (!loop)
+                return;
+        deferred_unlink(deferred);
+        loop_rearm(loop);
+}
+
+/* -- Running -- */
+
+/* What was started while we run has a serial of 'before' or above and waits for its next chance: who defers or arms
+ * itself again and again must not keep the others waiting. */
+static void run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
+        while (*budget > 0 && loop->first && loop->first->serial < before) {
+                Deferred *deferred = loop->first;
+
+                deferred_unlink(deferred);
+                (*budget)--;
+                deferred->run(deferred->userdata);
+        }
+}
+
+static void run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *budget) {
+        while (*budget > 0 && loop->n_heap > 0) {
+                Timer *timer = loop->heap[0];
+
+                if (timer->due_ms > now_ms || timer->serial >= before)
+                        return;
+                heap_remove(timer);
+                (*budget)--;
+                timer->fire(timer->userdata);
+        }
+}
+
+bool loop_run_due(Loop *loop, unsigned budget) {
+        uint64_t now_ms = loop_now_ms(loop);
+        bool more;
+
+        assert(!loop->running);
+
+        loop->running = true;
+        run_deferred(loop, loop->serial, &budget);
+        run_timers(loop, now_ms, loop->serial, &budget);
+        run_deferred(loop, loop->serial, &budget);
+        loop->running = false;
+
+        more = loop->first || (loop->n_heap > 0 && loop->heap[0]->due_ms <= now_ms);
+        loop->armed_ms = loop_next_due_ms(loop);
+        loop->ops->wake_at(loop, loop->armed_ms);
+        return more;
+}

@@ -1,0 +1,391 @@
+/* libuv under the loop. All that is ours runs in one prepare watcher, just before each sleep: what is due, then the
+ * guests, then the one timer is set for whoever is next. So whatever any callback of this turn queued (a bus call made
+ * by a timer, an answer to ten thousand watchers) is worked before the loop sleeps, and nobody has to remember to ask. */
+#include "io/loop_uv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+enum {
+        RUN_BUDGET = 1024,  /* calls of ours per turn; then the descriptors have theirs */
+        GUEST_ROUNDS = 64,  /* rounds of one guest per turn */
+};
+
+typedef struct Signal Signal;
+
+struct UvLoop {
+        Loop base;
+        uv_loop_t uv;
+        uv_prepare_t prepare;
+        uv_timer_t timer;
+        uv_idle_t idle; /* active: do not sleep */
+        Guest *guests;
+        Signal *signals;
+        char buffer[LOOP_UV_BUFFER_SIZE];
+};
+
+struct Guest {
+        UvLoop *loop;
+        const GuestOps *ops;
+        void *lib;
+        uv_poll_t *poll; /* its own memory: it outlives the guest until closed */
+        int fd;          /* what 'poll' was made for */
+        int polled;      /* UV_* events it waits for now */
+        int error;       /* broken */
+        bool closed;
+        Deferred later;  /* tells 'broken', or frees */
+        Guest *next;
+};
+
+struct Signal {
+        uv_signal_t uv;
+        void (*on_signal)(void *userdata, int signal_number);
+        void *userdata;
+        Signal *next;
+};
+
+/* -- Guests -- */
+
+static void guest_free_poll(uv_handle_t *handle) {
+        free(handle);
+}
+
+static void guest_drop_poll(Guest *guest) {
+        if (guest->poll)
+                uv_close((uv_handle_t *) guest->poll, guest_free_poll);
+        guest->poll = NULL;
+        guest->fd = -1;
+        guest->polled = 0;
+}
+
+static void guest_tell_broken(void *userdata) {
+        Guest *guest = userdata;
+
+        guest->ops->broken(guest->lib, guest->error);
+}
+
+static void guest_break(Guest *guest, int error) {
+        guest_drop_poll(guest);
+        guest->error = error;
+        guest->later.run = guest_tell_broken;
+        loop_defer(&guest->loop->base, &guest->later);
+}
+
+/* Waking is enough: the prepare watcher comes next. */
+static void guest_on_event(uv_poll_t *poll, int status, int events) {
+        Guest *guest = poll->data;
+
+        if (status < 0)
+                guest->polled = 0; /* libuv has stopped it */
+}
+
+static int guest_watch(Guest *guest, int fd, short wanted) {
+        int events = (wanted & POLLIN ? UV_READABLE : 0) | (wanted & POLLOUT ? UV_WRITABLE : 0)
+                     | (wanted & POLLPRI ? UV_PRIORITIZED : 0);
+        int r;
+
+        if (guest->fd != fd)
+                guest_drop_poll(guest);
+        if (fd < 0)
+                return 0;
+        if (!guest->poll) {
+                _cleanup_free_ uv_poll_t *poll = NEW0(uv_poll_t, 1);
+
+                if (!poll)
+                        return -ENOMEM;
+                r = uv_poll_init(&guest->loop->uv, poll, fd);
+                if (r < 0)
+                        return r;
+                guest->poll = TAKE_PTR(poll);
+                guest->poll->data = guest;
+                guest->fd = fd;
+        }
+        if (guest->polled == events)
+                return 0;
+        r = events == 0 ? uv_poll_stop(guest->poll) : uv_poll_start(guest->poll, events, guest_on_event);
+        if (r == 0)
+                guest->polled = events;
+        return r;
+}
+
+/* Works the guest until it is idle and asks what it waits for. Returns in how many ms it must be worked again. */
+static uint64_t guest_turn(Guest *guest) {
+        uint64_t timeout_ms = UINT64_MAX;
+        short events = 0;
+        int fd = -1, r = 1;
+
+        for (int round = 0; r > 0 && round < GUEST_ROUNDS; round++) {
+                r = guest->ops->work(guest->lib);
+                if (guest->closed)
+                        return UINT64_MAX;
+        }
+        if (r > 0)
+                return 0; /* not done: let the others run, then go on */
+        if (r == 0)
+                r = guest->ops->wants(guest->lib, &fd, &events, &timeout_ms);
+        if (r >= 0)
+                r = guest_watch(guest, fd, events);
+        if (r < 0) {
+                guest_break(guest, r);
+                return UINT64_MAX;
+        }
+        return timeout_ms;
+}
+
+int guest_open(Guest **ret, UvLoop *loop, const GuestOps *ops, void *lib) {
+        Guest *guest = NEW0(Guest, 1);
+
+        if (!guest)
+                return -ENOMEM;
+
+        *guest = (Guest) { .loop = loop, .ops = ops, .lib = lib, .fd = -1, .next = loop->guests };
+        guest->later.userdata = guest;
+        loop->guests = guest;
+        *ret = guest;
+        return 0;
+}
+
+static void guest_free(void *userdata) {
+        Guest *guest = userdata;
+        Guest **at = &guest->loop->guests;
+
+        while (*at != guest)
+                at = &(*at)->next;
+        *at = guest->next;
+        free(guest);
+}
+
+Guest *guest_close(Guest *guest) {
+        if (!guest)
+                return NULL;
+
+        guest_drop_poll(guest);
+        guest->closed = true; /* it may be working right now: unlinked and freed later */
+        deferred_cancel(&guest->later);
+        guest->later.run = guest_free;
+        loop_defer(&guest->loop->base, &guest->later);
+        return NULL;
+}
+
+/* -- The turn -- */
+
+/* The timer and the idle watcher only wake; on_prepare() does what is due. */
+static void on_timer(uv_timer_t *timer) {
+}
+
+static void on_idle(uv_idle_t *idle) {
+}
+
+static void on_prepare(uv_prepare_t *prepare) {
+        UvLoop *loop = prepare->data;
+        uint64_t guests_ms = UINT64_MAX, due_ms, now_ms;
+
+        (void) loop_run_due(&loop->base, RUN_BUDGET);
+
+        for (Guest *guest = loop->guests; guest; guest = guest->next)
+                if (!guest->closed && guest->error == 0) {
+                        uint64_t timeout_ms = guest_turn(guest);
+
+                        guests_ms = MIN(guests_ms, timeout_ms);
+                }
+
+        now_ms = loop_now_ms(&loop->base);
+        due_ms = loop_next_due_ms(&loop->base);
+        if (guests_ms < UINT64_MAX - now_ms - 1) /* one more, or it is asked in vain through the last millisecond */
+                due_ms = MIN(due_ms, guests_ms > 0 ? now_ms + guests_ms + 1 : now_ms);
+
+        if (due_ms <= now_ms)
+                uv_idle_start(&loop->idle, on_idle);
+        else
+                uv_idle_stop(&loop->idle);
+        if (due_ms == UINT64_MAX)
+                uv_timer_stop(&loop->timer);
+        else if (due_ms > now_ms)
+                uv_timer_start(&loop->timer, on_timer, due_ms - now_ms, 0);
+}
+
+/* -- Backend -- */
+
+/* Read anew each time (some 30 ns): by libuv's cached time a timer that is started late in a long turn would be early. */
+static uint64_t uv_backend_now_ms(const Loop *base) {
+        UvLoop *loop = container_of((Loop *) base, UvLoop, base);
+
+        uv_update_time(&loop->uv);
+        return uv_now(&loop->uv) + 1; /* never 0 */
+}
+
+static uint64_t uv_backend_wall_ms(const Loop *base) {
+        return clock_real_ms();
+}
+
+/* on_prepare() looks at the earliest deadline before each sleep anyway. */
+static void uv_backend_wake_at(Loop *base, uint64_t due_ms) {
+}
+
+typedef struct UvWork {
+        uv_work_t req;
+        Work *work;
+} UvWork;
+
+static void work_run(uv_work_t *req) {
+        Work *work = container_of(req, UvWork, req)->work;
+
+        work->work(work->userdata);
+}
+
+static void work_done(uv_work_t *req, int status) {
+        UvWork *w = container_of(req, UvWork, req);
+        Work *work = w->work;
+
+        free(w);
+        work->backend = NULL;
+        work->done(work->userdata);
+}
+
+static int uv_backend_work(Loop *base, Work *work) {
+        UvLoop *loop = container_of(base, UvLoop, base);
+        _cleanup_free_ UvWork *w = NEW0(UvWork, 1);
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        w->work = work;
+        r = uv_queue_work(&loop->uv, &w->req, work_run, work_done);
+        if (r < 0)
+                return r;
+        work->backend = TAKE_PTR(w);
+        return 0;
+}
+
+static const LoopOps uv_backend = {
+        .now_ms = uv_backend_now_ms,
+        .wall_ms = uv_backend_wall_ms,
+        .wake_at = uv_backend_wake_at,
+        .work = uv_backend_work,
+};
+
+/* -- Signals -- */
+
+static void on_signal(uv_signal_t *uv, int signal_number) {
+        Signal *s = container_of(uv, Signal, uv);
+
+        s->on_signal(s->userdata, signal_number);
+}
+
+int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *userdata, int signal_number), void *userdata) {
+        _cleanup_free_ Signal *s = NEW0(Signal, 1);
+        int r;
+
+        if (!s)
+                return -ENOMEM;
+        *s = (Signal) { .on_signal = callback, .userdata = userdata, .next = loop->signals };
+        r = uv_signal_init(&loop->uv, &s->uv);
+        if (r < 0)
+                return r;
+        loop->signals = TAKE_PTR(s); /* libuv's from here: closed with the loop, whatever follows */
+        return uv_signal_start(&loop->signals->uv, on_signal, signal_number);
+}
+
+/* -- Life -- */
+
+int loop_uv_new(UvLoop **ret) {
+        _cleanup_free_ UvLoop *loop = NEW0(UvLoop, 1);
+        int r;
+
+        if (!loop)
+                return -ENOMEM;
+
+        loop_init(&loop->base, &uv_backend, 0);
+        loop->base.grain_ms = 1;
+        r = random_seed_from_system(&loop->base.random);
+        if (r < 0)
+                return r;
+        r = uv_loop_init(&loop->uv);
+        if (r < 0)
+                return r;
+
+        uv_prepare_init(&loop->uv, &loop->prepare);
+        uv_timer_init(&loop->uv, &loop->timer);
+        uv_idle_init(&loop->uv, &loop->idle);
+        loop->prepare.data = loop;
+        uv_prepare_start(&loop->prepare, on_prepare);
+
+        /* A client that left must not end the daemon. */
+        signal(SIGPIPE, SIG_IGN);
+        *ret = TAKE_PTR(loop);
+        return 0;
+}
+
+static void signal_free(uv_handle_t *handle) {
+        free(container_of((uv_signal_t *) handle, Signal, uv));
+}
+
+/* Whoever opened a stream, a listener or a guest must have closed it by now: nobody else could free it. */
+static void assert_closing(uv_handle_t *handle, void *userdata) {
+        UvLoop *loop = userdata;
+
+        assert(uv_is_closing(handle) || handle == (uv_handle_t *) &loop->prepare
+               || handle == (uv_handle_t *) &loop->timer || handle == (uv_handle_t *) &loop->idle);
+}
+
+UvLoop *loop_uv_free(UvLoop *loop) {
+        int r;
+
+        if (!loop)
+                return NULL;
+
+        for (Signal *s = loop->signals, *next; s; s = next) {
+                next = s->next;
+                uv_close((uv_handle_t *) &s->uv, signal_free);
+        }
+        uv_walk(&loop->uv, assert_closing, loop);
+
+        /* What is closing and what is at work comes to its end, and may defer a last word. */
+        uv_unref((uv_handle_t *) &loop->prepare);
+        uv_unref((uv_handle_t *) &loop->timer);
+        uv_unref((uv_handle_t *) &loop->idle);
+        while (uv_loop_alive(&loop->uv) || loop->base.first)
+                if (uv_run(&loop->uv, UV_RUN_ONCE) == 0 && loop->base.first)
+                        (void) loop_run_due(&loop->base, RUN_BUDGET);
+
+        uv_close((uv_handle_t *) &loop->prepare, NULL);
+        uv_close((uv_handle_t *) &loop->timer, NULL);
+        uv_close((uv_handle_t *) &loop->idle, NULL);
+        (void) uv_run(&loop->uv, UV_RUN_DEFAULT);
+        r = uv_loop_close(&loop->uv);
+        assert(r == 0);
+        loop_done(&loop->base);
+        free(loop);
+        return NULL;
+}
+
+Loop *loop_uv_base(UvLoop *loop) {
+        return &loop->base;
+}
+
+UvLoop *loop_uv(Loop *base) {
+        assert(base->ops == &uv_backend);
+        return container_of(base, UvLoop, base);
+}
+
+int loop_uv_run(UvLoop *loop) {
+        return uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void loop_uv_stop(UvLoop *loop) {
+        uv_stop(&loop->uv);
+}
+
+uv_loop_t *loop_uv_handle(UvLoop *loop) {
+        return &loop->uv;
+}
+
+void *loop_uv_buffer(UvLoop *loop) {
+        return loop->buffer;
+}

@@ -1,0 +1,80 @@
+/* What all streams share: the calls, and counted bytes. */
+#include "io/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+
+void stream_set_events(Stream *s, const StreamEvents *events, void *userdata) {
+        s->events = events;
+        s->userdata = userdata;
+}
+
+int stream_write(Stream *s, const void *bytes, size_t size) {
+        return size == 0 ? 0 : s->ops->write(s, bytes, size, NULL);
+}
+
+int stream_write_shared(Stream *s, Shared *shared) {
+        return shared->size == 0 ? 0 : s->ops->write(s, shared->bytes, shared->size, shared);
+}
+
+size_t stream_queued(const Stream *s) {
+        return s->queued;
+}
+
+void stream_pause(Stream *s, bool paused) {
+        s->ops->pause(s, paused);
+}
+
+void stream_close(Stream *s) {
+        s->ops->close(s);
+}
+
+void stream_finish(Stream *s) {
+        s->ops->finish(s);
+}
+
+uint64_t stream_kernel_silent_ms(const Stream *s) {
+        return s->ops->kernel_silent_ms(s);
+}
+
+int stream_peer_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+        return s->ops->peer_credentials(s, ret_uid, ret_gid, ret_pid);
+}
+
+const char *stream_peer_address(const Stream *s) {
+        return s->peer_address;
+}
+
+const char *stream_local_address(const Stream *s) {
+        return s->local_address;
+}
+
+Shared *shared_new(const void *bytes, size_t size) {
+        Shared *shared;
+
+        if (size > SIZE_MAX - sizeof(Shared))
+                return NULL;
+        shared = malloc(sizeof(Shared) + size);
+        if (!shared)
+                return NULL;
+        shared->refs = 1;
+        shared->size = size;
+        if (size > 0)
+                memcpy(shared->bytes, bytes, size);
+        return shared;
+}
+
+Shared *shared_ref(Shared *shared) {
+        shared->refs++;
+        return shared;
+}
+
+Shared *shared_unref(Shared *shared) {
+        if (!shared)
+                return NULL;
+
+        assert(shared->refs > 0);
+        if (--shared->refs == 0)
+                free(shared);
+        return NULL;
+}

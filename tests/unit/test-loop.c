@@ -1,0 +1,497 @@
+/* The loop: its order (pure, over a clock of the test's own), and libuv's half on real time, descriptors, processes. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "io/loop_uv.h"
+
+/* -- A loop in virtual time -- */
+
+typedef struct TestLoop {
+        Loop base;
+        uint64_t now_ms, woken_at_ms;
+        unsigned wakes;
+        char transcript[256];
+} TestLoop;
+
+static uint64_t test_now_ms(const Loop *loop) {
+        return container_of((Loop *) loop, TestLoop, base)->now_ms;
+}
+
+static void test_wake_at(Loop *loop, uint64_t due_ms) {
+        TestLoop *t = container_of(loop, TestLoop, base);
+
+        t->woken_at_ms = due_ms;
+        t->wakes++;
+}
+
+static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
+
+typedef struct Note {
+        TestLoop *t;
+        char name;
+        Timer timer;
+        Deferred deferred;
+        int again; /* what it does when it runs: rearm or defer itself so often */
+} Note;
+
+static void note_fire(void *userdata) {
+        Note *n = userdata;
+        size_t used = strlen(n->t->transcript);
+
+        n->t->transcript[used] = n->name;
+        if (n->again-- > 0)
+                assert_int_equal(timer_start(&n->timer, &n->t->base, 0), 0);
+}
+
+static void note_run(void *userdata) {
+        Note *n = userdata;
+        size_t used = strlen(n->t->transcript);
+
+        n->t->transcript[used] = n->name;
+        if (n->again-- > 0)
+                loop_defer(&n->t->base, &n->deferred);
+}
+
+static void note_init(Note *n, TestLoop *t, char name) {
+        *n = (Note) { .t = t, .name = name };
+        n->timer = (Timer) { .fire = note_fire, .userdata = n };
+        n->deferred = (Deferred) { .run = note_run, .userdata = n };
+}
+
+static int with_test_loop(void **state) {
+        TestLoop *t = NEW0(TestLoop, 1);
+
+        loop_init(&t->base, &test_ops, 1);
+        t->now_ms = 1000;
+        *state = t;
+        return 0;
+}
+
+static int without_test_loop(void **state) {
+        TestLoop *t = *state;
+
+        loop_done(&t->base);
+        free(t);
+        return 0;
+}
+
+static void timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting(void **state) {
+        TestLoop *t = *state;
+        Note a, b, c, d;
+
+        note_init(&a, t, 'a');
+        note_init(&b, t, 'b');
+        note_init(&c, t, 'c');
+        note_init(&d, t, 'd');
+        timer_start(&a.timer, &t->base, 30);
+        timer_start(&b.timer, &t->base, 10);
+        timer_start(&c.timer, &t->base, 30);
+        timer_start(&d.timer, &t->base, 20);
+        assert_int_equal(t->woken_at_ms, 1010);
+
+        t->now_ms = 1009;
+        assert_false(loop_run_due(&t->base, 100));
+        assert_string_equal(t->transcript, "");
+        t->now_ms = 1030;
+        assert_false(loop_run_due(&t->base, 100));
+        assert_string_equal(t->transcript, "bdac");
+        assert_int_equal(t->woken_at_ms, UINT64_MAX);
+}
+
+static void a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time(void **state) {
+        TestLoop *t = *state;
+        Note a, b;
+
+        note_init(&a, t, 'a');
+        note_init(&b, t, 'b');
+        timer_start(&a.timer, &t->base, 10);
+        timer_start(&b.timer, &t->base, 20);
+        timer_stop(&a.timer);
+        timer_stop(&a.timer);
+        assert_false(timer_armed(&a.timer));
+        assert_int_equal(t->woken_at_ms, 1020);
+
+        timer_start(&b.timer, &t->base, 50);
+        t->now_ms = 1049;
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "");
+        t->now_ms = 1050;
+        loop_run_due(&t->base, 100);
+        loop_run_due(&t->base, 100);
+        assert_string_equal(t->transcript, "b");
+}
+
+static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops(void **state) {
+        enum { N = 500 };
+        TestLoop *t = *state;
+        Note *notes = NEW0(Note, N);
+        uint64_t last = 0;
+
+        for (int i = 0; i < N; i++) {
+                note_init(&notes[i], t, 'x');
+                notes[i].timer.fire = note_fire;
+        }
+        for (int i = 0; i < 5000; i++) {
+                Note *n = &notes[random_below(loop_random(&t->base), N)];
+
+                if (random_below(loop_random(&t->base), 3) == 0)
+                        timer_stop(&n->timer);
+                else
+                        timer_start(&n->timer, &t->base, random_below(loop_random(&t->base), 1000));
+        }
+        assert_true(t->base.n_heap > 0);
+        while (t->base.n_heap > 0) {
+                uint64_t due = loop_next_due_ms(&t->base);
+
+                assert_true(due >= last);
+                last = due;
+                timer_stop(t->base.heap[0]);
+        }
+        free(notes);
+}
+
+static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_them(void **state) {
+        TestLoop *t = *state;
+        Note a, b, gone;
+
+        note_init(&a, t, 'a');
+        note_init(&b, t, 'b');
+        note_init(&gone, t, 'g');
+        timer_start(&b.timer, &t->base, 0);
+        loop_defer(&t->base, &a.deferred);
+        loop_defer(&t->base, &gone.deferred);
+        loop_defer(&t->base, &a.deferred);
+        deferred_cancel(&gone.deferred);
+        deferred_cancel(&gone.deferred);
+        assert_int_equal(t->woken_at_ms, 1000);
+        assert_false(loop_run_due(&t->base, 100));
+        assert_string_equal(t->transcript, "ab");
+}
+
+static void who_defers_itself_for_ever_does_not_starve_timers(void **state) {
+        TestLoop *t = *state;
+        Note greedy, timer;
+
+        note_init(&greedy, t, 'g');
+        note_init(&timer, t, 't');
+        greedy.again = 1000;
+        loop_defer(&t->base, &greedy.deferred);
+        timer_start(&timer.timer, &t->base, 5);
+        t->now_ms += 5;
+        assert_true(loop_run_due(&t->base, 100));
+        assert_non_null(strchr(t->transcript, 't'));
+        deferred_cancel(&greedy.deferred);
+}
+
+static void the_budget_bounds_a_turn_and_says_that_more_is_due(void **state) {
+        TestLoop *t = *state;
+        Note notes[4];
+
+        for (int i = 0; i < 4; i++) {
+                note_init(&notes[i], t, 'a' + i);
+                loop_defer(&t->base, &notes[i].deferred);
+        }
+        assert_true(loop_run_due(&t->base, 3));
+        assert_string_equal(t->transcript, "abc");
+        assert_false(loop_run_due(&t->base, 3));
+        assert_string_equal(t->transcript, "abcd");
+}
+
+/* -- The real loop -- */
+
+static int with_uv_loop(void **state) {
+        return loop_uv_new((UvLoop **) state);
+}
+
+static int without_uv_loop(void **state) {
+        *state = loop_uv_free(*state);
+        return 0;
+}
+
+static void stop_loop(void *userdata) {
+        loop_uv_stop(userdata);
+}
+
+typedef struct Punctual {
+        UvLoop *loop;
+        Timer timer;
+        struct timespec started;
+        int fired;
+        uint64_t delay_ms;
+} Punctual;
+
+static uint64_t elapsed_us(const struct timespec *since) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) (now.tv_sec - since->tv_sec) * 1000000 + now.tv_nsec / 1000 - since->tv_nsec / 1000;
+}
+
+static void punctual_fire(void *userdata) {
+        Punctual *p = userdata;
+
+        if (p->fired++ > 0)
+                assert_true(elapsed_us(&p->started) >= p->delay_ms * 1000);
+        if (p->fired == 20) {
+                loop_uv_stop(p->loop);
+                return;
+        }
+        /* Work that takes a while must not make the next timer early. */
+        clock_gettime(CLOCK_MONOTONIC, &p->started);
+        while (elapsed_us(&p->started) < 2300)
+                ;
+        clock_gettime(CLOCK_MONOTONIC, &p->started);
+        p->delay_ms = p->fired % 5 + 1;
+        timer_start(&p->timer, loop_uv_base(p->loop), p->delay_ms);
+}
+
+static void a_real_timer_is_never_early(void **state) {
+        Punctual p = { .loop = *state, .timer = { .fire = punctual_fire, .userdata = &p } };
+
+        timer_start(&p.timer, loop_uv_base(p.loop), 1);
+        loop_uv_run(p.loop);
+        assert_int_equal(p.fired, 20);
+}
+
+/* -- Guests -- */
+
+typedef struct TestGuest {
+        UvLoop *loop;
+        Guest *guest;
+        int fd, error_after;
+        unsigned works, wants, deadline_ms, broken, read;
+        struct timespec opened;
+} TestGuest;
+
+static int guest_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+        TestGuest *g = lib;
+
+        g->wants++;
+        *fd = g->fd;
+        *events = POLLIN;
+        if (g->deadline_ms > 0) {
+                uint64_t us = elapsed_us(&g->opened);
+
+                *timeout_ms = us >= g->deadline_ms * 1000 ? 0 : (g->deadline_ms * 1000 - us + 999) / 1000;
+        }
+        return 0;
+}
+
+static int guest_work(void *lib) {
+        TestGuest *g = lib;
+        char c;
+
+        g->works++;
+        if (g->deadline_ms > 0 && elapsed_us(&g->opened) >= g->deadline_ms * 1000) {
+                g->deadline_ms = 0;
+                loop_uv_stop(g->loop);
+                return 0;
+        }
+        if (g->fd >= 0 && recv(g->fd, &c, 1, MSG_DONTWAIT) == 1) {
+                g->read++;
+                if (c == 'x')
+                        return -ECONNRESET;
+                if (c == 'q')
+                        loop_uv_stop(g->loop);
+                return 1;
+        }
+        return 0;
+}
+
+static void guest_broken(void *lib, int error) {
+        TestGuest *g = lib;
+
+        assert_int_equal(error, -ECONNRESET);
+        g->broken++;
+        g->guest = guest_close(g->guest);
+        loop_uv_stop(g->loop);
+}
+
+static const GuestOps guest_ops = { .wants = guest_wants, .work = guest_work, .broken = guest_broken };
+
+static void send_q(void *userdata) {
+        assert_int_equal(send(*(int *) userdata, "aaq", 3, 0), 3);
+}
+
+static void a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the_loop_spinning(void **state) {
+        TestGuest g = { .loop = *state };
+        int fds[2];
+        Timer later = { .fire = send_q, .userdata = &fds[1] };
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        g.fd = fds[0];
+        assert_int_equal(guest_open(&g.guest, g.loop, &guest_ops, &g), 0);
+        timer_start(&later, loop_uv_base(g.loop), 30);
+        loop_uv_run(g.loop);
+        assert_int_equal(g.read, 3);
+        assert_in_range(g.wants, 1, 10);
+        g.guest = guest_close(g.guest);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+static void a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond(void **state) {
+        TestGuest g = { .loop = *state, .fd = -1, .deadline_ms = 25 };
+
+        clock_gettime(CLOCK_MONOTONIC, &g.opened);
+        assert_int_equal(guest_open(&g.guest, g.loop, &guest_ops, &g), 0);
+        loop_uv_run(g.loop);
+        assert_true(elapsed_us(&g.opened) >= 25000);
+        assert_in_range(g.works, 2, 6);
+        g.guest = guest_close(g.guest);
+}
+
+static void a_broken_guest_is_told_once_and_may_be_closed_there(void **state) {
+        TestGuest g = { .loop = *state };
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        g.fd = fds[0];
+        assert_int_equal(guest_open(&g.guest, g.loop, &guest_ops, &g), 0);
+        assert_int_equal(send(fds[1], "x", 1, 0), 1);
+        loop_uv_run(g.loop);
+        assert_int_equal(g.broken, 1);
+        assert_null(g.guest);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+/* -- Work, signals, children -- */
+
+typedef struct TestWork {
+        UvLoop *loop;
+        Work work;
+        pthread_t self, worker;
+        int done;
+} TestWork;
+
+static void test_work(void *userdata) {
+        ((TestWork *) userdata)->worker = pthread_self();
+}
+
+static void test_work_done(void *userdata) {
+        TestWork *w = userdata;
+
+        w->done++;
+        assert_true(pthread_equal(w->self, pthread_self()));
+        loop_uv_stop(w->loop);
+}
+
+static void work_runs_on_another_thread_and_done_on_ours(void **state) {
+        TestWork w = { .loop = *state, .self = pthread_self() };
+
+        w.work = (Work) { .work = test_work, .done = test_work_done, .userdata = &w };
+        assert_int_equal(loop_work(loop_uv_base(w.loop), &w.work), 0);
+        loop_uv_run(w.loop);
+        assert_int_equal(w.done, 1);
+        assert_false(pthread_equal(w.worker, w.self));
+}
+
+static void on_test_signal(void *userdata, int signal_number) {
+        assert_int_equal(signal_number, SIGUSR1);
+        loop_uv_stop(userdata);
+}
+
+static void raise_usr1(void *userdata) {
+        raise(SIGUSR1);
+}
+
+static void a_signal_reaches_the_loop(void **state) {
+        Timer timer = { .fire = raise_usr1 };
+
+        assert_int_equal(loop_uv_on_signal(*state, SIGUSR1, on_test_signal, *state), 0);
+        timer_start(&timer, loop_uv_base(*state), 1);
+        loop_uv_run(*state);
+}
+
+typedef struct TestChild {
+        UvLoop *loop;
+        Child *child;
+        Text output;
+        int status, exits;
+} TestChild;
+
+static void child_output(void *userdata, const void *bytes, size_t size) {
+        text_append_bytes(&((TestChild *) userdata)->output, bytes, size);
+}
+
+static void child_exit(void *userdata, int status) {
+        TestChild *c = userdata;
+
+        c->exits++;
+        c->status = status;
+        loop_uv_stop(c->loop);
+}
+
+static const ChildEvents child_events = { .on_output = child_output, .on_exit = child_exit };
+
+static void a_child_is_heard_to_its_end_and_its_status_comes_last(void **state) {
+        static const char *const argv[] = { "sh", "-c", "cat; echo out; echo err >&2; echo ${NOTIFY_SOCKET-none}; exit 3", NULL };
+        TestChild c = { .loop = *state };
+
+        setenv("NOTIFY_SOCKET", "/run/secret", 1);
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, NULL), 0);
+        loop_uv_run(c.loop);
+        assert_int_equal(c.exits, 1);
+        assert_int_equal(c.status, 3);
+        assert_string_equal(c.output.chars, "out\nerr\nnone\n");
+        text_done(&c.output);
+}
+
+static void a_program_that_is_not_there_is_an_error_at_once(void **state) {
+        static const char *const argv[] = { "/nonexistent/program", NULL };
+        TestChild c = { .loop = *state };
+        Error err = {};
+
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, &err), -ENOENT);
+        assert_string_equal(err.message, "cannot run /nonexistent/program: No such file or directory");
+}
+
+static void a_killed_child_is_reaped_and_says_nothing_more(void **state) {
+        static const char *const argv[] = { "sh", "-c", "echo hello; exec sleep 1000", NULL };
+        TestChild c = { .loop = *state };
+        Timer stop = { .fire = stop_loop, .userdata = c.loop };
+
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, NULL), 0);
+        c.child = child_kill(c.child);
+        timer_start(&stop, loop_uv_base(c.loop), 1);
+        loop_uv_run(c.loop);
+        assert_int_equal(c.exits, 0);
+        text_done(&c.output);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define PURE(f) cmocka_unit_test_setup_teardown(f, with_test_loop, without_test_loop)
+#define REAL(f) cmocka_unit_test_setup_teardown(f, with_uv_loop, without_uv_loop)
+                PURE(timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting),
+                PURE(a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time),
+                PURE(a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops),
+                PURE(deferred_calls_run_once_before_timers_and_what_timers_defer_after_them),
+                PURE(who_defers_itself_for_ever_does_not_starve_timers),
+                PURE(the_budget_bounds_a_turn_and_says_that_more_is_due),
+                REAL(a_real_timer_is_never_early),
+                REAL(a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the_loop_spinning),
+                REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
+                REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
+                REAL(work_runs_on_another_thread_and_done_on_ours),
+                REAL(a_signal_reaches_the_loop),
+                REAL(a_child_is_heard_to_its_end_and_its_status_comes_last),
+                REAL(a_program_that_is_not_there_is_an_error_at_once),
+                REAL(a_killed_child_is_reaped_and_says_nothing_more),
+        };
+
+        return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+}
