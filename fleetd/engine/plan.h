@@ -7,8 +7,12 @@
 typedef struct EnginePlan {
         OrderChange *changes;
         size_t n, capacity;
-        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, backoff); UINT64_MAX: never */
+        bool more;         /* full: there is more to plan once this is written */
+        bool whole;        /* all units were looked at, whoever was named: hosts are being replaced one by one */
+        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake); UINT64_MAX: never */
 } EnginePlan;
+
+enum { ENGINE_PLAN_MAX = 500 }; /* changes; a unit more or less */
 
 void engine_plan_done(EnginePlan *plan);
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include "base/table.h"
+#include "base/error.h"
 #include "units/machine.h"
+#include "units/records.h"
 #include "units/state.h"
 #include "units/unit.h"
 
@@ -13,12 +15,14 @@ typedef struct ClusterMachine ClusterMachine;
 /* The order of one machine about one unit: /_fleet/machine/ID/unit/NAME. */
 typedef struct ClusterOrder {
         ClusterMachine *machine;
+        ClusterUnit *of;         /* the unit, or what stands for it while there is none */
+        struct ClusterOrder *next, *prev; /* of the same unit, by machine id */
         char unit[256];
-        Order order;             /* run, load, stop */
+        OrderKind order;         /* run, load, stop */
         uint64_t unit_index;     /* modified index of the unit key that it was planned on */
         uint64_t index;          /* modified index of the order's key */
         uint64_t created;
-        uint64_t since_ms;       /* cluster time */
+        uint64_t since_ms;       /* cluster time of its being given; rewriting it in place keeps it */
         uint64_t term;           /* of the engine that wrote it */
         char *reason;
         UT_hash_handle hh;       /* in ClusterMachine.orders, by unit */
@@ -27,11 +31,20 @@ typedef struct ClusterOrder {
 /* What one machine says of one unit: /_fleet/state/NAME/ID. */
 typedef struct ClusterState {
         ClusterMachine *machine;
+        ClusterUnit *of;
+        struct ClusterState *next, *prev; /* of the same unit, by machine id */
         char unit[256];
         UnitState state;
         uint64_t index;
         UT_hash_handle hh;       /* in ClusterMachine.states, by unit */
 } ClusterState;
+
+typedef enum ClusterList {
+        CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up */
+        CLUSTER_GLOBAL,  /* Global= */
+        CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
+        _CLUSTER_LIST_MAX,
+} ClusterList;
 
 struct ClusterUnit {
         char name[256];
@@ -39,6 +52,10 @@ struct ClusterUnit {
         uint64_t index;          /* modified index of the unit key */
         TargetState target;      /* TARGET_INACTIVE when no key says otherwise */
         uint64_t target_index;   /* 0: no key */
+        ClusterOrder *orders;    /* list, by machine id */
+        ClusterState *states;    /* list, by machine id */
+        /* Lists of units that a change elsewhere may concern; unsorted. */
+        struct { ClusterUnit *next, *prev; bool in; } lists[_CLUSTER_LIST_MAX];
         UT_hash_handle hh;
 };
 
@@ -52,6 +69,7 @@ struct ClusterMachine {
         char peer[64];
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
+        size_t load;             /* orders run and load */
         UT_hash_handle hh;
 };
 
@@ -60,6 +78,7 @@ typedef struct Cluster {
         uint64_t now_ms;         /* cluster time when it was looked at */
         ClusterUnit *units;      /* table by name */
         ClusterMachine *machines; /* table by id */
+        ClusterUnit *lists[_CLUSTER_LIST_MAX];
         uint64_t lineage;
 } Cluster;
 
@@ -70,8 +89,10 @@ ClusterMachine *cluster_machine(const Cluster *c, const char *id);
 ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 
-/* Puts one key's value (or its absence: value.data NULL) into the picture. A value that does not parse is kept out, with
- * a sentence in 'err' and -EBADMSG; -ENOMEM. 'changed' (may be NULL) tells what it was about. */
+ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also what only a target, order or state names */
+
+/* Puts one key's value into the picture; keys that are none of ours are left out. A value that does not parse is kept out
+ * (what stood there before goes), with a sentence in 'err' and -EBADMSG; -ENOMEM. */
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
                 uint64_t modified, Error *err);
 int cluster_remove(Cluster *c, const char *key, size_t key_size); /* a directory's removal removes all below it */
@@ -84,3 +105,6 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
  * that the agent was asked to start; and where: the machine of its run or load order (NULL: none; globals: none). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
 size_t cluster_load(const ClusterMachine *m); /* orders run and load */
+const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
+
+static inline bool cluster_order_is_active(const ClusterOrder *o) { return o->order != ORDER_STOP; }

@@ -54,11 +54,12 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
 
 typedef struct OrderChange {
         char machine[33], unit[256];
-        Order order;               /* what the key becomes */
+        OrderKind order;           /* what the key becomes */
         bool remove;               /* or: the key goes */
         uint64_t expected_index;   /* of the order's key; 0: absent */
         uint64_t unit_index;       /* of the unit key it was planned on; 0: the unit must be absent (orders to stop only) */
         uint64_t presence_index;   /* of the machine's presence key; 0: not checked (orders to stop) */
+        uint64_t since_ms;         /* cluster time; of an order that is rewritten in place: the one it had */
         char reason[256];
 } OrderChange;
 

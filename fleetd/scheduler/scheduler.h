@@ -16,9 +16,21 @@ int scheduler_view_place(SchedulerView *view, const char *machine_id, const Clus
 void scheduler_view_remove(SchedulerView *view, const char *machine_id, const char *unit);
 
 /* Whether 'unit' may run on 'machine'; if not, one sentence why ("Conflicts=web@*.service, and web@1.service runs here").
- * 'staying': the unit is on it already, it shall only be checked again. */
-bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, Error *ret_why);
+ * 'staying': it is there already and shall only be checked again: then the machine need not be up, what is being stopped
+ * there is no obstacle any more, and of two that conflict the one that came later yields (a global one always does). */
+bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why);
 
-/* The machine with the fewest units among those that fit and are up; among equals the smallest id. -ENOENT: none; 'ret_why'
+/* Which rule refused, for those who act differently on it. */
+typedef enum SchedulerRule {
+        RULE_PRESENCE, RULE_MACHINE_ID, RULE_METADATA, RULE_MACHINE_OF, RULE_CONFLICTS, _RULE_MAX, RULE_NONE = -1,
+} SchedulerRule;
+SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why);
+
+/* A unit there that names 'unit' in its Replaces= (and is not named by it in turn), or NULL: 'unit' should go to another
+ * machine if there is one. */
+const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
+
+/* The machine with the fewest units among those that fit, are up and do not have it yet (of those, first the ones where
+ * nobody replaces it); among equals the smallest id. -ENOENT: none; 'ret_why'
  * sums up: "alpha and beta: Conflicts=...; gamma: no metadata ssd=true". On success 'ret_why' says why there. */
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret, Error *ret_why);

@@ -1,0 +1,42 @@
+/* Who holds a replica, and who of those votes. Pure: what the leader sees of its members in, at most one change out; the
+ * edge asks again after each change and now and then. Rules 21 and 22 of ARCHITECTURE section 13.
+ *
+ * One host: a voter. Two: a voter and a standby (two voters would stop at the loss of either). From three on: three voters,
+ * once two standbys hold what the leader holds; all others hold no replica. */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+#include "kvstore/kvstore.h"
+
+enum {
+        VOTERS_WANTED = 3,
+        VOTERS_STANDBYS_MAX = 2,
+        VOTERS_BEHIND_MAX = 64, /* entries that a standby may lack and still count as caught up */
+};
+
+typedef enum VotersAction {
+        VOTERS_NOTHING,
+        VOTERS_ADD,     /* as standby */
+        VOTERS_PROMOTE, /* standby to voter */
+        VOTERS_DEMOTE,
+        VOTERS_REMOVE,
+        _VOTERS_ACTION_MAX,
+} VotersAction;
+
+const char *voters_action_name(VotersAction action);
+
+typedef struct VotersChange {
+        VotersAction action;
+        uint64_t raft_id;
+        char address[64]; /* VOTERS_ADD: where it is dialed */
+        char reason[160];
+} VotersChange;
+
+/* 'members': the configuration as the leader 'leader_id' sees it, with the log's 'last' committed index. The hosts that
+ * asked for a replica are those machines of 'cluster' with a Raft id (their member key).
+ *
+ * In this order: a member that nobody owns any more (its machine left, or was given a new Raft id) goes; a host that has an
+ * id and no seat gets one, while seats are free; a standby that is caught up becomes a voter, when that makes three, or
+ * when it completes two voters to three. Never is a change made that would take the leader's own seat, or, of three
+ * voters, leave fewer that can be reached than a majority of what remains needs. */
+void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret);
