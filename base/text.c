@@ -59,8 +59,9 @@ void text_printf(Text *t, const char *format, ...) {
         va_end(ap);
 }
 
-/* The length of the valid UTF-8 sequence at 's', 0 if it is none (Unicode 15, table 3-7). */
-static size_t utf8_length(const unsigned char *s, size_t left) {
+/* Unicode 15, table 3-7. */
+size_t utf8_length(const void *bytes, size_t left) {
+        const unsigned char *s = bytes;
         size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
                  : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
 
@@ -115,6 +116,28 @@ void text_append_printable(Text *t, const char *s) {
                         text_printf(t, "\\x%02x", (unsigned char) *s);
                 else
                         text_append_char(t, *s);
+}
+
+size_t text_distance(const char *a, const char *b) {
+        size_t row[65], n = strlen(a), m = strlen(b);
+
+        if (n >= ELEMENTS(row) || m >= ELEMENTS(row))
+                return SIZE_MAX;
+
+        for (size_t j = 0; j <= m; j++)
+                row[j] = j;
+        for (size_t i = 1; i <= n; i++) {
+                size_t diagonal = row[0];
+
+                row[0] = i;
+                for (size_t j = 1; j <= m; j++) {
+                        size_t changed = diagonal + (a[i - 1] != b[j - 1]);
+
+                        diagonal = row[j];
+                        row[j] = MIN(changed, MIN(row[j], row[j - 1]) + 1);
+                }
+        }
+        return row[m];
 }
 
 void text_clear(Text *t) {

@@ -31,6 +31,13 @@ void text_append_json(Text *t, const void *bytes, size_t size);
 /* Appends 's' with control bytes as \xNN, so that a name cannot drive a terminal. */
 void text_append_printable(Text *t, const char *s);
 
+/* The length of the valid UTF-8 sequence at 's', of which 'left' > 0 bytes are there; 0 if there is none. */
+size_t utf8_length(const void *s, size_t left);
+
+/* How many letters must be typed differently to make one word of the other (Levenshtein), for "did you mean"; SIZE_MAX
+ * for words too long for a typing error. */
+size_t text_distance(const char *a, const char *b);
+
 /* Empties, keeping the memory and forgetting the failure. */
 void text_clear(Text *t);
 

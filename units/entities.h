@@ -62,6 +62,8 @@ void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *n
 void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
 void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);
 
+enum { API_PAGE_MAX = 65536 }; /* items that a reader takes on one page */
+
 typedef struct ApiPage {
         ApiUnit *units; /* the array that is there depends on what was read */
         ApiState *states;

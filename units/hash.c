@@ -1,0 +1,28 @@
+#include "units/hash.h"
+
+#include <errno.h>
+#include <gnutls/crypto.h>
+#include <stdio.h>
+
+static int hash_of(const UnitFile *file, bool (*skip)(const char *section), char ret[UNIT_HASH_SIZE]) {
+        _cleanup_text_ Text t = {};
+        unsigned char digest[20];
+
+        unit_file_print(file, &t, skip);
+        if (t.error < 0)
+                return t.error;
+        if (gnutls_hash_fast(GNUTLS_DIG_SHA1, t.chars ? t.chars : "", t.size, digest) < 0)
+                return -EOPNOTSUPP;
+
+        for (size_t i = 0; i < sizeof(digest); i++)
+                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        return 0;
+}
+
+int unit_file_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]) {
+        return hash_of(file, NULL, ret);
+}
+
+int unit_file_systemd_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]) {
+        return hash_of(file, unit_file_section_is_ours, ret);
+}

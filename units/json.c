@@ -1,0 +1,181 @@
+#include "units/json.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+
+static const json_t *inside(const JsonValue *v) {
+        return (const json_t *) v;
+}
+
+static const JsonValue *outside(const json_t *v) {
+        return v && !json_is_null(v) ? (const JsonValue *) v : NULL;
+}
+
+int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
+        json_error_t where;
+        json_t *v;
+
+        if (size > JSON_SIZE_MAX)
+                return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size, JSON_SIZE_MAX);
+
+        v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
+        if (!v && json_error_code(&where) == json_error_out_of_memory)
+                return -ENOMEM;
+        if (!v)
+                return error_set(err, -EBADMSG, "line %d, column %d: %s", where.line, where.column, where.text);
+
+        *ret = (JsonValue *) v;
+        return 0;
+}
+
+JsonValue *json_value_free(JsonValue *root) {
+        json_decref((json_t *) root);
+        return NULL;
+}
+
+JsonType json_value_type(const JsonValue *v) {
+        if (!v)
+                return JSON_VALUE_NULL;
+        switch (json_typeof(inside(v))) {
+        case JSON_OBJECT:
+                return JSON_VALUE_OBJECT;
+        case JSON_ARRAY:
+                return JSON_VALUE_ARRAY;
+        case JSON_STRING:
+                return JSON_VALUE_STRING;
+        case JSON_INTEGER:
+        case JSON_REAL:
+                return JSON_VALUE_NUMBER;
+        case JSON_TRUE:
+        case JSON_FALSE:
+                return JSON_VALUE_BOOL;
+        case JSON_NULL:
+                break;
+        }
+        return JSON_VALUE_NULL;
+}
+
+const JsonValue *json_value_member(const JsonValue *object, const char *name) {
+        return outside(json_object_get(inside(object), name));
+}
+
+size_t json_value_count(const JsonValue *array) {
+        return json_array_size(inside(array));
+}
+
+const JsonValue *json_value_item(const JsonValue *array, size_t i) {
+        return outside(json_array_get(inside(array), i));
+}
+
+const char *json_value_string(const JsonValue *v) {
+        return json_string_value(inside(v));
+}
+
+int json_value_each(const JsonValue *object, int (*each)(void *userdata, const char *name, const JsonValue *v),
+                    void *userdata) {
+        json_t *o = (json_t *) object;
+
+        for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
+                int r = each(userdata, json_object_iter_key(i), outside(json_object_iter_value(i)));
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err) {
+        const JsonValue *v = json_value_member(object, name);
+
+        if (!v)
+                return 0;
+        if (!json_is_string(inside(v)))
+                return error_set(err, -EBADMSG, "%s: expected a string", name);
+        *ret = json_value_string(v);
+        return 0;
+}
+
+int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err) {
+        const JsonValue *v = json_value_member(object, name);
+
+        if (!v)
+                return 0;
+        if (!json_is_integer(inside(v)) || json_integer_value(inside(v)) < 0)
+                return error_set(err, -EBADMSG, "%s: expected a whole number", name);
+        *ret = json_integer_value(inside(v));
+        return 0;
+}
+
+int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err) {
+        const JsonValue *v = json_value_member(object, name);
+
+        if (!v)
+                return 0;
+        if (!json_is_boolean(inside(v)))
+                return error_set(err, -EBADMSG, "%s: expected true or false", name);
+        *ret = json_is_true(inside(v));
+        return 0;
+}
+
+/* A value stands before us if the text ends like one: then a comma is due. */
+static void separate(Text *t) {
+        char last = t->size > 0 ? t->chars[t->size - 1] : 0;
+
+        if (last && (strchr("\"}]", last) || (last >= '0' && last <= '9') || (last >= 'a' && last <= 'z')))
+                text_append_char(t, ',');
+}
+
+static void begin(Text *t, const char *name) {
+        separate(t);
+        if (name) {
+                text_append_char(t, '"');
+                text_append_json(t, name, strlen(name));
+                text_append(t, "\":");
+        }
+}
+
+void json_open(Text *t, const char *name, char bracket) {
+        assert(bracket == '{' || bracket == '[');
+
+        begin(t, name);
+        text_append_char(t, bracket);
+}
+
+void json_close(Text *t, char bracket) {
+        assert(bracket == '}' || bracket == ']');
+
+        text_append_char(t, bracket);
+}
+
+void json_add_string_always(Text *t, const char *name, const char *value) {
+        begin(t, name);
+        text_append_char(t, '"');
+        if (value)
+                text_append_json(t, value, strlen(value));
+        text_append_char(t, '"');
+}
+
+void json_add_string(Text *t, const char *name, const char *value) {
+        if (value && *value)
+                json_add_string_always(t, name, value);
+}
+
+void json_add_u64(Text *t, const char *name, uint64_t value) {
+        if (value == 0)
+                return;
+        begin(t, name);
+        text_printf(t, "%" PRIu64, value);
+}
+
+void json_add_bool(Text *t, const char *name, bool value) {
+        if (!value)
+                return;
+        begin(t, name);
+        text_append(t, "true");
+}
+
+void json_add_item(Text *t, const char *value) {
+        json_add_string_always(t, NULL, value);
+}

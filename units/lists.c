@@ -1,0 +1,127 @@
+#include "units/lists.h"
+
+#include <errno.h>
+
+void names_done(Names *names) {
+        for (size_t i = 0; i < names->n; i++)
+                free(names->items[i]);
+        free(names->items);
+        *names = (Names) {};
+}
+
+int names_add(Names *names, const char *name, size_t size) {
+        _cleanup_free_ char *copy = strndup(name, size);
+
+        if (!copy || GROW(names->items, names->capacity, names->n + 1) < 0)
+                return -ENOMEM;
+
+        names->items[names->n++] = TAKE_PTR(copy);
+        return 0;
+}
+
+bool names_have(const Names *names, const char *name) {
+        for (size_t i = 0; i < names->n; i++)
+                if (streq(names->items[i], name))
+                        return true;
+        return false;
+}
+
+bool names_equal(const Names *a, const Names *b) {
+        if (a->n != b->n)
+                return false;
+        for (size_t i = 0; i < a->n; i++)
+                if (!streq(a->items[i], b->items[i]))
+                        return false;
+        return true;
+}
+
+static void pair_done(Pair *pair) {
+        free(pair->key);
+        free(pair->value);
+}
+
+void pairs_done(Pairs *pairs) {
+        for (size_t i = 0; i < pairs->n; i++)
+                pair_done(&pairs->items[i]);
+        free(pairs->items);
+        *pairs = (Pairs) {};
+}
+
+/* The first place whose pair is not below (key, value). */
+static size_t pairs_place(const Pairs *pairs, const char *key, const char *value) {
+        size_t low = 0, high = pairs->n;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                int c = strcmp(pairs->items[middle].key, key);
+
+                if (c == 0)
+                        c = strcmp(pairs->items[middle].value, value);
+                if (c < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+int pairs_add(Pairs *pairs, const char *key, const char *value) {
+        size_t place = pairs_place(pairs, key, value);
+        _cleanup_free_ char *k = NULL, *v = NULL;
+
+        if (place < pairs->n && streq(pairs->items[place].key, key) && streq(pairs->items[place].value, value))
+                return 0;
+
+        k = strdup(key);
+        v = strdup(value);
+        if (!k || !v || GROW(pairs->items, pairs->capacity, pairs->n + 1) < 0)
+                return -ENOMEM;
+
+        memmove(pairs->items + place + 1, pairs->items + place, (pairs->n - place) * sizeof(Pair));
+        pairs->items[place] = (Pair) { .key = TAKE_PTR(k), .value = TAKE_PTR(v) };
+        pairs->n++;
+        return 0;
+}
+
+int pairs_set(Pairs *pairs, const char *key, const char *value) {
+        size_t kept = 0;
+
+        /* Add first: without memory the old value stays. */
+        if (value && pairs_add(pairs, key, value) < 0)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < pairs->n; i++)
+                if (streq(pairs->items[i].key, key) && !(value && streq(pairs->items[i].value, value)))
+                        pair_done(&pairs->items[i]);
+                else
+                        pairs->items[kept++] = pairs->items[i];
+        pairs->n = kept;
+        return 0;
+}
+
+int pairs_copy(const Pairs *from, Pairs *ret) {
+        _cleanup_pairs_ Pairs copy = {};
+
+        for (size_t i = 0; i < from->n; i++)
+                if (pairs_add(&copy, from->items[i].key, from->items[i].value) < 0)
+                        return -ENOMEM;
+
+        *ret = copy;
+        copy = (Pairs) {};
+        return 0;
+}
+
+bool pairs_equal(const Pairs *a, const Pairs *b) {
+        if (a->n != b->n)
+                return false;
+        for (size_t i = 0; i < a->n; i++)
+                if (!streq(a->items[i].key, b->items[i].key) || !streq(a->items[i].value, b->items[i].value))
+                        return false;
+        return true;
+}
+
+const char *pairs_get(const Pairs *pairs, const char *key) {
+        size_t place = pairs_place(pairs, key, "");
+
+        return place < pairs->n && streq(pairs->items[place].key, key) ? pairs->items[place].value : NULL;
+}

@@ -1,0 +1,10 @@
+noinst_LIBRARIES += units/libunits.a
+units_libunits_a_CFLAGS = $(AM_CFLAGS) $(GNUTLS_CFLAGS) $(JANSSON_CFLAGS)
+units_libunits_a_SOURCES = \
+	units/lists.h units/lists.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
+	units/placement.h units/placement.c units/options.h units/options.c units/unit.h units/unit.c \
+	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
+	units/records.h units/records.c units/entities.h units/entities.c
+
+# What a program links that uses the nouns.
+UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)

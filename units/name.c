@@ -1,0 +1,285 @@
+#include "units/name.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/text.h"
+
+static const char types[][10] = {
+        "automount", "busname", "device", "mount", "path", "scope", "service",
+        "slice", "snapshot", "socket", "swap", "target", "timer",
+};
+
+static const char template_types[][10] = { "path", "service", "socket", "target", "timer" };
+
+/* systemd.special(7), but for slices and scopes: those are refused by type. */
+static const char *const special[] = {
+        "-.mount",
+        "basic.target",
+        "blockdev@.target",
+        "bluetooth.target",
+        "boot-complete.target",
+        "cryptsetup-pre.target",
+        "cryptsetup.target",
+        "ctrl-alt-del.target",
+        "dbus.service",
+        "dbus.socket",
+        "default.target",
+        "display-manager.service",
+        "emergency.target",
+        "exit.target",
+        "factory-reset.target",
+        "final.target",
+        "first-boot-complete.target",
+        "getty-pre.target",
+        "getty.target",
+        "graphical.target",
+        "halt.target",
+        "hibernate.target",
+        "hybrid-sleep.target",
+        "initrd-fs.target",
+        "initrd-root-device.target",
+        "initrd-root-fs.target",
+        "initrd-switch-root.target",
+        "initrd-usr-fs.target",
+        "initrd.target",
+        "integritysetup-pre.target",
+        "integritysetup.target",
+        "kbrequest.target",
+        "kexec.target",
+        "local-fs-pre.target",
+        "local-fs.target",
+        "machines.target",
+        "multi-user.target",
+        "network-online.target",
+        "network-pre.target",
+        "network.target",
+        "nss-lookup.target",
+        "nss-user-lookup.target",
+        "paths.target",
+        "poweroff.target",
+        "printer.target",
+        "reboot.target",
+        "remote-cryptsetup.target",
+        "remote-fs-pre.target",
+        "remote-fs.target",
+        "remote-veritysetup.target",
+        "rescue.target",
+        "rpcbind.target",
+        "runlevel0.target",
+        "runlevel1.target",
+        "runlevel2.target",
+        "runlevel3.target",
+        "runlevel4.target",
+        "runlevel5.target",
+        "runlevel6.target",
+        "shutdown.target",
+        "sigpwr.target",
+        "sleep.target",
+        "slices.target",
+        "smartcard.target",
+        "sockets.target",
+        "soft-reboot.target",
+        "sound.target",
+        "ssh-access.target",
+        "storage-target-mode.target",
+        "suspend-then-hibernate.target",
+        "suspend.target",
+        "swap.target",
+        "sysinit.target",
+        "syslog.service",
+        "syslog.socket",
+        "system-update-cleanup.service",
+        "system-update-pre.target",
+        "system-update.target",
+        "time-set.target",
+        "time-sync.target",
+        "timers.target",
+        "tpm2.target",
+        "umount.target",
+        "usb-gadget.target",
+        "veritysetup-pre.target",
+        "veritysetup.target",
+};
+
+static bool type_is_among(const char *type, const char (*list)[10], size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (streq(type, list[i]))
+                        return true;
+        return false;
+}
+
+static bool char_is_allowed(char c) {
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')
+                || (c != 0 && strchr(":-_.\\@", c));
+}
+
+int unit_name_check(const char *name, Error *err) {
+        size_t size = strlen(name);
+        const char *type, *dot = strrchr(name, '.');
+
+        if (size == 0)
+                return error_set(err, -EINVAL, "unit name cannot be empty");
+        if (size > UNIT_NAME_MAX + 1)
+                return error_set(err, -EINVAL, "unit name exceeds maximum length (256)");
+        if (!dot)
+                return error_set(err, -EINVAL, "unit name must contain \".\"");
+        type = dot + 1;
+        if (*type == 0)
+                return error_set(err, -EINVAL, "unit name cannot end in \".\"");
+
+        if (!type_is_among(type, types, ELEMENTS(types))) {
+                _cleanup_text_ Text shown = {};
+
+                text_append_printable(&shown, type);
+                return error_set(err, -EINVAL, "invalid unit type: \"%s\"", shown.chars ? shown.chars : "");
+        }
+        if (strchr(name, '@') && !type_is_among(type, template_types, ELEMENTS(template_types)))
+                return error_set(err, -EINVAL, "invalid unit type for template: \"%s\"", type);
+
+        for (const char *p = name; p < dot; p++)
+                if (!char_is_allowed(*p)) {
+                        size_t n = utf8_length(p, dot - p);
+
+                        if (n == 0 || (n == 1 && (*p < 0x20 || *p == 0x7f)))
+                                return error_set(err, -EINVAL, "invalid character '\\x%02x' in unit name",
+                                                 (unsigned char) *p);
+                        return error_set(err, -EINVAL, "invalid character '%.*s' in unit name", (int) n, p);
+                }
+        if (*name == '@')
+                return error_set(err, -EINVAL, "unit name cannot start in \"@\"");
+
+        /* Ours: what systemd would not take, or hide as a file. */
+        if (*name == '.')
+                return error_set(err, -EINVAL, "unit name cannot start in \".\"");
+        if (size > UNIT_NAME_MAX)
+                return error_set(err, -EINVAL, "unit name exceeds systemd's maximum length (%d)", UNIT_NAME_MAX);
+        return 0;
+}
+
+static const char *refusal(const char *name) {
+        static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
+
+        for (size_t i = 0; i < ELEMENTS(special); i++)
+                if (streq(name, special[i]))
+                        return "systemd itself depends on a unit of that name (systemd.special(7))";
+        if (starts_with(name, "blockdev@"))
+                return "systemd itself depends on a unit of that name (systemd.special(7))";
+        if (starts_with(name, "systemd-"))
+                return "names that start with systemd- are systemd's own";
+        if (starts_with(name, "fleet"))
+                return "names that start with fleet are fleet's own";
+        if (type_is_among(unit_name_type(name), not_from_files, ELEMENTS(not_from_files)))
+                return "units of that type belong to the host they are on";
+        return NULL;
+}
+
+bool unit_name_is_refused(const char *name, const char **ret_reason) {
+        const char *reason = refusal(name);
+
+        if (reason && ret_reason)
+                *ret_reason = reason;
+        return reason;
+}
+
+bool unit_name_is_template(const char *name) {
+        const char *at = strchr(name, '@');
+
+        return at && at + 1 == strrchr(name, '.');
+}
+
+bool unit_name_is_instance(const char *name) {
+        const char *at = strchr(name, '@'), *dot = strrchr(name, '.');
+
+        return at && dot && dot > at + 1;
+}
+
+const char *unit_name_type(const char *name) {
+        const char *dot = strrchr(name, '.');
+
+        return dot ? dot + 1 : "";
+}
+
+/* Where the type begins, dot included: the end of a name without one. */
+static const char *type_start(const char *name) {
+        const char *dot = strrchr(name, '.');
+
+        return dot ? dot : name + strlen(name);
+}
+
+char *unit_name_prefix(const char *name) {
+        const char *at = strchr(name, '@');
+
+        return strndup(name, (at ? at : type_start(name)) - name);
+}
+
+char *unit_name_instance(const char *name) {
+        const char *at = strchr(name, '@');
+
+        if (!at || !unit_name_is_instance(name))
+                return strdup("");
+        return strndup(at + 1, type_start(name) - at - 1);
+}
+
+char *unit_name_template(const char *name) {
+        _cleanup_text_ Text t = {};
+
+        if (!unit_name_is_instance(name))
+                return strdup(name);
+
+        text_append_bytes(&t, name, strchr(name, '@') + 1 - name);
+        text_append(&t, type_start(name));
+        return text_take(&t, NULL);
+}
+
+char *unit_name_make_instance(const char *template_name, const char *instance) {
+        const char *type = type_start(template_name);
+        _cleanup_text_ Text t = {};
+
+        text_append_bytes(&t, template_name, type - template_name);
+        text_append(&t, instance);
+        text_append(&t, type);
+        return text_take(&t, NULL);
+}
+
+char *unit_name_from_argument(const char *argument) {
+        const char *slash = strrchr(argument, '/');
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, slash ? slash + 1 : argument);
+        if (t.chars && !type_is_among(unit_name_type(t.chars), types, ELEMENTS(types)))
+                text_append(&t, ".service");
+        return text_take(&t, NULL);
+}
+
+static char *replace_all(const char *s, const char *specifier, const char *by) {
+        _cleanup_text_ Text t = {};
+
+        for (const char *hit; (hit = strstr(s, specifier)); s = hit + strlen(specifier)) {
+                text_append_bytes(&t, s, hit - s);
+                text_append(&t, by);
+        }
+        text_append(&t, s);
+        return text_take(&t, NULL);
+}
+
+/* One specifier after the other, as fleet did: "%%np" would come out the same strange way. */
+char *unit_name_expand(const char *name, const char *value) {
+        _cleanup_free_ char *stem = strndup(name, type_start(name) - name);
+        _cleanup_free_ char *prefix = unit_name_prefix(name), *instance = unit_name_instance(name);
+        _cleanup_free_ char *s = strdup(value);
+        const struct { const char *specifier, *by; } steps[] = {
+                { "%n", name }, { "%N", stem }, { "%p", prefix }, { "%i", instance },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(steps); i++) {
+                char *next;
+
+                if (!s || !steps[i].by)
+                        return NULL;
+                next = replace_all(s, steps[i].specifier, steps[i].by);
+                free(s);
+                s = next;
+        }
+        return TAKE_PTR(s);
+}

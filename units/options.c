@@ -1,0 +1,280 @@
+#include "units/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/parse.h"
+#include "units/machine.h"
+#include "units/name.h"
+
+void warnings_done(Warnings *warnings) {
+        for (size_t i = 0; i < warnings->n; i++)
+                free(warnings->items[i].sentence);
+        free(warnings->items);
+        *warnings = (Warnings) {};
+}
+
+/* One reading of one unit's options. */
+typedef struct Reading {
+        const char *name;         /* of the unit; NULL: specifiers stay */
+        const UnitOption *option; /* the one at hand */
+        Placement *placement;
+        Warnings *warnings; /* may be NULL */
+        Error *err;
+} Reading;
+
+static int warn(Reading *r, const char *format, ...) _printf_(2, 3);
+static int warn(Reading *r, const char *format, ...) {
+        _cleanup_text_ Text t = {};
+        char *sentence;
+        va_list ap;
+
+        if (!r->warnings)
+                return 0;
+
+        va_start(ap, format);
+        text_vprintf(&t, format, ap);
+        va_end(ap);
+        if (GROW(r->warnings->items, r->warnings->capacity, r->warnings->n + 1) < 0)
+                return -ENOMEM;
+        sentence = text_take(&t, NULL);
+        if (!sentence)
+                return -ENOMEM;
+        r->warnings->items[r->warnings->n++] = (Warning) { .line = r->option->line, .sentence = sentence };
+        return 0;
+}
+
+static int refuse(Reading *r, const char *item, const char *why) {
+        return error_set(r->err, -EINVAL, "%s=%.128s: %s", r->option->name, item, why);
+}
+
+static int take_machine_id(Reading *r, const char *item) {
+        size_t size = strlen(item);
+
+        if (r->placement->machine_id || size == 0)
+                return 0;
+        r->placement->machine_id = strdup(item);
+        if (!r->placement->machine_id)
+                return -ENOMEM;
+
+        if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0 && !strchr(item, '%'))
+                return warn(r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8", r->option->name, item);
+        return 0;
+}
+
+static int take_name(Reading *r, Names *names, const char *item, size_t size) {
+        if (size == 0)
+                return 0;
+        if (names->n >= OPTION_ITEMS_MAX)
+                return error_set(r->err, -EINVAL, "%s=: more than %d names", r->option->name, OPTION_ITEMS_MAX);
+        return names_add(names, item, size);
+}
+
+static int take_peer(Reading *r, const char *item) {
+        return take_name(r, &r->placement->machine_of, item, strlen(item));
+}
+
+static int take_replace(Reading *r, const char *item) {
+        return take_name(r, &r->placement->replaces, item, strlen(item));
+}
+
+/* Here alone blanks separate even without quotes. */
+static int take_conflicts(Reading *r, const char *item) {
+        static const char blanks[] = " \t\n\v\f\r";
+
+        while (*(item += strspn(item, blanks))) {
+                size_t size = strcspn(item, blanks);
+                int k;
+
+                k = take_name(r, &r->placement->conflicts, item, size);
+                if (k < 0)
+                        return k;
+                item += size;
+        }
+        return 0;
+}
+
+/* fleet dropped what it could not read, and the unit then ran anywhere. */
+static int refuse_pair(Reading *r, const char *item, const char *equals) {
+        char example[160] = "expected key=value, for example gpu=true";
+
+        if (!equals && item[strcspn(item, " \"\\")] == 0 && strlen(item) < 64)
+                snprintf(example, sizeof(example), "expected key=value, for example %s=true", item);
+        else if (equals && strchr(item, ' '))
+                snprintf(example, sizeof(example), "expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"");
+        else if (equals && strchr(equals + 1, '='))
+                snprintf(example, sizeof(example), "expected key=value with one '='");
+        return refuse(r, item, example);
+}
+
+static int take_metadata(Reading *r, const char *item) {
+        const char *equals = strchr(item, '=');
+        _cleanup_free_ char *key = NULL;
+
+        if (*item == 0)
+                return 0;
+        if (!equals || equals == item || equals[1] == 0 || strchr(equals + 1, '=')) {
+                /* In a template %i is empty, and nobody places it. */
+                if (r->name && unit_name_is_template(r->name))
+                        return 0;
+                return refuse_pair(r, item, equals);
+        }
+        if (r->placement->metadata.n >= OPTION_ITEMS_MAX)
+                return error_set(r->err, -EINVAL, "%s=: more than %d pairs", r->option->name, OPTION_ITEMS_MAX);
+
+        key = strndup(item, equals - item);
+        if (!key)
+                return -ENOMEM;
+        return pairs_add(&r->placement->metadata, key, equals + 1);
+}
+
+static int take_global(Reading *r, const char *item) {
+        static const char *const yes[] = { "true", "yes", "1", "on", "t" };
+        bool plain;
+
+        r->placement->global = false;
+        for (size_t i = 0; i < ELEMENTS(yes); i++)
+                if (strcasecmp(item, yes[i]) == 0)
+                        r->placement->global = true;
+
+        if (!r->placement->global && *item && parse_bool(item, &plain) < 0)
+                return warn(r, "%s=%.64s is taken as false; expected true or false", r->option->name, item);
+        return 0;
+}
+
+/* The [X-Fleet] options: a line here is an option; fleet.unit(5) documents the same names. The order matters where one
+ * option has several spellings: values are taken spelling by spelling. */
+static const struct {
+        const char *name;
+        int (*take)(Reading *r, const char *item);
+        bool old; /* an old spelling: understood, not suggested */
+} options[] = {
+        { "MachineID",                  take_machine_id },
+        { "X-ConditionMachineID",       take_machine_id, true },
+        { "X-ConditionMachineBootID",   take_machine_id, true },
+        { "X-ConditionMachineOf",       take_peer,       true },
+        { "MachineOf",                  take_peer },
+        { "X-ConditionMachineMetadata", take_metadata,   true },
+        { "MachineMetadata",            take_metadata },
+        { "X-Conflicts",                take_conflicts,  true },
+        { "Conflicts",                  take_conflicts },
+        { "Replaces",                   take_replace },
+        { "Global",                     take_global },
+};
+
+static int take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
+        _cleanup_free_ char *expanded = NULL;
+
+        if (r->name) {
+                /* Each two bytes may become a whole name: look at the size first. */
+                if (strlen(item) > OPTION_ITEM_MAX)
+                        return refuse(r, item, "too long");
+                expanded = unit_name_expand(r->name, item);
+                if (!expanded)
+                        return -ENOMEM;
+                item = expanded;
+        }
+        /* A long Conflicts= without quotes is one item up to here, and many names. */
+        if (strlen(item) > OPTION_ITEM_MAX * (take == take_conflicts ? 64 : 1))
+                return refuse(r, item, "too long");
+        return take(r, item);
+}
+
+/* A value in quotes is a list: quotes vanish, and blanks outside of them separate, even twice in a row. */
+static int take_value(Reading *r, int (*take)(Reading *, const char *)) {
+        const char *value = r->option->value;
+        _cleanup_text_ Text item = {};
+        bool quoted = false;
+        int k;
+
+        if (value[0] != '"' || !ends_with(value, "\""))
+                return take_item(r, take, value);
+
+        text_append(&item, "");
+        for (const char *p = value; *p; p++)
+                if (*p == '"')
+                        quoted = !quoted;
+                else if (*p == ' ' && !quoted) {
+                        if (item.error < 0)
+                                return item.error;
+                        k = take_item(r, take, item.chars);
+                        if (k < 0)
+                                return k;
+                        text_clear(&item);
+                } else
+                        text_append_char(&item, *p);
+        return item.error < 0 ? item.error : take_item(r, take, item.chars);
+}
+
+static const char *nearest_option(const char *name) {
+        const char *nearest = NULL;
+        size_t best = 3;
+
+        for (size_t i = 0; i < ELEMENTS(options); i++) {
+                size_t distance = strcasecmp(name, options[i].name) == 0 ? 0 : text_distance(name, options[i].name);
+
+                if (!options[i].old && distance < best) {
+                        best = distance;
+                        nearest = options[i].name;
+                }
+        }
+        return nearest;
+}
+
+static int warn_of_strangers(Reading *r) {
+        const UnitOption *o = r->option;
+        const char *nearest;
+
+        if (!unit_file_section_is_ours(o->section)) {
+                if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0
+                    || strcasecmp(o->section, "XFleet") == 0)
+                        return warn(r, "nobody reads section [%s]; did you mean [X-Fleet]?", o->section);
+                return 0;
+        }
+
+        for (size_t i = 0; i < ELEMENTS(options); i++)
+                if (streq(o->name, options[i].name))
+                        return 0;
+        nearest = nearest_option(o->name);
+        if (nearest)
+                return warn(r, "[%s] has no option %.64s; did you mean %s?", o->section, o->name, nearest);
+        return warn(r, "[%s] has no option %.64s", o->section, o->name);
+}
+
+int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
+        _cleanup_placement_ Placement placement = {};
+        _cleanup_warnings_ Warnings collected = {};
+        Reading reading = {
+                .name = name, .placement = &placement, .warnings = warnings ? &collected : NULL, .err = err,
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTS(options); i++)
+                for (size_t j = 0; j < file->n_options; j++) {
+                        const UnitOption *o = reading.option = &file->options[j];
+
+                        if (!unit_file_section_is_ours(o->section) || !streq(o->name, options[i].name))
+                                continue;
+                        r = take_value(&reading, options[i].take);
+                        if (r == -ENOMEM)
+                                return r;
+                        if (r < 0)
+                                return o->line > 0 ? error_prefix(err, r, "line %u", o->line) : r;
+                }
+
+        for (size_t j = 0; warnings && j < file->n_options; j++) {
+                reading.option = &file->options[j];
+                r = warn_of_strangers(&reading);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret = placement;
+        placement = (Placement) {};
+        if (warnings) {
+                *warnings = collected;
+                collected = (Warnings) {};
+        }
+        return 0;
+}

@@ -1,0 +1,246 @@
+#include "units/records.h"
+
+#include <errno.h>
+
+#include "units/json.h"
+
+/* The object that every record is. */
+static int open_record(const char *json, size_t size, JsonValue **ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = json_value_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        if (json_value_type(root) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "expected a JSON object");
+
+        *ret = TAKE_PTR(root);
+        return 0;
+}
+
+/* A copy of a string member; NULL if it is absent or empty. */
+static int read_copy(const JsonValue *object, const char *name, char **ret, Error *err) {
+        const char *s = NULL;
+        int r;
+
+        r = json_read_string(object, name, &s, err);
+        if (r < 0 || !s || !*s)
+                return r;
+        *ret = strdup(s);
+        return *ret ? 0 : -ENOMEM;
+}
+
+void unit_record_write(Text *t, const Unit *unit) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "hash", unit->hash);
+        json_add_string(t, "owner", unit->owner);
+        json_add_string(t, "path", unit->path);
+        json_add_string_always(t, "text", unit->text);
+        json_close(t, '}');
+}
+
+int unit_record_read(const char *name, const char *json, size_t size, Unit **ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_unit_ Unit *unit = NULL;
+        const char *text = NULL;
+        int r;
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "text", &text, err);
+        if (r < 0)
+                return r;
+        if (!text)
+                return error_set(err, -EBADMSG, "the unit has no text");
+
+        r = unit_read(name, text, strlen(text), &unit, err);
+        if (r < 0)
+                return r;
+        r = read_copy(root, "owner", &unit->owner, err);
+        if (r < 0)
+                return r;
+        r = read_copy(root, "path", &unit->path, err);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(unit);
+        return 0;
+}
+
+void facts_record_write(Text *t, const Machine *machine) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "address", machine->address);
+        json_add_string(t, "boot", machine->boot_id);
+        json_open(t, "metadata", '{');
+        for (size_t i = 0; i < machine->metadata.n; i++)
+                json_add_string_always(t, machine->metadata.items[i].key, machine->metadata.items[i].value);
+        json_close(t, '}');
+        json_add_string(t, "name", machine->name);
+        json_add_string(t, "peer", machine->peer);
+        json_add_u64(t, "raftId", machine->raft_id);
+        json_add_string(t, "version", machine->version);
+        json_close(t, '}');
+}
+
+static int read_metadata(void *userdata, const char *key, const JsonValue *v) {
+        Pairs *metadata = userdata;
+
+        if (!json_value_string(v))
+                return -EBADMSG;
+        return pairs_set(metadata, key, json_value_string(v));
+}
+
+int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err) {
+        _cleanup_machine_ Machine machine = {};
+        _cleanup_json_ JsonValue *root = NULL;
+        const struct {
+                const char *name;
+                char **field;
+        } strings[] = {
+                { "address", &machine.address }, { "boot", &machine.boot_id }, { "name", &machine.name },
+                { "peer", &machine.peer },       { "version", &machine.version },
+        };
+        int r;
+
+        if (!machine_id_is_valid(id))
+                return error_set(err, -EBADMSG, "'%.64s' is no machine id: expected 32 hex digits", id);
+        memcpy(machine.id, id, sizeof(machine.id));
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTS(strings); i++) {
+                r = read_copy(root, strings[i].name, strings[i].field, err);
+                if (r < 0)
+                        return r;
+        }
+        r = json_read_u64(root, "raftId", &machine.raft_id, err);
+        if (r < 0)
+                return r;
+        r = json_value_each(json_value_member(root, "metadata"), read_metadata, &machine.metadata);
+        if (r < 0)
+                return error_set(err, r, "metadata: expected strings");
+
+        *ret = machine;
+        machine = (Machine) {};
+        return 0;
+}
+
+void presence_record_write(Text *t, PresenceRecord record) {
+        json_open(t, NULL, '{');
+        json_add_u64(t, "since", record.since_ms);
+        json_add_string(t, "state", presence_to_string(record.presence));
+        json_close(t, '}');
+}
+
+int presence_record_read(const char *json, size_t size, PresenceRecord *ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        PresenceRecord record = {};
+        const char *state = "";
+        int r;
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "state", &state, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "since", &record.since_ms, err);
+        if (r < 0)
+                return r;
+
+        record.presence = presence_from_string(state);
+        if (record.presence < 0)
+                return error_set(err, -EBADMSG, "state: '%.32s' is none of up, away, lost, left", state);
+        *ret = record;
+        return 0;
+}
+
+void order_done(Order *order) {
+        free(order->reason);
+        *order = (Order) {};
+}
+
+void order_record_write(Text *t, const Order *order) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "order", order_kind_to_string(order->kind));
+        json_add_string(t, "reason", order->reason);
+        json_add_u64(t, "since", order->since_ms);
+        json_add_u64(t, "term", order->term);
+        json_add_u64(t, "unit", order->unit_index);
+        json_close(t, '}');
+}
+
+int order_record_read(const char *json, size_t size, Order *ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_order_ Order order = {};
+        const char *kind = "";
+        int r;
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "order", &kind, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "since", &order.since_ms, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "term", &order.term, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "unit", &order.unit_index, err);
+        if (r < 0)
+                return r;
+        r = read_copy(root, "reason", &order.reason, err);
+        if (r < 0)
+                return r;
+
+        order.kind = order_kind_from_string(kind);
+        if (order.kind < 0)
+                return error_set(err, -EBADMSG, "order: '%.32s' is none of load, run, stop", kind);
+        *ret = order;
+        order = (Order) {};
+        return 0;
+}
+
+void state_record_write(Text *t, const UnitState *state) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "active", state->active);
+        json_add_bool(t, "done", state->done);
+        json_add_string(t, "hash", state->hash);
+        json_add_string(t, "load", state->load);
+        json_add_u64(t, "since", state->since_ms);
+        json_add_string(t, "sub", state->sub);
+        json_close(t, '}');
+}
+
+int state_record_read(const char *json, size_t size, UnitState *ret, Error *err) {
+        const char *load = "", *active = "", *sub = "", *hash = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
+        uint64_t since_ms = 0;
+        bool done = false;
+        int r;
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        const struct {
+                const char *name, **field;
+        } strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash } };
+
+        for (size_t i = 0; i < ELEMENTS(strings); i++) {
+                r = json_read_string(root, strings[i].name, strings[i].field, err);
+                if (r < 0)
+                        return r;
+        }
+        r = json_read_u64(root, "since", &since_ms, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(root, "done", &done, err);
+        if (r < 0)
+                return r;
+        return unit_state_init(ret, load, active, sub, hash, since_ms, done);
+}

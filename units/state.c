@@ -1,0 +1,82 @@
+#include "units/state.h"
+
+#include "base/memory.h"
+
+static const char *const target_states[_TARGET_MAX] = {
+        [TARGET_INACTIVE] = "inactive", [TARGET_LOADED] = "loaded", [TARGET_LAUNCHED] = "launched",
+};
+
+static const char *const order_kinds[_ORDER_MAX] = {
+        [ORDER_LOAD] = "load", [ORDER_RUN] = "run", [ORDER_STOP] = "stop",
+};
+
+static const char *const presences[_PRESENCE_MAX] = {
+        [PRESENCE_UP] = "up", [PRESENCE_AWAY] = "away", [PRESENCE_LOST] = "lost", [PRESENCE_LEFT] = "left",
+};
+
+static const char *to_string(const char *const *table, size_t n, int value) {
+        return value >= 0 && (size_t) value < n ? table[value] : NULL;
+}
+
+static int from_string(const char *const *table, size_t n, const char *s) {
+        for (size_t i = 0; i < n; i++)
+                if (streq(table[i], s))
+                        return i;
+        return -EINVAL;
+}
+
+const char *target_state_to_string(TargetState state) {
+        return to_string(target_states, _TARGET_MAX, state);
+}
+
+TargetState target_state_from_string(const char *s) {
+        return from_string(target_states, _TARGET_MAX, s);
+}
+
+const char *order_kind_to_string(OrderKind kind) {
+        return to_string(order_kinds, _ORDER_MAX, kind);
+}
+
+OrderKind order_kind_from_string(const char *s) {
+        return from_string(order_kinds, _ORDER_MAX, s);
+}
+
+const char *presence_to_string(Presence presence) {
+        return to_string(presences, _PRESENCE_MAX, presence);
+}
+
+Presence presence_from_string(const char *s) {
+        return from_string(presences, _PRESENCE_MAX, s);
+}
+
+void unit_state_done(UnitState *state) {
+        free(state->load);
+        free(state->active);
+        free(state->sub);
+        free(state->hash);
+        *state = (UnitState) {};
+}
+
+int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
+                    uint64_t since_ms, bool done) {
+        _cleanup_unit_state_ UnitState state = {
+                .load = strdup(load), .active = strdup(active), .sub = strdup(sub), .hash = hash ? strdup(hash) : NULL,
+                .since_ms = since_ms, .done = done,
+        };
+
+        if (!state.load || !state.active || !state.sub || (hash && !state.hash))
+                return -ENOMEM;
+
+        *ret = state;
+        state = (UnitState) {};
+        return 0;
+}
+
+int unit_state_copy(const UnitState *from, UnitState *ret) {
+        return unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms, from->done);
+}
+
+bool unit_state_equal(const UnitState *a, const UnitState *b) {
+        return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub)
+                && streq(a->hash ? a->hash : "", b->hash ? b->hash : "") && a->done == b->done;
+}

@@ -1,0 +1,148 @@
+#include "units/unit.h"
+
+#include <errno.h>
+
+#include "units/name.h"
+#include "units/records.h"
+
+Unit *unit_free(Unit *unit) {
+        if (!unit)
+                return NULL;
+        free(unit->name);
+        free(unit->text);
+        unit_file_done(&unit->file);
+        placement_done(&unit->placement);
+        warnings_done(&unit->warnings);
+        free(unit->owner);
+        free(unit->path);
+        free(unit);
+        return NULL;
+}
+
+int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
+        _cleanup_unit_ Unit *unit = NEW0(Unit, 1);
+        int r;
+
+        if (!unit)
+                return -ENOMEM;
+
+        r = unit_name_check(name, err);
+        if (r < 0)
+                return r;
+
+        r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &unit->file, err);
+        if (r < 0)
+                return r;
+
+        unit->name = strdup(name);
+        unit->text = strndup(text, size); /* no zero byte inside: parsed before */
+        unit->text_size = size;
+        if (!unit->name || !unit->text)
+                return -ENOMEM;
+
+        r = unit_file_hash(&unit->file, unit->hash);
+        if (r < 0)
+                return r;
+        r = unit_file_systemd_hash(&unit->file, unit->systemd_hash);
+        if (r < 0)
+                return r;
+
+        r = options_read(&unit->file, name, &unit->placement, NULL, err);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(unit);
+        return 0;
+}
+
+/* fleet's clients see only options and print them again: what they print must be readable. */
+static int check_canonical(const Unit *unit, Error *err) {
+        _cleanup_unit_file_ UnitFile again = {};
+        _cleanup_text_ Text t = {};
+        int r;
+
+        unit_file_print(&unit->file, &t, NULL);
+        if (t.error < 0)
+                return t.error;
+
+        r = unit_file_parse(t.chars ? t.chars : "", t.size, UNIT_FILE_LITERAL, &again, err);
+        if (r < 0)
+                return error_prefix(err, r, "printed in canonical form");
+        return 0;
+}
+
+static int check_size(const Unit *unit, Error *err) {
+        _cleanup_text_ Text t = {};
+
+        unit_record_write(&t, unit);
+        if (t.error < 0)
+                return t.error;
+        if (t.size > RECORD_SIZE_MAX)
+                return error_set(err, -EFBIG, "the file is too large: %zu bytes as JSON, at most %d are taken", t.size,
+                                 RECORD_SIZE_MAX);
+        return 0;
+}
+
+int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
+        _cleanup_placement_ Placement unexpanded = {};
+        _cleanup_unit_ Unit *unit = NULL;
+        const char *reason;
+        int r;
+
+        r = unit_read(name, text, size, &unit, err);
+        if (r < 0)
+                return r;
+
+        if (unit_name_is_refused(name, &reason))
+                return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
+        if (unit->file.n_options == 0)
+                return error_set(err, -EINVAL, "a unit file needs at least one option in a [section]; here is none");
+
+        /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance. */
+        r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
+        if (r < 0)
+                return r;
+        r = check_canonical(unit, err);
+        if (r < 0)
+                return r;
+        r = placement_check(&unexpanded, err);
+        if (r < 0)
+                return r;
+        r = check_size(unit, err);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(unit);
+        return 0;
+}
+
+int unit_set_owner(Unit *unit, const char *owner, const char *path) {
+        _cleanup_free_ char *o = owner ? strdup(owner) : NULL, *p = path ? strdup(path) : NULL;
+
+        if ((owner && !o) || (path && !p))
+                return -ENOMEM;
+
+        free(unit->owner);
+        free(unit->path);
+        unit->owner = TAKE_PTR(o);
+        unit->path = TAKE_PTR(p);
+        return 0;
+}
+
+bool unit_has_install(const Unit *unit) {
+        return unit_file_has_section(&unit->file, "Install");
+}
+
+const char *unit_description(const Unit *unit) {
+        const char *description = unit_file_get(&unit->file, "Unit", "Description");
+
+        return description ? description : "";
+}
+
+bool unit_equal(const Unit *a, const Unit *b) {
+        return streq(a->hash, b->hash);
+}
+
+bool unit_runs_same(const Unit *a, const Unit *b) {
+        return streq(a->systemd_hash, b->systemd_hash);
+}
