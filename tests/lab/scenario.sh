@@ -11,6 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 LAB_NAME=${LAB_NAME:-$(basename "$0" .sh)}
 LAB_BUILD=${LAB_BUILD:-$top/build}
+LAB_TESTIMONY=${LAB_TESTIMONY:-$LAB_BUILD/lab-logs}
 . "$here/lab.sh"
 
 fail() {
@@ -18,7 +19,8 @@ fail() {
         exit 1
 }
 
-# Runs the checks named; everything the hosts said is kept when one fails.
+# Runs the checks named. When one fails, what the hosts said is kept in LAB_TESTIMONY. Figures that checks measured and
+# appended to $LAB/figures are printed at the end.
 scenario() {
         local check why failed=0 start
 
@@ -33,9 +35,11 @@ scenario() {
                         why=$(cat "$LAB/why" 2>/dev/null)
                         printf 'not ok %s: %s # %d ms\n' "$check" "${why:-ended without a reason}" $(($(date +%s%3N) - start))
                         failed=1
-                        lab_testimony >"${LAB_TESTIMONY:-/var/tmp}/$LAB_NAME.$check.log" 2>&1
+                        mkdir -p "$LAB_TESTIMONY"
+                        lab_testimony >"$LAB_TESTIMONY/$LAB_NAME.$check.log" 2>&1
                 fi
         done
+        cat "$LAB/figures" 2>/dev/null
         exit $failed
 }
 
@@ -58,4 +62,163 @@ hosts_up() {
         for h in "$@"; do
                 host_wait "$h" || fail "$h has not booted"
         done
+}
+
+# --- a cluster ----------------------------------------------------------------------------------------------------
+
+# Installs fleetd on all hosts of the bed, boots them, and waits until each knows all of them.
+cluster_up() {
+        local h
+        [ -x "$LAB_BUILD/fleetd/fleetd" ] && [ -x "$LAB_BUILD/client/fleetctl" ] || fail "no fleetd and fleetctl in $LAB_BUILD"
+        lab_install "$LAB_BUILD" || fail "make install failed"
+        for h in $LAB_HOSTS; do
+                host_install "$h" || fail "fleetd cannot be put on $h"
+        done
+        hosts_up $LAB_HOSTS
+        cluster_whole
+}
+
+# Waits until every host that is asked knows all of LAB_HOSTS and takes writes.
+cluster_whole() {
+        local h
+        for h in ${*:-$LAB_HOSTS}; do
+                wait_for 60 knows_machines "$h" "$(wc -w <<<"$LAB_HOSTS")" || fail "$h does not know all machines: $(machines "$h" | tr '\n' ';')"
+                wait_for 30 writes "$h" || fail "$h takes no writes"
+        done
+}
+machines() { host_fleetctl "$1" list-machines --no-legend 2>&1; }
+knows_machines() { [ "$(machines "$1" | wc -l)" = "$2" ]; }
+writes() { [ "$(key_put "$1" /lab/ping "$RANDOM")" = ok ]; }
+
+# The unit file $1 in the scenario's folder, its text on stdin.
+unit_file() {
+        mkdir -p "$LAB/units"
+        cat >"$LAB/units/$1"
+}
+
+# fleetctl against the daemon of host $1, in the folder of the scenario's unit files.
+fleetctl() {
+        mkdir -p "$LAB/units"
+        (cd "$LAB/units" && host_fleetctl "$@")
+}
+
+# A unit that runs for ever and says who it is; further lines on stdin.
+runs_forever() {
+        {
+                printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sh -c "echo here is %%n; exec sleep infinity"\nRestart=always\n' "$1"
+                cat
+        } | unit_file "$1"
+}
+
+# Where a unit has processes, from the kernel's view: host names, one a line.
+hosts_running() {
+        local h
+        for h in $LAB_HOSTS; do
+                [ -z "$(find "$LAB_CG/$h/payload/system.slice" -type d -name "$1" 2>/dev/null)" ] || echo "$h"
+        done
+}
+runs_on() { [ "$(hosts_running "$1" | tr '\n' ' ')" = "$2 " ]; }
+runs_once() { [ "$(hosts_running "$1" | wc -l)" = 1 ]; }
+runs_nowhere() { [ -z "$(hosts_running "$1")" ]; }
+runs_on_all() { [ "$(hosts_running "$1" | wc -l)" = "$(wc -w <<<"$LAB_HOSTS")" ]; }
+
+# True when fleetctl on host $1 lists unit $2 with the words $3, for example "active running".
+lists() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$2 $3"; }
+known() { fleetctl "$1" list-unit-files --no-legend --fields=unit 2>/dev/null | grep -qxF "$2"; }
+
+# Every unit of the cluster on every host that is on (or those named): which run, which process, which start of it.
+# Two equal answers mean that nothing was started, stopped, restarted or moved in between.
+identities() {
+        local h u
+        for h in ${*:-$LAB_HOSTS}; do
+                host_is_on "$h" || continue
+                for u in $(ls "/proc/$(host_init "$h")/root/run/fleet/units" 2>/dev/null | grep -v '@\.' | sort); do
+                        echo "$h $u $(host_exec "$h" systemctl show --value -p ActiveState,MainPID,InvocationID,NRestarts "$u" | tr '\n' ' ')"
+                done
+        done
+}
+
+# Fails when the units are no longer those of an earlier answer of identities().
+untouched() {
+        local before=$1 now
+        shift
+        now=$(identities "$@")
+        [ "$before" = "$now" ] || fail "${WHAT:-it} touched units: $(diff <(echo "$before") <(echo "$now") | grep '^[<>]' | tr '\n' ' ')"
+}
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+# The etcd v2 API of host $1, over its loopback, as curl inside the host: path, then curl's options.
+keys() {
+        local h=$1 path=$2
+        shift 2
+        host_exec "$h" curl -sS -m 10 "$@" "http://127.0.0.1:2379/v2/keys$path"
+}
+
+# One field of a JSON object on stdin: member names in order; prints nothing when there is none.
+json() {
+        python3 -c '
+import json, sys
+try:
+    v = json.load(sys.stdin)
+    for k in sys.argv[1:]:
+        v = v[int(k)] if isinstance(v, list) else v[k]
+    print(json.dumps(v) if isinstance(v, (dict, list, bool)) else v)
+except (KeyError, IndexError, TypeError, ValueError):
+    pass' "$@"
+}
+
+key_get() { keys "$1" "$2" 2>/dev/null | json node value; }
+key_is() { [ "$(key_get "$1" "$2")" = "$3" ]; }
+
+# "ok", or the answer's cause.
+key_put() {
+        local answer
+        answer=$(keys "$1" "$2" -XPUT -d "value=$3" 2>&1)
+        [ "$(json node value <<<"$answer")" = "$3" ] && echo ok && return
+        json cause <<<"$answer" | grep . || echo "$answer"
+}
+
+# The host whose replica leads.
+leader() {
+        local h r
+        for h in ${*:-$LAB_HOSTS}; do
+                host_is_on "$h" || continue
+                r=$(host_fleetctl "$h" --output=json list-machines 2>/dev/null | python3 -c '
+import json, sys
+m = json.load(sys.stdin)
+m = m.get("machines", m) if isinstance(m, dict) else m
+print(next((x.get("name", "") for x in m if x.get("role") == "leader"), ""))' 2>/dev/null)
+                [ -z "$r" ] || { echo "$r"; return 0; }
+        done
+        return 1
+}
+
+others() { local h; for h in $LAB_HOSTS; do [ "$h" = "$1" ] || echo "$h"; done; }
+now_ms() { date +%s%3N; }
+
+# --- writing through a fault --------------------------------------------------------------------------------------
+
+# Starts writing keys on host $1 for $2 seconds, under prefix $3; its record is $LAB/writer.$3.
+writer_start() {
+        host_exec "$1" python3 - "$3" "$2" <"$here/writer.py" >"$LAB/writer.$3" 2>&1 &
+        WRITER=$!
+        wait_for 10 grep -q ack "$LAB/writer.$3" || fail "writes do not begin on $1: $(tail -3 "$LAB/writer.$3")"
+}
+
+# Longest time without an acknowledged write in the record of prefix $1, in ms.
+writer_gap() { awk '$2 == "ack" { if (last && $1 - last > gap) gap = $1 - last; last = $1 } END { print gap + 0 }' "$LAB/writer.$1"; }
+
+# Fails unless every write that was acknowledged under prefix $1 is read on host $2.
+acknowledged_writes_are_there() {
+        keys "$2" '/written?quorum=true&recursive=true' >"$LAB/written" || fail "$2 cannot list what was written"
+        python3 - "$1" "$LAB/writer.$1" "$LAB/written" <<'END' || fail "acknowledged writes of $1 are missing on $2: $(cat "$LAB/lost")"
+import json, sys
+prefix, record, listing = sys.argv[1:]
+there = {n["key"].rsplit("/", 1)[1] for n in json.load(open(listing))["node"].get("nodes", [])}
+acks = ["%s-%s" % (prefix, l.split()[2]) for l in open(record) if " ack " in l]
+lost = [a for a in acks if a not in there]
+open(listing[:-len("written")] + "lost", "w").write("%d of %d: %s" % (len(lost), len(acks), lost[:5]))
+sys.exit(1 if lost or not acks else 0)
+END
 }

@@ -1,0 +1,65 @@
+#!/bin/bash
+# All hosts lose power at once and boot again: keys, units and placements are as before.
+# Takes 60 s.
+. "$(dirname "$0")/scenario.sh"
+
+a_cluster_with_units_and_keys() {
+        local n
+        cluster_up
+        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service store-watch.service web@{1,2,3}.service \
+                >/dev/null 2>&1) || fail "samples do not start"
+        runs_forever loaded.service </dev/null
+        runs_forever known.service </dev/null
+        fleetctl beta submit known.service >/dev/null 2>&1 || fail "submit failed"
+        fleetctl beta load loaded.service >/dev/null 2>&1 || fail "load failed"
+        for n in 1 2 3 4 5 6 7 8 9; do
+                [ "$(key_put beta /kept/$n "value $n")" = ok ] || fail "put failed"
+        done
+        wait_for 10 settled || fail "units are not as asked: $(fleetctl alpha list-units)"
+}
+settled() { lists alpha loaded.service "inactive dead" && lists alpha hello.service "active running"; }
+
+state_of() {
+        keys alpha '/kept?recursive=true&sorted=true&quorum=true'
+        fleetctl alpha list-unit-files --no-legend --full --fields=unit,hash,dstate,state,target
+        fleetctl alpha list-units --no-legend --full --fields=unit,machine,active,sub
+}
+same_as_before() { [ "$(state_of 2>/dev/null)" = "$(cat "$LAB/before")" ]; }
+
+after_a_blackout_everything_is_as_before() {
+        local h
+        state_of >"$LAB/before"
+        writer_start beta 3 dark
+        for h in $LAB_HOSTS; do
+                in_lab ip link set "v$h" down
+        done
+        for h in $LAB_HOSTS; do
+                host_kill $h || fail "cannot kill $h"
+        done
+        kill "$WRITER" 2>/dev/null
+        hosts_up $LAB_HOSTS
+        cluster_whole
+        wait_for 45 same_as_before || fail "differs: $(diff "$LAB/before" <(state_of 2>&1) | grep '^[<>]' | head -6 | tr '\n' ' ')"
+        acknowledged_writes_are_there dark gamma
+}
+
+and_after_a_second_one_booted_in_another_order() {
+        local h
+        for h in $LAB_HOSTS; do
+                host_kill $h || fail "cannot kill $h"
+        done
+        hosts_up gamma
+        hosts_up beta
+        cluster_whole_without alpha
+        hosts_up alpha
+        cluster_whole
+        wait_for 45 same_as_before || fail "differs: $(diff "$LAB/before" <(state_of 2>&1) | grep '^[<>]' | head -6 | tr '\n' ' ')"
+}
+cluster_whole_without() {
+        local h
+        for h in $(others "$1"); do
+                wait_for 30 writes "$h" || fail "$h takes no writes without $1"
+        done
+}
+
+scenario a_cluster_with_units_and_keys after_a_blackout_everything_is_as_before and_after_a_second_one_booted_in_another_order

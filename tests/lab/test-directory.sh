@@ -1,0 +1,96 @@
+#!/bin/bash
+# /etc/fleet/units: a folder on each host whose files are units of the cluster.
+# Takes 20 s.
+. "$(dirname "$0")/scenario.sh"
+
+FOLDER=/etc/fleet/units
+
+# Puts stdin into the folder of host $1 as file $2, the way editors do: written beside it, then renamed.
+drop() { host_exec "$1" sh -c 'cat >"$1/.$2.new" && chmod 644 "$1/.$2.new" && mv "$1/.$2.new" "$1/$2"' - $FOLDER "$2"; }
+forever() { printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %s\n' "$1" "$2"; }
+runs_text() {
+        local h
+        h=$(hosts_running "$1")
+        [ -n "$h" ] && host_exec "$h" systemctl show -p ExecStart --value "$1" | grep -qF "$2" && host_exec "$h" pgrep -fx "/bin/sleep $2"
+}
+
+a_file_that_appears_runs_within_two_seconds() {
+        cluster_up
+        forever dropped 100001 | drop beta dropped.service
+        wait_for 2 runs_once dropped.service || fail "it runs on: $(hosts_running dropped.service | tr '\n' ' ')"
+        local h
+        for h in $LAB_HOSTS; do
+                wait_for 2 lists "$h" dropped.service "active running" || fail "$h does not list it: $(fleetctl "$h" list-units)"
+        done
+}
+
+a_file_written_in_place_runs_too() {
+        forever inplace 100002 | host_exec gamma sh -c "cat >$FOLDER/inplace.service"
+        wait_for 2 runs_once inplace.service || fail "it runs on: $(hosts_running inplace.service | tr '\n' ' ')"
+}
+
+an_edited_file_updates_its_unit_and_no_other() {
+        local before
+        before=$(identities | grep -v dropped.service)
+        forever dropped 100003 | drop beta dropped.service
+        wait_for 5 runs_text dropped.service 100003 || fail "the new text does not run"
+        runs_once dropped.service || fail "it runs on: $(hosts_running dropped.service | tr '\n' ' ')"
+        [ "$before" = "$(identities | grep -v dropped.service)" ] || fail "another unit was touched"
+        [ "$(fleetctl alpha cat dropped.service | grep -c 100003)" = 1 ] || fail "cat shows another text"
+}
+
+a_broken_file_is_refused_with_its_line_and_disturbs_nothing() {
+        local before error
+        before=$(identities)
+        printf '[Unit]\nDescription=broken\n[Service]\nExecStart=/bin/sleep 1\n[X-Fleet]\nMachineMetadata=gpu\n' | drop beta broken.service
+        wait_for 5 host_exec beta test -s $FOLDER/broken.service.error || fail "no broken.service.error appears"
+        error=$(host_exec beta cat $FOLDER/broken.service.error)
+        grep -q 'broken.service: line 6:' <<<"$error" || fail "the message does not name file and line: $error"
+        host_exec beta journalctl -u fleetd --no-pager | grep -q 'broken.service: line 6' || fail "the journal does not say it"
+        runs_nowhere broken.service || fail "a broken unit runs"
+        untouched "$before"
+}
+
+an_edit_that_breaks_a_file_leaves_the_running_version() {
+        local before
+        before=$(identities)
+        printf '[Service]\nExecStart=/bin/sleep 1\nno equals sign here\n' | drop beta dropped.service
+        wait_for 5 host_exec beta test -s $FOLDER/dropped.service.error || fail "no dropped.service.error appears"
+        untouched "$before"
+        forever dropped 100004 | drop beta dropped.service
+        wait_for 5 runs_text dropped.service 100004 || fail "the mended text does not run"
+        wait_for 5 host_exec beta test ! -e $FOLDER/dropped.service.error || fail "the .error file stays"
+}
+
+a_removed_file_removes_its_unit() {
+        host_exec gamma rm $FOLDER/inplace.service
+        wait_for 5 runs_nowhere inplace.service || fail "it still runs"
+        ! known alpha inplace.service || fail "it is still known"
+        runs_once dropped.service || fail "another unit was touched"
+}
+
+what_was_dropped_while_the_daemon_was_away_is_found() {
+        host_exec beta systemctl stop fleetd
+        forever meanwhile 100005 | drop beta meanwhile.service
+        host_exec beta systemctl start fleetd
+        wait_for 10 runs_once meanwhile.service || fail "it runs on: $(hosts_running meanwhile.service | tr '\n' ' ')"
+}
+
+an_emptied_folder_is_no_order_to_remove_everything() {
+        forever third 100006 | drop beta third.service
+        wait_for 5 runs_once third.service || fail "the third unit does not run"
+        local before
+        before=$(identities)
+        host_exec beta sh -c "mv $FOLDER /etc/fleet/away && mkdir $FOLDER"
+        # What the daemon does about it, it does before it takes up another file.
+        forever witness 100007 | drop gamma witness.service
+        wait_for 5 runs_once witness.service || fail "a file on another host is not taken up"
+        sleep 3         # long enough for a wrong removal to show
+        [ "$before" = "$(identities | grep -v witness.service)" ] || fail "units were touched: $(identities)"
+        host_exec beta sh -c "rmdir $FOLDER && mv /etc/fleet/away $FOLDER"
+}
+
+scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
+        an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
+        an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
+        what_was_dropped_while_the_daemon_was_away_is_found an_emptied_folder_is_no_order_to_remove_everything

@@ -1,0 +1,136 @@
+#!/bin/bash
+# Power cuts and cables of single hosts: what fits elsewhere runs elsewhere, what does not waits, nothing runs twice.
+# Takes 60 s.
+. "$(dirname "$0")/scenario.sh"
+
+units_are_spread_over_the_cluster() {
+        local h
+        cluster_up
+        (cd "$top/dist/units" && host_fleetctl alpha start node.service >/dev/null 2>&1) || fail "the global unit does not start"
+        for h in a b c; do
+                printf '[X-Fleet]\nMachineMetadata=zone=%s\n' $h | runs_forever pinned-$h.service
+        done
+        for h in 1 2 3 4 5 6; do
+                runs_forever free-$h.service </dev/null
+        done
+        fleetctl alpha start pinned-{a,b,c}.service free-{1,2,3,4,5,6}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        for h in $LAB_HOSTS; do
+                [ -n "$(free_on $h)" ] || fail "no ordinary unit runs on $h"
+        done
+}
+
+# The ordinary units that run on a host.
+free_on() { identities "$1" | grep -o 'free-[0-9].service' | sort -u; }
+run_elsewhere() { local u; for u in "$@"; do runs_once "$u" || return 1; done; }
+
+# Cuts the power of host $1 and checks what must follow; $2 seconds at most until all runs again.
+cut_and_check() {
+        local victim=$1 limit=$2 zone moved others_before start took watcher
+        zone=$(tr abg abc <<<"${victim:0:1}")
+        watcher=$(others "$victim" | tail -1)
+        moved=$(free_on "$victim")
+        others_before=$(identities $(others "$victim"))
+        [ -n "$moved" ] || fail "nothing ordinary runs on $victim"
+
+        start=$(now_ms)
+        host_kill "$victim" || fail "cannot cut the power"
+        wait_for "$limit" run_elsewhere $moved || fail "after $limit s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
+        took=$(($(now_ms) - start))
+        echo "# $(wc -w <<<"$moved") units of $victim ran elsewhere $took ms after the cut" >>"$LAB/figures"
+
+        runs_nowhere "pinned-$zone.service" || fail "pinned-$zone.service runs where its rule says no"
+        wait_for 5 says_why "$watcher" "pinned-$zone.service" "zone=$zone" ||
+                fail "no reason is given for pinned-$zone.service: $(fleetctl "$watcher" status "pinned-$zone.service" 2>&1)"
+        [ "$(hosts_running node.service | wc -l)" = 2 ] || fail "the global unit runs on: $(hosts_running node.service | tr '\n' ' ')"
+        [ "$others_before" = "$(identities $(others "$victim") | grep -vF "$(sed 's/^/ /; s/$/ /' <<<"$moved")")" ] ||
+                fail "units of the other hosts were touched: $(diff <(echo "$others_before") <(identities $(others "$victim")) | tr '\n' ' ')"
+}
+says_why() { fleetctl "$1" status "$2" 2>&1 | grep -qF "$3"; }
+
+# Boots host $1 again and checks that nothing runs twice, then or later.
+return_and_check() {
+        local h=$1 u zone end
+        zone=$(tr abg abc <<<"${h:0:1}")
+        hosts_up "$h"
+        # From its boot until the cluster is whole again no unit may be seen twice.
+        end=$(($(now_ms) + 8000))
+        until [ "$(now_ms)" -ge $end ]; do
+                for u in free-{1,2,3,4,5,6}.service; do
+                        [ "$(hosts_running $u | wc -l)" = 1 ] || fail "$u runs on: $(hosts_running $u | tr '\n' ' ') after $h came back"
+                done
+                sleep 0.1
+        done
+        cluster_whole
+        wait_for 20 runs_on "pinned-$zone.service" "$h" || fail "pinned-$zone.service does not run on $h again"
+        wait_for 20 runs_on_all node.service || fail "the global unit runs on: $(hosts_running node.service | tr '\n' ' ')"
+}
+
+a_follower_without_power_loses_its_units_to_the_others() {
+        local leader
+        leader=$(leader) || fail "nobody says who leads"
+        cut_and_check "$(others "$leader" | tail -1)" 5
+        others "$leader" | tail -1 >"$LAB/victim"
+}
+
+a_follower_that_returns_runs_nothing_twice() { return_and_check "$(cat "$LAB/victim")"; }
+
+a_leader_without_power_loses_no_acknowledged_write_and_no_unit() {
+        local leader witness gap
+        leader=$(leader) || fail "nobody says who leads"
+        echo "$leader" >"$LAB/victim"
+        # Something ordinary has to run there for the check to mean anything.
+        fill "$leader"
+        witness=$(others "$leader" | head -1)
+        writer_start "$witness" 9 cut
+        cut_and_check "$leader" 5
+        wait "$WRITER"
+        gap=$(writer_gap cut)
+        echo "# no write was acknowledged for $gap ms after the leader's power was cut" >>"$LAB/figures"
+        [ "$(tail -1 "$LAB/writer.cut" | cut -d' ' -f2)" = ack ] || fail "writes do not go on"
+        [ "$gap" -le 3000 ] || fail "no write was acknowledged for $gap ms"
+        acknowledged_writes_are_there cut "$witness"
+}
+# Ordinary units are asked for anew until one runs on host $1.
+fill() {
+        local u
+        for u in free-{1,2,3,4,5,6}.service; do
+                [ -z "$(free_on "$1")" ] || return 0
+                fleetctl alpha destroy $u >/dev/null 2>&1
+                wait_for 5 runs_nowhere $u
+                fleetctl alpha start $u >/dev/null 2>&1
+        done
+        [ -n "$(free_on "$1")" ] || fail "no ordinary unit can be had on $1"
+}
+
+a_leader_that_returns_runs_nothing_twice() {
+        return_and_check "$(cat "$LAB/victim")"
+        acknowledged_writes_are_there cut "$(cat "$LAB/victim")"
+}
+
+a_host_without_cable_keeps_its_units_running_and_gives_them_back() {
+        local leader victim before moved u end
+        leader=$(leader) || fail "nobody says who leads"
+        victim=$(others "$leader" | head -1)
+        fill "$victim"
+        moved=$(free_on "$victim")
+        before=$(identities "$victim")
+        host_cut "$victim"
+        wait_for 5 twice $moved || fail "no replacement within 5 s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
+        WHAT="a pulled cable" untouched "$before" "$victim"
+        host_heal "$victim"
+        # The old copies stop when their replacements run; at no moment is a unit gone.
+        end=$(($(now_ms) + 20000))
+        until run_elsewhere $moved; do
+                for u in $moved; do
+                        ! runs_nowhere $u || fail "$u ran nowhere after the cable came back"
+                done
+                [ "$(now_ms)" -lt $end ] || fail "still twice after 20 s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
+                sleep 0.1
+        done
+        cluster_whole
+}
+twice() { local u; for u in "$@"; do [ "$(hosts_running "$u" | wc -l)" = 2 ] || return 1; done; }
+
+scenario units_are_spread_over_the_cluster a_follower_without_power_loses_its_units_to_the_others \
+        a_follower_that_returns_runs_nothing_twice a_leader_without_power_loses_no_acknowledged_write_and_no_unit \
+        a_leader_that_returns_runs_nothing_twice a_host_without_cable_keeps_its_units_running_and_gives_them_back

@@ -1,0 +1,90 @@
+#!/bin/bash
+# Two of three hosts gone, and all three: running units are untouched, and all goes on by itself afterwards.
+# Takes 90 s.
+. "$(dirname "$0")/scenario.sh"
+
+a_cluster_with_units_and_keys() {
+        local n
+        cluster_up
+        (cd "$top/dist/units" && host_fleetctl alpha start node.service web@{1,2,3}.service >/dev/null 2>&1) || fail "samples do not start"
+        for n in 1 2 3 4; do
+                runs_forever plain-$n.service </dev/null
+        done
+        fleetctl beta start plain-{1,2,3,4}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        [ "$(key_put gamma /before kept)" = ok ] || fail "put failed"
+        wait_for 5 key_is alpha /before kept || fail "alpha does not read it"
+}
+
+no_quorum() { key_put "$1" /refused x | grep -qE 'no leader|quorum|voters'; }
+
+two_hosts_without_power_leave_the_third_one_working_alone() {
+        local before out
+        before=$(identities alpha)
+        host_kill beta || fail "cannot kill beta"
+        host_kill gamma || fail "cannot kill gamma"
+        wait_for 10 no_quorum alpha || fail "a write says: $(key_put alpha /refused x)"
+        [ "$(key_get alpha /before)" = kept ] || fail "a local read does not answer"
+        key_put alpha /refused x | grep -qE '[0-9] of 3' || fail "the answer does not count voters: $(key_put alpha /refused x)"
+        runs_forever refused.service </dev/null
+        out=$(timeout 20 "$BASH" -c '. "$0"; cd "$LAB/units"; host_fleetctl alpha start refused.service' "$here/lab.sh" 2>&1) &&
+                fail "fleetctl start exits 0 without quorum"
+        grep -qE 'no leader|quorum|voters' <<<"$out" || fail "fleetctl says: $out"
+        fleetctl alpha list-units 2>/dev/null | grep -q plain-1.service || fail "lists do not answer"
+        sleep 15        # past every period after which somebody could declare somebody lost
+        WHAT="loss of quorum" untouched "$before" alpha
+        identities alpha >"$LAB/alone"
+}
+
+when_they_return_all_goes_on_by_itself() {
+        local n
+        host_up beta && host_up gamma || fail "cannot boot"
+        host_wait beta && host_wait gamma || fail "they do not boot"
+        cluster_whole
+        WHAT="the return of the quorum" untouched "$(cat "$LAB/alone")" alpha
+        for n in 1 2 3 4; do
+                wait_for 40 runs_once plain-$n.service || fail "plain-$n.service runs on: $(hosts_running plain-$n.service | tr '\n' ' ')"
+        done
+        wait_for 40 runs_on_all node.service || fail "the global unit runs on: $(hosts_running node.service | tr '\n' ' ')"
+        [ "$(keys alpha /refused | json errorCode)" = 100 ] || fail "a write that was refused has happened"
+        ! known alpha refused.service || fail "a submission that was refused has happened"
+        WHAT="the return of the quorum" untouched "$(cat "$LAB/alone")" alpha
+}
+
+all_cables_out_and_in_again_touch_nothing() {
+        local before h
+        before=$(identities)
+        for h in $LAB_HOSTS; do
+                host_cut $h
+        done
+        for h in $LAB_HOSTS; do
+                wait_for 10 no_quorum $h || fail "$h still takes writes: $(key_put $h /refused x)"
+                [ "$(key_get $h /before)" = kept ] || fail "a local read on $h does not answer"
+        done
+        sleep 10        # longer than a host has to be silent to be lost
+        WHAT="all cables out" untouched "$before"
+        for h in $LAB_HOSTS; do
+                host_heal $h
+        done
+        cluster_whole
+        sleep 5         # longer than the new leader's first period
+        WHAT="all cables in again" untouched "$before"
+}
+
+all_machines_stopped_for_a_while_and_going_on_touch_nothing() {
+        local before h
+        before=$(identities)
+        for h in $LAB_HOSTS; do
+                host_pause $h || fail "$h does not stop"
+        done
+        sleep 10
+        for h in $LAB_HOSTS; do
+                host_resume $h || fail "$h does not go on"
+        done
+        cluster_whole
+        sleep 5
+        WHAT="a pause of all machines" untouched "$before"
+}
+
+scenario a_cluster_with_units_and_keys two_hosts_without_power_leave_the_third_one_working_alone \
+        when_they_return_all_goes_on_by_itself all_cables_out_and_in_again_touch_nothing \
+        all_machines_stopped_for_a_while_and_going_on_touch_nothing

@@ -1,0 +1,49 @@
+#!/bin/bash
+# systemctl stop fleetd for two minutes, on one host and on all: an upgrade that takes its time. No unit is touched.
+# Takes 270 s.
+. "$(dirname "$0")/scenario.sh"
+
+a_cluster_with_units() {
+        local n
+        cluster_up
+        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service store-watch.service web@{1,2,3}.service \
+                >/dev/null 2>&1) || fail "samples do not start"
+        for n in 1 2 3; do
+                runs_forever plain-$n.service </dev/null
+        done
+        fleetctl beta start plain-{1,2,3}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        identities >"$LAB/before"
+        [ "$(wc -l <"$LAB/before")" -ge 12 ] || fail "too few units run: $(cat "$LAB/before")"
+}
+
+two_minutes_without_daemon_on_one_host_touch_nothing() {
+        local h
+        h=$(leader) || fail "nobody says who leads"
+        host_exec "$h" systemctl stop fleetd || fail "stop failed"
+        WHAT="stop of one daemon" untouched "$(cat "$LAB/before")"
+        wait_for 10 writes "$(others "$h" | head -1)" || fail "the others take no writes"
+        sleep 120       # the time is what is tested
+        WHAT="two minutes without one daemon" untouched "$(cat "$LAB/before")"
+        host_exec "$h" systemctl start fleetd || fail "start failed"
+        cluster_whole
+        WHAT="the daemon's return" untouched "$(cat "$LAB/before")"
+}
+
+two_minutes_without_any_daemon_touch_nothing() {
+        local h
+        for h in $LAB_HOSTS; do
+                host_exec $h systemctl stop fleetd || fail "stop on $h failed"
+        done
+        WHAT="stop of all daemons" untouched "$(cat "$LAB/before")"
+        sleep 120
+        WHAT="two minutes without any daemon" untouched "$(cat "$LAB/before")"
+        # A reload by anybody meanwhile finds the units' files where they were.
+        host_exec alpha systemctl daemon-reload
+        for h in $LAB_HOSTS; do
+                host_exec $h systemctl start --no-block fleetd || fail "start on $h failed"
+        done
+        cluster_whole
+        WHAT="the daemons' return" untouched "$(cat "$LAB/before")"
+}
+
+scenario a_cluster_with_units two_minutes_without_daemon_on_one_host_touch_nothing two_minutes_without_any_daemon_touch_nothing

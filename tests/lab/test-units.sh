@@ -1,0 +1,115 @@
+#!/bin/bash
+# The everyday verbs, on a cluster of three booted hosts, each from another host than the unit's.
+# Takes 30 s.
+. "$(dirname "$0")/scenario.sh"
+
+three_hosts_form_a_cluster() {
+        cluster_up
+        local h
+        for h in $LAB_HOSTS; do
+                machines "$h" | grep -q "$(host_address gamma)" || fail "$h does not name gamma's address: $(machines "$h")"
+        done
+}
+
+start_on_any_host_returns_when_the_unit_runs() {
+        local h
+        for h in $LAB_HOSTS; do
+                runs_forever "from-$h.service" </dev/null
+                fleetctl "$h" start "from-$h.service" >"$LAB/out" 2>&1 || fail "start on $h: exit $?, $(cat "$LAB/out")"
+                runs_once "from-$h.service" || fail "start on $h returned, the unit runs on: $(hosts_running "from-$h.service")"
+        done
+        for h in $LAB_HOSTS; do
+                wait_for 5 lists "$h" from-beta.service "active running" || fail "$h does not list it as active: $(fleetctl "$h" list-units)"
+        done
+}
+
+starting_what_runs_changes_nothing() {
+        local before
+        before=$(identities)
+        fleetctl beta start from-alpha.service >"$LAB/out" 2>&1 || fail "exit $?"
+        untouched "$before"
+}
+
+cat_status_and_journal_answer_from_any_host() {
+        local h out
+        for h in $LAB_HOSTS; do
+                fleetctl "$h" cat from-beta.service | grep -qx 'Description=from-beta.service' || fail "cat on $h: $(fleetctl "$h" cat from-beta.service 2>&1)"
+                out=$(fleetctl "$h" status from-beta.service 2>&1)
+                grep -q 'active (running)' <<<"$out" || fail "status on $h: $out"
+                out=$(fleetctl "$h" journal from-beta.service 2>&1)
+                grep -q 'here is from-beta.service' <<<"$out" || fail "journal on $h: $out"
+        done
+}
+
+stop_and_start_again_work_from_any_host() {
+        fleetctl gamma stop from-alpha.service >"$LAB/out" 2>&1 || fail "stop: exit $?, $(cat "$LAB/out")"
+        wait_for 2 runs_nowhere from-alpha.service || fail "stop returned and it still runs"
+        known alpha from-alpha.service || fail "a stopped unit is gone"
+        fleetctl beta start from-alpha.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        runs_once from-alpha.service || fail "start returned, and it does not run"
+}
+
+unload_and_destroy_work_from_any_host() {
+        fleetctl beta unload from-gamma.service >"$LAB/out" 2>&1 || fail "unload: exit $?, $(cat "$LAB/out")"
+        wait_for 5 runs_nowhere from-gamma.service || fail "unloaded, and it still runs"
+        known beta from-gamma.service || fail "an unloaded unit is gone"
+        fleetctl alpha destroy from-gamma.service from-alpha.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
+        wait_for 5 runs_nowhere from-alpha.service || fail "destroyed, and it still runs"
+        ! known gamma from-gamma.service || fail "gamma still knows a destroyed unit"
+        wait_for 5 leaves_no_file from-alpha.service || fail "its file is left in /run/fleet/units"
+}
+leaves_no_file() {
+        local h
+        for h in $LAB_HOSTS; do
+                ! host_exec "$h" test -e "/run/fleet/units/$1" || return 1
+                ! host_exec "$h" test -L "/run/systemd/system/$1" || return 1
+        done
+}
+
+submit_and_load_place_without_running() {
+        runs_forever quiet.service </dev/null
+        fleetctl alpha submit quiet.service >"$LAB/out" 2>&1 || fail "submit: exit $?, $(cat "$LAB/out")"
+        known gamma quiet.service || fail "gamma does not know what was submitted on alpha"
+        fleetctl gamma load quiet.service >"$LAB/out" 2>&1 || fail "load: exit $?, $(cat "$LAB/out")"
+        wait_for 5 lists beta quiet.service "inactive dead" || fail "it is not loaded: $(fleetctl beta list-units)"
+        runs_nowhere quiet.service || fail "load started it"
+}
+
+sample_units_run_where_their_rules_say() {
+        local u
+        (cd "$top/dist/units" && host_fleetctl beta start hello.service web@{1,2,3}.service store.service store-watch.service node.service) \
+                >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        for u in hello.service web@{1,2,3}.service store.service store-watch.service; do
+                wait_for 5 runs_once $u || fail "$u runs on: $(hosts_running $u | tr '\n' ' ')"
+        done
+        wait_for 5 runs_on_all node.service || fail "the global unit runs on: $(hosts_running node.service | tr '\n' ' ')"
+        [ "$(for u in 1 2 3; do hosts_running web@$u.service; done | sort -u | wc -l)" = 3 ] || fail "units in conflict share a machine"
+        [ "$(hosts_running store.service)" = "$(hosts_running store-watch.service)" ] || fail "the pair is on two machines"
+}
+
+a_unit_that_fits_nowhere_waits_and_starts_when_it_fits() {
+        fleetctl alpha start --no-block web@4.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        # The engine has decided once the machine column says so for a unit submitted later.
+        runs_forever later.service </dev/null
+        fleetctl alpha start later.service >/dev/null 2>&1 || fail "a later unit does not start"
+        runs_nowhere web@4.service || fail "a fourth one runs beside one it conflicts with"
+        fleetctl beta destroy web@2.service >/dev/null 2>&1
+        wait_for 5 runs_once web@4.service || fail "it does not start when a machine is free"
+}
+
+unknown_units_and_verbs_get_a_sentence_and_a_status() {
+        local out
+        out=$(fleetctl alpha start nowhere-to-be-found.service 2>&1) && fail "start of an unknown unit: exit 0"
+        grep -q nowhere-to-be-found.service <<<"$out" || fail "start: $out"
+        out=$(fleetctl alpha cat nowhere-to-be-found.service 2>&1) && fail "cat of an unknown unit: exit 0"
+        grep -q nowhere-to-be-found.service <<<"$out" || fail "cat: $out"
+        out=$(fleetctl alpha no-such-verb 2>&1)
+        [ $? = 2 ] || fail "an unknown verb: not exit 2: $out"
+        out=$("$LAB_BUILD/client/fleetctl" --endpoint unix:///nowhere/fleet.sock list-units 2>&1) && fail "no daemon: exit 0"
+        grep -q /nowhere/fleet.sock <<<"$out" || fail "no daemon: $out"
+}
+
+scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
+        cat_status_and_journal_answer_from_any_host stop_and_start_again_work_from_any_host \
+        unload_and_destroy_work_from_any_host submit_and_load_place_without_running sample_units_run_where_their_rules_say \
+        a_unit_that_fits_nowhere_waits_and_starts_when_it_fits unknown_units_and_verbs_get_a_sentence_and_a_status
