@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -61,7 +62,8 @@ typedef struct KvCheck {
         uint64_t index;
 } KvCheck;
 
-/* One operation; of a transaction's writes 'op' is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE. */
+/* One operation; of a transaction's writes 'op' is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, and 'internal' and 'term' are
+ * the transaction's. */
 typedef struct KvCommand {
         KvOp op;
         KvBytes key;
@@ -84,7 +86,7 @@ typedef struct KvCommand {
 typedef enum KvStatus {
         KV_OK,
         KV_NOT_FOUND,        /* 100; cause: the first missing node */
-        KV_COMPARE_FAILED,   /* 101; also a failed check of a transaction: 'key' says which */
+        KV_COMPARE_FAILED,   /* 101; of a transaction: a check or a condition failed, cause: its key */
         KV_NOT_FILE,         /* 102 */
         KV_NOT_DIR,          /* 104; cause: the file in the way */
         KV_EXISTS,           /* 105 */
@@ -92,6 +94,7 @@ typedef enum KvStatus {
         KV_DIR_NOT_EMPTY,    /* 108 */
         KV_FORBIDDEN,        /* 110: /_fleet is ours */
         KV_TOO_LARGE,        /* a limit of section 13 rule 5; the cause names it */
+        KV_INVALID,          /* not a command that any of our rooms makes; the cause says why */
         KV_TERM_CHANGED,     /* 'term' is not the entry's */
         /* From the way to the log, never out of it: */
         KV_NO_LEADER,        /* nothing happened; cause says how many voters are reachable */
@@ -125,15 +128,19 @@ typedef struct KvResult {
         uint64_t index;          /* the store's index after the command (of the write itself when it was one) */
         bool has_node, has_prev;
         KvNode node, prev;
-        KvBytes cause;           /* etcd's cause for errors; "" otherwise */
+        KvBytes cause;           /* etcd's cause, or a sentence where etcd has none; "" when there is nothing to say */
         uint64_t now_ms;         /* cluster time of the entry, for "ttl" */
         uint64_t raft_index, term;
 } KvResult;
 
+/* A copy in one block, to be freed by free(); NULL without memory. */
+KvResult *kv_result_copy(const KvResult *result);
+
 /* -- Paths -- */
 
-/* Cleans what a client sent: collapses slashes and dots as Go's path.Clean, no trailing slash; -ENAMETOOLONG, -EINVAL. The
- * caller frees *ret ("/" for the root); *ret_size counts, NUL may be inside. */
+/* Cleans what a client sent: collapses slashes and dots as Go's path.Clean, a leading but no trailing slash;
+ * -ENAMETOOLONG beyond KV_KEY_MAX or KV_DEPTH_MAX. The caller frees *ret ("/" for the root, "" is the root, too);
+ * *ret_size counts, NUL may be inside. */
 int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size);
 bool kv_path_is_ours(KvBytes path);                    /* "/_fleet" or below */
 bool kv_path_is_below(KvBytes path, KvBytes ancestor); /* strictly */
@@ -147,8 +154,8 @@ int kv_command_encode(const KvCommand *cmd, Writer *w);
 /* Decodes exactly 'size' bytes; arrays of a transaction are in *ret_arena, which the caller frees. -EBADMSG, -ENOTSUP for
  * a newer version, -ENOMEM. Limits above are checked here too. */
 int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena);
-/* Checked before the log: sizes, depth, shape, and 'internal' against the key. Refusal is an answer in *ret_status, with a
- * sentence in 'err'. */
+/* Checked before the log, and again by apply: sizes, depth, shape, and 'internal' against the keys. 0 and KV_OK; else a
+ * negative errno, the answer to give in *ret_status, and its sentence in 'err'. */
 int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
 
 typedef struct KvBatchItem {
@@ -158,7 +165,7 @@ typedef struct KvBatchItem {
         size_t command_size;
 } KvBatchItem;
 
-/* A batch is appended to while commands arrive, then closed. */
+/* A batch is begun, and appended to while commands arrive; there is nothing to close. */
 void kv_batch_begin(Writer *w, uint64_t cluster_ms);
 void kv_batch_add(Writer *w, const KvBatchItem *item);
 /* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG. */

@@ -1,0 +1,494 @@
+#include "kvstore/command.h"
+
+#include <stdio.h>
+
+/* The bytes of a command:
+ *
+ *     version u8, op u8, flags u16
+ *     [ttl_ms u64] [prev_index u64] [term u64]     those that the flags announce
+ *     expire:       limit u64
+ *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED]),
+ *                   n varint, n writes (each from 'op' on; they share the transaction's 'internal' and 'term')
+ *     all others:   key, value, [prev_value]
+ *
+ * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown flags are
+ * refused, so that every command has one form. */
+enum { COMMAND_VERSION = 1, BATCH_VERSION = 1 };
+
+enum {
+        FLAG_DIR = 1 << 0,
+        FLAG_RECURSIVE = 1 << 1,
+        FLAG_REFRESH = 1 << 2,
+        FLAG_TTL = 1 << 3,
+        FLAG_PREV_INDEX = 1 << 4,
+        FLAG_PREV_VALUE = 1 << 5,
+        FLAG_INTERNAL = 1 << 6,
+        FLAG_TERM = 1 << 7,
+
+        FLAGS_OF_A_KEY = FLAG_DIR | FLAG_RECURSIVE | FLAG_REFRESH | FLAG_TTL | FLAG_PREV_INDEX | FLAG_PREV_VALUE,
+        FLAGS_OF_ALL = FLAG_INTERNAL | FLAG_TERM,
+};
+
+static const char *const status_names[_KV_STATUS_MAX] = {
+        [KV_OK] = "ok",
+        [KV_NOT_FOUND] = "key not found",
+        [KV_COMPARE_FAILED] = "compare failed",
+        [KV_NOT_FILE] = "not a file",
+        [KV_NOT_DIR] = "not a directory",
+        [KV_EXISTS] = "key already exists",
+        [KV_ROOT_READ_ONLY] = "root is read only",
+        [KV_DIR_NOT_EMPTY] = "directory not empty",
+        [KV_FORBIDDEN] = "not permitted",
+        [KV_TOO_LARGE] = "too large",
+        [KV_INVALID] = "not a valid command",
+        [KV_TERM_CHANGED] = "term has changed",
+        [KV_NO_LEADER] = "no leader",
+        [KV_BUSY] = "busy",
+        [KV_UNKNOWN] = "outcome unknown",
+};
+
+const char *kv_status_name(KvStatus s) {
+        return (unsigned) s < _KV_STATUS_MAX ? status_names[s] : "unknown status";
+}
+
+static const char *const action_names[_KV_ACTION_MAX] = {
+        [KV_ACTION_GET] = "get",
+        [KV_ACTION_SET] = "set",
+        [KV_ACTION_CREATE] = "create",
+        [KV_ACTION_UPDATE] = "update",
+        [KV_ACTION_CAS] = "compareAndSwap",
+        [KV_ACTION_CAD] = "compareAndDelete",
+        [KV_ACTION_DELETE] = "delete",
+        [KV_ACTION_EXPIRE] = "expire",
+};
+
+const char *kv_action_name(KvAction a) {
+        return (unsigned) a < _KV_ACTION_MAX ? action_names[a] : "unknown action";
+}
+
+/* -- Paths -- */
+
+bool kv_bytes_equal(KvBytes a, KvBytes b) {
+        return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size) {
+        const char *p = path, *end = p + size;
+        _cleanup_free_ char *clean = NULL;
+        size_t n = 0, depth = 0;
+
+        clean = malloc(size + 2);
+        if (!clean)
+                return -ENOMEM;
+
+        while (p < end) {
+                const char *slash = memchr(p, '/', end - p) ?: end;
+                size_t segment = slash - p;
+
+                if (segment == 2 && p[0] == '.' && p[1] == '.') {
+                        while (n > 0 && clean[--n] != '/')
+                                ;
+                        depth -= depth > 0;
+                } else if (segment > 0 && !(segment == 1 && p[0] == '.')) {
+                        clean[n++] = '/';
+                        memcpy(clean + n, p, segment);
+                        n += segment;
+                        depth++;
+                }
+                p = slash + 1;
+        }
+        if (n > KV_KEY_MAX || depth > KV_DEPTH_MAX)
+                return -ENAMETOOLONG;
+
+        if (n == 0)
+                clean[n++] = '/';
+        clean[n] = 0;
+        *ret = TAKE_PTR(clean);
+        *ret_size = n;
+        return 0;
+}
+
+bool kv_path_is_below(KvBytes path, KvBytes ancestor) {
+        const char *p = path.data;
+
+        if (ancestor.size == 1)
+                return path.size > 1;
+        return path.size > ancestor.size && p[ancestor.size] == '/' && memcmp(p, ancestor.data, ancestor.size) == 0;
+}
+
+bool kv_path_is_ours(KvBytes path) {
+        static const KvBytes ours = { "/_fleet", 7 };
+
+        return kv_bytes_equal(path, ours) || kv_path_is_below(path, ours);
+}
+
+bool kv_path_hidden_from(KvBytes path, KvBytes base) {
+        const char *p = path.data;
+
+        if (!kv_path_is_below(path, base))
+                return false;
+        for (size_t i = base.size == 1 ? 0 : base.size; i + 1 < path.size; i++)
+                if (p[i] == '/' && p[i + 1] == '_')
+                        return true;
+        return false;
+}
+
+/* What a transaction may do. */
+static bool command_is_write(KvOp op) {
+        return op == KV_SET || op == KV_CREATE || op == KV_UPDATE || op == KV_DELETE;
+}
+
+/* -- Encoding -- */
+
+static void write_bytes(Writer *w, KvBytes bytes) {
+        write_blob(w, bytes.data, bytes.size);
+}
+
+static unsigned command_flags(const KvCommand *cmd, bool inside) {
+        unsigned flags = 0;
+
+        if (cmd->op != KV_TXN && cmd->op != KV_EXPIRE)
+                flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
+                         (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
+                         (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) | (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
+        if (!inside)
+                flags |= (cmd->internal ? FLAG_INTERNAL : 0) | (cmd->term > 0 ? FLAG_TERM : 0);
+        return flags;
+}
+
+static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
+        unsigned flags = command_flags(cmd, inside);
+
+        write_u8(w, cmd->op);
+        write_u16(w, flags);
+        if (flags & FLAG_TTL)
+                write_u64(w, cmd->ttl_ms);
+        if (flags & FLAG_PREV_INDEX)
+                write_u64(w, cmd->prev_index);
+        if (flags & FLAG_TERM)
+                write_u64(w, cmd->term);
+
+        if (cmd->op == KV_EXPIRE) {
+                write_u64(w, cmd->limit);
+        } else if (cmd->op == KV_TXN) {
+                write_varint(w, cmd->n_checks);
+                for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
+                        write_u8(w, c->kind);
+                        write_bytes(w, c->key);
+                        if (c->kind == KV_CHECK_MODIFIED)
+                                write_u64(w, c->index);
+                }
+                write_varint(w, cmd->n_writes);
+                for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++)
+                        write_command(w, c, true);
+        } else {
+                write_bytes(w, cmd->key);
+                write_bytes(w, cmd->value);
+                if (flags & FLAG_PREV_VALUE)
+                        write_bytes(w, cmd->prev_value);
+        }
+}
+
+int kv_command_encode(const KvCommand *cmd, Writer *w) {
+        write_u8(w, COMMAND_VERSION);
+        write_command(w, cmd, false);
+        return w->error;
+}
+
+/* -- Decoding -- */
+
+static KvBytes read_bytes(Reader *r, size_t max) {
+        KvBytes bytes = {};
+
+        bytes.data = read_blob(r, max, &bytes.size);
+        return bytes;
+}
+
+static uint64_t read_announced(Reader *r, bool announced) {
+        uint64_t v = announced ? read_u64(r) : 0;
+
+        if (announced && v == 0)
+                r->failed = true;
+        return v;
+}
+
+static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
+
+/* Checks and writes lie in one block: a check takes at least two bytes of the entry and a write at least five, so that
+ * what is allocated is bounded by what was sent. */
+static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
+        _cleanup_free_ KvCheck *checks = NULL;
+        _cleanup_free_ KvCommand *writes = NULL;
+        char *arena;
+        size_t size_checks, size_writes;
+        uint64_t n;
+        int k;
+
+        n = read_varint(r);
+        if (r->failed || n > KV_TXN_ITEMS_MAX || n > r->left / 2)
+                return -EBADMSG;
+        checks = NEW0(KvCheck, n + 1);
+        if (!checks)
+                return -ENOMEM;
+        cmd->n_checks = n;
+        for (KvCheck *c = checks; c < checks + n; c++) {
+                c->kind = read_u8(r);
+                if (r->failed || c->kind >= _KV_CHECK_MAX)
+                        return -EBADMSG;
+                c->key = read_bytes(r, KV_KEY_MAX);
+                if (c->kind == KV_CHECK_MODIFIED)
+                        c->index = read_u64(r);
+        }
+
+        n = read_varint(r);
+        if (r->failed || n > KV_TXN_ITEMS_MAX - cmd->n_checks || n > r->left / 5)
+                return -EBADMSG;
+        writes = NEW0(KvCommand, n + 1);
+        if (!writes)
+                return -ENOMEM;
+        cmd->n_writes = n;
+        for (KvCommand *c = writes; c < writes + n; c++) {
+                k = read_command(r, c, cmd);
+                if (k < 0)
+                        return k;
+        }
+
+        size_checks = cmd->n_checks * sizeof(KvCheck);
+        size_writes = cmd->n_writes * sizeof(KvCommand);
+        arena = malloc(size_checks + size_writes + 1);
+        if (!arena)
+                return -ENOMEM;
+        cmd->checks = memcpy(arena, checks, size_checks);
+        cmd->writes = memcpy(arena + size_checks, writes, size_writes);
+        *ret_arena = arena;
+        return 0;
+}
+
+/* All of a command but a transaction's items. */
+static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
+        KvCommand cmd = { .op = read_u8(r) };
+        unsigned flags = read_u16(r);
+        unsigned allowed = 0;
+
+        if (r->failed || (unsigned) cmd.op >= _KV_OP_MAX || (outer && !command_is_write(cmd.op)))
+                return -EBADMSG;
+        if (cmd.op != KV_TXN && cmd.op != KV_EXPIRE)
+                allowed |= FLAGS_OF_A_KEY;
+        if (!outer)
+                allowed |= FLAGS_OF_ALL;
+        if (flags & ~allowed)
+                return -EBADMSG;
+
+        cmd.dir = flags & FLAG_DIR;
+        cmd.recursive = flags & FLAG_RECURSIVE;
+        cmd.refresh = flags & FLAG_REFRESH;
+        cmd.has_ttl = flags & FLAG_TTL;
+        cmd.has_prev_value = flags & FLAG_PREV_VALUE;
+        cmd.internal = outer ? outer->internal : flags & FLAG_INTERNAL;
+        if (flags & FLAG_TTL)
+                cmd.ttl_ms = read_u64(r);
+        cmd.prev_index = read_announced(r, flags & FLAG_PREV_INDEX);
+        cmd.term = read_announced(r, flags & FLAG_TERM);
+
+        if (cmd.op == KV_EXPIRE) {
+                cmd.limit = read_u64(r);
+        } else if (cmd.op != KV_TXN) {
+                cmd.key = read_bytes(r, KV_KEY_MAX);
+                cmd.value = read_bytes(r, KV_VALUE_MAX);
+                if (flags & FLAG_PREV_VALUE)
+                        cmd.prev_value = read_bytes(r, KV_VALUE_MAX);
+        }
+        if (r->failed)
+                return -EBADMSG;
+        *ret = cmd;
+        return 0;
+}
+
+int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena) {
+        _cleanup_free_ void *arena = NULL;
+        Reader r = reader_over(bytes, size);
+        KvCommand cmd;
+        uint8_t version;
+        int k;
+
+        if (size > KV_COMMAND_MAX)
+                return -EBADMSG;
+        version = read_u8(&r);
+        if (r.failed || version == 0)
+                return -EBADMSG;
+        if (version > COMMAND_VERSION)
+                return -ENOTSUP;
+
+        k = read_command(&r, &cmd, NULL);
+        if (k == 0 && cmd.op == KV_TXN)
+                k = read_transaction(&r, &cmd, &arena);
+        if (k == 0)
+                k = reader_end(&r);
+        if (k < 0)
+                return k;
+
+        *ret = cmd;
+        *ret_arena = TAKE_PTR(arena);
+        return 0;
+}
+
+/* -- Checking -- */
+
+static int refuse(KvStatus status, KvStatus *ret_status, int code) {
+        *ret_status = status;
+        return code;
+}
+
+static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *err) {
+        const char *p = path.data, *end = p + path.size;
+        size_t depth = 0;
+
+        if (path.size > KV_KEY_MAX)
+                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
+        if (path.size == 0 || *p != '/')
+                return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key begins with '/'"));
+        if (path.size == 1)
+                return 0;
+
+        while (p < end) {
+                const char *slash = memchr(p + 1, '/', end - p - 1) ?: end;
+
+                if (slash == p + 1)
+                        return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key has no empty segment"));
+                if (++depth > KV_DEPTH_MAX)
+                        return refuse(KV_TOO_LARGE, ret_status,
+                                      error_set(err, -E2BIG, "a key has at most %d segments", KV_DEPTH_MAX));
+                p = slash;
+        }
+        if (!internal && kv_path_is_ours(path))
+                return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "/_fleet is written by fleet alone"));
+        return 0;
+}
+
+static int check_one(const KvCommand *cmd, bool internal, KvStatus *ret_status, Error *err) {
+        int r;
+
+        r = check_path(cmd->key, internal, ret_status, err);
+        if (r < 0)
+                return r;
+        /* The name that POST adds counts, too. */
+        if (cmd->op == KV_POST && cmd->key.size + 21 > KV_KEY_MAX)
+                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
+        if (cmd->value.size > KV_VALUE_MAX || (cmd->has_prev_value && cmd->prev_value.size > KV_VALUE_MAX))
+                return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
+        return 0;
+}
+
+int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+        size_t size = 0;
+        int r;
+
+        if ((unsigned) cmd->op >= _KV_OP_MAX)
+                return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
+        if (cmd->op == KV_EXPIRE) {
+                if (!cmd->internal)
+                        return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "expiry is the leader's to order"));
+                *ret_status = KV_OK;
+                return 0;
+        }
+        if (cmd->op != KV_TXN) {
+                r = check_one(cmd, cmd->internal, ret_status, err);
+                if (r == 0)
+                        *ret_status = KV_OK;
+                return r;
+        }
+
+        if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
+                return refuse(KV_TOO_LARGE, ret_status,
+                              error_set(err, -E2BIG, "a transaction has at most %d checks and writes", KV_TXN_ITEMS_MAX));
+        for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
+                if ((unsigned) c->kind >= _KV_CHECK_MAX)
+                        return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "unknown check %d", (int) c->kind));
+                r = check_path(c->key, cmd->internal, ret_status, err);
+                if (r < 0)
+                        return r;
+                size += c->key.size + 20;
+        }
+        for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
+                if (!command_is_write(c->op))
+                        return refuse(KV_INVALID, ret_status,
+                                      error_set(err, -EINVAL, "a transaction sets, creates, updates and deletes, nothing else"));
+                r = check_one(c, cmd->internal, ret_status, err);
+                if (r < 0)
+                        return r;
+                size += c->key.size + c->value.size + c->prev_value.size + 40;
+        }
+        if (size > KV_COMMAND_MAX)
+                return refuse(KV_TOO_LARGE, ret_status,
+                              error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX));
+        *ret_status = KV_OK;
+        return 0;
+}
+
+/* -- Batches -- */
+
+void kv_batch_begin(Writer *w, uint64_t cluster_ms) {
+        write_u8(w, BATCH_VERSION);
+        write_u64(w, cluster_ms);
+}
+
+void kv_batch_add(Writer *w, const KvBatchItem *item) {
+        write_u64(w, item->origin);
+        write_u64(w, item->number);
+        write_blob(w, item->command, item->command_size);
+}
+
+int kv_batch_open(const void *bytes, size_t size, uint64_t *ret_cluster_ms, Reader *ret) {
+        Reader r = reader_over(bytes, size);
+        uint8_t version = read_u8(&r);
+        uint64_t cluster_ms = read_u64(&r);
+
+        if (r.failed || version == 0)
+                return -EBADMSG;
+        if (version > BATCH_VERSION)
+                return -ENOTSUP;
+        *ret_cluster_ms = cluster_ms;
+        *ret = r;
+        return 0;
+}
+
+int kv_batch_next(Reader *r, KvBatchItem *ret) {
+        KvBatchItem item;
+
+        if (!r->failed && r->left == 0)
+                return 0;
+        item.origin = read_u64(r);
+        item.number = read_u64(r);
+        item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
+        if (r->failed)
+                return -EBADMSG;
+        *ret = item;
+        return 1;
+}
+
+/* -- Copies -- */
+
+static void place(char **at, KvBytes *bytes) {
+        if (bytes->size > 0)
+                memcpy(*at, bytes->data, bytes->size);
+        bytes->data = *at;
+        *at += bytes->size;
+}
+
+KvResult *kv_result_copy(const KvResult *result) {
+        size_t size = result->node.key.size + result->node.value.size + result->prev.key.size + result->prev.value.size +
+                      result->cause.size;
+        KvResult *copy = malloc(sizeof(KvResult) + size);
+        char *at;
+
+        if (!copy)
+                return NULL;
+        *copy = *result;
+        at = (char *) (copy + 1);
+        place(&at, &copy->node.key);
+        place(&at, &copy->node.value);
+        place(&at, &copy->prev.key);
+        place(&at, &copy->prev.value);
+        place(&at, &copy->cause);
+        return copy;
+}

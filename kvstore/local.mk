@@ -1,0 +1,20 @@
+noinst_LIBRARIES += kvstore/libkvstore.a
+kvstore_libkvstore_a_SOURCES = \
+	kvstore/kvstore.h kvstore/session/peers.h kvstore/hub.h \
+	kvstore/apply.h \
+	kvstore/tree.h \
+	kvstore/command.h kvstore/command.c
+kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
+
+# What a test of this folder links, in this order.
+KVSTORE_TEST_LIBS = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) $(CMOCKA_LIBS) -lpthread
+
+if HAVE_CMOCKA
+KVSTORE_TESTS = \
+	tests/unit/test-command
+check_PROGRAMS += $(KVSTORE_TESTS)
+TESTS += $(KVSTORE_TESTS)
+
+tests_unit_test_command_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
+endif
