@@ -1,6 +1,9 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/session/peers.h kvstore/hub.h \
+	kvstore/kvstore.h kvstore/hub.h \
+	kvstore/session/peers.h kvstore/session/peers.c \
+	kvstore/session/session.h kvstore/session/session.c \
+	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h \
 	kvstore/tree.h \
 	kvstore/command.h kvstore/command.c
