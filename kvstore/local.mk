@@ -5,7 +5,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h \
-	kvstore/tree.h \
+	kvstore/tree.h kvstore/tree.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
@@ -14,10 +14,15 @@ KVSTORE_TEST_LIBS = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) $(CMOCKA_LI
 
 if HAVE_CMOCKA
 KVSTORE_TESTS = \
-	tests/unit/test-command
+	tests/unit/test-command \
+	tests/unit/test-tree
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
 tests_unit_test_command_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_tree_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tree_LDADD = $(KVSTORE_TEST_LIBS)
 endif

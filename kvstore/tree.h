@@ -2,7 +2,7 @@
  *
  * Keys are paths with the separator encoded below every other byte, so that a directory and all below it is one
  * contiguous range; beyond LMDB's 511 bytes the key is the escaped path cut at 480 bytes and 16 bytes of its hash, the
- * whole path in the node. A second table orders nodes by expiry. Meta holds what makes the tree a Raft snapshot: applied
+ * whole path in the node (two such paths with one hash cannot both be stored: -ENOTUNIQ). A second table orders nodes by expiry. Meta holds what makes the tree a Raft snapshot: applied
  * index and term, the configuration in force and its index; and the store's own index, cluster time, cluster id, lineage.
  *
  * What reads return is borrowed until the transaction's next write or its end. */
@@ -24,7 +24,8 @@ typedef struct TreeMeta {
         uint64_t index;                    /* the store's own counter */
         uint64_t cluster_ms;               /* cluster time of the last entry */
         uint64_t cluster_id, lineage;      /* 0 until the first entry says so */
-        uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
+        uint64_t quota;                    /* bytes that users' nodes may weigh (apply.h), the same figure for /_fleet; 0: default */
+        uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values; the tree counts these four itself */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
 } TreeMeta;
 
@@ -36,16 +37,21 @@ typedef struct TreeOptions {
 } TreeOptions;
 
 /* Opens (making it if absent) the environment in folder 'path'. It runs without sync: whether it may be trusted after a
- * restart is the caller's business (kvstore/raft/replica.c, rule 4). Fails with a sentence naming the file. */
+ * restart is the caller's business. 'read_only' (a checkpoint that nobody writes) makes nothing and takes no lock. Fails
+ * with a sentence naming the folder; -EUCLEAN: this is no tree, or a broken one. One process opens a folder once. */
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err);
 Tree *tree_close(Tree *tree); /* NULL allowed; returns NULL */
 
-/* A compacting copy into the new folder 'to' (made by this call), synced, with its folder; for off the loop: opens its own
- * read transaction and touches nothing else. Gives up with -EFBIG when the copy exceeds 'max' bytes (0: no bound). */
+/* A compacting copy into the new folder 'to' (made by this call; what contains it is not synced), synced, with its folder,
+ * and read back by tree_check(); for off the loop: opens its own read transaction and touches nothing else. Gives up with
+ * -EFBIG when the copy exceeds 'max' bytes (0: no bound), or when the live file has doubled meanwhile: this reader pins
+ * its pages. A failed copy leaves nothing behind. */
 int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err);
 
 int tree_begin_read(Tree *tree, TreeTxn **ret);
 int tree_begin_write(Tree *tree, TreeTxn **ret);
+/* A transaction inside a write transaction, for what may have to be taken back; the outer one rests meanwhile. */
+int tree_begin_nested(TreeTxn *outer, TreeTxn **ret);
 int tree_commit(TreeTxn *txn); /* ends it in any case */
 void tree_abort(TreeTxn *txn); /* NULL allowed */
 static inline void tree_abortp(TreeTxn **txn) {
@@ -53,14 +59,15 @@ static inline void tree_abortp(TreeTxn **txn) {
 }
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret);
-int tree_set_meta(TreeTxn *txn, const TreeMeta *meta);
+int tree_set_meta(TreeTxn *txn, const TreeMeta *meta); /* all but the counts, which the tree keeps itself */
 /* The encoded Raft configuration; *ret borrowed, size 0 if none. */
 int tree_configuration(TreeTxn *txn, KvBytes *ret);
 int tree_set_configuration(TreeTxn *txn, KvBytes configuration);
 
 int tree_get(TreeTxn *txn, KvBytes path, KvNode *ret); /* -ENOENT; the root always is (a dir) */
 int tree_put(TreeTxn *txn, const KvNode *node);        /* inserts or replaces this one node; keeps expiry and counts */
-int tree_delete(TreeTxn *txn, KvBytes path);           /* this one node, not what is below */
+int tree_delete(TreeTxn *txn, KvBytes path);           /* this one node, not what is below; -ENOENT */
+int tree_delete_below(TreeTxn *txn, KvBytes path);     /* all that is below, not the node itself */
 
 /* Walks all nodes below 'path' in key order (depth first, parents first); 'visit' returns > 0 to go on, 0 to stop,
  * < 0 to fail; it must not write. 'recursive' false: direct children only (skips what is below them without reading
@@ -68,10 +75,13 @@ int tree_delete(TreeTxn *txn, KvBytes path);           /* this one node, not wha
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
 bool tree_has_children(TreeTxn *txn, KvBytes path);
 
-/* The node that expires first, at or before 'due_ms'; -ENOENT. Equal times in order of created index, then key. */
+/* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of created index, then key. */
 int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret);
 
 /* Order-independent hash over all nodes and the store's index: equal on replicas with equal applied index. Full walk. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
+
+/* Reads everything: each node decodes, its directory is there, and the counts agree. -EUCLEAN and a sentence if not. */
+int tree_check(TreeTxn *txn, Error *err);
 
 uint64_t tree_file_size(const Tree *tree);

@@ -1,0 +1,10 @@
+/* A folder for one test, gone with everything in it afterwards. */
+#pragma once
+
+/* Makes a new folder below $TMPDIR (or /tmp); aborts the test program if it cannot. The caller frees the path by
+ * scratch_free(), which removes the folder. */
+char *scratch_new(void);
+char *scratch_free(char *path); /* NULL allowed; returns NULL */
+
+/* "SCRATCH/NAME", to be freed by free(). */
+char *scratch_path(const char *scratch, const char *name);

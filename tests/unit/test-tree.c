@@ -1,0 +1,555 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "kvstore/tree.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Fixture {
+        char *scratch, *path;
+        Tree *tree;
+        TreeTxn *txn; /* a write transaction, open */
+} Fixture;
+
+static void fixture_open(Fixture *f) {
+        Error err = {};
+
+        if (tree_open(f->path, &(TreeOptions) { .quota = 1024 * 1024 }, &f->tree, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static void fixture_write(Fixture *f) {
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+}
+
+static int setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+
+        f->scratch = scratch_new();
+        f->path = scratch_path(f->scratch, "tree");
+        fixture_open(f);
+        fixture_write(f);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        tree_abort(f->txn);
+        tree_close(f->tree);
+        scratch_free(f->scratch);
+        free(f->path);
+        free(f);
+        return 0;
+}
+
+static void commit(Fixture *f) {
+        assert_int_equal(tree_commit(TAKE_PTR(f->txn)), 0);
+}
+
+static void put_dir(Fixture *f, const char *path) {
+        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(path), .dir = true, .created = 1, .modified = 1 }), 0);
+}
+
+static void put(Fixture *f, const char *path, const char *value) {
+        KvNode node = { .key = kv_string(path), .value = kv_string(value), .created = 2, .modified = 3 };
+
+        assert_int_equal(tree_put(f->txn, &node), 0);
+}
+
+static void put_expiring(Fixture *f, const char *path, uint64_t created, uint64_t expires_ms) {
+        KvNode node = { .key = kv_string(path), .created = created, .modified = created, .expires_ms = expires_ms };
+
+        assert_int_equal(tree_put(f->txn, &node), 0);
+}
+
+static void assert_node(TreeTxn *txn, const char *path, const char *value) {
+        KvNode node;
+
+        assert_int_equal(tree_get(txn, kv_string(path), &node), 0);
+        assert_true(kv_bytes_equal(node.key, kv_string(path)));
+        assert_true(kv_bytes_equal(node.value, kv_string(value)));
+}
+
+static int append_path(void *userdata, const KvNode *node) {
+        text_append_bytes(userdata, node->key.data, node->key.size);
+        text_append_char(userdata, ' ');
+        return 1;
+}
+
+static void assert_walk(TreeTxn *txn, const char *path, bool recursive, const char *expected) {
+        _cleanup_text_ Text seen = {};
+
+        text_append(&seen, "");
+        assert_int_equal(tree_walk(txn, kv_string(path), recursive, append_path, &seen), 0);
+        assert_string_equal(seen.chars ?: "", expected);
+}
+
+static void assert_whole(TreeTxn *txn) {
+        Error err = {};
+
+        if (tree_check(txn, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static void a_node_is_found_after_the_tree_is_opened_again(void **state) {
+        Fixture *f = *state;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvNode node;
+
+        put(f, "/a", "one");
+        commit(f);
+        f->tree = tree_close(f->tree);
+        fixture_open(f);
+
+        assert_int_equal(tree_begin_read(f->tree, &txn), 0);
+        assert_node(txn, "/a", "one");
+        assert_int_equal(tree_get(txn, kv_string("/a"), &node), 0);
+        assert_int_equal(node.created, 2);
+        assert_int_equal(node.modified, 3);
+        assert_false(node.dir);
+        assert_int_equal(tree_get(txn, kv_string("/b"), &node), -ENOENT);
+        assert_int_equal(tree_get(txn, kv_string("/"), &node), 0);
+        assert_true(node.dir);
+}
+
+static void an_aborted_transaction_leaves_nothing(void **state) {
+        Fixture *f = *state;
+        KvNode node;
+        TreeMeta meta;
+
+        put(f, "/a", "one");
+        tree_abort(TAKE_PTR(f->txn));
+        fixture_write(f);
+        assert_int_equal(tree_get(f->txn, kv_string("/a"), &node), -ENOENT);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.n_nodes, 0);
+}
+
+static void an_aborted_nested_transaction_takes_back_only_its_own(void **state) {
+        Fixture *f = *state;
+        TreeTxn *nested, *outer = f->txn;
+        TreeMeta meta;
+        KvNode node;
+
+        put(f, "/a", "one");
+        assert_int_equal(tree_begin_nested(outer, &nested), 0);
+        f->txn = nested;
+        put(f, "/b", "two");
+        tree_abort(nested);
+        f->txn = outer;
+        assert_node(f->txn, "/a", "one");
+        assert_int_equal(tree_get(f->txn, kv_string("/b"), &node), -ENOENT);
+
+        assert_int_equal(tree_begin_nested(outer, &nested), 0);
+        f->txn = nested;
+        put(f, "/b", "two");
+        assert_int_equal(tree_commit(nested), 0);
+        f->txn = outer;
+        assert_node(f->txn, "/b", "two");
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.n_nodes, 2);
+        assert_whole(f->txn);
+}
+
+static void children_are_listed_without_what_is_below_them(void **state) {
+        Fixture *f = *state;
+
+        put_dir(f, "/d");
+        put_dir(f, "/d/a");
+        put(f, "/d/a/x", "");
+        put_dir(f, "/d/a/y");
+        put(f, "/d/a/y/z", "");
+        put(f, "/d/a-b", "");
+        put(f, "/d/a0", "");
+        put(f, "/d/b", "");
+        put(f, "/d2", "");
+
+        assert_walk(f->txn, "/", false, "/d /d2 ");
+        assert_walk(f->txn, "/d", false, "/d/a /d/a-b /d/a0 /d/b ");
+        assert_walk(f->txn, "/d", true, "/d/a /d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
+        assert_walk(f->txn, "/d/b", true, "");
+        assert_walk(f->txn, "/nothing", true, "");
+        assert_true(tree_has_children(f->txn, kv_string("/d/a")));
+        assert_false(tree_has_children(f->txn, kv_string("/d/b")));
+}
+
+static void names_of_any_bytes_keep_their_place(void **state) {
+        Fixture *f = *state;
+        static const KvBytes names[] = { { "/a", 2 }, { "/a/b", 4 }, { "/a\0", 3 }, { "/a\0\0", 4 }, { "/a\0\1", 4 }, { "/a\1", 3 },
+                                         { "/a\1\1", 4 }, { "/a\2", 3 }, { "/a ", 3 }, { "/a.", 3 }, { "/a\xff", 3 } };
+        _cleanup_text_ Text seen = {}, expected = {};
+        KvNode node;
+
+        for (size_t i = ELEMENTS(names); i-- > 0;) {
+                node = (KvNode) { .key = names[i], .dir = i == 0, .created = 1, .modified = 1 };
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        }
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                assert_int_equal(tree_get(f->txn, names[i], &node), 0);
+                assert_true(kv_bytes_equal(node.key, names[i]));
+                append_path(&expected, &(KvNode) { .key = names[i] });
+        }
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), true, append_path, &seen), 0);
+        assert_int_equal(seen.size, expected.size);
+        assert_memory_equal(seen.chars, expected.chars, seen.size);
+        assert_whole(f->txn);
+}
+
+/* A deep line of directories with long names, and two files in each: all sizes of keys around the cut. */
+static void paths_longer_than_a_key_are_kept_found_and_listed_in_order(void **state) {
+        Fixture *f = *state;
+        _cleanup_text_ Text expected = {}, files = {};
+        char path[1024] = "", name[1100];
+        TreeMeta meta;
+
+        for (unsigned i = 0; strlen(path) < 900; i++) {
+                snprintf(name, sizeof(name), "%s/z", path);
+                put(f, name, "v");
+                snprintf(name, sizeof(name), "%s/m", path);
+                put(f, name, "v");
+                text_printf(&expected, "%s ", name);
+                snprintf(path + strlen(path), sizeof(path) - strlen(path), "/n%06u", i);
+                put_dir(f, path);
+                text_printf(&expected, "%s ", path);
+        }
+        while (strlen(path) > 0) {
+                path[strlen(path) - 8] = 0;
+                text_printf(&expected, "%s/z ", path);
+        }
+        assert_walk(f->txn, "/", true, expected.chars);
+        assert_whole(f->txn);
+
+        for (unsigned i = 0; strlen(path) < 890; i++) {
+                char next[1024];
+
+                snprintf(next, sizeof(next), "%s/n%06u", path, i);
+                text_clear(&files);
+                text_printf(&files, "%s/m %s %s/z ", path, next, path);
+                assert_walk(f->txn, *path ? path : "/", false, files.chars);
+                assert_true(tree_has_children(f->txn, kv_string(next)));
+                snprintf(path, sizeof(path), "%s", next);
+        }
+
+        assert_int_equal(tree_delete_below(f->txn, kv_string("/n000000")), 0);
+        assert_walk(f->txn, "/", true, "/m /n000000 /z ");
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.n_nodes, 3);
+        assert_whole(f->txn);
+}
+
+static void deleting_below_a_long_path_spares_its_neighbours(void **state) {
+        Fixture *f = *state;
+        char base[600], path[640];
+        KvNode node;
+
+        memset(base, 'x', sizeof(base));
+        base[0] = '/';
+        for (unsigned cut = 478; cut < 484; cut++) {
+                base[cut] = 0;
+                for (unsigned i = 0; i < 20; i++) {
+                        snprintf(path, sizeof(path), "%s%u", base, i);
+                        put_dir(f, path);
+                        snprintf(path, sizeof(path), "%s%u/f", base, i);
+                        put(f, path, "");
+                }
+                snprintf(path, sizeof(path), "%s7", base);
+                assert_int_equal(tree_delete_below(f->txn, kv_string(path)), 0);
+                for (unsigned i = 0; i < 20; i++) {
+                        snprintf(path, sizeof(path), "%s%u/f", base, i);
+                        assert_int_equal(tree_get(f->txn, kv_string(path), &node), i == 7 ? -ENOENT : 0);
+                }
+                assert_whole(f->txn);
+                base[cut] = 'x';
+        }
+}
+
+static void the_first_due_is_the_earliest_then_the_oldest_then_by_key(void **state) {
+        Fixture *f = *state;
+        static const char *const order[] = { "/early", "/a", "/c", "/older", "/late" };
+        KvNode node;
+
+        put_expiring(f, "/late", 1, 900);
+        put_expiring(f, "/c", 4, 500);
+        put_expiring(f, "/a", 4, 500);
+        put_expiring(f, "/older", 5, 500);
+        put_expiring(f, "/early", 9, 100);
+        put(f, "/never", "");
+
+        assert_int_equal(tree_first_due(f->txn, 99, &node), -ENOENT);
+        for (size_t i = 0; i < ELEMENTS(order); i++) {
+                assert_int_equal(tree_first_due(f->txn, UINT64_MAX, &node), 0);
+                assert_true(kv_bytes_equal(node.key, kv_string(order[i])));
+                assert_int_equal(tree_delete(f->txn, kv_string(order[i])), 0);
+        }
+        assert_int_equal(tree_first_due(f->txn, UINT64_MAX, &node), -ENOENT);
+        assert_whole(f->txn);
+}
+
+static void a_replaced_node_expires_by_its_new_time_only(void **state) {
+        Fixture *f = *state;
+        KvNode node;
+
+        put_expiring(f, "/a", 1, 100);
+        put_expiring(f, "/a", 1, 200);
+        assert_int_equal(tree_first_due(f->txn, 199, &node), -ENOENT);
+        assert_int_equal(tree_first_due(f->txn, 200, &node), 0);
+        put(f, "/a", "for ever");
+        assert_int_equal(tree_first_due(f->txn, UINT64_MAX, &node), -ENOENT);
+
+        put_dir(f, "/d");
+        put_expiring(f, "/d/a", 1, 100);
+        assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
+        assert_int_equal(tree_first_due(f->txn, UINT64_MAX, &node), -ENOENT);
+        assert_whole(f->txn);
+}
+
+static void users_and_fleet_are_counted_apart(void **state) {
+        Fixture *f = *state;
+        TreeMeta meta;
+
+        put(f, "/a", "12345");
+        put_dir(f, "/_fleet");
+        put(f, "/_fleet/b", "1");
+        put(f, "/a", "1");
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.n_nodes, 1);
+        assert_int_equal(meta.n_bytes, 3);
+        assert_int_equal(meta.n_own_nodes, 2);
+        assert_int_equal(meta.n_own_bytes, 7 + 10);
+
+        assert_int_equal(tree_delete(f->txn, kv_string("/a")), 0);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.n_nodes, 0);
+        assert_int_equal(meta.n_bytes, 0);
+        assert_int_equal(tree_delete(f->txn, kv_string("/a")), -ENOENT);
+}
+
+static void meta_and_configuration_are_kept(void **state) {
+        Fixture *f = *state;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta = { .applied = 7, .applied_term = 3, .configuration_index = 2, .index = 99, .cluster_ms = 5, .cluster_id = 6,
+                          .lineage = 8, .quota = 4, .n_nodes = 1000 };
+        KvBytes configuration;
+
+        assert_int_equal(tree_configuration(f->txn, &configuration), 0);
+        assert_int_equal(configuration.size, 0);
+        put(f, "/a", "1");
+        assert_int_equal(tree_set_meta(f->txn, &meta), 0);
+        assert_int_equal(tree_set_configuration(f->txn, kv_string("three voters")), 0);
+        commit(f);
+
+        assert_int_equal(tree_begin_read(f->tree, &txn), 0);
+        assert_int_equal(tree_meta(txn, &meta), 0);
+        assert_int_equal(meta.applied, 7);
+        assert_int_equal(meta.applied_term, 3);
+        assert_int_equal(meta.configuration_index, 2);
+        assert_int_equal(meta.index, 99);
+        assert_int_equal(meta.cluster_ms, 5);
+        assert_int_equal(meta.cluster_id, 6);
+        assert_int_equal(meta.lineage, 8);
+        assert_int_equal(meta.quota, 4);
+        assert_int_equal(meta.n_nodes, 1); /* the tree's own count */
+        assert_int_equal(tree_configuration(txn, &configuration), 0);
+        assert_true(kv_bytes_equal(configuration, kv_string("three voters")));
+}
+
+static void a_reader_sees_what_was_there_when_it_began(void **state) {
+        Fixture *f = *state;
+        _cleanup_(tree_abortp) TreeTxn *before = NULL, *after = NULL;
+        KvNode node;
+
+        put(f, "/a", "old");
+        commit(f);
+        assert_int_equal(tree_begin_read(f->tree, &before), 0);
+        fixture_write(f);
+        put(f, "/a", "new");
+        put(f, "/b", "new");
+        commit(f);
+
+        assert_int_equal(tree_begin_read(f->tree, &after), 0);
+        assert_node(before, "/a", "old");
+        assert_int_equal(tree_get(before, kv_string("/b"), &node), -ENOENT);
+        assert_node(after, "/a", "new");
+}
+
+static uint64_t hash_of(Tree *tree) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        uint64_t hash;
+
+        assert_int_equal(tree_begin_read(tree, &txn), 0);
+        assert_int_equal(tree_hash(txn, &hash), 0);
+        return hash;
+}
+
+static void the_hash_tells_any_difference(void **state) {
+        Fixture *f = *state;
+        uint64_t hash, last;
+        const KvNode nodes[] = {
+                { .key = kv_string("/a"), .value = kv_string("v"), .created = 1, .modified = 1 },
+                { .key = kv_string("/a"), .value = kv_string("w"), .created = 1, .modified = 1 },
+                { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 1 },
+                { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 3 },
+                { .key = kv_string("/a"), .value = kv_string("w"), .created = 2, .modified = 3, .expires_ms = 4 },
+                { .key = kv_string("/b"), .value = kv_string("w"), .created = 2, .modified = 3, .expires_ms = 4 },
+                { .key = kv_string("/a"), .dir = true, .created = 2, .modified = 3 },
+        };
+
+        assert_int_equal(tree_hash(f->txn, &last), 0);
+        for (size_t i = 0; i < ELEMENTS(nodes); i++) {
+                assert_int_equal(tree_put(f->txn, &nodes[i]), 0);
+                assert_int_equal(tree_hash(f->txn, &hash), 0);
+                assert_true(hash != last);
+                last = hash;
+        }
+        assert_int_equal(tree_set_meta(f->txn, &(TreeMeta) { .index = 1 }), 0);
+        assert_int_equal(tree_hash(f->txn, &hash), 0);
+        assert_true(hash != last);
+}
+
+static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
+        Error err = {};
+        TreeMeta meta;
+        Tree *copy;
+        struct stat st;
+        char path[32], value[200];
+
+        memset(value, 'v', sizeof(value));
+        value[sizeof(value) - 1] = 0;
+        put_dir(f, "/d");
+        for (unsigned i = 0; i < 3000; i++) {
+                snprintf(path, sizeof(path), "/d/%u", i);
+                put(f, path, value);
+        }
+        commit(f);
+        fixture_write(f);
+        for (unsigned i = 100; i < 3000; i++) {
+                snprintf(path, sizeof(path), "/d/%u", i);
+                assert_int_equal(tree_delete(f->txn, kv_string(path)), 0);
+        }
+        assert_int_equal(tree_set_meta(f->txn, &(TreeMeta) { .applied = 12, .index = 34 }), 0);
+        assert_int_equal(tree_set_configuration(f->txn, kv_string("conf")), 0);
+        commit(f);
+
+        if (tree_copy(f->tree, to, 0, &meta, &err) < 0)
+                fail_msg("%s", err.message);
+        assert_int_equal(meta.applied, 12);
+        assert_int_equal(meta.index, 34);
+        assert_int_equal(meta.n_nodes, 101);
+        assert_int_equal(stat(file, &st), 0);
+        assert_true((uint64_t) st.st_size < tree_file_size(f->tree) / 2);
+        assert_int_equal(st.st_mode & 0777, 0600);
+
+        assert_int_equal(tree_open(to, &(TreeOptions) {}, &copy, &err), 0);
+        assert_true(hash_of(copy) == hash_of(f->tree));
+        tree_close(copy);
+}
+
+static void a_copy_beyond_its_bound_is_given_up_and_leaves_nothing(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *large = calloc(1, 500000);
+        KvNode node = { .key = kv_string("/large"), .value = { large, 500000 }, .created = 1, .modified = 1 };
+        TreeMeta meta;
+        struct stat st;
+
+        assert_int_equal(tree_put(f->txn, &node), 0);
+        commit(f);
+        assert_int_equal(tree_copy(f->tree, to, 300000, &meta, NULL), -EFBIG);
+        assert_int_equal(stat(to, &st), -1);
+        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), -EEXIST);
+}
+
+static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"), *file = scratch_path(f->scratch, "garbage/data.mdb");
+        Error err = {};
+        Tree *tree;
+        FILE *stream;
+
+        assert_int_equal(mkdir(path, 0700), 0);
+        stream = fopen(file, "w");
+        for (unsigned i = 0; i < 20000; i++)
+                fputs("garbage ", stream);
+        fclose(stream);
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, &err), -EUCLEAN);
+        assert_non_null(strstr(err.message, path));
+}
+
+static void the_files_are_readable_by_their_owner_alone(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *file = scratch_path(f->path, "data.mdb");
+        struct stat st;
+
+        assert_int_equal(stat(f->path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
+        assert_int_equal(stat(file, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void five_trees_live_in_one_process(void **state) {
+        Fixture *f = *state;
+        Tree *trees[5];
+
+        for (unsigned i = 0; i < 5; i++) {
+                _cleanup_free_ char *path = NULL;
+                char name[16], value[16];
+                TreeTxn *txn;
+
+                snprintf(name, sizeof(name), "tree%u", i);
+                snprintf(value, sizeof(value), "%u", i);
+                path = scratch_path(f->scratch, name);
+                assert_int_equal(tree_open(path, &(TreeOptions) {}, &trees[i], NULL), 0);
+                assert_int_equal(tree_begin_write(trees[i], &txn), 0);
+                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string("/i"), .value = kv_string(value) }), 0);
+                assert_int_equal(tree_commit(txn), 0);
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                char value[16];
+                TreeTxn *txn;
+
+                snprintf(value, sizeof(value), "%u", i);
+                assert_int_equal(tree_begin_read(trees[i], &txn), 0);
+                assert_node(txn, "/i", value);
+                tree_abort(txn);
+                tree_close(trees[i]);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+                TEST(a_node_is_found_after_the_tree_is_opened_again),
+                TEST(an_aborted_transaction_leaves_nothing),
+                TEST(an_aborted_nested_transaction_takes_back_only_its_own),
+                TEST(children_are_listed_without_what_is_below_them),
+                TEST(names_of_any_bytes_keep_their_place),
+                TEST(paths_longer_than_a_key_are_kept_found_and_listed_in_order),
+                TEST(deleting_below_a_long_path_spares_its_neighbours),
+                TEST(the_first_due_is_the_earliest_then_the_oldest_then_by_key),
+                TEST(a_replaced_node_expires_by_its_new_time_only),
+                TEST(users_and_fleet_are_counted_apart),
+                TEST(meta_and_configuration_are_kept),
+                TEST(a_reader_sees_what_was_there_when_it_began),
+                TEST(the_hash_tells_any_difference),
+                TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
+                TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
+                TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
+                TEST(the_files_are_readable_by_their_owner_alone),
+                TEST(five_trees_live_in_one_process),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
