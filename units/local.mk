@@ -8,3 +8,14 @@ units_libunits_a_SOURCES = \
 
 # What a program links that uses the nouns.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
+
+if HAVE_CMOCKA
+UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file
+check_PROGRAMS += $(UNITS_TESTS)
+TESTS += $(UNITS_TESTS)
+
+tests_unit_test_name_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_name_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_unit_file_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+endif
