@@ -1,6 +1,6 @@
 # What building and testing need, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
-DEPS_LAB="systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl"
+DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl"
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
         libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev"
 
@@ -39,7 +39,8 @@ deps_install() {
         [ -n "$missing" ] || { echo 0; return 0; }
 
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq >"$log" 2>&1 </dev/null || { tail -5 "$log" >&2; return 1; }
+        # A source that fails (somebody's third-party one) matters only if what we need cannot be installed.
+        apt-get update -qq >"$log" 2>&1 </dev/null
         case $missing in
         *bookworm-backports*)
                 # From the mirror that serves bookworm itself here, whichever that is.
@@ -49,7 +50,7 @@ deps_install() {
                         [ -n "$uri" ] || { echo "apt knows no source of bookworm from which to derive bookworm-backports" >&2; return 1; }
                         printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
                                 "$uri" >/etc/apt/sources.list.d/bookworm-backports.sources
-                        apt-get update -qq >>"$log" 2>&1 </dev/null || { tail -5 "$log" >&2; return 1; }
+                        apt-get update -qq >>"$log" 2>&1 </dev/null
                 fi ;;
         esac
         n=$(dpkg-query -W 2>/dev/null | wc -l)

@@ -263,7 +263,9 @@ host_clear() {
         local h=$1
         cgroup_remove "$LAB_CG/$h" || return 1
         ! [ -d "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h" ] || cgroup_remove "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h"
-        in_lab sh -c "ip link del v$h; ip netns del $h; umount $LAB/$h/root" 2>/dev/null
+        # Later versions of nspawn leave a mount of their own, and refuse to boot a host of that name again.
+        in_lab sh -c "ip link del v$h; ip netns del $h; umount $LAB/$h/root
+                      cd /run/systemd/nspawn/unix-export && umount $h; rmdir $h" 2>/dev/null
         return 0
 }
 
