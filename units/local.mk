@@ -10,7 +10,8 @@ units_libunits_a_SOURCES = \
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
-UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file
+UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-placement \
+	tests/unit/test-unit tests/unit/test-machine tests/unit/test-json
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
 
@@ -18,4 +19,14 @@ tests_unit_test_name_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_name_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_unit_file_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_unit_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_json_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 endif

@@ -55,22 +55,6 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         return 0;
 }
 
-/* fleet's clients see only options and print them again: what they print must be readable. */
-static int check_canonical(const Unit *unit, Error *err) {
-        _cleanup_unit_file_ UnitFile again = {};
-        _cleanup_text_ Text t = {};
-        int r;
-
-        unit_file_print(&unit->file, &t, NULL);
-        if (t.error < 0)
-                return t.error;
-
-        r = unit_file_parse(t.chars ? t.chars : "", t.size, UNIT_FILE_LITERAL, &again, err);
-        if (r < 0)
-                return error_prefix(err, r, "printed in canonical form");
-        return 0;
-}
-
 static int check_size(const Unit *unit, Error *err) {
         _cleanup_text_ Text t = {};
 
@@ -100,9 +84,6 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
 
         /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance. */
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
-        if (r < 0)
-                return r;
-        r = check_canonical(unit, err);
         if (r < 0)
                 return r;
         r = placement_check(&unexpanded, err);

@@ -226,18 +226,12 @@ static void make_text(Random *random, Text *t) {
         }
 }
 
-/* A value that ends in a backslash before a blank loses the blank and becomes a continuation when printed: fleet's
- * quirk, kept for the hashes. */
+/* A value that ends in a backslash without going on ("b\ " before a blank, or where the file ends) does go on when it is
+ * printed: fleet's quirk, kept for its hashes. */
 static bool has_quirk(const UnitFile *file) {
-        for (size_t i = 0; i < file->n_options; i++) {
-                const char *value = file->options[i].value;
-
-                if (ends_with(value, "\\") || starts_with(value, "\\\n"))
+        for (size_t i = 0; i < file->n_options; i++)
+                if (ends_with(file->options[i].value, "\\"))
                         return true;
-                /* Trimming may bare a comment sign, a bracket or an empty name as well. */
-                if (file->options[i].name[0] == 0 || strpbrk(file->options[i].section, "\r\n"))
-                        return true;
-        }
         return false;
 }
 

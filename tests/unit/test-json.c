@@ -1,0 +1,259 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "units/entities.h"
+#include "units/records.h"
+
+static void assert_text(const Text *t, const char *expected) {
+        assert_int_equal(t->error, 0);
+        assert_string_equal(t->chars, expected);
+}
+
+static void a_unit_record_keeps_text_owner_and_path(void **state) {
+        static const char text[] = "# <mine> & \"yours\"\n[Service]\nExecStart=/bin/echo \xc3\xa4\t\\\n  b\n";
+        _cleanup_unit_ Unit *unit = NULL, *again = NULL;
+        _cleanup_text_ Text t = {}, bare = {};
+
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
+        unit_record_write(&bare, unit);
+        assert_true(starts_with(bare.chars, "{\"hash\":\""));
+        assert_null(strstr(bare.chars, "owner"));
+
+        assert_int_equal(unit_set_owner(unit, "11111111111111111111111111111111", "/etc/fleet/units/a.service"), 0);
+        unit_record_write(&t, unit);
+        assert_int_equal(unit_record_read("a.service", t.chars, t.size, &again, NULL), 0);
+        assert_string_equal(again->text, text);
+        assert_string_equal(again->hash, unit->hash);
+        assert_string_equal(again->owner, "11111111111111111111111111111111");
+        assert_string_equal(again->path, "/etc/fleet/units/a.service");
+}
+
+static void facts_are_read_back_and_unknown_members_skipped(void **state) {
+        static const char json[] = "{\"address\":\"10.0.0.1\",\"boot\":\"b1\",\"metadata\":{\"host\":\"h1\",\"zone\":\"a\"},"
+                                   "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"raftId\":3,\"version\":\"0.1.0\"}";
+        static const char newer[] = "{\"capacity\":{\"cpu\":[1,2]},\"name\":\"alpha\"}";
+        _cleanup_machine_ Machine machine = {}, other = {};
+        _cleanup_text_ Text t = {};
+
+        assert_int_equal(facts_record_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
+        assert_string_equal(machine.name, "alpha");
+        assert_int_equal(machine.raft_id, 3);
+        assert_string_equal(pairs_get(&machine.metadata, "zone"), "a");
+        facts_record_write(&t, &machine);
+        assert_text(&t, json);
+
+        assert_int_equal(facts_record_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
+        assert_string_equal(other.name, "alpha");
+        assert_null(other.address);
+}
+
+static void orders_presences_and_states_are_read_back(void **state) {
+        static const char order_json[] = "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
+                                         "\"term\":4,\"unit\":1712}";
+        static const char presence_json[] = "{\"since\":12,\"state\":\"away\"}";
+        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"load\":\"loaded\","
+                                         "\"since\":7,\"sub\":\"dead\"}";
+        _cleanup_unit_state_ UnitState unit_state = {};
+        _cleanup_text_ Text t = {};
+        _cleanup_order_ Order order = {};
+        PresenceRecord presence;
+
+        assert_int_equal(order_record_read(order_json, strlen(order_json), &order, NULL), 0);
+        assert_int_equal(order.kind, ORDER_RUN);
+        assert_int_equal(order.unit_index, 1712);
+        order_record_write(&t, &order);
+        assert_text(&t, order_json);
+
+        text_clear(&t);
+        assert_int_equal(presence_record_read(presence_json, strlen(presence_json), &presence, NULL), 0);
+        assert_int_equal(presence.presence, PRESENCE_AWAY);
+        presence_record_write(&t, presence);
+        assert_text(&t, presence_json);
+
+        text_clear(&t);
+        assert_int_equal(state_record_read(state_json, strlen(state_json), &unit_state, NULL), 0);
+        assert_true(unit_state.done);
+        state_record_write(&t, &unit_state);
+        assert_text(&t, state_json);
+}
+
+static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) {
+        static const struct {
+                const char *json, *sentence;
+        } rows[] = {
+                { "{\"order\":\"jump\"}", "order: 'jump' is none of load, run, stop" },
+                { "{}", "order: '' is none of load, run, stop" },
+                { "{\"order\":1}", "order: expected a string" },
+                { "{\"order\":\"run\",\"unit\":-1}", "unit: expected a whole number" },
+                { "{\"order\":\"run\",\"unit\":1.5}", "unit: expected a whole number" },
+                { "[]", "expected a JSON object" },
+                { "{\"order\":\"run\",\"order\":\"stop\"}", "line 1, column 22: duplicate object key near '\"order\"'" },
+                { "{\"order\":\"run\"} x", "line 1, column 17: end of file expected near 'x'" },
+                { "", "line 1, column 0: '[' or '{' expected near end of file" },
+                { "{\"order\":\"a\\u0000b\"}", "line 1, column 19: \\u0000 is not allowed without JSON_ALLOW_NUL near '\"a\\u0000b\"'" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Order order = {};
+                Error err = {};
+
+                assert_int_equal(order_record_read(rows[i].json, strlen(rows[i].json), &order, &err), -EBADMSG);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
+static void api_units_are_fleets_with_members_of_ours(void **state) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_text_ Text t = {};
+        ApiUnit unit = API_UNIT_EMPTY;
+
+        assert_int_equal(unit_file_parse("[Service]\nExecStart=/bin/true\nA=\n", 33, UNIT_FILE_LITERAL, &file, NULL), 0);
+        unit.name = "a.service";
+        unit.file = &file;
+        unit.desired_state = TARGET_LAUNCHED;
+        unit.current_state = TARGET_LOADED;
+        unit.machine_id = "1111";
+        unit.reason = "fewest units";
+        api_unit_write(&t, &unit);
+        assert_text(&t, "{\"currentState\":\"loaded\",\"desiredState\":\"launched\",\"machineID\":\"1111\",\"name\":\"a.service\","
+                        "\"options\":[{\"name\":\"ExecStart\",\"section\":\"Service\",\"value\":\"/bin/true\"},"
+                        "{\"name\":\"A\",\"section\":\"Service\"}],\"reason\":\"fewest units\"}");
+
+        _cleanup_api_unit_ ApiUnit again = API_UNIT_EMPTY;
+        assert_int_equal(api_unit_read(t.chars, t.size, &again, NULL), 0);
+        assert_string_equal(again.name, "a.service");
+        assert_int_equal(again.desired_state, TARGET_LAUNCHED);
+        assert_int_equal(again.current_state, TARGET_LOADED);
+        assert_int_equal(again.file->n_options, 2);
+        assert_string_equal(again.file->options[0].value, "/bin/true");
+        assert_string_equal(again.file->options[1].value, "");
+        assert_null(again.text);
+}
+
+static void what_fleets_own_client_sends_is_understood(void **state) {
+        static const char created[] = "{\"name\":\"a.service\",\"options\":[{\"section\":\"Service\",\"name\":\"A\",\"value\":\"1\"}]}";
+        static const char changed[] = "{\"desiredState\":\"loaded\",\"name\":\"a.service\"}";
+        static const char garbled[] = "{\"desiredState\":\"broken\"}";
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY, change = API_UNIT_EMPTY, broken = API_UNIT_EMPTY;
+        Error err = {};
+
+        assert_int_equal(api_unit_read(created, strlen(created), &unit, NULL), 0);
+        assert_int_equal(unit.desired_state, _TARGET_INVALID);
+        assert_int_equal(unit.file->n_options, 1);
+
+        assert_int_equal(api_unit_read(changed, strlen(changed), &change, NULL), 0);
+        assert_int_equal(change.desired_state, TARGET_LOADED);
+        assert_int_equal(change.file->n_options, 0);
+
+        assert_int_equal(api_unit_read(garbled, strlen(garbled), &broken, &err), -EINVAL);
+        assert_string_equal(err.message, "desiredState: 'broken' is none of inactive, loaded, launched");
+}
+
+static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
+        ApiMachine machines[2] = { { .id = "1111", .primary_ip = "10.0.0.1" }, { .id = "2222" } };
+        ApiState states[1] = { { .name = "a.service", .machine_id = "1111", .load = "loaded", .active = "active",
+                                 .sub = "running", .hash = "abc" } };
+        ApiUnit units[2] = { API_UNIT_EMPTY, API_UNIT_EMPTY };
+        _cleanup_api_page_ ApiPage page = {}, state_page = {}, machine_page = {}, empty = {};
+        _cleanup_text_ Text t = {};
+
+        units[0].name = "a.service";
+        units[1].name = "b.service";
+        api_units_page_write(&t, units, 2, "ZAACAA==");
+        assert_text(&t, "{\"nextPageToken\":\"ZAACAA==\",\"units\":[{\"name\":\"a.service\"},{\"name\":\"b.service\"}]}");
+        assert_int_equal(api_units_page_read(t.chars, t.size, &page, NULL), 0);
+        assert_int_equal(page.n, 2);
+        assert_string_equal(page.units[1].name, "b.service");
+        assert_string_equal(page.next_token, "ZAACAA==");
+
+        text_clear(&t);
+        api_states_page_write(&t, states, 1, NULL);
+        assert_text(&t, "{\"states\":[{\"hash\":\"abc\",\"machineID\":\"1111\",\"name\":\"a.service\",\"systemdActiveState\":\"active\","
+                        "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"}]}");
+        assert_int_equal(api_states_page_read(t.chars, t.size, &state_page, NULL), 0);
+        assert_string_equal(state_page.states[0].sub, "running");
+        assert_null(state_page.next_token);
+
+        text_clear(&t);
+        assert_int_equal(pairs_set(&machines[0].metadata, "zone", "a"), 0);
+        api_machines_page_write(&t, machines, 2, "LQAJAA==");
+        pairs_done(&machines[0].metadata);
+        assert_text(&t, "{\"machines\":[{\"id\":\"1111\",\"metadata\":{\"zone\":\"a\"},\"primaryIP\":\"10.0.0.1\"},{\"id\":\"2222\"}],"
+                        "\"nextPageToken\":\"LQAJAA==\"}");
+        assert_int_equal(api_machines_page_read(t.chars, t.size, &machine_page, NULL), 0);
+        assert_string_equal(pairs_get(&machine_page.machines[0].metadata, "zone"), "a");
+
+        text_clear(&t);
+        api_units_page_write(&t, NULL, 0, NULL);
+        assert_text(&t, "{}");
+        assert_int_equal(api_units_page_read(t.chars, t.size, &empty, NULL), 0);
+        assert_int_equal(empty.n, 0);
+}
+
+static void errors_carry_a_message_even_an_empty_one(void **state) {
+        _cleanup_text_ Text t = {};
+        char message[64];
+        int code = 0;
+
+        api_error_write(&t, 404, "unit does not exist");
+        assert_text(&t, "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}");
+        assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
+        assert_int_equal(code, 404);
+        assert_string_equal(message, "unit does not exist");
+
+        text_clear(&t);
+        api_error_write(&t, 500, NULL);
+        assert_text(&t, "{\"error\":{\"code\":500,\"message\":\"\"}}");
+        assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
+}
+
+static int count_members(void *userdata, const char *name, const JsonValue *v) {
+        unsigned *n = userdata;
+
+        (*n)++;
+        return streq(name, "stop");
+}
+
+static void values_are_asked_for_without_fear(void **state) {
+        static const char json[] = "{\"a\":[1,\"x\",null,{\"b\":true}],\"n\":null,\"s\":\"\"}";
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *array;
+        unsigned n = 0;
+
+        assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
+        array = json_value_member(root, "a");
+        assert_int_equal(json_value_count(array), 4);
+        assert_string_equal(json_value_string(json_value_item(array, 1)), "x");
+        assert_int_equal(json_value_type(json_value_item(array, 0)), JSON_VALUE_NUMBER);
+        assert_int_equal(json_value_type(json_value_item(array, 2)), JSON_VALUE_NULL);
+        assert_null(json_value_item(array, 4));
+        assert_null(json_value_member(array, "a"));
+        assert_null(json_value_member(json_value_member(root, "absent"), "a"));
+        assert_null(json_value_member(root, "n"));
+        assert_null(json_value_string(array));
+        assert_string_equal(json_value_string(json_value_member(root, "s")), "");
+        assert_int_equal(json_value_count(root), 0);
+        assert_int_equal(json_value_each(root, count_members, &n), 0);
+        assert_int_equal(n, 3);
+        assert_int_equal(json_value_each(NULL, count_members, &n), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
+                cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
+                cmocka_unit_test(orders_presences_and_states_are_read_back),
+                cmocka_unit_test(records_that_mean_nothing_are_refused_with_a_sentence),
+                cmocka_unit_test(api_units_are_fleets_with_members_of_ours),
+                cmocka_unit_test(what_fleets_own_client_sends_is_understood),
+                cmocka_unit_test(pages_name_the_next_one_and_empty_ones_are_empty),
+                cmocka_unit_test(errors_carry_a_message_even_an_empty_one),
+                cmocka_unit_test(values_are_asked_for_without_fear),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

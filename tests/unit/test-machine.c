@@ -1,0 +1,142 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "units/machine.h"
+#include "units/state.h"
+
+static void metadata_is_read_and_shown_sorted(void **state) {
+        static const struct {
+                const char *text, *shown;
+        } rows[] = {
+                { "", "" },
+                { "zone=a", "zone=a" },
+                { "zone=a,host=h1", "host=h1,zone=a" },
+                { " zone = a , host=h1 ,", "host=h1,zone=a" },
+                { "zone=a,zone=b", "zone=b" },
+                { "zone=b,zone=a", "zone=a" },
+                { "a.b-c_D=x y:/z", "a.b-c_D=x y:/z" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_pairs_ Pairs metadata = {};
+                _cleanup_text_ Text t = {};
+                Error err = {};
+
+                assert_int_equal(machine_metadata_parse(rows[i].text, &metadata, &err), 0);
+                text_append(&t, "");
+                machine_metadata_print(&metadata, &t);
+                assert_string_equal(t.chars, rows[i].shown);
+        }
+}
+
+static void metadata_that_is_no_pair_is_refused_by_name(void **state) {
+        static const struct {
+                const char *text, *sentence;
+        } rows[] = {
+                { "zone", "metadata 'zone': expected key=value, for example zone=a" },
+                { "zone=a,ssd", "metadata 'ssd': expected key=value, for example zone=a" },
+                { "zone=a=b", "metadata 'zone=a=b': expected key=value, for example zone=a" },
+                { "zone=", "metadata 'zone=': expected a value, for example zone=a" },
+                { "=a", "a metadata key cannot be empty" },
+                { "zo ne=a", "metadata key 'zo ne': only letters, digits, '_', '.' and '-' are allowed" },
+                { "zone=a\x01", "the value of metadata key zone has a control character" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Pairs metadata = {};
+                Error err = {};
+
+                assert_int_equal(machine_metadata_parse(rows[i].text, &metadata, &err), -EINVAL);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
+static void pairs_replace_remove_and_keep_their_order(void **state) {
+        _cleanup_pairs_ Pairs pairs = {}, copy = {};
+
+        assert_int_equal(pairs_set(&pairs, "b", "1"), 0);
+        assert_int_equal(pairs_set(&pairs, "a", "2"), 0);
+        assert_int_equal(pairs_add(&pairs, "b", "0"), 0);
+        assert_int_equal(pairs_add(&pairs, "b", "0"), 0);
+        assert_int_equal(pairs.n, 3);
+        assert_string_equal(pairs_get(&pairs, "b"), "0");
+        assert_int_equal(pairs_copy(&pairs, &copy), 0);
+        assert_true(pairs_equal(&pairs, &copy));
+
+        assert_int_equal(pairs_set(&pairs, "b", "7"), 0);
+        assert_int_equal(pairs.n, 2);
+        assert_string_equal(pairs_get(&pairs, "b"), "7");
+        assert_false(pairs_equal(&pairs, &copy));
+
+        assert_int_equal(pairs_set(&pairs, "a", NULL), 0);
+        assert_null(pairs_get(&pairs, "a"));
+        assert_int_equal(pairs.n, 1);
+}
+
+static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
+        _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3 }, copy = {};
+
+        machine.name = strdup("alpha");
+        machine.version = strdup("0.1.0");
+        assert_int_equal(machine_metadata_parse("zone=a", &machine.metadata, NULL), 0);
+        assert_int_equal(machine_copy(&machine, &copy), 0);
+        assert_true(machine_equal(&machine, &copy));
+        assert_int_equal(pairs_set(&copy.metadata, "zone", "b"), 0);
+        assert_false(machine_equal(&machine, &copy));
+}
+
+static void an_id_is_32_hex_digits(void **state) {
+        assert_true(machine_id_is_valid("0123456789abcdef0123456789abcdef"));
+        assert_false(machine_id_is_valid("0123456789ABCDEF0123456789abcdef"));
+        assert_false(machine_id_is_valid("0123456789abcdef0123456789abcde"));
+        assert_false(machine_id_is_valid("0123456789abcdef0123456789abcdef0"));
+        assert_false(machine_id_is_valid(""));
+}
+
+static void states_have_names_both_ways(void **state) {
+        for (TargetState s = 0; s < _TARGET_MAX; s++)
+                assert_int_equal(target_state_from_string(target_state_to_string(s)), s);
+        for (OrderKind k = 0; k < _ORDER_MAX; k++)
+                assert_int_equal(order_kind_from_string(order_kind_to_string(k)), k);
+        for (Presence p = 0; p < _PRESENCE_MAX; p++)
+                assert_int_equal(presence_from_string(presence_to_string(p)), p);
+
+        assert_string_equal(target_state_to_string(TARGET_LAUNCHED), "launched");
+        assert_string_equal(order_kind_to_string(ORDER_LOAD), "load");
+        assert_string_equal(presence_to_string(PRESENCE_AWAY), "away");
+        assert_int_equal(target_state_from_string("Launched"), _TARGET_INVALID);
+        assert_int_equal(order_kind_from_string(""), _ORDER_INVALID);
+        assert_null(target_state_to_string(_TARGET_INVALID));
+        assert_null(presence_to_string(_PRESENCE_MAX));
+}
+
+static void only_what_systemd_says_makes_states_differ(void **state) {
+        _cleanup_unit_state_ UnitState a = {}, b = {}, c = {};
+
+        assert_int_equal(unit_state_init(&a, "loaded", "active", "running", NULL, 7, false), 0);
+        assert_int_equal(unit_state_copy(&a, &b), 0);
+        b.since_ms = 8;
+        assert_true(unit_state_equal(&a, &b));
+        assert_int_equal(unit_state_init(&c, "loaded", "active", "exited", NULL, 7, false), 0);
+        assert_false(unit_state_equal(&a, &c));
+        b.done = true;
+        assert_false(unit_state_equal(&a, &b));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(metadata_is_read_and_shown_sorted),
+                cmocka_unit_test(metadata_that_is_no_pair_is_refused_by_name),
+                cmocka_unit_test(pairs_replace_remove_and_keep_their_order),
+                cmocka_unit_test(a_copy_of_a_machine_is_equal_until_a_fact_changes),
+                cmocka_unit_test(an_id_is_32_hex_digits),
+                cmocka_unit_test(states_have_names_both_ways),
+                cmocka_unit_test(only_what_systemd_says_makes_states_differ),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,226 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "units/options.h"
+
+/* Reads the lines as the [X-Fleet] section of unit 'name'. */
+static int read_lines(const char *name, const char *lines, Placement *ret, Warnings *warnings, Error *err) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "[X-Fleet]\n%s", lines);
+        assert_int_equal(unit_file_parse(t.chars, t.size, UNIT_FILE_LITERAL, &file, NULL), 0);
+        return options_read(&file, name, ret, warnings, err);
+}
+
+static Placement placement_of(const char *lines) {
+        Placement placement = {};
+        Error err = {};
+
+        assert_int_equal(read_lines("a@1.service", lines, &placement, NULL, &err), 0);
+        return placement;
+}
+
+/* "a|b|": every item ends in '|', so that empty ones are seen. */
+static char *joined(const Names *names) {
+        Text t = {};
+
+        for (size_t i = 0; i < names->n; i++)
+                text_printf(&t, "%s|", names->items[i]);
+        return text_take(&t, NULL);
+}
+
+static void lists_come_by_repetition_and_by_quotes(void **state) {
+        static const struct {
+                const char *lines, *machine_of, *conflicts, *replaces;
+        } rows[] = {
+                { "MachineOf=a.service\nMachineOf=b.service\n", "a.service|b.service|", "", "" },
+                { "MachineOf=\"a.service\" \"b.service\"\n", "a.service|b.service|", "", "" },
+                { "MachineOf=\"a.service b.service\"\n", "a.service b.service|", "", "" },
+                { "MachineOf=a.service b.service\n", "a.service b.service|", "", "" },
+                { "MachineOf=\"a.service\" b.service\n", "\"a.service\" b.service|", "", "" },
+                { "MachineOf=\"bar\" \"\n", "bar|", "", "" },
+                { "MachineOf=\"a\"  \"b\"\n", "a|b|", "", "" },
+                { "MachineOf=\"a\"\t\"b\"\n", "a\tb|", "", "" },
+                { "MachineOf=\"a\" b \"c\"\n", "a|b|c|", "", "" },
+                { "MachineOf=\"\n", "", "", "" },
+                { "MachineOf=\n", "", "", "" },
+                { "MachineOf=b\nX-ConditionMachineOf=a\n", "a|b|", "", "" },
+                { "Conflicts=a*.service b.service\nConflicts=c\n", "", "a*.service|b.service|c|", "" },
+                { "Conflicts=\"a b\" \"c\"\n", "", "a|b|c|", "" },
+                { "Conflicts=\"a\" b\n", "", "\"a\"|b|", "" },
+                { "Conflicts=a\tb   c\n", "", "a|b|c|", "" },
+                { "Conflicts=new\nX-Conflicts=old\n", "", "old|new|", "" },
+                { "Replaces=a b\nReplaces=\"c\" \"d\"\n", "", "", "a b|c|d|" },
+                { "Conflicts=%p@*.service\nReplaces=x%i\nMachineOf=%n\n", "a@1.service|", "a@*.service|", "x1|" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+                _cleanup_free_ char *machine_of = joined(&p.machine_of), *conflicts = joined(&p.conflicts);
+                _cleanup_free_ char *replaces = joined(&p.replaces);
+
+                assert_string_equal(machine_of, rows[i].machine_of);
+                assert_string_equal(conflicts, rows[i].conflicts);
+                assert_string_equal(replaces, rows[i].replaces);
+        }
+}
+
+static void the_first_value_of_the_first_spelling_is_the_machine(void **state) {
+        static const struct {
+                const char *lines, *id;
+        } rows[] = {
+                { "MachineID=12345678\n", "12345678" },
+                { "MachineID=a\nMachineID=b\n", "a" },
+                { "X-ConditionMachineBootID=c\nX-ConditionMachineID=b\nMachineID=a\n", "a" },
+                { "X-ConditionMachineBootID=c\nX-ConditionMachineID=b\n", "b" },
+                { "X-ConditionMachineBootID=c\n", "c" },
+                { "machineid=c\n", "" },
+                { "MachineID=%i\n", "1" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+
+                assert_string_equal(p.machine_id ? p.machine_id : "", rows[i].id);
+        }
+}
+
+static void the_last_global_counts_and_five_words_are_true(void **state) {
+        static const struct {
+                const char *lines;
+                bool global;
+        } rows[] = {
+                { "Global=true\n", true }, { "Global=TRUE\n", true }, { "Global=yes\n", true }, { "Global=1\n", true },
+                { "Global=on\n", true }, { "Global=t\n", true }, { "Global=Yes\n", true },
+                { "Global=false\n", false }, { "Global=no\n", false }, { "Global=0\n", false }, { "Global=y\n", false },
+                { "Global=maybe\n", false }, { "Global=\n", false }, { "global=true\n", false },
+                { "Global=true\nGlobal=no\n", false }, { "Global=no\nGlobal=true\n", true },
+                { "Global=true\n[Service]\nGlobal=no\n", true }, { "Global=no\n[X-Fleetd]\nGlobal=true\n", true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+
+                assert_int_equal(p.global, rows[i].global);
+        }
+}
+
+static void metadata_is_collected_over_lines_spellings_and_sections(void **state) {
+        _cleanup_placement_ Placement p = placement_of("MachineMetadata=\"zone=b\" \"zone=a\"\nMachineMetadata=host=h%i\n"
+                                                       "X-ConditionMachineMetadata=ssd=true\nMachineMetadata=zone=a\n"
+                                                       "[X-Fleetd]\nMachineMetadata=disk=big\n");
+        static const char *const expected[][2] = {
+                { "disk", "big" }, { "host", "h1" }, { "ssd", "true" }, { "zone", "a" }, { "zone", "b" },
+        };
+
+        assert_int_equal(p.metadata.n, ELEMENTS(expected));
+        for (size_t i = 0; i < p.metadata.n; i++) {
+                assert_string_equal(p.metadata.items[i].key, expected[i][0]);
+                assert_string_equal(p.metadata.items[i].value, expected[i][1]);
+        }
+}
+
+static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **state) {
+        static const struct {
+                const char *lines, *sentence;
+        } rows[] = {
+                { "Conflicts=x\nMachineMetadata=gpu\n",
+                  "line 3: MachineMetadata=gpu: expected key=value, for example gpu=true" },
+                { "MachineMetadata==true\n", "line 2: MachineMetadata==true: expected key=value, for example gpu=true" },
+                { "MachineMetadata=gpu=\n", "line 2: MachineMetadata=gpu=: expected key=value, for example gpu=true" },
+                { "X-ConditionMachineMetadata=a=b c=d\n",
+                  "line 2: X-ConditionMachineMetadata=a=b c=d: expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"" },
+                { "MachineMetadata=\"a=b\" \"c=d=e\"\n", "line 2: MachineMetadata=c=d=e: expected key=value with one '='" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Placement p = {};
+                Error err = {};
+
+                assert_int_equal(read_lines("a.service", rows[i].lines, &p, NULL, &err), -EINVAL);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
+static void a_template_may_leave_a_pair_to_its_instances(void **state) {
+        _cleanup_placement_ Placement p = {};
+        Error err = {};
+
+        assert_int_equal(read_lines("m@.service", "MachineMetadata=hostname=%i\n", &p, NULL, &err), 0);
+        assert_int_equal(p.metadata.n, 0);
+        assert_int_equal(read_lines("m.service", "MachineMetadata=hostname=%i\n", &p, NULL, &err), -EINVAL);
+}
+
+static void without_a_name_specifiers_stay(void **state) {
+        _cleanup_placement_ Placement p = {};
+
+        assert_int_equal(read_lines(NULL, "MachineOf=x@%i.service\nMachineMetadata=hostname=%i\n", &p, NULL, NULL), 0);
+        assert_string_equal(p.machine_of.items[0], "x@%i.service");
+        assert_string_equal(p.metadata.items[0].value, "%i");
+}
+
+static void what_is_hardly_meant_is_a_warning(void **state) {
+        static const struct {
+                const char *lines, *sentence; /* NULL: no warning */
+        } rows[] = {
+                { "Conflict=a\n", "[X-Fleet] has no option Conflict; did you mean Conflicts?" },
+                { "machineof=a\n", "[X-Fleet] has no option machineof; did you mean MachineOf?" },
+                { "Colour=red\n", "[X-Fleet] has no option Colour" },
+                { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
+                { "MachineID=abc\n", "MachineID=abc: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "[X-fleet]\nA=b\n", "nobody reads section [X-fleet]; did you mean [X-Fleet]?" },
+                { "MachineID=12345678\n", NULL },
+                { "Global=no\nX-Conflicts=a\nX-ConditionMachineOf=b\n[Service]\nColour=red\n", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = {};
+                _cleanup_warnings_ Warnings warnings = {};
+
+                assert_int_equal(read_lines("a.service", rows[i].lines, &p, &warnings, NULL), 0);
+                assert_int_equal(warnings.n, rows[i].sentence ? 1 : 0);
+                if (warnings.n > 0)
+                        assert_string_equal(warnings.items[0].sentence, rows[i].sentence);
+        }
+}
+
+static void what_grows_is_bounded(void **state) {
+        _cleanup_text_ Text many = {}, wide = {};
+        Placement p = {};
+        Error err = {};
+
+        text_append(&many, "Conflicts=x");
+        for (int i = 0; i < OPTION_ITEMS_MAX; i++)
+                text_append(&many, i % 100 == 99 ? "\nConflicts=x" : " x");
+        text_append(&many, "\n");
+        assert_int_equal(read_lines("a.service", many.chars, &p, NULL, &err), -EINVAL);
+
+        text_append(&wide, "MachineOf=");
+        for (int i = 0; i < 500; i++)
+                text_append(&wide, "%n");
+        text_append(&wide, "\n");
+        assert_int_equal(read_lines("long-name.service", wide.chars, &p, NULL, &err), -EINVAL);
+        assert_true(ends_with(err.message, ": too long"));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(lists_come_by_repetition_and_by_quotes),
+                cmocka_unit_test(the_first_value_of_the_first_spelling_is_the_machine),
+                cmocka_unit_test(the_last_global_counts_and_five_words_are_true),
+                cmocka_unit_test(metadata_is_collected_over_lines_spellings_and_sections),
+                cmocka_unit_test(metadata_that_is_no_pair_is_refused_with_line_and_example),
+                cmocka_unit_test(a_template_may_leave_a_pair_to_its_instances),
+                cmocka_unit_test(without_a_name_specifiers_stay),
+                cmocka_unit_test(what_is_hardly_meant_is_a_warning),
+                cmocka_unit_test(what_grows_is_bounded),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,164 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "units/machine.h"
+#include "units/options.h"
+
+static Placement placement_of(const char *lines) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_text_ Text t = {};
+        Placement placement = {};
+
+        text_printf(&t, "[X-Fleet]\n%s", lines);
+        assert_int_equal(unit_file_parse(t.chars, t.size, UNIT_FILE_LITERAL, &file, NULL), 0);
+        assert_int_equal(options_read(&file, NULL, &placement, NULL, NULL), 0);
+        return placement;
+}
+
+static void combinations_are_refused_in_fleets_words_and_order(void **state) {
+        static const struct {
+                const char *lines, *sentence;
+        } rows[] = {
+                { "", "" },
+                { "Global=true\nConflicts=a\n", "" },
+                { "Global=true\nMachineMetadata=a=b\n", "" },
+                { "MachineID=a\nMachineMetadata=a=b\n", "" },
+                { "MachineOf=a\nMachineOf=b\nConflicts=c\n", "" },
+                { "Conflicts=self.service\n", "" },
+                { "MachineOf=a.service\nConflicts=b*\nConflicts=a*\n",
+                  "unresolvable requirements: peer \"a.service\" matches conflict \"a*\"" },
+                { "MachineOf=a.service\nReplaces=?.service\n",
+                  "unresolvable requirements: peer \"a.service\" matches replace \"?.service\"" },
+                { "MachineOf=a@%i.service\nConflicts=a@*.service\n",
+                  "unresolvable requirements: peer \"a@%i.service\" matches conflict \"a@*.service\"" },
+                { "MachineID=a\nMachineOf=b\n", "MachineID cannot be used with Peers" },
+                { "MachineID=a\nConflicts=b\n", "MachineID cannot be used with Conflicts" },
+                { "MachineID=abc\nGlobal=true\nConflicts=*\n", "MachineID cannot be used with Conflicts" },
+                { "MachineID=a\nGlobal=true\n", "MachineID cannot be used with Global" },
+                { "MachineID=a\nReplaces=b\n", "MachineID cannot be used with Replaces" },
+                { "Global=true\nMachineOf=a\n", "Global cannot be used with Peers" },
+                { "Global=true\nReplaces=a\n", "Global cannot be used with Replaces" },
+                { "Conflicts=a\nReplaces=b\n", "Conflicts cannot be used with Replaces" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+                Error err = {};
+
+                assert_int_equal(placement_check(&p, &err), *rows[i].sentence ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
+static void keys_are_anded_and_values_of_one_key_ored(void **state) {
+        static const struct {
+                const char *lines, *metadata, *missing; /* NULL: fits */
+        } rows[] = {
+                { "", "", NULL },
+                { "", "a=b", NULL },
+                { "MachineMetadata=a=b\n", "a=b", NULL },
+                { "MachineMetadata=a=b\n", "a=b,c=d", NULL },
+                { "MachineMetadata=a=b\n", "", "a" },
+                { "MachineMetadata=a=b\n", "a=B", "a" },
+                { "MachineMetadata=a=b\n", "A=b", "a" },
+                { "MachineMetadata=\"a=b\" \"c=d\"\n", "a=b", "c" },
+                { "MachineMetadata=\"a=b\" \"c=d\"\n", "a=b,c=d", NULL },
+                { "MachineMetadata=a=b\nMachineMetadata=a=c\n", "a=b", NULL },
+                { "MachineMetadata=a=b\nMachineMetadata=a=c\n", "a=c", NULL },
+                { "MachineMetadata=a=b\nMachineMetadata=a=c\n", "a=d", "a" },
+                { "MachineMetadata=\"z=1\" \"z=2\" \"a=b\"\n", "z=2", "a" },
+                { "MachineMetadata=\"z=1\" \"z=2\" \"a=b\"\n", "a=b,z=3", "z" },
+                { "MachineMetadata=\"z=1\" \"z=2\" \"a=b\"\n", "a=b,z=2", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+                _cleanup_pairs_ Pairs metadata = {};
+                const char *missing = NULL;
+
+                assert_int_equal(machine_metadata_parse(rows[i].metadata, &metadata, NULL), 0);
+                assert_int_equal(placement_metadata_fits(&p, &metadata, &missing), rows[i].missing == NULL);
+                if (rows[i].missing)
+                        assert_string_equal(missing, rows[i].missing);
+                else
+                        assert_null(missing);
+        }
+}
+
+static void what_is_asked_of_a_key_reads_as_alternatives(void **state) {
+        _cleanup_placement_ Placement p = placement_of("MachineMetadata=\"zone=b\" \"ssd=true\" \"zone=a\"\n");
+        _cleanup_text_ Text t = {};
+
+        placement_metadata_describe(&p, "zone", &t);
+        assert_string_equal(t.chars, "zone=a|b");
+}
+
+static void a_machine_is_meant_by_all_of_its_id_or_eight_digits(void **state) {
+        static const char id[] = "12345678abcdef0012345678abcdef00";
+        static const struct {
+                const char *lines;
+                bool fits;
+        } rows[] = {
+                { "", true },
+                { "MachineID=12345678abcdef0012345678abcdef00\n", true },
+                { "MachineID=12345678\n", true },
+                { "MachineID=1234567\n", false },
+                { "MachineID=12345678a\n", false },
+                { "MachineID=12345679\n", false },
+                { "MachineID=12345678abcdef0012345678abcdef01\n", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_placement_ Placement p = placement_of(rows[i].lines);
+
+                assert_int_equal(placement_machine_id_fits(&p, id), rows[i].fits);
+        }
+}
+
+static void a_conflict_counts_whoever_says_it(void **state) {
+        _cleanup_placement_ Placement a = placement_of("Conflicts=b@*.service c.service\n"), none = placement_of("");
+        const char *glob = NULL;
+
+        assert_true(placement_conflict(&a, "a.service", &none, "b@1.service", &glob));
+        assert_string_equal(glob, "b@*.service");
+        assert_true(placement_conflict(&none, "c.service", &a, "a.service", &glob));
+        assert_string_equal(glob, "c.service");
+        assert_false(placement_conflict(&a, "a.service", &none, "d.service", NULL));
+        assert_null(placement_match(&a.conflicts, "b.service"));
+}
+
+static void a_malformed_glob_matches_nothing(void **state) {
+        _cleanup_placement_ Placement p = placement_of("Conflicts=[a [^b].service a\\ {a,b}.service\n");
+
+        assert_null(placement_match(&p.conflicts, "a"));
+        assert_null(placement_match(&p.conflicts, "b.service"));
+        assert_string_equal(placement_match(&p.conflicts, "a.service"), "[^b].service");
+        assert_string_equal(placement_match(&p.conflicts, "{a,b}.service"), "{a,b}.service");
+}
+
+static void equal_placements_are_equal_in_any_order_of_lines(void **state) {
+        _cleanup_placement_ Placement a = placement_of("MachineMetadata=a=1\nGlobal=true\nMachineMetadata=b=2\n");
+        _cleanup_placement_ Placement b = placement_of("Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=1\n");
+        _cleanup_placement_ Placement c = placement_of("Global=yes\nMachineMetadata=b=2\nMachineMetadata=a=2\n");
+
+        assert_true(placement_equal(&a, &b));
+        assert_false(placement_equal(&a, &c));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(combinations_are_refused_in_fleets_words_and_order),
+                cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),
+                cmocka_unit_test(what_is_asked_of_a_key_reads_as_alternatives),
+                cmocka_unit_test(a_machine_is_meant_by_all_of_its_id_or_eight_digits),
+                cmocka_unit_test(a_conflict_counts_whoever_says_it),
+                cmocka_unit_test(a_malformed_glob_matches_nothing),
+                cmocka_unit_test(equal_placements_are_equal_in_any_order_of_lines),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,121 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "units/records.h"
+#include "units/unit.h"
+
+static Unit *unit_of(const char *name, const char *text) {
+        Unit *unit = NULL;
+        Error err = {};
+
+        assert_int_equal(unit_parse(name, text, strlen(text), &unit, &err), 0);
+        return unit;
+}
+
+static void a_unit_keeps_its_text_and_knows_its_meaning(void **state) {
+        static const char text[] = "# mine\n[Unit]\nDescription = Web %i\n[Service]\nExecStart=/bin/true\n\n[Install]\n"
+                                   "WantedBy=multi-user.target\n[X-Fleet]\nConflicts=%p@*.service\n";
+        _cleanup_unit_ Unit *unit = unit_of("web@1.service", text);
+
+        assert_string_equal(unit->name, "web@1.service");
+        assert_string_equal(unit->text, text);
+        assert_int_equal(unit->text_size, strlen(text));
+        assert_string_equal(unit_description(unit), "Web %i");
+        assert_true(unit_has_install(unit));
+        assert_string_equal(unit->placement.conflicts.items[0], "web@*.service");
+        assert_int_equal(unit->warnings.n, 0);
+        assert_null(unit->owner);
+}
+
+static void comments_and_spacing_make_no_difference_but_order_does(void **state) {
+        _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\nRestart=no\n");
+        _cleanup_unit_ Unit *b = unit_of("a.service", "# c\n[Service]\n\nExecStart = /bin/true \n; d\nRestart=no");
+        _cleanup_unit_ Unit *c = unit_of("a.service", "[Service]\nRestart=no\nExecStart=/bin/true\n");
+
+        assert_true(unit_equal(a, b));
+        assert_false(unit_equal(a, c));
+        assert_false(unit_runs_same(a, c));
+}
+
+static void placement_alone_does_not_change_what_runs(void **state) {
+        _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=b.service\n");
+        _cleanup_unit_ Unit *b = unit_of("a.service", "[X-Fleet]\nGlobal=true\n[Service]\nExecStart=/bin/true\n");
+        _cleanup_unit_ Unit *c = unit_of("a.service", "[Service]\nExecStart=/bin/false\n[X-Fleet]\nConflicts=b.service\n");
+
+        assert_false(unit_equal(a, b));
+        assert_true(unit_runs_same(a, b));
+        assert_false(unit_runs_same(a, c));
+}
+
+static void assert_refused(const char *name, const char *text, const char *sentence) {
+        Unit *unit = NULL;
+        Error err = {};
+
+        assert_true(unit_parse(name, text, strlen(text), &unit, &err) < 0);
+        assert_null(unit);
+        assert_string_equal(err.message, sentence);
+}
+
+static void what_cannot_run_is_refused_with_a_sentence(void **state) {
+        assert_refused("sp ace.service", "[S]\nA=1\n", "invalid character ' ' in unit name");
+        assert_refused("dbus.service", "[S]\nA=1\n",
+                       "unit name dbus.service is refused: systemd itself depends on a unit of that name (systemd.special(7))");
+        assert_refused("a.service", "[Service\n", "line 1: unable to find end of section");
+        assert_refused("a.service", "just text\n", "a unit file needs at least one option in a [section]; here is none");
+        assert_refused("a.service", "[S]\nA=1\n[X-Fleet]\nMachineMetadata=gpu\n",
+                       "line 4: MachineMetadata=gpu: expected key=value, for example gpu=true");
+        assert_refused("a.service", "[X-Fleet]\nGlobal=true\nConflicts=*\nMachineID=abc\n",
+                       "MachineID cannot be used with Conflicts");
+}
+
+static void what_was_accepted_once_can_be_read_for_good(void **state) {
+        static const char conflicting[] = "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n";
+        _cleanup_unit_ Unit *unit = NULL;
+
+        assert_int_equal(unit_parse("a.service", conflicting, strlen(conflicting), &unit, NULL), -EINVAL);
+        assert_int_equal(unit_read("a.service", conflicting, strlen(conflicting), &unit, NULL), 0);
+        assert_true(unit->placement.global);
+}
+
+static void warnings_come_with_the_unit(void **state) {
+        _cleanup_unit_ Unit *unit = unit_of("a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=a\nColour=red\n");
+
+        assert_int_equal(unit->warnings.n, 2);
+        assert_int_equal(unit->warnings.items[0].line, 4);
+        assert_string_equal(unit->warnings.items[0].sentence, "[X-Fleet] has no option Conflict; did you mean Conflicts?");
+        assert_int_equal(unit->warnings.items[1].line, 5);
+}
+
+static void a_file_that_grows_beyond_an_entry_as_json_is_refused(void **state) {
+        _cleanup_text_ Text t = {};
+        Unit *unit = NULL;
+
+        text_append(&t, "[Service]\n");
+        while (t.size < UNIT_SIZE_MAX / 2)
+                text_append(&t, "# <><><><><><><><><><><><><><><><><>\n");
+        text_append(&t, "A=1\n");
+        assert_int_equal(unit_parse("a.service", t.chars, t.size, &unit, NULL), -EFBIG);
+        for (size_t i = 0; i < t.size; i++)
+                if (t.chars[i] == '<' || t.chars[i] == '>')
+                        t.chars[i] = '-';
+        assert_int_equal(unit_parse("a.service", t.chars, t.size, &unit, NULL), 0);
+        unit = unit_free(unit);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_unit_keeps_its_text_and_knows_its_meaning),
+                cmocka_unit_test(comments_and_spacing_make_no_difference_but_order_does),
+                cmocka_unit_test(placement_alone_does_not_change_what_runs),
+                cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
+                cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
+                cmocka_unit_test(warnings_come_with_the_unit),
+                cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
