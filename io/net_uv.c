@@ -106,7 +106,7 @@ static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
                 if (strlen(s) >= sizeof(ret->un.sun_path))
                         return -ENAMETOOLONG;
                 ret->un.sun_family = AF_UNIX;
-                strcpy(ret->un.sun_path, s);
+                memcpy(ret->un.sun_path, s, strlen(s) + 1);
                 *ret_size = sizeof(ret->un);
                 return 0;
         }

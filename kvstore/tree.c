@@ -821,7 +821,7 @@ static int check_node(void *userdata, const KvNode *node) {
 int tree_check(TreeTxn *txn, Error *err) {
         Check check = { .txn = txn };
         MDB_stat expiry;
-        TreeMeta meta;
+        TreeMeta meta = {};
         int r;
 
         r = tree_meta(txn, &meta);

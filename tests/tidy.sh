@@ -68,7 +68,7 @@ home 'jansson\.h' 'units/json\.c|client/' jansson.h
 
 all() { sources base io units kvstore fleetd client tests; }
 all | xargs -r grep -nE '(^|[;{)[:space:]])goto [a-z_]+;' | rule no_goto
-all | xargs -r grep -nE '\b(strcpy|strcat|sprintf|atoi|atol)[[:space:]]*\(' | rule no_unbounded_or_unchecked_calls
+sources base io units kvstore fleetd client | xargs -r grep -nE '\b(strcpy|strcat|sprintf|atoi|atol)[[:space:]]*\(' | rule no_unbounded_or_unchecked_calls
 {
         all
         git ls-files -- quickstart check .ci dist man docs tests '*.md' '*.mk' '*.ac' '*.am' '*.sh'
