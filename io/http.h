@@ -1,9 +1,10 @@
 /* HTTP/1.1 on a Stream: requests in, answers out (the one home of llhttp).
  *
- * One HttpConnection per stream; it parses at most one request ahead, answers in order, keeps alive, and knows the limits:
- * request line 8 KiB, head 16 KiB and 64 fields, body bounded by the handler's limit (asked for when the head is there),
- * head within 10 s, body by progress, idle keep-alive 60 s. What is beyond is answered 400, 408, 413, 414, 431 or 505 with
- * one sentence, and closed. Refused: doubled or missing Host, both framing headers, unknown transfer codings, a blank
+ * One HttpConnection per stream; it parses one request at a time (what a client sends ahead is kept, up to 64 KiB, and
+ * then not read), answers in order, keeps alive, and knows the limits: request line 16 KiB, head 32 KiB and 64 fields,
+ * body bounded by the handler's limit (asked for when the head is there), head within 10 s, body and answer by progress
+ * (1 KiB in 10 s), idle keep-alive 60 s. What is beyond is answered 400, 408, 413, 414, 431 or 505 with one sentence,
+ * and closed; a client that does not read is cut. Refused: doubled or missing Host, both framing headers, unknown transfer codings, a blank
  * before a colon, folded fields, NUL and control bytes. HEAD, Expect: 100-continue, chunks both ways and HTTP/1.0 work.
  * A method that llhttp does not know reaches the handler as its text. */
 #pragma once
@@ -25,7 +26,7 @@ typedef struct HttpRequest {
         const char *origin;       /* the Origin field or NULL */
         const char *content_type; /* NULL when absent */
         unsigned n_content_types; /* how often it was sent */
-        const void *body;
+        const void *body;         /* a zero byte follows, which is not counted */
         size_t body_size;
         bool keep_alive;
         HttpConnection *connection;
@@ -38,7 +39,7 @@ typedef struct HttpHandler {
         /* How large a body this request may have; called when the head is there (body fields are not). */
         size_t (*body_limit)(void *userdata, const HttpRequest *request);
         /* A complete request. Answer now or later by the functions below; until then it is parked: no timer runs, one
-         * record is kept, and the client's leaving is noticed. */
+         * record is kept, and the client's leaving is noticed. A client that half-closes has left. */
         void (*on_request)(void *userdata, HttpRequest *request);
         /* The client of a parked or streaming request left: forget it. Not called after the answer was completed. */
         void (*on_gone)(void *userdata, HttpRequest *request);
@@ -64,6 +65,7 @@ void http_begin(HttpRequest *request, unsigned status, const char *type, const H
 int http_chunk(HttpRequest *request, const void *bytes, size_t size); /* -ENOBUFS: over the bound; wait for on_drain, or cut */
 int http_chunk_shared(HttpRequest *request, Shared *payload);
 void http_end(HttpRequest *request);
+void http_last(HttpRequest *request, const void *bytes, size_t size); /* the last chunk and the end, in one write */
 void http_cut(HttpRequest *request, const char *reason); /* close without an orderly end; logged at debug */
 
 /* -- Serving -- */
@@ -95,8 +97,8 @@ typedef struct HttpParameters {
 } HttpParameters;
 
 void http_parameters_done(HttpParameters *p);
-/* Appends the pairs of 's'. -EINVAL with etcd's (Go's) words in 'err': `invalid URL escape "%zz"`,
- * "invalid semicolon separator in query". */
+/* Appends the pairs of 's', at most 1024 (-E2BIG). -EINVAL with etcd's (Go's) words in 'err': `invalid URL escape "%zz"`,
+ * "invalid semicolon separator in query"; the good pairs are there nevertheless. */
 int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err);
 const HttpParameter *http_parameter(const HttpParameters *p, const char *name); /* the first of that name, or NULL */
 

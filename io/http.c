@@ -1,0 +1,684 @@
+/* Requests: from a stream's bytes to the handler.
+ *
+ * llhttp reads; what it lets pass and we do not, its callbacks refuse. The method we read ourselves and show it "POST",
+ * so that unknown ones reach the handler and none has framing of its own (CONNECT, PRI). While a request is being
+ * answered nothing is parsed: what the client sends ahead is kept, up to a bound, and its FIN is noticed.
+ *
+ * A connection holds one buffer with all that is kept of a request, and reuses it: a keep-alive request of common size
+ * costs no allocation, a parked one some hundred bytes. */
+#include "io/http.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/table.h"
+#include "io/http_connection.h"
+
+/* How many connections a client's address has. */
+struct HttpAddress {
+        UT_hash_handle hh;
+        unsigned n;
+        char host[];
+};
+
+/* -- Deadlines -- */
+
+void http_connection_due_in(HttpConnection *c, uint64_t ms) {
+        uint64_t now_ms;
+
+        if (ms == 0) {
+                c->due_ms = 0;
+                return;
+        }
+        now_ms = loop_now_ms(c->loop);
+        c->due_ms = now_ms + ms;
+        /* Postponing costs nothing: a timer that fires too soon is started again. */
+        if (!timer_armed(&c->timer) || c->timer.due_ms > c->due_ms + c->loop->grain_ms)
+                if (timer_start(&c->timer, c->loop, ms) < 0)
+                        stream_close(c->stream);
+}
+
+static void connection_close(HttpConnection *c) {
+        c->state = HTTP_CLOSING;
+        stream_close(c->stream);
+}
+
+/* Has enough happened since the last look? 'bytes' counts up. */
+static bool makes_progress(HttpConnection *c, uint64_t bytes) {
+        bool enough = bytes >= c->progress + HTTP_PROGRESS_BYTES;
+
+        c->progress = bytes;
+        return enough;
+}
+
+static void connection_gone(HttpConnection *c) {
+        if (c->state != HTTP_ACTIVE)
+                return;
+
+        c->state = HTTP_CLOSING;
+        if (c->server)
+                c->server->handler->on_gone(c->server->userdata, &c->request);
+}
+
+static void connection_on_timer(void *userdata) {
+        HttpConnection *c = userdata;
+        size_t queued = stream_queued(c->stream);
+        uint64_t now_ms = loop_now_ms(c->loop);
+
+        if (c->due_ms == 0)
+                return;
+        if (now_ms < c->due_ms) {
+                http_connection_due_in(c, c->due_ms - now_ms);
+                return;
+        }
+
+        c->due_ms = 0;
+        if (queued > 0) {
+                if (makes_progress(c, c->written - queued))
+                        http_connection_due_in(c, HTTP_PROGRESS_MS);
+                else {
+                        log_debug(NO_FIELDS, "http: %s does not read its answer: cut", stream_peer_address(c->stream));
+                        connection_gone(c);
+                        connection_close(c);
+                }
+                return;
+        }
+        switch (c->state) {
+        case HTTP_IN_METHOD:
+                if (c->method_size > 0)
+                        http_refuse(c, 408, "the request did not come in time");
+                else {
+                        c->state = HTTP_CLOSING;
+                        stream_finish(c->stream);
+                }
+                return;
+        case HTTP_IN_HEAD:
+                http_refuse(c, 408, "the request did not come in time");
+                return;
+        case HTTP_IN_BODY:
+                if (makes_progress(c, c->bytes.size))
+                        http_connection_due_in(c, HTTP_PROGRESS_MS);
+                else
+                        http_refuse(c, 408, "the body did not come in time");
+                return;
+        case HTTP_ACTIVE:
+        case HTTP_CLOSING: /* the stream lingers, and ends by itself */
+                return;
+        }
+}
+
+/* -- What the parser tells -- */
+
+static int refuse(HttpConnection *c, unsigned status, const char *why) {
+        c->refuse_status = status;
+        c->refuse_why = why;
+        return HPE_USER;
+}
+
+static int on_url(llhttp_t *parser, const char *at, size_t size) {
+        HttpConnection *c = parser->data;
+
+        for (size_t i = 0; i < size; i++)
+                if ((unsigned char) at[i] <= ' ' || at[i] == 0x7f)
+                        return refuse(c, 400, NULL);
+        text_append_bytes(&c->bytes, at, size);
+        if (c->bytes.size > HTTP_LINE_MAX)
+                return refuse(c, 414, "the request line is limited to 16 KiB");
+        return 0;
+}
+
+static int on_url_complete(llhttp_t *parser) {
+        HttpConnection *c = parser->data;
+
+        text_append_char(&c->bytes, 0);
+        return 0;
+}
+
+static int on_header_field(llhttp_t *parser, const char *at, size_t size) {
+        HttpConnection *c = parser->data;
+
+        if (memchr(at, ' ', size) || memchr(at, '\t', size))
+                return refuse(c, 400, "a blank before the colon of a field");
+        for (size_t i = 0; i < size && c->name_size < sizeof(c->name); i++)
+                c->name[c->name_size++] = at[i];
+        return 0;
+}
+
+static HttpKept kept_field(const char *name, size_t size) {
+        static const struct {
+                const char *name;
+                size_t size;
+        } fields[_HTTP_KEPT_MAX] = {
+                [HTTP_KEPT_HOST] = { "host", 4 },
+                [HTTP_KEPT_ORIGIN] = { "origin", 6 },
+                [HTTP_KEPT_CONTENT_TYPE] = { "content-type", 12 },
+                [HTTP_KEPT_TRANSFER_ENCODING] = { "transfer-encoding", 17 },
+                [HTTP_KEPT_EXPECT] = { "expect", 6 },
+        };
+
+        for (int f = 0; f < _HTTP_KEPT_MAX; f++)
+                if (size == fields[f].size && strncasecmp(name, fields[f].name, size) == 0)
+                        return f;
+        return _HTTP_KEPT_NONE;
+}
+
+static int on_header_field_complete(llhttp_t *parser) {
+        HttpConnection *c = parser->data;
+
+        if (++c->n_fields > HTTP_FIELDS_MAX)
+                return refuse(c, 431, "a request may have 64 fields");
+        /* Fields behind the body change nothing any more. */
+        c->field = c->state == HTTP_IN_HEAD ? kept_field(c->name, c->name_size) : _HTTP_KEPT_NONE;
+        c->name_size = 0;
+        if (c->field != _HTTP_KEPT_NONE && c->n_kept[c->field]++ == 0)
+                c->kept_at[c->field] = c->bytes.size;
+        else
+                c->field = _HTTP_KEPT_NONE;
+        return 0;
+}
+
+/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped. */
+static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
+        HttpConnection *c = parser->data;
+
+        if (c->value_open && (c->span_end != NULL || at != c->input))
+                return refuse(c, 400, "a folded field");
+        c->value_open = true;
+        c->span_end = at + size == c->input_end ? NULL : at + size; /* NULL: it may go on in the next piece */
+        if (c->field != _HTTP_KEPT_NONE)
+                text_append_bytes(&c->bytes, at, size);
+        return 0;
+}
+
+static int on_header_value_complete(llhttp_t *parser) {
+        HttpConnection *c = parser->data;
+        Text *t = &c->bytes;
+
+        if (c->field != _HTTP_KEPT_NONE) {
+                while (t->size > c->kept_at[c->field] && (t->chars[t->size - 1] == ' ' || t->chars[t->size - 1] == '\t'))
+                        t->size--;
+                text_append_char(t, 0);
+        }
+        c->field = _HTTP_KEPT_NONE;
+        c->value_open = false;
+        return 0;
+}
+
+/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2). */
+static void reduce_absolute_form(HttpConnection *c) {
+        char *target = c->bytes.chars + c->target_at, *authority, *path;
+        size_t size;
+
+        authority = target[0] == '/' ? NULL : strstr(target, "://");
+        if (!authority)
+                return;
+        authority += 3;
+        size = strcspn(authority, "/?");
+        path = authority + size;
+
+        /* Over the scheme there is room for the terminator behind the host, and for the root when none was named. */
+        memmove(authority - 2, authority, size);
+        authority[size - 2] = 0;
+        c->kept_at[HTTP_KEPT_HOST] = authority - 2 - c->bytes.chars;
+        c->n_kept[HTTP_KEPT_HOST] = 1;
+        if (*path != '/')
+                *--path = '/';
+        c->target_at = path - c->bytes.chars;
+}
+
+static const char *kept(const HttpConnection *c, HttpKept f) {
+        return c->n_kept[f] > 0 ? c->bytes.chars + c->kept_at[f] : NULL;
+}
+
+static void request_fill(HttpConnection *c) {
+        HttpRequest *q = &c->request;
+
+        q->method = c->method;
+        q->target = c->bytes.chars + c->target_at;
+        q->host = kept(c, HTTP_KEPT_HOST) ?: "";
+        q->origin = kept(c, HTTP_KEPT_ORIGIN);
+        q->content_type = kept(c, HTTP_KEPT_CONTENT_TYPE);
+        q->n_content_types = c->n_kept[HTTP_KEPT_CONTENT_TYPE];
+        q->body = c->bytes.chars + c->body_at;
+        q->body_size = c->bytes.size - c->body_at;
+}
+
+static int check_head(HttpConnection *c) {
+        const llhttp_t *p = &c->parser;
+        const char *coding;
+
+        c->http10 = p->http_major == 1 && p->http_minor == 0;
+        if (p->http_major != 1 || p->http_minor > 1)
+                return refuse(c, 505, "HTTP/1.0 and HTTP/1.1 are spoken here");
+        if (c->n_kept[HTTP_KEPT_HOST] > 1)
+                return refuse(c, 400, "too many Host headers");
+        if (c->n_kept[HTTP_KEPT_HOST] == 0 && !c->http10)
+                return refuse(c, 400, "missing required Host header");
+
+        coding = kept(c, HTTP_KEPT_TRANSFER_ENCODING);
+        if (!coding)
+                return 0;
+        if (c->n_kept[HTTP_KEPT_TRANSFER_ENCODING] > 1 || strcasecmp(coding, "chunked") != 0 || c->http10)
+                return refuse(c, 400, "a transfer coding that is not known");
+        return p->flags & F_CONTENT_LENGTH ? refuse(c, 400, "both Content-Length and Transfer-Encoding") : 0;
+}
+
+static int on_headers_complete(llhttp_t *parser) {
+        HttpConnection *c = parser->data;
+        bool has_body = parser->flags & F_CHUNKED || parser->content_length > 0;
+        int r;
+
+        parser->upgrade = 0; /* we speak nothing else, and say so by not changing */
+        if (c->bytes.error < 0)
+                return refuse(c, 503, "out of memory");
+        r = check_head(c);
+        if (r != 0)
+                return r;
+        reduce_absolute_form(c);
+
+        c->state = HTTP_IN_BODY;
+        c->is_head = streq(c->method, "HEAD");
+        c->body_at = c->bytes.size;
+        c->request.keep_alive = llhttp_should_keep_alive(parser);
+        if (!has_body)
+                return 0;
+
+        request_fill(c);
+        c->body_limit = c->server->handler->body_limit(c->server->userdata, &c->request);
+        if (!(parser->flags & F_CHUNKED) && parser->content_length > c->body_limit)
+                return refuse(c, 413, "the body is too large");
+        if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) && strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
+                static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+                c->written += sizeof(go_on) - 1;
+                (void) stream_write(c->stream, go_on, sizeof(go_on) - 1);
+        }
+        return 0;
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t size) {
+        HttpConnection *c = parser->data;
+
+        if (size > c->body_limit - (c->bytes.size - c->body_at))
+                return refuse(c, 413, "the body is too large");
+        text_append_bytes(&c->bytes, at, size);
+        return c->bytes.error < 0 ? refuse(c, 503, "out of memory") : 0;
+}
+
+static int on_message_complete(llhttp_t *parser) {
+        return HPE_PAUSED; /* the handler is called when the parser has returned */
+}
+
+static const llhttp_settings_t parser_settings = {
+        .on_url = on_url,
+        .on_url_complete = on_url_complete,
+        .on_header_field = on_header_field,
+        .on_header_field_complete = on_header_field_complete,
+        .on_header_value = on_header_value,
+        .on_header_value_complete = on_header_value_complete,
+        .on_headers_complete = on_headers_complete,
+        .on_body = on_body,
+        .on_message_complete = on_message_complete,
+};
+
+/* -- From bytes to requests -- */
+
+static bool is_token(unsigned char b) {
+        return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') || (b && strchr("!#$%&'*+-.^_`|~", b));
+}
+
+static void request_begin(HttpConnection *c) {
+        if (c->bytes.capacity > HTTP_KEPT_MAX)
+                text_done(&c->bytes);
+        text_clear(&c->bytes);
+        memset(c->n_kept, 0, sizeof(c->n_kept));
+        c->n_fields = 0;
+        c->target_at = c->body_at = 0;
+        c->name_size = c->method_size = 0;
+        c->field = _HTTP_KEPT_NONE;
+        c->value_open = c->answering = c->wants_drain = false;
+        c->head_size = 0;
+        c->request.userdata = NULL;
+        c->state = HTTP_IN_METHOD;
+}
+
+/* Reads the method and the blank behind it. Returns how much of 'bytes' was taken. */
+static size_t parse_method(HttpConnection *c, const char *bytes, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+                if (c->method_size == 0 && (bytes[i] == '\r' || bytes[i] == '\n') && ++c->head_size < 16)
+                        continue; /* some send blank lines between requests (RFC 9112, 2.2) */
+                if (bytes[i] == ' ' && c->method_size > 0) {
+                        c->method[c->method_size] = 0;
+                        llhttp_reset(&c->parser);
+                        (void) llhttp_execute(&c->parser, "POST ", 5);
+                        c->state = HTTP_IN_HEAD;
+                        return i + 1;
+                }
+                if (!is_token(bytes[i]) || c->method_size == HTTP_METHOD_MAX) {
+                        http_refuse(c, 400, NULL);
+                        return size;
+                }
+                c->method[c->method_size++] = bytes[i];
+        }
+        return size;
+}
+
+static void request_complete(HttpConnection *c) {
+        text_append_char(&c->bytes, 0); /* so that a body that is text can be read as such; not counted */
+        c->bytes.size--;
+        if (c->bytes.error < 0) {
+                http_refuse(c, 503, "out of memory");
+                return;
+        }
+        request_fill(c);
+        c->state = HTTP_ACTIVE;
+        c->progress = c->written - stream_queued(c->stream);
+        http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : 0);
+        c->server->handler->on_request(c->server->userdata, &c->request);
+}
+
+/* Head and body. Returns how much was taken. */
+static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
+        llhttp_errno_t e;
+        size_t taken;
+
+        /* One byte more than allowed tells that it is too much. */
+        if (c->state == HTTP_IN_HEAD)
+                size = MIN(size, (size_t) HTTP_HEAD_MAX + 1 - c->head_size);
+        c->input = bytes;
+        c->input_end = bytes + size;
+        c->refuse_status = 0;
+        e = llhttp_execute(&c->parser, bytes, size);
+        if (e == HPE_OK) {
+                c->head_size += size;
+                if (c->state == HTTP_IN_HEAD && c->head_size > HTTP_HEAD_MAX)
+                        http_refuse(c, 431, "the head is limited to 32 KiB");
+                return size;
+        }
+        if (e != HPE_PAUSED) {
+                http_refuse(c, c->refuse_status ?: e == HPE_INVALID_VERSION ? 505 : 400,
+                            c->refuse_status ? c->refuse_why : NULL);
+                return size;
+        }
+        taken = llhttp_get_error_pos(&c->parser) - bytes;
+        assert(taken <= size);
+        request_complete(c);
+        return taken;
+}
+
+/* May the next bytes be parsed now? */
+static bool connection_is_ready(const HttpConnection *c) {
+        return c->server && c->state <= HTTP_IN_BODY && stream_queued(c->stream) <= HTTP_STREAM_QUEUE_MAX;
+}
+
+static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size) {
+        size_t taken = 0;
+
+        while (taken < size && connection_is_ready(c))
+                taken += (c->state == HTTP_IN_METHOD ? parse_method : parse_message)(c, bytes + taken, size - taken);
+        return taken;
+}
+
+/* A request that has begun must go on; what has been read of it decides which clock runs. */
+static void connection_set_deadline(HttpConnection *c, HttpState before) {
+        if (!connection_is_ready(c) || (c->state == HTTP_IN_METHOD && c->method_size == 0))
+                return;
+        if (c->state == HTTP_IN_BODY && before != HTTP_IN_BODY) {
+                c->progress = c->bytes.size;
+                http_connection_due_in(c, HTTP_PROGRESS_MS);
+        } else if (c->state != HTTP_IN_BODY && (before == HTTP_IN_METHOD || before > HTTP_IN_BODY))
+                http_connection_due_in(c, c->server->limits.head_ms);
+}
+
+static void connection_pause(HttpConnection *c, bool paused) {
+        if (c->paused == paused)
+                return;
+        c->paused = paused;
+        stream_pause(c->stream, paused);
+}
+
+/* Goes on with what was read ahead. */
+static void connection_resume(void *userdata) {
+        HttpConnection *c = userdata;
+        HttpState before = c->state;
+
+        if (c->state == HTTP_CLOSING)
+                return;
+        if (c->pending.size > c->pending_at)
+                c->pending_at += connection_parse(c, c->pending.chars + c->pending_at, c->pending.size - c->pending_at);
+        if (c->pending_at == c->pending.size) {
+                text_done(&c->pending);
+                c->pending_at = 0;
+                connection_set_deadline(c, before);
+        }
+        if (c->state != HTTP_CLOSING)
+                connection_pause(c, c->pending.size - c->pending_at > HTTP_PENDING_MAX);
+}
+
+void http_connection_answered(HttpConnection *c) {
+        bool keep = c->request.keep_alive && c->server;
+
+        c->progress = c->written - stream_queued(c->stream);
+        if (!keep) {
+                c->state = HTTP_CLOSING;
+                stream_finish(c->stream);
+                http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : 0);
+                return;
+        }
+        request_begin(c);
+        http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : c->server->limits.idle_ms);
+        if (c->pending.size > 0)
+                loop_defer(c->loop, &c->resume);
+}
+
+/* -- The stream's events -- */
+
+static void connection_on_read(void *userdata, const void *bytes, size_t size) {
+        HttpConnection *c = userdata;
+        HttpState before = c->state;
+        size_t taken = 0;
+
+        if (c->state == HTTP_CLOSING)
+                return;
+        if (size == 0) {
+                /* Who says no more while it waits for an answer has left, as far as anybody can tell. */
+                connection_gone(c);
+                c->state = HTTP_CLOSING;
+                if (stream_queued(c->stream) > 0)
+                        http_connection_due_in(c, HTTP_PROGRESS_MS);
+                stream_finish(c->stream);
+                return;
+        }
+        if (c->pending.size == 0) {
+                taken = connection_parse(c, bytes, size);
+                if (taken == size) {
+                        connection_set_deadline(c, before);
+                        return;
+                }
+                if (c->state == HTTP_CLOSING)
+                        return;
+        }
+        text_append_bytes(&c->pending, (const char *) bytes + taken, size - taken);
+        if (c->pending.error < 0) {
+                connection_gone(c);
+                connection_close(c);
+                return;
+        }
+        if (c->pending.size - c->pending_at > HTTP_PENDING_MAX)
+                connection_pause(c, true);
+        if (connection_is_ready(c))
+                loop_defer(c->loop, &c->resume);
+}
+
+static void connection_on_drain(void *userdata) {
+        HttpConnection *c = userdata;
+
+        if (c->state == HTTP_ACTIVE) {
+                http_connection_due_in(c, 0);
+                if (c->wants_drain && c->server) {
+                        c->wants_drain = false;
+                        c->server->handler->on_drain(c->server->userdata, &c->request);
+                }
+        } else if (c->state == HTTP_IN_METHOD && c->method_size == 0 && c->server)
+                http_connection_due_in(c, c->server->limits.idle_ms);
+        if (c->pending.size > 0 && connection_is_ready(c))
+                loop_defer(c->loop, &c->resume);
+}
+
+static void address_release(HttpServer *server, HttpAddress *address) {
+        if (!address || --address->n > 0)
+                return;
+        HASH_DEL(server->addresses, address);
+        free(address);
+}
+
+static void connection_unlink(HttpConnection *c) {
+        HttpServer *server = c->server;
+
+        if (!server)
+                return;
+        if (c->prev)
+                c->prev->next = c->next;
+        else
+                server->connections = c->next;
+        if (c->next)
+                c->next->prev = c->prev;
+        server->n_connections--;
+        address_release(server, c->address);
+        c->server = NULL;
+}
+
+static void connection_on_close(void *userdata, int error, const char *reason) {
+        HttpConnection *c = userdata;
+
+        connection_gone(c);
+        connection_unlink(c);
+        timer_stop(&c->timer);
+        deferred_cancel(&c->resume);
+        text_done(&c->bytes);
+        text_done(&c->pending);
+        free(c);
+}
+
+static const StreamEvents connection_events = {
+        .on_read = connection_on_read,
+        .on_drain = connection_on_drain,
+        .on_close = connection_on_close,
+};
+
+/* Nobody took the stream over: it only has to end. */
+static void stray_on_read(void *userdata, const void *bytes, size_t size) {
+}
+
+static void stray_on_close(void *userdata, int error, const char *reason) {
+}
+
+static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
+
+/* -- The server -- */
+
+/* Counts one more connection of this client. -EUSERS: it has as many as it may. */
+static int address_take(HttpServer *server, const Stream *stream, HttpAddress **ret) {
+        const char *peer = stream_peer_address(stream), *colon = strrchr(peer, ':');
+        size_t size = colon ? (size_t) (colon - peer) : 0;
+        HttpAddress *address;
+
+        *ret = NULL;
+        if (server->limits.connections_per_address == 0 || size == 0)
+                return 0;
+
+        HASH_FIND(hh, server->addresses, peer, size, address);
+        if (!address) {
+                address = calloc(1, sizeof(HttpAddress) + size + 1);
+                if (!address)
+                        return -ENOMEM;
+                memcpy(address->host, peer, size);
+                HASH_ADD_KEYPTR(hh, server->addresses, address->host, size, address);
+                if (!TABLE_ADDED(address)) {
+                        free(address);
+                        return -ENOMEM;
+                }
+        }
+        if (address->n == server->limits.connections_per_address)
+                return -EUSERS;
+        address->n++;
+        *ret = address;
+        return 0;
+}
+
+void http_server_accept(HttpServer *server, Stream *stream, void *door) {
+        static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                                   "Content-Length: 45\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+                                   "503 Service Unavailable: too many connections";
+        HttpConnection *c = NULL;
+        HttpAddress *address = NULL;
+
+        if (server->n_connections < server->limits.connections && address_take(server, stream, &address) == 0)
+                c = NEW0(HttpConnection, 1);
+        if (!c) {
+                address_release(server, address);
+                stream_set_events(stream, &stray_events, NULL);
+                (void) stream_write(stream, full, sizeof(full) - 1);
+                stream_finish(stream);
+                return;
+        }
+
+        c->server = server;
+        c->loop = server->loop;
+        c->stream = stream;
+        c->address = address;
+        c->request.connection = c;
+        c->request.door = door;
+        c->request.stream = stream;
+        c->timer = (Timer) { .fire = connection_on_timer, .userdata = c };
+        c->resume = (Deferred) { .run = connection_resume, .userdata = c };
+        llhttp_init(&c->parser, HTTP_REQUEST, &parser_settings);
+        c->parser.data = c;
+        c->next = server->connections;
+        if (c->next)
+                c->next->prev = c;
+        server->connections = c;
+        server->n_connections++;
+
+        request_begin(c);
+        stream_set_events(stream, &connection_events, c);
+        http_connection_due_in(c, server->limits.head_ms);
+        stream_pause(stream, false);
+}
+
+int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
+        HttpServer *server = NEW0(HttpServer, 1);
+
+        if (!server)
+                return -ENOMEM;
+
+        *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
+        if (limits)
+                server->limits = *limits;
+        server->limits.connections = server->limits.connections ?: 10000;
+        server->limits.head_ms = server->limits.head_ms ?: 10000;
+        server->limits.idle_ms = server->limits.idle_ms ?: 60000;
+        *ret = server;
+        return 0;
+}
+
+HttpServer *http_server_free(HttpServer *server) {
+        if (!server)
+                return NULL;
+
+        while (server->connections) {
+                HttpConnection *c = server->connections;
+
+                connection_unlink(c);
+                connection_close(c); /* the connection goes with its stream */
+        }
+        text_done(&server->out);
+        free(server);
+        return NULL;
+}
+
+unsigned http_server_connections(const HttpServer *server) {
+        return server->n_connections;
+}

@@ -1,0 +1,311 @@
+/* Answers: put together in the server's one buffer and given to the stream in one write. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "io/http_connection.h"
+
+enum {
+        COPIED_MAX = 64 * 1024, /* up to this size a copy is cheaper than one more call of the kernel */
+};
+
+static const char *status_name(unsigned status) {
+        static const struct {
+                unsigned status;
+                const char *name;
+        } names[] = {
+                { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" },
+                { 301, "Moved Permanently" }, { 302, "Found" }, { 304, "Not Modified" }, { 307, "Temporary Redirect" },
+                { 308, "Permanent Redirect" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" },
+                { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 408, "Request Timeout" }, { 409, "Conflict" },
+                { 410, "Gone" }, { 411, "Length Required" }, { 412, "Precondition Failed" },
+                { 413, "Request Entity Too Large" }, { 414, "Request URI Too Long" }, { 415, "Unsupported Media Type" },
+                { 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
+                { 501, "Not Implemented" }, { 502, "Bad Gateway" }, { 503, "Service Unavailable" },
+                { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" }, { 507, "Insufficient Storage" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                if (names[i].status == status)
+                        return names[i].name;
+        return "Unknown";
+}
+
+/* RFC 9110's IMF-fixdate, made once a second; by hand, since strftime() would ask the locale. */
+static const char *date_now(HttpServer *server) {
+        static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+        static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+        uint64_t now_sec = loop_wall_ms(server->loop) / 1000;
+        struct tm tm;
+        time_t t = now_sec;
+
+        if (server->date_sec == now_sec && server->date[0])
+                return server->date;
+        server->date_sec = now_sec;
+        if (!gmtime_r(&t, &tm))
+                return server->date;
+        snprintf(server->date, sizeof(server->date), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday], tm.tm_mday,
+                 months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        return server->date;
+}
+
+/* Whatever a handler puts into a value, it cannot make a second field of it. */
+static void append_value(Text *t, const char *value) {
+        size_t clean = 0;
+
+        while ((unsigned char) value[clean] >= ' ' || value[clean] == '\t')
+                clean++;
+        text_append_bytes(t, value, clean);
+        for (const char *p = value + clean; *p; p++)
+                text_append_char(t, (unsigned char) *p >= ' ' ? *p : ' ');
+}
+
+static void append_field(Text *t, const char *name, const char *value) {
+        text_append(t, name);
+        text_append_bytes(t, ": ", 2);
+        append_value(t, value);
+        text_append_bytes(t, "\r\n", 2);
+}
+
+static void append_number_field(Text *t, const char *name, uint64_t value) {
+        char digits[24], *p = digits + sizeof(digits) - 1;
+
+        *p = 0;
+        do
+                *--p = '0' + value % 10;
+        while ((value /= 10) > 0);
+        append_field(t, name, p);
+}
+
+static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type, const HttpField *fields) {
+        text_append_bytes(t, "HTTP/1.1 ", 9);
+        if (status == 200)
+                text_append_bytes(t, "200 OK\r\n", 8);
+        else
+                text_printf(t, "%u %s\r\n", status, status_name(status));
+        if (type)
+                append_field(t, "Content-Type", type);
+        for (const HttpField *f = fields; f && f->name; f++)
+                append_field(t, f->name, f->value);
+        append_field(t, "Date", date_now(c->server));
+        if (!c->request.keep_alive)
+                text_append(t, "Connection: close\r\n");
+        else if (c->http10)
+                text_append(t, "Connection: keep-alive\r\n");
+}
+
+/* Gives what was put together to the stream. Without memory, half an answer is none: the stream is closed. */
+static int send_out(HttpConnection *c) {
+        Text *t = &c->server->out;
+        int r = t->error;
+
+        if (r == 0)
+                r = stream_write(c->stream, t->chars, t->size);
+        if (r == 0)
+                c->written += t->size;
+        else if (r != -EPIPE)
+                stream_close(c->stream);
+        if (t->capacity > 4 * COPIED_MAX)
+                text_done(t);
+        return r;
+}
+
+static Text *begin_out(HttpConnection *c) {
+        text_clear(&c->server->out);
+        return &c->server->out;
+}
+
+/* While something waits for the client, its progress is watched. */
+static void watch_progress(HttpConnection *c) {
+        if (stream_queued(c->stream) > 0 && c->due_ms == 0) {
+                c->progress = c->written - stream_queued(c->stream);
+                http_connection_due_in(c, HTTP_PROGRESS_MS);
+        }
+}
+
+/* An answer can come when the server is already gone, or the stream about to tell that it is. */
+static bool can_answer(HttpRequest *request) {
+        return request->connection->server && request->connection->state == HTTP_ACTIVE;
+}
+
+void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+        HttpConnection *c = request->connection;
+        bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
+        Text *t;
+        int r;
+
+        if (!can_answer(request))
+                return;
+        assert(!c->answering);
+
+        t = begin_out(c);
+        append_head(c, t, status, type, fields);
+        if (!bodiless)
+                append_number_field(t, "Content-Length", size);
+        text_append_bytes(t, "\r\n", 2);
+        if (sends_body && size <= COPIED_MAX)
+                text_append_bytes(t, body, size);
+        r = send_out(c);
+        if (r == 0 && sends_body && size > COPIED_MAX && stream_write(c->stream, body, size) == 0)
+                c->written += size;
+        http_connection_answered(c);
+}
+
+void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...) {
+        _cleanup_text_ Text text = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&text, format, ap);
+        va_end(ap);
+        text_append_char(&text, '\n');
+        if (text.error < 0) {
+                http_cut(request, "out of memory");
+                return;
+        }
+        http_answer(request, status, "text/plain; charset=utf-8", NULL, text.chars, text.size);
+}
+
+void http_refuse(HttpConnection *c, unsigned status, const char *why) {
+        char body[160];
+
+        snprintf(body, sizeof(body), "%u %s%s%s", status, status_name(status), why ? ": " : "", why ?: "");
+        c->state = HTTP_ACTIVE; /* of nobody; answered at once */
+        c->request.keep_alive = false;
+        c->is_head = false;
+        c->answering = false;
+        http_answer(&c->request, status, "text/plain; charset=utf-8", NULL, body, strlen(body));
+}
+
+void http_begin(HttpRequest *request, unsigned status, const char *type, const HttpField *fields) {
+        HttpConnection *c = request->connection;
+        Text *t;
+
+        if (!can_answer(request))
+                return;
+        assert(!c->answering);
+
+        c->answering = true;
+        c->chunked = !c->http10;
+        if (!c->chunked)
+                request->keep_alive = false; /* only its end says where it ends */
+        t = begin_out(c);
+        append_head(c, t, status, type, fields);
+        if (c->chunked)
+                text_append(t, "Transfer-Encoding: chunked\r\n");
+        text_append_bytes(t, "\r\n", 2);
+        (void) send_out(c);
+        watch_progress(c);
+}
+
+static void append_chunk_size(Text *t, size_t size) {
+        static const char hex[] = "0123456789abcdef";
+        char digits[20], *p = digits + sizeof(digits);
+
+        *--p = '\n';
+        *--p = '\r';
+        do
+                *--p = hex[size & 15];
+        while ((size >>= 4) > 0);
+        text_append_bytes(t, p, digits + sizeof(digits) - p);
+}
+
+static void append_chunk(HttpConnection *c, Text *t, const void *bytes, size_t size) {
+        if (size == 0 || c->is_head)
+                return;
+        if (c->chunked)
+                append_chunk_size(t, size);
+        text_append_bytes(t, bytes, size);
+        if (c->chunked)
+                text_append_bytes(t, "\r\n", 2);
+}
+
+/* 0: goes on; 1: there is nothing to send; or an error. */
+static int check_chunk(HttpRequest *request, size_t size) {
+        HttpConnection *c = request->connection;
+
+        if (!can_answer(request))
+                return -EPIPE;
+        assert(c->answering);
+        if (size == 0 || c->is_head)
+                return 1;
+        if (stream_queued(c->stream) >= HTTP_STREAM_QUEUE_MAX) {
+                c->wants_drain = true;
+                return -ENOBUFS;
+        }
+        return 0;
+}
+
+int http_chunk(HttpRequest *request, const void *bytes, size_t size) {
+        HttpConnection *c = request->connection;
+        int r = check_chunk(request, size);
+
+        if (r != 0)
+                return r < 0 ? r : 0;
+        append_chunk(c, begin_out(c), bytes, size);
+        r = send_out(c);
+        watch_progress(c);
+        return r;
+}
+
+int http_chunk_shared(HttpRequest *request, Shared *payload) {
+        HttpConnection *c = request->connection;
+        int r;
+
+        if (payload->size <= COPIED_MAX)
+                return http_chunk(request, payload->bytes, payload->size);
+
+        r = check_chunk(request, payload->size);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        if (c->chunked) {
+                append_chunk_size(begin_out(c), payload->size);
+                r = send_out(c);
+        }
+        if (r == 0)
+                r = stream_write_shared(c->stream, payload);
+        if (r == 0) {
+                c->written += payload->size;
+                if (c->chunked) {
+                        text_append_bytes(begin_out(c), "\r\n", 2);
+                        r = send_out(c);
+                }
+        }
+        watch_progress(c);
+        return r;
+}
+
+void http_last(HttpRequest *request, const void *bytes, size_t size) {
+        HttpConnection *c = request->connection;
+        Text *t;
+
+        if (!can_answer(request))
+                return;
+        assert(c->answering);
+
+        t = begin_out(c);
+        append_chunk(c, t, bytes, size);
+        if (c->chunked && !c->is_head)
+                text_append_bytes(t, "0\r\n\r\n", 5);
+        if (t->size > 0)
+                (void) send_out(c);
+        http_connection_answered(c);
+}
+
+void http_end(HttpRequest *request) {
+        http_last(request, NULL, 0);
+}
+
+void http_cut(HttpRequest *request, const char *reason) {
+        HttpConnection *c = request->connection;
+
+        if (!can_answer(request))
+                return;
+
+        log_debug(NO_FIELDS, "http: cut %s %s of %s: %s", request->method, request->target,
+                  stream_peer_address(c->stream), reason);
+        c->state = HTTP_CLOSING;
+        stream_close(c->stream);
+}

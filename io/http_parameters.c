@@ -1,0 +1,139 @@
+/* Targets and forms in parts, with the words of Go's net/url, which etcd's clients know. */
+#include <errno.h>
+
+#include "base/text.h"
+#include "io/http.h"
+
+enum { HTTP_PARAMETERS_MAX = 1024 };
+
+static int hex_value(unsigned char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Go's %q of the at most three bytes that are no escape. */
+static int bad_escape(const char *s, size_t size, Error *err) {
+        static const char named[] = "\aa\bb\ff\nn\rr\tt\vv";
+        char quoted[3 * 4 + 1], *p = quoted;
+
+        size = MIN(size, (size_t) 3);
+        for (size_t i = 0; i < size; i++) {
+                unsigned char c = s[i];
+                const char *name = c ? strchr(named, c) : NULL;
+
+                if (name && c < ' ') {
+                        *p++ = '\\';
+                        *p++ = name[1];
+                } else if (c == '"' || c == '\\') {
+                        *p++ = '\\';
+                        *p++ = c;
+                } else if (c >= ' ' && c < 0x7f)
+                        *p++ = c;
+                else if ((c & 0xe0) == 0xc0 && c > 0xc2 && i + 1 < size && ((unsigned char) s[i + 1] & 0xc0) == 0x80) {
+                        *p++ = c; /* a whole letter of two bytes */
+                        *p++ = s[++i];
+                } else {
+                        memcpy(p, (char[]) { '\\', 'x', "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15] }, 4);
+                        p += 4;
+                }
+        }
+        *p = 0;
+        return error_set(err, -EINVAL, "invalid URL escape \"%s\"", quoted);
+}
+
+/* Decodes into 'ret', which has room for 'size' bytes. */
+static int decode(const char *s, size_t size, bool plus_is_space, char *ret, size_t *ret_size, Error *err) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < size; i++) {
+                if (s[i] != '%') {
+                        ret[n++] = s[i] == '+' && plus_is_space ? ' ' : s[i];
+                        continue;
+                }
+                if (i + 2 >= size || hex_value(s[i + 1]) < 0 || hex_value(s[i + 2]) < 0)
+                        return bad_escape(s + i, size - i, err);
+                ret[n++] = hex_value(s[i + 1]) << 4 | hex_value(s[i + 2]);
+                i += 2;
+        }
+        *ret_size = n;
+        return 0;
+}
+
+void http_parameters_done(HttpParameters *p) {
+        for (size_t i = 0; i < p->n; i++)
+                free(p->items[i].name); /* the value lies behind it */
+        free(p->items);
+        *p = (HttpParameters) {};
+}
+
+/* Name and value share one allocation, with a terminator each. */
+static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err) {
+        const char *equals = memchr(s, '=', size);
+        size_t name_size = equals ? (size_t) (equals - s) : size, value_size = equals ? size - name_size - 1 : 0;
+        _cleanup_free_ char *name = malloc(size + 2);
+        char *value;
+        int r;
+
+        if (p->n == HTTP_PARAMETERS_MAX)
+                return error_set(err, -E2BIG, "too many parameters");
+        if (!name || GROW(p->items, p->capacity, p->n + 1) < 0)
+                return error_set(err, -ENOMEM, "out of memory");
+
+        r = decode(s, name_size, true, name, &name_size, err);
+        if (r < 0)
+                return r;
+        name[name_size] = 0;
+        value = name + name_size + 1;
+        r = decode(equals ? equals + 1 : "", value_size, true, value, &value_size, err);
+        if (r < 0)
+                return r;
+        value[value_size] = 0;
+        p->items[p->n++] = (HttpParameter) { .name = TAKE_PTR(name), .value = value, .value_size = value_size };
+        return 0;
+}
+
+/* Like Go's: a bad pair is left out and the first such is told, but a semicolon has the last word. */
+int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err) {
+        int r = 0;
+
+        while (size > 0) {
+                const char *end = memchr(s, '&', size);
+                size_t n = end ? (size_t) (end - s) : size;
+
+                if (memchr(s, ';', n))
+                        r = error_set(err, -EINVAL, "invalid semicolon separator in query");
+                else if (n > 0) {
+                        int k = append_pair(p, s, n, r == 0 ? err : NULL);
+
+                        if (k == -ENOMEM || k == -E2BIG)
+                                return k;
+                        if (r == 0)
+                                r = k;
+                }
+                s += end ? n + 1 : n;
+                size -= end ? n + 1 : n;
+        }
+        return r;
+}
+
+const HttpParameter *http_parameter(const HttpParameters *p, const char *name) {
+        for (size_t i = 0; i < p->n; i++)
+                if (streq(p->items[i].name, name))
+                        return &p->items[i];
+        return NULL;
+}
+
+int http_target_split(const char *target, char **ret_path, size_t *ret_path_size, const char **ret_query) {
+        size_t size = strcspn(target, "?");
+        _cleanup_free_ char *path = malloc(size + 1);
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        r = decode(target, size, false, path, ret_path_size, NULL);
+        if (r < 0)
+                return r;
+        path[*ret_path_size] = 0;
+        *ret_path = TAKE_PTR(path);
+        *ret_query = target[size] == '?' ? target + size + 1 : "";
+        return 0;
+}
