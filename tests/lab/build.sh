@@ -14,7 +14,7 @@ build_tree() {
                 if [ -e "$top/config.status" ]; then
                         source=$dir/source
                         mkdir -p "$source"
-                        (cd "$top" && git ls-files -z --cached --others --exclude-standard |
+                        (cd "$top" && git -c safe.directory="*" ls-files -z --cached --others --exclude-standard |
                                 xargs -0 sh -c 'for f in "$@"; do [ ! -e "$f" ] || printf "%s\0" "$f"; done' - |
                                 tar -c --null -T -) | tar -x -C "$source" || return 1
                         (cd "$source" && ./autogen.sh) || return 1
