@@ -1,0 +1,76 @@
+/* Any bytes as each value of the tree and each thing of the API. What was read can be written and read again. */
+#include <assert.h>
+#include <stdint.h>
+
+#include "units/entities.h"
+#include "units/records.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static const char id[] = "11111111111111111111111111111111";
+
+static void read_records(const char *json, size_t size) {
+        _cleanup_unit_state_ UnitState state = {};
+        _cleanup_machine_ Machine machine = {}, same_machine = {};
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_order_ Order order = {}, same_order = {};
+        _cleanup_text_ Text t = {};
+        PresenceRecord presence;
+        Error err = {};
+        int r;
+
+        (void) unit_record_read("a.service", json, size, &unit, &err);
+        (void) presence_record_read(json, size, &presence, &err);
+        (void) state_record_read(json, size, &state, &err);
+
+        if (facts_record_read(id, json, size, &machine, &err) == 0) {
+                facts_record_write(&t, &machine);
+                r = facts_record_read(id, t.chars, t.size, &same_machine, &err);
+                assert(r == 0);
+                assert(machine_equal(&machine, &same_machine));
+        }
+
+        text_clear(&t);
+        if (order_record_read(json, size, &order, &err) == 0) {
+                order_record_write(&t, &order);
+                r = order_record_read(t.chars, t.size, &same_order, &err);
+                assert(r == 0);
+                assert(order.kind == same_order.kind && order.unit_index == same_order.unit_index);
+        }
+}
+
+static void read_pages(const char *json, size_t size) {
+        _cleanup_api_page_ ApiPage units = {}, states = {}, machines = {};
+        _cleanup_api_state_ ApiState state = {};
+        char message[64];
+        int code;
+
+        (void) api_units_page_read(json, size, &units, NULL);
+        (void) api_states_page_read(json, size, &states, NULL);
+        (void) api_machines_page_read(json, size, &machines, NULL);
+        (void) api_state_read(json, size, &state, NULL);
+        (void) api_error_read(json, size, &code, message, sizeof(message));
+}
+
+static void read_unit(const char *json, size_t size) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY, again = API_UNIT_EMPTY;
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (api_unit_read(json, size, &unit, NULL) < 0)
+                return;
+        api_unit_write(&t, &unit);
+        r = api_unit_read(t.chars, t.size, &again, NULL);
+        assert(r == 0);
+        assert(again.desired_state == unit.desired_state);
+        assert(again.file->n_options == unit.file->n_options);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        const char *json = (const char *) bytes;
+
+        read_records(json, size);
+        read_pages(json, size);
+        read_unit(json, size);
+        return 0;
+}
