@@ -23,7 +23,12 @@ tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+# Leads allocations through tests/lib/alloc.c.
+FAILING_ALLOCATIONS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+
+tests_unit_test_unit_SOURCES = tests/unit/test-unit.c tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_unit_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_unit_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

@@ -3,8 +3,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 
+#include "base/file.h"
+#include "tests/lib/alloc.h"
+#include "units/entities.h"
 #include "units/records.h"
 #include "units/unit.h"
 
@@ -106,6 +112,61 @@ static void a_file_that_grows_beyond_an_entry_as_json_is_refused(void **state) {
         unit = unit_free(unit);
 }
 
+static void without_memory_everything_is_given_back(void **state) {
+        static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
+                                   "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
+        static const char json[] = "{\"owner\":\"1111\",\"path\":\"/p\",\"text\":\"[X-Fleet]\\nReplaces=x\\n\"}";
+        static const char page_json[] = "{\"units\":[{\"name\":\"a\",\"options\":[{\"name\":\"A\",\"section\":\"S\"}]},{}]}";
+        unsigned n = 1;
+        int r;
+
+        do {
+                _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
+                _cleanup_api_page_ ApiPage page = {};
+
+                alloc_fail_at(n);
+                r = unit_parse("a@1.service", text, strlen(text), &unit, NULL);
+                if (r >= 0)
+                        r = unit_record_read("b.service", json, strlen(json), &stored, NULL);
+                if (r >= 0)
+                        r = api_units_page_read(page_json, strlen(page_json), &page, NULL);
+                if (alloc_has_failed())
+                        assert_int_equal(r, -ENOMEM);
+        } while (alloc_has_failed() && n++ < 10000);
+
+        alloc_fail_at(0);
+        assert_int_equal(r, 0);
+        assert_true(n > 50);
+}
+
+static void the_samples_are_units_without_a_warning(void **state) {
+        const char *srcdir = getenv("srcdir");
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -1;
+        unsigned n = 0;
+        DIR *dir;
+
+        assert_true(asprintf(&path, "%s/dist/units", srcdir ? srcdir : ".") > 0);
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        dir = opendir(path);
+        assert_non_null(dir);
+        for (struct dirent *e; (e = readdir(dir));) {
+                _cleanup_free_ char *text = NULL;
+                _cleanup_unit_ Unit *unit = NULL;
+                size_t size;
+
+                if (e->d_name[0] == '.')
+                        continue;
+                assert_int_equal(read_file_at(fd, e->d_name, UNIT_SIZE_MAX, &text, &size), 0);
+                assert_int_equal(unit_parse(e->d_name, text, size, &unit, NULL), 0);
+                assert_int_equal(unit->warnings.n, 0);
+                n++;
+        }
+        closedir(dir);
+        assert_true(n >= 5);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_keeps_its_text_and_knows_its_meaning),
@@ -115,6 +176,8 @@ int main(void) {
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
+                cmocka_unit_test(without_memory_everything_is_given_back),
+                cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
