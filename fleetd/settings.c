@@ -1,0 +1,386 @@
+#include "fleetd/settings.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/utsname.h>
+
+#include "base/file.h"
+#include "base/parse.h"
+#include "units/unit_file.h"
+
+enum { SETTINGS_FILE_MAX = 64 * 1024, SETTINGS_DROP_INS_MAX = 256 };
+
+/* -- Values -- */
+
+static int set_text(const char *value, void *field, Error *err) {
+        char *copy = strdup(value);
+
+        if (!copy)
+                return -ENOMEM;
+        free(*(char **) field);
+        *(char **) field = copy;
+        return 0;
+}
+
+static int set_path(const char *value, void *field, Error *err) {
+        if (value[0] && value[0] != '/')
+                return error_set(err, -EINVAL, "expected an absolute path, not '%s'", value);
+        return set_text(value, field, err);
+}
+
+static int set_address(const char *value, void *field, Error *err) {
+        char host[64];
+        uint16_t port;
+
+        if (streq(value, "off"))
+                return set_text("", field, err);
+        if (value[0] && parse_address(value, host, sizeof(host), &port) < 0)
+                return error_set(err, -EINVAL, "expected ADDR:PORT, for example 127.0.0.1:2379, not '%s'", value);
+        return set_text(value, field, err);
+}
+
+static int set_machine_id(const char *value, void *field, Error *err) {
+        if (!machine_id_is_valid(value))
+                return error_set(err, -EINVAL, "expected 32 lower-case hex digits, not '%s'", value);
+        return set_text(value, field, err);
+}
+
+static int set_name(const char *value, void *field, Error *err) {
+        if (!value[0] || strlen(value) > 63 || value[strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")])
+                return error_set(err, -EINVAL, "expected a host name of at most 63 letters, digits, dots and dashes, not '%s'", value);
+        return set_text(value, field, err);
+}
+
+static int add_addresses(const char *value, void *field, Error *err) {
+        Names *names = field;
+        int r = 0;
+
+        if (!value[0]) {
+                names_done(names);
+                *names = (Names) {};
+                return 0;
+        }
+        for (const char *p = value + strspn(value, ", \t"); r == 0 && *p; p += strspn(p, ", \t")) {
+                size_t size = strcspn(p, ", \t");
+                char address[128], host[64];
+                uint16_t port;
+
+                snprintf(address, sizeof(address), "%.*s", (int) MIN(size, sizeof(address) - 1), p);
+                if (parse_address(address, host, sizeof(host), &port) < 0)
+                        return error_set(err, -EINVAL, "expected ADDR:PORT, for example 10.0.0.1:2380, not '%s'", address);
+                if (!names_have(names, address))
+                        r = names_add(names, address, strlen(address));
+                p += size;
+        }
+        return r;
+}
+
+static int add_metadata(const char *value, void *field, Error *err) {
+        Pairs *all = field;
+        _cleanup_pairs_ Pairs more = {};
+        int r;
+
+        if (!value[0]) {
+                pairs_done(all);
+                *all = (Pairs) {};
+                return 0;
+        }
+        r = machine_metadata_parse(value, &more, err);
+        for (size_t i = 0; r >= 0 && i < more.n; i++)
+                r = pairs_set(all, more.items[i].key, more.items[i].value);
+        return r;
+}
+
+static int set_bool(const char *value, void *field, Error *err) {
+        if (parse_bool(value, field) < 0)
+                return error_set(err, -EINVAL, "expected yes or no, not '%s'", value);
+        return 0;
+}
+
+static int set_span(const char *value, void *field, Error *err) {
+        if (parse_span_ms(value, field) < 0)
+                return error_set(err, -EINVAL, "expected a time span, for example 30s, not '%s'", value);
+        return 0;
+}
+
+static int set_size(const char *value, void *field, Error *err) {
+        if (parse_size(value, field) < 0)
+                return error_set(err, -EINVAL, "expected a size, for example 256M, not '%s'", value);
+        return 0;
+}
+
+static int set_voters(const char *value, void *field, Error *err) {
+        uint64_t v;
+
+        if (parse_u64(value, &v) < 0 || (v != 1 && v != 3))
+                return error_set(err, -EINVAL, "expected 1 or 3, not '%s'", value);
+        *(uint64_t *) field = v;
+        return 0;
+}
+
+static int set_access(const char *value, void *field, Error *err) {
+        static const char *const names[] = { "read-write", "read-only", "off" };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                if (streq(value, names[i])) {
+                        *(ClientAccess *) field = i;
+                        return 0;
+                }
+        return error_set(err, -EINVAL, "expected read-write, read-only or off, not '%s'", value);
+}
+
+/* A line here is a key of fleetd.conf and an option; fleetd.conf(5) documents the same names. */
+static const struct {
+        const char *key, *option, *argument, *help;
+        int (*set)(const char *value, void *field, Error *err);
+        size_t offset;
+} table[] = {
+        { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)", set_path, offsetof(Settings, state_directory) },
+        { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path, offsetof(Settings, runtime_directory) },
+        { "UnitDirectory", "unit-directory", "DIR", "watched folder of unit files (/etc/fleet/units); empty: none", set_path, offsetof(Settings, unit_directory) },
+        { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere", set_path, offsetof(Settings, cluster_file) },
+        { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none", set_address, offsetof(Settings, listen_client) },
+        { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key", set_address, offsetof(Settings, listen_peer) },
+        { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)", set_path, offsetof(Settings, listen_socket) },
+        { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path, offsetof(Settings, peer_key) },
+        { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses, offsetof(Settings, join) },
+        { "Name", "name", "NAME", "what people call this machine (its host name)", set_name, offsetof(Settings, name) },
+        { "MachineID", "machine-id", "HEX", "identity (/etc/machine-id); for tests", set_machine_id, offsetof(Settings, machine_id) },
+        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata, offsetof(Settings, metadata) },
+        { "Agent", "agent", "BOOL", "run units on this host (yes)", set_bool, offsetof(Settings, agent) },
+        { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, offsetof(Settings, engine) },
+        { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access, offsetof(Settings, client_access) },
+        { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span, offsetof(Settings, brake_ms) },
+        { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms) },
+        { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size, offsetof(Settings, quota) },
+        { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters, offsetof(Settings, voters) },
+        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug) },
+};
+
+void settings_done(Settings *s) {
+        free(s->state_directory);
+        free(s->runtime_directory);
+        free(s->unit_directory);
+        free(s->cluster_file);
+        free(s->listen_client);
+        free(s->listen_peer);
+        free(s->listen_socket);
+        free(s->peer_key);
+        names_done(&s->join);
+        free(s->name);
+        free(s->machine_id);
+        pairs_done(&s->metadata);
+        *s = (Settings) {};
+}
+
+static int settings_defaults(Settings *s) {
+        *s = (Settings) {
+                .state_directory = strdup("/var/lib/fleet"),
+                .runtime_directory = strdup("/run/fleet"),
+                .unit_directory = strdup("/etc/fleet/units"),
+                .cluster_file = strdup("/etc/fleet/fleetd.conf.d/50-cluster.conf"),
+                .listen_client = strdup("127.0.0.1:2379"),
+                .listen_peer = strdup(""),
+                .listen_socket = strdup("/run/fleet.sock"),
+                .peer_key = strdup(""),
+                .agent = true,
+                .engine = true,
+                .brake_ms = 30000,
+                .boot_wait_ms = 30000,
+                .quota = 256 << 20,
+        };
+        return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file && s->listen_client
+                       && s->listen_peer && s->listen_socket && s->peer_key
+                       ? 0 : -ENOMEM;
+}
+
+static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
+        return table[i].set(value, (char *) s + table[i].offset, err);
+}
+
+/* -- Files -- */
+
+static int settings_read_file(Settings *s, int dir_fd, const char *name, const char *shown, Error *err) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(dir_fd, name, SETTINGS_FILE_MAX, &text, &size);
+        if (r < 0)
+                return error_set(err, r, "cannot read %s: %s", shown, strerror(-r));
+
+        r = unit_file_parse(text, size, UNIT_FILE_SYSTEMD, &file, err);
+        if (r < 0)
+                return error_prefix(err, r, "%s", shown);
+
+        for (size_t o = 0; o < file.n_options; o++) {
+                const UnitOption *option = &file.options[o];
+                size_t i = 0;
+
+                if (!streq(option->section, "Fleetd"))
+                        return error_set(err, -EINVAL, "%s: line %u: unknown section [%s]; settings stand in [Fleetd]", shown, option->line, option->section);
+                while (i < ELEMENTS(table) && !streq(table[i].key, option->name))
+                        i++;
+                if (i == ELEMENTS(table))
+                        return error_set(err, -EINVAL, "%s: line %u: unknown setting %s=; see fleetd.conf(5)", shown, option->line, option->name);
+                r = settings_set(s, i, option->value, err);
+                if (r < 0)
+                        return error_prefix(err, r, "%s: line %u: %s=", shown, option->line, option->name);
+        }
+        return 0;
+}
+
+static int is_conf(const struct dirent *d) {
+        return d->d_name[0] != '.' && ends_with(d->d_name, ".conf");
+}
+
+static int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
+        struct dirent **names;
+        int n, r = 0;
+
+        n = scandir(dir, &names, is_conf, alphasort);
+        if (n < 0)
+                return errno == ENOENT ? 0 : error_set(err, -errno, "cannot list %s: %s", dir, strerror(errno));
+
+        for (int i = 0; i < n; i++) {
+                _cleanup_free_ char *path = NULL;
+
+                if (r == 0 && i < SETTINGS_DROP_INS_MAX)
+                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ? -ENOMEM : settings_read_file(s, AT_FDCWD, path, path, err);
+                free(names[i]);
+        }
+        free(names);
+        return r;
+}
+
+/* -- The command line -- */
+
+static void print_help(void) {
+        printf("fleetd [OPTION...]\n\n"
+               "The daemon of a fleet cluster: one on every host. Without any option this host is a cluster of one.\n\n"
+               "  -h --help                    show this\n"
+               "     --version                 show the version\n"
+               "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and fleetd.conf.d/*.conf\n");
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                char left[64];
+
+                snprintf(left, sizeof(left), "--%s=%s", table[i].option, table[i].argument);
+                printf("     %-25s %s%s\n", left, strlen(left) > 25 ? "\n                               " : "", table[i].help);
+        }
+        printf("\nEach option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5).\n");
+}
+
+/* The value of option 'name' at argv[*i], which may be "--name=value" or "--name value"; NULL if it is another. */
+static const char *option_value(const char *name, int argc, char *const argv[], int *i) {
+        size_t size = strlen(name);
+
+        if (!starts_with(argv[*i], "--") || strncmp(argv[*i] + 2, name, size) != 0)
+                return NULL;
+        if (argv[*i][2 + size] == '=')
+                return argv[*i] + 3 + size;
+        if (argv[*i][2 + size] == 0 && *i + 1 < argc)
+                return argv[++*i];
+        return NULL;
+}
+
+static int settings_read_options(Settings *s, int argc, char *const argv[], Error *err) {
+        bool seen[ELEMENTS(table)] = {};
+        int r;
+
+        for (int i = 1; i < argc; i++) {
+                const char *value = NULL;
+                size_t t;
+
+                if (option_value("config", argc, argv, &i))
+                        continue;
+                for (t = 0; t < ELEMENTS(table) && !value; t++)
+                        value = option_value(table[t].option, argc, argv, &i);
+                if (!value)
+                        return error_set(err, -EINVAL, starts_with(argv[i], "-") ? "unknown option or missing value: %s; see fleetd --help"
+                                                       : "fleetd takes no arguments, but got '%s'; did you mean fleetctl?", argv[i]);
+                t--;
+                if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata)) {
+                        r = settings_set(s, t, "", err);
+                        if (r < 0)
+                                return r;
+                }
+                seen[t] = true;
+                r = settings_set(s, t, value, err);
+                if (r < 0)
+                        return error_prefix(err, r, "--%s", table[t].option);
+        }
+        return 0;
+}
+
+/* -- What the machine knows of itself -- */
+
+static int settings_complete(Settings *s, Error *err) {
+        int r;
+
+        if (!s->machine_id) {
+                _cleanup_free_ char *text = NULL;
+
+                r = read_file_at(AT_FDCWD, "/etc/machine-id", 128, &text, NULL);
+                if (r == 0) {
+                        text[strcspn(text, "\n")] = 0;
+                        r = set_machine_id(text, &s->machine_id, err);
+                }
+                if (r < 0)
+                        return error_set(err, r, "no machine id in /etc/machine-id; systemd-machine-id-setup makes one, --machine-id= gives one");
+        }
+        if (!s->name) {
+                struct utsname host;
+
+                if (uname(&host) < 0 || set_name(host.nodename, &s->name, NULL) < 0)
+                        return error_set(err, -EINVAL, "the host name is no name; give one by --name=");
+        }
+        if (s->listen_peer[0] && !s->peer_key[0])
+                return error_set(err, -EINVAL, "ListenPeer=%s needs PeerKey=: the door for hosts is never open to everybody; "
+                                               "openssl rand -hex 32 >/etc/fleet/peer.key; chmod 600 /etc/fleet/peer.key", s->listen_peer);
+        if (s->join.n > 0 && !s->listen_peer[0])
+                return error_set(err, -EINVAL, "Join=%s needs ListenPeer=: the other hosts must reach this one", s->join.items[0]);
+        if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
+                return error_set(err, -EINVAL, "ListenPeer=%s: name the one address at which other hosts reach this one", s->listen_peer);
+        return 0;
+}
+
+int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
+        _cleanup_settings_ Settings s = {};
+        const char *config = NULL;
+        int r;
+
+        for (int i = 1; i < argc; i++) {
+                if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
+                        print_help();
+                        return 1;
+                }
+                if (streq(argv[i], "--version") || (i == 1 && streq(argv[i], "version"))) {
+                        printf("fleetd version %s\n", PACKAGE_VERSION);
+                        return 1;
+                }
+                config = option_value("config", argc, argv, &i) ?: config;
+        }
+
+        r = settings_defaults(&s);
+        if (r == 0 && config)
+                r = settings_read_file(&s, AT_FDCWD, config, config, err);
+        else if (r == 0) {
+                if (access("/etc/fleet/fleetd.conf", F_OK) == 0)
+                        r = settings_read_file(&s, AT_FDCWD, "/etc/fleet/fleetd.conf", "/etc/fleet/fleetd.conf", err);
+                if (r == 0)
+                        r = settings_read_drop_ins(&s, "/etc/fleet/fleetd.conf.d", err);
+        }
+        if (r == 0)
+                r = settings_read_options(&s, argc, argv, err);
+        if (r == 0)
+                r = settings_complete(&s, err);
+        if (r < 0)
+                return r;
+
+        *ret = s;
+        s = (Settings) {};
+        return 0;
+}

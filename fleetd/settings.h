@@ -1,0 +1,40 @@
+/* What the daemon was told: fleetd.conf, its drop-ins, and the command line, as one table. fleetd.conf(5) documents the
+ * same names. Later sources win; lists of the command line replace those of the files. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "units/machine.h"
+
+typedef enum ClientAccess { CLIENT_READ_WRITE, CLIENT_READ_ONLY, CLIENT_OFF } ClientAccess;
+
+typedef struct Settings {
+        char *state_directory;   /* /var/lib/fleet */
+        char *runtime_directory; /* /run/fleet: unit files in force */
+        char *unit_directory;    /* /etc/fleet/units: the watched folder; "" for none */
+        char *cluster_file;      /* /etc/fleet/fleetd.conf.d/50-cluster.conf: where the other hosts are remembered; "" for none */
+        char *listen_client;     /* 127.0.0.1:2379; "" for none */
+        char *listen_peer;       /* "" for none */
+        char *listen_socket;     /* /run/fleet.sock; "" for none */
+        char *peer_key;          /* file, "" for none */
+        Names join;              /* ADDR:PORT of peers */
+        char *name;              /* what people call this machine */
+        char *machine_id;        /* 32 hex digits */
+        Pairs metadata;
+        bool agent, engine;
+        ClientAccess client_access;
+        uint64_t brake_ms, boot_wait_ms;
+        uint64_t quota;
+        uint64_t voters;         /* 0: the cluster decides (3, when there are so many) */
+        bool debug;
+} Settings;
+
+void settings_done(Settings *s);
+#define _cleanup_settings_ _cleanup_(settings_done)
+
+/* Reads 'config' (NULL: /etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d/ in the order of names, where absent ones are fine), then the
+ * options. Fails with a sentence naming file, line and remedy. Returns 1 when --help or --version was answered. */
+int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
