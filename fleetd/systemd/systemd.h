@@ -26,7 +26,6 @@ typedef struct SystemdUnit {
         bool job;                           /* a job is queued or running */
         bool has_file;                      /* our folder holds its file */
         char hash[41];                      /* unit hash of that file; "" without */
-        bool remains;                       /* RemainAfterExit, or no oneshot: "inactive" after a start is an end, not completion */
 } SystemdUnit;
 
 typedef void (*SystemdDone)(void *userdata, int error, const char *sentence); /* 0: done; sentence "" or why not */
@@ -35,6 +34,8 @@ typedef void (*SystemdListed)(void *userdata, int error, const SystemdUnit *unit
 typedef struct SystemdEvents {
         void (*on_ready)(void *userdata, bool ready);
         void (*on_changed)(void *userdata, const char *unit); /* NULL: anything may have changed */
+        /* A job of that unit ended; 'result' as systemd says it: "done", "failed", "canceled", ... */
+        void (*on_job_removed)(void *userdata, const char *unit, const char *result);
         void *userdata;
 } SystemdEvents;
 

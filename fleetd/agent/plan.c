@@ -1,0 +1,132 @@
+#include "fleetd/agent/plan.h"
+
+static const char *const step_names[] = {
+        [AGENT_NOTHING] = "nothing", [AGENT_WRITE] = "write",   [AGENT_NOTE] = "note",
+        [AGENT_ADOPT] = "adopt",     [AGENT_START] = "start",   [AGENT_STOP] = "stop",
+        [AGENT_REMOVE] = "remove",   [AGENT_OBEYED] = "obeyed", [AGENT_REFUSE] = "refuse",
+};
+
+const char *agent_step_to_string(AgentStep step) {
+        return step_names[step];
+}
+
+static bool is_running(const SystemdUnit *seen) {
+        return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
+}
+
+static bool is_foreign(const SystemdUnit *seen) {
+        return !seen->ours && seen->fragment[0] && streq(seen->load, "loaded");
+}
+
+static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) {
+        *ret_reason = reason;
+        return s;
+}
+
+static AgentStep plan_stop(const AgentView *v, const char **why) {
+        /* An order from before the assignment is not about it (rule 30). */
+        if (v->note && v->order->index < v->note->index)
+                return step(AGENT_NOTHING, "the order to stop is older than the assignment", why);
+        if (is_foreign(v->seen) && !v->seen->has_file)
+                return step(AGENT_OBEYED, "the unit of that name here is not ours", why);
+        if (is_running(v->seen) && (v->seen->ours || v->seen->has_file || v->note))
+                return step(AGENT_STOP, "ordered to stop", why);
+        if (v->seen->has_file || v->note)
+                return step(AGENT_REMOVE, "ordered to stop, and it has stopped", why);
+        return step(AGENT_OBEYED, "nothing of it is left here", why);
+}
+
+/* The start of 'unit' under this order was made already: in this boot, or for good. */
+static bool was_started(const AgentView *v) {
+        const Note *note = v->note;
+        bool same_order, same_text;
+
+        if (!note || note->kind != ORDER_RUN)
+                return false;
+
+        /* A new order for the same unit key means that somebody stopped and started it meanwhile; one for a new key whose
+         * text runs the same is an edit of [X-Fleet] alone. */
+        same_order = note->index == v->order->index || note->unit_index != v->order->unit_index;
+        same_text = unit_runs_same(note->unit, v->unit->unit);
+        return same_order && same_text && (note->done || streq(note->started_boot, v->boot_id));
+}
+
+static AgentStep plan_run(const AgentView *v, const char **why) {
+        const SystemdUnit *seen = v->seen;
+        const Note *note = v->note;
+        bool differs;
+
+        if (!v->unit || !v->unit->unit)
+                return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
+        if (is_foreign(seen))
+                return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
+
+        differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
+        if (differs && is_running(seen) && seen->has_file && !(note && unit_runs_same(note->unit, v->unit->unit)))
+                return step(AGENT_STOP, "its text has changed", why);
+
+        if (v->order->order == ORDER_LOAD) {
+                if (is_running(seen) && note && note->kind == ORDER_RUN && v->order->index > note->index)
+                        return step(AGENT_STOP, "ordered to be loaded only", why);
+                if (differs)
+                        return step(AGENT_WRITE, "its text is not in force here", why);
+                if (!note || note->kind != ORDER_LOAD || note->index != v->order->index)
+                        return step(AGENT_NOTE, "ordered to be loaded", why);
+                return step(AGENT_NOTHING, "loaded", why);
+        }
+
+        if (was_started(v)) {
+                if (differs && !note->done)
+                        return step(AGENT_WRITE, "its text is not in force here", why);
+                if (note->index != v->order->index || note->unit_index != v->order->unit_index)
+                        return step(AGENT_NOTE, "the order is about what runs", why);
+                return step(AGENT_NOTHING, "started before", why);
+        }
+        if (v->stopping)
+                return step(AGENT_NOTHING, "systemd is stopping", why);
+        if (differs || seen->need_reload || streq(seen->load, "not-found"))
+                return step(AGENT_WRITE, "its text is not in force here", why);
+        if (is_running(seen))
+                return step(AGENT_ADOPT, "it runs already", why);
+        return step(AGENT_START, "ordered to run", why);
+}
+
+/* Without the cluster's word the notes are all there is; they never stop anything. */
+static AgentStep plan_saved(const AgentView *v, const char **why) {
+        const Note *note = v->note;
+        bool started;
+
+        if (!note || is_foreign(v->seen))
+                return step(AGENT_NOTHING, "no order", why);
+
+        started = streq(note->started_boot, v->boot_id);
+        if (started || note->kind == ORDER_LOAD) {
+                if (!v->seen->has_file && !note->done && (started || v->use_saved))
+                        return step(AGENT_WRITE, "its file is missing", why);
+                return step(AGENT_NOTHING, "no newer order", why);
+        }
+        if (!v->use_saved || note->done || v->stopping)
+                return step(AGENT_NOTHING, "waiting for the cluster", why);
+        if (!v->seen->has_file || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload || streq(v->seen->load, "not-found"))
+                return step(AGENT_WRITE, "assigned before the boot, and the cluster cannot be asked", why);
+        if (is_running(v->seen))
+                return step(AGENT_ADOPT, "it runs already", why);
+        return step(AGENT_START, "assigned before the boot, and the cluster cannot be asked", why);
+}
+
+AgentStep agent_plan(const AgentView *v, const char **ret_reason) {
+        if (!v->seen)
+                return step(AGENT_NOTHING, "systemd has not been asked yet", ret_reason);
+        if (!v->fresh || !v->order)
+                return plan_saved(v, ret_reason);
+        return v->order->order == ORDER_STOP ? plan_stop(v, ret_reason) : plan_run(v, ret_reason);
+}
+
+bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_id, bool job_ended) {
+        if (!note || note->kind != ORDER_RUN)
+                return false;
+        if (note->done)
+                return true;
+        return job_ended && streq(note->started_boot, boot_id) && !seen->job && streq(seen->active, "inactive")
+               && (streq(seen->result, "success") || !seen->result[0]);
+}

@@ -1,0 +1,39 @@
+/* What should happen next with one unit on this host. Pure: order, note and what systemd says in, one step out, with its
+ * reason. The agent takes the step, looks again, and asks again, so that it may be interrupted after any of them. */
+#pragma once
+
+#include "fleetd/agent/notes.h"
+#include "fleetd/registry/cluster.h"
+#include "fleetd/systemd/systemd.h"
+
+typedef enum AgentStep {
+        AGENT_NOTHING,
+        AGENT_WRITE,  /* put the text in force: write the file, link, reload if systemd says so */
+        AGENT_NOTE,   /* the note follows the order; nothing is touched */
+        AGENT_ADOPT,  /* it runs already as wanted: note it as started */
+        AGENT_START,  /* note it as started, then start */
+        AGENT_STOP,   /* note it as not started, then stop */
+        AGENT_REMOVE, /* it has stopped: unlink, remove the file, forget the note */
+        AGENT_OBEYED, /* nothing of it is left: report, so that the order goes */
+        AGENT_REFUSE, /* the host has a unit of that name from elsewhere: hands off */
+        _AGENT_STEP_MAX,
+} AgentStep;
+
+const char *agent_step_to_string(AgentStep step);
+
+typedef struct AgentView {
+        const ClusterOrder *order;  /* NULL: none; "no key is no order" */
+        const ClusterUnit *unit;    /* NULL: gone, or unknown */
+        const Note *note;           /* NULL: none */
+        const SystemdUnit *seen;    /* NULL: not looked at yet */
+        const char *boot_id;
+        bool fresh;      /* the picture is this cluster's and as new as our notes: orders may be obeyed */
+        bool use_saved;  /* a boot without the cluster, and the wait is over */
+        bool stopping;   /* systemd is stopping: nothing is started */
+} AgentView;
+
+/* *ret_reason is static text. */
+AgentStep agent_plan(const AgentView *view, const char **ret_reason);
+
+/* Whether a unit that was started here has ended as it should, so that it is run nowhere again. */
+bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_id, bool job_ended);
