@@ -84,6 +84,7 @@ int notes_save(Notes *n) {
                 json_add_string(&t, "name", note->name);
                 json_add_string(&t, "order", order_kind_to_string(note->kind));
                 json_add_string(&t, "startedBoot", note->started_boot);
+                json_add_bool(&t, "starting", note->starting);
                 json_add_string_always(&t, "text", note->unit->text);
                 json_add_u64(&t, "unit", note->unit_index);
                 json_close(&t, '}');
@@ -104,7 +105,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool done = false;
+        bool starting = false, done = false;
         OrderKind kind;
         Note *note;
         int r;
@@ -115,6 +116,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = r ?: json_read_string(v, "startedBoot", &boot, err);
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
+        r = r ?: json_read_bool(v, "starting", &starting, err);
         r = r ?: json_read_bool(v, "done", &done, err);
         if (r < 0)
                 return r;
@@ -129,6 +131,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         if (r < 0)
                 return r;
 
+        note->starting = starting;
         note->done = done;
         if (boot)
                 memcpy(note->started_boot, boot, 33);

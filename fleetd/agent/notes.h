@@ -20,6 +20,7 @@ typedef struct Note {
         uint64_t unit_index;   /* of the unit's key */
         uint64_t index;        /* of the order that was obeyed last */
         char started_boot[33]; /* boot in which it was started by this note; "" not yet */
+        bool starting;         /* noted, but systemd has not yet said that it was asked */
         bool done;             /* it ended as it should */
         UT_hash_handle hh;
 } Note;

@@ -36,12 +36,17 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         return step(AGENT_OBEYED, "nothing of it is left here", why);
 }
 
+/* A start that was noted, then never made: the daemon died in between, and systemd shows no trace of one. */
+static bool start_got_lost(const AgentView *v) {
+        return v->note->starting && !v->seen->job && !v->seen->invocation_id[0] && streq(v->seen->active, "inactive");
+}
+
 /* The start of 'unit' under this order was made already: in this boot, or for good. */
 static bool was_started(const AgentView *v) {
         const Note *note = v->note;
         bool same_order, same_text;
 
-        if (!note || note->kind != ORDER_RUN)
+        if (!note || note->kind != ORDER_RUN || start_got_lost(v))
                 return false;
 
         /* A new order for the same unit key means that somebody stopped and started it meanwhile; one for a new key whose
@@ -99,7 +104,7 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         if (!note || is_foreign(v->seen))
                 return step(AGENT_NOTHING, "no order", why);
 
-        started = streq(note->started_boot, v->boot_id);
+        started = streq(note->started_boot, v->boot_id) && !start_got_lost(v);
         if (started || note->kind == ORDER_LOAD) {
                 if (!v->seen->has_file && !note->done && (started || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);
@@ -127,6 +132,6 @@ bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_i
                 return false;
         if (note->done)
                 return true;
-        return job_ended && streq(note->started_boot, boot_id) && !seen->job && streq(seen->active, "inactive")
+        return job_ended && !note->starting && streq(note->started_boot, boot_id) && !seen->job && streq(seen->active, "inactive")
                && (streq(seen->result, "success") || !seen->result[0]);
 }

@@ -1,0 +1,23 @@
+/* The agent: makes this host what its orders say, and says what became of them.
+ *
+ * Dirty, snapshot, plan, execute: registry and systemd only mark it dirty; a pass asks agent_plan() for each unit's next
+ * step, takes the steps in batches (all files first, then one link, one reload where systemd says so, then all starts), and
+ * looks again. Orders are obeyed only while this host follows a leader and has caught up with it once since it does;
+ * otherwise nothing is touched. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/systemd/systemd.h"
+
+typedef struct Agent Agent;
+
+typedef struct AgentOptions {
+        const char *machine_id, *boot_id; /* copied */
+        const char *directory;            /* where the notes are kept */
+        uint64_t boot_wait_ms;            /* BootWaitSec= */
+} AgentOptions;
+
+int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options, Error *err);
+/* Touches no unit. Calls to systemd that are under way go on; their answers are forgotten. Returns NULL. */
+Agent *agent_free(Agent *agent);
+void agent_state_changed(Agent *agent); /* the store's on_state */

@@ -1,0 +1,19 @@
+/* Local states to the registry, coalesced: a unit's state goes out at once, but after a burst at most once a second; the
+ * host's in at most five transactions a second, one at a time. What is published is compared with the registry's picture,
+ * so nothing is repeated, and nothing that failed is forgotten. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+
+typedef struct Publisher Publisher;
+
+int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *machine_id,
+                  void (*idle)(void *userdata), void *userdata); /* 'idle': offer again what is due */
+Publisher *publisher_free(Publisher *p);
+
+/* Whether an offer can be taken now; if not, 'idle' comes when it can. */
+bool publisher_ready(Publisher *p);
+/* May this unit's change go out now? If not, 'idle' comes when it may. */
+bool publisher_allows(Publisher *p, const char *unit);
+/* Takes the batch; each change replaces what the registry has. */
+int publisher_send(Publisher *p, const StateChange *changes, size_t n);
