@@ -1,0 +1,13 @@
+/* The real systemd, over its private bus: no broker in between, no limit on calls in flight, root only. It comes back by
+ * itself after systemd was re-executed: subscribe first, then read everything again. */
+#pragma once
+
+#include "fleetd/systemd/systemd.h"
+#include "io/loop.h"
+
+/* 'directory': our folder of unit files. 'address' NULL: unix:path=/run/systemd/private. */
+int systemd_bus_new(Systemd **ret, Loop *loop, const char *directory, const char *address, Error *err);
+Systemd *systemd_bus_free(Systemd *s); /* calls under way are answered -ECANCELED, later */
+
+/* Asks whether the host is shutting down: 'done' once, from the loop, within 300 ms. */
+void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata);

@@ -1,0 +1,129 @@
+#include "fleetd/systemd/unit_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "units/name.h"
+#include "units/unit.h"
+
+static void unit_dir_forget(UnitDir *d, UnitDirEntry *e) {
+        HASH_DEL(d->entries, e);
+        free(e);
+}
+
+static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t size) {
+        _cleanup_unit_ Unit *unit = NULL;
+        UnitDirEntry *e;
+        int r;
+
+        r = unit_read(name, text, size, &unit, NULL);
+        if (r < 0)
+                return r;
+
+        HASH_FIND_STR(d->entries, name, e);
+        if (!e) {
+                e = NEW0(UnitDirEntry, 1);
+                if (!e)
+                        return -ENOMEM;
+                snprintf(e->name, sizeof(e->name), "%s", name);
+                HASH_ADD_STR(d->entries, name, e);
+                if (!TABLE_ADDED(e)) {
+                        free(e);
+                        return -ENOMEM;
+                }
+        }
+        memcpy(e->hash, unit->hash, sizeof(e->hash));
+        e->install = unit_has_install(unit);
+        return 0;
+}
+
+static int unit_dir_read(UnitDir *d, const char *name) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
+        return r < 0 ? r : unit_dir_know(d, name, text, size);
+}
+
+int unit_dir_open(UnitDir *d, const char *path, Error *err) {
+        struct dirent **names;
+        int n;
+
+        *d = (UnitDir) { .fd = open_dir(path, 0755) };
+        if (d->fd < 0)
+                return error_set(err, d->fd, "cannot open %s: %s", path, strerror(-d->fd));
+        snprintf(d->path, sizeof(d->path), "%s", path);
+
+        n = scandir(path, &names, NULL, alphasort);
+        if (n < 0)
+                return error_set(err, -errno, "cannot list %s: %s", path, strerror(errno));
+        for (int i = 0; i < n; i++) {
+                const char *name = names[i]->d_name;
+
+                if (name[0] != '.') {
+                        int r = unit_name_check(name, NULL) < 0 ? -EINVAL : unit_dir_read(d, name);
+
+                        if (r < 0)
+                                log_warning(((LogFields) { .unit = name, .error = r }), "%s/%s is left alone: %s", path, name, strerror(-r));
+                }
+                free(names[i]);
+        }
+        free(names);
+        return 0;
+}
+
+void unit_dir_close(UnitDir *d) {
+        while (d->entries)
+                unit_dir_forget(d, d->entries);
+        if (d->fd >= 0)
+                close(d->fd);
+        d->fd = -1;
+}
+
+int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size) {
+        int r;
+
+        r = write_file_at(d->fd, name, text, size, 0644);
+        return r < 0 ? r : unit_dir_know(d, name, text, size);
+}
+
+int unit_dir_remove(UnitDir *d, const char *name) {
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(d->entries, name, e);
+        if (e)
+                unit_dir_forget(d, e);
+        return unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name) {
+        UnitDirEntry *e;
+        int r;
+
+        r = unit_dir_read(d, name);
+        HASH_FIND_STR(d->entries, name, e);
+        if (r < 0 && e) {
+                unit_dir_forget(d, e);
+                e = NULL;
+        }
+        return e;
+}
+
+bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment) {
+        char ours[600], target[600];
+        ssize_t n;
+
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+        if (streq(fragment, ours))
+                return true;
+
+        n = readlink(fragment, target, sizeof(target) - 1);
+        if (n < 0)
+                return false;
+        target[n] = 0;
+        return streq(target, ours);
+}
