@@ -227,6 +227,7 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
 
 static void agent_look(Agent *a) {
         AgentUnit **units = NULL;
+        bool all = a->look_all;
         AgentCall *call;
         size_t n = 0;
 
@@ -237,15 +238,15 @@ static void agent_look(Agent *a) {
         if (!units)
                 return;
         for (AgentUnit *u = a->units; u; u = u->hh.next)
-                if (a->look_all || u->look)
+                if (all || u->look)
                         units[n++] = u;
-        call = n > 0 || a->look_all ? agent_call_new(a, AGENT_NOTHING, units, n) : NULL;
+        call = n > 0 || all ? agent_call_new(a, AGENT_NOTHING, units, n) : NULL;
         if (call) {
                 for (size_t i = 0; i < n; i++)
                         units[i]->look = false;
                 a->look_all = false;
                 a->looking = true;
-                a->systemd->ops->list(a->systemd, call_names(call), call->n, agent_on_listed, call);
+                a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
         }
         free(units);
 }
@@ -313,7 +314,7 @@ static void agent_on_linked(void *userdata, int error, const char *sentence) {
         if (a->closing || error < 0)
                 agent_write_done(call, error, sentence);
         else
-                a->systemd->ops->list(a->systemd, call_names(call), call->n, agent_on_linked_listed, call);
+                a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
 }
 
 /* The text that is to be in force: the registry's, or the note's where the cluster cannot be asked. */

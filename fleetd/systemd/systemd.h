@@ -44,8 +44,8 @@ typedef struct SystemdOps {
         bool (*is_ready)(Systemd *s);
         bool (*is_stopping)(Systemd *s); /* systemd is shutting the host down: nothing is started */
 
-        /* The named units, and every unit with a file in our folder ('names' may be empty). */
-        void (*list)(Systemd *s, const char *const *names, size_t n, SystemdListed done, void *userdata);
+        /* The named units and, with 'files', every unit with a file in our folder. */
+        void (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
 
         /* Our folder, at once: 0 or a negative errno. Names were checked by unit_name_check(). */
         int (*write_file)(Systemd *s, const char *name, const char *text, size_t size);

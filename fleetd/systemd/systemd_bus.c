@@ -21,6 +21,7 @@ enum { RECONNECT_MIN_MS = 100, RECONNECT_MAX_MS = 5000, CALL_TIMEOUT_US = 90 * 1
 
 typedef struct BusCall BusCall;
 typedef struct BusList BusList;
+typedef struct BusProperty BusProperty;
 typedef struct SystemdBus SystemdBus;
 
 /* One call: from its beginning until 'done' was called. */
@@ -46,6 +47,7 @@ struct BusList {
         SystemdUnit *units;
         size_t n;
         unsigned pending;
+        TAILQ_HEAD(, BusProperty) properties;
         int error;
         SystemdListed done;
         void *userdata;
@@ -54,12 +56,13 @@ struct BusList {
 };
 
 /* A property that is on its way into a listing. */
-typedef struct BusProperty {
+struct BusProperty {
         BusList *list;
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
-} BusProperty;
+        TAILQ_ENTRY(BusProperty) properties;
+};
 
 struct SystemdBus {
         Systemd base;
@@ -405,15 +408,30 @@ static int read_result(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
+static void property_free(BusProperty *p) {
+        TAILQ_REMOVE(&p->list->properties, p, properties);
+        sd_bus_slot_unref(p->slot);
+        free(p);
+}
+
+/* Nothing more will come: answer now with 'error'. */
+static void list_abort(BusList *list, int error) {
+        while (!TAILQ_EMPTY(&list->properties))
+                property_free(TAILQ_FIRST(&list->properties));
+        list->error = error;
+        list->pending = 0;
+        loop_defer(list->bus->loop, &list->finish);
+}
+
 static int property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         BusProperty *p = userdata;
+        BusList *list = p->list;
 
         /* A unit that went away meanwhile, or has no such property, is looked at again when it changes. */
         if (!sd_bus_message_is_method_error(reply, NULL))
-                (void) p->read(reply, &p->list->units[p->unit]);
-        sd_bus_slot_unref(p->slot);
-        list_release(p->list);
-        free(p);
+                (void) p->read(reply, &list->units[p->unit]);
+        property_free(p);
+        list_release(list);
         return 1;
 }
 
@@ -427,10 +445,11 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
                 return;
         }
         *p = (BusProperty) { .list = list, .unit = unit, .read = read };
+        TAILQ_INSERT_TAIL(&list->properties, p, properties);
         r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get", property_on_reply, p, "ss", interface, name);
         if (r < 0) {
                 list->error = r;
-                free(p);
+                property_free(p);
                 return;
         }
         list->pending++;
@@ -502,7 +521,16 @@ static int list_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         return 1;
 }
 
+static bool list_has(const BusList *list, const char *name) {
+        for (size_t i = 0; i < list->n; i++)
+                if (streq(list->units[i].name, name))
+                        return true;
+        return false;
+}
+
 static void list_add(BusList *list, const char *name) {
+        if (list_has(list, name))
+                return;
         snprintf(list->units[list->n].name, sizeof(list->units[0].name), "%s", name);
         snprintf(list->units[list->n].load, sizeof(list->units[0].load), "not-found");
         snprintf(list->units[list->n].active, sizeof(list->units[0].active), "inactive");
@@ -510,7 +538,7 @@ static void list_add(BusList *list, const char *name) {
         list->n++;
 }
 
-static void bus_list(Systemd *s, const char *const *names, size_t n, SystemdListed done, void *userdata) {
+static void bus_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusList *list = NEW0(BusList, 1);
         sd_bus_message *m = NULL;
@@ -520,14 +548,14 @@ static void bus_list(Systemd *s, const char *const *names, size_t n, SystemdList
                 return;
         *list = (BusList) { .bus = b, .done = done, .userdata = userdata, .pending = 1,
                             .finish = { .run = list_on_finish, .userdata = list } };
+        TAILQ_INIT(&list->properties);
         TAILQ_INSERT_TAIL(&b->lists, list, lists);
         list->units = NEW0(SystemdUnit, n + HASH_COUNT(b->dir.entries) + 1);
         if (list->units) {
                 for (size_t i = 0; i < n; i++)
                         list_add(list, names[i]);
-                if (n == 0)
-                        for (UnitDirEntry *e = b->dir.entries; e; e = e->hh.next)
-                                list_add(list, e->name);
+                for (UnitDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
+                        list_add(list, e->name);
         }
 
         r = list->units ? manager_method(b, "ListUnitsByNames", &m) : -ENOMEM;
@@ -591,10 +619,10 @@ static void bus_lost(SystemdBus *b, int error) {
                         call_fail(call, -ECONNRESET, "the connection to systemd was lost");
                 }
         }
-        /* Replies of listings are all still to come or all here: let sd-bus answer those that are to come. */
+        for (BusList *list = TAILQ_FIRST(&b->lists); list; list = TAILQ_NEXT(list, lists))
+                if (list->pending > 0)
+                        list_abort(list, -ECONNRESET);
         sd_bus_close(bus);
-        while (sd_bus_process(bus, NULL) > 0)
-                ;
         sd_bus_unref(bus);
         bus_set_ready(b, false);
         if (b->closing)
@@ -805,8 +833,8 @@ Systemd *systemd_bus_free(Systemd *s) {
         while (!TAILQ_EMPTY(&b->lists)) {
                 BusList *list = TAILQ_FIRST(&b->lists);
 
+                list_abort(list, -ECANCELED);
                 deferred_cancel(&list->finish);
-                list->error = -ECANCELED;
                 list_on_finish(list);
         }
         unit_dir_close(&b->dir);
