@@ -1,6 +1,10 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/hub.h \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/propose.h kvstore/propose.c \
+	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
+	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
+	kvstore/raft/reads.h kvstore/raft/reads.c \
+	kvstore/hub.h \
 	kvstore/session/peers.h kvstore/session/peers.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
