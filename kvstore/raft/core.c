@@ -149,6 +149,12 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
         void *batch = update->entries.batch[0].batch;
         int r = 0;
 
+        /* Never with all rules on; going on would write a log that lies. */
+        if (first > raft_entries_last(&c->log) + 1 || first < c->log.first) {
+                raft_free(batch);
+                return -ESHUTDOWN;
+        }
+
         if (first <= raft_entries_last(&c->log)) {
                 replace_pending(c, first);
                 raft_entries_truncate(&c->log, first);
@@ -156,7 +162,6 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
                         c->unsent_from = 0;
                 c->servers_stale = true;
         }
-        assert(first == raft_entries_last(&c->log) + 1);
 
         for (unsigned i = 0; i < update->entries.n && r == 0; i++) {
                 const struct raft_entry *e = &update->entries.batch[i];

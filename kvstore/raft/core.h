@@ -148,8 +148,8 @@ typedef struct RaftCoreStart {
 
 /* Whether the log fits the state: it must reach from at most index + 1 to at least index, with the state's term there.
  * Returns 1 if it does; 0 if it is to be dropped: then the owner first makes the state a durable checkpoint (the log may hold
- * what only the unsynced tree holds besides), then resets the log to state->index (raft_log_reset()), flushes that, and starts
- * with no entries. -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote
+ * what only the unsynced tree holds besides), then resets the log to state->index (raft_log_reset(); queued is enough), and
+ * starts with no entries, first_index = index + 1. -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote
  * again under its id. Pure. */
 int raft_core_log_fits(const RaftCoreStart *start);
 

@@ -412,14 +412,6 @@ static void settle_now(Replica *p) {
         if (p->core && !p->restarting && p->error == 0) {
                 tell_checkpoint(p);
                 maybe_checkpoint(p);
-                if (raft_core_wants_barrier(p->core)) {
-                        uint64_t index, term;
-                        int r;
-
-                        enter(p);
-                        r = raft_core_barrier(p->core, loop_now_ms(p->loop), &index, &term);
-                        leave(p, r == -EREMOTE || r == -EAGAIN ? 0 : r);
-                }
                 if (p->changed)
                         transfers_step(p->transfers);
         }
@@ -719,23 +711,29 @@ int replica_start(Replica *p, Error *err) {
                           },
                           &core_ops, p, &p->core);
         if (r >= 0) {
-                p->log_unfit = false;
-                p->log_restart = info.index;
-                enter(p);
-                r = raft_core_start(p->core, loop_now_ms(p->loop), &(RaftCoreStart) {
+                RaftCoreStart start = {
                         .term = raft_log_meta(p->log)->term,
                         .vote = raft_log_meta(p->log)->vote,
                         .state = info.index > 0 ? &info : NULL,
                         .first_index = first,
                         .entries = entries,
                         .n_entries = n,
-                        .ret_dropped_log = &p->log_unfit,
-                });
-                p->depth = 0;
+                };
+
+                p->log_unfit = raft_core_log_fits(&start) == 0;
+                p->log_restart = info.index;
+                if (p->log_unfit) {
+                        start.first_index = info.index + 1;
+                        start.n_entries = 0;
+                }
+                r = fit_log(p);
+                if (r >= 0) {
+                        enter(p);
+                        r = raft_core_start(p->core, loop_now_ms(p->loop), &start);
+                        p->depth = 0;
+                }
         }
         raft_log_entries_free(entries, n);
-        if (r >= 0)
-                r = fit_log(p);
         if (r < 0) {
                 p->core = raft_core_free(p->core);
                 return p->error < 0 ? error_set(err, r, "%s", p->reason) : error_set(err, r, "cannot start Raft: %s", strerror(-r));
