@@ -8,7 +8,8 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/session/peers.h kvstore/session/peers.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
-	kvstore/apply.h \
+	kvstore/apply.h kvstore/apply.c \
+	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
@@ -19,7 +20,8 @@ KVSTORE_TEST_LIBS = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) $(CMOCKA_LI
 if HAVE_CMOCKA
 KVSTORE_TESTS = \
 	tests/unit/test-command \
-	tests/unit/test-tree
+	tests/unit/test-tree \
+	tests/unit/test-apply
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
@@ -29,4 +31,9 @@ tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_tree_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/model.h tests/lib/model.c
+tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
 endif
