@@ -39,4 +39,16 @@ tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h
 tests_unit_test_tls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-disk
+TESTS += tests/unit/test-disk
+tests_unit_test_disk_SOURCES = tests/unit/test-disk.c
+tests_unit_test_disk_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_disk_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-stream
+TESTS += tests/unit/test-stream
+tests_unit_test_stream_SOURCES = tests/unit/test-stream.c tests/unit/io_pair.h
+tests_unit_test_stream_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
+
 endif
