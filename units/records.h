@@ -23,10 +23,11 @@ int unit_record_read(const char *name, const char *json, size_t size, Unit **ret
 void facts_record_write(Text *t, const Machine *machine);
 int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 
-/* /_fleet/machine/ID/presence: {"since","state"} */
+/* /_fleet/machine/ID/presence: {"reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
         uint64_t since_ms; /* cluster time */
+        char reason[128];  /* a sentence; "" for none */
 } PresenceRecord;
 
 void presence_record_write(Text *t, PresenceRecord record);

@@ -16,5 +16,10 @@ enum { ENGINE_PLAN_MAX = 500 }; /* changes; a unit more or less */
 
 void engine_plan_done(EnginePlan *plan);
 
-/* Names of units to look at (NULL: all). */
+/* What a change may concern: calls 'add' with the name of each unit that a plan has to look at again, until it returns a
+ * negative errno; 'add' with NULL means all of them. Names may come twice. */
+int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (*add)(void *userdata, const char *unit), void *userdata);
+
+/* 'units': names to look at (NULL: all); units that follow others are always looked at. 'brake_ms': for how long nothing
+ * moves when many hosts vanish together (rule 20). */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret);

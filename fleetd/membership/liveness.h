@@ -29,10 +29,18 @@ typedef struct LivenessLimits {
         unsigned stopped_ticks;      /* 1200 (10 min) */
 } LivenessLimits;
 
-int liveness_new(Liveness **ret, const LivenessLimits *limits);
+/* The sentences that go into the presence key; by them a new leader knows why a host is away. */
+extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
+
+int liveness_new(Liveness **ret, const LivenessLimits *limits); /* members that are 0 get the defaults above */
 Liveness *liveness_free(Liveness *l);
-void liveness_lead(Liveness *l, const Cluster *cluster, unsigned ticks_since_last_leader); /* a new leader: a full period for all */
-/* One tick. 'late': this tick came more than 250 ms late, or we were without majority: the span does not count. 'sign' is
- * asked for each machine of the picture. Appends at most one change a machine. */
+
+/* We have begun to lead. All hosts are taken to have been heard when the last leader was: 'ticks_since_last_leader' ago, but
+ * at least half of their period is left to them. */
+void liveness_lead(Liveness *l, unsigned ticks_since_last_leader);
+
+/* One tick. 'late': this tick came more than 250 ms late, or we were without majority: silence in that span does not count
+ * against anybody. 'sign' is asked for each machine of the picture. At most one change a machine, sorted by id; the caller
+ * frees *ret. What was told is not told again for two seconds, while it is on its way into the picture. 0 or -ENOMEM. */
 int liveness_tick(Liveness *l, const Cluster *cluster, bool late, LivenessSign (*sign)(void *userdata, const char *machine_id),
                   void *userdata, LivenessChange **ret, size_t *ret_n);

@@ -33,10 +33,11 @@ typedef struct VotersChange {
 } VotersChange;
 
 /* 'members': the configuration as the leader 'leader_id' sees it, with the log's 'last' committed index. The hosts that
- * asked for a replica are those machines of 'cluster' with a Raft id (their member key).
+ * asked for a replica are those machines of 'cluster' with a Raft id (their member key); the leader's own machine needs
+ * that key, too. A host that shuts down keeps its key and its seat; one that leaves loses the key.
  *
- * In this order: a member that nobody owns any more (its machine left, or was given a new Raft id) goes; a host that has an
- * id and no seat gets one, while seats are free; a standby that is caught up becomes a voter, when that makes three, or
- * when it completes two voters to three. Never is a change made that would take the leader's own seat, or, of three
- * voters, leave fewer that can be reached than a majority of what remains needs. */
+ * In this order: a seat without a key goes (of voters only while more than three vote); a host with a key and no seat gets
+ * one, while there are fewer than two standbys; standbys that are caught up become voters, when that makes three of one, or
+ * when a voter without a key is to be replaced (add, then remove). The leader keeps its seat, and no change is made after
+ * which those that can be reached would be no majority. */
 void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret);

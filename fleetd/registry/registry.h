@@ -34,6 +34,8 @@ KvStore *registry_store(const Registry *r);
 
 /* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence for people. */
 typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *sentence, uint64_t index);
+/* No 'done' with this userdata comes any more; what was asked may still happen. For whoever ends before his answer. */
+void registry_forget(Registry *r, const void *userdata);
 
 /* -- units.c: what people and the directory ask -- */
 
@@ -60,6 +62,7 @@ typedef struct OrderChange {
         uint64_t unit_index;       /* of the unit key it was planned on; 0: the unit must be absent (orders to stop only) */
         uint64_t presence_index;   /* of the machine's presence key; 0: not checked (orders to stop) */
         uint64_t since_ms;         /* cluster time; of an order that is rewritten in place: the one it had */
+        bool given_anew;           /* the key is there, but this is a new order: from stop to run or load, or back */
         char reason[256];
 } OrderChange;
 

@@ -13,7 +13,7 @@ int scheduler_view_new(const Cluster *cluster, SchedulerView **ret);
 SchedulerView *scheduler_view_free(SchedulerView *view);
 /* Decided in this pass: 'unit' is (no longer) on that machine. */
 int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
-void scheduler_view_remove(SchedulerView *view, const char *machine_id, const char *unit);
+int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
 
 /* Whether 'unit' may run on 'machine'; if not, one sentence why ("Conflicts=web@*.service, and web@1.service runs here").
  * 'staying': it is there already and shall only be checked again: then the machine need not be up, what is being stopped

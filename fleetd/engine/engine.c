@@ -1,0 +1,258 @@
+/* Changes mark units dirty; one deferred call later they are planned and written in one transaction. While that is under
+ * way, and until its effect is in the picture, nothing is planned: a plan made on half of an answer could give a unit a
+ * second machine. Beginning to lead, and after any answer that is not a plain yes, all is read anew. */
+#include "fleetd/engine/engine.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/engine/plan.h"
+
+enum {
+        BRAKE_MS = 30000,
+        FULL_PASS_MS = 30000, /* what an event failed to tell costs so long at most */
+        RETRY_MS = 100,
+};
+
+static const char message_scheduled[] = "0c2b4fba37fb46e6a5eb9e0a4e3c6b1d";
+
+typedef struct Dirty {
+        char unit[256];
+        UT_hash_handle hh;
+} Dirty;
+
+struct Engine {
+        Loop *loop;
+        Registry *registry;
+        EngineOptions options;
+        RegistryListener listener;
+        Deferred wake;
+        Timer again; /* the plan changes by time alone, or something has to be tried again */
+        bool leading;
+        uint64_t term;
+        bool all;     /* everything is dirty */
+        Dirty *dirty; /* table by unit */
+        EnginePlan plan;       /* written, or being written */
+        bool writing;          /* no answer yet */
+        uint64_t written_index; /* 0: nothing to wait for */
+};
+
+/* -- Dirt -- */
+
+static void forget_dirt(Engine *e) {
+        Dirty *d, *next;
+
+        HASH_ITER(hh, e->dirty, d, next) {
+                HASH_DEL(e->dirty, d);
+                free(d);
+        }
+        e->all = false;
+}
+
+static int add_dirty(void *userdata, const char *unit) {
+        Engine *e = userdata;
+        Dirty *d;
+
+        if (!unit || e->all) {
+                forget_dirt(e);
+                e->all = true;
+                return 0;
+        }
+
+        HASH_FIND_STR(e->dirty, unit, d);
+        if (d)
+                return 0;
+        d = NEW0(Dirty, 1);
+        if (!d)
+                return -ENOMEM;
+        snprintf(d->unit, sizeof(d->unit), "%s", unit);
+        HASH_ADD_STR(e->dirty, unit, d);
+        if (!TABLE_ADDED(d)) {
+                free(d);
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static void mark_all(Engine *e) {
+        (void) add_dirty(e, NULL);
+        loop_defer(e->loop, &e->wake);
+}
+
+static void on_change(void *userdata, const RegistryChange *change) {
+        Engine *e = userdata;
+
+        if (!e->leading)
+                return;
+        if (engine_concerned(registry_cluster(e->registry), change, add_dirty, e) < 0)
+                (void) add_dirty(e, NULL); /* no memory for names: all of them needs none */
+        loop_defer(e->loop, &e->wake);
+}
+
+/* -- Writing -- */
+
+/* Is all that was written in the picture? Events come in order, so anything later says the same. */
+static bool is_visible(const Engine *e, const Cluster *cluster) {
+        if (cluster->index > e->written_index)
+                return true;
+        for (size_t i = 0; i < e->plan.n; i++) {
+                const ClusterOrder *o = cluster_order(cluster, e->plan.changes[i].machine, e->plan.changes[i].unit);
+
+                if (!o || o->index < e->written_index)
+                        return false;
+        }
+        return true;
+}
+
+static void on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Engine *e = userdata;
+
+        e->writing = false;
+        if (status == KV_OK) {
+                e->written_index = index;
+                for (size_t i = 0; i < e->plan.n; i++) {
+                        const OrderChange *c = &e->plan.changes[i];
+
+                        log_notice(((LogFields) { .unit = c->unit, .machine = c->machine, .index = index, .term = e->term,
+                                                  .message_id = message_scheduled }),
+                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), c->machine, c->reason);
+                }
+                if (e->plan.more)
+                        (void) add_dirty(e, NULL);
+                loop_defer(e->loop, &e->wake);
+                return;
+        }
+
+        log_debug(((LogFields) { .term = e->term }), "orders were not given: %s", sentence);
+        engine_plan_done(&e->plan);
+        if (!e->leading)
+                return;
+        /* Somebody was faster, or nobody knows: look again, at what is there. */
+        (void) add_dirty(e, NULL);
+        if (timer_start(&e->again, e->loop, RETRY_MS) < 0)
+                loop_defer(e->loop, &e->wake);
+}
+
+static int make_plan(Engine *e, const Cluster *cluster) {
+        _cleanup_free_ const char **names = NULL;
+        size_t n = 0;
+
+        if (e->all)
+                return engine_plan(cluster, NULL, 0, e->options.brake_ms, &e->plan);
+
+        names = NEW0(const char *, HASH_COUNT(e->dirty) + 1);
+        if (!names)
+                return -ENOMEM;
+        for (const Dirty *d = e->dirty; d; d = d->hh.next)
+                names[n++] = d->unit;
+        return engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
+}
+
+static void sleep_until_again(Engine *e, uint64_t again_ms) {
+        /* Time alone dirties everything; so does a full period, in which some event may have been lost. */
+        if (timer_start(&e->again, e->loop, MIN(again_ms, (uint64_t) FULL_PASS_MS)) < 0)
+                log_warning(NO_FIELDS, "the engine has no memory for its timer; it goes on at the next change");
+}
+
+static void pass(void *userdata) {
+        Engine *e = userdata;
+        const Cluster *cluster = registry_cluster(e->registry);
+        int r;
+
+        if (!e->leading || e->writing || !registry_ready(e->registry))
+                return;
+        if (e->written_index > 0) {
+                if (!is_visible(e, cluster))
+                        return; /* its events wake us */
+                e->written_index = 0;
+                engine_plan_done(&e->plan);
+        }
+        if (!e->all && !e->dirty)
+                return;
+
+        r = make_plan(e, cluster);
+        if (r >= 0 && e->plan.n > 0)
+                r = registry_order(e->registry, e->term, e->plan.changes, e->plan.n, on_written, e);
+        if (r < 0) {
+                log_error(((LogFields) { .error = r, .term = e->term }), "cannot plan: %s", strerror(-r));
+                engine_plan_done(&e->plan);
+                (void) add_dirty(e, NULL);
+                sleep_until_again(e, RETRY_MS);
+                return;
+        }
+
+        forget_dirt(e);
+        sleep_until_again(e, e->plan.again_ms);
+        if (e->plan.n > 0)
+                e->writing = true;
+        else
+                engine_plan_done(&e->plan);
+}
+
+static void on_again(void *userdata) {
+        mark_all(userdata);
+}
+
+/* -- Leading -- */
+
+static void stop(Engine *e) {
+        e->leading = false;
+        e->written_index = 0;
+        if (!e->writing)
+                engine_plan_done(&e->plan);
+        forget_dirt(e);
+        timer_stop(&e->again);
+        deferred_cancel(&e->wake);
+}
+
+void engine_state_changed(Engine *e) {
+        KvState state;
+        bool leads;
+
+        kv_state(registry_store(e->registry), &state);
+        leads = state.role == KV_ROLE_LEADER && state.ready;
+        if (leads == e->leading && (!leads || state.term == e->term))
+                return;
+
+        stop(e);
+        if (!leads)
+                return;
+
+        /* The picture may lag behind the tree by events not told yet; the first plan must know what the last leader did. */
+        e->leading = true;
+        e->term = state.term;
+        log_notice(((LogFields) { .term = e->term }), "this host's engine places units from now on");
+        registry_reset(e->registry);
+        mark_all(e);
+}
+
+int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options) {
+        Engine *e = NEW0(Engine, 1);
+
+        if (!e)
+                return -ENOMEM;
+
+        e->loop = loop;
+        e->registry = registry;
+        e->options = *options;
+        if (e->options.brake_ms == 0)
+                e->options.brake_ms = BRAKE_MS;
+        e->listener = (RegistryListener) { .on_change = on_change, .userdata = e };
+        e->wake = (Deferred) { .run = pass, .userdata = e };
+        e->again = (Timer) { .fire = on_again, .userdata = e };
+        registry_listen(registry, &e->listener);
+        engine_state_changed(e);
+        *ret = e;
+        return 0;
+}
+
+Engine *engine_free(Engine *e) {
+        if (!e)
+                return NULL;
+        registry_unlisten(e->registry, &e->listener);
+        registry_forget(e->registry, e);
+        stop(e);
+        engine_plan_done(&e->plan);
+        free(e);
+        return NULL;
+}

@@ -1,0 +1,585 @@
+/* The plan: for each unit, what should be ordered of which machine, compared with what is ordered.
+ *
+ * An ordinary unit has one machine. While it moves it has two orders: the old one goes on until the new one's unit runs
+ * (rule 27), and if the old machine comes back before that, the new one goes instead. A global unit has an order on every
+ * machine that fits. Nothing here remembers: what is under way can be read from orders, states and presences, so that the
+ * next leader goes on where this one stopped. */
+#include "fleetd/engine/plan.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "fleetd/engine/brake.h"
+#include "fleetd/scheduler/scheduler.h"
+
+/* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers. */
+typedef struct Item {
+        const ClusterUnit *unit;
+        enum { PHASE_REPLACING, PHASE_PLAIN, PHASE_FOLLOWING, _PHASE_MAX } phase;
+        bool planned; /* something was decided: looked at again only in the next plan */
+        UT_hash_handle hh;
+} Item;
+
+typedef struct Pass {
+        const Cluster *cluster;
+        SchedulerView *view;
+        EnginePlan *plan;
+        Brake brake;
+        Item *items;               /* table by unit */
+        ClusterMachine **machines; /* sorted; made when first needed */
+        size_t n_machines;
+} Pass;
+
+void engine_plan_done(EnginePlan *plan) {
+        free(plan->changes);
+        *plan = (EnginePlan) {};
+}
+
+static void pass_done(Pass *pass) {
+        Item *item, *next;
+
+        HASH_ITER(hh, pass->items, item, next) {
+                HASH_DEL(pass->items, item);
+                free(item);
+        }
+        scheduler_view_free(pass->view);
+        brake_done(&pass->brake);
+        free(pass->machines);
+}
+
+/* -- What an order is worth -- */
+
+static bool is_down(const ClusterMachine *m) {
+        return m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
+}
+
+static const ClusterState *state_of(const ClusterOrder *o) {
+        ClusterState *s;
+
+        HASH_FIND_STR(o->machine->states, o->unit, s);
+        return s;
+}
+
+static bool has_finished(const ClusterOrder *o) {
+        const ClusterState *s = state_of(o);
+
+        return s && s->state.done;
+}
+
+/* Does the unit do what the order asks? Only what was said after the order was given counts. */
+static bool has_come_up(const ClusterOrder *o) {
+        const ClusterState *s = state_of(o);
+
+        if (!s || s->index <= o->created)
+                return false;
+        if (s->state.done)
+                return true;
+        if (o->order == ORDER_LOAD)
+                return s->state.load && streq(s->state.load, "loaded");
+        return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
+}
+
+static bool is_current(const ClusterOrder *o) {
+        const ClusterState *s = state_of(o);
+
+        return o->unit_index == o->of->index || (s && s->state.hash && streq(s->state.hash, o->of->unit->hash));
+}
+
+static OrderKind wanted_kind(const ClusterUnit *u) {
+        return u->target == TARGET_LAUNCHED ? ORDER_RUN : ORDER_LOAD;
+}
+
+static bool is_wanted(const ClusterUnit *u) {
+        return u->unit && u->target != TARGET_INACTIVE;
+}
+
+/* -- Deciding -- */
+
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o, OrderKind kind, const char *format, ...)
+        _printf_(6, 7);
+
+static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterOrder *o, OrderKind kind, const char *format, ...) {
+        EnginePlan *plan = pass->plan;
+        bool in_place = o && cluster_order_is_active(o) && kind != ORDER_STOP;
+        OrderChange *c;
+        va_list ap;
+        int r;
+
+        r = GROW(plan->changes, plan->capacity, plan->n + 1);
+        if (r < 0)
+                return r;
+
+        c = &plan->changes[plan->n++];
+        *c = (OrderChange) {
+                .order = kind,
+                .expected_index = o ? o->index : 0,
+                .unit_index = u->unit ? u->index : 0,
+                .presence_index = kind == ORDER_STOP || in_place ? 0 : m->presence_index,
+                .given_anew = o && !in_place,
+                .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
+        };
+        memcpy(c->machine, m->id, sizeof(c->machine));
+        memcpy(c->unit, u->name, sizeof(c->unit));
+        va_start(ap, format);
+        vsnprintf(c->reason, sizeof(c->reason), format, ap);
+        va_end(ap);
+
+        return kind == ORDER_STOP ? scheduler_view_remove(pass->view, m->id, u) : scheduler_view_place(pass->view, m->id, u);
+}
+
+/* Brings an order that stays to what is wanted now. */
+static int keep(Pass *pass, const ClusterOrder *o) {
+        const ClusterUnit *u = o->of;
+
+        if (o->order != wanted_kind(u))
+                return change(pass, o->machine, u, o, wanted_kind(u), "its target is %s", target_state_to_string(u->target));
+        if (!is_current(o))
+                return change(pass, o->machine, u, o, o->order, "its unit file has changed");
+        return 0;
+}
+
+/* A machine reports a unit that nobody ordered there (after a restore, or a partition). */
+static bool is_stray(const ClusterState *s) {
+        ClusterOrder *o;
+
+        HASH_FIND_STR(s->machine->orders, s->unit, o);
+        return !o && s->machine->presence == PRESENCE_UP;
+}
+
+static int stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
+        int r;
+
+        for (const ClusterState *s = u->states; s; s = s->next) {
+                if (!is_stray(s))
+                        continue;
+                r = change(pass, s->machine, u, NULL, ORDER_STOP, "%s", reason);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int plan_unwanted(Pass *pass, const ClusterUnit *u) {
+        const char *reason = u->unit ? "its target is inactive" : "it was destroyed";
+        int r;
+
+        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+                if (!cluster_order_is_active(o))
+                        continue;
+                r = change(pass, o->machine, u, o, ORDER_STOP, "%s", reason);
+                if (r < 0)
+                        return r;
+        }
+        /* What a machine runs and the cluster does not know is unknown, not removed (rule 23). */
+        return u->unit ? stop_strays(pass, u, reason) : 0;
+}
+
+/* -- Ordinary units -- */
+
+typedef enum Standing {
+        STANDS,   /* the machine is up, and the unit fits there */
+        HELD,     /* nothing moves it now: the machine is away, the brake is on, or the unit has finished */
+        REPLACED, /* stands, but another unit there wants it gone */
+        UNFIT,    /* the machine is up, but no longer for this unit */
+        GONE,     /* the machine is lost, or has left */
+} Standing;
+
+typedef struct Position {
+        const ClusterOrder *order;
+        Standing standing;
+        SchedulerRule rule; /* UNFIT */
+        Error why;
+} Position;
+
+enum { POSITIONS_MAX = 8 }; /* more active orders of one ordinary unit than this are stopped, the oldest first */
+
+static int by_age(const void *a, const void *b) {
+        const ClusterOrder *p = ((const Position *) a)->order, *q = ((const Position *) b)->order;
+
+        if (p->since_ms != q->since_ms)
+                return p->since_ms < q->since_ms ? -1 : 1;
+        if (p->created != q->created)
+                return p->created < q->created ? -1 : 1;
+        return strcmp(p->machine->id, q->machine->id);
+}
+
+static void judge(const Pass *pass, Position *p) {
+        const ClusterMachine *m = p->order->machine;
+
+        if (has_finished(p->order) || m->presence == PRESENCE_AWAY)
+                p->standing = HELD;
+        else if (is_down(m))
+                p->standing = brake_holds(&pass->brake, m) ? HELD : GONE;
+        else {
+                p->rule = scheduler_refusal(pass->view, p->order->of, m, true, &p->why);
+                if (p->rule != RULE_NONE)
+                        p->standing = UNFIT;
+                else
+                        p->standing = scheduler_replaced_by(pass->view, p->order->of, m) ? REPLACED : STANDS;
+        }
+}
+
+/* Without an active order: one machine is to be chosen. */
+static int plan_new(Pass *pass, const ClusterUnit *u) {
+        const ClusterMachine *m;
+        Error why = {};
+        int r;
+
+        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may stay. */
+        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+                if (is_down(o->machine))
+                        continue;
+                if (o->machine->presence != PRESENCE_UP || !scheduler_fits(pass->view, u, o->machine, true, NULL))
+                        return 0;
+                return change(pass, o->machine, u, o, wanted_kind(u), "it is wanted again, and was there");
+        }
+
+        for (const ClusterState *s = u->states; s; s = s->next) {
+                if (!is_stray(s) || !s->state.active || !streq(s->state.active, "active"))
+                        continue;
+                if (scheduler_fits(pass->view, u, s->machine, false, NULL))
+                        return change(pass, s->machine, u, NULL, wanted_kind(u), "it runs there already");
+        }
+
+        r = scheduler_pick(pass->view, u, &m, &why);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return r;
+        return change(pass, m, u, cluster_order(pass->cluster, m->id, u->name), wanted_kind(u), "%s", error_text(&why, 0));
+}
+
+/* 'up': the kept one runs, all others go. Else it is one that came back: those that were meant to replace it go. */
+static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, bool up) {
+        const char *name = cluster_machine_name(all[kept].order->machine);
+        int r;
+
+        for (size_t i = up ? 0 : kept + 1; i < n; i++) {
+                if (i == kept)
+                        continue;
+                if (up)
+                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP, "it runs on %s now", name);
+                else
+                        r = change(pass, all[i].order->machine, all[i].order->of, all[i].order, ORDER_STOP, "%s is back", name);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Nowhere that it can stay: it gets another machine, and whatever may go on until that one runs it goes on. */
+static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size_t n) {
+        const Position *last = &all[n - 1];
+        const ClusterMachine *m = NULL;
+        bool found = false, gently = false;
+        Error why = {};
+        int r;
+
+        for (size_t i = 0; i < n; i++)
+                gently = gently || all[i].standing == REPLACED;
+
+        r = scheduler_pick(pass->view, u, &m, &why);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        found = r >= 0 && !(gently && scheduler_replaced_by(pass->view, u, m));
+
+        for (size_t i = 0; i < n; i++) {
+                const ClusterOrder *o = all[i].order;
+
+                if (all[i].standing == UNFIT && (!found || all[i].rule == RULE_CONFLICTS))
+                        r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s", error_text(&all[i].why, 0));
+                else if (!found && all[i].standing == REPLACED)
+                        r = keep(pass, o);
+                else
+                        r = 0;
+                if (r < 0)
+                        return r;
+        }
+        if (!found)
+                return 0;
+
+        const char *name = cluster_machine_name(last->order->machine), *cause;
+        const ClusterOrder *there = cluster_order(pass->cluster, m->id, u->name);
+
+        switch (last->standing) {
+        case GONE:
+                cause = last->order->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
+                break;
+        case REPLACED:
+                cause = "has a unit that replaces it";
+                break;
+        default:
+                cause = "does not fit any more";
+                break;
+        }
+        return change(pass, m, u, there, wanted_kind(u), "%s %s; %s", name, cause, error_text(&why, 0));
+}
+
+static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
+        Position all[POSITIONS_MAX] = {};
+        size_t n = 0, stands = SIZE_MAX, held = SIZE_MAX;
+        int r;
+
+        for (const ClusterOrder *o = u->orders; o && n < POSITIONS_MAX; o = o->next)
+                if (cluster_order_is_active(o))
+                        all[n++].order = o;
+        if (n == 0)
+                return plan_new(pass, u);
+
+        qsort(all, n, sizeof(*all), by_age);
+        for (size_t i = 0; i < n; i++) {
+                judge(pass, &all[i]);
+                if (all[i].standing == STANDS && stands == SIZE_MAX)
+                        stands = i;
+                if (all[i].standing == HELD)
+                        held = i;
+        }
+
+        /* The newest runs, or the unit has ended there: the move is over. */
+        if (has_finished(all[n - 1].order) || (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))
+                stands = n - 1;
+
+        if (stands != SIZE_MAX) {
+                bool up = has_finished(all[stands].order) || has_come_up(all[stands].order);
+
+                r = keep(pass, all[stands].order);
+                if (r < 0)
+                        return r;
+                r = stop_others(pass, all, n, stands, up);
+                if (r < 0)
+                        return r;
+                return up ? stop_strays(pass, u, "it runs elsewhere") : 0;
+        }
+        if (held != SIZE_MAX)
+                return keep(pass, all[held].order);
+        return plan_move(pass, u, all, n);
+}
+
+/* -- Global units -- */
+
+static int sorted_machines(Pass *pass) {
+        if (!pass->machines)
+                pass->machines = cluster_machines_sorted(pass->cluster, &pass->n_machines);
+        return pass->machines ? 0 : -ENOMEM;
+}
+
+/* The machine whose turn it is to get the new text: none while another one is not up again with it (rule 28). Machines that
+ * are not up wait for nobody, and nobody for them. */
+static const ClusterOrder *next_to_update(const ClusterUnit *u) {
+        const ClusterOrder *next = NULL;
+
+        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+                const ClusterState *s;
+
+                if (!cluster_order_is_active(o) || o->machine->presence != PRESENCE_UP)
+                        continue;
+                if (!is_current(o)) {
+                        next = next ? next : o;
+                        continue;
+                }
+                s = state_of(o);
+                if (o->unit_index == u->index && !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && has_come_up(o)))
+                        return NULL;
+        }
+        return next;
+}
+
+static int plan_global(Pass *pass, const ClusterUnit *u) {
+        const ClusterOrder *update = next_to_update(u);
+        int r;
+
+        r = sorted_machines(pass);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < pass->n_machines; i++) {
+                const ClusterMachine *m = pass->machines[i];
+                const ClusterOrder *o = cluster_order(pass->cluster, m->id, u->name);
+                Error why = {};
+
+                if (m->presence != PRESENCE_UP)
+                        continue;
+                if (pass->plan->n >= ENGINE_PLAN_MAX) {
+                        pass->plan->more = true;
+                        return 0;
+                }
+
+                if (!o || !cluster_order_is_active(o)) {
+                        if (!m->facts || !scheduler_fits(pass->view, u, m, o != NULL, NULL))
+                                continue;
+                        r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
+                } else if (!scheduler_fits(pass->view, u, m, true, &why))
+                        r = change(pass, m, u, o, ORDER_STOP, "it may not stay: %s", error_text(&why, 0));
+                else if (o->order != wanted_kind(u) || o == update)
+                        r = keep(pass, o);
+                else
+                        r = 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- The pass -- */
+
+static int add_item(Pass *pass, const ClusterUnit *u) {
+        _cleanup_free_ Item *fresh = NULL;
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+        Item *item;
+
+        HASH_FIND_PTR(pass->items, &u, item);
+        if (item)
+                return 0;
+
+        fresh = NEW0(Item, 1);
+        if (!fresh)
+                return -ENOMEM;
+
+        fresh->unit = u;
+        fresh->phase = p && p->machine_of.n > 0 ? PHASE_FOLLOWING : p && p->replaces.n > 0 ? PHASE_REPLACING : PHASE_PLAIN;
+        HASH_ADD_PTR(pass->items, unit, fresh);
+        if (!TABLE_ADDED(fresh))
+                return -ENOMEM;
+        (void) TAKE_PTR(fresh);
+        return 0;
+}
+
+static int add_neighbours(Pass *pass, const char *machine_id) {
+        const ClusterMachine *m = cluster_machine(pass->cluster, machine_id);
+        int r;
+
+        for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
+                r = add_item(pass, o->of);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int by_name(const Item *a, const Item *b) {
+        return strcmp(a->unit->name, b->unit->name);
+}
+
+/* Looks once at each unit of one phase that nothing was decided about. Returns whether anything was, or a negative errno. */
+static int run_phase(Pass *pass, int phase) {
+        size_t before = pass->plan->n;
+
+        HASH_SRT(hh, pass->items, by_name);
+        for (Item *item = pass->items; item && !pass->plan->more; item = item->hh.next) {
+                const ClusterUnit *u = item->unit;
+                size_t n = pass->plan->n;
+                int r;
+
+                if ((int) item->phase != phase || item->planned)
+                        continue;
+                if (n >= ENGINE_PLAN_MAX) {
+                        pass->plan->more = true;
+                        break;
+                }
+                if (!is_wanted(u))
+                        r = plan_unwanted(pass, u);
+                else if (u->unit->placement.global)
+                        r = plan_global(pass, u);
+                else
+                        r = plan_ordinary(pass, u);
+                if (r < 0)
+                        return r;
+                item->planned = pass->plan->n > n;
+        }
+        return pass->plan->n > before;
+}
+
+static int run(Pass *pass) {
+        int r;
+
+        r = run_phase(pass, PHASE_REPLACING);
+        if (r < 0)
+                return r;
+        /* Whom they replace is looked at in the same plan. */
+        for (size_t i = 0; r > 0 && i < pass->plan->n; i++) {
+                int q = add_neighbours(pass, pass->plan->changes[i].machine);
+
+                if (q < 0)
+                        return q;
+        }
+
+        r = run_phase(pass, PHASE_PLAIN);
+        if (r < 0)
+                return r;
+
+        /* Chains of followers, whatever their names: until nothing changes. */
+        do {
+                r = run_phase(pass, PHASE_FOLLOWING);
+        } while (r > 0 && !pass->plan->more);
+        return r < 0 ? r : 0;
+}
+
+/* Units whose move is under way, or that could move now: the brake lets hosts go one by one, each when those before are through. */
+static bool host_is_through(void *userdata, const ClusterMachine *m) {
+        Pass *pass = userdata;
+
+        for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
+                const ClusterOrder *newest = o;
+                const ClusterMachine *unused;
+                const ClusterState *s;
+
+                if (!cluster_order_is_active(o) || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
+                        continue;
+                for (const ClusterOrder *other = o->of->orders; other; other = other->next)
+                        if (cluster_order_is_active(other) && other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
+                                newest = other;
+
+                if (newest == o) {
+                        if (scheduler_pick(pass->view, o->of, &unused, NULL) >= 0)
+                                return false;
+                        continue;
+                }
+                s = state_of(newest);
+                if (!s || s->index <= newest->created || (s->state.active && streq(s->state.active, "activating")))
+                        return false;
+        }
+        return true;
+}
+
+int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret) {
+        _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
+        _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan };
+        int r;
+
+        r = scheduler_view_new(cluster, &pass.view);
+        if (r < 0)
+                return r;
+        r = brake_look(cluster, brake_ms, host_is_through, &pass, &pass.brake);
+        if (r < 0)
+                return r;
+
+        plan.again_ms = pass.brake.again_ms;
+        plan.whole = !units || pass.brake.n > 0;
+        if (plan.whole)
+                for (const ClusterUnit *u = cluster->units; u; u = u->hh.next) {
+                        r = add_item(&pass, u);
+                        if (r < 0)
+                                return r;
+                }
+        for (size_t i = 0; i < n_units && !plan.whole; i++) {
+                const ClusterUnit *u = cluster_any_unit(cluster, units[i]);
+
+                r = u ? add_item(&pass, u) : 0;
+                if (r < 0)
+                        return r;
+        }
+        for (const ClusterUnit *u = cluster->lists[CLUSTER_RELATED]; u; u = u->lists[CLUSTER_RELATED].next) {
+                r = u->unit->placement.machine_of.n > 0 ? add_item(&pass, u) : 0;
+                if (r < 0)
+                        return r;
+        }
+
+        r = run(&pass);
+        if (r < 0)
+                return r;
+
+        *ret = plan;
+        plan = (EnginePlan) {};
+        return 0;
+}

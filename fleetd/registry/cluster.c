@@ -1,0 +1,642 @@
+/* The picture: one table of units, one of machines, and what joins them, kept consistent key by key. An entry of either
+ * table lives as long as one key speaks of it. */
+#include "fleetd/registry/cluster.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "fleetd/registry/layout.h"
+#include "units/json.h"
+
+/* -- Entries -- */
+
+ClusterUnit *cluster_any_unit(const Cluster *c, const char *name) {
+        ClusterUnit *u;
+
+        HASH_FIND_STR(c->units, name, u);
+        return u;
+}
+
+ClusterUnit *cluster_unit(const Cluster *c, const char *name) {
+        ClusterUnit *u = cluster_any_unit(c, name);
+
+        return u && u->unit ? u : NULL;
+}
+
+ClusterMachine *cluster_machine(const Cluster *c, const char *id) {
+        ClusterMachine *m;
+
+        HASH_FIND_STR(c->machines, id, m);
+        return m;
+}
+
+ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterOrder *o = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->orders, unit, o);
+        return o;
+}
+
+ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterState *s = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->states, unit, s);
+        return s;
+}
+
+static ClusterUnit *get_unit(Cluster *c, const char *name) {
+        _cleanup_free_ ClusterUnit *fresh = NULL;
+        ClusterUnit *u = cluster_any_unit(c, name);
+
+        if (u)
+                return u;
+
+        fresh = NEW0(ClusterUnit, 1);
+        if (!fresh)
+                return NULL;
+
+        snprintf(fresh->name, sizeof(fresh->name), "%s", name);
+        HASH_ADD_STR(c->units, name, fresh);
+        return TABLE_ADDED(fresh) ? TAKE_PTR(fresh) : NULL;
+}
+
+static ClusterMachine *get_machine(Cluster *c, const char *id) {
+        _cleanup_free_ ClusterMachine *fresh = NULL;
+        ClusterMachine *m = cluster_machine(c, id);
+
+        if (m)
+                return m;
+
+        fresh = NEW0(ClusterMachine, 1);
+        if (!fresh)
+                return NULL;
+
+        snprintf(fresh->id, sizeof(fresh->id), "%s", id);
+        fresh->presence = PRESENCE_LOST;
+        HASH_ADD_STR(c->machines, id, fresh);
+        return TABLE_ADDED(fresh) ? TAKE_PTR(fresh) : NULL;
+}
+
+/* -- Lists -- */
+
+static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
+        typeof(&u->lists[list]) l = &u->lists[list];
+
+        if (l->in == in)
+                return;
+
+        if (in) {
+                l->prev = NULL;
+                l->next = c->lists[list];
+                if (l->next)
+                        l->next->lists[list].prev = u;
+                c->lists[list] = u;
+        } else {
+                if (l->prev)
+                        l->prev->lists[list].next = l->next;
+                else
+                        c->lists[list] = l->next;
+                if (l->next)
+                        l->next->lists[list].prev = l->prev;
+        }
+        l->in = in;
+}
+
+static bool is_waiting(const ClusterUnit *u) {
+        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                return false;
+        for (const ClusterOrder *o = u->orders; o; o = o->next)
+                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP)
+                        return false;
+        return true;
+}
+
+/* Brings the lists up to date after any change of 'u', and lets go of it when no key speaks of it any more. */
+static void unit_changed(Cluster *c, ClusterUnit *u) {
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+
+        list_set(c, CLUSTER_WAITING, u, is_waiting(u));
+        list_set(c, CLUSTER_GLOBAL, u, p && p->global);
+        list_set(c, CLUSTER_RELATED, u, p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
+
+        if (u->unit || u->target_index > 0 || u->orders || u->states)
+                return;
+
+        HASH_DEL(c->units, u);
+        free(u);
+}
+
+static void machine_changed(Cluster *c, ClusterMachine *m) {
+        if (m->facts || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states)
+                return;
+
+        HASH_DEL(c->machines, m);
+        free(m);
+}
+
+/* -- Orders and states -- */
+
+/* Inserts into the list of a unit, kept in the order of machine ids. Works on orders and states alike. */
+#define LIST_INSERT(head, element)                                                                   \
+        do {                                                                                         \
+                typeof(element) _after = NULL, _at = (head);                                         \
+                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; _at = _at->next) \
+                        _after = _at;                                                                \
+                (element)->prev = _after;                                                            \
+                (element)->next = _at;                                                               \
+                if (_at)                                                                             \
+                        _at->prev = (element);                                                       \
+                if (_after)                                                                          \
+                        _after->next = (element);                                                    \
+                else                                                                                 \
+                        (head) = (element);                                                          \
+        } while (0)
+
+#define LIST_REMOVE(head, element)                                \
+        do {                                                      \
+                if ((element)->prev)                              \
+                        (element)->prev->next = (element)->next;  \
+                else                                              \
+                        (head) = (element)->next;                 \
+                if ((element)->next)                              \
+                        (element)->next->prev = (element)->prev;  \
+        } while (0)
+
+static void remove_order(Cluster *c, ClusterOrder *o) {
+        ClusterMachine *m = o->machine;
+        ClusterUnit *u = o->of;
+
+        if (cluster_order_is_active(o))
+                m->load--;
+        HASH_DEL(m->orders, o);
+        LIST_REMOVE(u->orders, o);
+        free(o->reason);
+        free(o);
+        unit_changed(c, u);
+        machine_changed(c, m);
+}
+
+static void remove_state(Cluster *c, ClusterState *s) {
+        ClusterMachine *m = s->machine;
+        ClusterUnit *u = s->of;
+
+        HASH_DEL(m->states, s);
+        LIST_REMOVE(u->states, s);
+        unit_state_done(&s->state);
+        free(s);
+        unit_changed(c, u);
+        machine_changed(c, m);
+}
+
+static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t created, uint64_t modified) {
+        ClusterOrder *o = cluster_order(c, k->machine, k->unit);
+
+        if (!o) {
+                _cleanup_free_ ClusterOrder *fresh = NEW0(ClusterOrder, 1);
+                ClusterUnit *u = get_unit(c, k->unit);
+                ClusterMachine *m = get_machine(c, k->machine);
+
+                if (fresh && u && m) {
+                        fresh->of = u;
+                        fresh->machine = m;
+                        fresh->order = ORDER_STOP;
+                        snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
+                        HASH_ADD_STR(m->orders, unit, fresh);
+                }
+                if (!fresh || !u || !m || !TABLE_ADDED(fresh)) {
+                        if (u)
+                                unit_changed(c, u);
+                        if (m)
+                                machine_changed(c, m);
+                        return -ENOMEM;
+                }
+                LIST_INSERT(u->orders, fresh);
+                o = TAKE_PTR(fresh);
+        }
+
+        o->machine->load -= cluster_order_is_active(o);
+        o->order = record->kind;
+        o->machine->load += cluster_order_is_active(o);
+        o->unit_index = record->unit_index;
+        o->index = modified;
+        o->created = created;
+        o->since_ms = record->since_ms;
+        o->term = record->term;
+        free(o->reason);
+        o->reason = TAKE_PTR(record->reason);
+        unit_changed(c, o->of);
+        return 0;
+}
+
+static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t modified) {
+        ClusterState *s = cluster_state(c, k->machine, k->unit);
+
+        if (!s) {
+                _cleanup_free_ ClusterState *fresh = NEW0(ClusterState, 1);
+                ClusterUnit *u = get_unit(c, k->unit);
+                ClusterMachine *m = get_machine(c, k->machine);
+
+                if (fresh && u && m) {
+                        fresh->of = u;
+                        fresh->machine = m;
+                        snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
+                        HASH_ADD_STR(m->states, unit, fresh);
+                }
+                if (!fresh || !u || !m || !TABLE_ADDED(fresh)) {
+                        if (u)
+                                unit_changed(c, u);
+                        if (m)
+                                machine_changed(c, m);
+                        return -ENOMEM;
+                }
+                LIST_INSERT(u->states, fresh);
+                s = TAKE_PTR(fresh);
+        }
+
+        unit_state_done(&s->state);
+        s->state = *state;
+        *state = (UnitState) {};
+        s->index = modified;
+        return 0;
+}
+
+/* -- Machines -- */
+
+static ClusterMachine *set_facts(ClusterMachine *m, Machine *facts, uint64_t index) {
+        if (m->facts)
+                machine_done(m->facts);
+        free(m->facts);
+        m->facts = facts;
+        m->facts_index = index;
+        return m;
+}
+
+static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *record, uint64_t index) {
+        m->presence = record->presence;
+        m->since_ms = record->since_ms;
+        memcpy(m->presence_reason, record->reason, sizeof(m->presence_reason));
+        m->presence_index = index;
+        for (ClusterOrder *o = m->orders; o; o = o->hh.next)
+                unit_changed(c, o->of);
+}
+
+static int read_member(const char *json, size_t size, uint64_t *ret_id, char ret_peer[static 64], Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const char *peer = "";
+        uint64_t id = 0;
+        int r;
+
+        r = json_value_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "raftId", &id, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "peer", &peer, err);
+        if (r < 0)
+                return r;
+        if (id == 0 || strlen(peer) >= 64)
+                return error_set(err, -EBADMSG, "raftId is missing, or peer is too long");
+
+        *ret_id = id;
+        snprintf(ret_peer, 64, "%s", peer);
+        return 0;
+}
+
+/* -- Keys -- */
+
+static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, uint64_t created, uint64_t modified, Error *err) {
+        ClusterUnit *u;
+        ClusterMachine *m;
+        int r;
+
+        switch (k->kind) {
+        case LAYOUT_UNIT: {
+                _cleanup_unit_ Unit *unit = NULL;
+
+                r = unit_record_read(k->unit, value, size, &unit, err);
+                if (r < 0)
+                        return r;
+                u = get_unit(c, k->unit);
+                if (!u)
+                        return -ENOMEM;
+                unit_free(u->unit);
+                u->unit = TAKE_PTR(unit);
+                u->index = modified;
+                unit_changed(c, u);
+                return 0;
+        }
+        case LAYOUT_TARGET: {
+                char word[16] = "";
+                TargetState target;
+
+                if (size < sizeof(word))
+                        memcpy(word, value, size);
+                target = target_state_from_string(word);
+                if (target < 0)
+                        return error_set(err, -EBADMSG, "not a target state: '%s'", word);
+                u = get_unit(c, k->unit);
+                if (!u)
+                        return -ENOMEM;
+                u->target = target;
+                u->target_index = modified;
+                unit_changed(c, u);
+                return 0;
+        }
+        case LAYOUT_FACTS: {
+                Machine *facts = NEW0(Machine, 1);
+
+                r = facts ? facts_record_read(k->machine, value, size, facts, err) : -ENOMEM;
+                m = r < 0 ? NULL : get_machine(c, k->machine);
+                if (!m) {
+                        if (facts && r >= 0)
+                                machine_done(facts);
+                        free(facts);
+                        return r < 0 ? r : -ENOMEM;
+                }
+                set_facts(m, facts, modified);
+                return 0;
+        }
+        case LAYOUT_PRESENCE: {
+                PresenceRecord record = {};
+
+                r = presence_record_read(value, size, &record, err);
+                if (r < 0)
+                        return r;
+                m = get_machine(c, k->machine);
+                if (!m)
+                        return -ENOMEM;
+                set_presence(c, m, &record, modified);
+                return 0;
+        }
+        case LAYOUT_ORDER: {
+                _cleanup_order_ Order record = {};
+
+                r = order_record_read(value, size, &record, err);
+                return r < 0 ? r : put_order(c, k, &record, created, modified);
+        }
+        case LAYOUT_STATE: {
+                _cleanup_unit_state_ UnitState state = {};
+
+                r = state_record_read(value, size, &state, err);
+                return r < 0 ? r : put_state(c, k, &state, modified);
+        }
+        case LAYOUT_MEMBER: {
+                char peer[64] = "";
+                uint64_t id = 0;
+
+                r = read_member(value, size, &id, peer, err);
+                if (r < 0)
+                        return r;
+                m = get_machine(c, k->machine);
+                if (!m)
+                        return -ENOMEM;
+                m->raft_id = id;
+                memcpy(m->peer, peer, sizeof(peer));
+                return 0;
+        }
+        case LAYOUT_CLUSTER:
+        case _LAYOUT_MAX:
+        case _LAYOUT_OTHER:
+                break;
+        }
+        return 0;
+}
+
+static void remove_key(Cluster *c, const LayoutKey *k) {
+        ClusterUnit *u = cluster_any_unit(c, k->unit);
+        ClusterMachine *m = cluster_machine(c, k->machine);
+        ClusterOrder *o;
+        ClusterState *s;
+
+        switch (k->kind) {
+        case LAYOUT_UNIT:
+                if (!u)
+                        return;
+                u->unit = unit_free(u->unit);
+                u->index = 0;
+                unit_changed(c, u);
+                return;
+        case LAYOUT_TARGET:
+                if (!u)
+                        return;
+                u->target = TARGET_INACTIVE;
+                u->target_index = 0;
+                unit_changed(c, u);
+                return;
+        case LAYOUT_FACTS:
+                if (m)
+                        machine_changed(c, set_facts(m, NULL, 0));
+                return;
+        case LAYOUT_PRESENCE:
+                if (!m)
+                        return;
+                set_presence(c, m, &(PresenceRecord) { .presence = PRESENCE_LOST }, 0);
+                machine_changed(c, m);
+                return;
+        case LAYOUT_MEMBER:
+                if (!m)
+                        return;
+                m->raft_id = 0;
+                m->peer[0] = 0;
+                machine_changed(c, m);
+                return;
+        case LAYOUT_ORDER:
+                o = cluster_order(c, k->machine, k->unit);
+                if (o)
+                        remove_order(c, o);
+                return;
+        case LAYOUT_STATE:
+                s = cluster_state(c, k->machine, k->unit);
+                if (s)
+                        remove_state(c, s);
+                return;
+        case LAYOUT_CLUSTER:
+        case _LAYOUT_MAX:
+        case _LAYOUT_OTHER:
+                break;
+        }
+}
+
+int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
+                uint64_t modified, Error *err) {
+        LayoutKey k;
+        int r;
+
+        if (modified > c->index)
+                c->index = modified;
+        if (!layout_parse((KvBytes) { key, key_size }, &k))
+                return 0;
+
+        r = put(c, &k, value, value_size, created, modified, err);
+        if (r >= 0 || r == -ENOMEM)
+                return r;
+
+        /* Better unknown than out of date: nobody shall act on what somebody has replaced. */
+        remove_key(c, &k);
+        return error_prefix(err, -EBADMSG, "%.*s", (int) key_size, key);
+}
+
+/* All keys of the picture that are below a directory; directories are only ever removed whole by hand or by `leave`, so
+ * looking through everything is good enough. */
+static int remove_below(Cluster *c, KvBytes dir) {
+        typedef struct Victim {
+                char key[LAYOUT_KEY_MAX];
+        } Victim;
+        _cleanup_free_ Victim *victims = NULL;
+        size_t n = 0, capacity = 0;
+        char key[LAYOUT_KEY_MAX];
+
+#define CONSIDER(kind, unit, machine)                                                                           \
+        do {                                                                                                    \
+                if (kv_path_is_below(kv_string(layout_key(key, (kind), (unit), (machine))), dir)) {             \
+                        if (GROW(victims, capacity, n + 1) < 0)                                                 \
+                                return -ENOMEM;                                                                 \
+                        memcpy(victims[n++].key, key, sizeof(key));                                             \
+                }                                                                                               \
+        } while (0)
+
+        for (ClusterUnit *u = c->units; u; u = u->hh.next) {
+                if (u->unit)
+                        CONSIDER(LAYOUT_UNIT, u->name, NULL);
+                if (u->target_index > 0)
+                        CONSIDER(LAYOUT_TARGET, u->name, NULL);
+        }
+        for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                if (m->facts)
+                        CONSIDER(LAYOUT_FACTS, NULL, m->id);
+                if (m->presence_index > 0)
+                        CONSIDER(LAYOUT_PRESENCE, NULL, m->id);
+                if (m->raft_id > 0)
+                        CONSIDER(LAYOUT_MEMBER, NULL, m->id);
+                for (ClusterOrder *o = m->orders; o; o = o->hh.next)
+                        CONSIDER(LAYOUT_ORDER, o->unit, m->id);
+                for (ClusterState *s = m->states; s; s = s->hh.next)
+                        CONSIDER(LAYOUT_STATE, s->unit, m->id);
+        }
+#undef CONSIDER
+
+        for (size_t i = 0; i < n; i++) {
+                LayoutKey k;
+
+                if (layout_parse(kv_string(victims[i].key), &k))
+                        remove_key(c, &k);
+        }
+        return 0;
+}
+
+int cluster_remove(Cluster *c, const char *key, size_t key_size) {
+        LayoutKey k;
+
+        if (!layout_parse((KvBytes) { key, key_size }, &k))
+                return remove_below(c, (KvBytes) { key, key_size });
+        remove_key(c, &k);
+        return 0;
+}
+
+void cluster_done(Cluster *c) {
+        ClusterUnit *u, *next_u;
+        ClusterMachine *m, *next_m;
+
+        HASH_ITER(hh, c->machines, m, next_m) {
+                ClusterOrder *o, *next_o;
+                ClusterState *s, *next_s;
+
+                HASH_ITER(hh, m->orders, o, next_o) {
+                        HASH_DEL(m->orders, o);
+                        free(o->reason);
+                        free(o);
+                }
+                HASH_ITER(hh, m->states, s, next_s) {
+                        HASH_DEL(m->states, s);
+                        unit_state_done(&s->state);
+                        free(s);
+                }
+                HASH_DEL(c->machines, m);
+                set_facts(m, NULL, 0);
+                free(m);
+        }
+        HASH_ITER(hh, c->units, u, next_u) {
+                HASH_DEL(c->units, u);
+                unit_free(u->unit);
+                free(u);
+        }
+        *c = (Cluster) {};
+}
+
+/* -- Looking -- */
+
+static int by_name(const void *a, const void *b) {
+        return strcmp((*(ClusterUnit *const *) a)->name, (*(ClusterUnit *const *) b)->name);
+}
+
+static int by_id(const void *a, const void *b) {
+        return strcmp((*(ClusterMachine *const *) a)->id, (*(ClusterMachine *const *) b)->id);
+}
+
+ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n) {
+        ClusterUnit **sorted = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
+        size_t n = 0;
+
+        if (!sorted)
+                return NULL;
+        for (ClusterUnit *u = c->units; u; u = u->hh.next)
+                sorted[n++] = u;
+        qsort(sorted, n, sizeof(*sorted), by_name);
+        *ret_n = n;
+        return sorted;
+}
+
+ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
+        ClusterMachine **sorted = NEW0(ClusterMachine *, HASH_COUNT(c->machines) + 1);
+        size_t n = 0;
+
+        if (!sorted)
+                return NULL;
+        for (ClusterMachine *m = c->machines; m; m = m->hh.next)
+                sorted[n++] = m;
+        qsort(sorted, n, sizeof(*sorted), by_id);
+        *ret_n = n;
+        return sorted;
+}
+
+TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine) {
+        const ClusterOrder *best = NULL;
+        bool best_reports = false;
+
+        *ret_machine = NULL;
+        if (u->unit && u->unit->placement.global)
+                return TARGET_INACTIVE;
+
+        /* While a unit moves it has two: the one that shows something counts, and of those the later one. */
+        for (const ClusterOrder *o = u->orders; o; o = o->next) {
+                bool reports = o->machine->presence == PRESENCE_UP && cluster_state(c, o->machine->id, u->name);
+
+                if (!cluster_order_is_active(o) || (best && best_reports && !reports))
+                        continue;
+                if (best && best_reports == reports && o->since_ms < best->since_ms)
+                        continue;
+                best = o;
+                best_reports = reports;
+        }
+        if (!best)
+                return TARGET_INACTIVE;
+
+        *ret_machine = best->machine;
+        if (best->machine->presence == PRESENCE_LOST || best->machine->presence == PRESENCE_LEFT ||
+            !cluster_state(c, best->machine->id, u->name))
+                return TARGET_INACTIVE;
+        return best->order == ORDER_RUN ? TARGET_LAUNCHED : TARGET_LOADED;
+}
+
+size_t cluster_load(const ClusterMachine *m) {
+        return m->load;
+}
+
+const char *cluster_machine_name(const ClusterMachine *m) {
+        return m->facts && m->facts->name && *m->facts->name ? m->facts->name : m->id;
+}

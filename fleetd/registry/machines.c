@@ -1,0 +1,97 @@
+/* Presences and members; membership's writes, on the leader. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/write.h"
+#include "units/json.h"
+
+static const char next_raft_id[] = "next-raft-id";
+
+int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                const PresenceChange *c = &changes[i];
+                _cleanup_text_ Text value = {};
+                PresenceRecord record;
+
+                if (c->expected_index > 0)
+                        transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
+                else
+                        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
+                record = (PresenceRecord) { .presence = c->presence, .since_ms = kv_cluster_ms(registry_store(r)) };
+                snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
+                presence_record_write(&value, record);
+                transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);
+                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s", c->machine,
+                           presence_to_string(c->presence), c->reason);
+        }
+        return transaction_send(r, &t, term, done, userdata);
+}
+
+/* -- Members -- */
+
+/* The next id to give: above all that any key or seat has had. */
+static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
+        const Cluster *cluster = registry_cluster(r);
+        char path[LAYOUT_KEY_MAX], digits[32] = "";
+        uint64_t next = 1;
+        TreeTxn *txn;
+        KvState state;
+        KvNode node;
+        int e;
+
+        e = kv_read(registry_store(r), &txn);
+        if (e < 0)
+                return e;
+        e = tree_get(txn, kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)), &node);
+        *ret_index = e < 0 ? 0 : node.modified;
+        if (e >= 0 && node.value.size < sizeof(digits))
+                memcpy(digits, node.value.data, node.value.size);
+        tree_abort(txn);
+        if (e < 0 && e != -ENOENT)
+                return e;
+
+        (void) parse_u64(digits, &next); /* whatever somebody has put there: the seats below count as well */
+        kv_state(registry_store(r), &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                next = MAX(next, state.members[i].raft_id + 1);
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                next = MAX(next, m->raft_id + 1);
+        *ret_id = next;
+        return 0;
+}
+
+int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text member = {}, next = {};
+        uint64_t index = 0, id = 0;
+        int e;
+
+        e = read_next_id(r, &id, &index);
+        if (e < 0)
+                return e;
+
+        json_open(&member, NULL, '{');
+        json_add_string(&member, "peer", peer_address);
+        json_add_u64(&member, "raftId", id);
+        json_close(&member, '}');
+        text_printf(&next, "%llu", (unsigned long long) id + 1);
+
+        transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, &next);
+        transaction_write(&t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, &member);
+
+        t.value = id;
+        t.ret_value = ret_id;
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, machine_id, NULL);
+        return transaction_send(r, &t, 0, done, userdata);
+}

@@ -1,0 +1,431 @@
+/* Watching and sending. One read of everything below /_fleet, then one watch from the index behind it: no event is missed
+ * and none comes twice. When the place is lost (a snapshot, a full window) all is read anew. */
+#include "fleetd/registry/registry.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/registry/layout.h"
+#include "fleetd/registry/write.h"
+
+enum { READ_AGAIN_MS = 100 };
+
+typedef struct Op Op;
+
+struct Registry {
+        Loop *loop;
+        KvStore *store;
+        char machine_id[33];
+        Cluster cluster;
+        bool whole;
+        Watch *watch;
+        Timer again;
+        RegistryListener *listeners;
+        Op *ops; /* under way */
+};
+
+struct Op {
+        Registry *registry;
+        RegistryDone done;
+        void *userdata;
+        uint64_t value, *ret_value;
+        uint64_t number;
+        Deferred empty; /* nothing was to be written */
+        Op *next, *prev;
+};
+
+static const char root[] = "/_fleet";
+
+/* -- Reading -- */
+
+static int on_node(void *userdata, const KvNode *node) {
+        Registry *r = userdata;
+        Error err = {};
+        int e;
+
+        if (node->dir)
+                return 1;
+        e = cluster_put(&r->cluster, node->key.data, node->key.size, node->value.data, node->value.size, node->created, node->modified, &err);
+        if (e == -ENOMEM)
+                return e;
+        if (e < 0)
+                log_warning(((LogFields) { .error = e, .index = node->modified }), "left out of the registry: %s", error_text(&err, e));
+        return 1;
+}
+
+static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed) {
+        RegistryChange change = { .kind = CHANGED_CLUSTER, .index = index, .removed = removed };
+
+        switch (k->kind) {
+        case LAYOUT_UNIT:
+                change.kind = CHANGED_UNIT;
+                change.unit = k->unit;
+                break;
+        case LAYOUT_TARGET:
+                change.kind = CHANGED_TARGET;
+                change.unit = k->unit;
+                break;
+        case LAYOUT_FACTS:
+                change.kind = CHANGED_MACHINE;
+                change.machine = k->machine;
+                break;
+        case LAYOUT_PRESENCE:
+                change.kind = CHANGED_PRESENCE;
+                change.machine = k->machine;
+                break;
+        case LAYOUT_ORDER:
+        case LAYOUT_STATE:
+                change.kind = k->kind == LAYOUT_ORDER ? CHANGED_ORDER : CHANGED_STATE;
+                change.unit = k->unit;
+                change.machine = k->machine;
+                break;
+        case LAYOUT_MEMBER:
+                change.machine = k->machine;
+                break;
+        case LAYOUT_CLUSTER:
+        case _LAYOUT_MAX:
+        case _LAYOUT_OTHER:
+                break;
+        }
+        return change;
+}
+
+static void tell(Registry *r, const RegistryChange *change) {
+        for (RegistryListener *l = r->listeners, *next; l; l = next) {
+                next = l->next;
+                l->on_change(l->userdata, change);
+        }
+}
+
+static void read_later(Registry *r, uint64_t delay_ms) {
+        r->whole = false;
+        /* Without memory for a timer the next on_reset or state change of the store brings us back. */
+        (void) timer_start(&r->again, r->loop, delay_ms);
+}
+
+static void on_event(void *userdata, HubEvent *event) {
+        Registry *r = userdata;
+        const KvEvent *e = &event->event;
+        bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE || e->action == KV_ACTION_CAD;
+        RegistryChange change;
+        LayoutKey k;
+        int result;
+
+        if (e->index > r->cluster.index)
+                r->cluster.index = e->index;
+
+        if (removed)
+                result = cluster_remove(&r->cluster, e->node.key.data, e->node.key.size);
+        else
+                result = on_node(r, &e->node);
+        if (result < 0) {
+                log_error(((LogFields) { .error = result, .index = e->index }), "the registry has to be read anew: %s", strerror(-result));
+                r->watch = watch_close(r->watch);
+                read_later(r, READ_AGAIN_MS);
+                return;
+        }
+
+        if (layout_parse(e->node.key, &k))
+                change = change_of(&k, e->index, removed);
+        else if (removed)
+                change = (RegistryChange) { .kind = CHANGED_ALL, .index = e->index }; /* a directory */
+        else
+                return;
+        tell(r, &change);
+}
+
+static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        Registry *r = userdata;
+
+        /* The hub closes it, and is in the middle of that: the new one is asked for later. */
+        r->watch = NULL;
+        log_debug(NO_FIELDS, "the registry's watch lost its place; reading all anew");
+        read_later(r, 0);
+}
+
+static int read_all(Registry *r) {
+        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
+        uint64_t oldest = 0, index;
+        TreeTxn *txn;
+        int e;
+
+        e = kv_read(r->store, &txn);
+        if (e < 0)
+                return e;
+        index = kv_index(r->store);
+        e = tree_walk(txn, kv_string(root), true, on_node, r);
+        tree_abort(txn);
+        if (e < 0 && e != -ENOENT)
+                return e;
+
+        r->cluster.index = index;
+        return hub_watch(kv_hub(r->store), &(WatchOptions) { .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
+                         &events, r, &r->watch, &oldest);
+}
+
+void registry_reset(Registry *r) {
+        KvState state;
+        int e;
+
+        r->watch = watch_close(r->watch);
+        timer_stop(&r->again);
+        cluster_done(&r->cluster);
+        r->whole = false;
+
+        e = read_all(r);
+        if (e < 0) {
+                log_debug(((LogFields) { .error = e }), "the registry cannot be read yet: %s", strerror(-e));
+                r->watch = watch_close(r->watch);
+                read_later(r, READ_AGAIN_MS);
+                return;
+        }
+
+        kv_state(r->store, &state);
+        r->cluster.lineage = state.lineage;
+        r->whole = true;
+        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
+}
+
+static void read_again(void *userdata) {
+        registry_reset(userdata);
+}
+
+const Cluster *registry_cluster(const Registry *r) {
+        /* The two that are not keys: time, and whose tree it is. */
+        Cluster *c = &((Registry *) r)->cluster;
+        KvState state;
+
+        kv_state(r->store, &state);
+        c->now_ms = kv_cluster_ms(r->store);
+        c->lineage = state.lineage;
+        return c;
+}
+
+bool registry_ready(const Registry *r) {
+        return r->whole && registry_cluster(r)->lineage != 0;
+}
+
+KvStore *registry_store(const Registry *r) {
+        return r->store;
+}
+
+const char *registry_machine_id(const Registry *r) {
+        return r->machine_id;
+}
+
+void registry_listen(Registry *r, RegistryListener *listener) {
+        listener->next = r->listeners;
+        r->listeners = listener;
+}
+
+void registry_unlisten(Registry *r, RegistryListener *listener) {
+        for (RegistryListener **at = &r->listeners; *at; at = &(*at)->next)
+                if (*at == listener) {
+                        *at = listener->next;
+                        return;
+                }
+}
+
+int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
+        char path[LAYOUT_KEY_MAX];
+        TreeTxn *txn;
+        KvNode node;
+        int e;
+
+        e = kv_read(r->store, &txn);
+        if (e < 0)
+                return e;
+        e = tree_get(txn, kv_string(layout_key(path, key, unit, machine)), &node);
+        if (e >= 0)
+                *ret = node.modified;
+        else if (e == -ENOENT) {
+                *ret = 0;
+                e = 0;
+        }
+        tree_abort(txn);
+        return e < 0 ? e : 0;
+}
+
+/* -- Sending -- */
+
+void transaction_done(Transaction *t) {
+        for (size_t i = 0; i < t->n_strings; i++)
+                free(t->strings[i]);
+        free(t->strings);
+        free(t->checks);
+        free(t->writes);
+        *t = (Transaction) {};
+}
+
+/* Owns 's' from now on; NULL is what a failed allocation left. */
+static KvBytes hold(Transaction *t, char *s, size_t size) {
+        if (!s || GROW(t->strings, t->strings_capacity, t->n_strings + 1) < 0) {
+                free(s);
+                t->error = -ENOMEM;
+                return (KvBytes) {};
+        }
+        t->strings[t->n_strings++] = s;
+        return (KvBytes) { s, size };
+}
+
+static KvBytes hold_key(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
+        char path[LAYOUT_KEY_MAX];
+        size_t size = strlen(layout_key(path, key, unit, machine));
+
+        return hold(t, strdup(path), size);
+}
+
+void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit, const char *machine) {
+        KvBytes path = hold_key(t, key, unit, machine);
+
+        if (t->error < 0 || GROW(t->checks, t->checks_capacity, t->n_checks + 1) < 0) {
+                t->error = -ENOMEM;
+                return;
+        }
+        t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
+}
+
+void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine, Text *value) {
+        KvCommand write = { .op = op, .key = hold_key(t, key, unit, machine), .internal = true };
+
+        if (value) {
+                size_t size = 0;
+                char *chars = text_take(value, &size);
+
+                write.value = hold(t, chars, size);
+        }
+        if (t->error < 0 || GROW(t->writes, t->writes_capacity, t->n_writes + 1) < 0) {
+                t->error = -ENOMEM;
+                return;
+        }
+        t->writes[t->n_writes++] = write;
+}
+
+static void op_unlink(Op *op) {
+        if (op->prev)
+                op->prev->next = op->next;
+        else
+                op->registry->ops = op->next;
+        if (op->next)
+                op->next->prev = op->prev;
+}
+
+static const char *sentence_of(const KvResult *result, char buffer[static 256]) {
+        switch (result->status) {
+        case KV_OK:
+                return "";
+        case KV_COMPARE_FAILED:
+                snprintf(buffer, 256, "somebody else changed it at the same time (%.*s)", (int) MIN(result->cause.size, 150), (const char *) result->cause.data);
+                return buffer;
+        case KV_UNKNOWN:
+                return "the leader was lost: it may have happened, or may yet";
+        default:
+                if (result->cause.size == 0)
+                        return kv_status_name(result->status);
+                snprintf(buffer, 256, "%.*s", (int) MIN(result->cause.size, 255), (const char *) result->cause.data);
+                return buffer;
+        }
+}
+
+static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t index) {
+        RegistryDone done = op->done;
+        void *userdata = op->userdata;
+
+        if (status == KV_OK && op->ret_value)
+                *op->ret_value = op->value;
+        op_unlink(op);
+        free(op);
+        if (done)
+                done(userdata, status, sentence, index);
+}
+
+static void op_on_result(void *userdata, const KvResult *result) {
+        char buffer[256];
+
+        op_finish(userdata, result->status, sentence_of(result, buffer), result->index);
+}
+
+static void op_on_empty(void *userdata) {
+        Op *op = userdata;
+
+        op_finish(op, KV_OK, "", kv_index(op->registry->store));
+}
+
+int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
+        _cleanup_free_ Op *op = NULL;
+        int e;
+
+        if (t->error < 0)
+                return t->error;
+        if (t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX)
+                return -E2BIG;
+
+        op = NEW0(Op, 1);
+        if (!op)
+                return -ENOMEM;
+        *op = (Op) { .registry = r, .done = done, .userdata = userdata, .value = t->value, .ret_value = t->ret_value };
+
+        if (t->n_writes == 0) {
+                op->empty = (Deferred) { .run = op_on_empty, .userdata = op };
+                loop_defer(r->loop, &op->empty);
+        } else {
+                e = kv_propose(r->store,
+                               &(KvCommand) { .op = KV_TXN, .internal = true, .term = term, .checks = t->checks, .n_checks = t->n_checks,
+                                              .writes = t->writes, .n_writes = t->n_writes },
+                               op_on_result, op, &op->number);
+                if (e < 0)
+                        return e;
+        }
+
+        op->next = r->ops;
+        if (op->next)
+                op->next->prev = op;
+        r->ops = op;
+        (void) TAKE_PTR(op);
+        return 0;
+}
+
+void registry_forget(Registry *r, const void *userdata) {
+        for (Op *op = r->ops; op; op = op->next)
+                if (op->userdata == userdata) {
+                        op->done = NULL;
+                        op->ret_value = NULL;
+                }
+}
+
+/* -- Life -- */
+
+int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id) {
+        Registry *r = NEW0(Registry, 1);
+
+        if (!r)
+                return -ENOMEM;
+
+        r->loop = loop;
+        r->store = store;
+        snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
+        r->again = (Timer) { .fire = read_again, .userdata = r };
+        registry_reset(r);
+        *ret = r;
+        return 0;
+}
+
+Registry *registry_free(Registry *r) {
+        if (!r)
+                return NULL;
+
+        assert(!r->listeners);
+        for (Op *op = r->ops, *next; op; op = next) {
+                next = op->next;
+                if (op->number > 0)
+                        kv_forget(r->store, op->number);
+                deferred_cancel(&op->empty);
+                free(op);
+        }
+        r->watch = watch_close(r->watch);
+        timer_stop(&r->again);
+        cluster_done(&r->cluster);
+        free(r);
+        return NULL;
+}

@@ -1,0 +1,49 @@
+/* Orders: the engine's writes, each valid only against what it was planned on, and in the term it was planned in. */
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/write.h"
+
+static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
+        _cleanup_text_ Text value = {};
+        Order order = {
+                .kind = c->order,
+                .unit_index = c->unit_index,
+                .term = term,
+                .since_ms = c->since_ms,
+        };
+
+        if (c->expected_index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_ORDER, c->unit, c->machine);
+        if (c->remove) {
+                transaction_write(t, KV_DELETE, LAYOUT_ORDER, c->unit, c->machine, NULL);
+                return 0;
+        }
+
+        if (c->unit_index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, c->unit_index, LAYOUT_UNIT, c->unit, NULL);
+        else
+                transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, c->unit, NULL);
+        if (c->presence_index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
+
+        order.reason = strdup(c->reason);
+        if (!order.reason)
+                return -ENOMEM;
+        order_record_write(&value, &order);
+        order_done(&order);
+
+        /* An update keeps the key's created index: it tells since when the machine has had this order (see plan.c). */
+        transaction_write(t, c->expected_index == 0 ? KV_CREATE : c->given_anew ? KV_SET : KV_UPDATE, LAYOUT_ORDER, c->unit, c->machine, &value);
+        return 0;
+}
+
+int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                int e = add_order(&t, term, &changes[i]);
+
+                if (e < 0)
+                        return e;
+        }
+        return transaction_send(r, &t, term, done, userdata);
+}

@@ -1,0 +1,50 @@
+/* What this machine says of itself and its units; the agent's writes. Nobody else writes these keys, so what this host's
+ * tree holds of them is what is there. */
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/write.h"
+
+static int add_state(Registry *r, Transaction *t, const StateChange *change) {
+        const char *self = registry_machine_id(r);
+        uint64_t index = 0;
+        int e;
+
+        if (change->remove) {
+                e = registry_key_index(r, LAYOUT_STATE, change->unit, self, &index);
+                if (e < 0)
+                        return e;
+                if (index > 0)
+                        transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NULL);
+        } else {
+                _cleanup_text_ Text value = {};
+
+                state_record_write(&value, &change->state);
+                transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, &value);
+        }
+
+        if (change->obeyed) {
+                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ORDER, change->unit, self);
+                transaction_write(t, KV_DELETE, LAYOUT_ORDER, change->unit, self, NULL);
+        }
+        return 0;
+}
+
+int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                int e = add_state(r, &t, &changes[i]);
+
+                if (e < 0)
+                        return e;
+        }
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        facts_record_write(&value, facts);
+        transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, &value);
+        return transaction_send(r, &t, 0, done, userdata);
+}

@@ -1,0 +1,78 @@
+/* What people and the directory ask: units and their targets.
+ *
+ * A unit key and its target key come and go together, so that neither is ever without the other: whoever makes a unit
+ * gives it a target, and destroying removes both. */
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/write.h"
+
+static void write_target(Transaction *t, KvOp op, const char *name, TargetState target) {
+        _cleanup_text_ Text value = {};
+
+        text_append(&value, target_state_to_string(target));
+        transaction_write(t, op, LAYOUT_TARGET, name, NULL, &value);
+}
+
+static void write_unit(Transaction *t, KvOp op, const Unit *unit) {
+        _cleanup_text_ Text value = {};
+
+        unit_record_write(&value, unit);
+        transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, &value);
+}
+
+static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
+        const char *name = change->unit ? change->unit->name : change->name;
+        uint64_t index = 0;
+        int e;
+
+        if (change->expected_index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_UNIT, name, NULL);
+
+        if (change->remove) {
+                transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NULL);
+                transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NULL);
+                return 0;
+        }
+
+        if (!change->unit) {
+                if (change->expected_index == 0)
+                        transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
+                if (change->has_target)
+                        write_target(t, KV_SET, name, change->target);
+                return 0;
+        }
+
+        if (change->only_if_absent) {
+                write_unit(t, KV_CREATE, change->unit);
+                write_target(t, KV_SET, name, change->has_target ? change->target : TARGET_INACTIVE);
+                return 0;
+        }
+
+        write_unit(t, KV_SET, change->unit);
+        if (change->has_target) {
+                write_target(t, KV_SET, name, change->target);
+                return 0;
+        }
+
+        /* A new text alone leaves the target as it is; a new unit needs one. Which it is, is decided here and checked there. */
+        e = registry_key_index(r, LAYOUT_UNIT, name, NULL, &index);
+        if (e < 0)
+                return e;
+        if (index == 0) {
+                transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, name, NULL);
+                write_target(t, KV_SET, name, TARGET_INACTIVE);
+        } else if (change->expected_index == 0)
+                transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
+        return 0;
+}
+
+int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        int e;
+
+        for (size_t i = 0; i < n; i++) {
+                e = add_change(r, &t, &changes[i]);
+                if (e < 0)
+                        return e;
+        }
+        return transaction_send(r, &t, 0, done, userdata);
+}

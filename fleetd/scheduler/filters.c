@@ -1,0 +1,154 @@
+/* Hard rules: fleet's table, in fleet's order, the machine's presence first. */
+#include <assert.h>
+
+#include "fleetd/scheduler/rules.h"
+
+static const Placement *wants(const ClusterUnit *unit) {
+        return &unit->unit->placement;
+}
+
+static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        static const char *const sentences[_PRESENCE_MAX] = {
+                [PRESENCE_AWAY] = "its fleetd does not answer",
+                [PRESENCE_LOST] = "it is lost",
+                [PRESENCE_LEFT] = "it has left",
+        };
+
+        if (staying)
+                return true;
+        if (m->presence != PRESENCE_UP) {
+                error_set(ret_why, -ENOENT, "%s", sentences[m->presence]);
+                return false;
+        }
+        if (!m->facts) {
+                error_set(ret_why, -ENOENT, "it has not said yet what it is");
+                return false;
+        }
+        return true;
+}
+
+static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        if (placement_machine_id_fits(wants(unit), m->id))
+                return true;
+        error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", wants(unit)->machine_id, m->id);
+        return false;
+}
+
+static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        static const Pairs nothing = {};
+        const Pairs *has = m->facts ? &m->facts->metadata : &nothing;
+        _cleanup_text_ Text asked = {};
+        const char *key, *value;
+
+        if (placement_metadata_fits(wants(unit), has, &key))
+                return true;
+        /* A machine that is not heard of keeps its units: what it has is unknown, not absent. */
+        if (staying && !m->facts)
+                return true;
+
+        placement_metadata_describe(wants(unit), key, &asked);
+        value = pairs_get(has, key);
+        if (value)
+                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has %s=%s", asked.chars ? asked.chars : key, key, value);
+        else
+                error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s", asked.chars ? asked.chars : key, key);
+        return false;
+}
+
+static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        const Names *peers = &wants(unit)->machine_of;
+
+        for (size_t i = 0; i < peers->n; i++)
+                if (!view_has(view, m, peers->items[i])) {
+                        error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", peers->items[i], peers->items[i]);
+                        return false;
+                }
+        return true;
+}
+
+/* -- Conflicts -- */
+
+typedef struct Search {
+        const ClusterUnit *unit;
+        const ClusterOrder *order; /* of 'unit' on that machine, if it is there */
+        bool staying;
+        const ClusterUnit *found;
+        const char *glob;
+        bool ours; /* the glob is the unit's own */
+} Search;
+
+/* Of two that conflict on one machine one has to go: a global unit before an ordinary one, the later before the earlier,
+ * and of two of the same moment the one with the greater name. It depends on the picture alone, so whichever of the two is
+ * looked at, the answer is the same. */
+static bool yields_to(const Search *s, const Placed *other) {
+        bool global = wants(s->unit)->global, other_global = wants(other->unit)->global;
+
+        if (global != other_global)
+                return global;
+        if (!s->order || !other->order)
+                return !s->order;
+        if (s->order->since_ms != other->order->since_ms)
+                return s->order->since_ms > other->order->since_ms;
+        if (s->order->created != other->order->created)
+                return s->order->created > other->order->created;
+        return strcmp(s->unit->name, other->unit->name) > 0;
+}
+
+static bool no_conflict(void *userdata, const Placed *other) {
+        Search *s = userdata;
+        const char *glob;
+
+        if (!other->unit->unit || other->unit == s->unit)
+                return true;
+        if (wants(s->unit)->conflicts.n == 0 && wants(other->unit)->conflicts.n == 0)
+                return true;
+        if (!placement_conflict(wants(s->unit), s->unit->name, wants(other->unit), other->unit->name, &glob))
+                return true;
+        if (s->staying && (other->stopping || !yields_to(s, other)))
+                return true;
+
+        s->found = other->unit;
+        s->glob = glob;
+        s->ours = placement_match(&wants(s->unit)->conflicts, other->unit->name) != NULL;
+        return false;
+}
+
+static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        Search s = { .unit = unit, .staying = staying };
+
+        if (staying)
+                for (const ClusterOrder *o = unit->orders; o && !s.order; o = o->next)
+                        if (o->machine == m)
+                                s.order = o;
+
+        view_each(view, m, no_conflict, &s);
+        if (!s.found)
+                return true;
+
+        if (s.ours)
+                error_set(ret_why, -ENOENT, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
+        else
+                error_set(ret_why, -ENOENT, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
+        return false;
+}
+
+const Filter scheduler_filters[_RULE_MAX] = {
+        { RULE_PRESENCE, "", presence_fits },
+        { RULE_MACHINE_ID, "MachineID", machine_id_fits },
+        { RULE_METADATA, "MachineMetadata", metadata_fits },
+        { RULE_MACHINE_OF, "MachineOf", machine_of_fits },
+        { RULE_CONFLICTS, "Conflicts", conflicts_fit },
+};
+
+SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying,
+                                Error *ret_why) {
+        assert(unit->unit);
+        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
+                if (!scheduler_filters[i].fits(view, unit, machine, staying, ret_why))
+                        return scheduler_filters[i].rule;
+        return RULE_NONE;
+}
+
+bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why) {
+        return scheduler_refusal(view, unit, machine, staying, ret_why) == RULE_NONE;
+}

@@ -1,0 +1,332 @@
+#include "fleetd/scheduler/scheduler.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "fleetd/scheduler/rules.h"
+
+/* What the pass has decided about one unit on one machine; it goes before the picture. */
+typedef struct Decision {
+        const ClusterUnit *unit;
+        bool there;
+} Decision;
+
+typedef struct ViewMachine {
+        const ClusterMachine *machine;
+        size_t load;
+        Decision *decisions;
+        size_t n, capacity;
+        UT_hash_handle hh;
+} ViewMachine;
+
+struct SchedulerView {
+        const Cluster *cluster;
+        ViewMachine *machines; /* one allocation */
+        size_t n;
+        ViewMachine *table; /* by id */
+        ViewMachine **sorted; /* by load, then id: whoever fits first is the one */
+};
+
+/* -- The view -- */
+
+static int compare(const ViewMachine *a, const ViewMachine *b) {
+        if (a->load != b->load)
+                return a->load < b->load ? -1 : 1;
+        return strcmp(a->machine->id, b->machine->id);
+}
+
+static int by_load(const void *a, const void *b) {
+        return compare(*(ViewMachine *const *) a, *(ViewMachine *const *) b);
+}
+
+SchedulerView *scheduler_view_free(SchedulerView *view) {
+        if (!view)
+                return NULL;
+        HASH_CLEAR(hh, view->table);
+        for (size_t i = 0; i < view->n; i++)
+                free(view->machines[i].decisions);
+        free(view->machines);
+        free(view->sorted);
+        free(view);
+        return NULL;
+}
+
+DEFINE_CLEANUP(SchedulerView *, scheduler_view_free)
+
+int scheduler_view_new(const Cluster *cluster, SchedulerView **ret) {
+        _cleanup_(scheduler_view_freep) SchedulerView *view = NEW0(SchedulerView, 1);
+        size_t n = HASH_COUNT(cluster->machines);
+
+        if (!view)
+                return -ENOMEM;
+
+        view->cluster = cluster;
+        view->machines = NEW0(ViewMachine, n + 1);
+        view->sorted = NEW0(ViewMachine *, n + 1);
+        if (!view->machines || !view->sorted)
+                return -ENOMEM;
+
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                ViewMachine *v = &view->machines[view->n];
+
+                v->machine = m;
+                v->load = m->load;
+                HASH_ADD_KEYPTR(hh, view->table, m->id, strlen(m->id), v);
+                if (!TABLE_ADDED(v))
+                        return -ENOMEM;
+                view->sorted[view->n++] = v;
+        }
+        qsort(view->sorted, view->n, sizeof(*view->sorted), by_load);
+
+        *ret = TAKE_PTR(view);
+        return 0;
+}
+
+static ViewMachine *find(const SchedulerView *view, const char *id) {
+        ViewMachine *v;
+
+        HASH_FIND_STR(view->table, id, v);
+        return v;
+}
+
+static Decision *decided(const ViewMachine *v, const char *unit) {
+        for (size_t i = 0; i < v->n; i++)
+                if (streq(v->decisions[i].unit->name, unit))
+                        return &v->decisions[i];
+        return NULL;
+}
+
+static bool has(const ViewMachine *v, const char *unit) {
+        const Decision *d = decided(v, unit);
+        ClusterOrder *o;
+
+        if (d)
+                return d->there;
+        HASH_FIND_STR(v->machine->orders, unit, o);
+        return o && cluster_order_is_active(o);
+}
+
+/* The first position that 'v', with the load it has now, may take; without 'v' itself the array is sorted. */
+static void reorder(SchedulerView *view, ViewMachine *v, size_t old_load) {
+        size_t low = 0, high = view->n, from, to;
+        ViewMachine was = *v;
+
+        was.load = old_load;
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+                int c = view->sorted[middle] == v ? 0 : compare(view->sorted[middle], &was);
+
+                if (c == 0) {
+                        low = middle;
+                        break;
+                }
+                if (c < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        from = low;
+        assert(view->sorted[from] == v);
+
+        if (v->load > old_load) {
+                low = from;
+                high = view->n - 1;
+                while (low < high) { /* the last one that is before v */
+                        size_t middle = (low + high + 1) / 2;
+
+                        if (compare(view->sorted[middle], v) < 0)
+                                low = middle;
+                        else
+                                high = middle - 1;
+                }
+                to = low;
+                memmove(&view->sorted[from], &view->sorted[from + 1], (to - from) * sizeof(*view->sorted));
+        } else {
+                low = 0;
+                high = from;
+                while (low < high) { /* the first one that is behind v */
+                        size_t middle = (low + high) / 2;
+
+                        if (compare(view->sorted[middle], v) > 0)
+                                high = middle;
+                        else
+                                low = middle + 1;
+                }
+                to = low;
+                memmove(&view->sorted[to + 1], &view->sorted[to], (from - to) * sizeof(*view->sorted));
+        }
+        view->sorted[to] = v;
+}
+
+static int decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
+        ViewMachine *v = find(view, machine_id);
+        Decision *d = v ? decided(v, unit->name) : NULL;
+        bool was;
+        int r;
+
+        assert(v);
+        was = has(v, unit->name);
+        if (d)
+                d->there = there;
+        else {
+                r = GROW(v->decisions, v->capacity, v->n + 1);
+                if (r < 0)
+                        return r;
+                v->decisions[v->n++] = (Decision) { .unit = unit, .there = there };
+        }
+        if (was != there) {
+                v->load += there ? 1 : -1;
+                reorder(view, v, there ? v->load - 1 : v->load + 1);
+        }
+        return 0;
+}
+
+int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
+        return decide(view, machine_id, unit, true);
+}
+
+int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
+        return decide(view, machine_id, unit, false);
+}
+
+void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*each)(void *userdata, const Placed *placed), void *userdata) {
+        const ViewMachine *v = find(view, machine->id);
+
+        assert(v);
+        for (const ClusterOrder *o = machine->orders; o; o = o->hh.next) {
+                const Decision *d = v->n > 0 ? decided(v, o->unit) : NULL;
+                Placed placed = { .unit = o->of, .order = o, .stopping = d ? !d->there : !cluster_order_is_active(o) };
+
+                if (!each(userdata, &placed))
+                        return;
+        }
+        for (size_t i = 0; i < v->n; i++) {
+                const Decision *d = &v->decisions[i];
+                ClusterOrder *o;
+
+                HASH_FIND_STR(machine->orders, d->unit->name, o);
+                if (!o && d->there && !each(userdata, &(Placed) { .unit = d->unit }))
+                        return;
+        }
+}
+
+bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
+        return has(find(view, machine->id), unit);
+}
+
+/* -- Replaces -- */
+
+typedef struct Replacer {
+        const ClusterUnit *unit;
+        const ClusterUnit *found;
+} Replacer;
+
+static bool no_replacer(void *userdata, const Placed *other) {
+        Replacer *r = userdata;
+
+        if (other->stopping || !other->unit->unit || other->unit == r->unit)
+                return true;
+        if (!placement_match(&other->unit->unit->placement.replaces, r->unit->name))
+                return true;
+        /* Each naming the other is no relation (fleet's rule). */
+        if (placement_match(&r->unit->unit->placement.replaces, other->unit->name))
+                return true;
+        r->found = other->unit;
+        return false;
+}
+
+const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
+        Replacer r = { .unit = unit };
+
+        view_each(view, machine, no_replacer, &r);
+        return r.found;
+}
+
+/* -- Picking -- */
+
+enum { EXPLAIN_MAX = 100, GROUPS_MAX = 6, NAMES_MAX = 4 }; /* machines counted, sentences told, names told with each */
+
+typedef struct Refusals {
+        struct {
+                char sentence[ERROR_MESSAGE_MAX];
+                Text names;
+                size_t n;
+        } groups[GROUPS_MAX];
+        size_t n;
+} Refusals;
+
+static void refusals_done(Refusals *refusals) {
+        for (size_t i = 0; i < refusals->n; i++)
+                text_done(&refusals->groups[i].names);
+}
+
+static void refusals_add(Refusals *refusals, const ClusterMachine *m, const Error *why) {
+        size_t i = 0;
+
+        while (i < refusals->n && !streq(refusals->groups[i].sentence, why->message))
+                i++;
+        if (i == GROUPS_MAX)
+                return;
+        if (i == refusals->n)
+                snprintf(refusals->groups[refusals->n++].sentence, ERROR_MESSAGE_MAX, "%s", why->message);
+        if (refusals->groups[i].n++ < NAMES_MAX)
+                text_printf(&refusals->groups[i].names, "%s%s", refusals->groups[i].n > 1 ? ", " : "", cluster_machine_name(m));
+}
+
+static void refusals_tell(const Refusals *refusals, Error *ret) {
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = 0; i < refusals->n; i++) {
+                size_t n = refusals->groups[i].n;
+
+                text_printf(&t, "%s%s", i > 0 ? "; " : "", refusals->groups[i].names.chars ? refusals->groups[i].names.chars : "");
+                if (n > NAMES_MAX)
+                        text_printf(&t, " and %zu more", n - NAMES_MAX);
+                text_printf(&t, ": %s", refusals->groups[i].sentence);
+        }
+        error_set(ret, -ENOENT, "%s", t.chars ? t.chars : "there is no machine");
+}
+
+int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret, Error *ret_why) {
+        _cleanup_(refusals_done) Refusals refusals = {};
+        const ViewMachine *best = NULL, *second = NULL; /* 'second': somebody there replaces it */
+        size_t fitting = 0;
+        bool explain = ret_why && view->n <= EXPLAIN_MAX;
+
+        for (size_t i = 0; i < view->n && (!best || explain); i++) {
+                const ViewMachine *v = view->sorted[i];
+                Error why = {};
+
+                if (has(v, unit->name)) {
+                        error_set(&why, -ENOENT, "it is there");
+                        refusals_add(&refusals, v->machine, &why);
+                        continue;
+                }
+                if (!scheduler_fits(view, unit, v->machine, false, ret_why ? &why : NULL)) {
+                        if (ret_why)
+                                refusals_add(&refusals, v->machine, &why);
+                        continue;
+                }
+                fitting++;
+                if (!best && !scheduler_replaced_by(view, unit, v->machine))
+                        best = v;
+                else if (!second)
+                        second = v;
+        }
+        if (!best)
+                best = second;
+        if (!best) {
+                refusals_tell(&refusals, ret_why);
+                return -ENOENT;
+        }
+
+        if (!explain)
+                error_set(ret_why, 0, "%s had the fewest units (%zu) of those that qualify", cluster_machine_name(best->machine), best->load);
+        else if (fitting == 1)
+                error_set(ret_why, 0, "%s is the only machine that qualifies", cluster_machine_name(best->machine));
+        else
+                error_set(ret_why, 0, "%s had the fewest units (%zu) of %zu machines that qualify", cluster_machine_name(best->machine),
+                          best->load, fitting);
+        *ret = best->machine;
+        return 0;
+}
