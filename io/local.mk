@@ -2,11 +2,11 @@ noinst_LIBRARIES += io/libio.a
 io_libio_a_SOURCES = \
 	io/loop.h io/loop.c io/loop_uv.h io/loop_uv.c io/child_uv.c io/stream.h io/stream.c io/net_uv.c \
 	io/http.h io/http_connection.h io/http.c io/http_answer.c io/http_parameters.c \
-	io/disk.h io/disk_real.c
-io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(LLHTTP_CFLAGS)
+	io/tls.h io/tls.c io/disk.h io/disk_real.c
+io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(GNUTLS_CFLAGS) $(LLHTTP_CFLAGS)
 
 # What links libio.a links $(IO_LIBS) behind it.
-IO_LIBS = $(UV_LIBS) $(LLHTTP_LIBS)
+IO_LIBS = $(UV_LIBS) $(GNUTLS_LIBS) $(LLHTTP_LIBS)
 if LLHTTP_BUNDLED
 # Not ours, hence not held to our warnings.
 noinst_LIBRARIES += io/libllhttp.a
@@ -23,6 +23,7 @@ IO_TEST_LIBS = io/libio.a base/libbase.a $(IO_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-loop
 TESTS += tests/unit/test-loop
+tests_unit_test_loop_SOURCES = tests/unit/test-loop.c
 tests_unit_test_loop_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_loop_LDADD = $(IO_TEST_LIBS)
 
@@ -31,4 +32,23 @@ TESTS += tests/unit/test-http
 tests_unit_test_http_SOURCES = tests/unit/test-http.c tests/unit/io_pair.h
 tests_unit_test_http_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_http_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-tls
+TESTS += tests/unit/test-tls
+tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h
+tests_unit_test_tls_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-disk
+TESTS += tests/unit/test-disk
+tests_unit_test_disk_SOURCES = tests/unit/test-disk.c
+tests_unit_test_disk_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_disk_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-stream
+TESTS += tests/unit/test-stream
+tests_unit_test_stream_SOURCES = tests/unit/test-stream.c tests/unit/io_pair.h
+tests_unit_test_stream_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
+
 endif

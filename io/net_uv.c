@@ -34,11 +34,17 @@ enum {
 
 typedef struct UvStream UvStream;
 
+typedef struct UvNetwork {
+        Network base;
+        UvStream *streams; /* all that are open */
+} UvNetwork;
+
 /* One connect() under way. */
 typedef struct Connecting {
         uv_connect_t req;
         Timer timeout;
         UvStream *stream;
+        UvNetwork *net;
         void (*done)(void *userdata, Stream *s, int error); /* NULL: cancelled, or told */
         void *userdata;
         int error;
@@ -47,6 +53,8 @@ typedef struct Connecting {
 struct UvStream {
         Stream base;
         UvLoop *loop;
+        UvNetwork *net; /* NULL once it is gone */
+        UvStream *next, *prev;
         Connecting *connecting; /* until connected */
         Timer *linger;          /* set while only the other side's FIN is awaited */
         int error;              /* why it ends */
@@ -70,6 +78,7 @@ typedef struct Sending {
 
 struct Listener {
         UvLoop *loop;
+        UvNetwork *net;
         void (*accepted)(void *userdata, Stream *s);
         void *userdata;
         unsigned n_accepted; /* in this turn */
@@ -164,12 +173,25 @@ static void stream_on_closed(uv_handle_t *handle) {
         free(s);
 }
 
+static void stream_unlink(UvStream *s) {
+        if (!s->net)
+                return;
+        if (s->prev)
+                s->prev->next = s->next;
+        else
+                s->net->streams = s->next;
+        if (s->next)
+                s->next->prev = s->prev;
+        s->net = NULL;
+}
+
 static void stream_end(UvStream *s, int error) {
         if (s->closing)
                 return;
 
         s->closing = true;
         s->error = error;
+        stream_unlink(s);
         if (s->linger) {
                 timer_stop(s->linger);
                 free(TAKE_PTR(s->linger));
@@ -395,8 +417,14 @@ static UvStream *stream_new(UvLoop *loop, bool is_tcp) {
         return s;
 }
 
-static void stream_connected(UvStream *s) {
+static void stream_connected(UvStream *s, UvNetwork *net) {
         int fd, on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC, count = KEEPALIVE_COUNT;
+
+        s->net = net;
+        s->next = net->streams;
+        if (s->next)
+                s->next->prev = s;
+        net->streams = s;
 
         if (!s->is_tcp || uv_fileno(&s->uv.handle, &fd) < 0)
                 return;
@@ -443,7 +471,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         }
         timer_stop(&c->timeout);
         s->connecting = NULL;
-        stream_connected(s);
+        stream_connected(s, c->net);
         c->done(c->userdata, &s->base, 0);
         free(c);
 }
@@ -480,6 +508,7 @@ static void *net_connect(Network *net, const char *address, uint64_t timeout_ms,
                 *ret_error = -ENOMEM;
                 return NULL;
         }
+        c->net = container_of(net, UvNetwork, base);
         c->done = done;
         c->userdata = userdata;
         c->timeout = (Timer) { .fire = connecting_on_timeout, .userdata = c };
@@ -520,7 +549,7 @@ static void listener_accept(Listener *l) {
                 stream_end(s, 0); /* nobody owns it yet: closed without a word */
                 return;
         }
-        stream_connected(s);
+        stream_connected(s, l->net);
         l->accepted(l->userdata, &s->base);
 }
 
@@ -562,12 +591,12 @@ static void net_unlisten(Network *net, Listener *l) {
         uv_close(&l->uv.handle, listener_on_closed);
 }
 
-static Listener *listener_new(UvLoop *loop, bool is_tcp, void (*accepted)(void *userdata, Stream *s), void *userdata) {
+static Listener *listener_new(UvNetwork *net, UvLoop *loop, bool is_tcp, void (*accepted)(void *userdata, Stream *s), void *userdata) {
         Listener *l = NEW0(Listener, 1);
 
         if (!l)
                 return NULL;
-        *l = (Listener) { .loop = loop, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp };
+        *l = (Listener) { .loop = loop, .net = net, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp };
         l->next_turn = (Deferred) { .run = listener_on_next_turn, .userdata = l };
         if (is_tcp)
                 (void) uv_tcp_init(loop_uv_handle(loop), &l->uv.tcp);
@@ -587,7 +616,7 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
 
         if (getsockname(fd, &a.any, &size) < 0)
                 return error_set(err, -errno, "cannot listen on descriptor %d: %s", fd, strerror(errno));
-        l = listener_new(loop_uv(net->loop), a.any.sa_family != AF_UNIX, accepted, userdata);
+        l = listener_new(container_of(net, UvNetwork, base), loop_uv(net->loop), a.any.sa_family != AF_UNIX, accepted, userdata);
         if (!l)
                 return error_set(err, -ENOMEM, "cannot listen: out of memory");
 
@@ -684,16 +713,24 @@ static const NetworkOps uv_network_ops = {
 };
 
 int net_uv_new(Network **ret, Loop *loop) {
-        Network *net = NEW0(Network, 1);
+        UvNetwork *net = NEW0(UvNetwork, 1);
 
         if (!net)
                 return -ENOMEM;
-        *net = (Network) { .ops = &uv_network_ops, .loop = loop };
-        *ret = net;
+        net->base = (Network) { .ops = &uv_network_ops, .loop = loop };
+        *ret = &net->base;
         return 0;
 }
 
-Network *net_uv_free(Network *net) {
+Network *net_uv_free(Network *base) {
+        UvNetwork *net;
+
+        if (!base)
+                return NULL;
+
+        net = container_of(base, UvNetwork, base);
+        while (net->streams)
+                stream_end(net->streams, 0);
         free(net);
         return NULL;
 }

@@ -18,7 +18,7 @@ int stream_write_shared(Stream *s, Shared *shared) {
 }
 
 size_t stream_queued(const Stream *s) {
-        return s->queued;
+        return s->queued + (s->inner ? stream_queued(s->inner) : 0);
 }
 
 void stream_pause(Stream *s, bool paused) {

@@ -86,6 +86,8 @@ struct Network {
 /* libuv's. Addresses: "ADDR:PORT", "[ADDR6]:PORT", or "/path" for a unix socket (mode 0660; an old socket that nobody
  * answers is replaced, one that is answered fails with -EADDRINUSE). Accepts at most 64 a turn. */
 int net_uv_new(Network **ret, Loop *loop);
+/* Listeners and connects must have been ended; streams that are still open (waiting for a FIN, say) are closed: on_close
+ * follows. Returns NULL. */
 Network *net_uv_free(Network *net);
 /* Listens on a descriptor that systemd handed over; takes the descriptor, also when it fails. */
 int net_uv_listen_fd(Network *net, int fd, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err);
@@ -106,5 +108,6 @@ struct Stream {
         const StreamEvents *events; /* NULL until set */
         void *userdata;
         size_t queued;
+        const Stream *inner; /* a stream over another: what that one has queued counts too; else NULL */
         char peer_address[64], local_address[64];
 };

@@ -3,20 +3,30 @@
  * the same answers. Semantics: etcd v2 (reference: its API description), plus transactions. */
 #pragma once
 
+#include "kvstore/arena.h"
 #include "kvstore/command.h"
 #include "kvstore/tree.h"
+
+enum {
+        APPLY_SUBTREE_MAX = 100000, /* nodes that one delete takes along; an expiry of more goes in pages, children first */
+        APPLY_NODE_WEIGHT = 128,    /* bytes that a node weighs besides its key and value */
+};
+
+/* What users' nodes may weigh where the tree's meta does not say otherwise; as much again is there for /_fleet. */
+#define APPLY_QUOTA (256ull * 1024 * 1024)
 
 /* One change of one key, as watchers see it. Borrowed for the call of 'on_event'. */
 typedef struct KvEvent {
         KvAction action;
         uint64_t index;      /* the store's */
-        KvNode node;         /* for delete and expire: key, indexes, dir */
+        KvNode node;         /* for delete and expire: key, indexes, dir; a directory takes all below it along */
         bool has_prev;
         KvNode prev;
         bool refresh;        /* watchers are not told; it takes a slot of the window */
         uint64_t now_ms;     /* cluster time of the entry */
 } KvEvent;
 
+/* Either may be NULL. Called before the transaction is committed; a command's events come before its result. */
 typedef struct ApplySink {
         void (*on_result)(void *userdata, uint64_t origin, uint64_t number, const KvResult *result);
         void (*on_event)(void *userdata, const KvEvent *event);
@@ -31,5 +41,7 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
 /* The same for an entry without commands (a no-op, a configuration): only the meta moves. */
 int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term);
 
-/* One command, for tests and fuzzers: as apply_batch() does it, without the batch. */
-int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, const ApplySink *sink, KvResult *ret);
+/* One command, as apply_batch() does it: 'meta' is moved on, but not yet the tree's (tree_set_meta()). What *ret points to
+ * is the command's, or the arena's. */
+int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena, const ApplySink *sink,
+                  KvResult *ret);

@@ -59,7 +59,10 @@ typedef struct KvEvents {
 typedef struct KvOptions {
         const char *tree_path;     /* folder for LMDB, its checkpoint and what comes in; made if absent */
         Disk *log_disk;            /* raft/: borrowed */
-        Peers *peers;              /* borrowed; handlers below 16 become the store's */
+        /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to PEER_BULK_ACK, and says
+         * cluster id, lineage, Raft id and start number in our hello. Whom to dial is the caller's business: all members that
+         * kv_state() names, besides whom it knows itself. */
+        Peers *peers;
         char machine_id[33], boot_id[33];
         char address[64];          /* our peer door, "" if none (then we can only be alone) */
         bool join;                 /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
@@ -69,6 +72,8 @@ typedef struct KvOptions {
         uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
         uint64_t log_file_size;                         /* 0: 4 MiB */
         size_t window;                                  /* 0: HUB_WINDOW */
+        const char *bug;           /* a planted one, for the simulations to find ("ack-before-commit",
+                                    * "apply-twice-after-restart"); only where PLANTED_BUGS is compiled in, NULL: none */
         KvEvents events;
 } KvOptions;
 
@@ -76,7 +81,8 @@ typedef struct KvOptions {
  * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. */
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
 /* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which *store is
- * gone. Proposals in flight are answered KV_UNKNOWN first. */
+ * gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened), reads under way KV_UNKNOWN.
+ * Watches have to be closed by their owners before this call. */
 void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 
 void kv_state(const KvStore *store, KvState *ret);
@@ -106,7 +112,8 @@ void kv_sync_cancel(KvStore *store, KvSync *sync);
  * on mean that it did not come out of the log; KV_UNKNOWN at the latest 1.5 s after the leader was lost. */
 typedef void (*KvDone)(void *userdata, const KvResult *result);
 
-/* Encodes the command (nothing is borrowed) and sends it on its way. 0, or -ENOMEM; refusals come by 'done'. */
+/* Encodes the command (nothing is borrowed) and sends it on its way. 0, -ENOMEM, or -ESHUTDOWN when the store is closing;
+ * refusals come by 'done'. */
 int kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
 void kv_forget(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
 
@@ -117,7 +124,8 @@ Hub *kv_hub(KvStore *store); /* hub_watch() and watch_close() are the calls */
 /* -- Members: for fleetd/membership on the leader -- */
 
 /* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given 'raft_id' and is
- * dialed at 'address'. 'done' is not needed: on_state tells when members changed. */
+ * dialed at 'address'. 'done' is not needed: on_state tells when members changed. -EAGAIN of a promotion: not caught up yet;
+ * -EPERM: ourselves (transfer first), or fewer than three voters would be left; -EEXIST, -ENOENT, -EINVAL as they say. */
 int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as standby */
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
 int kv_member_demote(KvStore *store, uint64_t raft_id);

@@ -1,10 +1,15 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/hub.h \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/propose.h kvstore/propose.c \
+	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
+	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
+	kvstore/raft/reads.h kvstore/raft/reads.c \
+	kvstore/hub.h \
 	kvstore/session/peers.h kvstore/session/peers.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
-	kvstore/apply.h \
+	kvstore/apply.h kvstore/apply.c \
+	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
@@ -15,7 +20,8 @@ KVSTORE_TEST_LIBS = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) $(CMOCKA_LI
 if HAVE_CMOCKA
 KVSTORE_TESTS = \
 	tests/unit/test-command \
-	tests/unit/test-tree
+	tests/unit/test-tree \
+	tests/unit/test-apply
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
@@ -25,4 +31,9 @@ tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_tree_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/model.h tests/lib/model.c
+tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
 endif

@@ -87,9 +87,7 @@ static int read_target(const JsonValue *object, const char *name, TargetState *r
 static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         ApiUnit unit = API_UNIT_EMPTY;
         UnitFile *file = NULL;
-        const struct {
-                const char *name, **field;
-        } strings[] = {
+        const JsonField strings[] = {
                 { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
                 { "reason", &unit.reason }, { "text", &unit.text },
         };
@@ -97,11 +95,9 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
 
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "expected a unit as a JSON object");
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = json_read_string(object, strings[i].name, strings[i].field, err);
-                if (r < 0)
-                        return r;
-        }
+        r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        if (r < 0)
+                return r;
         r = read_target(object, "currentState", &unit.current_state, err);
         if (r < 0)
                 return r;
@@ -132,6 +128,23 @@ int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err) {
         return 0;
 }
 
+bool api_unit_has_contents(const ApiUnit *unit) {
+        return (unit->text && *unit->text) || (unit->file && unit->file->n_options > 0);
+}
+
+int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err) {
+        _cleanup_text_ Text t = {};
+
+        if (unit->text && *unit->text)
+                return unit_parse(name, unit->text, strlen(unit->text), ret, err);
+
+        if (unit->file)
+                unit_file_print(unit->file, &t, NULL);
+        if (t.error < 0)
+                return t.error;
+        return unit_parse(name, t.chars ? t.chars : "", t.size, ret, err);
+}
+
 void api_state_write(Text *t, const ApiState *state) {
         json_open(t, NULL, '{');
         json_add_string(t, "hash", state->hash);
@@ -146,9 +159,7 @@ void api_state_write(Text *t, const ApiState *state) {
 
 static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
         ApiState state = {};
-        const struct {
-                const char *name, **field;
-        } strings[] = {
+        const JsonField strings[] = {
                 { "hash", &state.hash }, { "machineID", &state.machine_id }, { "name", &state.name },
                 { "systemdActiveState", &state.active }, { "systemdLoadState", &state.load },
                 { "systemdSubState", &state.sub },
@@ -157,11 +168,9 @@ static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
 
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "expected a unit state as a JSON object");
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = json_read_string(object, strings[i].name, strings[i].field, err);
-                if (r < 0)
-                        return r;
-        }
+        r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        if (r < 0)
+                return r;
         r = json_read_u64(object, "since", &state.since_ms, err);
         if (r < 0)
                 return r;
@@ -193,12 +202,7 @@ void api_machine_write(Text *t, const ApiMachine *machine) {
         json_open(t, NULL, '{');
         json_add_string(t, "hostname", machine->hostname);
         json_add_string(t, "id", machine->id);
-        if (machine->metadata.n > 0) {
-                json_open(t, "metadata", '{');
-                for (size_t i = 0; i < machine->metadata.n; i++)
-                        json_add_string_always(t, machine->metadata.items[i].key, machine->metadata.items[i].value);
-                json_close(t, '}');
-        }
+        json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "presence", machine->presence);
         json_add_string(t, "primaryIP", machine->primary_ip);
         json_add_string(t, "role", machine->role);
@@ -206,15 +210,9 @@ void api_machine_write(Text *t, const ApiMachine *machine) {
         json_close(t, '}');
 }
 
-static int read_metadata(void *userdata, const char *key, const JsonValue *v) {
-        return json_value_string(v) ? pairs_set(userdata, key, json_value_string(v)) : -EBADMSG;
-}
-
 static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
         ApiMachine machine = {};
-        const struct {
-                const char *name, **field;
-        } strings[] = {
+        const JsonField strings[] = {
                 { "hostname", &machine.hostname }, { "id", &machine.id }, { "presence", &machine.presence },
                 { "primaryIP", &machine.primary_ip }, { "role", &machine.role }, { "version", &machine.version },
         };
@@ -222,15 +220,13 @@ static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
 
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "expected a machine as a JSON object");
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = json_read_string(object, strings[i].name, strings[i].field, err);
-                if (r < 0)
-                        return r;
-        }
-        r = json_value_each(json_value_member(object, "metadata"), read_metadata, &machine.metadata);
+        r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        if (r < 0)
+                return r;
+        r = json_read_pairs(object, "metadata", &machine.metadata, err);
         if (r < 0) {
                 pairs_done(&machine.metadata);
-                return error_set(err, r, "metadata: expected strings");
+                return r;
         }
         *ret = machine;
         return 0;

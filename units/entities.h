@@ -9,7 +9,7 @@
 #include "units/json.h"
 #include "units/lists.h"
 #include "units/state.h"
-#include "units/unit_file.h"
+#include "units/unit.h"
 
 /* {"currentState","desiredState","hash","machineID","name","options":[],"reason","text"}; "hash", "reason" and "text"
  * are ours, fleet's own clients skip them. */
@@ -30,9 +30,16 @@ typedef struct ApiUnit {
 
 void api_unit_write(Text *t, const ApiUnit *unit);
 
-/* Reads one unit: a request's body or an answer. A state that does not exist is -EINVAL, all else that is wrong -EBADMSG.
- * The options are as they came: to use them, print the file and unit_parse() the text. */
+/* Reads one unit: a request's body or an answer. A state that does not exist is -EINVAL, all else that is wrong
+ * -EBADMSG. */
 int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err);
+
+/* Does it bring contents, as "text" or as "options"? */
+bool api_unit_has_contents(const ApiUnit *unit);
+
+/* Makes a unit of its contents: of "text" where it is there, else of the options as printed; errors as unit_parse()'s,
+ * with the lines of that text. */
+int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err);
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
@@ -57,7 +64,8 @@ typedef struct ApiMachine {
 
 void api_machine_write(Text *t, const ApiMachine *machine);
 
-/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows. Empty ones are {}. */
+/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows. Without items the
+ * array is left out. */
 void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
 void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
 void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);

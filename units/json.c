@@ -18,7 +18,8 @@ int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err)
         json_t *v;
 
         if (size > JSON_SIZE_MAX)
-                return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size, JSON_SIZE_MAX);
+                return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size,
+                                 JSON_SIZE_MAX);
 
         v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
         if (!v && json_error_code(&where) == json_error_out_of_memory)
@@ -119,6 +120,32 @@ int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *
         return 0;
 }
 
+static int add_pair(void *userdata, const char *key, const JsonValue *v) {
+        return json_value_string(v) ? pairs_set(userdata, key, json_value_string(v)) : -EBADMSG;
+}
+
+int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err) {
+        const JsonValue *v = json_value_member(object, name);
+        int r;
+
+        if (v && json_value_type(v) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "%s: expected an object of strings", name);
+        r = json_value_each(v, add_pair, ret);
+        if (r == -EBADMSG)
+                return error_set(err, r, "%s: expected an object of strings", name);
+        return r;
+}
+
+int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err) {
+        for (size_t i = 0; i < n; i++) {
+                int r = json_read_string(object, fields[i].name, fields[i].ret, err);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* A value stands before us if the text ends like one: then a comma is due. */
 static void separate(Text *t) {
         char last = t->size > 0 ? t->chars[t->size - 1] : 0;
@@ -174,6 +201,15 @@ void json_add_bool(Text *t, const char *name, bool value) {
                 return;
         begin(t, name);
         text_append(t, "true");
+}
+
+void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
+        if (pairs->n == 0)
+                return;
+        json_open(t, name, '{');
+        for (size_t i = 0; i < pairs->n; i++)
+                json_add_string_always(t, pairs->items[i].key, pairs->items[i].value);
+        json_close(t, '}');
 }
 
 void json_add_item(Text *t, const char *value) {

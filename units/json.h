@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "units/lists.h"
 
 enum { JSON_SIZE_MAX = 16 * 1024 * 1024 }; /* bytes read in one go: a page of units fits */
 
@@ -49,6 +50,14 @@ int json_value_each(const JsonValue *object, int (*each)(void *userdata, const c
 int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err);
 int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err);
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
+int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err); /* an object of strings, added */
+
+/* Many strings at once, from a table. */
+typedef struct JsonField {
+        const char *name, **ret;
+} JsonField;
+
+int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err);
 
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
@@ -56,4 +65,5 @@ void json_add_string(Text *t, const char *name, const char *value);         /* l
 void json_add_string_always(Text *t, const char *name, const char *value);  /* NULL is written as "" */
 void json_add_u64(Text *t, const char *name, uint64_t value);               /* left out if 0 */
 void json_add_bool(Text *t, const char *name, bool value);                  /* left out if false */
+void json_add_pairs(Text *t, const char *name, const Pairs *pairs);          /* an object of strings; left out if empty */
 void json_add_item(Text *t, const char *value);                             /* a string in an array */

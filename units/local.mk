@@ -35,3 +35,9 @@ tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_json_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 endif
+
+FUZZERS += tests/fuzz/fuzz-unit_file tests/fuzz/fuzz-json
+tests_fuzz_fuzz_unit_file_SOURCES = tests/fuzz/unit_file.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_unit_file_LDADD = $(UNITS_LIBS)
+tests_fuzz_fuzz_json_SOURCES = tests/fuzz/json.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_json_LDADD = $(UNITS_LIBS)

@@ -57,10 +57,12 @@ int machine_metadata_check(const char *key, const char *value, Error *err) {
         for (const char *p = key; *p; p++)
                 if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9')
                     && !strchr("_.-", *p))
-                        return error_set(err, -EINVAL, "metadata key '%s': only letters, digits, '_', '.' and '-' are allowed", key);
+                        return error_set(err, -EINVAL,
+                                         "metadata key '%s': only letters, digits, '_', '.' and '-' are allowed", key);
 
         if (strlen(value) > METADATA_VALUE_MAX)
-                return error_set(err, -EINVAL, "the value of metadata key %s is longer than %d bytes", key, METADATA_VALUE_MAX);
+                return error_set(err, -EINVAL, "the value of metadata key %s is longer than %d bytes", key,
+                                 METADATA_VALUE_MAX);
         for (const char *p = value; *p; p++)
                 if ((unsigned char) *p < 0x20 || *p == 0x7f)
                         return error_set(err, -EINVAL, "the value of metadata key %s has a control character", key);

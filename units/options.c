@@ -58,8 +58,10 @@ static int take_machine_id(Reading *r, const char *item) {
         if (!r->placement->machine_id)
                 return -ENOMEM;
 
-        if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0 && !strchr(item, '%'))
-                return warn(r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8", r->option->name, item);
+        if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0
+            && !strchr(item, '%'))
+                return warn(r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8",
+                            r->option->name, item);
         return 0;
 }
 

@@ -75,23 +75,12 @@ void facts_record_write(Text *t, const Machine *machine) {
         json_open(t, NULL, '{');
         json_add_string(t, "address", machine->address);
         json_add_string(t, "boot", machine->boot_id);
-        json_open(t, "metadata", '{');
-        for (size_t i = 0; i < machine->metadata.n; i++)
-                json_add_string_always(t, machine->metadata.items[i].key, machine->metadata.items[i].value);
-        json_close(t, '}');
+        json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "name", machine->name);
         json_add_string(t, "peer", machine->peer);
         json_add_u64(t, "raftId", machine->raft_id);
         json_add_string(t, "version", machine->version);
         json_close(t, '}');
-}
-
-static int read_metadata(void *userdata, const char *key, const JsonValue *v) {
-        Pairs *metadata = userdata;
-
-        if (!json_value_string(v))
-                return -EBADMSG;
-        return pairs_set(metadata, key, json_value_string(v));
 }
 
 int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err) {
@@ -121,9 +110,9 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
         r = json_read_u64(root, "raftId", &machine.raft_id, err);
         if (r < 0)
                 return r;
-        r = json_value_each(json_value_member(root, "metadata"), read_metadata, &machine.metadata);
+        r = json_read_pairs(root, "metadata", &machine.metadata, err);
         if (r < 0)
-                return error_set(err, r, "metadata: expected strings");
+                return r;
 
         *ret = machine;
         machine = (Machine) {};
@@ -234,15 +223,11 @@ int state_record_read(const char *json, size_t size, UnitState *ret, Error *err)
         r = open_record(json, size, &root, err);
         if (r < 0)
                 return r;
-        const struct {
-                const char *name, **field;
-        } strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash } };
+        const JsonField strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash } };
 
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = json_read_string(root, strings[i].name, strings[i].field, err);
-                if (r < 0)
-                        return r;
-        }
+        r = json_read_strings(root, strings, ELEMENTS(strings), err);
+        if (r < 0)
+                return r;
         r = json_read_u64(root, "since", &since_ms, err);
         if (r < 0)
                 return r;

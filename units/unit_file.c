@@ -99,12 +99,14 @@ static int check_bytes(const char *text, size_t size, size_t line_max, Error *er
         unsigned line = 1;
 
         if (size > UNIT_SIZE_MAX)
-                return error_set(err, -EFBIG, "the file is too large: %zu bytes, at most %d are taken", size, UNIT_SIZE_MAX);
+                return error_set(err, -EFBIG, "the file is too large: %zu bytes, at most %d are taken", size,
+                                 UNIT_SIZE_MAX);
 
         for (size_t i = 0, n; i < size; i += n) {
                 n = utf8_length(text + i, size - i);
                 if (n == 0)
-                        return error_set(err, -EBADMSG, "line %u: not UTF-8 text: byte 0x%02x", line, (unsigned char) text[i]);
+                        return error_set(err, -EBADMSG, "line %u: not UTF-8 text: byte 0x%02x", line,
+                                         (unsigned char) text[i]);
                 if (text[i] == 0)
                         return error_set(err, -EBADMSG, "line %u: a zero byte", line);
 
@@ -196,13 +198,13 @@ static int scan_option(Scanner *s, Span section, UnitFile *file, Error *err) {
 
         for (;;) {
                 if (s->at == s->end)
-                        return error_set(err, -EBADMSG, "line %u: unexpected end of file encountered while parsing option name",
-                                         line);
+                        return error_set(err, -EBADMSG,
+                                         "line %u: unexpected end of file encountered while parsing option name", line);
                 name.end = s->at;
                 char c = scanner_next(s);
                 if (c == '\n' || c == '\r')
-                        return error_set(err, -EBADMSG, "line %u: unexpected newline encountered while parsing option name",
-                                         line);
+                        return error_set(err, -EBADMSG,
+                                         "line %u: unexpected newline encountered while parsing option name", line);
                 if (c == '=')
                         break;
         }

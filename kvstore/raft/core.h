@@ -90,7 +90,8 @@ typedef struct RaftCoreOps {
 
         /* The received state, fetched before the message was stepped, takes the place of ours: rename it over the
          * environment, then drop the log (the next append begins at info->index + 1), then raft_core_installed(). When
-         * 'keep_state' ours is newer: drop the log only. 'info' is borrowed for the call. */
+         * 'keep_state' ours is newer: what was received takes the place of our checkpoint only (else a crash of the machine
+         * could leave a checkpoint older than the log's beginning). 'info' is borrowed for the call. */
         int (*install)(void *userdata, const RaftStateInfo *info, bool keep_state);
 
         /* Applies entries first_index ... in order, in one transaction. All types come: only RAFT_ENTRY_COMMAND means
@@ -143,12 +144,16 @@ typedef struct RaftCoreStart {
         uint64_t first_index;      /* of entries[0] */
         const RaftEntry *entries;  /* the whole log; copied */
         size_t n_entries;
-        bool *ret_dropped_log;     /* set if the log did not fit the state: then the owner resets it to state->index before
-                                    * it writes anything (raft_log_reset()); required */
 } RaftCoreStart;
 
-/* Once, first. Decides whether the log fits the state (libraft gives its contract: the log must reach from at most index + 1
- * to at least index, with the state's term there). The log is dropped, and *ret_dropped_log set, before any operation. */
+/* Whether the log fits the state: it must reach from at most index + 1 to at least index, with the state's term there.
+ * Returns 1 if it does; 0 if it is to be dropped: then the owner first makes the state a durable checkpoint (the log may hold
+ * what only the unsynced tree holds besides), then resets the log to state->index (raft_log_reset(); queued is enough), and
+ * starts with no entries, first_index = index + 1. -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote
+ * again under its id. Pure. */
+int raft_core_log_fits(const RaftCoreStart *start);
+
+/* Once, first; with a log that fits (-EUCLEAN otherwise). Operations may come from inside. */
 int raft_core_start(RaftCore *core, uint64_t now_ms, const RaftCoreStart *start);
 
 /* A message from an authenticated member of this cluster; whether it is in *our* configuration does not matter. Results over
@@ -163,7 +168,7 @@ uint64_t raft_core_timeout_ms(const RaftCore *core);
 /* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply() gets it with
  * *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be committed. */
 int raft_core_submit(RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term);
-/* The same with an entry that means nothing: for a new leader whose step made none (see raft_core_leads()). */
+/* The same with an entry that means nothing: by the time it is applied, all that was committed before is, too. */
 int raft_core_barrier(RaftCore *core, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term);
 enum { RAFT_CORE_UNCOMMITTED_MAX = 64 };
 
@@ -173,9 +178,10 @@ int raft_core_appended(RaftCore *core, uint64_t now_ms, uint64_t generation, uin
 /* The received state is in place, and durable. */
 int raft_core_installed(RaftCore *core, uint64_t now_ms);
 
-/* A checkpoint of our own state is durable: the core forgets entries more than 'trailing' behind it (at least
- * RAFT_CORE_TRAILING_MIN). -EAGAIN: not acceptable yet (log not durable so far, its configuration not known as committed, a
- * snapshot being received); the checkpoint stays valid, report it again later, and do not cut the log until it was taken. */
+/* A checkpoint of our own state is durable: the core forgets entries more than 'trailing' behind it (in production at least
+ * RAFT_CORE_TRAILING_MIN: who is further behind gets the whole state). -EAGAIN: not acceptable yet (log not durable so far, its configuration not known as committed, a
+ * snapshot being received); the checkpoint stays valid, report it again later, and do not cut the log until it was taken.
+ * -ESTALE: it lies before the last committed configuration, make a newer one. */
 int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing);
 enum { RAFT_CORE_TRAILING_MIN = 1024 };
 
@@ -212,10 +218,9 @@ uint64_t raft_core_id(const RaftCore *core);
 RaftState raft_core_state(const RaftCore *core);
 uint64_t raft_core_term(const RaftCore *core);
 uint64_t raft_core_vote(const RaftCore *core);
-/* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run. When we lead, and
- * this is false with no entry of our term in the log, the owner submits a barrier (raft_core_wants_barrier()). */
+/* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run. (A new leader
+ * submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
-bool raft_core_wants_barrier(const RaftCore *core);
 /* 0 and NULL while unknown. The address borrows until the next input. */
 uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
 uint64_t raft_core_commit_index(const RaftCore *core);

@@ -1,5 +1,5 @@
-/* The n-th allocation fails: how constructors are shown to give back what they hold. Link with $(FAILING_ALLOCATIONS), which leads
- * malloc() and its relatives here; those inside shared libraries go on undisturbed. */
+/* The n-th allocation fails: how constructors are shown to give back what they hold. Link with $(FAILING_ALLOCATIONS),
+ * which leads malloc() and its relatives here; those inside shared libraries go on undisturbed. */
 #pragma once
 
 #include <stdbool.h>

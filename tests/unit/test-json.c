@@ -153,6 +153,35 @@ static void what_fleets_own_client_sends_is_understood(void **state) {
         assert_string_equal(err.message, "desiredState: 'broken' is none of inactive, loaded, launched");
 }
 
+static void contents_come_as_text_or_as_options(void **state) {
+        static const char options[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\"},"
+                                      "{\"section\":\"T\",\"name\":\"B\"}]}";
+        static const char text[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\"}],"
+                                   "\"text\":\"# mine\\n[S]\\nA=1\\n\"}";
+        static const char hidden[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\",\"value\":\"1\\n[X-Fleet]\\nGlobal=t\"}]}";
+        static const char broken[] = "{\"options\":[{\"section\":\"S\",\"name\":\"A\\nB\",\"value\":\"1\"}]}";
+        _cleanup_api_unit_ ApiUnit a = API_UNIT_EMPTY, b = API_UNIT_EMPTY, c = API_UNIT_EMPTY, d = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *from_options = NULL, *from_text = NULL, *from_hidden = NULL, *none = NULL;
+
+        assert_int_equal(api_unit_read(options, strlen(options), &a, NULL), 0);
+        assert_int_equal(api_unit_parse("a.service", &a, &from_options, NULL), 0);
+        assert_string_equal(from_options->text, "[S]\nA=1\n\n[T]\nB=\n");
+
+        assert_int_equal(api_unit_read(text, strlen(text), &b, NULL), 0);
+        assert_int_equal(api_unit_parse("a.service", &b, &from_text, NULL), 0);
+        assert_string_equal(from_text->text, "# mine\n[S]\nA=1\n");
+
+        /* What a value smuggles in counts as what it will be in the file. */
+        assert_int_equal(api_unit_read(hidden, strlen(hidden), &c, NULL), 0);
+        assert_int_equal(api_unit_parse("a.service", &c, &from_hidden, NULL), 0);
+        assert_true(from_hidden->placement.global);
+
+        assert_int_equal(api_unit_read(broken, strlen(broken), &d, NULL), 0);
+        assert_int_equal(api_unit_parse("a.service", &d, &none, NULL), -EBADMSG);
+        assert_true(api_unit_has_contents(&d));
+        assert_false(api_unit_has_contents(&API_UNIT_EMPTY));
+}
+
 static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
         ApiMachine machines[2] = { { .id = "1111", .primary_ip = "10.0.0.1" }, { .id = "2222" } };
         ApiState states[1] = { { .name = "a.service", .machine_id = "1111", .load = "loaded", .active = "active",
@@ -250,6 +279,7 @@ int main(void) {
                 cmocka_unit_test(records_that_mean_nothing_are_refused_with_a_sentence),
                 cmocka_unit_test(api_units_are_fleets_with_members_of_ours),
                 cmocka_unit_test(what_fleets_own_client_sends_is_understood),
+                cmocka_unit_test(contents_come_as_text_or_as_options),
                 cmocka_unit_test(pages_name_the_next_one_and_empty_ones_are_empty),
                 cmocka_unit_test(errors_carry_a_message_even_an_empty_one),
                 cmocka_unit_test(values_are_asked_for_without_fear),

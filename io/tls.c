@@ -1,0 +1,562 @@
+/* TLS over a stream, by GnuTLS, which sees neither socket nor clock: what it wants to read lies in 'input', what it wants
+ * to send collects in 'output' and leaves in one write. It never has to wait for sending, so there is nothing to repeat.
+ *
+ * Both sides prove the key in the handshake: the client by the binder in its first message, the server by the finished
+ * one. ECDHE goes on top, so that a key that becomes known later opens no recorded session. */
+#include "io/tls.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+enum {
+        KEY_SIZE_MIN = 32,
+        KEY_SIZE_MAX = 64,
+        HANDSHAKE_MS = 10000,
+        RECORD_SIZE = 16 * 1024,
+};
+
+/* A pre-shared key goes with SHA-256, hence not with the suites of AES-256. */
+static const char priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:-CIPHER-ALL:+AES-128-GCM:"
+                                 "+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1";
+
+static const char key_name[] = "fleet";
+
+struct TlsKey {
+        unsigned refs; /* sessions point to the credentials */
+        size_t size;
+        uint8_t bytes[KEY_SIZE_MAX];
+        gnutls_priority_t priority;
+        gnutls_psk_client_credentials_t client;
+        gnutls_psk_server_credentials_t server;
+};
+
+typedef struct TlsStream {
+        Stream base;
+        Loop *loop;
+        Stream *inner; /* NULL once it has closed */
+        TlsKey *key;
+        gnutls_session_t session;
+
+        /* Of the handshake; 'done' is NULL when it is over. */
+        void (*done)(void *userdata, Stream *secure, int error, const char *reason);
+        void *userdata;
+        Timer deadline;
+
+        const uint8_t *borrowed; /* what the inner stream is just telling */
+        size_t borrowed_size;
+        Text input;              /* encrypted bytes that came while we were paused */
+        size_t input_at;
+        Text output;
+        bool inner_ended, told_end, paused, closing, finishing;
+        int error;
+        char reason[160];
+        Deferred resume;
+} TlsStream;
+
+/* -- The key -- */
+
+static TlsKey *key_unref(TlsKey *key) {
+        if (!key || --key->refs > 0)
+                return NULL;
+
+        if (key->priority)
+                gnutls_priority_deinit(key->priority);
+        if (key->client)
+                gnutls_psk_free_client_credentials(key->client);
+        if (key->server)
+                gnutls_psk_free_server_credentials(key->server);
+        explicit_bzero(key->bytes, sizeof(key->bytes));
+        free(key);
+        return NULL;
+}
+
+TlsKey *tls_key_free(TlsKey *key) {
+        return key_unref(key);
+}
+
+DEFINE_CLEANUP(TlsKey *, key_unref);
+
+static int key_check_file(const char *path, Error *err) {
+        struct stat st;
+
+        if (lstat(path, &st) < 0)
+                return error_set(err, -errno, "cannot read the key file %s: %s%s%s%s%s", path, strerror(errno),
+                                 errno == ENOENT ? "; make one by: openssl rand -hex 32 >" : "", errno == ENOENT ? path : "",
+                                 errno == ENOENT ? "; chmod 600 " : "", errno == ENOENT ? path : "");
+        if (!S_ISREG(st.st_mode))
+                return error_set(err, -EINVAL, "the key file %s is not a regular file", path);
+        if (st.st_uid != geteuid())
+                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path, geteuid(), path);
+        if (st.st_mode & (S_IRWXG | S_IRWXO))
+                return error_set(err, -EPERM, "others may read the key file %s: chmod 600 %s", path, path);
+        return 0;
+}
+
+static int hex_digit(char c) {
+        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static int key_decode(TlsKey *key, const char *text, size_t size) {
+        while (size > 0 && strchr(" \t\r\n", text[size - 1]))
+                size--;
+        if (size % 2 != 0 || size < 2 * KEY_SIZE_MIN || size > 2 * KEY_SIZE_MAX)
+                return -EINVAL;
+        for (size_t i = 0; i < size; i += 2) {
+                int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+
+                if (high < 0 || low < 0)
+                        return -EINVAL;
+                key->bytes[key->size++] = high << 4 | low;
+        }
+        return 0;
+}
+
+static int key_for_server(gnutls_session_t session, const char *name, gnutls_datum_t *ret) {
+        TlsStream *t = gnutls_session_get_ptr(session);
+
+        if (!streq(name, key_name))
+                return -1;
+        ret->data = gnutls_malloc(t->key->size);
+        if (!ret->data)
+                return -1;
+        memcpy(ret->data, t->key->bytes, t->key->size);
+        ret->size = t->key->size;
+        return 0;
+}
+
+static int key_prepare(TlsKey *key) {
+        gnutls_datum_t datum = { key->bytes, key->size };
+        int r;
+
+        r = gnutls_priority_init(&key->priority, priorities, NULL);
+        if (r >= 0)
+                r = gnutls_psk_allocate_client_credentials(&key->client);
+        if (r >= 0)
+                r = gnutls_psk_allocate_server_credentials(&key->server);
+        if (r >= 0)
+                r = gnutls_psk_set_client_credentials(key->client, key_name, &datum, GNUTLS_PSK_KEY_RAW);
+        if (r < 0)
+                return r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EPROTO;
+        gnutls_psk_set_server_credentials_function(key->server, key_for_server);
+        return 0;
+}
+
+int tls_key_read(const char *path, TlsKey **ret, Error *err) {
+        _cleanup_(key_unrefp) TlsKey *key = NEW0(TlsKey, 1);
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        if (!key)
+                return error_set(err, -ENOMEM, "cannot read the key file %s: out of memory", path);
+        key->refs = 1;
+
+        r = key_check_file(path, err);
+        if (r < 0)
+                return r;
+        r = read_file_at(AT_FDCWD, path, 4096, &text, &size);
+        if (r < 0)
+                return error_set(err, r, "cannot read the key file %s: %s", path, strerror(-r));
+        r = key_decode(key, text, size);
+        explicit_bzero(text, size);
+        if (r < 0)
+                return error_set(err, r, "the key file %s must hold 32 to 64 bytes as hex digits on one line: "
+                                 "openssl rand -hex 32 >%s", path, path);
+        r = key_prepare(key);
+        if (r < 0)
+                return error_set(err, r, "cannot use the key file %s: %s", path, strerror(-r));
+
+        *ret = TAKE_PTR(key);
+        return 0;
+}
+
+/* -- Between GnuTLS and the inner stream -- */
+
+static ssize_t tls_push(gnutls_transport_ptr_t ptr, const void *bytes, size_t size) {
+        TlsStream *t = ptr;
+
+        text_append_bytes(&t->output, bytes, size);
+        if (t->output.error < 0) {
+                gnutls_transport_set_errno(t->session, EIO);
+                return -1;
+        }
+        return size;
+}
+
+static ssize_t tls_pull(gnutls_transport_ptr_t ptr, void *bytes, size_t size) {
+        TlsStream *t = ptr;
+
+        if (t->input_at < t->input.size) { /* older than what is borrowed */
+                size = MIN(size, t->input.size - t->input_at);
+                memcpy(bytes, t->input.chars + t->input_at, size);
+                t->input_at += size;
+                return size;
+        }
+        if (t->borrowed_size > 0) {
+                size = MIN(size, t->borrowed_size);
+                memcpy(bytes, t->borrowed, size);
+                t->borrowed += size;
+                t->borrowed_size -= size;
+                return size;
+        }
+        if (t->inner_ended)
+                return 0;
+        gnutls_transport_set_errno(t->session, EAGAIN);
+        return -1;
+}
+
+/* For TLS the loop is asked to wait; here nothing ever waits. */
+static int tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms) {
+        TlsStream *t = ptr;
+
+        return t->input_at < t->input.size || t->borrowed_size > 0 || t->inner_ended;
+}
+
+static int tls_flush(TlsStream *t) {
+        int r = 0;
+
+        if (t->output.size > 0 && t->inner)
+                r = stream_write(t->inner, t->output.chars, t->output.size);
+        if (t->output.capacity > 4 * RECORD_SIZE)
+                text_done(&t->output);
+        text_clear(&t->output);
+        return r;
+}
+
+/* -- The end -- */
+
+static void tls_free(TlsStream *t) {
+        timer_stop(&t->deadline);
+        deferred_cancel(&t->resume);
+        if (t->session)
+                gnutls_deinit(t->session);
+        key_unref(t->key);
+        text_done(&t->input);
+        text_done(&t->output);
+        free(t);
+}
+
+/* Remembers why, and closes the inner stream: the rest follows when that has closed. */
+static void tls_end(TlsStream *t, int error, const char *reason) {
+        if (t->closing)
+                return;
+
+        t->closing = true;
+        t->error = error;
+        snprintf(t->reason, sizeof(t->reason), "%s", reason);
+        deferred_cancel(&t->resume);
+        if (t->inner)
+                stream_close(t->inner);
+}
+
+static void tls_handshake_over(TlsStream *t, Stream *secure, int error, const char *reason) {
+        void (*done)(void *, Stream *, int, const char *) = TAKE_PTR(t->done);
+
+        timer_stop(&t->deadline);
+        if (done)
+                done(t->userdata, secure, error, reason);
+}
+
+static void tls_on_deadline(void *userdata) {
+        TlsStream *t = userdata;
+
+        tls_end(t, -ETIMEDOUT, "the TLS handshake took longer than 10 s");
+        tls_handshake_over(t, NULL, -ETIMEDOUT, "the TLS handshake took longer than 10 s");
+}
+
+/* A connection that breaks says nothing about keys; anything else that GnuTLS does not like does. The alert should
+ * arrive: so the inner stream is finished, not closed. */
+static void tls_reject(TlsStream *t, int gnutls_error) {
+        const char *words = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED ? gnutls_alert_get_name(gnutls_alert_get(t->session))
+                                                                         : gnutls_strerror(gnutls_error);
+
+        t->closing = true;
+        if (gnutls_error == GNUTLS_E_PREMATURE_TERMINATION || gnutls_error == GNUTLS_E_PUSH_ERROR) {
+                t->error = -ECONNRESET;
+                snprintf(t->reason, sizeof(t->reason), "the other side left during the TLS handshake");
+        } else {
+                t->error = -EKEYREJECTED;
+                snprintf(t->reason, sizeof(t->reason), "the other side has another key, or none (%s)", words ?: "no words");
+                if (gnutls_error != GNUTLS_E_FATAL_ALERT_RECEIVED) {
+                        (void) gnutls_alert_send_appropriate(t->session, gnutls_error);
+                        (void) tls_flush(t);
+                }
+        }
+        if (t->inner)
+                stream_finish(t->inner);
+        tls_handshake_over(t, NULL, t->error, t->reason);
+}
+
+/* -- Handshake -- */
+
+/* Steps on with what is there. Returns 1 when it is complete, 0 while it is not, or GnuTLS's error. */
+static int tls_shake(TlsStream *t) {
+        int r;
+
+        do
+                r = gnutls_handshake(t->session);
+        while (r < 0 && (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED));
+        if (tls_flush(t) < 0)
+                return GNUTLS_E_PUSH_ERROR;
+        return r >= 0 ? 1 : r == GNUTLS_E_AGAIN ? 0 : r;
+}
+
+static void tls_handshake_step(TlsStream *t) {
+        int r = tls_shake(t);
+
+        if (r == 0)
+                return;
+        if (r < 0) {
+                tls_reject(t, r);
+                return;
+        }
+        t->paused = true;
+        stream_pause(t->inner, true);
+        tls_handshake_over(t, &t->base, 0, "");
+}
+
+/* -- Reading -- */
+
+static void tls_read(TlsStream *t) {
+        uint8_t bytes[RECORD_SIZE];
+
+        while (!t->paused && !t->closing && !t->finishing && !t->told_end) {
+                ssize_t n = gnutls_record_recv(t->session, bytes, sizeof(bytes));
+
+                if (n > 0)
+                        t->base.events->on_read(t->base.userdata, bytes, n);
+                else if (n == 0) {
+                        t->told_end = true;
+                        t->base.events->on_read(t->base.userdata, bytes, 0);
+                } else if (n == GNUTLS_E_AGAIN)
+                        return;
+                else if (n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_UNEXPECTED_PACKET_LENGTH)
+                        tls_end(t, -ECONNRESET, "the other side ended without a word");
+                else if (gnutls_error_is_fatal(n))
+                        tls_end(t, -EBADMSG, gnutls_strerror(n));
+        }
+}
+
+/* What was not taken is kept for later. */
+static void tls_keep(TlsStream *t) {
+        if (t->input_at == t->input.size) {
+                text_done(&t->input);
+                t->input_at = 0;
+        }
+        if (t->borrowed_size > 0)
+                text_append_bytes(&t->input, t->borrowed, t->borrowed_size);
+        t->borrowed_size = 0;
+        if (t->input.error < 0)
+                tls_end(t, -ENOMEM, "out of memory");
+}
+
+static void tls_work(TlsStream *t) {
+        if (t->done)
+                tls_handshake_step(t);
+        if (!t->done && !t->closing)
+                tls_read(t);
+        if (!t->closing && tls_flush(t) < 0) /* an answer to the other side's new session keys */
+                tls_end(t, -EPIPE, strerror(EPIPE));
+        tls_keep(t);
+}
+
+static void tls_on_resume(void *userdata) {
+        tls_work(userdata);
+}
+
+static void inner_on_read(void *userdata, const void *bytes, size_t size) {
+        TlsStream *t = userdata;
+
+        if (t->closing || t->finishing)
+                return;
+        if (size == 0)
+                t->inner_ended = true;
+        t->borrowed = bytes;
+        t->borrowed_size = size;
+        tls_work(t);
+}
+
+static void inner_on_drain(void *userdata) {
+        TlsStream *t = userdata;
+
+        if (!t->done && !t->closing && !t->finishing && t->base.events && t->base.events->on_drain)
+                t->base.events->on_drain(t->base.userdata);
+}
+
+static void inner_on_close(void *userdata, int error, const char *reason) {
+        TlsStream *t = userdata;
+
+        t->inner = NULL;
+        t->base.inner = NULL;
+        if (!t->closing) {
+                t->closing = true;
+                t->error = t->done && error == 0 ? -ECONNRESET : error;
+                snprintf(t->reason, sizeof(t->reason), "%s", reason);
+        }
+        if (t->done)
+                tls_handshake_over(t, NULL, t->error, t->reason);
+        else if (t->base.events)
+                t->base.events->on_close(t->base.userdata, t->error, t->reason);
+        tls_free(t);
+}
+
+static const StreamEvents inner_events = { .on_read = inner_on_read, .on_drain = inner_on_drain, .on_close = inner_on_close };
+
+/* -- The secure stream -- */
+
+static int tls_write(Stream *base, const void *bytes, size_t size, Shared *shared) {
+        TlsStream *t = container_of(base, TlsStream, base);
+        const uint8_t *p = bytes;
+        int r;
+
+        if (t->closing || t->finishing)
+                return -EPIPE;
+        while (size > 0) {
+                ssize_t n = gnutls_record_send(t->session, p, size);
+
+                if (n < 0) {
+                        r = t->output.error < 0 ? -ENOMEM : -EPROTO;
+                        tls_end(t, r, gnutls_strerror(n));
+                        return r;
+                }
+                p += n;
+                size -= n;
+        }
+        r = tls_flush(t);
+        if (r < 0)
+                tls_end(t, r, strerror(-r));
+        return r;
+}
+
+static void tls_pause(Stream *base, bool paused) {
+        TlsStream *t = container_of(base, TlsStream, base);
+
+        if (t->closing || t->finishing || t->paused == paused)
+                return;
+        t->paused = paused;
+        stream_pause(t->inner, paused);
+        /* Decrypted bytes in GnuTLS, and encrypted ones here, are announced by nobody. */
+        if (paused)
+                deferred_cancel(&t->resume);
+        else
+                loop_defer(t->loop, &t->resume);
+}
+
+static void tls_close(Stream *base) {
+        tls_end(container_of(base, TlsStream, base), 0, "closed");
+}
+
+static void tls_finish(Stream *base) {
+        TlsStream *t = container_of(base, TlsStream, base);
+
+        if (t->closing || t->finishing)
+                return;
+        (void) gnutls_bye(t->session, GNUTLS_SHUT_WR);
+        (void) tls_flush(t);
+        t->finishing = true;
+        deferred_cancel(&t->resume);
+        stream_finish(t->inner);
+}
+
+static uint64_t tls_kernel_silent_ms(const Stream *base) {
+        const TlsStream *t = container_of((Stream *) base, TlsStream, base);
+
+        return t->inner ? stream_kernel_silent_ms(t->inner) : UINT64_MAX;
+}
+
+static int tls_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+        const TlsStream *t = container_of((Stream *) base, TlsStream, base);
+
+        return t->inner ? stream_peer_credentials(t->inner, ret_uid, ret_gid, ret_pid) : -ENOTCONN;
+}
+
+static const StreamOps tls_ops = {
+        .write = tls_write,
+        .pause = tls_pause,
+        .close = tls_close,
+        .finish = tls_finish,
+        .kernel_silent_ms = tls_kernel_silent_ms,
+        .peer_credentials = tls_peer_credentials,
+};
+
+static int tls_prepare(TlsStream *t, TlsSide side) {
+        int r;
+
+        r = gnutls_init(&t->session, (side == TLS_CLIENT ? GNUTLS_CLIENT : GNUTLS_SERVER) | GNUTLS_NONBLOCK
+                                             | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
+        if (r < 0) {
+                t->session = NULL;
+                return -ENOMEM;
+        }
+        gnutls_session_set_ptr(t->session, t);
+        gnutls_transport_set_ptr(t->session, t);
+        gnutls_transport_set_push_function(t->session, tls_push);
+        gnutls_transport_set_pull_function(t->session, tls_pull);
+        gnutls_transport_set_pull_timeout_function(t->session, tls_pull_timeout);
+        gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* our loop keeps the time */
+        if (gnutls_priority_set(t->session, t->key->priority) < 0
+            || gnutls_credentials_set(t->session, GNUTLS_CRD_PSK,
+                                      side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server) < 0)
+                return -ENOMEM;
+        return timer_start(&t->deadline, t->loop, HANDSHAKE_MS);
+}
+
+static void stray_on_read(void *userdata, const void *bytes, size_t size) {
+}
+
+static void stray_on_close(void *userdata, int error, const char *reason) {
+}
+
+static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
+
+int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
+              void (*done)(void *userdata, Stream *secure, int error, const char *reason), void *userdata,
+              TlsHandshake **ret) {
+        TlsStream *t = NEW0(TlsStream, 1);
+        int r = -ENOMEM;
+
+        if (t) {
+                t->base.ops = &tls_ops;
+                t->base.inner = t->inner = inner;
+                memcpy(t->base.peer_address, inner->peer_address, sizeof(inner->peer_address));
+                memcpy(t->base.local_address, inner->local_address, sizeof(inner->local_address));
+                t->loop = loop;
+                t->key = (TlsKey *) key;
+                t->key->refs++;
+                t->done = done;
+                t->userdata = userdata;
+                t->deadline = (Timer) { .fire = tls_on_deadline, .userdata = t };
+                t->resume = (Deferred) { .run = tls_on_resume, .userdata = t };
+                r = tls_prepare(t, side);
+        }
+        if (r < 0) {
+                stream_set_events(inner, &stray_events, NULL);
+                stream_close(inner);
+                if (t)
+                        tls_free(t);
+                return r;
+        }
+
+        stream_set_events(inner, &inner_events, t);
+        stream_pause(inner, false);
+        loop_defer(loop, &t->resume); /* the client speaks first */
+        if (ret)
+                *ret = (TlsHandshake *) t;
+        return 0;
+}
+
+void tls_cancel(TlsHandshake *handshake) {
+        TlsStream *t = (TlsStream *) handshake;
+
+        assert(t->done);
+        t->done = NULL;
+        timer_stop(&t->deadline);
+        tls_end(t, -ECANCELED, "given up");
+}

@@ -1,0 +1,770 @@
+/* The door: what the replica applies goes to the tree, then to those who proposed, then to those who watch; in this file, and in
+ * this order. Here, too: cluster time, and the leader's care for what expires. */
+#include "kvstore/kvstore.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "kvstore/apply.h"
+#include "kvstore/propose.h"
+#include "kvstore/raft/reads.h"
+#include "kvstore/raft/replica.h"
+
+enum {
+        TICK_MS = 500,          /* between looks at the clock while it runs: a longer gap was a stall */
+        STALL_MS = 1000,        /* what a stall counts at most */
+        GRACE_MS = 3000,        /* keys written before a leader came do not expire so long ... */
+        GRACE_LONG_MS = 30000,  /* ... or so long, when there had been none for a while */
+        LEADERLESS_MS = 10000,
+        EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
+        HAND_OVER_MS = 1000,
+};
+
+/* What one input of Raft made, kept until its transactions are committed. */
+typedef struct Outcome {
+        struct Outcome *next;
+        uint64_t number;  /* of the proposal, for a result */
+        KvResult *result; /* or: */
+        KvEvent event;
+        uint8_t bytes[];  /* the event's */
+} Outcome;
+
+typedef struct Outcomes {
+        Outcome *first, **last;
+} Outcomes;
+
+struct KvStore {
+        Loop *loop;
+        KvEvents events;
+        Peers *peers;
+        char machine_id[33];
+        char address[64];
+        Replica *replica;
+        Proposals *proposals;
+        Reads *reads;
+        Hub *hub;
+        uint64_t origin;
+
+        Outcomes results, published;
+        uint64_t index, entry_ms; /* of the last entry applied */
+        bool reset;               /* a snapshot took the tree's place: to be told */
+
+        uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
+        bool clock_runs;
+        Timer tick;
+
+        bool leads;               /* and is ready */
+        uint64_t lead_ms, lead_index, grace_ms;
+        uint64_t leaderless_ms;   /* since when there is no leader; 0: there is one */
+        bool expiring;
+        Timer expiry;
+
+        Deferred tell;
+        bool closing, handing_over;
+        Timer hand_over;
+        Deferred finish;
+        void (*closed)(void *userdata);
+        void *closed_userdata;
+};
+
+static const char *const role_names[_KV_ROLE_MAX] = {
+        [KV_ROLE_NONE] = "none", [KV_ROLE_FOLLOWER] = "follower", [KV_ROLE_CANDIDATE] = "candidate", [KV_ROLE_LEADER] = "leader",
+};
+static const char *const seat_names[_KV_SEAT_MAX] = {
+        [KV_SEAT_SPARE] = "spare", [KV_SEAT_STANDBY] = "standby", [KV_SEAT_VOTER] = "voter",
+};
+
+const char *kv_role_name(KvRole role) {
+        return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
+}
+
+const char *kv_seat_name(KvSeat seat) {
+        return (unsigned) seat < _KV_SEAT_MAX ? seat_names[seat] : "unknown";
+}
+
+/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall -- */
+
+static void clock_look(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (s->clock_runs && s->clock_ms > 0)
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) STALL_MS);
+        s->clock_at_ms = now;
+}
+
+static void clock_set_running(KvStore *s, bool runs) {
+        clock_look(s);
+        s->clock_runs = runs;
+        if (!runs)
+                timer_stop(&s->tick);
+        else if (!timer_armed(&s->tick))
+                (void) timer_start(&s->tick, s->loop, TICK_MS);
+}
+
+static void on_tick(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        (void) timer_start(&s->tick, s->loop, TICK_MS);
+}
+
+static uint64_t cluster_ms(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        if (s->clock_ms == 0)
+                s->clock_ms = loop_wall_ms(s->loop); /* the first leader of a cluster begins with its own */
+        return s->clock_ms;
+}
+
+/* -- Applying -- */
+
+static void outcomes_init(Outcomes *list) {
+        list->first = NULL;
+        list->last = &list->first;
+}
+
+static void outcomes_add(Outcomes *list, Outcome *o) {
+        o->next = NULL;
+        *list->last = o;
+        list->last = &o->next;
+}
+
+static Outcome *outcomes_take(Outcomes *list) {
+        Outcome *o = list->first;
+
+        if (o) {
+                list->first = o->next;
+                if (!list->first)
+                        list->last = &list->first;
+        }
+        return o;
+}
+
+static void outcome_free(Outcome *o) {
+        free(o->result);
+        free(o);
+}
+
+static void outcomes_clear(Outcomes *list) {
+        Outcome *o;
+
+        while ((o = outcomes_take(list)))
+                outcome_free(o);
+}
+
+static KvBytes keep_bytes(uint8_t **at, KvBytes b) {
+        KvBytes kept = { *at, b.size };
+
+        if (b.size > 0)
+                memcpy(*at, b.data, b.size);
+        *at += b.size;
+        return kept;
+}
+
+/* What apply has to tell besides its return value. */
+typedef struct Applying {
+        KvStore *store;
+        int error;
+} Applying;
+
+static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+        Applying *a = userdata;
+        Outcome *o;
+
+        if (!proposals_waits(a->store->proposals, origin, number))
+                return;
+        o = malloc(sizeof(*o));
+        if (!o || !(o->result = kv_result_copy(result))) {
+                free(o);
+                a->error = -ENOMEM;
+                return;
+        }
+        o->number = number;
+        outcomes_add(&a->store->results, o);
+}
+
+static void on_apply_event(void *userdata, const KvEvent *event) {
+        Applying *a = userdata;
+        size_t size = event->node.key.size + event->node.value.size;
+        uint8_t *at;
+        Outcome *o;
+
+        if (event->has_prev)
+                size += event->prev.key.size + event->prev.value.size;
+        o = malloc(sizeof(*o) + size);
+        if (!o) {
+                a->error = -ENOMEM;
+                return;
+        }
+        o->result = NULL;
+        o->event = *event;
+        at = o->bytes;
+        o->event.node.key = keep_bytes(&at, event->node.key);
+        o->event.node.value = keep_bytes(&at, event->node.value);
+        if (event->has_prev) {
+                o->event.prev.key = keep_bytes(&at, event->prev.key);
+                o->event.prev.value = keep_bytes(&at, event->prev.value);
+        }
+        outcomes_add(&a->store->published, o);
+}
+
+static void take_meta(KvStore *s, const TreeMeta *meta) {
+        s->index = meta->index;
+        s->entry_ms = meta->cluster_ms;
+        if (meta->cluster_ms > s->clock_ms) {
+                s->clock_ms = meta->cluster_ms;
+                s->clock_at_ms = loop_now_ms(s->loop);
+        }
+}
+
+static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+        KvStore *s = userdata;
+        Applying a = { .store = s };
+        TreeMeta meta;
+        int r;
+
+        r = apply_batch(txn, index, entry->term, entry->data, entry->size,
+                        &(ApplySink) { .on_result = on_apply_result, .on_event = on_apply_event, .userdata = &a });
+        if (r < 0)
+                return r;
+        if (a.error < 0)
+                return a.error;
+
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        take_meta(s, &meta);
+        return 0;
+}
+
+static int read_meta(KvStore *s, TreeMeta *ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = kv_read(s, &txn);
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
+static void on_replaced(void *userdata) {
+        KvStore *s = userdata;
+        TreeMeta meta;
+
+        if (read_meta(s, &meta) >= 0)
+                take_meta(s, &meta);
+        s->reset = true;
+}
+
+/* -- Expiry: the leader proposes it when something is due; nothing is written when nothing is -- */
+
+static void expiry_look(KvStore *s);
+
+static void on_expired(void *userdata, const KvResult *result) {
+        KvStore *s = userdata;
+
+        s->expiring = false;
+        if (result->status == KV_OK)
+                expiry_look(s);
+        else if (s->leads && !s->closing)
+                (void) timer_start(&s->expiry, s->loop, TICK_MS);
+}
+
+static void expire(KvStore *s, bool in_grace) {
+        KvCommand cmd = {
+                .op = KV_EXPIRE,
+                .key = kv_string("/"),
+                .internal = true,
+                .term = replica_term(s->replica),
+                /* In order of falling due: one at a time while older ones are still spared. */
+                .limit = in_grace ? 1 : EXPIRE_LIMIT,
+        };
+
+        if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
+                s->expiring = true;
+        else
+                (void) timer_start(&s->expiry, s->loop, TICK_MS);
+}
+
+static void expiry_look(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
+        TreeTxn *txn;
+        KvNode node;
+        int r;
+
+        timer_stop(&s->expiry);
+        if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
+                return;
+        r = tree_first_due(txn, UINT64_MAX, &node);
+        tree_abort(txn); /* of 'node' only numbers are used below */
+        if (r < 0)
+                return;
+
+        time = cluster_ms(s);
+        delay = node.expires_ms > time ? node.expires_ms - time : 0;
+        grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
+        if (node.modified <= s->lead_index)
+                delay = MAX(delay, grace_left);
+        if (delay == 0)
+                expire(s, grace_left > 0);
+        else
+                (void) timer_start(&s->expiry, s->loop, delay);
+}
+
+static void on_expiry(void *userdata) {
+        expiry_look(userdata);
+}
+
+/* -- After each input of Raft -- */
+
+static void on_tell(void *userdata) {
+        KvStore *s = userdata;
+
+        if (s->events.on_state && !s->closing)
+                s->events.on_state(s->events.userdata);
+}
+
+static bool leads(const KvStore *s) {
+        return replica_is_leader(s->replica) && raft_core_leads(s->replica->core);
+}
+
+static void see_leader(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+        bool known = replica_leader(s->replica) != 0;
+        bool lead = leads(s);
+
+        if (known)
+                clock_set_running(s, true);
+        if (lead && !s->leads) {
+                s->lead_ms = now;
+                s->lead_index = s->index;
+                s->grace_ms = s->leaderless_ms > 0 && now - s->leaderless_ms >= LEADERLESS_MS ? GRACE_LONG_MS : GRACE_MS;
+        }
+        if (!known) {
+                clock_set_running(s, false);
+                if (s->leaderless_ms == 0)
+                        s->leaderless_ms = now;
+        } else if (lead || !replica_is_leader(s->replica))
+                s->leaderless_ms = 0;
+
+        if (lead != s->leads) {
+                s->leads = lead;
+                loop_defer(s->loop, &s->tell);
+        }
+}
+
+/* Our peer door has moved since the configuration was written (a host that was alone gets an address). */
+static void announce_address(KvStore *s) {
+        const RaftServers *servers;
+
+        if (!s->leads || !s->address[0] || raft_core_change_pending(s->replica->core))
+                return;
+        servers = raft_core_servers(s->replica->core);
+        for (size_t i = 0; i < servers->n; i++) {
+                Error err = {};
+                int r;
+
+                if (servers->items[i].id != raft_core_id(s->replica->core) || streq(servers->items[i].address, s->address))
+                        continue;
+                r = replica_change(s->replica, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = servers->items[i].id, .address = s->address }, &err);
+                if (r < 0)
+                        log_debug(NO_FIELDS, "cannot announce our address yet: %s", error_text(&err, r));
+                return; /* 'servers' is gone */
+        }
+}
+
+static void on_settled(void *userdata, unsigned changed) {
+        KvStore *s = userdata;
+        Replica *p = s->replica;
+        uint64_t applied = p->core ? raft_core_applied_index(p->core) : 0;
+        uint64_t term = p->core ? raft_core_applied_term(p->core) : 0;
+        Outcome *o;
+
+        if (p->error < 0) { /* perhaps they were never committed */
+                outcomes_clear(&s->results);
+                outcomes_clear(&s->published);
+        }
+        if (s->reset) {
+                s->reset = false;
+                outcomes_clear(&s->published);
+                proposals_lost(s->proposals);
+                hub_cleared(s->hub, s->index);
+                if (s->events.on_reset && !s->closing)
+                        s->events.on_reset(s->events.userdata);
+        }
+        while ((o = outcomes_take(&s->results))) {
+                proposals_result(s->proposals, o->number, o->result);
+                outcome_free(o);
+        }
+        while ((o = outcomes_take(&s->published))) {
+                hub_publish(s->hub, &o->event);
+                outcome_free(o);
+        }
+
+        see_leader(s);
+        proposals_settled(s->proposals, changed, applied, term);
+        reads_settled(s->reads, changed);
+        if (s->closing) {
+                if (s->handing_over && !replica_is_leader(p))
+                        loop_defer(s->loop, &s->finish);
+                return;
+        }
+        expiry_look(s);
+        if (changed & ~(unsigned) RAFT_CHANGED_COMMIT) {
+                announce_address(s);
+                loop_defer(s->loop, &s->tell);
+        }
+}
+
+static void on_failed(void *userdata, int error, const char *reason) {
+        KvStore *s = userdata;
+
+        proposals_end(s->proposals);
+        reads_end(s->reads, KV_NO_LEADER);
+        log_error(((LogFields) { .error = error }), "this host's replica has stopped: %s", reason);
+        if (s->events.on_failed && !s->closing)
+                s->events.on_failed(s->events.userdata, error, reason);
+}
+
+/* -- What can be asked -- */
+
+typedef struct Looking {
+        const Replica *replica;
+        KvState *state;
+        uint64_t leader;
+} Looking;
+
+static void look_at_peer(void *userdata, const PeerState *peer) {
+        Looking *l = userdata;
+
+        if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
+                return;
+        if (peer->hello.raft_id == l->leader)
+                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s", peer->hello.machine_id);
+        for (size_t i = 0; i < l->state->n_members; i++)
+                if (l->state->members[i].raft_id == peer->hello.raft_id)
+                        l->state->members[i].reachable |= peer->dialed || peer->accepted;
+}
+
+static KvSeat seat_of(RaftServerRole role) {
+        return role == RAFT_ROLE_VOTER ? KV_SEAT_VOTER : role == RAFT_ROLE_STANDBY ? KV_SEAT_STANDBY : KV_SEAT_SPARE;
+}
+
+static void list_members(const KvStore *s, KvState *ret) {
+        const RaftServers *servers = raft_core_servers(s->replica->core);
+        bool lead = replica_is_leader(s->replica);
+
+        for (size_t i = 0; i < servers->n && ret->n_members < KV_MEMBERS_MAX; i++) {
+                const RaftServer *server = &servers->items[i];
+                KvMember *m = &ret->members[ret->n_members++];
+
+                *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
+                snprintf(m->address, sizeof(m->address), "%s", streq(server->address, "-") ? "" : server->address);
+                if (lead && raft_core_match_index(s->replica->core, server->id, &m->match) < 0)
+                        m->match = 0;
+        }
+        if (s->peers)
+                peers_each(s->peers, look_at_peer, &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
+        for (size_t i = 0; i < ret->n_members; i++)
+                if (ret->members[i].seat == KV_SEAT_VOTER) {
+                        ret->n_voters++;
+                        ret->n_voters_reachable += ret->members[i].reachable;
+                }
+}
+
+void kv_state(const KvStore *s, KvState *ret) {
+        const Replica *p = s->replica;
+
+        *ret = (KvState) {
+                .raft_id = p->identity.raft_id,
+                .cluster_id = p->identity.cluster_id,
+                .lineage = p->identity.lineage,
+                .index = s->index,
+                .cluster_ms = kv_cluster_ms(s),
+        };
+
+        if (p->error < 0)
+                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
+        else if (!p->core)
+                snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
+        if (!p->core || p->error < 0)
+                return;
+
+        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER      ? KV_ROLE_LEADER
+                    : raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE
+                                                                       : KV_ROLE_FOLLOWER;
+        ret->term = raft_core_term(p->core);
+        ret->leader_id = replica_leader(p);
+        ret->raft_index = raft_core_applied_index(p->core);
+        ret->commit = raft_core_commit_index(p->core);
+        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(p->core) : ret->leader_id != 0;
+        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
+        list_members(s, ret);
+        if (!ret->ready)
+                snprintf(ret->problem, sizeof(ret->problem), "no leader: %zu of %zu voters reachable; reads still work",
+                         ret->n_voters_reachable, ret->n_voters);
+}
+
+static void problem(void *userdata, char *ret, size_t size) {
+        KvState state;
+
+        kv_state(userdata, &state);
+        snprintf(ret, size, "%s", state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
+}
+
+int kv_read(KvStore *s, TreeTxn **ret) {
+        return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
+}
+
+uint64_t kv_index(const KvStore *s) {
+        return s->index;
+}
+
+uint64_t kv_cluster_ms(const KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (!s->clock_runs || s->clock_ms == 0)
+                return s->clock_ms;
+        return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) STALL_MS);
+}
+
+int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = kv_read(s, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r >= 0)
+                r = tree_hash(txn, ret_hash);
+        if (r >= 0)
+                *ret_applied = meta.applied;
+        return r;
+}
+
+Hub *kv_hub(KvStore *s) {
+        return s->hub;
+}
+
+/* -- What can be done -- */
+
+void kv_sync(KvStore *s, KvSync *sync) {
+        reads_add(s->reads, sync);
+}
+
+void kv_sync_cancel(KvStore *s, KvSync *sync) {
+        reads_cancel(s->reads, sync);
+}
+
+int kv_propose(KvStore *s, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
+        return s->closing ? -ESHUTDOWN : proposals_add(s->proposals, cmd, done, userdata, ret_number);
+}
+
+void kv_forget(KvStore *s, uint64_t number) {
+        proposals_forget(s->proposals, number);
+}
+
+static int change(KvStore *s, RaftChangeKind kind, uint64_t raft_id, const char *address) {
+        Error err = {};
+        int r;
+
+        r = replica_change(s->replica, &(RaftChange) { .kind = kind, .id = raft_id, .address = address }, &err);
+        if (r < 0 && r != -EREMOTE)
+                log_debug(NO_FIELDS, "replica %" PRIu64 ": %s", raft_id, error_text(&err, r));
+        return r;
+}
+
+int kv_member_add(KvStore *s, uint64_t raft_id, const char *address) {
+        return change(s, RAFT_CHANGE_ADD, raft_id, address);
+}
+
+int kv_member_promote(KvStore *s, uint64_t raft_id) {
+        return change(s, RAFT_CHANGE_PROMOTE, raft_id, NULL);
+}
+
+int kv_member_demote(KvStore *s, uint64_t raft_id) {
+        return change(s, RAFT_CHANGE_DEMOTE, raft_id, NULL);
+}
+
+int kv_member_remove(KvStore *s, uint64_t raft_id) {
+        return change(s, RAFT_CHANGE_REMOVE, raft_id, NULL);
+}
+
+int kv_transfer(KvStore *s, uint64_t raft_id) {
+        return replica_transfer(s->replica, raft_id);
+}
+
+int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
+        if (cluster_id == 0 || lineage == 0 || raft_id == 0)
+                return error_set(err, -EINVAL, "the cluster gave no identity");
+        return replica_join(s->replica, &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id }, err);
+}
+
+/* -- Lifetime -- */
+
+static KvStore *store_free(KvStore *s) {
+        s->hub = s->hub ? hub_free(s->hub) : NULL;
+        outcomes_clear(&s->results);
+        outcomes_clear(&s->published);
+        timer_stop(&s->tick);
+        timer_stop(&s->expiry);
+        timer_stop(&s->hand_over);
+        deferred_cancel(&s->tell);
+        deferred_cancel(&s->finish);
+        free(s);
+        return NULL;
+}
+
+static void on_closed(void *userdata) {
+        KvStore *s = userdata;
+        void (*closed)(void *userdata) = s->closed;
+        void *closed_userdata = s->closed_userdata;
+
+        store_free(s);
+        if (closed)
+                closed(closed_userdata);
+}
+
+/* Deferred, after the answers that proposals_end() has made. */
+static void on_finish(void *userdata) {
+        KvStore *s = userdata;
+
+        if (proposals_waiting(s->proposals) > 0) {
+                loop_defer(s->loop, &s->finish);
+                return;
+        }
+        timer_stop(&s->hand_over);
+        s->handing_over = false;
+        s->proposals = proposals_free(s->proposals);
+        s->reads = reads_free(s->reads);
+        replica_close(s->replica, on_closed, s);
+}
+
+static void on_hand_over_timer(void *userdata) {
+        on_finish(userdata);
+}
+
+void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
+        assert(!s->closing);
+        s->closing = true;
+        s->closed = closed;
+        s->closed_userdata = userdata;
+        timer_stop(&s->tick);
+        timer_stop(&s->expiry);
+        proposals_end(s->proposals);
+        reads_end(s->reads, KV_UNKNOWN);
+
+        if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0
+            && timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
+                s->handing_over = true;
+        else
+                loop_defer(s->loop, &s->finish);
+}
+
+static bool has_bug(const KvOptions *options, const char *bug) {
+#ifdef PLANTED_BUGS
+        return options->bug && streq(options->bug, bug);
+#else
+        return false;
+#endif
+}
+
+static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
+        *ret = (ReplicaOptions) {
+                .tree_path = options->tree_path,
+                .log_disk = options->log_disk,
+                .peers = options->peers,
+                .quota = options->quota ? options->quota : 256 * 1024 * 1024,
+                .election_ms = options->election_ms ? options->election_ms : 400,
+                .heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : 150,
+                .checkpoint_entries = options->checkpoint_entries ? options->checkpoint_entries : 8192,
+                .checkpoint_kept = options->checkpoint_kept ? options->checkpoint_kept : 2048,
+                .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
+                .log_file_size = options->log_file_size,
+                .apply_twice = has_bug(options, "apply-twice-after-restart"),
+                .events = { .apply = on_apply, .settled = on_settled, .replaced = on_replaced, .failed = on_failed, .userdata = s },
+        };
+        snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
+        snprintf(ret->boot_id, sizeof(ret->boot_id), "%s", options->boot_id);
+        snprintf(ret->address, sizeof(ret->address), "%s", options->address);
+}
+
+/* What stands on an opened replica; nothing has been applied yet. */
+static int build(KvStore *s, const KvOptions *options, Error *err) {
+        TreeMeta meta;
+        int r;
+
+        r = read_meta(s, &meta);
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
+        take_meta(s, &meta);
+
+        r = hub_new(&s->hub, s->loop, options->window ? options->window : HUB_WINDOW, s->index);
+        if (r < 0)
+                return r;
+        r = reads_new(&s->reads, s->replica);
+        if (r < 0)
+                return r;
+        return proposals_new(&s->proposals,
+                             &(ProposalsOptions) { .loop = s->loop,
+                                                   .peers = s->peers,
+                                                   .replica = s->replica,
+                                                   .origin = s->origin,
+                                                   .cluster_ms = cluster_ms,
+                                                   .problem = problem,
+                                                   .userdata = s,
+                                                   .answer_early = has_bug(options, "ack-before-commit") });
+}
+
+/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. */
+static void give_up(KvStore *s) {
+        s->closing = true;
+        s->proposals = proposals_free(s->proposals);
+        s->reads = reads_free(s->reads);
+        if (s->replica)
+                replica_close(s->replica, on_closed, s);
+        else
+                store_free(s);
+}
+
+int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
+        ReplicaOptions replica;
+        KvStore *s;
+        int r;
+
+        s = NEW0(KvStore, 1);
+        if (!s)
+                return -ENOMEM;
+        s->loop = loop;
+        s->events = options->events;
+        s->peers = options->peers;
+        s->origin = options->peers ? peers_self(options->peers)->nonce : random_u64(loop_random(loop));
+        snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
+        snprintf(s->address, sizeof(s->address), "%s", options->address);
+        outcomes_init(&s->results);
+        outcomes_init(&s->published);
+        s->clock_at_ms = loop_now_ms(loop);
+        s->tick = (Timer) { .fire = on_tick, .userdata = s };
+        s->expiry = (Timer) { .fire = on_expiry, .userdata = s };
+        s->hand_over = (Timer) { .fire = on_hand_over_timer, .userdata = s };
+        s->tell = (Deferred) { .run = on_tell, .userdata = s };
+        s->finish = (Deferred) { .run = on_finish, .userdata = s };
+
+        replica_options(s, options, &replica);
+        r = replica_open(&s->replica, loop, &replica, options->join, err);
+        if (r >= 0)
+                r = build(s, options, err);
+        if (r >= 0)
+                r = replica_start(s->replica, err);
+        if (r < 0) {
+                give_up(s);
+                return r;
+        }
+
+        *ret = s;
+        return 0;
+}

@@ -1,0 +1,112 @@
+#include "kvstore/raft/bootstrap.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+static void machine_bytes(const char *machine_id, uint8_t ret[RAFT_LOG_MACHINE_SIZE]) {
+        static const char digits[] = "0123456789abcdef";
+
+        memset(ret, 0, RAFT_LOG_MACHINE_SIZE);
+        for (size_t i = 0; i < 2 * RAFT_LOG_MACHINE_SIZE && machine_id[i]; i++) {
+                const char *d = strchr(digits, machine_id[i]);
+
+                ret[i / 2] |= (uint8_t) ((d ? d - digits : 0) << (i % 2 ? 0 : 4));
+        }
+}
+
+static uint64_t draw(Random *random) {
+        uint64_t v;
+
+        do
+                v = random_u64(random);
+        while (v == 0);
+        return v;
+}
+
+/* The identity comes before the log: a crash in between leaves a folder without a log, which counts as fresh. */
+static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, const RaftEntry *entry,
+                  uint64_t log_file_size, Error *err) {
+        RaftLogMeta meta = { .cluster = identity->cluster_id, .id = identity->raft_id, .term = term };
+        int r;
+
+        machine_bytes(folder->machine_id, meta.machine);
+
+        r = folder_write_identity(folder, identity->cluster_id, identity->lineage);
+        if (r < 0)
+                return error_set(err, r, "cannot write %s/identity: %s", folder->path, strerror(-r));
+
+        return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0, &(RaftLogOptions) { .file_size = log_file_size }, err);
+}
+
+int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size, Error *err) {
+        Identity identity = { .cluster_id = draw(random), .lineage = draw(random), .raft_id = BOOTSTRAP_RAFT_ID };
+        _cleanup_free_ char *copy = strdup(address[0] ? address : "-");
+        _cleanup_free_ void *bytes = NULL;
+        RaftServer self = { .id = identity.raft_id, .address = copy, .role = RAFT_ROLE_VOTER };
+        size_t size;
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
+        if (r < 0)
+                return error_set(err, r, "cannot make the first configuration: %s", strerror(-r));
+
+        return create(folder, disk, &identity, 1, &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size },
+                      log_file_size, err);
+}
+
+int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err) {
+        return create(folder, disk, identity, 0, NULL, log_file_size, err);
+}
+
+int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
+        uint8_t machine[RAFT_LOG_MACHINE_SIZE];
+        Identity identity = { .raft_id = meta->id };
+        int r;
+
+        machine_bytes(folder->machine_id, machine);
+        if (memcmp(machine, meta->machine, sizeof(machine)) != 0)
+                return error_set(err, -EPERM,
+                                 "the raft folder beside %s was written by another machine (a copied disk?); remove this host's "
+                                 "state and let it join anew", folder->path);
+
+        r = folder_read_identity(folder, &identity.cluster_id, &identity.lineage);
+        if (r < 0)
+                return error_set(err, -EUCLEAN,
+                                 "cannot read %s/identity (%s), which belongs to the log; restore it, or remove this host's state "
+                                 "and let it join anew", folder->path, strerror(-r));
+        if (identity.cluster_id != meta->cluster)
+                return error_set(err, -EUCLEAN,
+                                 "%s/identity says cluster %016" PRIx64 ", the log beside it %016" PRIx64
+                                 "; remove this host's state and let it join anew", folder->path, identity.cluster_id, meta->cluster);
+
+        *ret = identity;
+        return 0;
+}
+
+int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = tree_begin_write(tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree in %s: %s", path, strerror(-r));
+
+        if (meta.cluster_id != 0 && (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
+                return error_set(err, -EUCLEAN,
+                                 "the tree in %s belongs to another cluster than the log beside it; remove this host's state and "
+                                 "let it join anew", path);
+        if (meta.cluster_id != 0)
+                return 0;
+
+        meta.cluster_id = identity->cluster_id;
+        meta.lineage = identity->lineage;
+        r = tree_set_meta(txn, &meta);
+        if (r >= 0)
+                r = tree_commit(TAKE_PTR(txn));
+        return r < 0 ? error_set(err, r, "cannot write the tree in %s: %s", path, strerror(-r)) : 0;
+}

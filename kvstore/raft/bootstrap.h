@@ -1,0 +1,27 @@
+/* First start and joining: the only writers of a fresh raft folder, and the judge of one that is there. */
+#pragma once
+
+#include "base/error.h"
+#include "io/disk.h"
+#include "io/loop.h"
+#include "kvstore/raft/folder.h"
+#include "kvstore/raft/log.h"
+
+enum { BOOTSTRAP_RAFT_ID = 1 }; /* the founder's; those who join get others */
+
+/* Whose folders these are. */
+typedef struct Identity {
+        uint64_t cluster_id, lineage, raft_id;
+} Identity;
+
+/* A cluster of one: identity drawn from 'random', the log's first entry is the configuration with ourselves as the voter. */
+int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size, Error *err);
+
+/* A replica that waits to be added: an empty log under the id that the cluster gave. */
+int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err);
+
+/* Whether log and tree belong to this machine and to each other; the sentence names the remedy. */
+int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err);
+
+/* The tree learns the cluster it belongs to, before anything is applied. */
+int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, Error *err);

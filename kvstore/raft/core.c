@@ -1,0 +1,1055 @@
+/* Feeding the engine and carrying out what it answers.
+ *
+ * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and on their way to
+ * the disk, messages out (carry_out()); at the end of the input whatever became committed is applied, and the owner told what
+ * changed (finish()). The engine gets no data of entries but configurations: it looks at nothing else.
+ *
+ * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the engine frees it;
+ * configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received snapshot's comes back in the update. */
+#include "kvstore/raft/core.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "kvstore/raft/core_internal.h"
+
+enum {
+        PROMOTION_MAX_MS = 2000, /* a promoted server that does not acknowledge its own promotion for so long ends it */
+        CLOSE_ENTRIES = 100,
+        HEARD_MS = 1000,
+};
+
+static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND && (int) RAFT_ENTRY_BARRIER == (int) RAFT_BARRIER &&
+              (int) RAFT_ENTRY_CHANGE == (int) RAFT_CHANGE, "entry types are the engine's");
+
+/* What raft_step() was given, for those who carry out its update. */
+typedef struct Given {
+        const RaftMessage *received; /* or NULL */
+        const RaftEntry *entries;    /* their data is ours, not the engine's */
+        uint64_t first;              /* index of entries[0] */
+} Given;
+
+int raft_errno(int rv) {
+        static const int table[] = {
+                [RAFT_NOMEM] = -ENOMEM,           [RAFT_BADID] = -EINVAL,          [RAFT_DUPLICATEID] = -EEXIST,
+                [RAFT_DUPLICATEADDRESS] = -EEXIST, [RAFT_BADROLE] = -EINVAL,        [RAFT_MALFORMED] = -EBADMSG,
+                [RAFT_NOTLEADER] = -EREMOTE,      [RAFT_LEADERSHIPLOST] = -ECONNABORTED, [RAFT_SHUTDOWN] = -ESHUTDOWN,
+                [RAFT_CANTBOOTSTRAP] = -ENOTEMPTY, [RAFT_CANTCHANGE] = -EBUSY,      [RAFT_CORRUPT] = -EUCLEAN,
+                [RAFT_CANCELED] = -ECANCELED,     [RAFT_NAMETOOLONG] = -ENAMETOOLONG, [RAFT_TOOBIG] = -EFBIG,
+                [RAFT_NOCONNECTION] = -ENOTCONN,  [RAFT_BUSY] = -EAGAIN,           [RAFT_IOERR] = -EIO,
+                [RAFT_NOTFOUND] = -ENOENT,        [RAFT_INVALID] = -EINVAL,        [RAFT_UNAUTHORIZED] = -EACCES,
+                [RAFT_NOSPACE] = -ENOSPC,         [RAFT_TOOMANY] = -EMFILE,
+        };
+
+        if (rv == 0)
+                return 0;
+        return rv > 0 && rv < (int) ELEMENTS(table) ? table[rv] : -EIO;
+}
+
+/* -- Life -- */
+
+int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret) {
+        RaftCore *c;
+        int r;
+
+        if (options->id == 0 || !options->address || strlen(options->address) > RAFT_ADDRESS_MAX)
+                return -EINVAL;
+
+        c = NEW0(RaftCore, 1);
+        if (!c)
+                return -ENOMEM;
+
+        c->ops = ops;
+        c->userdata = userdata;
+        c->rules = options->rules ? *options->rules : RAFT_RULES_ALL;
+        c->election_ms = options->election_ms ? options->election_ms : 400;
+        c->log.first = 1;
+        c->servers_stale = true;
+
+        r = raft_errno(raft_init(&c->raft, NULL, NULL, options->id, options->address));
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+
+        raft_seed(&c->raft, options->seed);
+        raft_set_election_timeout(&c->raft, c->election_ms);
+        raft_set_heartbeat_timeout(&c->raft, options->heartbeat_ms ? options->heartbeat_ms : 150);
+        raft_set_install_snapshot_timeout(&c->raft, options->install_ms ? options->install_ms : 10 * 60 * 1000);
+        raft_set_max_inflight_entries(&c->raft, RAFT_MESSAGE_ENTRIES_MAX);
+        raft_set_pre_vote(&c->raft, true);
+        *ret = c;
+        return 0;
+}
+
+RaftCore *raft_core_free(RaftCore *c) {
+        if (!c)
+                return NULL;
+
+        raft_close(&c->raft, NULL);
+        if (c->installing)
+                raft_configuration_close(&c->install.configuration);
+        raft_entries_reset(&c->log, 1);
+        raft_servers_done(&c->servers);
+        free(c->pending);
+        free(c->peers);
+        free(c);
+        return NULL;
+}
+
+/* -- Writes on their way -- */
+
+/* Hands entries first .. last to the disk. */
+static int write_entries(RaftCore *c, uint64_t first, uint64_t last) {
+        int r;
+
+        if (last < first)
+                return 0;
+
+        r = GROW(c->pending, c->pending_capacity, c->n_pending + 1);
+        if (r < 0)
+                return r;
+
+        c->pending[c->n_pending++] = (PendingWrite) { .generation = ++c->generation, .first = first, .last = last };
+        return c->ops->append(c->userdata, c->generation, first, raft_entries_get(&c->log, first), last - first + 1);
+}
+
+/* What is on its way to the disk from 'index' on is not what the log will hold there. */
+static void replace_pending(RaftCore *c, uint64_t index) {
+        for (size_t i = 0; i < c->n_pending; i++)
+                if (c->pending[i].last >= index)
+                        c->pending[i].last = index - 1;
+}
+
+/* The highest entry that the writes up to 'generation' made durable and that is still in the log; 0: none. */
+static uint64_t complete_pending(RaftCore *c, uint64_t generation, uint64_t last_index) {
+        uint64_t stored = 0;
+        size_t n = 0;
+
+        while (n < c->n_pending && c->pending[n].generation <= generation) {
+                PendingWrite *w = &c->pending[n++];
+
+                if (w->last >= w->first)
+                        stored = MAX(stored, w->generation == generation ? MIN(w->last, last_index) : w->last);
+        }
+        c->n_pending -= n;
+        memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
+        return stored;
+}
+
+/* -- Carrying out an update -- */
+
+static const RaftEntry *given_entry(const Given *given, uint64_t index) {
+        assert(given->entries && index >= given->first);
+        return &given->entries[index - given->first];
+}
+
+static int take_entries(RaftCore *c, const struct raft_update *update, const Given *given) {
+        uint64_t first = update->entries.index, last = first + update->entries.n - 1;
+        void *batch = update->entries.batch[0].batch;
+        int r = 0;
+
+        /* Never with all rules on; going on would write a log that lies. */
+        if (first > raft_entries_last(&c->log) + 1 || first < c->log.first) {
+                raft_free(batch);
+                return -ESHUTDOWN;
+        }
+
+        if (first <= raft_entries_last(&c->log)) {
+                replace_pending(c, first);
+                raft_entries_truncate(&c->log, first);
+                if (c->unsent_from >= first)
+                        c->unsent_from = 0;
+                c->servers_stale = true;
+        }
+
+        for (unsigned i = 0; i < update->entries.n && r == 0; i++) {
+                const struct raft_entry *e = &update->entries.batch[i];
+                RaftEntry own = { .term = e->term, .type = (RaftEntryType) e->type, .data = e->buf.base, .size = e->buf.len };
+
+                if (given->entries) {
+                        own.data = given_entry(given, first + i)->data;
+                        own.size = given_entry(given, first + i)->size;
+                }
+                if (e->type == RAFT_CHANGE)
+                        c->servers_stale = true;
+                r = raft_entries_append(&c->log, &own);
+        }
+        raft_free(batch);
+        if (r < 0)
+                return r;
+
+        return write_entries(c, first, c->held_from > 0 ? MIN(last, c->held_from - 1) : last);
+}
+
+static int take_snapshot(RaftCore *c, const struct raft_update *update) {
+        _cleanup_free_ void *bytes = NULL;
+        RaftStateInfo info;
+        int r;
+
+        c->install = update->snapshot.metadata;
+        c->installing = true;
+        raft_free(update->snapshot.chunk.base);
+        replace_pending(c, 0);
+        for (size_t i = 0; i < c->n_pending; i++)
+                c->pending[i].last = 0; /* first is at least 1 */
+        raft_entries_reset(&c->log, c->install.index + 1);
+        c->unsent_from = 0;
+
+        info = (RaftStateInfo) { .index = c->install.index, .term = c->install.term, .configuration_index = c->install.configuration_index };
+        r = raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size);
+        if (r < 0)
+                return r;
+
+        info.configuration = bytes;
+        return c->ops->install(c->userdata, &info, c->applied >= info.index);
+}
+
+static void send_append(RaftCore *c, const struct raft_message *out) {
+        const struct raft_append_entries *a = &out->append_entries;
+        long n = rule_demotion_order(c, a->prev_log_index, a->n_entries);
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = a->term };
+
+        if (n < 0)
+                return;
+
+        m.append.prev_index = a->prev_log_index;
+        m.append.prev_term = a->prev_log_term;
+        m.append.commit = a->leader_commit;
+        if (n > 0) {
+                m.append.entries = (RaftEntry *) raft_entries_get(&c->log, a->prev_log_index + 1);
+                m.append.n_entries = (size_t) n;
+                assert(m.append.entries && raft_entries_get(&c->log, a->prev_log_index + (uint64_t) n));
+        }
+        c->ops->send(c->userdata, out->server_id, out->server_address, &m);
+}
+
+static void send_message(RaftCore *c, const struct raft_message *out) {
+        RaftMessage m = {};
+
+        switch (out->type) {
+        case RAFT_APPEND_ENTRIES:
+                send_append(c, out);
+                return;
+        case RAFT_INSTALL_SNAPSHOT:
+                c->ops->send_snapshot(c->userdata, out->server_id, out->server_address, out->install_snapshot.term,
+                                      out->install_snapshot.last_index);
+                return;
+        case RAFT_APPEND_ENTRIES_RESULT:
+                m.type = RAFT_MESSAGE_APPEND_RESULT;
+                m.term = out->append_entries_result.term;
+                m.append_result.rejected = out->append_entries_result.rejected;
+                m.append_result.last_index = out->append_entries_result.last_log_index;
+                m.append_result.features = out->append_entries_result.features;
+                m.append_result.capacity = out->append_entries_result.capacity;
+                break;
+        case RAFT_REQUEST_VOTE:
+                m.type = RAFT_MESSAGE_VOTE;
+                m.term = out->request_vote.term;
+                m.vote.candidate = out->request_vote.candidate_id;
+                m.vote.last_index = out->request_vote.last_log_index;
+                m.vote.last_term = out->request_vote.last_log_term;
+                m.vote.disrupt_leader = out->request_vote.disrupt_leader;
+                m.vote.pre_vote = out->request_vote.pre_vote;
+                break;
+        case RAFT_REQUEST_VOTE_RESULT:
+                m.type = RAFT_MESSAGE_VOTE_RESULT;
+                m.term = out->request_vote_result.term;
+                m.vote_result.granted = out->request_vote_result.vote_granted;
+                m.vote_result.pre_vote = out->request_vote_result.pre_vote;
+                m.vote_result.features = out->request_vote_result.features;
+                m.vote_result.capacity = out->request_vote_result.capacity;
+                break;
+        case RAFT_TIMEOUT_NOW:
+                m.type = RAFT_MESSAGE_TIMEOUT_NOW;
+                m.term = out->timeout_now.term;
+                m.timeout_now.last_index = out->timeout_now.last_log_index;
+                m.timeout_now.last_term = out->timeout_now.last_log_term;
+                break;
+        }
+        c->ops->send(c->userdata, out->server_id, out->server_address, &m);
+}
+
+/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
+static int step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected) {
+        uint64_t term_before = raft_current_term(&c->raft);
+        struct raft_update update = {};
+        int r;
+
+        event->time = now_ms;
+        r = raft_errno(raft_step(&c->raft, event, &update));
+        if (r < 0)
+                return r;
+
+        if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
+                r = c->ops->write_meta(c->userdata, raft_current_term(&c->raft), raft_voted_for(&c->raft));
+
+        /* The entries held back must not exist here without having been written: others may have replaced them already. */
+        if (r == 0 && c->held_from > 0 && c->raft.state != RAFT_LEADER)
+                r = -ERESTART;
+
+        if (update.flags & RAFT_UPDATE_ENTRIES) {
+                if (r == 0)
+                        r = take_entries(c, &update, given);
+                else
+                        raft_free(update.entries.batch[0].batch);
+        }
+        if (update.flags & RAFT_UPDATE_SNAPSHOT) {
+                if (r == 0)
+                        r = take_snapshot(c, &update);
+                else
+                        raft_configuration_close(&update.snapshot.metadata.configuration);
+        }
+        if (r < 0)
+                return r;
+
+        for (unsigned i = 0; (update.flags & RAFT_UPDATE_MESSAGES) && i < update.messages.n; i++) {
+                struct raft_message *out = &update.messages.batch[i];
+
+                if (given->received) {
+                        rule_clean_old_term_result(c, given->received, term_before, out);
+                        rule_tell_term_to_prevote(c, given->received, out);
+                }
+                if (ret_rejected && out->type == RAFT_APPEND_ENTRIES_RESULT && out->append_entries_result.rejected > 0)
+                        *ret_rejected = true;
+                send_message(c, out);
+        }
+        return 0;
+}
+
+/* -- After the steps of an input -- */
+
+/* A configuration became committed and applied: tells the engine. */
+static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, const RaftEntry *e) {
+        struct raft_event event = { .type = RAFT_CONFIGURATION };
+        Given given = {};
+        int r;
+
+        r = raft_configuration_read(e->data, e->size, &event.configuration.conf);
+        if (r < 0)
+                return r;
+
+        if (c->raft.configuration_uncommitted_index != index) {
+                rule_remember_committed(c, index, &event.configuration.conf);
+                return 0;
+        }
+
+        event.configuration.index = index;
+        return step(c, now_ms, &event, &given, NULL);
+}
+
+/* Applies what is committed: runs of entries, each ending at a configuration. While a received state is being put in place
+ * the engine's commit index speaks of entries that we do not hold. */
+static int apply_committed(RaftCore *c, uint64_t now_ms) {
+        int r;
+
+        while (!c->installing && c->handled < raft_commit_index(&c->raft)) {
+                uint64_t first = c->handled + 1, last = first;
+                const RaftEntry *e = raft_entries_get(&c->log, first);
+
+                if (!e)
+                        return -ESHUTDOWN;
+                while (e->type != RAFT_ENTRY_CHANGE && last < raft_commit_index(&c->raft)) {
+                        last++;
+                        e = raft_entries_get(&c->log, last);
+                        if (!e)
+                                return -ESHUTDOWN;
+                }
+
+                if (last > c->applied) {
+                        uint64_t from = MAX(first, c->applied + 1);
+
+                        r = c->ops->apply(c->userdata, from, raft_entries_get(&c->log, from), last - from + 1);
+                        if (r < 0)
+                                return r;
+                        c->applied = last;
+                        c->applied_term = e->term;
+                }
+                c->handled = last;
+
+                if (e->type == RAFT_ENTRY_CHANGE) {
+                        r = commit_configuration(c, now_ms, last, e);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+/* The promoted server has acknowledged its promotion: now the entry may exist here, too. */
+static int release_held(RaftCore *c) {
+        raft_index match;
+        uint64_t from = c->held_from;
+
+        if (from == 0 || c->raft.state != RAFT_LEADER || raft_match_index(&c->raft, c->held_for, &match) != 0 || match < from)
+                return 0;
+
+        c->held_from = 0;
+        return write_entries(c, from, raft_entries_last(&c->log));
+}
+
+static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index);
+
+/* A leader without an entry of its own term in its log can commit nothing, and does not know what is committed. */
+static int submit_own_barrier(RaftCore *c, uint64_t now_ms) {
+        uint64_t last = raft_last_index(&c->raft);
+        const RaftEntry *e = raft_entries_get(&c->log, last);
+
+        if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0 || (e && e->term == raft_current_term(&c->raft)))
+                return 0;
+
+        return core_submit(c, now_ms, RAFT_ENTRY_BARRIER, NULL, 0, NULL);
+}
+
+static PeerProgress *core_peer(RaftCore *c, uint64_t id) {
+        for (size_t i = 0; i < c->n_peers; i++)
+                if (c->peers[i].id == id)
+                        return &c->peers[i];
+
+        if (GROW(c->peers, c->peers_capacity, c->n_peers + 1) < 0)
+                return NULL;
+        c->peers[c->n_peers] = (PeerProgress) { .id = id };
+        return &c->peers[c->n_peers++];
+}
+
+/* Who follows closely, and since when. */
+static void watch_progress(RaftCore *c, uint64_t now_ms) {
+        if (c->raft.state != RAFT_LEADER) {
+                c->n_peers = 0;
+                return;
+        }
+
+        for (unsigned i = 0; i < c->raft.configuration.n; i++) {
+                const struct raft_server *s = &c->raft.configuration.servers[i];
+                PeerProgress *peer;
+                raft_index match;
+
+                if (s->id == c->raft.id || s->role == RAFT_VOTER || raft_match_index(&c->raft, s->id, &match) != 0)
+                        continue;
+                peer = core_peer(c, s->id);
+                if (!peer)
+                        continue;
+
+                if (match == 0 || match + CLOSE_ENTRIES < raft_last_index(&c->raft) || now_ms - peer->heard_ms > HEARD_MS)
+                        peer->close_since_ms = 0;
+                else if (peer->close_since_ms == 0)
+                        peer->close_since_ms = now_ms;
+        }
+}
+
+static int refresh_servers(RaftCore *c) {
+        RaftServers servers;
+        int r;
+
+        if (!c->servers_stale)
+                return 0;
+
+        r = raft_servers_copy(&c->raft.configuration, &servers);
+        if (r < 0)
+                return r;
+
+        raft_servers_done(&c->servers);
+        c->servers = servers;
+        c->servers_stale = false;
+        c->changed |= RAFT_CHANGED_CONFIGURATION;
+        return 0;
+}
+
+static void tell_changes(RaftCore *c) {
+        RaftState state = raft_core_state(c);
+        uint64_t term = raft_current_term(&c->raft), commit = raft_commit_index(&c->raft), leader = raft_core_leader(c, NULL);
+        unsigned what = c->changed;
+
+        if (state != c->told_state || term != c->told_term)
+                what |= RAFT_CHANGED_STATE;
+        if (leader != c->told_leader)
+                what |= RAFT_CHANGED_LEADER;
+        if (commit != c->told_commit)
+                what |= RAFT_CHANGED_COMMIT;
+
+        c->told_state = state;
+        c->told_term = term;
+        c->told_leader = leader;
+        c->told_commit = commit;
+        c->changed = 0;
+        if (what != 0)
+                c->ops->changed(c->userdata, what);
+}
+
+/* What stands at the end of every input; 'r' is what came before. Any error here or before ends the core. */
+static int finish(RaftCore *c, uint64_t now_ms, int r) {
+        if (r == 0)
+                r = apply_committed(c, now_ms);
+        if (r == 0)
+                r = release_held(c);
+        if (r == 0)
+                r = submit_own_barrier(c, now_ms);
+        if (c->unsent_from > 0 && (c->raft.last_stored >= c->unsent_from || c->raft.state != RAFT_LEADER))
+                c->unsent_from = 0;
+        watch_progress(c, now_ms);
+        if (r == 0)
+                r = refresh_servers(c);
+        if (r == 0)
+                tell_changes(c);
+
+        c->busy = false;
+        c->dead = r;
+        return r;
+}
+
+static int begin(RaftCore *c) {
+        assert(!c->busy); /* called back from inside an operation */
+
+        if (c->dead < 0)
+                return c->dead;
+
+        c->busy = true;
+        return 0;
+}
+
+/* -- Starting -- */
+
+int raft_core_log_fits(const RaftCoreStart *start) {
+        uint64_t index = start->state ? start->state->index : 0, last = start->first_index + start->n_entries - 1;
+
+        if (start->first_index > index + 1)
+                return start->n_entries > 0 || index == 0 ? -EUCLEAN : 0;
+        if (last < index)
+                return 0;
+        if (start->first_index <= index && start->entries[index - start->first_index].term != start->state->term)
+                return 0;
+        return 1;
+}
+
+/* The configuration that will be in force: the last one of the log behind the state's. */
+static int find_configuration(const RaftCoreStart *start, struct raft_configuration *ret) {
+        uint64_t behind = start->state ? start->state->configuration_index : 0;
+
+        for (size_t i = start->n_entries; i > 0 && start->first_index + i - 1 > behind; i--)
+                if (start->entries[i - 1].type == RAFT_ENTRY_CHANGE)
+                        return raft_configuration_read(start->entries[i - 1].data, start->entries[i - 1].size, ret);
+
+        raft_configuration_init(ret);
+        if (behind == 0)
+                return 0;
+        return raft_configuration_read(start->state->configuration, start->state->configuration_size, ret);
+}
+
+/* A sole voter elects itself without asking, so nobody would notice that it led in this term before. */
+static int begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const struct raft_configuration *conf) {
+        if (!rule_sole_voter_new_term(c, conf))
+                return 0;
+
+        *term += 1;
+        *vote = c->raft.id;
+        return c->ops->write_meta(c->userdata, *term, *vote);
+}
+
+static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
+        struct raft_event event = { .type = RAFT_START };
+        struct raft_snapshot_metadata metadata = {};
+        _cleanup_free_ struct raft_entry *entries = NULL;
+        uint64_t term = start->term, vote = start->vote;
+        struct raft_configuration conf;
+        Given given = {};
+        int r;
+
+        if (c->rules.start_checks_term && raft_core_log_fits(start) != 1)
+                return -EUCLEAN;
+
+        r = find_configuration(start, &conf);
+        if (r < 0)
+                return r;
+        r = begin_own_term(c, &term, &vote, &conf);
+        raft_configuration_close(&conf);
+        if (r < 0)
+                return r;
+
+        entries = NEW0(struct raft_entry, start->n_entries + 1);
+        if (!entries)
+                return -ENOMEM;
+
+        c->log.first = start->first_index;
+        for (size_t i = 0; i < start->n_entries; i++) {
+                r = raft_entries_append(&c->log, &start->entries[i]);
+                if (r < 0)
+                        return r;
+                if (start->entries[i].type == RAFT_ENTRY_CHANGE && raft_configuration_check(start->entries[i].data, start->entries[i].size) < 0)
+                        return -EUCLEAN;
+                entries[i] = (struct raft_entry) {
+                        .term = c->log.items[i].term,
+                        .type = (enum raft_entry_type) c->log.items[i].type,
+                        .buf = { .base = (void *) c->log.items[i].data, .len = c->log.items[i].size },
+                };
+        }
+
+        if (start->state && start->state->index > 0) {
+                c->handled = c->applied = start->state->index;
+                c->applied_term = start->state->term;
+                metadata.index = start->state->index;
+                metadata.term = start->state->term;
+                metadata.configuration_index = start->state->configuration_index;
+                r = raft_configuration_read(start->state->configuration, start->state->configuration_size, &metadata.configuration);
+                if (r < 0)
+                        return r;
+                event.start.metadata = &metadata;
+        }
+
+        event.start.term = term;
+        event.start.voted_for = vote;
+        event.start.start_index = start->first_index;
+        event.start.entries = start->n_entries > 0 ? entries : NULL;
+        event.start.n_entries = (unsigned) start->n_entries;
+        return step(c, now_ms, &event, &given, NULL);
+}
+
+int raft_core_start(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+
+        assert(!c->started);
+        c->started = true;
+        return finish(c, now_ms, start_engine(c, now_ms, start));
+}
+
+/* -- Receiving -- */
+
+/* Steps entries[0..n) behind prev; only configurations' data reaches the engine. */
+static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m, uint64_t prev_index,
+                       uint64_t prev_term, const RaftEntry *entries, size_t n, bool *ret_rejected) {
+        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
+        Given given = { .received = m, .entries = entries, .first = prev_index + 1 };
+        struct raft_entry parts[RAFT_MESSAGE_ENTRIES_MAX];
+        size_t size = 1, offset = 0;
+        uint8_t *batch = NULL;
+
+        for (size_t i = 0; i < n; i++)
+                size += entries[i].type == RAFT_ENTRY_CHANGE ? entries[i].size : 0;
+        if (n > 0) {
+                batch = raft_malloc(size);
+                if (!batch)
+                        return -ENOMEM;
+        }
+
+        for (size_t i = 0; i < n; i++) {
+                parts[i] = (struct raft_entry) { .term = entries[i].term, .type = (enum raft_entry_type) entries[i].type, .batch = batch };
+                parts[i].buf.base = batch + offset;
+                if (entries[i].type == RAFT_ENTRY_CHANGE) {
+                        memcpy(batch + offset, entries[i].data, entries[i].size);
+                        parts[i].buf.len = entries[i].size;
+                        offset += entries[i].size;
+                }
+        }
+
+        in->append_entries = (struct raft_append_entries) {
+                .term = m->term,
+                .prev_log_index = prev_index,
+                .prev_log_term = prev_term,
+                .leader_commit = m->append.commit,
+                .entries = n > 0 ? parts : NULL,
+                .n_entries = (unsigned) n,
+        };
+        return step(c, now_ms, &event, &given, ret_rejected);
+}
+
+static int receive_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
+        const RaftEntry *entries = m->append.entries;
+        size_t left = m->append.n_entries, n;
+        uint64_t prev_index, prev_term;
+        bool rejected = false;
+        int r;
+
+        n = rule_cut_below_snapshot(c, m, &prev_index, &prev_term);
+        entries += n;
+        left -= n;
+
+        do {
+                n = rule_split_at_change(c, entries, left);
+                r = step_append(c, now_ms, in, m, prev_index, prev_term, entries, n, &rejected);
+                if (r == 0)
+                        r = apply_committed(c, now_ms);
+                if (r < 0)
+                        return r;
+                if (n > 0) {
+                        prev_index += n;
+                        prev_term = entries[n - 1].term;
+                        entries += n;
+                        left -= n;
+                }
+        } while (left > 0 && !rejected && m->term == raft_current_term(&c->raft));
+        return 0;
+}
+
+static int receive_snapshot(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
+        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
+        Given given = { .received = m };
+        int r;
+
+        in->install_snapshot = (struct raft_install_snapshot) {
+                .term = m->term,
+                .last_index = m->snapshot.index,
+                .last_term = m->snapshot.index_term,
+                .conf_index = m->snapshot.configuration_index,
+        };
+        r = raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size, &in->install_snapshot.conf);
+        if (r < 0)
+                return r;
+        return step(c, now_ms, &event, &given, NULL);
+}
+
+static int receive_other(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
+        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
+        Given given = { .received = m };
+
+        switch (m->type) {
+        case RAFT_MESSAGE_APPEND_RESULT:
+                in->append_entries_result = (struct raft_append_entries_result) {
+                        .version = 1,
+                        .term = m->term,
+                        .rejected = m->append_result.rejected,
+                        .last_log_index = m->append_result.last_index,
+                        .features = m->append_result.features,
+                        .capacity = m->append_result.capacity,
+                };
+                break;
+        case RAFT_MESSAGE_VOTE:
+                in->request_vote = (struct raft_request_vote) {
+                        .version = 2,
+                        .term = m->term,
+                        .candidate_id = m->vote.candidate,
+                        .last_log_index = m->vote.last_index,
+                        .last_log_term = m->vote.last_term,
+                        .disrupt_leader = m->vote.disrupt_leader,
+                        .pre_vote = m->vote.pre_vote,
+                };
+                break;
+        case RAFT_MESSAGE_VOTE_RESULT:
+                in->request_vote_result = (struct raft_request_vote_result) {
+                        .version = 2,
+                        .term = m->term,
+                        .vote_granted = m->vote_result.granted,
+                        .pre_vote = m->vote_result.pre_vote,
+                        .features = m->vote_result.features,
+                        .capacity = m->vote_result.capacity,
+                };
+                break;
+        default:
+                in->timeout_now = (struct raft_timeout_now) {
+                        .term = m->term,
+                        .last_log_index = m->timeout_now.last_index,
+                        .last_log_term = m->timeout_now.last_term,
+                };
+        }
+        return step(c, now_ms, &event, &given, NULL);
+}
+
+static int receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m) {
+        static const enum raft_message_type types[] = {
+                [RAFT_MESSAGE_APPEND] = RAFT_APPEND_ENTRIES,
+                [RAFT_MESSAGE_APPEND_RESULT] = RAFT_APPEND_ENTRIES_RESULT,
+                [RAFT_MESSAGE_VOTE] = RAFT_REQUEST_VOTE,
+                [RAFT_MESSAGE_VOTE_RESULT] = RAFT_REQUEST_VOTE_RESULT,
+                [RAFT_MESSAGE_SNAPSHOT] = RAFT_INSTALL_SNAPSHOT,
+                [RAFT_MESSAGE_TIMEOUT_NOW] = RAFT_TIMEOUT_NOW,
+        };
+        struct raft_message in = { .server_id = from, .server_address = address };
+        PeerProgress *peer;
+        int r;
+
+        r = rule_acceptable(c, from, m);
+        if (r < 0)
+                return r == -EBADMSG ? 0 : r;
+        if (rule_drop_stray_vote_result(c, m) || rule_one_install(c, m))
+                return 0;
+
+        in.type = types[m->type];
+        if (m->type == RAFT_MESSAGE_APPEND)
+                return receive_append(c, now_ms, &in, m);
+        if (m->type == RAFT_MESSAGE_SNAPSHOT)
+                return receive_snapshot(c, now_ms, &in, m);
+
+        if (m->type == RAFT_MESSAGE_APPEND_RESULT && c->raft.state == RAFT_LEADER) {
+                peer = core_peer(c, from);
+                if (peer)
+                        peer->heard_ms = now_ms;
+        }
+        return receive_other(c, now_ms, &in, m);
+}
+
+int raft_core_receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m) {
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+        return finish(c, now_ms, receive(c, now_ms, from, address, m));
+}
+
+/* -- Time and disk -- */
+
+static int tick(RaftCore *c, uint64_t now_ms) {
+        struct raft_event event = { .type = RAFT_TIMEOUT };
+        Given given = {};
+        uint64_t term, vote;
+        int r;
+
+        if (c->held_from > 0 && now_ms - c->held_since_ms > PROMOTION_MAX_MS)
+                return -ERESTART;
+        if (now_ms < raft_timeout(&c->raft))
+                return 0;
+
+        if (c->raft.state == RAFT_FOLLOWER && !c->installing && c->raft.last_stored == raft_last_index(&c->raft)) {
+                term = c->raft.current_term;
+                vote = c->raft.voted_for;
+                r = begin_own_term(c, &term, &vote, &c->raft.configuration);
+                if (r < 0)
+                        return r;
+                c->raft.current_term = term;
+                c->raft.voted_for = vote;
+        }
+        return step(c, now_ms, &event, &given, NULL);
+}
+
+int raft_core_tick(RaftCore *c, uint64_t now_ms) {
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+        return finish(c, now_ms, tick(c, now_ms));
+}
+
+uint64_t raft_core_timeout_ms(const RaftCore *c) {
+        uint64_t due = raft_timeout(&c->raft);
+
+        return c->held_from > 0 ? MIN(due, c->held_since_ms + PROMOTION_MAX_MS + 1) : due;
+}
+
+int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64_t last_index) {
+        struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
+        Given given = {};
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+
+        event.persisted_entries.index = complete_pending(c, generation, last_index);
+        if (!c->installing && event.persisted_entries.index > c->raft.last_stored)
+                r = step(c, now_ms, &event, &given, NULL);
+        return finish(c, now_ms, r);
+}
+
+int raft_core_installed(RaftCore *c, uint64_t now_ms) {
+        struct raft_event event = { .type = RAFT_PERSISTED_SNAPSHOT };
+        Given given = {};
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+
+        assert(c->installing);
+        c->installing = false;
+        c->servers_stale = true;
+        c->handled = c->install.index;
+        if (c->applied < c->install.index) {
+                c->applied = c->install.index;
+                c->applied_term = c->install.term;
+        }
+
+        event.persisted_snapshot.metadata = c->install;
+        event.persisted_snapshot.last = true;
+        return finish(c, now_ms, step(c, now_ms, &event, &given, NULL));
+}
+
+static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
+        struct raft_event event = { .type = RAFT_SNAPSHOT };
+        Given given = {};
+        int r;
+
+        event.snapshot.metadata.index = checkpoint->index;
+        event.snapshot.metadata.term = checkpoint->term;
+        event.snapshot.metadata.configuration_index = checkpoint->configuration_index;
+        event.snapshot.trailing = trailing;
+        r = raft_configuration_read(checkpoint->configuration, checkpoint->configuration_size, &event.snapshot.metadata.configuration);
+        if (r < 0)
+                return r;
+
+        r = step(c, now_ms, &event, &given, NULL);
+        if (r < 0)
+                return r;
+
+        raft_entries_cut(&c->log, c->raft.trail.offset);
+        return 0;
+}
+
+int raft_core_checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+        c->busy = false;
+
+        r = rule_snapshot_stored_only(c, checkpoint);
+        if (r < 0)
+                return r;
+        if (checkpoint->index <= c->raft.trail.snapshot.index)
+                return 0;
+
+        c->busy = true;
+        return finish(c, now_ms, checkpointed(c, now_ms, checkpoint, trailing));
+}
+
+/* -- Submitting -- */
+
+static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index) {
+        RaftEntry entry = { .term = raft_current_term(&c->raft), .type = type, .data = data, .size = size };
+        struct raft_entry own = { .term = entry.term, .type = (enum raft_entry_type) type };
+        struct raft_event event = { .type = RAFT_SUBMIT, .submit = { .entries = &own, .n = 1 } };
+        Given given = { .entries = &entry, .first = raft_last_index(&c->raft) + 1 };
+        int r;
+
+        own.batch = raft_malloc(size > 0 ? size : 1);
+        if (!own.batch)
+                return -ENOMEM;
+        own.buf.base = own.batch;
+        if (type == RAFT_ENTRY_CHANGE) {
+                memcpy(own.batch, data, size);
+                own.buf.len = size;
+        }
+
+        /* On success the batch came back in the update and is freed; on failure it is still ours, unless carrying out failed. */
+        r = step(c, now_ms, &event, &given, NULL);
+        if (r == -EREMOTE || r == -EBUSY || r == -ENOSPC)
+                raft_free(own.batch);
+        if (r == 0 && ret_index)
+                *ret_index = given.first;
+        return r;
+}
+
+static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index,
+                  uint64_t *ret_term) {
+        uint64_t index, term;
+        int r;
+
+        r = begin(c);
+        if (r < 0)
+                return r;
+        c->busy = false;
+
+        if (size > RAFT_ENTRY_SIZE_MAX)
+                return -EFBIG;
+        if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0)
+                return -EREMOTE;
+        if (raft_last_index(&c->raft) >= raft_commit_index(&c->raft) + RAFT_CORE_UNCOMMITTED_MAX)
+                return -EAGAIN;
+
+        c->busy = true;
+        term = raft_current_term(&c->raft);
+        r = finish(c, now_ms, core_submit(c, now_ms, type, data, size, &index));
+        if (r < 0)
+                return r;
+
+        *ret_index = index;
+        *ret_term = term;
+        return 0;
+}
+
+int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term) {
+        return submit(c, now_ms, RAFT_ENTRY_COMMAND, data, size, ret_index, ret_term);
+}
+
+int raft_core_barrier(RaftCore *c, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term) {
+        return submit(c, now_ms, RAFT_ENTRY_BARRIER, NULL, 0, ret_index, ret_term);
+}
+
+int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index) {
+        c->busy = true;
+        return finish(c, now_ms, core_submit(c, now_ms, RAFT_ENTRY_CHANGE, bytes, size, ret_index));
+}
+
+int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
+        struct raft_event event = { .type = RAFT_TRANSFER, .transfer.server_id = id };
+        Given given = {};
+        int r;
+
+        assert(!c->busy);
+        c->busy = true;
+        r = step(c, now_ms, &event, &given, NULL);
+        if (r == -EINVAL || r == -ENOENT) { /* nothing happened */
+                c->busy = false;
+                return r;
+        }
+        return finish(c, now_ms, r);
+}
+
+/* -- Asking -- */
+
+uint64_t raft_core_id(const RaftCore *c) {
+        return c->raft.id;
+}
+
+RaftState raft_core_state(const RaftCore *c) {
+        return c->raft.state == RAFT_LEADER ? RAFT_STATE_LEADER
+                                            : c->raft.state == RAFT_CANDIDATE ? RAFT_STATE_CANDIDATE : RAFT_STATE_FOLLOWER;
+}
+
+uint64_t raft_core_term(const RaftCore *c) {
+        return raft_current_term(&c->raft);
+}
+
+uint64_t raft_core_vote(const RaftCore *c) {
+        return raft_voted_for(&c->raft);
+}
+
+bool raft_core_leads(const RaftCore *c) {
+        return c->raft.state == RAFT_LEADER && c->applied_term == raft_current_term(&c->raft);
+}
+
+uint64_t raft_core_leader(const RaftCore *c, const char **ret_address) {
+        const char *address = NULL;
+        raft_id id = 0;
+
+        if (c->started)
+                raft_leader((struct raft *) &c->raft, &id, &address);
+        if (ret_address)
+                *ret_address = id > 0 ? address : NULL;
+        return id;
+}
+
+uint64_t raft_core_commit_index(const RaftCore *c) {
+        return raft_commit_index(&c->raft);
+}
+
+uint64_t raft_core_applied_index(const RaftCore *c) {
+        return c->applied;
+}
+
+uint64_t raft_core_applied_term(const RaftCore *c) {
+        return c->applied_term;
+}
+
+uint64_t raft_core_first_index(const RaftCore *c) {
+        return c->log.first;
+}
+
+uint64_t raft_core_last_index(const RaftCore *c) {
+        return raft_entries_last(&c->log);
+}
+
+uint64_t raft_core_stored_index(const RaftCore *c) {
+        return c->raft.last_stored;
+}
+
+bool raft_core_installing(const RaftCore *c) {
+        return c->installing;
+}
+
+const RaftEntry *raft_core_entry(const RaftCore *c, uint64_t index) {
+        return raft_entries_get(&c->log, index);
+}

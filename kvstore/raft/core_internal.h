@@ -1,0 +1,100 @@
+/* What core.c, rules.c, change.c and configuration.c share: the engine's struct and what stands around it. Nobody outside
+ * this folder includes this file. */
+#pragma once
+
+#include <assert.h>
+#include <raft.h>
+
+#include "kvstore/raft/core.h"
+#include "kvstore/raft/entries.h"
+
+enum { CATCH_UP_MS = 2000 }; /* who is promoted has followed closely for so long */
+
+/* The engine's ownership rules differ between releases; carry_out() and its callers in core.c follow this one's. */
+static_assert(RAFT_VERSION_NUMBER / 100 == 22, "the ownership rules of core.c are those of libraft 0.22");
+
+/* A write that was handed out and is not reported yet. What a truncation replaced is cut off its end. */
+typedef struct PendingWrite {
+        uint64_t generation, first, last; /* last < first: replaced as a whole */
+} PendingWrite;
+
+/* What we know of another server while we lead. */
+typedef struct PeerProgress {
+        uint64_t id;
+        uint64_t close_since_ms; /* its log has stayed close behind ours since then; 0: it is not close */
+        uint64_t heard_ms;       /* its last result */
+} PeerProgress;
+
+struct RaftCore {
+        struct raft raft;
+        const RaftCoreOps *ops;
+        void *userdata;
+        RaftRules rules;
+        unsigned election_ms;
+        bool started, busy;
+        int dead; /* the error that ended this core */
+
+        RaftEntries log;
+        PendingWrite *pending;
+        size_t n_pending, pending_capacity;
+        uint64_t generation;
+
+        uint64_t handled;               /* the engine's commit index, as far as apply() and RAFT_CONFIGURATION were done */
+        uint64_t applied, applied_term; /* the state's; may be ahead of 'handled' at first */
+
+        bool installing;
+        struct raft_snapshot_metadata install;
+
+        uint64_t held_from;     /* promotion: entries from here on are not written yet; 0: none */
+        uint64_t held_for;      /* the promoted server */
+        uint64_t held_since_ms;
+        uint64_t unsent_from;   /* demotion: entries from here on are not sent yet; 0: none */
+
+        PeerProgress *peers;
+        size_t n_peers, peers_capacity;
+
+        RaftServers servers; /* the configuration in force */
+        bool servers_stale;
+
+        /* What was told by 'changed' last. */
+        RaftState told_state;
+        uint64_t told_term, told_leader, told_commit;
+        unsigned changed;
+};
+
+int raft_errno(int rv);
+
+/* -- configuration.c -- */
+int raft_servers_copy(const struct raft_configuration *conf, RaftServers *ret);
+int raft_configuration_check(const void *bytes, size_t size);
+int raft_configuration_read(const void *bytes, size_t size, struct raft_configuration *ret);
+int raft_configuration_write(const struct raft_configuration *conf, void **ret, size_t *ret_size);
+const struct raft_server *raft_configuration_find(const struct raft_configuration *conf, uint64_t id);
+unsigned raft_configuration_voters(const struct raft_configuration *conf);
+
+/* -- rules.c: each is one defect of the engine, or one precondition it does not check -- */
+
+/* What can be true of a message in this term and state, whoever sent it. */
+int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m);
+bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m);
+bool rule_one_install(const RaftCore *c, const RaftMessage *m);
+/* Moves the beginning of an append behind our snapshot; returns how many of its entries go. */
+size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index, uint64_t *prev_term);
+/* How many of these entries may be stepped together. */
+size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n);
+void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before, struct raft_message *out);
+void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out);
+/* A sole voter of the configuration that would lead without a new term. */
+bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf);
+/* A configuration that was applied and that the engine does not take for the one pending; owns 'conf'. */
+void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf);
+/* 0 or what raft_core_checkpointed() answers. */
+int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint);
+/* How many entries of an outgoing append may leave; -1: the message must not leave at all. */
+long rule_demotion_order(const RaftCore *c, uint64_t prev_index, size_t n);
+
+/* -- core.c, for change.c -- */
+
+/* The inputs themselves; the caller has checked what is to be checked. */
+int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index);
+int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id);

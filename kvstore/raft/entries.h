@@ -1,0 +1,23 @@
+/* The log in memory: the entries themselves, which the engine does not keep. */
+#pragma once
+
+#include "kvstore/raft/message.h"
+
+typedef struct RaftEntries {
+        RaftEntry *items; /* items[0] has index 'first'; data is owned */
+        size_t n, capacity;
+        uint64_t first;
+} RaftEntries;
+
+static inline uint64_t raft_entries_last(const RaftEntries *e) {
+        return e->first + e->n - 1;
+}
+
+static inline const RaftEntry *raft_entries_get(const RaftEntries *e, uint64_t index) {
+        return index >= e->first && index - e->first < e->n ? &e->items[index - e->first] : NULL;
+}
+
+int raft_entries_append(RaftEntries *e, const RaftEntry *entry); /* copies the data */
+void raft_entries_truncate(RaftEntries *e, uint64_t index);      /* 'index' and all behind it go */
+void raft_entries_cut(RaftEntries *e, uint64_t index);           /* 'index' and all before it go */
+void raft_entries_reset(RaftEntries *e, uint64_t first);

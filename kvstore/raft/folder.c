@@ -1,0 +1,414 @@
+#include "kvstore/raft/folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+#define DATA "data.mdb"
+#define LOCK "lock.mdb"
+#define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
+
+enum { MARKER_MAX = 512 };
+
+void checkpoint_done(Checkpoint *c) {
+        if (c->fd >= 0)
+                close(c->fd);
+        free(c->configuration);
+        *c = (Checkpoint) { .fd = -1 };
+}
+
+RaftStateInfo checkpoint_info(const Checkpoint *c) {
+        return (RaftStateInfo) {
+                .index = c->meta.applied,
+                .term = c->meta.applied_term,
+                .configuration_index = c->meta.configuration_index,
+                .configuration = c->configuration,
+                .configuration_size = c->configuration_size,
+        };
+}
+
+static char *path_of(const Folder *folder, const char *name) {
+        char *path;
+
+        if (asprintf(&path, "%s/%s", folder->path, name) < 0)
+                return NULL;
+        return path;
+}
+
+static int make_dir(int dir_fd, const char *name) {
+        if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        return 0;
+}
+
+static int sync_dir_at(int dir_fd, const char *name) {
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        return fsync_dir(fd);
+}
+
+static int sync_file_at(int dir_fd, const char *name) {
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd < 0)
+                return -errno;
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Shares blocks where the file system can; the copy is not synced. */
+static int copy_file(int dir_fd, const char *from, const char *to) {
+        _cleanup_close_ int in = openat(dir_fd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_close_ int out = -1;
+        _cleanup_free_ char *buffer = NULL;
+        const size_t chunk = 1024 * 1024;
+        uint64_t offset = 0;
+        bool by_hand = false;
+
+        if (in < 0)
+                return -errno;
+
+        out = openat(dir_fd, to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (out < 0)
+                return -errno;
+
+        for (;;) {
+                ssize_t n;
+                int r;
+
+                if (!by_hand) {
+                        n = copy_file_range(in, NULL, out, NULL, chunk, 0);
+                        if (n < 0 && offset == 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+                                by_hand = true;
+                                continue;
+                        }
+                        if (n < 0)
+                                return -errno;
+                } else {
+                        if (!buffer && !(buffer = malloc(chunk)))
+                                return -ENOMEM;
+                        n = pread(in, buffer, chunk, (off_t) offset);
+                        if (n < 0)
+                                return -errno;
+                        r = pwrite_all(out, buffer, (size_t) n, offset);
+                        if (r < 0)
+                                return r;
+                }
+                if (n == 0)
+                        return 0;
+                offset += (uint64_t) n;
+        }
+}
+
+/* -- Trust -- */
+
+static int marker_text(const Folder *folder, char *ret, size_t size) {
+        struct stat st;
+
+        if (fstatat(folder->fd, "live/" DATA, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+
+        snprintf(ret, size, "1\nboot %s\nmachine %s\ndevice %" PRIu64 "\ninode %" PRIu64 "\n", folder->boot_id, folder->machine_id,
+                 (uint64_t) st.st_dev, (uint64_t) st.st_ino);
+        return 0;
+}
+
+static int write_marker(const Folder *folder) {
+        char text[MARKER_MAX];
+        int r;
+
+        r = marker_text(folder, text, sizeof(text));
+        if (r < 0)
+                return r;
+
+        return write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
+}
+
+static bool live_is_trusted(const Folder *folder) {
+        _cleanup_free_ char *found = NULL;
+        char wanted[MARKER_MAX];
+        size_t size;
+
+        if (marker_text(folder, wanted, sizeof(wanted)) < 0)
+                return false;
+        if (read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0 || !streq(found, wanted))
+                return false;
+
+        /* Reports an error that writing back had meanwhile. */
+        return sync_file_at(folder->fd, "live/" DATA) >= 0;
+}
+
+/* -- Checkpoints -- */
+
+/* Opens the tree in 'name' for reading only and takes its word: the proof that it can be read. */
+static int examine(const Folder *folder, const char *name, Checkpoint *ret, Error *err) {
+        _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
+        _cleanup_free_ char *path = path_of(folder, name);
+        _cleanup_free_ char *file = NULL;
+        Tree *tree = NULL;
+        TreeTxn *txn = NULL;
+        KvBytes configuration;
+        struct stat st;
+        int r;
+
+        if (!path || asprintf(&file, "%s/" DATA, path) < 0)
+                return -ENOMEM;
+
+        c.fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (c.fd < 0)
+                return -errno;
+        if (fstat(c.fd, &st) < 0)
+                return -errno;
+        c.size = (uint64_t) st.st_size;
+
+        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .read_only = true }, &tree, err);
+        if (r < 0)
+                return r;
+
+        r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &c.meta);
+        if (r >= 0)
+                r = tree_configuration(txn, &configuration);
+        if (r >= 0 && configuration.size > 0) {
+                c.configuration = malloc(configuration.size);
+                if (c.configuration) {
+                        memcpy(c.configuration, configuration.data, configuration.size);
+                        c.configuration_size = configuration.size;
+                } else
+                        r = -ENOMEM;
+        }
+        tree_abort(txn);
+        tree_close(tree);
+        if (r < 0)
+                return error_set(err, r, "cannot read %s: %s", file, strerror(-r));
+
+        *ret = c;
+        c = (Checkpoint) { .fd = -1 };
+        return 0;
+}
+
+int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err) {
+        _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
+        _cleanup_free_ char *path = path_of(folder, "checkpoint.new");
+        TreeMeta meta;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+
+        r = remove_tree_at(folder->fd, "checkpoint.new");
+        if (r < 0)
+                return error_set(err, r, "cannot remove %s: %s", path, strerror(-r));
+
+        r = tree_copy(tree, path, 0, &meta, err);
+        if (r < 0)
+                return r;
+
+        r = examine(folder, "checkpoint.new", &c, err);
+        if (r < 0)
+                return r;
+
+        if (renameat(folder->fd, "checkpoint.new/" DATA, folder->fd, "checkpoint/" DATA) < 0)
+                return error_set(err, -errno, "cannot rename %s: %s", path, strerror(errno));
+        r = sync_dir_at(folder->fd, "checkpoint");
+        if (r < 0)
+                return error_set(err, r, "cannot sync %s/checkpoint: %s", folder->path, strerror(-r));
+        (void) remove_tree_at(folder->fd, "checkpoint.new");
+
+        *ret = c;
+        c = (Checkpoint) { .fd = -1 };
+        return 0;
+}
+
+void folder_adopt(Folder *folder, Checkpoint *checkpoint) {
+        checkpoint_done(&folder->checkpoint);
+        folder->checkpoint = *checkpoint;
+        *checkpoint = (Checkpoint) { .fd = -1 };
+}
+
+/* -- Opening -- */
+
+/* A fresh live tree: the checkpoint's bytes, or none. The marker of the old one goes first. */
+static int rebuild(Folder *folder, Error *err) {
+        int r;
+
+        if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
+                return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
+        r = remove_tree_at(folder->fd, "live");
+        if (r >= 0)
+                r = make_dir(folder->fd, "live");
+        if (r >= 0 && folder->checkpoint.fd >= 0)
+                r = copy_file(folder->fd, "checkpoint/" DATA, "live/" DATA);
+        if (r < 0)
+                return error_set(err, r, "cannot rebuild %s/live: %s", folder->path, strerror(-r));
+        return 0;
+}
+
+static int open_live(Folder *folder, Tree **ret, Error *err) {
+        _cleanup_free_ char *path = path_of(folder, "live");
+        Tree *tree;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+
+        r = tree_open(path, &(TreeOptions) { .quota = folder->quota }, &tree, err);
+        if (r < 0)
+                return r;
+
+        r = write_marker(folder);
+        if (r < 0) {
+                tree_close(tree);
+                return error_set(err, r, "cannot write %s/trusted: %s", folder->path, strerror(-r));
+        }
+
+        *ret = tree;
+        return 0;
+}
+
+int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
+        int r;
+
+        *folder = (Folder) { .fd = -1, .quota = quota, .checkpoint = { .fd = -1 } };
+        snprintf(folder->machine_id, sizeof(folder->machine_id), "%s", machine_id);
+        snprintf(folder->boot_id, sizeof(folder->boot_id), "%s", boot_id);
+
+        folder->path = strdup(path);
+        if (!folder->path)
+                return -ENOMEM;
+        folder->fd = open_dir(path, 0700);
+        if (folder->fd < 0)
+                return error_set(err, folder->fd, "cannot open %s: %s", path, strerror(-folder->fd));
+
+        r = remove_tree_at(folder->fd, "checkpoint.new");
+        if (r >= 0)
+                r = remove_tree_at(folder->fd, "incoming");
+        if (r >= 0)
+                r = make_dir(folder->fd, "checkpoint");
+        if (r >= 0)
+                r = make_dir(folder->fd, "live");
+        if (r < 0)
+                return error_set(err, r, "cannot prepare %s: %s", path, strerror(-r));
+
+        r = examine(folder, "checkpoint", &folder->checkpoint, err);
+        if (r < 0 && r != -ENOENT)
+                return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged (%s); remove this host's state and let it join anew",
+                                 path, strerror(-r));
+
+        if (live_is_trusted(folder)) {
+                Error why = {};
+
+                r = open_live(folder, ret, &why);
+                if (r >= 0)
+                        return 0;
+                log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path, error_text(&why, r));
+        }
+
+        folder->rebuilt = true;
+        r = rebuild(folder, err);
+        if (r < 0)
+                return r;
+        return open_live(folder, ret, err);
+}
+
+void folder_done(Folder *folder) {
+        checkpoint_done(&folder->checkpoint);
+        if (folder->fd >= 0)
+                close(folder->fd);
+        free(folder->path);
+        *folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
+}
+
+/* -- Identity -- */
+
+int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage) {
+        _cleanup_free_ char *text = NULL;
+        uint64_t cluster_id, lineage;
+        size_t size;
+        int r;
+
+        r = read_file_at(folder->fd, "identity", MARKER_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        if (sscanf(text, "1\ncluster %16" SCNx64 "\nlineage %16" SCNx64, &cluster_id, &lineage) != 2)
+                return -EBADMSG;
+
+        *ret_cluster_id = cluster_id;
+        *ret_lineage = lineage;
+        return 0;
+}
+
+int folder_write_identity(const Folder *folder, uint64_t cluster_id, uint64_t lineage) {
+        char text[MARKER_MAX];
+
+        snprintf(text, sizeof(text), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id, lineage);
+        return write_file_at(folder->fd, "identity", text, strlen(text), 0600);
+}
+
+/* -- A leader's tree -- */
+
+int folder_incoming_open(const Folder *folder) {
+        int r;
+
+        r = remove_tree_at(folder->fd, "incoming");
+        if (r >= 0)
+                r = make_dir(folder->fd, "incoming");
+        if (r < 0)
+                return r;
+
+        r = openat(folder->fd, "incoming/" DATA, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        return r < 0 ? -errno : r;
+}
+
+int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
+        int r;
+
+        r = sync_file_at(folder->fd, "incoming/" DATA);
+        if (r >= 0)
+                r = sync_dir_at(folder->fd, "incoming");
+        if (r >= 0)
+                r = copy_file(folder->fd, "incoming/" DATA, "incoming/" NEXT);
+        if (r < 0)
+                return error_set(err, r, "cannot store the leader's tree in %s/incoming: %s", folder->path, strerror(-r));
+
+        return examine(folder, "incoming", ret, err);
+}
+
+int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err) {
+        int r;
+
+        /* The durable copy first: from here on a crash finds the new state and drops a log that does not fit it. */
+        if (renameat(folder->fd, "incoming/" DATA, folder->fd, "checkpoint/" DATA) < 0)
+                return error_set(err, -errno, "cannot rename %s/incoming/" DATA ": %s", folder->path, strerror(errno));
+        r = sync_dir_at(folder->fd, "checkpoint");
+        if (r < 0)
+                return error_set(err, r, "cannot sync %s/checkpoint: %s", folder->path, strerror(-r));
+        folder_adopt(folder, incoming);
+
+        if (replace) {
+                *tree = tree_close(*tree);
+                if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
+                        return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
+                (void) unlinkat(folder->fd, "live/" LOCK, 0);
+                if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
+                        return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path, strerror(errno));
+                r = open_live(folder, tree, err);
+                if (r < 0)
+                        return r;
+        }
+
+        folder_incoming_discard(folder);
+        return 0;
+}
+
+void folder_incoming_discard(const Folder *folder) {
+        (void) remove_tree_at(folder->fd, "incoming");
+}

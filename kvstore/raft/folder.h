@@ -1,0 +1,59 @@
+/* The folder of the tree on disk, and what in it may be believed.
+ *
+ *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
+ *   checkpoint/data.mdb   the last whole copy, synced before it got this name
+ *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
+ *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode
+ *   identity              cluster id and lineage, written before the first log
+ *
+ * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and that this is the
+ * same file. Else the checkpoint is copied over it (or it starts empty), and the log behind that is applied again. */
+#pragma once
+
+#include "base/error.h"
+#include "kvstore/raft/core.h"
+#include "kvstore/tree.h"
+
+/* A whole tree in a file, with what it says of itself. */
+typedef struct Checkpoint {
+        int fd;          /* open for reading, -1: there is none; its bytes stay even when a newer one takes the name */
+        uint64_t size;   /* bytes of the file */
+        TreeMeta meta;
+        void *configuration; /* owned */
+        size_t configuration_size;
+} Checkpoint;
+
+void checkpoint_done(Checkpoint *c);
+RaftStateInfo checkpoint_info(const Checkpoint *c); /* borrows */
+
+typedef struct Folder {
+        int fd;
+        char *path;
+        char machine_id[33], boot_id[33];
+        uint64_t quota;
+        bool rebuilt;          /* the live tree was not trusted at opening */
+        Checkpoint checkpoint;
+} Folder;
+
+/* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree. Fails with a
+ * sentence that names the file and the remedy; folder_done() is due in any case. */
+int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err);
+void folder_done(Folder *folder);
+
+/* The identity that was written last; -ENOENT. */
+int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);
+int folder_write_identity(const Folder *folder, uint64_t cluster_id, uint64_t lineage);
+
+/* Copies 'tree', verifies the copy by reading it, and gives it the checkpoint's name; blocks, for off the loop: uses nothing of
+ * 'folder' but its constants. folder_adopt() makes the result the known one. -EFBIG: the tree grew too much meanwhile. */
+int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
+void folder_adopt(Folder *folder, Checkpoint *checkpoint); /* takes it */
+
+/* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative errno. */
+int folder_incoming_open(const Folder *folder);
+/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks, for off the loop. */
+int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
+/* The incoming tree becomes the checkpoint and, with 'replace', the live tree: *tree is closed and opened anew (NULL if that
+ * failed). 'incoming' is taken. */
+int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err);
+void folder_incoming_discard(const Folder *folder);

@@ -1,0 +1,170 @@
+/* The rules around the engine. Each function answers for one of its defects (or one precondition it does not check), and can
+ * be switched off, so that the simulation can show what it is good for. */
+#include <assert.h>
+#include <errno.h>
+
+#include "kvstore/raft/core_internal.h"
+
+const RaftRules RAFT_RULES_ALL = {
+        .clean_old_term_result = true,
+        .sole_voter_new_term = true,
+        .split_at_change = true,
+        .remember_committed = true,
+        .cut_below_snapshot = true,
+        .tell_term_to_prevote = true,
+        .drop_stray_vote_result = true,
+        .one_install = true,
+        .promotion_order = true,
+        .demotion_order = true,
+        .catch_up_first = true,
+        .keep_leader = true,
+        .one_leader_first = true,
+        .snapshot_stored_only = true,
+        .start_checks_term = true,
+};
+
+static int acceptable_append(const RaftMessage *m) {
+        uint64_t term = m->append.prev_term;
+
+        if ((m->append.prev_index == 0) != (m->append.prev_term == 0))
+                return -EBADMSG;
+        if (m->append.n_entries > RAFT_MESSAGE_ENTRIES_MAX || m->append.prev_index > UINT64_MAX / 2)
+                return -EBADMSG;
+
+        for (size_t i = 0; i < m->append.n_entries; i++) {
+                const RaftEntry *e = &m->append.entries[i];
+
+                if (e->term == 0 || e->term < term || e->term > m->term || e->size > RAFT_ENTRY_SIZE_MAX)
+                        return -EBADMSG;
+                if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
+                        return -EBADMSG;
+                term = e->term;
+        }
+        return term <= m->term ? 0 : -EBADMSG;
+}
+
+int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
+        if (from == 0 || from == c->raft.id || m->term == 0)
+                return -EBADMSG;
+
+        switch (m->type) {
+        case RAFT_MESSAGE_APPEND:
+        case RAFT_MESSAGE_SNAPSHOT:
+                /* Somebody else leads in the term in which we lead: nothing is to be trusted any more. */
+                if (m->term == raft_current_term(&c->raft) && c->raft.state == RAFT_LEADER)
+                        return -ESHUTDOWN;
+                if (m->type == RAFT_MESSAGE_APPEND)
+                        return acceptable_append(m);
+                if (m->snapshot.index == 0 || m->snapshot.index_term == 0 || m->snapshot.index_term > m->term ||
+                    m->snapshot.configuration_index == 0 || m->snapshot.configuration_index > m->snapshot.index)
+                        return -EBADMSG;
+                return raft_configuration_check(m->snapshot.configuration, m->snapshot.configuration_size);
+        case RAFT_MESSAGE_VOTE:
+                return m->vote.candidate == from ? 0 : -EBADMSG;
+        case RAFT_MESSAGE_APPEND_RESULT:
+        case RAFT_MESSAGE_VOTE_RESULT:
+        case RAFT_MESSAGE_TIMEOUT_NOW:
+                return 0;
+        }
+        return -EBADMSG;
+}
+
+/* The engine reads the candidate's member of a union, whatever state it is in. */
+bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m) {
+        return c->rules.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT && c->raft.state != RAFT_CANDIDATE;
+}
+
+/* The engine would forget what the second one brings, without freeing it. */
+bool rule_one_install(const RaftCore *c, const RaftMessage *m) {
+        return c->rules.one_install && m->type == RAFT_MESSAGE_SNAPSHOT && c->installing;
+}
+
+/* What we compacted the engine takes for missing: it rejects, the leader goes back to index 1, and the engine appends that
+ * behind its log. All up to our snapshot is committed, so it agrees with the leader's. */
+size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index, uint64_t *prev_term) {
+        uint64_t snapshot = c->raft.trail.snapshot.index;
+        size_t n;
+
+        *prev_index = m->append.prev_index;
+        *prev_term = m->append.prev_term;
+        if (!c->rules.cut_below_snapshot || c->installing || m->term < raft_current_term(&c->raft) ||
+            m->append.prev_index >= snapshot)
+                return 0;
+
+        n = MIN(snapshot - m->append.prev_index, m->append.n_entries);
+        *prev_index = snapshot;
+        *prev_term = c->raft.trail.snapshot.term;
+        return n;
+}
+
+/* The engine gives each configuration of a message the index of the message's first new entry. */
+size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n) {
+        if (!c->rules.split_at_change)
+                return n;
+
+        for (size_t i = 1; i < n; i++)
+                if (entries[i].type == RAFT_ENTRY_CHANGE)
+                        return i;
+        return n;
+}
+
+/* The engine leaves the last index unset in what it answers to an old term: a success with a random index, if the old sender
+ * leads again in our term. */
+void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before, struct raft_message *out) {
+        if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT || received->term >= term_before)
+                return;
+        if (received->type != RAFT_MESSAGE_APPEND && received->type != RAFT_MESSAGE_SNAPSHOT)
+                return;
+
+        out->append_entries_result.rejected = 0;
+        out->append_entries_result.last_log_index = 0;
+}
+
+/* The engine answers a pre-vote with the asker's own term; one whose term is too low for everybody, and whose log is needed
+ * for a majority, would never learn the higher one. */
+void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out) {
+        if (!c->rules.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT || out->request_vote_result.vote_granted)
+                return;
+        if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote || received->term >= raft_current_term(&c->raft))
+                return;
+
+        out->request_vote_result.term = raft_current_term(&c->raft);
+}
+
+bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf) {
+        const struct raft_server *self = raft_configuration_find(conf, c->raft.id);
+
+        return c->rules.sole_voter_new_term && self && self->role == RAFT_VOTER && raft_configuration_voters(conf) == 1;
+}
+
+/* With two configurations above the commit index the engine remembers only the second as pending; when the first is applied
+ * it is nevertheless the one to fall back to, and the one a snapshot between them carries. */
+void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf) {
+        if (!c->rules.remember_committed || index <= c->raft.configuration_committed_index) {
+                raft_configuration_close(conf);
+                return;
+        }
+
+        raft_configuration_close(&c->raft.configuration_committed);
+        c->raft.configuration_committed = *conf;
+        c->raft.configuration_committed_index = index;
+}
+
+int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint) {
+        if (c->installing)
+                return -EAGAIN;
+        if (!c->rules.snapshot_stored_only)
+                return 0;
+        if (checkpoint->index > c->raft.last_stored)
+                return -EAGAIN;
+        if (c->raft.configuration_committed_index > checkpoint->index)
+                return -ESTALE;
+        return 0;
+}
+
+long rule_demotion_order(const RaftCore *c, uint64_t prev_index, size_t n) {
+        if (c->unsent_from == 0 || prev_index + n < c->unsent_from)
+                return (long) n;
+
+        return prev_index < c->unsent_from ? (long) (c->unsent_from - 1 - prev_index) : -1;
+}

@@ -1,0 +1,420 @@
+#include "kvstore/raft/transfer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+enum {
+        STEP_MS = 200,       /* between attempts when nothing moves by itself */
+        MESSAGE_MS = 1000,   /* between repetitions of the closing message */
+        MESSAGE_MAX_MS = 30000,
+        SIZE_FACTOR = 64,    /* a tree's file is at most so many times the quota */
+};
+
+typedef enum AckWhat { ACK_SO_FAR, ACK_WHOLE, ACK_REFUSED } AckWhat;
+
+/* To one follower. */
+typedef struct Sending {
+        uint64_t to, index;    /* at least this index is asked for */
+        uint64_t term;         /* of our leading */
+        uint64_t number;       /* of this attempt; 0: waits for a checkpoint */
+        Checkpoint checkpoint; /* its file, and what goes into the message */
+        uint64_t sent, acked;
+        bool whole;            /* the follower has all of it, and looked at it */
+        uint64_t heard_ms, message_ms, whole_ms, rewound_ms;
+} Sending;
+
+/* From a leader. */
+typedef struct Receiving {
+        uint64_t from, number;
+        uint64_t size, offset;
+        int fd;
+        bool finishing, ready;
+        Checkpoint checkpoint;
+} Receiving;
+
+struct Transfers {
+        Replica *replica;
+        Sending *sendings[TRANSFERS_MAX];
+        Timer timer;
+        Receiving receiving;
+        Work work;
+        int work_error;
+        Error work_text;
+        Checkpoint work_result;
+};
+
+/* -- Sending -- */
+
+static void sending_free(Sending *s) {
+        checkpoint_done(&s->checkpoint);
+        free(s);
+}
+
+/* Begins anew, with the newest checkpoint if it is new enough, else when there is one. */
+static void sending_begin(Transfers *t, Sending *s) {
+        Replica *p = t->replica;
+        const Checkpoint *c = &p->folder.checkpoint;
+        Checkpoint mine = { .fd = -1 };
+
+        checkpoint_done(&s->checkpoint);
+        s->number = 0;
+        s->sent = s->acked = 0;
+        s->whole = false;
+        s->heard_ms = loop_now_ms(p->loop);
+
+        if (c->fd < 0 || c->meta.applied < s->index) {
+                replica_checkpoint(p);
+                return;
+        }
+
+        mine = *c;
+        mine.configuration = malloc(c->configuration_size);
+        mine.fd = dup(c->fd);
+        if (!mine.configuration || mine.fd < 0) {
+                checkpoint_done(&mine);
+                return; /* again with the next step */
+        }
+        memcpy(mine.configuration, c->configuration, c->configuration_size);
+        s->checkpoint = mine;
+        s->number = random_u64(loop_random(p->loop)) | 1;
+        log_info(NO_FIELDS, "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64, mine.meta.applied,
+                 mine.size, s->to);
+}
+
+static int send_chunk(Transfers *t, Sending *s) {
+        _cleanup_writer_ Writer w = {};
+        _cleanup_free_ uint8_t *bytes = NULL;
+        size_t size = (size_t) MIN((uint64_t) TRANSFER_CHUNK, s->checkpoint.size - s->sent);
+        int r;
+
+        bytes = malloc(size);
+        if (!bytes)
+                return -ENOMEM;
+        r = pread_all(s->checkpoint.fd, bytes, size, s->sent);
+        if (r < 0)
+                return r;
+
+        replica_write_head(t->replica, &w, s->to);
+        write_u64(&w, s->term);
+        write_u64(&w, s->number);
+        write_u64(&w, s->checkpoint.size);
+        write_u64(&w, s->sent);
+        write_u32(&w, crc32c(0, bytes, size));
+        write_raw(&w, bytes, size);
+        r = replica_send(t->replica, s->to, PEER_BULK, &w);
+        if (r < 0)
+                return r;
+
+        s->sent += size;
+        return 0;
+}
+
+static void send_chunks(Transfers *t, Sending *s) {
+        while (s->sent < s->checkpoint.size && s->sent < s->acked + (uint64_t) TRANSFER_WINDOW * TRANSFER_CHUNK)
+                if (send_chunk(t, s) < 0)
+                        break; /* no session, or its queue is full: the timer tries again */
+}
+
+static void send_closing_message(Transfers *t, Sending *s, uint64_t now) {
+        RaftStateInfo info = checkpoint_info(&s->checkpoint);
+
+        replica_send_message(t->replica, s->to,
+                             &(RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT,
+                                              .term = s->term,
+                                              .snapshot = { .index = info.index,
+                                                            .index_term = info.term,
+                                                            .configuration_index = info.configuration_index,
+                                                            .configuration = info.configuration,
+                                                            .configuration_size = info.configuration_size } });
+        s->message_ms = now;
+}
+
+/* False: it is over. */
+static bool sending_step(Transfers *t, Sending *s) {
+        Replica *p = t->replica;
+        uint64_t now = loop_now_ms(p->loop), match;
+
+        if (!replica_is_leader(p) || replica_term(p) != s->term)
+                return false;
+        if (raft_core_match_index(p->core, s->to, &match) < 0)
+                return false; /* not a member any more */
+        if (match >= (s->number ? s->checkpoint.meta.applied : s->index))
+                return false;
+
+        if (s->number == 0)
+                sending_begin(t, s);
+        else if (s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
+                sending_begin(t, s);
+        else if (!s->whole && now >= s->heard_ms + TRANSFER_SILENCE_MS)
+                sending_begin(t, s);
+
+        if (s->number == 0)
+                return true;
+        if (!s->whole)
+                send_chunks(t, s);
+        else if (now >= s->message_ms + MESSAGE_MS)
+                send_closing_message(t, s, now);
+        return true;
+}
+
+void transfers_step(Transfers *t) {
+        bool any = false;
+
+        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
+                if (!t->sendings[i])
+                        continue;
+                if (sending_step(t, t->sendings[i]))
+                        any = true;
+                else {
+                        sending_free(t->sendings[i]);
+                        t->sendings[i] = NULL;
+                }
+        }
+
+        if (!any)
+                timer_stop(&t->timer);
+        else if (!timer_armed(&t->timer))
+                (void) timer_start(&t->timer, t->replica->loop, STEP_MS);
+}
+
+static void on_timer(void *userdata) {
+        transfers_step(userdata);
+}
+
+void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
+        Sending **free_slot = NULL;
+        Sending *s;
+
+        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
+                if (!t->sendings[i])
+                        free_slot = &t->sendings[i];
+                else if (t->sendings[i]->to == to && t->sendings[i]->term == replica_term(t->replica))
+                        return;
+        }
+        if (!free_slot || !(s = NEW0(Sending, 1)))
+                return; /* Raft asks again */
+
+        *s = (Sending) { .to = to, .index = index, .term = replica_term(t->replica), .checkpoint = { .fd = -1 } };
+        s->heard_ms = loop_now_ms(t->replica->loop);
+        *free_slot = s;
+        /* We are inside an input of the core: begin from the loop. */
+        (void) timer_start(&t->timer, t->replica->loop, 0);
+}
+
+void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
+        Reader r = reader_over(payload, size);
+        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(t->replica->loop);
+        uint8_t what = read_u8(&r);
+
+        if (reader_end(&r) < 0 || number == 0)
+                return;
+
+        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
+                Sending *s = t->sendings[i];
+
+                if (!s || s->number != number || offset > s->checkpoint.size)
+                        continue;
+
+                s->heard_ms = now;
+                if (what == ACK_REFUSED)
+                        s->number = 0; /* the timer begins anew */
+                else if (what == ACK_WHOLE && !s->whole) {
+                        s->whole = true;
+                        s->whole_ms = now;
+                        send_closing_message(t, s, now);
+                } else if (what == ACK_SO_FAR && !s->whole) {
+                        if (offset > s->acked)
+                                s->acked = offset;
+                        else if (offset == s->acked && now >= s->rewound_ms + STEP_MS) {
+                                s->sent = offset; /* it missed one: from there */
+                                s->rewound_ms = now;
+                        }
+                        send_chunks(t, s);
+                }
+        }
+}
+
+/* -- Receiving -- */
+
+static void receiving_end(Transfers *t) {
+        Receiving *r = &t->receiving;
+
+        if (r->fd >= 0)
+                close(r->fd);
+        checkpoint_done(&r->checkpoint);
+        *r = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
+}
+
+static void ack(Transfers *t, PeerSession *session, uint64_t number, uint64_t offset, AckWhat what) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_u64(&w, offset);
+        write_u8(&w, (uint8_t) what);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_BULK_ACK, w.bytes, w.size);
+}
+
+/* The last acknowledgement comes from work's end, when the session may be gone: it leaves on ours. */
+static void ack_whole(Transfers *t, AckWhat what) {
+        Replica *p = t->replica;
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, t->receiving.number);
+        write_u64(&w, t->receiving.offset);
+        write_u8(&w, (uint8_t) what);
+        (void) replica_send(p, t->receiving.from, PEER_BULK_ACK, &w);
+}
+
+static void finish_run(void *userdata) {
+        Transfers *t = userdata;
+
+        t->work_error = folder_incoming_finish(&t->replica->folder, &t->work_result, &t->work_text);
+}
+
+static void finish_done(void *userdata) {
+        Transfers *t = userdata;
+        Receiving *r = &t->receiving;
+
+        r->finishing = false;
+        if (t->replica->closing) {
+                checkpoint_done(&t->work_result);
+                replica_work_ended(t->replica);
+                return;
+        }
+
+        if (t->work_error < 0) {
+                log_warning(((LogFields) { .error = t->work_error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", r->from,
+                            error_text(&t->work_text, t->work_error));
+                ack_whole(t, ACK_REFUSED);
+                receiving_end(t);
+                return;
+        }
+
+        r->checkpoint = t->work_result;
+        t->work_result = (Checkpoint) { .fd = -1 };
+        r->ready = true;
+        ack_whole(t, ACK_WHOLE);
+}
+
+static int finish(Transfers *t) {
+        int r;
+
+        t->work_text = (Error) {};
+        t->work_result = (Checkpoint) { .fd = -1 };
+        t->work = (Work) { .work = finish_run, .done = finish_done, .userdata = t };
+        r = loop_work(t->replica->loop, &t->work);
+        if (r >= 0)
+                t->receiving.finishing = true;
+        return r;
+}
+
+static int begin(Transfers *t, uint64_t from, uint64_t number, uint64_t size) {
+        uint64_t quota = t->replica->options.quota;
+
+        receiving_end(t);
+        if (size == 0 || size > quota * SIZE_FACTOR)
+                return -EFBIG;
+
+        t->receiving.fd = folder_incoming_open(&t->replica->folder);
+        if (t->receiving.fd < 0)
+                return t->receiving.fd;
+        t->receiving.from = from;
+        t->receiving.number = number;
+        t->receiving.size = size;
+        return 0;
+}
+
+void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size) {
+        Reader rd = reader_over(payload, size);
+        Receiving *r = &t->receiving;
+        uint64_t from, term, number, total, offset;
+        uint32_t crc;
+
+        if (!replica_read_head(t->replica, session, &rd, &from))
+                return;
+        term = read_u64(&rd);
+        number = read_u64(&rd);
+        total = read_u64(&rd);
+        offset = read_u64(&rd);
+        crc = read_u32(&rd);
+        if (rd.failed || number == 0 || rd.left == 0 || rd.left > TRANSFER_CHUNK || term < replica_term(t->replica))
+                return;
+
+        if (number != r->number) {
+                if (r->finishing)
+                        return; /* incoming/ is in use; the sender begins anew after a silence */
+                if (offset != 0) {
+                        ack(t, session, number, 0, ACK_REFUSED); /* of one that we have forgotten */
+                        return;
+                }
+                if (begin(t, from, number, total) < 0) {
+                        ack(t, session, number, 0, ACK_REFUSED);
+                        return;
+                }
+        }
+        if (r->ready || r->finishing) {
+                if (r->ready)
+                        ack(t, session, number, r->offset, ACK_WHOLE);
+                return;
+        }
+
+        if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset && crc32c(0, rd.bytes, rd.left) == crc) {
+                if (pwrite_all(r->fd, rd.bytes, rd.left, offset) < 0) {
+                        receiving_end(t);
+                        ack(t, session, number, 0, ACK_REFUSED);
+                        return;
+                }
+                r->offset += rd.left;
+        }
+
+        ack(t, session, number, r->offset, ACK_SO_FAR);
+        if (r->offset == r->size && finish(t) < 0) {
+                receiving_end(t);
+                ack(t, session, number, 0, ACK_REFUSED);
+        }
+}
+
+Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {
+        Receiving *r = &t->receiving;
+
+        if (!r->ready || r->checkpoint.meta.applied != message->snapshot.index
+            || r->checkpoint.meta.applied_term != message->snapshot.index_term)
+                return NULL;
+        return &r->checkpoint;
+}
+
+/* -- Lifetime -- */
+
+bool transfers_busy(const Transfers *t) {
+        return t->receiving.finishing;
+}
+
+int transfers_new(Transfers **ret, Replica *p) {
+        Transfers *t = NEW0(Transfers, 1);
+
+        if (!t)
+                return -ENOMEM;
+        t->replica = p;
+        t->timer = (Timer) { .fire = on_timer, .userdata = t };
+        t->receiving = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
+        t->work_result = (Checkpoint) { .fd = -1 };
+        *ret = t;
+        return 0;
+}
+
+Transfers *transfers_free(Transfers *t) {
+        if (!t)
+                return NULL;
+        timer_stop(&t->timer);
+        for (size_t i = 0; i < TRANSFERS_MAX; i++)
+                if (t->sendings[i])
+                        sending_free(t->sendings[i]);
+        receiving_end(t);
+        free(t);
+        return NULL;
+}

@@ -1,0 +1,30 @@
+/* The tree as a stream of chunks to a follower that fell behind: the checkpoint's file, acknowledged, then Raft's message.
+ *
+ * One transfer per follower; it begins anew when it breaks, and goes on until the follower's log is known to have passed it,
+ * or we do not lead any more. The receiving side keeps one: the newest leader's. No buffer is larger than a chunk. */
+#pragma once
+
+#include "kvstore/raft/replica.h"
+
+enum {
+        TRANSFER_CHUNK = 256 * 1024,
+        TRANSFER_WINDOW = 4,         /* chunks on the way */
+        TRANSFERS_MAX = 4,           /* followers at a time */
+        TRANSFER_SILENCE_MS = 10000, /* then begin anew */
+};
+
+int transfers_new(Transfers **ret, Replica *p);
+Transfers *transfers_free(Transfers *t); /* NULL allowed; returns NULL. Not while transfers_busy() */
+/* Work off the loop is in flight. */
+bool transfers_busy(const Transfers *t);
+
+/* The core asks for it: a tree of at least 'index' to 'to'. Dropped while one to it runs. */
+void transfers_send(Transfers *t, uint64_t to, uint64_t index);
+/* There is a new checkpoint, or something of Raft has changed: go on, or end. */
+void transfers_step(Transfers *t);
+
+void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size);
+void transfers_on_ack(Transfers *t, const void *payload, size_t size);
+
+/* The received tree that 'message' speaks of, or NULL: then the message is to be dropped. */
+Checkpoint *transfers_received(Transfers *t, const RaftMessage *message);

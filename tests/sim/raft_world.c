@@ -1,0 +1,750 @@
+/* Servers, disks, network, and the order of events. */
+#include "tests/sim/raft_world.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static const RaftCoreOps ops;
+
+uint64_t world_random(World *w, uint64_t below) {
+        return random_below(&w->random, below);
+}
+
+static uint64_t mix(uint64_t h, uint64_t v) {
+        h ^= v + 0x9e3779b97f4a7c15 + (h << 6) + (h >> 2);
+        h ^= h >> 31;
+        return h * 0xbf58476d1ce4e5b9;
+}
+
+static uint64_t hash_bytes(const void *bytes, size_t size) {
+        const uint8_t *b = bytes;
+        uint64_t h = size;
+
+        for (size_t i = 0; i < size; i++)
+                h = (h ^ b[i]) * 0x100000001b3;
+        return h;
+}
+
+void world_trace(World *w, const Server *s, const char *format, ...) {
+        va_list ap;
+
+        if (!w->options.trace)
+                return;
+
+        printf("[%7" PRIu64 "] ", w->now_ms);
+        if (s)
+                printf("s%u/%" PRIu64 " ", s->slot, s->id);
+        va_start(ap, format);
+        vprintf(format, ap);
+        va_end(ap);
+        putchar('\n');
+}
+
+static void *copy_of(const void *bytes, size_t size) {
+        void *copy = malloc(size ? size : 1);
+
+        if (!copy)
+                abort();
+        if (size > 0)
+                memcpy(copy, bytes, size);
+        return copy;
+}
+
+/* -- States -- */
+
+static void state_done(SimState *state) {
+        free(state->configuration);
+        *state = (SimState) {};
+}
+
+static SimState state_copy(const SimState *state) {
+        SimState copy = *state;
+
+        copy.configuration = copy_of(state->configuration, state->configuration_size);
+        return copy;
+}
+
+static void state_assign(SimState *to, const SimState *from) {
+        SimState copy = state_copy(from);
+
+        state_done(to);
+        *to = copy;
+}
+
+RaftStateInfo state_info(const SimState *state) {
+        return (RaftStateInfo) {
+                .index = state->index,
+                .term = state->term,
+                .configuration_index = state->configuration_index,
+                .configuration = state->configuration,
+                .configuration_size = state->configuration_size,
+        };
+}
+
+/* -- Events -- */
+
+static bool earlier(const Event *a, const Event *b) {
+        return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->serial < b->serial;
+}
+
+void world_push(World *w, Event event) {
+        size_t i = w->n_heap;
+
+        event.serial = w->serial++;
+        if (GROW(w->heap, w->heap_capacity, w->n_heap + 1) < 0)
+                abort();
+        w->n_heap++;
+        while (i > 0 && earlier(&event, &w->heap[(i - 1) / 2])) {
+                w->heap[i] = w->heap[(i - 1) / 2];
+                i = (i - 1) / 2;
+        }
+        w->heap[i] = event;
+}
+
+static Event pop(World *w) {
+        Event first = w->heap[0], last = w->heap[--w->n_heap];
+        size_t i = 0;
+
+        while (2 * i + 1 < w->n_heap) {
+                size_t child = 2 * i + 1;
+
+                if (child + 1 < w->n_heap && earlier(&w->heap[child + 1], &w->heap[child]))
+                        child++;
+                if (!earlier(&w->heap[child], &last))
+                        break;
+                w->heap[i] = w->heap[child];
+                i = child;
+        }
+        w->heap[i] = last;
+        return first;
+}
+
+static void event_done(Event *event) {
+        free(event->bytes);
+        if (event->bulk) {
+                state_done(event->bulk);
+                free(event->bulk);
+        }
+}
+
+static void push_for(Server *s, EventKind kind, uint64_t in_ms) {
+        world_push(s->world, (Event) { .at_ms = s->world->now_ms + in_ms, .kind = kind, .slot = s->slot, .incarnation = s->incarnation });
+}
+
+/* -- The log's disk -- */
+
+static void write_done(LogWrite *write) {
+        for (size_t i = 0; i < write->n; i++)
+                free((void *) write->entries[i].data);
+        free(write->entries);
+}
+
+/* Makes the first 'n' entries of a write durable: its truncation comes first. */
+static void make_durable(Server *s, const LogWrite *write, size_t n) {
+        RaftEntries *log = &s->disk.log;
+
+        switch (write->kind) {
+        case LOG_APPEND:
+                if (write->first <= raft_entries_last(log)) {
+                        if (s->world->options.bug == BUG_KEEP_CONFLICTS && n > 0)
+                                return;
+                        raft_entries_truncate(log, write->first);
+                }
+                if (write->first != raft_entries_last(log) + 1) {
+                        check_failed(s->world, "the log of server %" PRIu64 " ends at %" PRIu64 ", and %" PRIu64 " is appended", s->id,
+                                     raft_entries_last(log), write->first);
+                        return;
+                }
+                for (size_t i = 0; i < n; i++)
+                        if (raft_entries_append(log, &write->entries[i]) < 0)
+                                abort();
+                return;
+        case LOG_RESET:
+                raft_entries_reset(log, write->first + 1);
+                return;
+        case LOG_CUT:
+                raft_entries_cut(log, write->first);
+                return;
+        }
+}
+
+static void queue_write(Server *s, LogWrite write) {
+        if (GROW(s->writes, s->writes_capacity, s->n_writes + 1) < 0)
+                abort();
+        s->writes[s->n_writes++] = write;
+        if (!s->writing) {
+                s->writing = true;
+                push_for(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
+        }
+}
+
+static void drop_writes(Server *s) {
+        for (size_t i = 0; i < s->n_writes; i++)
+                write_done(&s->writes[i]);
+        s->n_writes = 0;
+        s->writing = false;
+}
+
+/* A crash: any number of the pending writes is durable, the one after them in part. */
+static void tear_writes(Server *s) {
+        size_t n = s->n_writes > 0 ? world_random(s->world, s->n_writes + 1) : 0;
+
+        for (size_t i = 0; i < n; i++)
+                make_durable(s, &s->writes[i], s->writes[i].n);
+        if (n < s->n_writes && s->writes[n].kind == LOG_APPEND && s->writes[n].n > 0 && world_random(s->world, 2) == 0)
+                make_durable(s, &s->writes[n], world_random(s->world, s->writes[n].n));
+        drop_writes(s);
+}
+
+/* -- What the core asks for -- */
+
+static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
+        Server *s = userdata;
+
+        if (term < s->disk.term)
+                check_failed(s->world, "server %" PRIu64 " goes back to term %" PRIu64, s->id, term);
+        if (term == s->disk.term && s->disk.vote != 0 && vote != s->disk.vote)
+                check_failed(s->world, "server %" PRIu64 " votes twice in term %" PRIu64, s->id, term);
+        s->disk.term = term;
+        s->disk.vote = s->world->options.bug == BUG_LOSE_VOTE ? 0 : vote;
+        return 0;
+}
+
+static int op_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
+        Server *s = userdata;
+        LogWrite write = { .kind = LOG_APPEND, .generation = generation, .first = first, .n = n };
+
+        check_append(s, first, entries, n);
+        write.entries = NEW0(RaftEntry, n);
+        for (size_t i = 0; i < n; i++) {
+                write.entries[i] = entries[i];
+                write.entries[i].data = copy_of(entries[i].data, entries[i].size);
+        }
+        queue_write(s, write);
+        return 0;
+}
+
+static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, SimState *bulk, uint64_t extra_ms) {
+        World *w = s->world;
+        unsigned to = slot_of(to_id);
+        Event event = { .kind = EVENT_MESSAGE, .slot = to, .from = s->slot, .from_id = s->id, .from_incarnation = s->incarnation };
+
+        event.bytes = bytes;
+        event.size = size;
+        event.bulk = bulk;
+        event.incarnation = w->servers[to].incarnation;
+        event.at_ms = w->now_ms + extra_ms + 1 + world_random(w, w->delay_max_ms);
+        if (!w->reorder)
+                event.at_ms = MAX(event.at_ms, w->arrival[s->slot][to]);
+        w->arrival[s->slot][to] = event.at_ms;
+
+        if (w->servers[to].id != to_id || w->cut[s->slot][to] || world_random(w, 100) < w->loss_percent) {
+                event_done(&event);
+                return;
+        }
+        if (w->reorder && !bulk && world_random(w, 20) == 0) {
+                Event again = event;
+
+                again.bytes = copy_of(bytes, size);
+                again.at_ms += world_random(w, 300);
+                world_push(w, again);
+        }
+        world_push(w, event);
+}
+
+static void op_send(void *userdata, uint64_t to, const char *address, const RaftMessage *m) {
+        Server *s = userdata;
+        Writer writer = {};
+
+        if (m->type == RAFT_MESSAGE_APPEND_RESULT && s->world->options.bug != BUG_ACK_BEFORE_SYNC)
+                check_acknowledgement(s, m, to);
+        world_trace(s->world, s, "-> %" PRIu64 " %s term %" PRIu64, to, raft_message_type_name(m->type), m->term);
+
+        raft_message_encode(&writer, m);
+        assert(writer.error == 0);
+        send_bytes(s, to, writer.bytes, writer.size, NULL, 0);
+}
+
+static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+        Server *s = userdata;
+        const SimState *state = s->disk.checkpoint.index >= index ? &s->disk.checkpoint : &s->disk.state;
+        RaftMessage m = { .type = RAFT_MESSAGE_SNAPSHOT, .term = term };
+        Writer writer = {};
+        SimState *bulk;
+
+        if (state->index < index)
+                check_failed(s->world, "server %" PRIu64 " has no state at %" PRIu64 " to send", s->id, index);
+        if (s->sending_state[slot_of(to)] && world_random(s->world, 4) > 0)
+                return;
+        s->sending_state[slot_of(to)] = true;
+
+        bulk = NEW0(SimState, 1);
+        if (!bulk)
+                abort();
+        *bulk = state_copy(state);
+        m.snapshot.index = state->index;
+        m.snapshot.index_term = state->term;
+        m.snapshot.configuration_index = state->configuration_index;
+        m.snapshot.configuration = state->configuration;
+        m.snapshot.configuration_size = state->configuration_size;
+        raft_message_encode(&writer, &m);
+        world_trace(s->world, s, "-> %" PRIu64 " state at %" PRIu64, to, state->index);
+        send_bytes(s, to, writer.bytes, writer.size, bulk, world_random(s->world, 300));
+}
+
+static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
+        Server *s = userdata;
+
+        assert(s->incoming.index == info->index && s->incoming.term == info->term);
+        assert(s->incoming.configuration_index == info->configuration_index);
+        s->world->count.installs++;
+        s->install = INSTALL_RENAMING;
+        s->install_keeps = keep_state;
+        world_trace(s->world, s, "installs the state at %" PRIu64 "%s", info->index, keep_state ? ", keeping its own" : "");
+        push_for(s, EVENT_INSTALL, 1 + world_random(s->world, 100));
+        return 0;
+}
+
+static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
+        Server *s = userdata;
+        SimState *state = &s->disk.state;
+
+        assert(first == state->index + 1);
+        for (size_t i = 0; i < n; i++) {
+                const RaftEntry *e = &entries[i];
+
+                state->index = first + i;
+                state->term = e->term;
+                state->chain = mix(mix(state->chain, state->index), mix(e->term, hash_bytes(e->data, e->size) + e->type));
+                if (e->type == RAFT_ENTRY_CHANGE) {
+                        assert(i == n - 1);
+                        free(state->configuration);
+                        state->configuration = copy_of(e->data, e->size);
+                        state->configuration_size = e->size;
+                        state->configuration_index = state->index;
+                        world_trace(s->world, s, "applies configuration %" PRIu64, state->index);
+                }
+                check_apply(s, state->index, e, state->chain);
+                s->world->count.entries++;
+        }
+        return 0;
+}
+
+static void op_changed(void *userdata, unsigned what) {
+        Server *s = userdata;
+        const char *const states[] = { "follower", "candidate", "leader" };
+
+        if (what & RAFT_CHANGED_STATE)
+                world_trace(s->world, s, "%s in term %" PRIu64, states[raft_core_state(s->core)], raft_core_term(s->core));
+}
+
+static const RaftCoreOps ops = {
+        .write_meta = op_write_meta,
+        .append = op_append,
+        .send = op_send,
+        .send_snapshot = op_send_snapshot,
+        .install = op_install,
+        .apply = op_apply,
+        .changed = op_changed,
+};
+
+/* -- Servers -- */
+
+unsigned slot_of(uint64_t id) {
+        return (unsigned) ((id - 1) % ID_STEP);
+}
+
+static void clear_run(Server *s) {
+        s->core = raft_core_free(s->core);
+        drop_writes(s);
+        state_done(&s->incoming);
+        state_done(&s->copy);
+        s->install = INSTALL_NONE;
+        s->checkpointing = s->unreported = s->led = false;
+        memset(s->sending_state, 0, sizeof(s->sending_state));
+        memset(s->seen_match, 0, sizeof(s->seen_match));
+        memset(s->seen_match_ms, 0, sizeof(s->seen_match_ms));
+        s->incarnation++;
+        s->up = false;
+}
+
+void server_crash(Server *s, bool machine, uint64_t restart_after_ms) {
+        if (!s->up)
+                return;
+
+        world_trace(s->world, s, "crashes%s", machine ? " with its machine" : "");
+        s->world->count.crashes++;
+        tear_writes(s);
+        if (machine)
+                state_assign(&s->disk.state, &s->disk.checkpoint);
+        clear_run(s);
+        push_for(s, EVENT_RESTART, restart_after_ms);
+}
+
+void server_wipe(Server *s) {
+        world_trace(s->world, s, "is wiped");
+        clear_run(s);
+        raft_entries_reset(&s->disk.log, 1);
+        state_done(&s->disk.checkpoint);
+        state_done(&s->disk.state);
+        s->disk = (SimDisk) { .log = { .first = 1 } };
+        s->id += ID_STEP;
+        s->removed_ms = 0;
+        s->used = false;
+        snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, s->slot, s->id);
+}
+
+void server_result(Server *s, int r, const char *what) {
+        if (r == 0)
+                return;
+
+        if (r == -ERESTART) {
+                s->world->count.restarts++;
+                world_trace(s->world, s, "starts again from its disk");
+                tear_writes(s);
+                clear_run(s);
+                server_boot(s);
+                return;
+        }
+        check_failed(s->world, "server %" PRIu64 ": %s: %s", s->id, what, strerror(-r));
+}
+
+void server_boot(Server *s) {
+        World *w = s->world;
+        RaftStateInfo info = state_info(&s->disk.state);
+        RaftCoreOptions options = {
+                .id = s->id,
+                .address = s->address,
+                .seed = (unsigned) world_random(w, UINT32_MAX),
+                .rules = &w->options.rules,
+        };
+        RaftCoreStart start = {
+                .term = s->disk.term,
+                .vote = s->disk.vote,
+                .state = &info,
+                .first_index = s->disk.log.first,
+                .entries = s->disk.log.items,
+                .n_entries = s->disk.log.n,
+        };
+        int r;
+
+        s->up = s->used = true;
+        check_state(s, &s->disk.state);
+
+        r = raft_core_log_fits(&start);
+        if (r < 0) {
+                check_failed(w, "server %" PRIu64 ": entries are missing between its state (%" PRIu64 ") and its log (%" PRIu64 ")", s->id,
+                             info.index, start.first_index);
+                return;
+        }
+        if (r == 0 && (w->options.rules.start_checks_term || raft_entries_last(&s->disk.log) < info.index)) {
+                world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->disk.log));
+                s->disk.previous_checkpoint = s->disk.checkpoint.index;
+                state_assign(&s->disk.checkpoint, &s->disk.state);
+                raft_entries_reset(&s->disk.log, info.index + 1);
+                start.first_index = info.index + 1;
+                start.entries = NULL;
+                start.n_entries = 0;
+        }
+
+        world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64, s->disk.term, info.index, start.first_index,
+                    start.first_index + start.n_entries - 1);
+        r = raft_core_new(&options, &ops, s, &s->core);
+        assert(r == 0);
+        server_result(s, raft_core_start(s->core, w->now_ms, &start), "start");
+}
+
+void server_checkpoint(Server *s) {
+        if (!s->up || s->checkpointing || s->install != INSTALL_NONE || s->disk.state.index <= s->disk.checkpoint.index)
+                return;
+
+        s->checkpointing = true;
+        s->unreported = false;
+        state_done(&s->copy);
+        s->copy = state_copy(&s->disk.state);
+        push_for(s, EVENT_CHECKPOINT, 1 + world_random(s->world, 200));
+}
+
+/* Offers a durable checkpoint to the core until it takes it; then the log is cut behind the one before. */
+static void report_checkpoint(Server *s) {
+        RaftStateInfo info = state_info(&s->disk.checkpoint);
+        int r;
+
+        if (!s->unreported || !s->up)
+                return;
+
+        r = raft_core_checkpointed(s->core, s->world->now_ms, &info, s->trailing);
+        if (r == -EAGAIN)
+                return;
+        s->unreported = false;
+        if (r == -ESTALE)
+                return;
+
+        server_result(s, r, "checkpoint");
+        if (r == 0 && s->up && s->world->failure[0] == 0) {
+                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->disk.state.index : s->disk.previous_checkpoint;
+
+                queue_write(s, (LogWrite) { .kind = LOG_CUT, .first = cut });
+        }
+}
+
+/* -- Events' effects -- */
+
+static void on_disk(Server *s) {
+        uint64_t generation = 0, last = 0;
+        size_t n = s->n_writes > 1 ? 1 + world_random(s->world, s->n_writes) : s->n_writes;
+        bool reset = false;
+
+        for (size_t i = 0; i < n; i++) {
+                make_durable(s, &s->writes[i], s->writes[i].n);
+                if (s->writes[i].kind == LOG_APPEND) {
+                        generation = s->writes[i].generation;
+                        last = s->writes[i].first + s->writes[i].n - 1;
+                }
+                reset = reset || s->writes[i].kind == LOG_RESET;
+                write_done(&s->writes[i]);
+        }
+        s->n_writes -= n;
+        memmove(s->writes, s->writes + n, s->n_writes * sizeof(*s->writes));
+        s->writing = s->n_writes > 0;
+        if (s->writing)
+                push_for(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
+
+        if (generation > 0)
+                server_result(s, raft_core_appended(s->core, s->world->now_ms, generation, last), "appended");
+        if (reset && s->up && s->install == INSTALL_DROPPING) {
+                s->install = INSTALL_NONE;
+                state_done(&s->incoming);
+                server_result(s, raft_core_installed(s->core, s->world->now_ms), "installed");
+        }
+}
+
+/* Ack before sync: what is queued is reported as durable at once. */
+static void report_early(Server *s) {
+        const LogWrite *last;
+
+        if (s->n_writes == 0 || !s->up)
+                return;
+        last = &s->writes[s->n_writes - 1];
+        if (last->kind == LOG_APPEND)
+                server_result(s, raft_core_appended(s->core, s->world->now_ms, last->generation, last->first + last->n - 1), "appended");
+}
+
+static void on_install(Server *s) {
+        uint64_t index = s->incoming.index;
+
+        check_state(s, &s->incoming);
+        if (s->incoming.index > s->disk.checkpoint.index) {
+                s->disk.previous_checkpoint = s->disk.checkpoint.index;
+                state_assign(&s->disk.checkpoint, &s->incoming);
+        }
+        if (!s->install_keeps)
+                state_assign(&s->disk.state, &s->incoming);
+        s->checkpointing = s->unreported = false;
+
+        s->install = INSTALL_DROPPING;
+        if (s->world->options.bug == BUG_INSTALL_KEEPS_LOG) {
+                s->install = INSTALL_NONE;
+                state_done(&s->incoming);
+                server_result(s, raft_core_installed(s->core, s->world->now_ms), "installed");
+                return;
+        }
+        queue_write(s, (LogWrite) { .kind = LOG_RESET, .first = index });
+}
+
+static void on_checkpoint(Server *s) {
+        if (!s->checkpointing)
+                return;
+
+        s->checkpointing = false;
+        if (s->copy.index > s->disk.checkpoint.index) {
+                s->disk.previous_checkpoint = s->disk.checkpoint.index;
+                state_assign(&s->disk.checkpoint, &s->copy);
+                s->unreported = true;
+        }
+        state_done(&s->copy);
+}
+
+static void on_message(World *w, Server *s, Event *event) {
+        Server *from = &w->servers[event->from];
+        RaftMessage m;
+        int r;
+
+        if (event->bulk && from->incarnation == event->from_incarnation)
+                from->sending_state[s->slot] = false;
+        if (!s->up || event->incarnation != s->incarnation)
+                return;
+
+        r = raft_message_decode(event->bytes, event->size, &m);
+        assert(r == 0);
+        /* Results of an older connection are dropped: the transport's part. */
+        if (from->incarnation == event->from_incarnation || (m.type != RAFT_MESSAGE_APPEND_RESULT && m.type != RAFT_MESSAGE_VOTE_RESULT)) {
+                if (event->bulk && s->install == INSTALL_NONE)
+                        state_assign(&s->incoming, event->bulk);
+                if (!event->bulk || s->install == INSTALL_NONE || !w->options.rules.one_install)
+                        r = raft_core_receive(s->core, w->now_ms, event->from_id, from->address, &m);
+                server_result(s, r, raft_message_type_name(m.type));
+        }
+        raft_message_done(&m);
+}
+
+static void handle(World *w, Event *event) {
+        Server *s = &w->servers[event->slot];
+        bool own = event->incarnation == s->incarnation;
+
+        switch (event->kind) {
+        case EVENT_MESSAGE:
+                on_message(w, s, event);
+                break;
+        case EVENT_DISK:
+                if (own && s->up)
+                        on_disk(s);
+                break;
+        case EVENT_INSTALL:
+                if (own && s->up)
+                        on_install(s);
+                break;
+        case EVENT_CHECKPOINT:
+                if (own && s->up)
+                        on_checkpoint(s);
+                break;
+        case EVENT_RESTART:
+                if (own && !s->up)
+                        server_boot(s);
+                break;
+        case EVENT_FAULT:
+                world_fault(w);
+                return;
+        case EVENT_CLIENT:
+                world_client(w);
+                return;
+        }
+
+        if (w->options.bug == BUG_ACK_BEFORE_SYNC)
+                report_early(s);
+        if (s->up && !w->failure[0])
+                report_checkpoint(s);
+        if (s->up && !w->failure[0]) {
+                check_after_event(s);
+                w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot), mix(raft_core_term(s->core), raft_core_last_index(s->core) * 31 + s->disk.state.chain));
+        }
+}
+
+/* The server whose timer is due first; NULL if an event is due before. */
+static Server *next_timer(World *w, uint64_t *ret_ms) {
+        Server *next = NULL;
+
+        for (unsigned i = 0; i < SLOTS; i++) {
+                Server *s = &w->servers[i];
+                uint64_t due;
+
+                if (!s->up)
+                        continue;
+                due = MAX(raft_core_timeout_ms(s->core), s->stalled_until_ms);
+                if (!next || due < *ret_ms) {
+                        next = s;
+                        *ret_ms = due;
+                }
+        }
+        return next && (w->n_heap == 0 || *ret_ms < w->heap[0].at_ms) ? next : NULL;
+}
+
+bool world_step(World *w) {
+        uint64_t due = 0;
+        Server *s = next_timer(w, &due);
+        Event event;
+
+        w->count.events++;
+        if (s) {
+                w->now_ms = MAX(w->now_ms, due);
+                server_result(s, raft_core_tick(s->core, w->now_ms), "tick");
+                if (s->up && !w->failure[0])
+                        check_after_event(s);
+                return !w->failure[0];
+        }
+
+        assert(w->n_heap > 0);
+        event = pop(w);
+        w->now_ms = MAX(w->now_ms, event.at_ms);
+        s = &w->servers[event.slot];
+        if (event.kind < EVENT_RESTART && s->stalled_until_ms > w->now_ms) {
+                event.at_ms = s->stalled_until_ms;
+                world_push(w, event);
+                return true;
+        }
+        handle(w, &event);
+        event_done(&event);
+        return !w->failure[0];
+}
+
+/* -- The world -- */
+
+/* The founders' common first entry. */
+static void found(World *w, unsigned n) {
+        RaftServer items[SLOTS];
+        RaftServers servers = { .items = items, .n = n };
+        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_CHANGE };
+        void *bytes;
+        int r;
+
+        for (unsigned i = 0; i < n; i++)
+                items[i] = (RaftServer) { .id = w->servers[i].id, .address = w->servers[i].address, .role = RAFT_ROLE_VOTER };
+        r = raft_configuration_encode_servers(&servers, &bytes, &entry.size);
+        assert(r == 0);
+        entry.data = bytes;
+        for (unsigned i = 0; i < n; i++) {
+                w->servers[i].disk.term = 1;
+                r = raft_entries_append(&w->servers[i].disk.log, &entry);
+                assert(r == 0);
+                server_boot(&w->servers[i]);
+        }
+        free(bytes);
+}
+
+World *world_new(uint64_t seed, SimMode mode, const SimOptions *options) {
+        static const unsigned founders[] = { [MODE_FIXED] = SLOTS, [MODE_CHANGES] = 3, [MODE_GROW] = 1 };
+        World *w = NEW0(World, 1);
+
+        if (!w)
+                abort();
+
+        w->options = *options;
+        w->mode = mode;
+        w->seed = seed;
+        w->now_ms = 1000;
+        w->delay_max_ms = 5;
+        random_seed(&w->random, seed * _MODE_MAX + mode);
+        for (unsigned i = 0; i < SLOTS; i++) {
+                Server *s = &w->servers[i];
+
+                *s = (Server) { .world = w, .slot = i, .id = i + 1, .disk_ms = 3, .trailing = (unsigned) world_random(w, 20) };
+                s->disk.log.first = 1;
+                snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, i, s->id);
+        }
+        found(w, founders[mode]);
+        world_push(w, (Event) { .at_ms = w->now_ms + 10, .kind = EVENT_CLIENT });
+        world_push(w, (Event) { .at_ms = w->now_ms + 500, .kind = EVENT_FAULT });
+        return w;
+}
+
+World *world_free(World *w) {
+        for (unsigned i = 0; i < SLOTS; i++) {
+                Server *s = &w->servers[i];
+
+                clear_run(s);
+                raft_entries_reset(&s->disk.log, 1);
+                state_done(&s->disk.checkpoint);
+                state_done(&s->disk.state);
+                free(s->writes);
+        }
+        for (size_t i = 0; i < w->n_heap; i++)
+                event_done(&w->heap[i]);
+        free(w->heap);
+        free(w->committed);
+        free(w->leaders);
+        free(w);
+        return NULL;
+}

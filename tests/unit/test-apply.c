@@ -1,0 +1,774 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "kvstore/apply.h"
+#include "tests/lib/model.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Fixture {
+        char *scratch;
+        Tree *tree;
+        TreeTxn *txn; /* a write transaction, open */
+        TreeMeta meta;
+        uint64_t term;
+        Arena arena;
+        Text events; /* of the last command */
+} Fixture;
+
+static void on_event(void *userdata, const KvEvent *event) {
+        model_print_event(&((Fixture *) userdata)->events, event);
+}
+
+static Fixture *fixture_new(void) {
+        _cleanup_free_ char *path = NULL;
+        Fixture *f = NEW0(Fixture, 1);
+
+        f->scratch = scratch_new();
+        path = scratch_path(f->scratch, "tree");
+        f->term = 1;
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &f->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+        return f;
+}
+
+static Fixture *fixture_free(Fixture *f) {
+        tree_abort(f->txn);
+        tree_close(f->tree);
+        scratch_free(f->scratch);
+        arena_done(&f->arena);
+        text_done(&f->events);
+        free(f);
+        return NULL;
+}
+
+static int setup(void **state) {
+        *state = fixture_new();
+        return 0;
+}
+
+static int teardown(void **state) {
+        *state = fixture_free(*state);
+        return 0;
+}
+
+static KvResult apply(Fixture *f, KvCommand cmd) {
+        ApplySink sink = { .on_event = on_event, .userdata = f };
+        KvResult result;
+
+        text_clear(&f->events);
+        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, f->term, &f->arena, &sink, &result), 0);
+        return result;
+}
+
+/* Shorthand: set "/a" to "v". */
+static KvResult set(Fixture *f, const char *key, const char *value) {
+        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) });
+}
+
+static KvResult set_for(Fixture *f, const char *key, const char *value, uint64_t ttl_ms) {
+        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .has_ttl = true, .ttl_ms = ttl_ms });
+}
+
+static KvResult make_dir(Fixture *f, const char *key) {
+        return apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .dir = true });
+}
+
+static KvResult expire(Fixture *f, uint64_t now_ms, uint64_t limit) {
+        f->meta.cluster_ms = now_ms;
+        return apply(f, (KvCommand) { .op = KV_EXPIRE, .internal = true, .limit = limit });
+}
+
+static bool node_of(Fixture *f, const char *key, KvNode *ret) {
+        int r = tree_get(f->txn, kv_string(key), ret);
+
+        assert_true(r == 0 || r == -ENOENT);
+        return r == 0;
+}
+
+static bool exists(Fixture *f, const char *key) {
+        KvNode node;
+
+        return node_of(f, key, &node);
+}
+
+static void assert_bytes(KvBytes bytes, const char *expected) {
+        if (!kv_bytes_equal(bytes, kv_string(expected)))
+                fail_msg("'%.*s' is not '%s'", (int) bytes.size, (const char *) bytes.data, expected);
+}
+
+static void assert_value(Fixture *f, const char *key, const char *value) {
+        KvNode node;
+
+        assert_true(node_of(f, key, &node));
+        assert_bytes(node.value, value);
+}
+
+static void assert_refused(Fixture *f, KvResult result, KvStatus status, const char *cause) {
+        if (result.status != status)
+                fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(status));
+        assert_bytes(result.cause, cause);
+        assert_int_equal(result.index, f->meta.index);
+        assert_false(result.has_node);
+        assert_int_equal(f->events.size, 0);
+}
+
+static void a_set_makes_the_directories_on_its_way_with_its_own_index(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+        KvNode dir;
+
+        set(f, "/first", "");
+        result = set(f, "/a/b/c", "v");
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.action, KV_ACTION_SET);
+        assert_int_equal(result.index, 2);
+        assert_false(result.has_prev);
+        assert_true(node_of(f, "/a", &dir) && dir.dir && dir.created == 2 && dir.modified == 2);
+        assert_true(node_of(f, "/a/b", &dir) && dir.dir && dir.created == 2 && dir.modified == 2);
+        assert_string_equal(f->events.chars, "set 2 key=/a/b/c value=v file 2/2/0\n");
+}
+
+static void a_set_over_a_file_makes_a_new_node_without_the_old_ttl(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+        KvNode node;
+
+        set_for(f, "/a", "old", 5000);
+        result = set(f, "/a", "new");
+        assert_true(result.has_prev);
+        assert_bytes(result.prev.value, "old");
+        assert_int_equal(result.prev.expires_ms, 5000);
+        assert_true(node_of(f, "/a", &node));
+        assert_int_equal(node.created, 2);
+        assert_int_equal(node.expires_ms, 0);
+
+        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .dir = true });
+        assert_true(node_of(f, "/a", &node) && node.dir);
+        assert_refused(f, set(f, "/a", "v"), KV_NOT_FILE, "/a");
+        assert_refused(f, make_dir(f, "/a"), KV_NOT_FILE, "/a");
+}
+
+static void a_file_in_the_way_is_named(void **state) {
+        Fixture *f = *state;
+
+        set(f, "/a/file", "v");
+        assert_refused(f, set(f, "/a/file/b/c", "v"), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a/file/b") }), KV_NOT_DIR, "/a/file");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/a/file") }), KV_NOT_DIR, "/a/file");
+        assert_false(exists(f, "/a/file/b"));
+}
+
+static void the_first_missing_node_is_named(void **state) {
+        Fixture *f = *state;
+
+        set(f, "/a/b", "v");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a/x/y/z") }), KV_NOT_FOUND, "/a/x");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/x") }), KV_NOT_FOUND, "/x");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/x/y"), .prev_index = 1 }), KV_NOT_FOUND, "/x");
+}
+
+static void create_refuses_what_exists(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }).action, KV_ACTION_CREATE);
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d/a") }), KV_EXISTS, "/d/a");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/d") }), KV_EXISTS, "/d");
+}
+
+static void update_keeps_the_created_index_and_takes_ttl_and_value_from_the_request(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+        KvNode node;
+
+        set_for(f, "/a", "v", 5000);
+        result = apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a") });
+        assert_int_equal(result.action, KV_ACTION_UPDATE);
+        assert_true(node_of(f, "/a", &node));
+        assert_int_equal(node.created, 1);
+        assert_int_equal(node.modified, 2);
+        assert_int_equal(node.expires_ms, 0);
+        assert_int_equal(node.value.size, 0);
+}
+
+static void updating_a_directory_changes_its_ttl_but_not_its_stored_index(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+        KvNode node;
+
+        make_dir(f, "/d");
+        result = apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 700 });
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.node.modified, 2);
+        assert_true(result.node.dir);
+        assert_true(node_of(f, "/d", &node) && node.dir);
+        assert_int_equal(node.modified, 1);
+        assert_int_equal(node.expires_ms, 700);
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("v") }),
+                       KV_NOT_FILE, "/d");
+}
+
+static void a_comparison_that_fails_says_what_it_found(void **state) {
+        Fixture *f = *state;
+        KvCommand swap = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 9 };
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("x") };
+
+        set(f, "/a", "v");
+        assert_refused(f, apply(f, swap), KV_COMPARE_FAILED, "[9 != 1]");
+        assert_refused(f, apply(f, remove), KV_COMPARE_FAILED, "[x != v]");
+        remove.prev_index = 8;
+        assert_refused(f, apply(f, remove), KV_COMPARE_FAILED, "[x != v] [8 != 1]");
+        make_dir(f, "/d");
+        swap.key = kv_string("/d");
+        assert_refused(f, apply(f, swap), KV_NOT_FILE, "/d");
+        assert_value(f, "/a", "v");
+}
+
+static void a_comparison_that_holds_swaps_or_deletes(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+        KvNode node;
+
+        set(f, "/a", "v");
+        result = apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("w"), .prev_index = 1,
+                                        .has_prev_value = true, .prev_value = kv_string("v") });
+        assert_int_equal(result.action, KV_ACTION_CAS);
+        assert_bytes(result.prev.value, "v");
+        assert_true(node_of(f, "/a", &node));
+        assert_int_equal(node.created, 1);
+        assert_int_equal(node.modified, 2);
+
+        result = apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 2 });
+        assert_int_equal(result.action, KV_ACTION_CAD);
+        assert_bytes(result.prev.value, "w");
+        assert_false(exists(f, "/a"));
+}
+
+static void an_in_order_child_is_named_after_the_next_index(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+
+        result = apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("job") });
+        assert_int_equal(result.action, KV_ACTION_CREATE);
+        assert_bytes(result.node.key, "/q/00000000000000000001");
+        result = apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/") });
+        assert_bytes(result.node.key, "/00000000000000000002");
+        set(f, "/q/00000000000000000004", "in the way");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_POST, .key = kv_string("/q") }), KV_EXISTS, "/q/00000000000000000004");
+}
+
+static void a_directory_goes_only_when_it_is_asked_for(void **state) {
+        Fixture *f = *state;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d") };
+        KvResult result;
+
+        set(f, "/d/e/_hidden", "v");
+        set(f, "/d2", "v");
+        assert_refused(f, apply(f, remove), KV_NOT_FILE, "/d");
+        remove.dir = true;
+        assert_refused(f, apply(f, remove), KV_DIR_NOT_EMPTY, "/d");
+        remove.recursive = true;
+        remove.dir = false;
+        result = apply(f, remove);
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.index, 3);
+        assert_string_equal(f->events.chars, "delete 3 key=/d value= dir 1/3/0 <- key=/d value= dir 1/1/0\n");
+        assert_false(exists(f, "/d/e/_hidden"));
+        assert_true(exists(f, "/d2"));
+}
+
+static void the_root_is_read_only(void **state) {
+        Fixture *f = *state;
+
+        assert_refused(f, set(f, "/", "v"), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_CREATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/") }), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/"), .prev_index = 1 }), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .recursive = true }), KV_ROOT_READ_ONLY, "/");
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/"), .prev_index = 1 }), KV_NOT_FILE, "");
+}
+
+static void a_refresh_keeps_the_value_and_is_marked_for_the_watchers(void **state) {
+        Fixture *f = *state;
+        KvCommand refresh = { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 900 };
+        KvResult result;
+
+        set(f, "/a", "v");
+        result = apply(f, refresh);
+        assert_bytes(result.node.value, "v");
+        assert_int_equal(result.node.created, 1);
+        assert_string_equal(f->events.chars, "update 2 refresh key=/a value=v file 1/2/900 <- key=/a value=v file 1/1/0\n");
+        refresh.op = KV_SET;
+        result = apply(f, refresh);
+        assert_bytes(result.node.value, "v");
+        assert_int_equal(result.node.created, 3);
+        refresh.key = kv_string("/b");
+        assert_refused(f, apply(f, refresh), KV_NOT_FOUND, "/b");
+}
+
+static void what_is_due_goes_in_order_of_time_one_event_each(void **state) {
+        Fixture *f = *state;
+
+        f->meta.cluster_ms = 1000;
+        set_for(f, "/late", "", 900);
+        set_for(f, "/b", "", 500);
+        set_for(f, "/a", "", 500);
+        set_for(f, "/now", "", 0);
+        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 600 });
+        set(f, "/d/x/y", "");
+
+        expire(f, 999, 100);
+        assert_int_equal(f->events.size, 0);
+        expire(f, 1700, 100);
+        assert_string_equal(f->events.chars, "expire 7 key=/now value= file 4/7/0 <- key=/now value= file 4/4/1000\n"
+                                             "expire 8 key=/b value= file 2/8/0 <- key=/b value= file 2/2/1500\n"
+                                             "expire 9 key=/a value= file 3/9/0 <- key=/a value= file 3/3/1500\n"
+                                             "expire 10 key=/d value= dir 5/10/0 <- key=/d value= dir 5/5/1600\n");
+        assert_false(exists(f, "/d/x/y"));
+        assert_true(exists(f, "/late"));
+}
+
+static void an_expiry_takes_no_more_nodes_than_its_limit(void **state) {
+        Fixture *f = *state;
+        KvResult result;
+
+        set_for(f, "/a", "", 1);
+        set_for(f, "/b", "", 2);
+        set_for(f, "/c", "", 3);
+        result = expire(f, 10, 2);
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.index, 5);
+        assert_false(exists(f, "/b"));
+        assert_true(exists(f, "/c"));
+        expire(f, 10, 2);
+        assert_false(exists(f, "/c"));
+}
+
+static void only_the_leader_orders_expiry(void **state) {
+        Fixture *f = *state;
+
+        set_for(f, "/a", "", 0);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_EXPIRE, .limit = 10 }).status, KV_FORBIDDEN);
+        assert_true(exists(f, "/a"));
+}
+
+static void a_ttl_beyond_reckoning_is_for_ever_and_not_for_a_moment(void **state) {
+        Fixture *f = *state;
+
+        set_for(f, "/a", "", UINT64_MAX);
+        expire(f, UINT64_MAX / 4, 10);
+        assert_true(exists(f, "/a"));
+}
+
+static void a_transaction_does_all_in_order_or_nothing(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
+                { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true },
+                { .op = KV_CREATE, .key = kv_string("/c/d") },
+        };
+        KvCheck checks[] = {
+                { .kind = KV_CHECK_EXISTS, .key = kv_string("/b") },
+                { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b/x"), .index = 1 },
+                { .kind = KV_CHECK_ABSENT, .key = kv_string("/c") },
+        };
+        KvCommand txn = { .op = KV_TXN, .writes = writes, .n_writes = 3, .checks = checks, .n_checks = 3 };
+        KvResult result;
+
+        set(f, "/b/x", "");
+        checks[1].index = 7;
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/b/x");
+        checks[1].index = 1;
+        writes[2].key = kv_string("/b2/x");
+        set(f, "/b2", "");
+        assert_refused(f, apply(f, txn), KV_NOT_DIR, "/b2");
+        assert_false(exists(f, "/a"));
+        assert_true(exists(f, "/b/x"));
+        assert_int_equal(f->meta.index, 2);
+
+        writes[2].key = kv_string("/c/d");
+        result = apply(f, txn);
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.index, 5);
+        assert_string_equal(f->events.chars, "set 3 key=/a value=1 file 3/3/0\n"
+                                             "delete 4 key=/b value= dir 1/4/0 <- key=/b value= dir 1/1/0\n"
+                                             "create 5 key=/c/d value= file 5/5/0\n");
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/b");
+}
+
+static void a_transaction_sees_its_own_writes(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2"), .has_prev_value = true, .prev_value = kv_string("1") },
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("3"), .has_prev_value = true, .prev_value = kv_string("1") },
+        };
+
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 3 }), KV_COMPARE_FAILED, "/a");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 2 }).status, KV_OK);
+        assert_value(f, "/a", "2");
+}
+
+static void an_order_of_an_older_term_changes_nothing(void **state) {
+        Fixture *f = *state;
+
+        f->term = 5;
+        assert_refused(f, apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 4 }), KV_TERM_CHANGED, "");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .term = 5 }).status, KV_OK);
+}
+
+static void fleets_own_keys_are_written_by_fleet_alone(void **state) {
+        Fixture *f = *state;
+        KvCommand write = { .op = KV_SET, .key = kv_string("/_fleet/unit/a"), .internal = true };
+
+        assert_int_equal(apply(f, write).status, KV_OK);
+        write.internal = false;
+        assert_int_equal(apply(f, write).status, KV_FORBIDDEN);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = &write, .n_writes = 1 }).status, KV_FORBIDDEN);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/_fleet"), .recursive = true }).status, KV_FORBIDDEN);
+        assert_true(exists(f, "/_fleet/unit/a"));
+        assert_int_equal(set(f, "/_fleetwood", "").status, KV_OK);
+}
+
+static void a_full_quota_refuses_users_and_not_fleet(void **state) {
+        Fixture *f = *state;
+        KvCommand ours = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true, .value = kv_string("v") };
+        char value[201] = "";
+        KvResult result;
+
+        memset(value, 'v', 200);
+        f->meta.quota = 1000;
+        assert_int_equal(set(f, "/a", value).status, KV_OK);
+        assert_int_equal(set(f, "/b", value).status, KV_OK);
+        result = set(f, "/c/d/e", value);
+        assert_int_equal(result.status, KV_TOO_LARGE);
+        assert_non_null(memmem(result.cause.data, result.cause.size, "1000 bytes", 10));
+        assert_false(exists(f, "/c"));
+        assert_int_equal(apply(f, ours).status, KV_OK);
+
+        /* Who is over the limit may still become lighter, and never heavier. */
+        f->meta.quota = 100;
+        assert_int_equal(set(f, "/a", "v").status, KV_OK);
+        assert_int_equal(set(f, "/a", "vv").status, KV_TOO_LARGE);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("vv") }).status, KV_TOO_LARGE);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/b") }).status, KV_OK);
+}
+
+static void too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages(void **state) {
+        Fixture *f = *state;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        uint64_t entries = 0;
+        KvNode node = { .dir = true, .created = 1, .modified = 1 };
+        char path[64];
+
+        apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/d"), .dir = true, .has_ttl = true, .ttl_ms = 10 });
+        for (unsigned i = 0; i <= APPLY_SUBTREE_MAX; i++) {
+                snprintf(path, sizeof(path), i % 1000 == 0 ? "/d/%03u" : "/d/%03u/%03u", i / 1000, i % 1000);
+                node.key = kv_string(path);
+                node.dir = i % 1000 == 0;
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        }
+        assert_int_equal(apply(f, remove).status, KV_TOO_LARGE);
+        assert_true(exists(f, "/d/000/001"));
+
+        while (exists(f, "/d")) {
+                assert_int_equal(expire(f, 10, 40000).status, KV_OK);
+                assert_true(++entries < 10);
+        }
+        assert_true(entries >= 2);
+        assert_int_equal(tree_check(f->txn, NULL), 0);
+}
+
+/* -- Batches -- */
+
+typedef struct Answers {
+        KvStatus status[8];
+        uint64_t number[8], index[8], now_ms[8], raft_index;
+        unsigned n;
+} Answers;
+
+static void on_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+        Answers *a = userdata;
+
+        a->status[a->n] = result->status;
+        a->number[a->n] = number;
+        a->index[a->n] = result->index;
+        a->now_ms[a->n++] = result->now_ms;
+        a->raft_index = result->raft_index;
+}
+
+static void batch_add(Writer *w, uint64_t number, KvCommand cmd) {
+        _cleanup_writer_ Writer bytes = {};
+
+        assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
+        kv_batch_add(w, &(KvBatchItem) { .origin = 1, .number = number, .command = bytes.bytes, .command_size = bytes.size });
+}
+
+static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
+        Fixture *f = *state;
+        _cleanup_writer_ Writer batch = {}, late = {};
+        Answers answers = {};
+        ApplySink sink = { .on_result = on_result, .userdata = &answers };
+        TreeMeta meta;
+
+        kv_batch_begin(&batch, 5000);
+        batch_add(&batch, 10, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
+        batch_add(&batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
+        batch_add(&batch, 12, (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
+        assert_int_equal(apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
+
+        assert_int_equal(answers.n, 3);
+        assert_int_equal(answers.number[1], 11);
+        assert_int_equal(answers.status[1], KV_EXISTS);
+        assert_int_equal(answers.index[2], 2);
+        assert_int_equal(answers.raft_index, 77);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.applied, 77);
+        assert_int_equal(meta.applied_term, 3);
+        assert_int_equal(meta.index, 2);
+        assert_int_equal(meta.cluster_ms, 5000);
+        assert_int_equal(meta.n_nodes, 2);
+
+        /* A later entry with an earlier time: the clock stands still. */
+        kv_batch_begin(&late, 4000);
+        batch_add(&late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
+        assert_int_equal(apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
+        assert_int_equal(answers.now_ms[3], 5000);
+        assert_int_equal(apply_empty(f->txn, 79, 4), 0);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.applied, 79);
+        assert_int_equal(meta.applied_term, 4);
+        assert_int_equal(meta.cluster_ms, 5000);
+}
+
+static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
+        Fixture *f = *state;
+        _cleanup_writer_ Writer batch = {};
+
+        kv_batch_begin(&batch, 1);
+        kv_batch_add(&batch, &(KvBatchItem) { .command = "\2new", .command_size = 4 });
+        assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size, NULL), -ENOTSUP);
+        assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size - 1, NULL), -EBADMSG);
+        assert_int_equal(apply_batch(f->txn, 1, 1, "\1", 1, NULL), -EBADMSG);
+}
+
+/* -- Against the model -- */
+
+/* Few names, so that stories meet; long ones, so that keys are cut. */
+static const char *random_key(Random *random, char *buffer, size_t size) {
+        static const char *const names[] = { "a", "b", "_c", "d-e" };
+        unsigned depth = random_below(random, 4);
+
+        if (random_below(random, 40) == 0)
+                return "/";
+        *buffer = 0;
+        if (random_below(random, 10) == 0)
+                for (unsigned i = 0; i < 60; i++)
+                        strncat(buffer, i % 20 == 0 ? "/long" : "longlong", size - strlen(buffer) - 1);
+        for (unsigned i = 0; i <= depth; i++) {
+                strncat(buffer, "/", size - strlen(buffer) - 1);
+                strncat(buffer, names[random_below(random, ELEMENTS(names))], size - strlen(buffer) - 1);
+        }
+        return buffer;
+}
+
+typedef struct Story {
+        char keys[16][800];
+        KvCheck checks[3];
+        KvCommand writes[4];
+} Story;
+
+static const char *const values[] = { "", "1", "2", "three" };
+
+static KvCommand random_write(Random *random, char *key, size_t size, const Model *model, KvOp op) {
+        KvCommand cmd = { .op = op, .key = kv_string(random_key(random, key, size)) };
+
+        if (op != KV_DELETE)
+                cmd.value = kv_string(values[random_below(random, ELEMENTS(values))]);
+        cmd.dir = random_below(random, 6) == 0;
+        cmd.recursive = random_below(random, 4) == 0;
+        cmd.refresh = random_below(random, 8) == 0;
+        cmd.has_ttl = random_below(random, 4) == 0;
+        if (cmd.has_ttl)
+                cmd.ttl_ms = random_below(random, 50);
+        if (random_below(random, 5) == 0)
+                cmd.prev_index = random_below(random, 2) || model->n == 0 ? random_below(random, model->index + 2)
+                                                                           : model->nodes[random_below(random, model->n)].modified;
+        if (random_below(random, 5) == 0) {
+                cmd.has_prev_value = true;
+                cmd.prev_value = kv_string(values[random_below(random, ELEMENTS(values))]);
+        }
+        /* Half of all comparisons are about a node that is there. */
+        if (cmd.prev_index > 0 && model->n > 0 && random_below(random, 2) == 0) {
+                const ModelNode *n = &model->nodes[random_below(random, model->n)];
+
+                snprintf(key, size, "%s", n->key);
+                cmd.key = kv_string(key);
+                cmd.prev_index = n->modified;
+        }
+        return cmd;
+}
+
+static KvCommand random_command(Random *random, Story *story, const Model *model) {
+        static const KvOp ops[] = { KV_SET, KV_SET, KV_SET, KV_CREATE, KV_UPDATE, KV_POST, KV_DELETE, KV_TXN, KV_EXPIRE };
+        static const KvOp writes[] = { KV_SET, KV_CREATE, KV_UPDATE, KV_DELETE };
+        KvOp op = ops[random_below(random, ELEMENTS(ops))];
+        KvCommand cmd = { .op = op, .internal = true, .checks = story->checks, .writes = story->writes };
+
+        if (op == KV_EXPIRE) {
+                cmd.limit = random_below(random, 5);
+                return cmd;
+        }
+        if (op != KV_TXN) {
+                cmd = random_write(random, story->keys[0], sizeof(story->keys[0]), model, op);
+                cmd.term = random_below(random, 30) == 0;
+                return cmd;
+        }
+        cmd.n_checks = random_below(random, 3);
+        cmd.n_writes = random_below(random, 5);
+        for (size_t i = 0; i < cmd.n_checks; i++)
+                story->checks[i] = (KvCheck) {
+                        .kind = random_below(random, _KV_CHECK_MAX),
+                        .key = kv_string(random_key(random, story->keys[8 + i], sizeof(story->keys[0]))),
+                        .index = random_below(random, model->index + 1),
+                };
+        for (size_t i = 0; i < cmd.n_writes; i++)
+                story->writes[i] = random_write(random, story->keys[i], sizeof(story->keys[0]), model,
+                                                writes[random_below(random, ELEMENTS(writes))]);
+        return cmd;
+}
+
+static int print_node(void *userdata, const KvNode *node) {
+        model_print_node(userdata, node);
+        text_append(userdata, "\n");
+        return 1;
+}
+
+static void assert_same_text(uint64_t seed, unsigned step, const char *what, Text *ours, Text *models) {
+        if (!streq(ours->chars ?: "", models->chars ?: ""))
+                fail_msg("seed %llu, step %u: %s differ: ours\n%s\nthe model's\n%s", (unsigned long long) seed, step, what,
+                         ours->chars ?: "", models->chars ?: "");
+}
+
+static void run_story(uint64_t seed, unsigned steps, Fixture *f) {
+        Model model = {};
+        Random random;
+        Story story;
+
+        random_seed(&random, seed);
+        f->term = 2;
+        for (unsigned step = 0; step < steps; step++) {
+                _cleanup_text_ Text ours = {}, tree = {}, models = {};
+                KvCommand cmd = random_command(&random, &story, &model);
+                KvResult result;
+
+                model.now_ms += random_below(&random, 10);
+                f->meta.cluster_ms = model.now_ms;
+                result = apply(f, cmd);
+                model_apply(&model, &cmd, f->term);
+                model_print_result(&ours, &result);
+                assert_same_text(seed, step, "answers", &ours, &model.answer);
+                assert_same_text(seed, step, "events", &f->events, &model.events);
+                arena_done(&f->arena);
+
+                if (step % 10 == 9) {
+                        assert_int_equal(tree_walk(f->txn, kv_string("/"), true, print_node, &tree), 0);
+                        model_print_all(&model, &models);
+                        assert_same_text(seed, step, "trees", &tree, &models);
+                        assert_int_equal(tree_check(f->txn, NULL), 0);
+                }
+        }
+        assert_true(model.index > steps / 5);
+        model_done(&model);
+}
+
+static void random_stories_end_as_in_the_model(void **state) {
+        const char *wanted = getenv("SEED");
+        uint64_t first = wanted ? strtoull(wanted, NULL, 10) : 1, n = wanted ? 1 : 25;
+
+        for (uint64_t seed = first; seed < first + n; seed++) {
+                Fixture *f = fixture_new();
+
+                run_story(seed, 600, f);
+                fixture_free(f);
+        }
+}
+
+static uint64_t hash_of(TreeTxn *txn) {
+        uint64_t hash;
+
+        assert_int_equal(tree_hash(txn, &hash), 0);
+        return hash;
+}
+
+static void the_same_story_makes_the_same_tree_and_so_does_its_copy(void **state) {
+        Fixture *a = *state, *b = fixture_new();
+        _cleanup_free_ char *to = scratch_path(a->scratch, "copy");
+        TreeMeta meta;
+        TreeTxn *txn;
+        Tree *copy;
+
+        run_story(99, 500, a);
+        run_story(99, 500, b);
+        assert_int_equal(tree_set_meta(a->txn, &a->meta), 0);
+        assert_int_equal(tree_set_meta(b->txn, &b->meta), 0);
+        assert_true(hash_of(a->txn) == hash_of(b->txn));
+        set(b, "/one more", "");
+        assert_true(hash_of(a->txn) != hash_of(b->txn));
+        fixture_free(b);
+
+        assert_int_equal(tree_commit(TAKE_PTR(a->txn)), 0);
+        assert_int_equal(tree_copy(a->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(meta.index, a->meta.index);
+        assert_int_equal(tree_open(to, &(TreeOptions) { .read_only = true }, &copy, NULL), 0);
+        assert_int_equal(tree_begin_read(copy, &txn), 0);
+        assert_int_equal(tree_begin_write(a->tree, &a->txn), 0);
+        assert_true(hash_of(txn) == hash_of(a->txn));
+        tree_abort(txn);
+        tree_close(copy);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+                TEST(a_set_makes_the_directories_on_its_way_with_its_own_index),
+                TEST(a_set_over_a_file_makes_a_new_node_without_the_old_ttl),
+                TEST(a_file_in_the_way_is_named),
+                TEST(the_first_missing_node_is_named),
+                TEST(create_refuses_what_exists),
+                TEST(update_keeps_the_created_index_and_takes_ttl_and_value_from_the_request),
+                TEST(updating_a_directory_changes_its_ttl_but_not_its_stored_index),
+                TEST(a_comparison_that_fails_says_what_it_found),
+                TEST(a_comparison_that_holds_swaps_or_deletes),
+                TEST(an_in_order_child_is_named_after_the_next_index),
+                TEST(a_directory_goes_only_when_it_is_asked_for),
+                TEST(the_root_is_read_only),
+                TEST(a_refresh_keeps_the_value_and_is_marked_for_the_watchers),
+                TEST(what_is_due_goes_in_order_of_time_one_event_each),
+                TEST(an_expiry_takes_no_more_nodes_than_its_limit),
+                TEST(only_the_leader_orders_expiry),
+                TEST(a_ttl_beyond_reckoning_is_for_ever_and_not_for_a_moment),
+                TEST(a_transaction_does_all_in_order_or_nothing),
+                TEST(a_transaction_sees_its_own_writes),
+                TEST(an_order_of_an_older_term_changes_nothing),
+                TEST(fleets_own_keys_are_written_by_fleet_alone),
+                TEST(a_full_quota_refuses_users_and_not_fleet),
+                TEST(too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages),
+                TEST(a_batch_answers_each_command_and_moves_the_meta_once),
+                TEST(an_entry_that_cannot_be_read_stops_the_replica),
+                TEST(random_stories_end_as_in_the_model),
+                TEST(the_same_story_makes_the_same_tree_and_so_does_its_copy),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,109 @@
+/* The real disk: a locked folder of files that are read and written at an offset. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "io/disk.h"
+
+typedef struct Lab {
+        char folder[64], path[80];
+        Disk *disk;
+} Lab;
+
+static int setup(void **state) {
+        Lab *lab = NEW0(Lab, 1);
+
+        strcpy(lab->folder, "/tmp/fleetd-disk-XXXXXX");
+        assert_non_null(mkdtemp(lab->folder));
+        snprintf(lab->path, sizeof(lab->path), "%s/a/b", lab->folder);
+        assert_int_equal(disk_real_open(lab->path, &lab->disk), 0);
+        *state = lab;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Lab *lab = *state;
+
+        lab->disk = disk_real_close(lab->disk);
+        assert_int_equal(remove_tree_at(-1, lab->folder), 0);
+        free(lab);
+        return 0;
+}
+
+static void a_folder_is_made_for_us_alone_and_has_one_user(void **state) {
+        Lab *lab = *state;
+        Disk *second = NULL;
+        struct stat st;
+
+        assert_int_equal(stat(lab->path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
+        assert_int_equal(disk_real_open(lab->path, &second), -EBUSY);
+        lab->disk = disk_real_close(lab->disk);
+        assert_int_equal(disk_real_open(lab->path, &lab->disk), 0);
+}
+
+static void a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written(void **state) {
+        Lab *lab = *state;
+        const DiskOps *ops = lab->disk->ops;
+        DiskFile *file = NULL;
+        uint64_t size = 0;
+        char bytes[8] = "xxxxxxx";
+
+        assert_int_equal(ops->open(lab->disk, "log", false, 0, &file), -ENOENT);
+        assert_int_equal(ops->open(lab->disk, "log", true, 1 << 20, &file), 0);
+        assert_int_equal(ops->size(file, &size), 0);
+        assert_int_equal(size, 1 << 20);
+        assert_int_equal(ops->read(file, bytes, 8, (1 << 20) - 8), 0);
+        assert_memory_equal(bytes, "\0\0\0\0\0\0\0\0", 8);
+        assert_int_equal(ops->write(file, "entry", 5, 4000), 0);
+        assert_int_equal(ops->read(file, bytes, 8, (1 << 20) - 7), -ENODATA);
+        ops->close(file);
+
+        assert_int_equal(ops->open(lab->disk, "log", false, 0, &file), 0);
+        assert_int_equal(ops->read(file, bytes, 5, 4000), 0);
+        assert_memory_equal(bytes, "entry", 5);
+        ops->close(file);
+}
+
+static void files_are_listed_in_byte_order_renamed_and_removed(void **state) {
+        static const char *const names[] = { "b", "a10", "a9", "C" }, *const sorted[] = { "C", "a10", "b", "c" };
+        Lab *lab = *state;
+        const DiskOps *ops = lab->disk->ops;
+        char **list = NULL;
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                DiskFile *file = NULL;
+
+                assert_int_equal(ops->open(lab->disk, names[i], true, 0, &file), 0);
+                ops->close(file);
+        }
+        assert_int_equal(ops->rename(lab->disk, "a9", "c"), 0);
+        assert_int_equal(ops->rename(lab->disk, "a9", "d"), -ENOENT);
+        assert_int_equal(ops->list(lab->disk, &list, &n), 0);
+        assert_int_equal(n, ELEMENTS(sorted));
+        for (size_t i = 0; i < n; i++) {
+                assert_string_equal(list[i], sorted[i]);
+                free(list[i]);
+        }
+        free(list);
+        assert_int_equal(ops->remove(lab->disk, "c"), 0);
+        assert_int_equal(ops->remove(lab->disk, "c"), -ENOENT);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
+                cmocka_unit_test_setup_teardown(files_are_listed_in_byte_order_renamed_and_removed, setup, teardown),
+        };
+
+        return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
+}

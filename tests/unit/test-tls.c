@@ -1,0 +1,263 @@
+/* TLS between two ends of a real socket: who has the key gets in, nobody else, and bytes arrive as they were sent. */
+#include "tests/unit/io_pair.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "io/tls.h"
+
+typedef struct Secure {
+        Pair pair;
+        TlsKey *key, *other_key;
+        char path[128];
+} Secure;
+
+/* One side of a handshake. */
+typedef struct Side {
+        Pair *pair;
+        TlsHandshake *handshake;
+        End end;
+        bool done;
+        int error;
+        char reason[200];
+} Side;
+
+static void side_done(void *userdata, Stream *secure, int error, const char *reason) {
+        Side *side = userdata;
+
+        assert_false(side->done);
+        side->done = true;
+        side->error = error;
+        snprintf(side->reason, sizeof(side->reason), "%s", reason);
+        if (secure)
+                end_take(&side->end, side->pair, secure);
+        loop_uv_stop(side->pair->uv);
+}
+
+static TlsKey *write_and_read_key(Secure *s, const char *name, const char *text) {
+        TlsKey *key = NULL;
+        Error err = {};
+        int fd;
+
+        snprintf(s->path, sizeof(s->path), "%s/%s", s->pair.folder, name);
+        fd = open(s->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+        close(fd);
+        if (tls_key_read(s->path, &key, &err) < 0)
+                fail_msg("%s", err.message);
+        return key;
+}
+
+static int setup(void **state) {
+        Secure *s = NEW0(Secure, 1);
+
+        pair_open(&s->pair);
+        s->key = write_and_read_key(s, "key", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+        s->other_key = write_and_read_key(s, "other", "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
+        *state = s;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Secure *s = *state;
+
+        s->key = tls_key_free(s->key);
+        s->other_key = tls_key_free(s->other_key);
+        pair_close(&s->pair);
+        free(s);
+        return 0;
+}
+
+static void side_start(Side *side, Secure *s, Stream *stream, const TlsKey *key, TlsSide which) {
+        *side = (Side) { .pair = &s->pair };
+        assert_int_equal(tls_start(s->pair.loop, stream, key, which, side_done, side, &side->handshake), 0);
+        assert_false(side->done);
+}
+
+static Stream *take_stream(End *e) {
+        Stream *s = TAKE_PTR(e->stream);
+
+        stream_pause(s, true);
+        return s;
+}
+
+/* Both sides of a new connection, with a key each. */
+static void shake(Secure *s, Side *client, const TlsKey *client_key, Side *server, const TlsKey *server_key) {
+        unsigned n = s->pair.n_accepted;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted > n);
+        side_start(server, s, s->pair.accepted[n], server_key, TLS_SERVER);
+        side_start(client, s, take_stream(&raw), client_key, TLS_CLIENT);
+        RUN_UNTIL(&s->pair, client->done && server->done);
+}
+
+static void two_sides_with_the_key_talk_both_ways(void **state) {
+        Secure *s = *state;
+        Side client, server;
+
+        shake(s, &client, s->key, &server, s->key);
+        assert_int_equal(client.error, 0);
+        assert_int_equal(server.error, 0);
+        end_send(&client.end, "hello");
+        RUN_UNTIL(&s->pair, streq(end_text(&server.end), "hello"));
+        end_send(&server.end, "world");
+        RUN_UNTIL(&s->pair, streq(end_text(&client.end), "world"));
+
+        stream_finish(client.end.stream);
+        RUN_UNTIL(&s->pair, server.end.finished);
+        stream_close(server.end.stream);
+        RUN_UNTIL(&s->pair, client.end.closed && server.end.closed);
+        assert_int_equal(client.end.error, 0);
+        end_done(&client.end);
+        end_done(&server.end);
+}
+
+static void another_key_is_rejected_on_both_sides(void **state) {
+        Secure *s = *state;
+        Side client, server;
+
+        shake(s, &client, s->key, &server, s->other_key);
+        assert_int_equal(client.error, -EKEYREJECTED);
+        assert_int_equal(server.error, -EKEYREJECTED);
+        assert_non_null(strstr(client.reason, "the other side has another key, or none"));
+        assert_null(client.end.stream);
+}
+
+static void who_does_not_speak_tls_is_rejected(void **state) {
+        Secure *s = *state;
+        Side server;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
+        side_start(&server, s, s->pair.accepted[0], s->key, TLS_SERVER);
+        end_send(&raw, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n");
+        RUN_UNTIL(&s->pair, server.done);
+        assert_int_equal(server.error, -EKEYREJECTED);
+        end_done(&raw);
+}
+
+static void a_side_that_leaves_during_the_handshake_is_told(void **state) {
+        Secure *s = *state;
+        Side server;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
+        side_start(&server, s, s->pair.accepted[0], s->key, TLS_SERVER);
+        end_done(&raw);
+        RUN_UNTIL(&s->pair, server.done);
+        assert_int_equal(server.error, -ECONNRESET);
+}
+
+static void a_handshake_that_is_given_up_says_nothing(void **state) {
+        Secure *s = *state;
+        Side server;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
+        side_start(&server, s, s->pair.accepted[0], s->key, TLS_SERVER);
+        tls_cancel(server.handshake);
+        RUN_UNTIL(&s->pair, raw.finished || raw.closed);
+        assert_false(server.done);
+        end_done(&raw);
+}
+
+static void megabytes_arrive_unchanged_through_pauses(void **state) {
+        enum { SIZE = 3000000 };
+        Secure *s = *state;
+        char *bytes = NEW0(char, SIZE + 1);
+        Side client, server;
+        Random random;
+
+        random_seed(&random, 7);
+        for (size_t i = 0; i < SIZE; i++)
+                bytes[i] = 'a' + random_below(&random, 26);
+        shake(s, &client, s->key, &server, s->key);
+        for (size_t i = 0; i < SIZE; i += 100000)
+                assert_int_equal(stream_write(client.end.stream, bytes + i, 100000), 0);
+        assert_true(stream_queued(client.end.stream) > 0);
+        while (server.end.got.size < SIZE) {
+                loop_uv_run(s->pair.uv);
+                stream_pause(server.end.stream, true);
+                stream_pause(server.end.stream, false);
+        }
+        assert_string_equal(server.end.got.chars, bytes);
+        RUN_UNTIL(&s->pair, client.end.drained);
+        assert_int_equal(stream_queued(client.end.stream), 0);
+        end_done(&client.end);
+        end_done(&server.end);
+        free(bytes);
+}
+
+static void bytes_behind_the_handshake_wait_until_they_are_wanted(void **state) {
+        Secure *s = *state;
+        Side client, server;
+
+        shake(s, &client, s->key, &server, s->key);
+        stream_pause(server.end.stream, true);
+        end_send(&client.end, "early");
+        end_send(&server.end, "ping");
+        RUN_UNTIL(&s->pair, streq(end_text(&client.end), "ping"));
+        assert_string_equal(end_text(&server.end), "");
+        stream_pause(server.end.stream, false);
+        RUN_UNTIL(&s->pair, streq(end_text(&server.end), "early"));
+        end_done(&client.end);
+        end_done(&server.end);
+}
+
+static void an_end_without_a_word_is_an_error(void **state) {
+        Secure *s = *state;
+        Side client, server;
+
+        shake(s, &client, s->key, &server, s->key);
+        stream_close(client.end.stream);
+        RUN_UNTIL(&s->pair, client.end.closed && server.end.closed);
+        assert_int_equal(server.end.error, -ECONNRESET);
+        assert_false(server.end.finished);
+        end_done(&client.end);
+        end_done(&server.end);
+}
+
+static void key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy(void **state) {
+        Secure *s = *state;
+        TlsKey *key = NULL;
+        Error err = {};
+        int fd;
+
+        assert_int_equal(chmod(s->path, 0640), 0);
+        assert_int_equal(tls_key_read(s->path, &key, &err), -EPERM);
+        assert_non_null(strstr(err.message, "chmod 600"));
+
+        assert_int_equal(chmod(s->path, 0600), 0);
+        fd = open(s->path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+        assert_int_equal(write(fd, "0011\n", 5), 5);
+        close(fd);
+        assert_int_equal(tls_key_read(s->path, &key, &err), -EINVAL);
+        assert_non_null(strstr(err.message, "openssl rand -hex 32"));
+
+        assert_int_equal(tls_key_read("/nonexistent/key", &key, &err), -ENOENT);
+        assert_non_null(strstr(err.message, "openssl rand -hex 32"));
+        assert_null(key);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+                T(two_sides_with_the_key_talk_both_ways),
+                T(another_key_is_rejected_on_both_sides),
+                T(who_does_not_speak_tls_is_rejected),
+                T(a_side_that_leaves_during_the_handshake_is_told),
+                T(a_handshake_that_is_given_up_says_nothing),
+                T(megabytes_arrive_unchanged_through_pauses),
+                T(bytes_behind_the_handshake_wait_until_they_are_wanted),
+                T(an_end_without_a_word_is_an_error),
+                T(key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy),
+        };
+
+        return cmocka_run_group_tests_name("tls", tests, NULL, NULL);
+}
