@@ -1,0 +1,8 @@
+# The sources are the store's (kvstore/local.mk); these are their tests.
+if HAVE_CMOCKA
+check_PROGRAMS += tests/unit/test-peers
+TESTS += tests/unit/test-peers
+tests_unit_test_peers_SOURCES = tests/unit/test-peers.c
+tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_peers_LDADD = kvstore/libkvstore.a $(IO_TEST_LIBS)
+endif

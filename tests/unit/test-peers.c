@@ -1,0 +1,908 @@
+/* Sessions between hosts on the real loop, over 127.0.0.1: who finds whom, who is refused and with which words, what comes
+ * back after a cut, and what a stranger or a slow host can cost. Most run twice: plain, and over TLS. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "io/loop_uv.h"
+#include "kvstore/session/session.h"
+
+enum { HOSTS_MAX = 3, PATIENCE_MS = 20000, LOOK_MS = 2 };
+
+#define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define ID_C "cccccccccccccccccccccccccccccccc"
+
+typedef struct Lab {
+        UvLoop *uv;
+        Loop *loop;
+        Network *network;
+        TlsKey *key, *other_key;
+        bool secure;     /* hosts use 'key' */
+        unsigned n_open; /* hosts */
+        Text log;
+} Lab;
+
+typedef struct Member {
+        Lab *lab;
+        Peers *peers;
+        PeerHello hello;
+        const char *unwelcome; /* machine id that admit() refuses */
+        PeerObserver observer;
+        unsigned n_changes, n_ended, n_asked, n_answered;
+        uint64_t last_session;
+        char last_payload[64];
+        bool closed;
+} Member;
+
+/* -- Waiting for what must come -- */
+
+static void stop_loop(void *userdata) {
+        loop_uv_stop(userdata);
+}
+
+/* Lets the loop run for a moment, so that the caller can look again; fails at the end of all patience. */
+static void run_a_moment(Lab *lab, uint64_t until_ms, const char *words) {
+        Timer look = { .fire = stop_loop, .userdata = lab->uv };
+
+        if (loop_now_ms(lab->loop) >= until_ms)
+                fail_msg("did not happen: %s\n%s", words, lab->log.chars ? lab->log.chars : "");
+        assert_int_equal(timer_start(&look, lab->loop, LOOK_MS), 0);
+        assert_true(loop_uv_run(lab->uv) >= 0);
+}
+
+#define UNTIL(lab, condition)                                                                                     \
+        for (uint64_t until_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS; !(condition);)                          \
+                run_a_moment(lab, until_ms_, #condition)
+
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        Lab *lab = userdata;
+
+        text_append(&lab->log, sentence);
+        text_append_char(&lab->log, '\n');
+}
+
+static unsigned logged(const Lab *lab, const char *words) {
+        unsigned n = 0;
+
+        for (const char *p = lab->log.chars; p && (p = strstr(p, words)); p++)
+                n++;
+        return n;
+}
+
+static TlsKey *make_key(char digit) {
+        char path[] = "/tmp/test-peers-XXXXXX", digits[65];
+        int fd = mkstemp(path);
+        TlsKey *key = NULL;
+        Error err = {};
+
+        memset(digits, digit, 64);
+        digits[64] = '\n';
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, digits, sizeof(digits)), sizeof(digits));
+        assert_int_equal(fchmod(fd, 0600), 0);
+        close(fd);
+        if (tls_key_read(path, &key, &err) < 0)
+                fail_msg("%s", err.message);
+        unlink(path);
+        return key;
+}
+
+static int open_lab(void **state, bool secure) {
+        Lab *lab = NEW0(Lab, 1);
+
+        lab->secure = secure;
+        assert_int_equal(loop_uv_new(&lab->uv), 0);
+        lab->loop = loop_uv_base(lab->uv);
+        assert_int_equal(net_uv_new(&lab->network, lab->loop), 0);
+        lab->key = make_key('a');
+        lab->other_key = make_key('b');
+        log_set_sink(keep_log, lab);
+        *state = lab;
+        return 0;
+}
+
+static int plain(void **state) {
+        return open_lab(state, false);
+}
+
+static int secure(void **state) {
+        return open_lab(state, true);
+}
+
+static int close_lab(void **state) {
+        Lab *lab = *state;
+
+        log_set_sink(NULL, NULL);
+        if (lab->n_open > 0)
+                return -1; /* the test has failed: its hosts are gone with its stack, and the message is still to come */
+
+        lab->network = net_uv_free(lab->network);
+        lab->uv = loop_uv_free(lab->uv);
+        tls_key_free(lab->key);
+        tls_key_free(lab->other_key);
+        text_done(&lab->log);
+        free(lab);
+        return 0;
+}
+
+/* A port of 127.0.0.1 that was free a moment ago. */
+static void free_address(char ret[64]) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(a);
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
+        close(fd);
+        snprintf(ret, 64, "127.0.0.1:%u", ntohs(a.sin_port));
+}
+
+/* -- Hosts -- */
+
+static int member_admit(void *userdata, const PeerHello *hello, Error *err) {
+        Member *m = userdata;
+
+        if (m->unwelcome && streq(hello->machine_id, m->unwelcome))
+                return error_set(err, -EPERM, "no token was given to %s", hello->name);
+        return 0;
+}
+
+static void member_on_change(void *userdata, const char *machine_id) {
+        Member *m = userdata;
+
+        m->n_changes++;
+}
+
+static void member_on_end(void *userdata, PeerSession *s) {
+        Member *m = userdata;
+
+        m->n_ended++;
+        assert_ptr_equal(peers_session(m->peers, peer_number(s)), NULL);
+}
+
+static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Member *m = userdata;
+
+        m->n_asked++;
+        m->last_session = peer_number(s);
+        snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63), (const char *) payload);
+        assert_false(peer_is_dialed(s));
+        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, payload, size), 0);
+}
+
+static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Member *m = userdata;
+
+        m->n_answered++;
+        assert_true(peer_is_dialed(s));
+}
+
+static PeerHello hello_of(const char *machine_id, const char *name, uint64_t nonce) {
+        PeerHello hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+
+        memcpy(hello.machine_id, machine_id, sizeof(hello.machine_id));
+        snprintf(hello.boot_id, sizeof(hello.boot_id), "%032x", 1);
+        snprintf(hello.name, sizeof(hello.name), "%s", name);
+        return hello;
+}
+
+static void member_open(Member *m, Lab *lab, PeerHello hello, const TlsKey *key) {
+        PeersOptions options = { .key = key, .admit = member_admit, .on_change = member_on_change, .userdata = m };
+        Error err = {};
+
+        *m = (Member) { .lab = lab, .unwelcome = m->unwelcome };
+        if (!*hello.address)
+                free_address(hello.address);
+        m->hello = options.self = hello;
+        assert_int_equal(peers_new(&m->peers, lab->loop, lab->network, &options), 0);
+        lab->n_open++;
+        if (peers_listen(m->peers, hello.address, &err) < 0)
+                fail_msg("%s", err.message);
+        m->observer = (PeerObserver) { .on_end = member_on_end, .userdata = m };
+        peers_observe(m->peers, &m->observer);
+        peers_handle(m->peers, PEER_TERM_CHECK, member_on_question, m);
+        peers_handle(m->peers, PEER_TERM_CHECKED, member_on_answer, m);
+}
+
+static void start(Member *m, Lab *lab, const char *machine_id, const char *name, uint64_t nonce) {
+        member_open(m, lab, hello_of(machine_id, name, nonce), lab->secure ? lab->key : NULL);
+}
+
+static void member_on_closed(void *userdata) {
+        Member *m = userdata;
+
+        m->closed = true;
+        m->peers = NULL;
+        m->lab->n_open--;
+}
+
+static void stop(Member *m, const char *reason) {
+        peers_close(m->peers, reason, member_on_closed, m);
+        UNTIL(m->lab, m->closed);
+}
+
+/* 'm' dials the others; by address alone where 'by_address'. */
+static void know(Member *m, Member *const *others, size_t n, bool by_address) {
+        PeerAddress known[HOSTS_MAX] = {};
+
+        for (size_t i = 0; i < n; i++) {
+                memcpy(known[i].address, others[i]->hello.address, sizeof(known[i].address));
+                if (!by_address)
+                        memcpy(known[i].machine_id, others[i]->hello.machine_id, sizeof(known[i].machine_id));
+        }
+        assert_int_equal(peers_set_known(m->peers, known, n), 0);
+}
+
+static void know_one(Member *m, Member *other) {
+        know(m, (Member *[]) { other }, 1, false);
+}
+
+static PeerState state_of(const Member *m, const Member *other) {
+        PeerState state = {};
+
+        (void) peers_state(m->peers, other->hello.machine_id, &state);
+        return state;
+}
+
+static bool has_dialed(const Member *m, const Member *other) {
+        return state_of(m, other).dialed;
+}
+
+static bool both_ways(const Member *a, const Member *b) {
+        PeerState x = state_of(a, b), y = state_of(b, a);
+
+        return x.dialed && x.accepted && y.dialed && y.accepted;
+}
+
+static bool has_problem(const Member *m, const Member *other, const char *words) {
+        return strstr(state_of(m, other).problem, words) != NULL;
+}
+
+typedef struct Search {
+        const char *words;
+        bool found;
+} Search;
+
+static void search_problem(void *userdata, const PeerState *state) {
+        Search *search = userdata;
+
+        search->found |= strstr(state->problem, search->words) != NULL;
+}
+
+/* Also of an address whose machine is not known. */
+static bool has_any_problem(const Member *m, const char *words) {
+        Search search = { .words = words };
+
+        peers_each(m->peers, search_problem, &search);
+        return search.found;
+}
+
+static void ask(Member *m, const Member *other, const char *words) {
+        assert_int_equal(peers_send(m->peers, other->hello.machine_id, PEER_TERM_CHECK, words, strlen(words)), 0);
+}
+
+/* -- A bare connection, which says what it likes -- */
+
+typedef struct Bare {
+        Lab *lab;
+        Stream *stream;
+        bool done, closed;
+        uint8_t bytes[4096]; /* the first that came */
+        size_t n_bytes;
+} Bare;
+
+static void bare_on_read(void *userdata, const void *bytes, size_t size) {
+        Bare *b = userdata;
+        size_t n = MIN(size, sizeof(b->bytes) - b->n_bytes);
+
+        if (size == 0)
+                stream_close(b->stream);
+        memcpy(b->bytes + b->n_bytes, bytes, n);
+        b->n_bytes += n;
+}
+
+static void bare_on_close(void *userdata, int error, const char *reason) {
+        Bare *b = userdata;
+
+        b->closed = true;
+        b->stream = NULL;
+}
+
+static const StreamEvents bare_events = { .on_read = bare_on_read, .on_close = bare_on_close };
+
+static void bare_on_connected(void *userdata, Stream *s, int error) {
+        Bare *b = userdata;
+
+        b->done = true;
+        b->stream = s;
+        if (!s)
+                return;
+        stream_set_events(s, &bare_events, b);
+        stream_pause(s, false);
+}
+
+static void bare_dial(Bare *b, Lab *lab, const Member *to) {
+        int error;
+
+        *b = (Bare) { .lab = lab };
+        assert_non_null(lab->network->ops->connect(lab->network, to->hello.address, 1000, bare_on_connected, b, &error));
+}
+
+static void bare_connect(Bare *b, Lab *lab, const Member *to) {
+        bare_dial(b, lab, to);
+        UNTIL(lab, b->done);
+        assert_non_null(b->stream);
+}
+
+static void bare_say(Bare *b, PeerFrame type, const void *payload, size_t size) {
+        uint8_t head[FRAME_HEAD];
+
+        frame_head(head, type, size);
+        assert_int_equal(stream_write(b->stream, head, sizeof(head)), 0);
+        assert_int_equal(stream_write(b->stream, payload, size), 0);
+}
+
+static void bare_say_hello(Bare *b, PeerHello hello) {
+        _cleanup_writer_ Writer w = {};
+
+        hello_write(&w, &hello);
+        bare_say(b, PEER_HELLO, w.bytes, w.size);
+}
+
+static bool bare_heard(const Bare *b, PeerFrame type) {
+        Frame frame;
+        size_t at = 0;
+        ssize_t n;
+
+        while ((n = frame_take(b->bytes + at, b->n_bytes - at, PEER_FRAME_MAX, &frame)) > 0) {
+                if (frame.type == type)
+                        return true;
+                at += n;
+        }
+        return false;
+}
+
+static void bare_close(Bare *b) {
+        if (b->stream && !b->closed)
+                stream_close(b->stream);
+        UNTIL(b->lab, b->closed);
+}
+
+/* -- Finding each other -- */
+
+static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        know_one(&b, &a);
+        UNTIL(lab, both_ways(&a, &b));
+        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        assert_string_equal(state_of(&a, &b).problem, "");
+        assert_true(state_of(&a, &b).kernel_silent_ms < PATIENCE_MS);
+
+        ask(&a, &b, "who leads?");
+        ask(&b, &a, "you?");
+        UNTIL(lab, a.n_answered == 1 && b.n_answered == 1);
+        assert_string_equal(b.last_payload, "who leads?");
+        assert_string_equal(a.last_payload, "you?");
+        assert_true(a.n_changes > 0 && b.n_changes > 0);
+        assert_non_null(peers_session(b.peers, b.last_session));
+
+        stop(&a, "stop");
+        UNTIL(lab, !state_of(&b, &a).dialed && !state_of(&b, &a).accepted);
+        assert_string_equal(state_of(&b, &a).bye, "stop");
+        assert_null(peers_session(b.peers, b.last_session));
+        assert_int_equal(b.n_ended, 2);
+        assert_int_equal(peers_send(b.peers, ID_A, PEER_TERM_CHECK, "", 0), -ENOTCONN);
+        stop(&b, "");
+}
+
+static void three_hosts_that_know_addresses_alone_learn_who_is_who(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {}, c = {};
+        Member *all[] = { &a, &b, &c };
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        start(&c, lab, ID_C, "c", 3);
+        for (size_t i = 0; i < ELEMENTS(all); i++)
+                know(all[i], all, ELEMENTS(all), true);
+        UNTIL(lab, both_ways(&a, &b) && both_ways(&b, &c) && both_ways(&a, &c));
+
+        for (size_t i = 0; i < ELEMENTS(all); i++)
+                stop(all[i], "");
+}
+
+static void collect_ids(void *userdata, const PeerState *state) {
+        Text *t = userdata;
+
+        text_printf(t, "%.1s", *state->hello.machine_id ? state->hello.machine_id : "?");
+}
+
+static bool each_is(const Member *m, const char *ids) {
+        _cleanup_text_ Text t = {};
+
+        peers_each(m->peers, collect_ids, &t);
+        return t.chars && streq(t.chars, ids);
+}
+
+static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {}, c = {};
+        PeerAddress known[3] = {};
+        PeerHello hidden;
+
+        start(&c, lab, ID_C, "c", 3);
+        start(&b, lab, ID_B, "b", 2);
+        start(&a, lab, ID_A, "a", 1);
+        hidden = a.hello;
+        hidden.address[0] = 0; /* it does not know by which address others reach it */
+        peers_set_self(a.peers, &hidden);
+        memcpy(known[0].address, c.hello.address, 64);
+        memcpy(known[1].address, a.hello.address, 64);
+        memcpy(known[2].address, b.hello.address, 64);
+        assert_int_equal(peers_set_known(a.peers, known, 3), 0);
+        assert_true(each_is(&a, "???"));
+        UNTIL(lab, each_is(&a, "bc"));
+        assert_int_equal(logged(lab, "refused"), 0);
+
+        assert_int_equal(peers_set_known(a.peers, known + 2, 1), 0);
+        assert_false(has_dialed(&a, &c));
+        UNTIL(lab, each_is(&a, "b"));
+        stop(&a, "");
+        stop(&b, "");
+        stop(&c, "");
+}
+
+static void a_raft_id_given_later_is_said_on_open_sessions(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        PeerHello joined;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        know_one(&b, &a);
+        UNTIL(lab, both_ways(&a, &b));
+        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), -ENOTCONN);
+
+        joined = b.hello;
+        joined.raft_id = 7;
+        peers_set_self(b.peers, &joined);
+        UNTIL(lab, state_of(&a, &b).hello.raft_id == 7);
+        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), 0);
+        UNTIL(lab, b.n_asked == 1);
+        assert_int_equal(a.n_ended + b.n_ended, 0);
+        stop(&a, "");
+        stop(&b, "");
+}
+
+/* -- Coming back -- */
+
+static void a_cut_session_is_dialed_again_and_its_end_is_told_before(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        uint64_t number;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        UNTIL(lab, has_dialed(&a, &b));
+        number = peer_number(peers_dialed(a.peers, ID_B));
+
+        stream_close(peers_dialed(a.peers, ID_B)->stream);
+        UNTIL(lab, a.n_ended == 1 && has_dialed(&a, &b) && state_of(&b, &a).accepted);
+        assert_int_not_equal(peer_number(peers_dialed(a.peers, ID_B)), number);
+        ask(&a, &b, "again");
+        UNTIL(lab, a.n_answered == 1);
+        stop(&a, "");
+        stop(&b, "");
+}
+
+static void a_host_that_starts_anew_is_found_again(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        PeerHello again;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        know_one(&b, &a);
+        UNTIL(lab, both_ways(&a, &b));
+        again = b.hello;
+        stop(&b, "stop");
+        UNTIL(lab, has_problem(&a, &b, "connection refused"));
+        assert_string_equal(state_of(&a, &b).bye, "stop");
+        assert_true(state_of(&a, &b).kernel_silent_ms < 3000);
+
+        again.nonce = 22;
+        again.start_number++;
+        member_open(&b, lab, again, lab->secure ? lab->key : NULL);
+        know_one(&b, &a);
+        UNTIL(lab, both_ways(&a, &b));
+        assert_string_equal(state_of(&a, &b).bye, "");
+        assert_false(state_of(&a, &b).clone_refused);
+        assert_int_equal(logged(lab, "connection refused"), 1); /* however often it was tried */
+        stop(&a, "");
+        stop(&b, "");
+}
+
+static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        Bare old, new;
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&old, lab, &a);
+        bare_say_hello(&old, hello_of(ID_B, "b", 2));
+        UNTIL(lab, bare_heard(&old, PEER_HELLO));
+        bare_say(&old, PEER_TERM_CHECK, "old", 3);
+        UNTIL(lab, a.n_asked == 1);
+        bare_say(&old, PEER_TERM_CHECK, "half", 3);
+        assert_int_equal(stream_write(old.stream, "\3", 1), 0); /* a frame that is never whole */
+
+        bare_connect(&new, lab, &a);
+        bare_say_hello(&new, hello_of(ID_B, "b", 2));
+        UNTIL(lab, old.closed && bare_heard(&new, PEER_HELLO));
+        assert_int_equal(a.n_ended, 1);
+        bare_say(&new, PEER_TERM_CHECK, "new", 3);
+        UNTIL(lab, streq(a.last_payload, "new"));
+        bare_close(&new);
+        UNTIL(lab, a.n_ended == 2);
+        stop(&a, "");
+}
+
+/* -- Who may not come in -- */
+
+static void a_clone_is_refused_while_the_first_one_answers(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {}, clone = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&b, &a);
+        UNTIL(lab, has_dialed(&b, &a));
+
+        start(&clone, lab, ID_B, "b-copy", 3);
+        know_one(&clone, &a);
+        UNTIL(lab, has_problem(&clone, &a, "is the one of two running hosts, b ("));
+        assert_true(state_of(&a, &b).clone_refused);
+        assert_true(state_of(&clone, &clone).clone_refused); /* it knows it, too */
+        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        assert_true(has_dialed(&b, &a));
+        assert_int_equal(b.n_ended, 0);
+        assert_int_equal(logged(lab, "refused a session from"), 1);
+        stop(&clone, "");
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        Bare hung;
+        uint64_t from_ms;
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&hung, lab, &a);
+        bare_say_hello(&hung, hello_of(ID_B, "b", 2));
+        UNTIL(lab, bare_heard(&hung, PEER_HELLO));
+
+        start(&b, lab, ID_B, "b", 3);
+        from_ms = loop_now_ms(lab->loop);
+        know_one(&b, &a);
+        UNTIL(lab, has_dialed(&b, &a));
+        assert_true(loop_now_ms(lab->loop) - from_ms >= 900);
+        assert_true(bare_heard(&hung, PEER_PING));
+        assert_int_equal(state_of(&a, &b).hello.nonce, 3);
+        assert_false(state_of(&a, &b).clone_refused);
+        UNTIL(lab, hung.closed);
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void refused_with(Lab *lab, PeerHello hello, const char *unwelcome, const char *words) {
+        Member a = { .unwelcome = unwelcome }, b = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        member_open(&b, lab, hello, lab->secure ? lab->key : NULL);
+        know(&b, (Member *[]) { &a }, 1, true);
+        UNTIL(lab, has_any_problem(&b, words));
+        assert_false(state_of(&a, &b).accepted);
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void each_refusal_says_why_to_the_other_side(void **state) {
+        Lab *lab = *state;
+        PeerHello hello = hello_of(ID_B, "b", 2);
+
+        hello.cluster_id = 0xc2;
+        refused_with(lab, hello, NULL, "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
+        hello = hello_of(ID_B, "b", 2);
+        hello.lineage = 0x12;
+        refused_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
+        refused_with(lab, hello_of(ID_B, "b", 2), ID_B, "no token was given to b");
+        refused_with(lab, hello_of(ID_A, "b", 2), NULL, "is the one of two hosts, a and b");
+}
+
+static void a_host_of_no_cluster_may_come_in_to_join(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        PeerHello fresh = hello_of(ID_B, "b", 2);
+
+        fresh.cluster_id = fresh.lineage = 0;
+        start(&a, lab, ID_A, "a", 1);
+        member_open(&b, lab, fresh, lab->secure ? lab->key : NULL);
+        know_one(&b, &a);
+        UNTIL(lab, state_of(&a, &b).accepted);
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void another_key_is_refused_and_both_sides_say_so_once(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        uint64_t from_ms;
+
+        start(&a, lab, ID_A, "a", 1);
+        member_open(&b, lab, hello_of(ID_B, "b", 2), lab->other_key);
+        know_one(&b, &a);
+        UNTIL(lab, has_problem(&b, &a, "key"));
+        UNTIL(lab, logged(lab, "refused a session from 127.0.0.1") > 0);
+        from_ms = loop_now_ms(lab->loop);
+        UNTIL(lab, loop_now_ms(lab->loop) - from_ms > 1000); /* several retries */
+        assert_int_equal(logged(lab, "no session to"), 1);
+        assert_int_equal(logged(lab, "refused a session from"), 1);
+        assert_int_equal(a.n_changes, 0);
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void a_host_without_key_does_not_get_in(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        member_open(&b, lab, hello_of(ID_B, "b", 2), NULL);
+        know_one(&b, &a);
+        UNTIL(lab, *state_of(&b, &a).problem);
+        assert_false(has_dialed(&b, &a));
+        assert_int_equal(peers_state(a.peers, ID_B, &(PeerState) {}), -ENOENT);
+        stop(&b, "");
+        stop(&a, "");
+}
+
+/* -- Strangers and slow ones -- */
+
+static void garbage_on_the_port_is_closed_and_said_once(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        static const char *const garbage[] = {
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\1\0\0\0\1x", "\0\0\0\0\6", "SSH-2.0-OpenSSH_9.2\r\n",
+        };
+        static const size_t sizes[] = { 27, 6, 5, 21 };
+
+        start(&a, lab, ID_A, "a", 1);
+        for (size_t i = 0; i < ELEMENTS(garbage); i++) {
+                Bare b;
+
+                bare_connect(&b, lab, &a);
+                assert_int_equal(stream_write(b.stream, garbage[i], sizes[i]), 0);
+                UNTIL(lab, b.closed);
+        }
+        assert_int_equal(logged(lab, "refused a session from 127.0.0.1"), 1);
+        assert_int_equal(a.n_changes, 0);
+        stop(&a, "");
+}
+
+static void an_oversized_frame_ends_its_session_alone(void **state) {
+        Lab *lab = *state;
+        Member a = {}, c = {};
+        uint8_t head[FRAME_HEAD];
+        Bare b;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&c, lab, ID_C, "c", 3);
+        know_one(&c, &a);
+        bare_connect(&b, lab, &a);
+        bare_say_hello(&b, hello_of(ID_B, "b", 2));
+        UNTIL(lab, bare_heard(&b, PEER_HELLO) && has_dialed(&c, &a));
+        frame_head(head, PEER_TERM_CHECK, PEER_FRAME_MAX + 1);
+        assert_int_equal(stream_write(b.stream, head, sizeof(head)), 0);
+        UNTIL(lab, b.closed);
+        assert_int_equal(logged(lab, "its frame is larger than allowed"), 1);
+        assert_true(has_dialed(&c, &a));
+        assert_int_equal(peers_send(c.peers, ID_A, PEER_TERM_CHECK, head, PEER_FRAME_MAX + (size_t) 1), -EMSGSIZE);
+        stop(&c, "");
+        stop(&a, "");
+}
+
+static void the_largest_frame_comes_through_whole(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        _cleanup_free_ char *large = NEW0(char, PEER_FRAME_MAX);
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        UNTIL(lab, has_dialed(&a, &b));
+        snprintf(large, 64, "large");
+        assert_int_equal(peers_send(a.peers, ID_B, PEER_TERM_CHECK, large, PEER_FRAME_MAX), 0);
+        ask(&a, &b, "small");
+        UNTIL(lab, a.n_answered == 2);
+        assert_string_equal(b.last_payload, "small");
+        stop(&a, "");
+        stop(&b, "");
+}
+
+static void questions_on_a_session_for_answers_end_it(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        Bare b;
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&b, lab, &a);
+        bare_say_hello(&b, hello_of(ID_B, "b", 2));
+        bare_say(&b, PEER_TERM_CHECKED, "x", 1);
+        UNTIL(lab, b.closed);
+        assert_int_equal(a.n_answered, 0);
+        stop(&a, "");
+}
+
+static void a_host_that_does_not_read_is_bounded_and_then_cut(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        _cleanup_free_ char *large = NEW0(char, 1 << 20);
+        PeerSession *s;
+        uint64_t from_ms;
+        Bare b;
+        int r = 0;
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&b, lab, &a);
+        bare_say_hello(&b, hello_of(ID_B, "b", 2));
+        bare_say(&b, PEER_TERM_CHECK, "x", 1);
+        UNTIL(lab, a.n_asked == 1);
+        stream_pause(b.stream, true);
+
+        s = peers_session(a.peers, a.last_session);
+        for (unsigned i = 0; i < 100 && r == 0; i++)
+                r = peer_reply(s, PEER_CALL_CHUNK, large, 1 << 20);
+        assert_int_equal(r, -ENOBUFS);
+        assert_true(peer_queued(s) <= PEER_QUEUE_MAX);
+        from_ms = loop_now_ms(lab->loop);
+        UNTIL(lab, a.n_ended == 1);
+        assert_true(loop_now_ms(lab->loop) - from_ms >= SESSION_STALL_MS - 100);
+        bare_close(&b);
+        stop(&a, "");
+}
+
+static unsigned count_open(const Bare *bare, size_t n) {
+        unsigned open = 0;
+
+        for (size_t i = 0; i < n; i++)
+                open += bare[i].done && !bare[i].closed;
+        return open;
+}
+
+static bool all_connected(const Bare *bare, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (!bare[i].done)
+                        return false;
+        return true;
+}
+
+static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
+        enum { CROWD = 200 };
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        _cleanup_free_ Bare *crowd = NEW0(Bare, CROWD);
+        uint64_t from_ms;
+
+        start(&a, lab, ID_A, "a", 1);
+        from_ms = loop_now_ms(lab->loop);
+        for (unsigned i = 0; i < CROWD; i++)
+                bare_dial(crowd + i, lab, &a);
+        UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == PEER_GREETINGS_MAX);
+
+        /* One who has something to say displaces the oldest. */
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&b, &a);
+        UNTIL(lab, has_dialed(&b, &a));
+        assert_true(count_open(crowd, CROWD) >= PEER_GREETINGS_MAX - 2);
+        UNTIL(lab, count_open(crowd, CROWD) == 0);
+        assert_true(loop_now_ms(lab->loop) - from_ms >= SESSION_HELLO_MS - 100);
+        assert_true(has_dialed(&b, &a));
+        stop(&b, "");
+        stop(&a, "");
+}
+
+static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
+        PeerHello hello = hello_of(ID_B, "web\x1b[1m", 9), back;
+        _cleanup_writer_ Writer w = {};
+        char sentence[FRAME_REFUSED_MAX];
+        Refusal cause;
+        Error err = {};
+        Frame frame;
+
+        hello_write(&w, &hello);
+        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), 0);
+        assert_string_equal(back.name, "web?[1m"); /* it cannot drive a terminal */
+        assert_int_equal(back.nonce, 9);
+        for (size_t size = 0; size < w.size; size++)
+                assert_int_equal(hello_read(w.bytes, size, &back, &err), -EBADMSG);
+        write_u64(&w, 1); /* of a newer daemon */
+        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), 0);
+        w.bytes[4] = 9;
+        w.bytes[6] = 8;
+        assert_int_equal(hello_read(w.bytes, w.size, &back, &err), -EPROTONOSUPPORT);
+        assert_non_null(strstr(err.message, "8 to 9"));
+
+        w.size = 0;
+        refusal_write(&w, REFUSAL_CLONE, "no\n");
+        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REFUSAL_CLONE);
+        assert_string_equal(sentence, "no?");
+        w.bytes[0] = 200;
+        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REFUSAL_OTHER);
+        assert_int_equal(refusal_read(w.bytes, 1, &cause, sentence), -EBADMSG);
+
+        assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 6, 2, &frame), 0);
+        assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 7, 2, &frame), 7);
+        assert_int_equal(frame_take((const uint8_t *) "\3\0\0\0\7ab", 5, 2, &frame), -EMSGSIZE);
+}
+
+#define PLAIN(test) cmocka_unit_test_setup_teardown(test, plain, close_lab)
+#define SECURE(test) { .name = #test " (TLS)", .test_func = test, .setup_func = secure, .teardown_func = close_lab }
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(what_is_written_is_read_back_and_what_is_cut_is_not),
+                PLAIN(two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s),
+                SECURE(two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s),
+                PLAIN(three_hosts_that_know_addresses_alone_learn_who_is_who),
+                SECURE(three_hosts_that_know_addresses_alone_learn_who_is_who),
+                PLAIN(an_address_that_is_our_own_is_remembered_and_the_list_is_sorted),
+                SECURE(an_address_that_is_our_own_is_remembered_and_the_list_is_sorted),
+                PLAIN(a_raft_id_given_later_is_said_on_open_sessions),
+                PLAIN(a_cut_session_is_dialed_again_and_its_end_is_told_before),
+                SECURE(a_cut_session_is_dialed_again_and_its_end_is_told_before),
+                PLAIN(a_host_that_starts_anew_is_found_again),
+                SECURE(a_host_that_starts_anew_is_found_again),
+                PLAIN(a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes),
+                PLAIN(a_clone_is_refused_while_the_first_one_answers),
+                SECURE(a_clone_is_refused_while_the_first_one_answers),
+                PLAIN(a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered),
+                PLAIN(each_refusal_says_why_to_the_other_side),
+                SECURE(each_refusal_says_why_to_the_other_side),
+                PLAIN(a_host_of_no_cluster_may_come_in_to_join),
+                SECURE(another_key_is_refused_and_both_sides_say_so_once),
+                SECURE(a_host_without_key_does_not_get_in),
+                PLAIN(garbage_on_the_port_is_closed_and_said_once),
+                SECURE(garbage_on_the_port_is_closed_and_said_once),
+                PLAIN(an_oversized_frame_ends_its_session_alone),
+                PLAIN(the_largest_frame_comes_through_whole),
+                SECURE(the_largest_frame_comes_through_whole),
+                PLAIN(questions_on_a_session_for_answers_end_it),
+                PLAIN(a_host_that_does_not_read_is_bounded_and_then_cut),
+                PLAIN(those_who_say_no_hello_are_few_and_do_not_stay),
+                SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
