@@ -305,7 +305,8 @@ static int apply_update(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 /* etcd's words for what did not compare: "[asked != found]", of value, index, or both. */
 static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, bool value, bool index, KvBytes *ret) {
-        char *cause = arena_alloc(a->arena, cmd->prev_value.size + node->value.size + 64), *p = cause;
+        size_t size = cmd->prev_value.size + node->value.size + 64;
+        char *cause = arena_alloc(a->arena, size), *p = cause;
 
         if (!cause)
                 return -ENOMEM;
@@ -318,7 +319,7 @@ static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, boo
                 p = mempcpy(p, "]", 1);
         }
         if (index)
-                p += sprintf(p, "%s[%llu != %llu]", value ? " " : "", (unsigned long long) cmd->prev_index,
+                p += snprintf(p, size - (p - cause), "%s[%llu != %llu]", value ? " " : "", (unsigned long long) cmd->prev_index,
                              (unsigned long long) node->modified);
         *ret = (KvBytes) { cause, p - cause };
         return 0;
