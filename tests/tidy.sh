@@ -77,6 +77,11 @@ sources base io units kvstore fleetd client | xargs -r grep -LE '^#pragma once' 
 sources base io units kvstore fleetd client | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
 
+# The manual names every [X-Fleet] option.
+grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | while read -r option; do
+        grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="
+done | rule every_option_is_in_the_manual
+
 # The manual names every option of the daemon.
 if [ -e fleetd/settings.c ] && [ -n "$(ls man/fleetd.conf.5* 2>/dev/null)" ]; then
         grep -oE '^[[:space:]]*\{ *"[A-Z][A-Za-z]+"' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | while read -r option; do

@@ -1,0 +1,11 @@
+# The manual: man/NAME.SECTION.scd becomes man/NAME.SECTION. A page is added to PAGES.
+PAGES = man/fleet.unit.5
+EXTRA_DIST += $(PAGES:=.scd)
+
+if HAVE_SCDOC
+man_MANS += $(PAGES)
+CLEANFILES += $(PAGES)
+
+$(PAGES): %: $(top_srcdir)/%.scd
+	$(AM_V_GEN)$(MKDIR_P) man && $(SCDOC) <$(top_srcdir)/$@.scd >$@.tmp && mv $@.tmp $@
+endif
