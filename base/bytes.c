@@ -160,7 +160,7 @@ int reader_end(const Reader *r) {
         return r->failed || r->left > 0 ? -EBADMSG : 0;
 }
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t size) {
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size) {
         static const uint32_t nibbles[16] = { /* of the reflected polynomial 0x82f63b78, four bits a step */
                 0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
                 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
@@ -168,18 +168,36 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t size) {
         const uint8_t *p = bytes;
 
         crc = ~crc;
-#if defined(__x86_64__) && defined(__SSE4_2__)
-        for (; size >= 8; size -= 8, p += 8) {
-                uint64_t v;
-
-                memcpy(&v, p, 8);
-                crc = __builtin_ia32_crc32di(crc, v);
-        }
-#endif
         for (; size > 0; size--, p++) {
                 crc ^= *p;
                 crc = nibbles[crc & 15] ^ (crc >> 4);
                 crc = nibbles[crc & 15] ^ (crc >> 4);
         }
         return ~crc;
+}
+
+#ifdef __x86_64__
+/* The processor's own instruction, eight bytes a step: some twenty times faster. */
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *bytes, size_t size) {
+        const uint8_t *p = bytes;
+        uint64_t c = (uint32_t) ~crc;
+
+        for (; size >= 8; size -= 8, p += 8) {
+                uint64_t v;
+
+                memcpy(&v, p, 8);
+                c = __builtin_ia32_crc32di(c, v);
+        }
+        for (; size > 0; size--, p++)
+                c = __builtin_ia32_crc32qi(c, *p);
+        return ~(uint32_t) c;
+}
+#endif
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size) {
+#ifdef __x86_64__
+        if (__builtin_cpu_supports("sse4.2"))
+                return crc32c_sse42(crc, bytes, size);
+#endif
+        return crc32c_portable(crc, bytes, size);
 }

@@ -56,3 +56,4 @@ char *read_string(Reader *r, size_t max);
 int reader_end(const Reader *r);
 
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t size); /* Castagnoli; start with 0 */
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size); /* the same without the processor's help */

@@ -3,3 +3,33 @@ base_libbase_a_SOURCES = \
 	base/memory.h base/memory.c base/table.h base/table.c base/error.h base/error.c base/text.h base/text.c \
 	base/bytes.h base/bytes.c base/parse.h base/parse.c base/file.h base/file.c base/clock.h base/clock.c \
 	base/log.h base/log.c
+
+if HAVE_CMOCKA
+BASE_TEST_LIBS = base/libbase.a $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-error
+TESTS += tests/unit/test-error
+tests_unit_test_error_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_error_LDADD = $(BASE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-text
+TESTS += tests/unit/test-text
+tests_unit_test_text_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_text_LDADD = $(BASE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-bytes
+TESTS += tests/unit/test-bytes
+tests_unit_test_bytes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_bytes_LDADD = $(BASE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-parse
+TESTS += tests/unit/test-parse
+tests_unit_test_parse_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_parse_LDADD = $(BASE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-file
+TESTS += tests/unit/test-file
+tests_unit_test_file_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_file_LDADD = $(BASE_TEST_LIBS)
+
+endif

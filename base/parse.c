@@ -126,6 +126,18 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
         return 0;
 }
 
+/* One character of a class, escaped or not. Returns what follows, or NULL: a bare '-' or ']' is malformed. */
+static const char *glob_class_char(const char *p, unsigned char *ret) {
+        if (*p == '-' || *p == ']')
+                return NULL;
+        if (*p == '\\')
+                p++;
+        if (!*p)
+                return NULL;
+        *ret = *p;
+        return p + 1;
+}
+
 /* One class "[a-z^...]" at 'p' against 'c'. Returns the end of the class, or NULL when malformed. */
 static const char *glob_class(const char *p, unsigned char c, bool *ret) {
         bool negated = false, hit = false;
@@ -139,19 +151,14 @@ static const char *glob_class(const char *p, unsigned char c, bool *ret) {
         for (; *p != ']' || n == 0; n++) {
                 unsigned char low, high;
 
-                if (*p == '\\')
-                        p++;
-                if (!*p || (*p == '-' && p[-1] != '\\') || (*p == ']' && p[-1] != '\\'))
+                p = glob_class_char(p, &low);
+                if (!p)
                         return NULL;
-                low = high = *p++;
-                if (*p == '-') {
-                        p++;
-                        if (*p == '\\')
-                                p++;
-                        if (!*p || (*p == ']' && p[-1] != '\\'))
-                                return NULL;
-                        high = *p++;
-                }
+                high = low;
+                if (*p == '-')
+                        p = glob_class_char(p + 1, &high);
+                if (!p)
+                        return NULL;
                 hit |= low <= c && c <= high;
         }
         *ret = hit != negated;

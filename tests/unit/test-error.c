@@ -1,0 +1,60 @@
+/* Errors: a sentence from who noticed first, prefixes from who knows more. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+
+static void a_sentence_grows_to_the_left_and_the_code_is_handed_on(void **state) {
+        Error err = {};
+
+        assert_int_equal(error_set(&err, -EINVAL, "expected %s", "true"), -EINVAL);
+        assert_int_equal(error_prefix(&err, -EINVAL, "line %d", 7), -EINVAL);
+        assert_int_equal(error_prefix(&err, -EPERM, "%s", "web.service"), -EPERM);
+        assert_string_equal(err.message, "web.service: line 7: expected true");
+        assert_int_equal(err.code, -EPERM);
+}
+
+static void without_a_sentence_the_errno_speaks(void **state) {
+        Error err = {};
+
+        assert_string_equal(error_text(&err, -ENOENT), "No such file or directory");
+        assert_string_equal(error_text(NULL, -ENOENT), "No such file or directory");
+        assert_int_equal(error_prefix(&err, -ENOENT, "web.service"), -ENOENT);
+        assert_string_equal(err.message, "web.service: No such file or directory");
+}
+
+static void nobody_needs_to_listen(void **state) {
+        assert_int_equal(error_set(NULL, -EIO, "x"), -EIO);
+        assert_int_equal(error_prefix(NULL, -EIO, "x"), -EIO);
+}
+
+static void what_is_too_long_is_cut_and_terminated(void **state) {
+        char long_text[2000];
+        Error err = {};
+
+        memset(long_text, 'a', sizeof(long_text) - 1);
+        long_text[sizeof(long_text) - 1] = 0;
+        error_set(&err, -EINVAL, "%s", long_text);
+        assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 1);
+        error_prefix(&err, -EINVAL, "prefix");
+        assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 1);
+        assert_true(starts_with(err.message, "prefix: aaa"));
+        error_prefix(&err, -EINVAL, "%s", long_text);
+        assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 1);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_sentence_grows_to_the_left_and_the_code_is_handed_on),
+                cmocka_unit_test(without_a_sentence_the_errno_speaks),
+                cmocka_unit_test(nobody_needs_to_listen),
+                cmocka_unit_test(what_is_too_long_is_cut_and_terminated),
+        };
+
+        return cmocka_run_group_tests_name("error", tests, NULL, NULL);
+}

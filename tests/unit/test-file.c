@@ -1,0 +1,168 @@
+/* Files by a folder's descriptor: bounded reads, whole writes, removals. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+
+typedef struct Lab {
+        char path[64];
+        int fd;
+} Lab;
+
+static int setup(void **state) {
+        Lab *lab = NEW0(Lab, 1);
+
+        strcpy(lab->path, "/tmp/fleetd-file-XXXXXX");
+        assert_non_null(mkdtemp(lab->path));
+        lab->fd = open(lab->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(lab->fd >= 0);
+        *state = lab;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Lab *lab = *state;
+
+        close(lab->fd);
+        assert_int_equal(remove_tree_at(AT_FDCWD, lab->path), 0);
+        free(lab);
+        return 0;
+}
+
+static void a_written_file_is_read_back_and_replaced_whole(void **state) {
+        Lab *lab = *state;
+        struct stat st;
+        char *text = NULL;
+        size_t size;
+
+        assert_int_equal(write_file_at(lab->fd, "unit", "first\0x", 7, 0640), 0);
+        assert_int_equal(read_file_at(lab->fd, "unit", 100, &text, &size), 0);
+        assert_int_equal(size, 7);
+        assert_memory_equal(text, "first\0x", 8);
+        free(text);
+        assert_int_equal(fstatat(lab->fd, "unit", &st, 0), 0);
+        assert_int_equal(st.st_mode & 0777, 0640);
+
+        assert_int_equal(write_file_at(lab->fd, "unit", "", 0, 0600), 0);
+        assert_int_equal(read_file_at(lab->fd, "unit", 100, &text, NULL), 0);
+        assert_string_equal(text, "");
+        free(text);
+        assert_int_equal(fstatat(lab->fd, "unit", &st, 0), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(faccessat(lab->fd, ".unit.tmp", F_OK, 0), -1);
+}
+
+static void a_left_over_temporary_file_or_link_is_no_obstacle(void **state) {
+        Lab *lab = *state;
+        char *text = NULL;
+
+        assert_int_equal(symlinkat("/nonexistent/elsewhere", lab->fd, ".unit.tmp"), 0);
+        assert_int_equal(write_file_at(lab->fd, "unit", "text", 4, 0600), 0);
+        assert_int_equal(read_file_at(lab->fd, "unit", 4, &text, NULL), 0);
+        assert_string_equal(text, "text");
+        free(text);
+}
+
+static void a_name_that_is_too_long_is_refused(void **state) {
+        Lab *lab = *state;
+        char name[400];
+
+        memset(name, 'n', sizeof(name) - 1);
+        name[sizeof(name) - 1] = 0;
+        assert_int_equal(write_file_at(lab->fd, name, "x", 1, 0600), -ENAMETOOLONG);
+}
+
+static void reads_are_bounded_and_only_of_regular_files(void **state) {
+        Lab *lab = *state;
+        char *text = NULL;
+
+        assert_int_equal(write_file_at(lab->fd, "file", "12345", 5, 0600), 0);
+        assert_int_equal(symlinkat("file", lab->fd, "link"), 0);
+        assert_int_equal(mkdirat(lab->fd, "folder", 0700), 0);
+        assert_int_equal(mkfifoat(lab->fd, "fifo", 0600), 0);
+        assert_int_equal(read_file_at(lab->fd, "file", 4, &text, NULL), -EFBIG);
+        assert_int_equal(read_file_at(lab->fd, "link", 100, &text, NULL), -ELOOP);
+        assert_int_equal(read_file_at(lab->fd, "folder", 100, &text, NULL), -EINVAL);
+        assert_int_equal(read_file_at(lab->fd, "fifo", 100, &text, NULL), -EINVAL);
+        assert_int_equal(read_file_at(lab->fd, "none", 100, &text, NULL), -ENOENT);
+        assert_null(text);
+        assert_int_equal(read_file_at(lab->fd, "file", 5, &text, NULL), 0);
+        free(text);
+        /* A file that says 0 and has more, as those of /proc do. */
+        assert_int_equal(read_file_at(AT_FDCWD, "/proc/self/status", 3, &text, NULL), -EFBIG);
+        assert_int_equal(read_file_at(AT_FDCWD, "/proc/self/status", 1 << 20, &text, NULL), 0);
+        assert_true(starts_with(text, "Name:"));
+        free(text);
+}
+
+static void folders_are_made_with_all_above_them(void **state) {
+        Lab *lab = *state;
+        char path[128];
+        struct stat st;
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/a/b//c/", lab->path);
+        fd = open_dir(path, 0750);
+        assert_true(fd >= 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_mode & 0777 & ~0750, 0);
+        close(fd);
+        fd = open_dir(path, 0750); /* there already */
+        assert_true(fd >= 0);
+        close(fd);
+
+        assert_int_equal(write_file_at(lab->fd, "file", "", 0, 0600), 0);
+        snprintf(path, sizeof(path), "%s/file/a", lab->path);
+        assert_int_equal(open_dir(path, 0750), -ENOTDIR);
+}
+
+static void bytes_at_an_offset_are_all_or_an_error(void **state) {
+        Lab *lab = *state;
+        char bytes[4];
+        int fd = openat(lab->fd, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+        assert_int_equal(pwrite_all(fd, "abcd", 4, 100), 0);
+        assert_int_equal(pread_all(fd, bytes, 4, 100), 0);
+        assert_memory_equal(bytes, "abcd", 4);
+        assert_int_equal(pread_all(fd, bytes, 4, 101), -ENODATA);
+        assert_int_equal(pread_all(fd, bytes, 0, 500), 0);
+        close(fd);
+        assert_int_equal(pwrite_all(fd, "a", 1, 0), -EBADF);
+}
+
+static void a_tree_is_removed_without_following_links_out_of_it(void **state) {
+        Lab *lab = *state;
+
+        assert_int_equal(mkdirat(lab->fd, "keep", 0700), 0);
+        assert_int_equal(mkdirat(lab->fd, "keep/inside", 0700), 0);
+        assert_int_equal(mkdirat(lab->fd, "tree", 0700), 0);
+        assert_int_equal(mkdirat(lab->fd, "tree/deep", 0700), 0);
+        assert_int_equal(symlinkat("../keep", lab->fd, "tree/link"), 0);
+        assert_int_equal(remove_tree_at(lab->fd, "tree"), 0);
+        assert_int_equal(faccessat(lab->fd, "tree", F_OK, 0), -1);
+        assert_int_equal(faccessat(lab->fd, "keep/inside", F_OK, 0), 0);
+        assert_int_equal(remove_tree_at(lab->fd, "tree"), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+                T(a_written_file_is_read_back_and_replaced_whole),
+                T(a_left_over_temporary_file_or_link_is_no_obstacle),
+                T(a_name_that_is_too_long_is_refused),
+                T(reads_are_bounded_and_only_of_regular_files),
+                T(folders_are_made_with_all_above_them),
+                T(bytes_at_an_offset_are_all_or_an_error),
+                T(a_tree_is_removed_without_following_links_out_of_it),
+        };
+
+        return cmocka_run_group_tests_name("file", tests, NULL, NULL);
+}

@@ -1,0 +1,107 @@
+/* Text: building, escaping, failing once. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+
+static void pieces_are_appended_and_the_whole_is_taken(void **state) {
+        _cleanup_text_ Text t = {};
+        size_t size = 0;
+        char *s;
+
+        text_append(&t, "a");
+        text_append_char(&t, 'b');
+        text_append_bytes(&t, "c\0d", 3);
+        text_printf(&t, "%d-%s", 7, "x");
+        assert_int_equal(t.size, 8);
+        s = text_take(&t, &size);
+        assert_int_equal(size, 8);
+        assert_memory_equal(s, "abc\0d7-x", 9);
+        assert_null(t.chars);
+        free(s);
+
+        s = text_take(&t, NULL); /* nothing appended is an empty string */
+        assert_string_equal(s, "");
+        free(s);
+}
+
+static void a_long_text_grows_and_clearing_keeps_the_memory(void **state) {
+        _cleanup_text_ Text t = {};
+
+        for (int i = 0; i < 10000; i++)
+                text_printf(&t, "%d,", i);
+        assert_int_equal(t.error, 0);
+        assert_int_equal(t.size, strlen(t.chars));
+        assert_true(ends_with(t.chars, ",9999,"));
+
+        size_t capacity = t.capacity;
+        text_clear(&t);
+        assert_string_equal(t.chars, "");
+        assert_int_equal(t.capacity, capacity);
+}
+
+static void a_failure_is_remembered_and_nothing_more_is_appended(void **state) {
+        Text t = {};
+
+        text_append(&t, "a");
+        text_append_bytes(&t, "x", SIZE_MAX / 2); /* more than anybody has: refused before it is copied */
+        assert_int_equal(t.error, -ENOMEM);
+        text_append(&t, "b");
+        text_printf(&t, "%d", 1);
+        assert_int_equal(t.size, 1);
+        assert_null(text_take(&t, NULL));
+        assert_null(t.chars);
+}
+
+static void json_escapes_what_json_and_html_must_not_see(void **state) {
+        static const struct {
+                const char *bytes, *json;
+        } cases[] = {
+                { "plain", "plain" },
+                { "\"\\/", "\\\"\\\\/" },
+                { "\n\r\t\x01\x1f\x7f", "\\n\\r\\t\\u0001\\u001f\x7f" },
+                { "<a href=&>", "\\u003ca href=\\u0026\\u003e" },
+                { "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
+                { "\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa", "\\u2028\\u2029\xe2\x80\xaa" },
+                { "\xff", "\\ufffd" },
+                { "\xc3", "\\ufffd" },                             /* cut */
+                { "\xc0\xaf", "\\ufffd\\ufffd" },                 /* overlong */
+                { "\xed\xa0\x80", "\\ufffd\\ufffd\\ufffd" },      /* surrogate */
+                { "\xf4\x90\x80\x80", "\\ufffd\\ufffd\\ufffd\\ufffd" }, /* beyond Unicode */
+                { "a\x80z", "a\\ufffdz" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_text_ Text t = {};
+
+                text_append_json(&t, cases[i].bytes, strlen(cases[i].bytes));
+                assert_string_equal(t.chars, cases[i].json);
+        }
+        _cleanup_text_ Text t = {};
+        text_append_json(&t, "a\0b", 3);
+        assert_string_equal(t.chars, "a\\u0000b");
+}
+
+static void a_name_cannot_drive_the_terminal(void **state) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, "a\x1b[31m\n\x7f\xc3\xa4");
+        assert_string_equal(t.chars, "a\\x1b[31m\\x0a\\x7f\xc3\xa4");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
+                cmocka_unit_test(a_long_text_grows_and_clearing_keeps_the_memory),
+                cmocka_unit_test(a_failure_is_remembered_and_nothing_more_is_appended),
+                cmocka_unit_test(json_escapes_what_json_and_html_must_not_see),
+                cmocka_unit_test(a_name_cannot_drive_the_terminal),
+        };
+
+        return cmocka_run_group_tests_name("text", tests, NULL, NULL);
+}
