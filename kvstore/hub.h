@@ -1,7 +1,8 @@
 /* Who waits for which path: one hub per daemon, with a window of recent events.
  *
- * Events come from apply, in order, after the batch's transaction is committed. Watchers are found by path: exact, by each
- * recursive ancestor, and below a deleted directory; never by scanning all. Two windows: users' keys (1000 events by
+ * Events come from apply, in order; watchers hear of them from the loop, and so after the batch's transaction is committed.
+ * Watchers are found by path: exact, by each recursive ancestor, and below a deleted directory; never by scanning all. A
+ * reader that falls HUB_PENDING_MAX events behind loses its place and is told so. Two windows: users' keys (1000 events by
  * default, as etcd's) and /_fleet, so that our own traffic costs no user his place. */
 #pragma once
 
@@ -16,14 +17,23 @@
 typedef struct Hub Hub;
 typedef struct Watch Watch;
 
-enum { HUB_WINDOW = 1000, HUB_WATCHES_MAX = 100000, HUB_WAKE_PER_TURN = 256 };
+enum {
+        HUB_WINDOW = 1000,
+        HUB_WINDOW_BYTES = 64 * 1024 * 1024, /* of each window: large events make it shorter */
+        HUB_WATCHES_MAX = 100000,
+        HUB_WAKE_PER_TURN = 256,
+        HUB_PENDING_MAX = 16384,             /* events that one watch is behind */
+};
 
 /* An event as kept by the hub: owned copy, counted; 'encoded' caches the bytes that all watchers are sent. */
 typedef struct HubEvent {
         unsigned refs;
         KvEvent event;
-        Shared *encoded; /* made by the first watcher that needs it (api), shared by all */
+        Shared *encoded; /* made by the first watcher that needs it (api), shared by all; given back with the event */
 } HubEvent;
+
+HubEvent *hub_event_ref(HubEvent *event);
+HubEvent *hub_event_unref(HubEvent *event); /* NULL allowed; returns NULL */
 
 typedef struct WatchOptions {
         KvBytes key;         /* copied */
@@ -31,16 +41,20 @@ typedef struct WatchOptions {
         uint64_t since;      /* first index wanted; 0: from now on */
         bool internal;       /* sees /_fleet; others never do, not even the deletion of "/" children there */
         bool hidden_rule;    /* apply v2's rule of hidden keys (registry watches do not) */
-        bool once;           /* ends itself after the first event */
+        bool once;           /* ends itself after the first event: the watch is gone when on_event() returns */
+        /* Nothing is at 'key' now: v2 does not tell such a watch of a deleted directory above it. Left false, it is told. */
+        bool absent;
 } WatchOptions;
 
 typedef struct WatchEvents {
         /* An event at or after 'since'. The watch may be closed inside. */
         void (*on_event)(void *userdata, HubEvent *event);
-        /* The place is lost: a snapshot replaced the tree, or the reader fell out of the window. The watch is closed. */
+        /* The place is lost: a snapshot replaced the tree, or the reader fell too far behind. 'oldest' is the first index that
+         * a new watch may ask for. The watch is closed. */
         void (*on_cleared)(void *userdata, uint64_t oldest, uint64_t current);
 } WatchEvents;
 
+/* 'window' events of users' keys are kept, and as many below /_fleet (0: HUB_WINDOW); 'index' is the store's. */
 int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index);
 Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 
@@ -49,6 +63,6 @@ Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret, uint64_t *ret_oldest);
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
 
-void hub_publish(Hub *hub, const KvEvent *event); /* copies; delivery follows from the loop */
+void hub_publish(Hub *hub, const KvEvent *event); /* copies; delivery follows from the loop; without memory as hub_cleared() */
 void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */
 unsigned hub_watches(const Hub *hub);

@@ -4,7 +4,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c \
-	kvstore/hub.h \
+	kvstore/hub.h kvstore/hub.c \
 	kvstore/session/peers.h kvstore/session/peers.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
@@ -15,13 +15,14 @@ kvstore_libkvstore_a_SOURCES = \
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
 # What a test of this folder links, in this order.
-KVSTORE_TEST_LIBS = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) $(CMOCKA_LIBS) -lpthread
+KVSTORE_TEST_LIBS = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) $(CMOCKA_LIBS) -lpthread
 
 if HAVE_CMOCKA
 KVSTORE_TESTS = \
 	tests/unit/test-command \
 	tests/unit/test-tree \
-	tests/unit/test-apply
+	tests/unit/test-apply \
+	tests/unit/test-hub
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
@@ -36,4 +37,7 @@ tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h test
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 endif

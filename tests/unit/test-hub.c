@@ -1,0 +1,568 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "kvstore/hub.h"
+
+/* -- A loop that runs when the test says so -- */
+
+static uint64_t test_now_ms(const Loop *loop) {
+        return 1;
+}
+
+static void test_wake_at(Loop *loop, uint64_t due_ms) {
+}
+
+static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
+
+typedef struct Fixture {
+        Loop loop;
+        Hub *hub;
+        uint64_t index;
+} Fixture;
+
+static int setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+
+        loop_init(&f->loop, &test_ops, 1);
+        f->index = 100;
+        assert_int_equal(hub_new(&f->hub, &f->loop, 10, f->index), 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        hub_free(f->hub);
+        loop_done(&f->loop);
+        free(f);
+        return 0;
+}
+
+static void run(Fixture *f) {
+        while (loop_run_due(&f->loop, 1000))
+                ;
+}
+
+/* What a watch was told: "set /a 101, ". */
+typedef struct Watcher {
+        Fixture *f;
+        Watch *watch;
+        Text told;
+        bool close_inside;
+        struct Watcher *closes; /* another one, closed when this one is told */
+        uint64_t oldest, current;
+} Watcher;
+
+static void on_event(void *userdata, HubEvent *event) {
+        const KvEvent *e = &event->event;
+        Watcher *w = userdata;
+
+        text_printf(&w->told, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size, (const char *) e->node.key.data,
+                    (unsigned long long) e->index);
+        if (w->close_inside)
+                w->watch = watch_close(w->watch);
+        if (w->closes)
+                w->closes->watch = watch_close(w->closes->watch);
+}
+
+static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        Watcher *w = userdata;
+
+        text_append(&w->told, "cleared");
+        w->oldest = oldest;
+        w->current = current;
+        if (w->close_inside)
+                watch_close(w->watch);
+        w->watch = NULL;
+}
+
+static const WatchEvents watcher_events = { .on_event = on_event, .on_cleared = on_cleared };
+
+static void watch(Fixture *f, Watcher *w, WatchOptions options) {
+        uint64_t oldest;
+
+        w->f = f;
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, w, &w->watch, &oldest), 0);
+        if (options.once)
+                w->watch = NULL; /* it ends itself */
+}
+
+static void done(Watcher *w) {
+        w->watch = watch_close(w->watch);
+        text_done(&w->told);
+}
+
+#define _cleanup_watcher_ _cleanup_(done)
+
+static void assert_told(Watcher *w, const char *expected) {
+        run(w->f);
+        assert_string_equal(w->told.chars ?: "", expected);
+        text_clear(&w->told);
+        text_append(&w->told, "");
+}
+
+static void publish(Fixture *f, KvAction action, const char *key, bool dir, bool refresh) {
+        KvEvent event = { .action = action, .index = ++f->index, .node = { .key = kv_string(key), .dir = dir }, .refresh = refresh };
+
+        hub_publish(f->hub, &event);
+}
+
+static void set(Fixture *f, const char *key) {
+        publish(f, KV_ACTION_SET, key, false, false);
+}
+
+static void delete_dir(Fixture *f, const char *key) {
+        publish(f, KV_ACTION_DELETE, key, true, false);
+}
+
+/* -- Who is told -- */
+
+static void a_plain_watch_sees_its_key_and_nothing_beside_or_below(void **state) {
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/b");
+        set(f, "/a");
+        set(f, "/a/b");
+        set(f, "/ab");
+        publish(f, KV_ACTION_DELETE, "/a", false, false);
+        assert_told(&w, "set /a 102, delete /a 105, ");
+}
+
+static void a_recursive_watch_sees_all_that_is_below(void **state) {
+        _cleanup_watcher_ Watcher w = {}, root = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .recursive = true });
+        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true });
+        set(f, "/a");
+        set(f, "/a/b/c");
+        set(f, "/ab");
+        assert_told(&w, "set /a 101, set /a/b/c 102, ");
+        assert_told(&root, "set /a 101, set /a/b/c 102, set /ab 103, ");
+}
+
+static void nobody_is_told_inside_of_publishing(void **state) {
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        assert_null(w.told.chars);
+        assert_told(&w, "set /a 101, ");
+}
+
+static void hidden_keys_are_seen_from_inside_only(void **state) {
+        _cleanup_watcher_ Watcher above = {}, inside = {}, exact = {}, unruled = {};
+        Fixture *f = *state;
+
+        watch(f, &above, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
+        watch(f, &inside, (WatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
+        watch(f, &exact, (WatchOptions) { .key = kv_string("/a/_h/x/_y"), .hidden_rule = true });
+        watch(f, &unruled, (WatchOptions) { .key = kv_string("/a"), .recursive = true });
+        set(f, "/a/_h/x");
+        set(f, "/a/_h/x/_y");
+        set(f, "/a/b_");
+        assert_told(&above, "set /a/b_ 103, ");
+        assert_told(&inside, "set /a/_h/x 101, ");
+        assert_told(&exact, "set /a/_h/x/_y 102, ");
+        assert_told(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
+}
+
+static void the_end_of_a_directory_is_told_to_all_that_watch_below_it(void **state) {
+        _cleanup_watcher_ Watcher plain = {}, recursive = {}, hidden = {}, beside = {};
+        Fixture *f = *state;
+
+        watch(f, &plain, (WatchOptions) { .key = kv_string("/d/a/b") });
+        watch(f, &recursive, (WatchOptions) { .key = kv_string("/d/a"), .recursive = true });
+        watch(f, &hidden, (WatchOptions) { .key = kv_string("/d/_h/x"), .hidden_rule = true });
+        watch(f, &beside, (WatchOptions) { .key = kv_string("/dog") });
+        delete_dir(f, "/d");
+        assert_told(&plain, "delete /d 101, ");
+        assert_told(&recursive, "delete /d 101, ");
+        assert_told(&hidden, "delete /d 101, ");
+        assert_told(&beside, "");
+        publish(f, KV_ACTION_EXPIRE, "/d", true, false);
+        assert_told(&plain, ""); /* nothing was there any more */
+}
+
+static void a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made(void **state) {
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/d/a"), .absent = true });
+        delete_dir(f, "/d");
+        assert_told(&w, "");
+        set(f, "/d/a/b"); /* makes /d/a on its way */
+        delete_dir(f, "/d");
+        assert_told(&w, "delete /d 103, ");
+}
+
+static void fleets_own_keys_are_for_internal_watches(void **state) {
+        _cleanup_watcher_ Watcher user = {}, root = {}, internal = {};
+        Fixture *f = *state;
+
+        watch(f, &user, (WatchOptions) { .key = kv_string("/_fleet/unit/a"), .recursive = true });
+        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true });
+        watch(f, &internal, (WatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
+        set(f, "/_fleet/unit/a");
+        delete_dir(f, "/_fleet/unit");
+        set(f, "/a");
+        assert_told(&user, "");
+        assert_told(&root, "set /a 103, ");
+        assert_told(&internal, "set /_fleet/unit/a 101, delete /_fleet/unit 102, ");
+}
+
+static void a_refresh_wakes_nobody_but_takes_its_place(void **state) {
+        _cleanup_watcher_ Watcher live = {}, late = {};
+        Fixture *f = *state;
+        uint64_t oldest;
+        WatchOptions first = { .key = kv_string("/a"), .since = 101 };
+
+        watch(f, &live, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        for (unsigned i = 0; i < 9; i++)
+                publish(f, KV_ACTION_UPDATE, "/a", false, true);
+        assert_told(&live, "set /a 101, ");
+        watch(f, &late, first);
+        assert_told(&late, "set /a 101, ");
+        publish(f, KV_ACTION_UPDATE, "/a", false, true);
+        assert_int_equal(hub_watch(f->hub, &first, &watcher_events, &late, &late.watch, &oldest), -ESTALE);
+}
+
+/* -- From when on -- */
+
+static void events_of_the_window_come_first_then_the_live_ones(void **state) {
+        _cleanup_watcher_ Watcher w = {}, once = {};
+        Fixture *f = *state;
+
+        set(f, "/a");
+        set(f, "/b");
+        set(f, "/a");
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
+        watch(f, &once, (WatchOptions) { .key = kv_string("/a"), .since = 102, .once = true });
+        set(f, "/a");
+        assert_told(&w, "set /a 101, set /a 103, set /a 104, ");
+        assert_told(&once, "set /a 103, ");
+}
+
+static void a_watch_from_the_future_skips_what_comes_before(void **state) {
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .since = 103 });
+        set(f, "/a");
+        set(f, "/a");
+        set(f, "/a");
+        assert_told(&w, "set /a 103, ");
+}
+
+static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **state) {
+        Fixture *f = *state;
+        WatchOptions options = { .key = kv_string("/a"), .since = 100 };
+        Watcher w = { .f = f };
+        uint64_t oldest;
+
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 101);
+        for (unsigned i = 0; i < 15; i++)
+                set(f, "/b");
+        options.since = 105;
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 106);
+        options.since = 106;
+        watch(f, &w, options);
+        done(&w);
+}
+
+static void fleets_traffic_costs_no_user_his_place(void **state) {
+        _cleanup_watcher_ Watcher user = {}, all = {};
+        Fixture *f = *state;
+        WatchOptions options = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 101 };
+        uint64_t oldest;
+
+        set(f, "/a");
+        for (unsigned i = 0; i < 30; i++)
+                set(f, "/_fleet/state");
+        watch(f, &user, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
+        assert_told(&user, "set /a 101, ");
+
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &all, &all.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 122);
+        set(f, "/a");
+        options.since = 130;
+        watch(f, &all, options);
+        assert_told(&all, "set /_fleet/state 130, set /_fleet/state 131, set /a 132, ");
+}
+
+static void history_follows_the_same_rules(void **state) {
+        _cleanup_watcher_ Watcher ruled = {}, below = {}, prefix = {};
+        Fixture *f = *state;
+
+        set(f, "/d/_h");
+        set(f, "/d/v");
+        delete_dir(f, "/d");
+        watch(f, &ruled, (WatchOptions) { .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
+        watch(f, &below, (WatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
+        watch(f, &prefix, (WatchOptions) { .key = kv_string("/dog"), .since = 101 });
+        assert_told(&ruled, "set /d/v 102, delete /d 103, ");
+        assert_told(&below, "delete /d 103, ");
+        assert_told(&prefix, "");
+}
+
+/* -- Ends -- */
+
+static void a_watch_for_one_event_ends_itself(void **state) {
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .once = true });
+        assert_int_equal(hub_watches(f->hub), 1);
+        set(f, "/a");
+        set(f, "/a");
+        assert_told(&w, "set /a 101, ");
+        assert_int_equal(hub_watches(f->hub), 0);
+}
+
+static void a_watch_may_be_closed_by_whom_it_tells(void **state) {
+        _cleanup_watcher_ Watcher w = { .close_inside = true };
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        set(f, "/a");
+        assert_told(&w, "set /a 101, ");
+        assert_int_equal(hub_watches(f->hub), 0);
+}
+
+static void a_watch_closed_by_another_is_told_nothing_more(void **state) {
+        _cleanup_watcher_ Watcher second = {}, first = { .closes = &second };
+        Fixture *f = *state;
+
+        watch(f, &first, (WatchOptions) { .key = kv_string("/"), .recursive = true });
+        watch(f, &second, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        assert_told(&first, "set /a 101, ");
+        assert_told(&second, "");
+}
+
+static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
+        _cleanup_watcher_ Watcher w = {}, closes = { .close_inside = true }, later = {};
+        Fixture *f = *state;
+        WatchOptions options = { .key = kv_string("/a"), .since = 101 };
+        uint64_t oldest;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &closes, (WatchOptions) { .key = kv_string("/a/b"), .recursive = true });
+        set(f, "/a");
+        hub_cleared(f->hub, 500);
+        assert_told(&w, "cleared");
+        assert_told(&closes, "cleared");
+        assert_int_equal(w.oldest, 501);
+        assert_int_equal(w.current, 500);
+        assert_int_equal(hub_watches(f->hub), 0);
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &later, &later.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 501);
+
+        f->index = 500;
+        watch(f, &later, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        assert_told(&later, "set /a 501, ");
+}
+
+static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
+        _cleanup_watcher_ Watcher slow = {}, fresh = {};
+        Fixture *f = *state;
+
+        watch(f, &slow, (WatchOptions) { .key = kv_string("/a") });
+        for (unsigned i = 0; i <= HUB_PENDING_MAX; i++)
+                set(f, "/a");
+        assert_told(&slow, "cleared");
+        assert_int_equal(slow.current, f->index);
+        watch(f, &fresh, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/a");
+        run(f);
+        assert_int_equal(hub_watches(f->hub), 1);
+}
+
+/* -- Many -- */
+
+static unsigned n_told;
+
+static void count_event(void *userdata, HubEvent *event) {
+        HubEvent **seen = userdata;
+
+        n_told++;
+        if (*seen)
+                assert_ptr_equal(*seen, event);
+        else
+                *seen = hub_event_ref(event);
+}
+
+static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
+        static const WatchEvents counting = { .on_event = count_event, .on_cleared = on_cleared };
+        WatchOptions options = { .key = kv_string("/a"), .once = true };
+        HubEvent *seen = NULL;
+        Fixture *f = *state;
+        unsigned turns = 0;
+        uint64_t oldest;
+        Watch *unused;
+
+        n_told = 0;
+        for (unsigned i = 0; i < 1000; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &counting, &seen, &unused, &oldest), 0);
+        set(f, "/a");
+        do {
+                unsigned before = n_told;
+
+                loop_run_due(&f->loop, 1);
+                assert_in_range(n_told - before, 1, HUB_WAKE_PER_TURN);
+                turns++;
+        } while (n_told < 1000);
+        assert_int_equal(turns, 4);
+        assert_int_equal(seen->refs, 2); /* ours and the window's */
+        hub_event_unref(seen);
+}
+
+static void too_many_watches_are_refused(void **state) {
+        Fixture *f = *state;
+        WatchOptions options = { .key = kv_string("/a") };
+        Watch **watches = NEW0(Watch *, HUB_WATCHES_MAX), *one_more;
+        Watcher w = { .f = f };
+        uint64_t oldest;
+
+        for (unsigned i = 0; i < HUB_WATCHES_MAX; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &watches[i], &oldest), 0);
+        assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &one_more, &oldest), -ENOBUFS);
+        for (unsigned i = 0; i < HUB_WATCHES_MAX; i++)
+                watch_close(watches[i]);
+        assert_int_equal(hub_watches(f->hub), 0);
+        free(watches);
+}
+
+/* -- Against the obvious: a scan over all watchers -- */
+
+enum { N_MODEL = 40 };
+
+typedef struct ModelWatch {
+        Watcher watcher;
+        char key[64];
+        WatchOptions options;
+        Text expected;
+} ModelWatch;
+
+static void random_path(Random *random, char *path, size_t size) {
+        static const char *const names[] = { "a", "b", "_c", "_fleet" };
+        unsigned depth = 1 + random_below(random, 4);
+
+        *path = 0;
+        for (unsigned i = 0; i < depth; i++) {
+                strncat(path, "/", size - strlen(path) - 1);
+                strncat(path, names[random_below(random, ELEMENTS(names))], size - strlen(path) - 1);
+        }
+}
+
+static bool model_wants(const ModelWatch *m, const KvEvent *e) {
+        const WatchOptions *o = &m->options;
+        bool ends = e->node.dir && e->action == KV_ACTION_DELETE;
+
+        if (e->refresh || (kv_path_is_ours(e->node.key) && !o->internal))
+                return false;
+        return kv_bytes_equal(e->node.key, o->key) || (ends && kv_path_is_below(o->key, e->node.key)) ||
+               (o->recursive && kv_path_is_below(e->node.key, o->key) &&
+                !(o->hidden_rule && kv_path_hidden_from(e->node.key, o->key)));
+}
+
+static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
+        Fixture *f = *state;
+        ModelWatch *models = NEW0(ModelWatch, N_MODEL);
+        Random random;
+
+        random_seed(&random, 7);
+        for (unsigned step = 0; step < 3000; step++) {
+                ModelWatch *m = &models[random_below(&random, N_MODEL)];
+                char key[64];
+                KvEvent e = { .action = random_below(&random, 4) == 0 ? KV_ACTION_DELETE : KV_ACTION_SET,
+                              .refresh = random_below(&random, 10) == 0 };
+
+                /* Each watch is told from its beginning to its end; then another takes its place. */
+                if (m->watcher.watch) {
+                        run(f);
+                        assert_string_equal(m->watcher.told.chars ?: "", m->expected.chars ?: "");
+                        done(&m->watcher);
+                        text_done(&m->expected);
+                }
+                memset(m, 0, sizeof(*m));
+                random_path(&random, m->key, sizeof(m->key));
+                m->options = (WatchOptions) { .key = kv_string(m->key), .recursive = random_below(&random, 2),
+                                              .internal = random_below(&random, 2), .hidden_rule = random_below(&random, 2) };
+                watch(f, &m->watcher, m->options);
+
+                random_path(&random, key, sizeof(key));
+                e.index = ++f->index;
+                e.node = (KvNode) { .key = kv_string(key), .dir = e.action == KV_ACTION_DELETE && random_below(&random, 2) };
+                for (ModelWatch *n = models; n < models + N_MODEL; n++)
+                        if (n->watcher.watch && model_wants(n, &e))
+                                text_printf(&n->expected, "%s %s %llu, ", kv_action_name(e.action), key, (unsigned long long) e.index);
+                hub_publish(f->hub, &e);
+                /* A scan does not know what a deletion left absent: the key is made again. */
+                if (e.action == KV_ACTION_DELETE)
+                        for (ModelWatch *n = models; n < models + N_MODEL; n++)
+                                if (n->watcher.watch && (kv_bytes_equal(n->options.key, e.node.key) ||
+                                                         (e.node.dir && kv_path_is_below(n->options.key, e.node.key)))) {
+                                        KvEvent made = { .action = KV_ACTION_SET, .index = ++f->index, .node.key = n->options.key };
+
+                                        for (ModelWatch *k = models; k < models + N_MODEL; k++)
+                                                if (k->watcher.watch && model_wants(k, &made))
+                                                        text_printf(&k->expected, "set %s %llu, ", n->key, (unsigned long long) made.index);
+                                        hub_publish(f->hub, &made);
+                                }
+        }
+        run(f);
+        for (unsigned i = 0; i < N_MODEL; i++) {
+                assert_string_equal(models[i].watcher.told.chars ?: "", models[i].expected.chars ?: "");
+                done(&models[i].watcher);
+                text_done(&models[i].expected);
+        }
+        free(models);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+                TEST(a_plain_watch_sees_its_key_and_nothing_beside_or_below),
+                TEST(a_recursive_watch_sees_all_that_is_below),
+                TEST(nobody_is_told_inside_of_publishing),
+                TEST(hidden_keys_are_seen_from_inside_only),
+                TEST(the_end_of_a_directory_is_told_to_all_that_watch_below_it),
+                TEST(a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made),
+                TEST(fleets_own_keys_are_for_internal_watches),
+                TEST(a_refresh_wakes_nobody_but_takes_its_place),
+                TEST(events_of_the_window_come_first_then_the_live_ones),
+                TEST(a_watch_from_the_future_skips_what_comes_before),
+                TEST(a_watch_from_before_the_window_is_refused_with_its_beginning),
+                TEST(fleets_traffic_costs_no_user_his_place),
+                TEST(history_follows_the_same_rules),
+                TEST(a_watch_for_one_event_ends_itself),
+                TEST(a_watch_may_be_closed_by_whom_it_tells),
+                TEST(a_watch_closed_by_another_is_told_nothing_more),
+                TEST(a_new_tree_ends_all_watches_and_empties_the_window),
+                TEST(a_reader_that_falls_too_far_behind_loses_its_place),
+                TEST(many_watchers_share_one_event_and_are_woken_in_turns),
+                TEST(too_many_watches_are_refused),
+                TEST(random_events_reach_whom_a_scan_over_all_would_find),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
