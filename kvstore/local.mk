@@ -41,3 +41,9 @@ tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 endif
+
+FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply
+tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a base/libbase.a
+tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) -lpthread

@@ -1,0 +1,63 @@
+/* Any bytes as a command and as a batch. What decodes has one form, and passes the check or is refused with a sentence. */
+#include <assert.h>
+
+#include "kvstore/command.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void read_command(const void *bytes, size_t size) {
+        _cleanup_free_ void *arena = NULL;
+        _cleanup_writer_ Writer again = {};
+        KvStatus status;
+        KvCommand cmd;
+        Error err = {};
+        int r;
+
+        if (kv_command_decode(bytes, size, &cmd, &arena) < 0)
+                return;
+        r = kv_command_encode(&cmd, &again);
+        assert(r == 0);
+        assert(again.size == size && memcmp(again.bytes, bytes, size) == 0);
+        r = kv_command_check(&cmd, &status, &err);
+        assert(r == 0 ? status == KV_OK : status != KV_OK && err.message[0] != 0);
+}
+
+static void read_batch(const void *bytes, size_t size) {
+        _cleanup_writer_ Writer again = {};
+        uint64_t cluster_ms;
+        KvBatchItem item;
+        Reader items;
+        int r;
+
+        if (kv_batch_open(bytes, size, &cluster_ms, &items) < 0)
+                return;
+        kv_batch_begin(&again, cluster_ms);
+        while ((r = kv_batch_next(&items, &item)) > 0) {
+                read_command(item.command, item.command_size);
+                kv_batch_add(&again, &item);
+        }
+        assert(r < 0 || (again.size == size && memcmp(again.bytes, bytes, size) == 0));
+}
+
+static void clean_path(const void *bytes, size_t size) {
+        _cleanup_free_ char *path = NULL, *again = NULL;
+        size_t path_size, again_size;
+        KvStatus status;
+        KvCommand cmd = { .op = KV_SET, .internal = true };
+        int r;
+
+        if (kv_path_clean(bytes, size, &path, &path_size) < 0)
+                return;
+        r = kv_path_clean(path, path_size, &again, &again_size);
+        assert(r == 0 && again_size == path_size && memcmp(again, path, path_size) == 0);
+        cmd.key = (KvBytes) { path, path_size };
+        r = kv_command_check(&cmd, &status, NULL);
+        assert(r == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        read_command(bytes, size);
+        read_batch(bytes, size);
+        clean_path(bytes, size);
+        return 0;
+}
