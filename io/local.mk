@@ -52,3 +52,7 @@ tests_unit_test_stream_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
 
 endif
+
+FUZZERS += tests/fuzz/fuzz-http
+tests_fuzz_fuzz_http_SOURCES = tests/fuzz/http.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_http_LDADD = io/libio.a base/libbase.a $(IO_LIBS)
