@@ -1,0 +1,483 @@
+#include "kvstore/raft/log_files.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+        FILE_HEAD_SIZE = 32,
+        FILE_VERSION = 1,
+        RECORD_HEAD_SIZE = 32,
+        RECORD_TRUNCATE = 4,
+        RECORD_RESET = 5,
+        RECORD_LAST = 1, /* flag */
+        WRITE_OFFSET = 28,
+        FLAGS_OFFSET = 25,
+        NAME_SIZE = 32,
+};
+
+static const char magic[8] = "FLEETLOG";
+
+typedef struct Record {
+        uint64_t index, term;
+        uint8_t type, flags;
+        uint32_t write;
+        const uint8_t *data; /* borrowed */
+        uint32_t size;
+} Record;
+
+static void file_name(char *name, uint64_t number) {
+        snprintf(name, NAME_SIZE, "log.%08" PRIu64, number);
+}
+
+static uint64_t file_number(const char *name) {
+        uint64_t number = 0;
+
+        if (!starts_with(name, "log.") || strlen(name) != 12)
+                return 0;
+        for (const char *p = name + 4; *p; p++) {
+                if (*p < '0' || *p > '9')
+                        return 0;
+                number = number * 10 + (uint64_t) (*p - '0');
+        }
+        return number;
+}
+
+static size_t padded(size_t size) {
+        return (size + 7) & ~(size_t) 7;
+}
+
+static void put_u32(uint8_t *at, uint32_t v) {
+        for (unsigned i = 0; i < 4; i++)
+                at[i] = (uint8_t) (v >> (8 * i));
+}
+
+static uint32_t record_crc(uint64_t number, const uint8_t *record, size_t size) {
+        uint8_t seed[8];
+
+        put_u32(seed, (uint32_t) number);
+        put_u32(seed + 4, (uint32_t) (number >> 32));
+        return crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
+}
+
+/* The record at the beginning of 'bytes'; false if there is none that is whole. */
+static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Record *ret) {
+        Reader r = reader_over(bytes, size);
+        uint32_t crc = read_u32(&r), zero;
+
+        *ret = (Record) { .size = read_u32(&r), .index = read_u64(&r), .term = read_u64(&r) };
+        ret->type = read_u8(&r);
+        ret->flags = read_u8(&r);
+        zero = read_u16(&r);
+        ret->write = read_u32(&r);
+        if (r.failed || zero != 0 || ret->type < RAFT_ENTRY_COMMAND || ret->type > RECORD_RESET || ret->flags > RECORD_LAST ||
+            ret->write == 0 || ret->size > RAFT_ENTRY_SIZE_MAX || padded(ret->size) > r.left)
+                return false;
+
+        ret->data = r.bytes;
+        return crc == record_crc(number, bytes, RECORD_HEAD_SIZE + padded(ret->size));
+}
+
+/* -- Loading -- */
+
+typedef struct Loading {
+        RaftLogFiles *files;
+        RaftEntries *entries;
+        bool known;     /* where the log begins */
+        uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been removed */
+        char *torn;
+        size_t torn_size;
+} Loading;
+
+static bool file_head_valid(const uint8_t *bytes, size_t size, uint64_t number) {
+        Reader r = reader_over(bytes, size);
+        const void *m = read_raw(&r, sizeof(magic));
+        uint32_t version = read_u32(&r), crc = read_u32(&r);
+        uint64_t n = read_u64(&r);
+
+        return !r.failed && memcmp(m, magic, sizeof(magic)) == 0 && version == FILE_VERSION && n == number &&
+               crc == crc32c(0, bytes + 16, FILE_HEAD_SIZE - 16);
+}
+
+static void note_index(RaftLogFile *file, uint64_t index) {
+        if (file->low == 0 || index < file->low)
+                file->low = index;
+}
+
+/* Replays one record. -EBADMSG if it cannot stand here. */
+static int replay(Loading *l, RaftLogFile *file, const Record *r) {
+        RaftEntries *e = l->entries;
+        RaftEntry entry = { .term = r->term, .type = (RaftEntryType) r->type, .data = r->data, .size = r->size };
+
+        if (r->index == 0 && r->type != RECORD_RESET)
+                return -EBADMSG;
+        if (!l->known && r->type != RECORD_RESET) {
+                raft_entries_reset(e, r->index);
+                l->known = true;
+        }
+
+        switch (r->type) {
+        case RECORD_RESET:
+                raft_entries_reset(e, r->index + 1);
+                l->known = true;
+                file->low = r->index + 1;
+                return 0;
+        case RECORD_TRUNCATE:
+                if (r->index > raft_entries_last(e) + 1)
+                        return -EBADMSG;
+                /* Before our beginning: the entries that it cut off lay in a file that has been removed since. */
+                if (r->index < e->first)
+                        raft_entries_reset(e, r->index);
+                raft_entries_truncate(e, r->index);
+                note_index(file, r->index);
+                return 0;
+        default:
+                if (r->index != raft_entries_last(e) + 1)
+                        return -EBADMSG;
+                note_index(file, r->index);
+                file->high = MAX(file->high, r->index);
+                return raft_entries_append(e, &entry);
+        }
+}
+
+static size_t end_of_content(const uint8_t *bytes, size_t size) {
+        while (size > 0 && bytes[size - 1] == 0)
+                size--;
+        return size;
+}
+
+/* A record behind 'offset' that a later write than number 'write' brought: 'offset' was whole once. */
+static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, size_t offset, size_t end, uint32_t write) {
+        Record r;
+
+        for (size_t o = padded(offset + 1); o + RECORD_HEAD_SIZE <= end; o += 8)
+                if (read_record(file->number, bytes + o, file->size - o, &r) && r.write > write)
+                        return true;
+        return false;
+}
+
+/* The file ends at 'offset'. What is behind must be zeroes, or, in the last file, what a torn write left; that is erased,
+ * lest it be taken for something later. */
+static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset, bool last, Error *err) {
+        size_t end = end_of_content(bytes, file->size);
+        char name[NAME_SIZE];
+
+        file->used = offset;
+        if (end <= offset)
+                return 0;
+
+        file_name(name, file->number);
+        if (!last || later_write_follows(file, bytes, offset, end, l->write))
+                return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu", name, offset);
+
+        snprintf(l->torn, l->torn_size, "%s at offset %zu", name, offset);
+        memset(bytes + offset, 0, end - offset);
+        return file->file->ops->write(file->file, bytes + offset, end - offset, offset);
+}
+
+static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last, Error *err) {
+        size_t offset = FILE_HEAD_SIZE;
+        char name[NAME_SIZE];
+        Record r;
+        int error;
+
+        if (!file_head_valid(bytes, file->size, file->number))
+                return end_file(l, file, bytes, 0, last, err);
+
+        while (read_record(file->number, bytes + offset, file->size - offset, &r)) {
+                error = l->write != 0 && r.write != l->write ? -EBADMSG : replay(l, file, &r);
+                if (error == -EBADMSG) {
+                        file_name(name, file->number);
+                        return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu: the record does not follow the one before", name, offset);
+                }
+                if (error < 0)
+                        return error;
+
+                l->write = r.write + (r.flags & RECORD_LAST ? 1 : 0);
+                offset += RECORD_HEAD_SIZE + padded(r.size);
+        }
+        return end_file(l, file, bytes, offset, last, err);
+}
+
+static int load_file(Loading *l, RaftLogFile *file, bool last, Error *err) {
+        _cleanup_free_ uint8_t *bytes = NULL;
+        char name[NAME_SIZE];
+        int r;
+
+        file_name(name, file->number);
+        r = l->files->disk->ops->open(l->files->disk, name, false, 0, &file->file);
+        if (r == 0)
+                r = file->file->ops->size(file->file, &file->size);
+        if (r < 0)
+                return error_set(err, r, "cannot open %s: %s", name, strerror(-r));
+        if (file->size > SIZE_MAX / 2)
+                return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: it is too large", name);
+
+        bytes = malloc(file->size + 1);
+        if (!bytes)
+                return -ENOMEM;
+        r = file->size > 0 ? file->file->ops->read(file->file, bytes, file->size, 0) : 0;
+        if (r < 0)
+                return error_set(err, r, "cannot read %s: %s", name, strerror(-r));
+
+        r = load_records(l, file, bytes, last, err);
+        return r < 0 && r != -EUCLEAN ? error_prefix(err, r, "cannot load %s", name) : r;
+}
+
+static int compare_files(const void *a, const void *b) {
+        const RaftLogFile *x = a, *y = b;
+
+        return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int list_files(RaftLogFiles *f) {
+        char **names;
+        size_t n;
+        int r;
+
+        r = f->disk->ops->list(f->disk, &names, &n);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < n; i++) {
+                uint64_t number = file_number(names[i]);
+
+                if (r == 0 && number > 0)
+                        r = GROW(f->items, f->capacity, f->n + 1);
+                if (r == 0 && number > 0)
+                        f->items[f->n++] = (RaftLogFile) { .number = number };
+                free(names[i]);
+        }
+        free(names);
+        if (f->n > 0)
+                qsort(f->items, f->n, sizeof(*f->items), compare_files);
+        return r;
+}
+
+int raft_log_files_load(RaftLogFiles *f, RaftEntries *ret, char *torn, size_t torn_size, Error *err) {
+        Loading l = { .files = f, .entries = ret, .torn = torn, .torn_size = torn_size };
+        char name[NAME_SIZE];
+        int r;
+
+        torn[0] = '\0';
+        raft_entries_reset(ret, 1);
+        r = list_files(f);
+        if (r < 0)
+                return error_set(err, r, "cannot list the log's files: %s", strerror(-r));
+
+        l.write = f->n > 0 && f->items[0].number == 1 ? 1 : 0;
+        for (size_t i = 0; i < f->n; i++) {
+                if (i > 0 && f->items[i].number != f->items[i - 1].number + 1) {
+                        file_name(name, f->items[i - 1].number + 1);
+                        return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: the file is missing", name);
+                }
+                r = load_file(&l, &f->items[i], i + 1 == f->n, err);
+                if (r < 0)
+                        return r;
+        }
+
+        f->write = MAX(l.write, 1);
+        return 0;
+}
+
+/* -- Writing -- */
+
+static RaftLogFile *current(RaftLogFiles *f) {
+        return f->n > 0 ? &f->items[f->n - 1] : NULL;
+}
+
+static void put_file_head(RaftLogFiles *f, uint64_t number) {
+        size_t at = f->buffer.size;
+
+        write_raw(&f->buffer, magic, sizeof(magic));
+        write_u32(&f->buffer, FILE_VERSION);
+        write_u32(&f->buffer, 0);
+        write_u64(&f->buffer, number);
+        write_u64(&f->buffer, 0);
+        if (f->buffer.error == 0)
+                put_u32(f->buffer.bytes + at + 12, crc32c(0, f->buffer.bytes + at + 16, FILE_HEAD_SIZE - 16));
+}
+
+/* A new file that can hold at least a record of 'size' bytes. */
+static int add_file(RaftLogFiles *f, size_t size) {
+        RaftLogFile file = { .number = f->n > 0 ? current(f)->number + 1 : 1, .size = f->file_size };
+        char name[NAME_SIZE];
+        int r;
+
+        if (file.size < FILE_HEAD_SIZE + size)
+                file.size = (FILE_HEAD_SIZE + size + 4095) & ~(uint64_t) 4095;
+
+        r = GROW(f->items, f->capacity, f->n + 1);
+        if (r < 0)
+                return r;
+
+        file_name(name, file.number);
+        r = f->disk->ops->open(f->disk, name, true, file.size, &file.file);
+        if (r < 0)
+                return r;
+
+        f->items[f->n++] = file;
+        return 0;
+}
+
+/* Completes the buffered records with their write's number and checksums. */
+static void seal(RaftLogFiles *f) {
+        const RaftLogFile *file = current(f);
+        size_t offset = file->used == 0 ? FILE_HEAD_SIZE : 0;
+
+        f->buffer.bytes[f->last_record + FLAGS_OFFSET] |= RECORD_LAST;
+        while (offset < f->buffer.size) {
+                uint8_t *record = f->buffer.bytes + offset;
+                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 | (uint32_t) record[6] << 16 | (uint32_t) record[7] << 24;
+                size_t whole = RECORD_HEAD_SIZE + padded(size);
+
+                put_u32(record + WRITE_OFFSET, f->write);
+                put_u32(record, record_crc(file->number, record, whole));
+                offset += whole;
+        }
+}
+
+int raft_log_files_flush(RaftLogFiles *f) {
+        RaftLogFile *file = current(f);
+        int r;
+
+        if (f->buffer.error < 0)
+                return f->buffer.error;
+        if (f->buffer.size == 0)
+                return 0;
+
+        seal(f);
+        r = file->file->ops->write(file->file, f->buffer.bytes, f->buffer.size, file->used);
+        if (r < 0)
+                return r;
+
+        file->used += f->buffer.size;
+        f->write++;
+        f->buffer.size = 0;
+        return 0;
+}
+
+static int put_record(RaftLogFiles *f, uint8_t type, uint64_t index, uint64_t term, const void *data, size_t size) {
+        static const uint8_t zeroes[8];
+        size_t whole = RECORD_HEAD_SIZE + padded(size);
+        RaftLogFile *file = current(f);
+        int r;
+
+        if (!file || file->used + f->buffer.size + whole + (file->used + f->buffer.size == 0 ? FILE_HEAD_SIZE : 0) > file->size) {
+                r = raft_log_files_flush(f);
+                if (r == 0)
+                        r = add_file(f, whole);
+                if (r < 0)
+                        return r;
+                file = current(f);
+        }
+        if (file->used == 0 && f->buffer.size == 0)
+                put_file_head(f, file->number);
+
+        f->last_record = f->buffer.size;
+        write_u32(&f->buffer, 0);
+        write_u32(&f->buffer, (uint32_t) size);
+        write_u64(&f->buffer, index);
+        write_u64(&f->buffer, term);
+        write_u8(&f->buffer, type);
+        write_u8(&f->buffer, 0);
+        write_u16(&f->buffer, 0);
+        write_u32(&f->buffer, 0);
+        write_raw(&f->buffer, data, size);
+        write_raw(&f->buffer, zeroes, padded(size) - size);
+        return f->buffer.error;
+}
+
+int raft_log_files_entry(RaftLogFiles *f, uint64_t index, const RaftEntry *e) {
+        int r;
+
+        if (e->size > RAFT_ENTRY_SIZE_MAX)
+                return -EFBIG;
+
+        r = put_record(f, (uint8_t) e->type, index, e->term, e->data, e->size);
+        if (r < 0)
+                return r;
+
+        note_index(current(f), index);
+        current(f)->high = MAX(current(f)->high, index);
+        return 0;
+}
+
+int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
+        int r;
+
+        r = put_record(f, RECORD_TRUNCATE, index, 0, NULL, 0);
+        if (r < 0)
+                return r;
+
+        note_index(current(f), index);
+        return 0;
+}
+
+/* The oldest file goes: closed before, so that no handle of it is left if removing fails. */
+static int remove_oldest(RaftLogFiles *f) {
+        char name[NAME_SIZE];
+
+        file_name(name, f->items[0].number);
+        if (f->items[0].file)
+                f->items[0].file->ops->close(f->items[0].file);
+        f->n--;
+        memmove(f->items, f->items + 1, f->n * sizeof(*f->items));
+        return f->disk->ops->remove(f->disk, name);
+}
+
+int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
+        int r;
+
+        r = put_record(f, RECORD_RESET, index, 0, NULL, 0);
+        if (r == 0)
+                r = raft_log_files_flush(f);
+        if (r < 0)
+                return r;
+
+        current(f)->low = index + 1;
+        while (r == 0 && f->n > 1)
+                r = remove_oldest(f);
+        return r;
+}
+
+int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
+        int r;
+
+        r = raft_log_files_flush(f);
+        while (r == 0 && f->n > 1 && f->items[0].high <= index)
+                r = remove_oldest(f);
+        return r;
+}
+
+uint64_t raft_log_files_first(const RaftLogFiles *f) {
+        for (size_t i = 0; i < f->n; i++)
+                if (f->items[i].low > 0)
+                        return f->items[i].low;
+        return 0;
+}
+
+uint64_t raft_log_files_bytes(const RaftLogFiles *f) {
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < f->n; i++)
+                bytes += f->items[i].size;
+        return bytes;
+}
+
+int raft_log_files_remove_all(RaftLogFiles *f) {
+        int r = f->n == 0 ? list_files(f) : 0;
+
+        while (r == 0 && f->n > 0)
+                r = remove_oldest(f);
+        return r;
+}
+
+void raft_log_files_done(RaftLogFiles *f) {
+        for (size_t i = 0; i < f->n; i++)
+                if (f->items[i].file)
+                        f->items[i].file->ops->close(f->items[i].file);
+        free(f->items);
+        writer_done(&f->buffer);
+        *f = (RaftLogFiles) {};
+}
