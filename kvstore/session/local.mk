@@ -6,3 +6,7 @@ tests_unit_test_peers_SOURCES = tests/unit/test-peers.c
 tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_LDADD = kvstore/libkvstore.a $(IO_TEST_LIBS)
 endif
+
+FUZZERS += tests/fuzz/fuzz-session
+tests_fuzz_fuzz_session_SOURCES = tests/fuzz/session.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_session_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(IO_LIBS)

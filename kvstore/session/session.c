@@ -80,11 +80,6 @@ void session_cut(PeerSession *s, int error, const char *reason) {
         session_close_stream(s);
 }
 
-void session_drop(PeerSession *s) {
-        if (s->state == SESSION_ENDED)
-                session_close_stream(s);
-}
-
 /* -- Writing -- */
 
 static int session_write(PeerSession *s, PeerFrame type, const void *payload, size_t size) {

@@ -84,8 +84,5 @@ void session_refuse(PeerSession *s, Refusal cause, const char *sentence);
 void session_bye(PeerSession *s, const char *reason);
 void session_cut(PeerSession *s, int error, const char *reason);
 
-/* Of an ended one: does not wait for its last words any longer. */
-void session_drop(PeerSession *s);
-
 /* Since the other kernel was heard, by its acknowledgements or by what it sent. */
 uint64_t session_silent_ms(const PeerSession *s);
