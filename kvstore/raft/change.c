@@ -36,6 +36,23 @@ static int move_server(RaftServer *server, const RaftChange *change) {
         return 0;
 }
 
+/* Whether a majority of the voters without 'leaving' holds the configuration in force. A promotion can be committed without the
+ * promoted server, which then does not vote, as it does not know that it may. */
+static bool majority_knows(const RaftCore *c, uint64_t leaving) {
+        unsigned voters = 0, know = 0;
+
+        for (size_t i = 0; i < c->servers.n; i++) {
+                const RaftServer *s = &c->servers.items[i];
+                raft_index match;
+
+                if (s->role != RAFT_ROLE_VOTER || s->id == leaving)
+                        continue;
+                voters++;
+                know += raft_match_index(&c->raft, s->id, &match) == 0 && match >= c->raft.configuration_committed_index;
+        }
+        return know > voters / 2;
+}
+
 /* Whether 'change' may be made of the configuration in force; the sentence says why not. */
 static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, const RaftServer *server, Error *err) {
         bool needs_address = change->kind == RAFT_CHANGE_ADD || change->kind == RAFT_CHANGE_MOVE;
@@ -66,6 +83,8 @@ static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, 
                 return error_set(err, -EPERM, "the leader does not remove or demote itself: hand leadership over first");
         if (shrinks && c->rules.one_leader_first && !change->force && raft_configuration_voters(&c->raft.configuration) <= 3)
                 return error_set(err, -EPERM, "that would leave fewer than three voters");
+        if (shrinks && c->rules.majority_knows && !majority_knows(c, change->id))
+                return error_set(err, -EAGAIN, "too few of the remaining voters have the configuration yet");
         if (change->kind == RAFT_CHANGE_DEMOTE && server->role != RAFT_ROLE_VOTER)
                 return error_set(err, -EINVAL, "server %llu is no voter", (unsigned long long) change->id);
         if (change->kind == RAFT_CHANGE_PROMOTE && server->role == RAFT_ROLE_VOTER)

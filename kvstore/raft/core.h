@@ -118,6 +118,7 @@ typedef struct RaftRules {
         bool catch_up_first;          /* [catch-up] only who is close behind becomes voter */
         bool keep_leader;             /* [self-removal] the leader neither removes nor demotes itself */
         bool one_leader_first;        /* [shrink] fewer than three voters only by force */
+        bool majority_knows;          /* [majority] who remains after a demotion or removal has a majority that knows it votes */
         bool snapshot_stored_only;    /* [snapshot] a checkpoint counts only up to what is durable, with its configuration committed */
         bool start_checks_term;       /* [start-term] a log that contradicts the state is dropped at start */
 } RaftRules;
@@ -191,8 +192,8 @@ enum { RAFT_CORE_TRAILING_MIN = 1024 };
 typedef enum RaftChangeKind {
         RAFT_CHANGE_ADD,     /* a new server, as standby */
         RAFT_CHANGE_PROMOTE, /* standby to voter; -EAGAIN until it has stayed within 100 entries for 2 s */
-        RAFT_CHANGE_DEMOTE,  /* voter to standby */
-        RAFT_CHANGE_REMOVE,
+        RAFT_CHANGE_DEMOTE,  /* voter to standby; -EAGAIN while too few of the remaining voters have the configuration in force */
+        RAFT_CHANGE_REMOVE,  /* a voter: as DEMOTE */
         RAFT_CHANGE_MOVE,    /* the same server at another address */
 } RaftChangeKind;
 

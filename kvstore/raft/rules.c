@@ -19,6 +19,7 @@ const RaftRules RAFT_RULES_ALL = {
         .catch_up_first = true,
         .keep_leader = true,
         .one_leader_first = true,
+        .majority_knows = true,
         .snapshot_stored_only = true,
         .start_checks_term = true,
 };

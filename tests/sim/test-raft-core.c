@@ -40,6 +40,7 @@ static const struct {
         { "catch-up",     offsetof(RaftRules, catch_up_first)         },
         { "self-removal", offsetof(RaftRules, keep_leader)            },
         { "shrink",       offsetof(RaftRules, one_leader_first)       },
+        { "majority",     offsetof(RaftRules, majority_knows)         },
         { "snapshot",     offsetof(RaftRules, snapshot_stored_only)   },
         { "start-term",   offsetof(RaftRules, start_checks_term)      },
 };
@@ -130,6 +131,24 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
         return optind == argc ? 0 : -1;
 }
 
+/* Where everybody stands, for whoever reads a trace. */
+static void dump(const World *w) {
+        static const char roles[] = { [RAFT_ROLE_STANDBY] = 's', [RAFT_ROLE_VOTER] = 'V', [RAFT_ROLE_SPARE] = '-' };
+
+        for (unsigned i = 0; i < SLOTS; i++) {
+                const Server *s = &w->servers[i];
+
+                if (!s->up)
+                        continue;
+                printf("s%u/%" PRIu64 ": term %" PRIu64 ", log ..%" PRIu64 " (stored %" PRIu64 "), commit %" PRIu64 ", members", i, s->id,
+                       raft_core_term(s->core), raft_core_last_index(s->core), raft_core_stored_index(s->core),
+                       raft_core_commit_index(s->core));
+                for (size_t j = 0; j < raft_core_servers(s->core)->n; j++)
+                        printf(" %" PRIu64 "%c", raft_core_servers(s->core)->items[j].id, roles[raft_core_servers(s->core)->items[j].role]);
+                printf("%s\n", raft_core_change_pending(s->core) ? " (pending)" : "");
+        }
+}
+
 /* One run; returns whether it held, and adds to *hash. */
 static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         SimMode mode = a->mode >= 0 ? (SimMode) a->mode : (SimMode) (seed % _MODE_MAX);
@@ -152,6 +171,8 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
                 printf(" --trace\n");
                 fflush(stdout);
         }
+        if (a->options.trace && !held)
+                dump(w);
         if (a->options.trace)
                 printf("seed %" PRIu64 " %s: %" PRIu64 " ms, %" PRIu64 " events, %" PRIu64 " leaders, %" PRIu64 " crashes, %" PRIu64
                        " restarts, %" PRIu64 " installs, %" PRIu64 " changes, %" PRIu64 " applied, hash %016" PRIx64 "\n",
