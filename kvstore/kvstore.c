@@ -411,7 +411,8 @@ static void on_settled(void *userdata, unsigned changed) {
                         loop_defer(s->loop, &s->finish);
                 return;
         }
-        expiry_look(s);
+        if (changed)
+                expiry_look(s);
         if (changed & ~(unsigned) RAFT_CHANGED_COMMIT) {
                 announce_address(s);
                 loop_defer(s->loop, &s->tell);

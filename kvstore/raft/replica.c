@@ -163,27 +163,20 @@ static void on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, co
 
 /* A log that does not fit the state is emptied, but only when what replaces it is durable: the live tree may be ahead of the
  * log, and is whole only as long as the machine runs. */
-static int fit_log(Replica *p) {
+static int drop_log(Replica *p, uint64_t index, Error *err) {
         Checkpoint c = { .fd = -1 };
-        Error err = {};
         int r;
 
-        if (!p->log_unfit)
-                return 0;
-
-        if (p->folder.checkpoint.fd < 0 || p->folder.checkpoint.meta.applied < p->log_restart) {
-                r = folder_copy(&p->folder, p->tree, &c, &err);
-                if (r < 0) {
-                        replica_fail(p, r, "cannot make a checkpoint: %s", error_text(&err, r));
+        if (p->folder.checkpoint.fd < 0 || p->folder.checkpoint.meta.applied < index) {
+                r = folder_copy(&p->folder, p->tree, &c, err);
+                if (r < 0)
                         return r;
-                }
                 folder_adopt(&p->folder, &c);
         }
 
-        r = raft_log_reset(p->log, p->log_restart);
-        if (r >= 0)
-                p->log_unfit = false;
-        return r;
+        log_info(NO_FIELDS, "the log does not fit the tree, which is at entry %" PRIu64 ": it begins anew behind that", index);
+        r = raft_log_reset(p->log, index);
+        return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
 
 static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
@@ -200,18 +193,73 @@ static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
 
 static int op_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
         Replica *p = userdata;
-        int r;
 
         if (!p->log)
                 return -ESHUTDOWN;
-        r = fit_log(p);
-        if (r < 0)
-                return r;
         return raft_log_append(p->log, generation, first_index, entries, n);
 }
 
+/* -- The commit index, told at once --
+ *
+ * The engine tells followers what is committed with its next entries or heartbeat. Who wrote or watches on a follower would
+ * wait for that up to a heartbeat, so an empty AppendEntries follows each commit that nothing else has carried. */
+
+static uint64_t *told_to(Replica *p, uint64_t id) {
+        uint64_t term = raft_core_term(p->core);
+
+        if (p->followers_term != term) {
+                p->followers_term = term;
+                p->n_followers = 0;
+        }
+        for (size_t i = 0; i < p->n_followers; i++)
+                if (p->followers[i].id == id)
+                        return &p->followers[i].told;
+        if (p->n_followers == RAFT_SERVERS_MAX)
+                return NULL;
+        p->followers[p->n_followers].id = id;
+        p->followers[p->n_followers].told = 0;
+        return &p->followers[p->n_followers++].told;
+}
+
+static void on_notice(void *userdata) {
+        Replica *p = userdata;
+        const RaftServers *servers;
+        uint64_t commit;
+
+        if (!replica_is_leader(p))
+                return;
+        servers = raft_core_servers(p->core);
+        commit = raft_core_commit_index(p->core);
+
+        for (size_t i = 0; i < servers->n; i++) {
+                const RaftServer *s = &servers->items[i];
+                const RaftEntry *e;
+                uint64_t match, *told;
+
+                if (s->id == raft_core_id(p->core) || s->role == RAFT_ROLE_SPARE || raft_core_match_index(p->core, s->id, &match) < 0)
+                        continue;
+                told = told_to(p, s->id);
+                e = raft_core_entry(p->core, match);
+                if (!told || !e || MIN(commit, match) <= *told)
+                        continue;
+                replica_send_message(p, s->id,
+                                     &(RaftMessage) { .type = RAFT_MESSAGE_APPEND,
+                                                      .term = raft_core_term(p->core),
+                                                      .append = { .prev_index = match, .prev_term = e->term, .commit = commit } });
+                *told = MIN(commit, match);
+        }
+}
+
 static void op_send(void *userdata, uint64_t to, const char *address, const RaftMessage *message) {
-        replica_send_message(userdata, to, message);
+        Replica *p = userdata;
+
+        if (message->type == RAFT_MESSAGE_APPEND) {
+                uint64_t *told = told_to(p, to);
+
+                if (told)
+                        *told = MAX(*told, MIN(message->append.commit, message->append.prev_index + message->append.n_entries));
+        }
+        replica_send_message(p, to, message);
 }
 
 static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
@@ -334,11 +382,15 @@ static void tell_checkpoint(Replica *p) {
         info = checkpoint_info(c);
         enter(p);
         r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, p->options.checkpoint_kept);
-        leave(p, r == -EAGAIN ? 0 : r);
-        if (r < 0)
+        leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
+        if (r < 0 && r != -ESTALE)
                 return;
 
         p->copy_told = true;
+        if (r == -ESTALE) {
+                replica_checkpoint(p);
+                return;
+        }
         keep = MIN(p->previous_checkpoint, c->meta.applied > p->options.checkpoint_kept ? c->meta.applied - p->options.checkpoint_kept : 0);
         if (keep > 0 && p->log)
                 (void) raft_log_cut(p->log, keep); /* a failed write reports itself */
@@ -422,6 +474,8 @@ static void settle_now(Replica *p) {
         changed = p->changed;
         p->changed = 0;
         p->options.events.settled(p->options.events.userdata, changed);
+        if (replica_is_leader(p)) /* behind what 'settled' has deferred: new entries carry the commit index, too */
+                loop_defer(p->loop, &p->notice);
 }
 
 static void on_settle(void *userdata) {
@@ -600,6 +654,7 @@ static int open_all(Replica *p, bool join, Error *err) {
 static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->settle);
         deferred_cancel(&p->stop);
+        deferred_cancel(&p->notice);
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
@@ -630,6 +685,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->stop_timer = (Timer) { .fire = on_stop_timer, .userdata = p };
         p->settle = (Deferred) { .run = on_settle, .userdata = p };
         p->stop = (Deferred) { .run = on_stop, .userdata = p };
+        p->notice = (Deferred) { .run = on_notice, .userdata = p };
 
         r = transfers_new(&p->transfers, p);
         if (r >= 0)
@@ -720,13 +776,11 @@ int replica_start(Replica *p, Error *err) {
                         .n_entries = n,
                 };
 
-                p->log_unfit = raft_core_log_fits(&start) == 0;
-                p->log_restart = info.index;
-                if (p->log_unfit) {
+                if (raft_core_log_fits(&start) == 0) {
                         start.first_index = info.index + 1;
                         start.n_entries = 0;
+                        r = drop_log(p, info.index, err);
                 }
-                r = fit_log(p);
                 if (r >= 0) {
                         enter(p);
                         r = raft_core_start(p->core, loop_now_ms(p->loop), &start);
@@ -736,7 +790,9 @@ int replica_start(Replica *p, Error *err) {
         raft_log_entries_free(entries, n);
         if (r < 0) {
                 p->core = raft_core_free(p->core);
-                return p->error < 0 ? error_set(err, r, "%s", p->reason) : error_set(err, r, "cannot start Raft: %s", strerror(-r));
+                if (p->error < 0)
+                        return error_set(err, r, "%s", p->reason);
+                return err && err->code < 0 ? r : error_set(err, r, "cannot start Raft: %s", strerror(-r));
         }
 
         p->started = true;

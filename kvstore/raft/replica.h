@@ -63,8 +63,12 @@ struct Replica {
         Deferred settle;         /* for inputs that a caller of ours made */
         bool started;
 
-        bool log_unfit;          /* the log contradicts the state: reset it before anything is written */
-        uint64_t log_restart;    /* ... to begin behind this index */
+        Deferred notice;         /* to tell followers what is committed */
+        struct {
+                uint64_t id, told; /* the commit index that it was sent last, as far as its log went */
+        } followers[RAFT_SERVERS_MAX];
+        size_t n_followers;
+        uint64_t followers_term; /* of our leading, in which they were told */
 
         int error;               /* negative errno: failed, or failing */
         char reason[256];

@@ -1,0 +1,838 @@
+/* The store through its door: real loop, real disks in a scratch folder, sessions over the loopback. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "io/loop_uv.h"
+#include "kvstore/kvstore.h"
+#include "tests/lib/scratch.h"
+
+enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
+
+typedef struct World World;
+
+typedef struct Host {
+        World *world;
+        unsigned number;
+        char address[64];
+        char *raft_path, *tree_path;
+        char boot_id[33];
+        Disk *disk;
+        Peers *peers;
+        KvStore *store;
+        unsigned resets;
+        int failed;
+        char failure[256];
+} Host;
+
+struct World {
+        UvLoop *uv;
+        Loop *loop;
+        Network *network;
+        char *scratch;
+        Host hosts[HOSTS_MAX];
+        unsigned n_closing;
+        uint64_t deadline_ms;
+        unsigned checkpoint_entries;
+};
+
+/* -- Running the loop until something is true -- */
+
+typedef struct Waiting {
+        World *world;
+        bool (*is_true)(void *userdata);
+        void *userdata;
+        Timer timer;
+        uint64_t deadline_ms;
+} Waiting;
+
+static void look(void *userdata) {
+        Waiting *w = userdata;
+
+        if (w->is_true(w->userdata) || loop_now_ms(w->world->loop) > w->deadline_ms)
+                loop_uv_stop(w->world->uv);
+        else
+                assert_int_equal(timer_start(&w->timer, w->world->loop, 1), 0);
+}
+
+static void run_until(World *world, bool (*is_true)(void *userdata), void *userdata) {
+        Waiting w = { .world = world, .is_true = is_true, .userdata = userdata };
+
+        w.timer = (Timer) { .fire = look, .userdata = &w };
+        w.deadline_ms = loop_now_ms(world->loop) + PATIENCE_MS;
+        assert_int_equal(timer_start(&w.timer, world->loop, 0), 0);
+        assert_int_equal(loop_uv_run(world->uv), 0);
+        assert_true(is_true(userdata));
+}
+
+/* -- Hosts -- */
+
+static int free_port(void) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(a);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
+        close(fd);
+        return ntohs(a.sin_port);
+}
+
+static void on_reset(void *userdata) {
+        Host *h = userdata;
+
+        h->resets++;
+}
+
+static void on_failed(void *userdata, int error, const char *reason) {
+        Host *h = userdata;
+
+        h->failed = error;
+        snprintf(h->failure, sizeof(h->failure), "%s", reason);
+}
+
+static void machine_id_of(const Host *h, char ret[33]) {
+        snprintf(ret, 33, "%032x", h->number + 0xa0);
+}
+
+static void options_of(Host *h, bool join, KvOptions *ret) {
+        *ret = (KvOptions) {
+                .tree_path = h->tree_path,
+                .log_disk = h->disk,
+                .peers = h->peers,
+                .join = join,
+                .checkpoint_entries = h->world->checkpoint_entries,
+                .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
+                .events = { .on_reset = on_reset, .on_failed = on_failed, .userdata = h },
+        };
+        machine_id_of(h, ret->machine_id);
+        memcpy(ret->boot_id, h->boot_id, sizeof(ret->boot_id));
+        snprintf(ret->address, sizeof(ret->address), "%s", h->address);
+}
+
+static void open_peers(Host *h) {
+        PeersOptions options = { .self = { .nonce = random_u64(loop_random(h->world->loop)) } };
+        PeerAddress known[HOSTS_MAX] = {};
+        size_t n = 0;
+
+        machine_id_of(h, options.self.machine_id);
+        memcpy(options.self.boot_id, h->boot_id, sizeof(options.self.boot_id));
+        snprintf(options.self.address, sizeof(options.self.address), "%s", h->address);
+        assert_int_equal(peers_new(&h->peers, h->world->loop, h->world->network, &options), 0);
+        assert_int_equal(peers_listen(h->peers, h->address, NULL), 0);
+        for (unsigned i = 0; i < HOSTS_MAX; i++)
+                if (i != h->number)
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s", h->world->hosts[i].address);
+        assert_int_equal(peers_set_known(h->peers, known, n), 0);
+}
+
+static int try_open(Host *h, bool join, Error *err) {
+        KvOptions options;
+
+        if (!h->disk)
+                assert_int_equal(disk_real_open(h->raft_path, &h->disk), 0);
+        options_of(h, join, &options);
+        return kv_open(&h->store, h->world->loop, &options, err);
+}
+
+static Host *open_host(World *world, unsigned number, bool join) {
+        Host *h = &world->hosts[number];
+        Error err = {};
+        int r;
+
+        if (world->network)
+                open_peers(h);
+        r = try_open(h, join, &err);
+        if (r < 0)
+                fail_msg("cannot open host %u: %s", number, error_text(&err, r));
+        return h;
+}
+
+static void on_store_closed(void *userdata) {
+        Host *h = userdata;
+
+        h->store = NULL;
+}
+
+static void on_peers_closed(void *userdata) {
+        Host *h = userdata;
+
+        h->peers = NULL;
+}
+
+static bool store_is_closed(void *userdata) {
+        return !((Host *) userdata)->store;
+}
+
+static bool peers_are_closed(void *userdata) {
+        return !((Host *) userdata)->peers;
+}
+
+static void close_host(Host *h) {
+        if (h->store) {
+                kv_close(h->store, on_store_closed, h);
+                run_until(h->world, store_is_closed, h);
+        }
+        if (h->peers) {
+                peers_close(h->peers, "stop", on_peers_closed, h);
+                run_until(h->world, peers_are_closed, h);
+        }
+        h->disk = disk_real_close(h->disk);
+}
+
+static Host *reopen_host(Host *h, bool join) {
+        close_host(h);
+        return open_host(h->world, h->number, join);
+}
+
+static int make_world(void **state, bool with_network) {
+        World *world = NEW0(World, 1);
+
+        assert_non_null(world);
+        assert_int_equal(loop_uv_new(&world->uv), 0);
+        world->loop = loop_uv_base(world->uv);
+        world->scratch = scratch_new();
+        if (with_network)
+                assert_int_equal(net_uv_new(&world->network, world->loop), 0);
+        for (unsigned i = 0; i < HOSTS_MAX; i++) {
+                Host *h = &world->hosts[i];
+                char name[16];
+
+                h->world = world;
+                h->number = i;
+                snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 1);
+                snprintf(name, sizeof(name), "raft%u", i);
+                h->raft_path = scratch_path(world->scratch, name);
+                snprintf(name, sizeof(name), "tree%u", i);
+                h->tree_path = scratch_path(world->scratch, name);
+                if (with_network)
+                        snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", free_port());
+        }
+        alarm(PATIENCE_S);
+        *state = world;
+        return 0;
+}
+
+static int one_host(void **state) {
+        return make_world(state, false);
+}
+
+static int three_hosts(void **state) {
+        return make_world(state, true);
+}
+
+static int end_world(void **state) {
+        World *world = *state;
+
+        for (unsigned i = 0; i < HOSTS_MAX; i++) {
+                close_host(&world->hosts[i]);
+                free(world->hosts[i].raft_path);
+                free(world->hosts[i].tree_path);
+        }
+        if (world->network)
+                net_uv_free(world->network);
+        loop_uv_free(world->uv);
+        scratch_free(world->scratch);
+        free(world);
+        alarm(0);
+        return 0;
+}
+
+/* -- Asking -- */
+
+typedef struct Answer {
+        bool came;
+        KvStatus status;
+        uint64_t index;
+        char cause[128];
+} Answer;
+
+static void on_answer(void *userdata, const KvResult *result) {
+        Answer *a = userdata;
+
+        assert_false(a->came);
+        a->came = true;
+        a->status = result->status;
+        a->index = result->index;
+        snprintf(a->cause, sizeof(a->cause), "%.*s", (int) result->cause.size, (const char *) result->cause.data);
+}
+
+static bool answer_came(void *userdata) {
+        return ((Answer *) userdata)->came;
+}
+
+static Answer ask(Host *h, const KvCommand *cmd) {
+        Answer a = {};
+
+        assert_int_equal(kv_propose(h->store, cmd, on_answer, &a, NULL), 0);
+        assert_false(a.came);
+        run_until(h->world, answer_came, &a);
+        return a;
+}
+
+static Answer put(Host *h, const char *key, const char *value) {
+        return ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) });
+}
+
+static void put_ok(Host *h, const char *key, const char *value) {
+        Answer a = put(h, key, value);
+
+        if (a.status != KV_OK)
+                fail_msg("host %u: %s: %s (%s)", h->number, key, kv_status_name(a.status), a.cause);
+}
+
+/* What is at 'key', or "-"; the caller does not free. */
+static const char *value_at(Host *h, const char *key) {
+        static char value[64];
+        TreeTxn *txn;
+        KvNode node;
+
+        assert_int_equal(kv_read(h->store, &txn), 0);
+        if (tree_get(txn, kv_string(key), &node) < 0)
+                snprintf(value, sizeof(value), "-");
+        else
+                snprintf(value, sizeof(value), "%.*s", (int) node.value.size, (const char *) node.value.data);
+        tree_abort(txn);
+        return value;
+}
+
+typedef struct Synced {
+        bool came;
+        KvStatus status;
+} Synced;
+
+static void on_synced(void *userdata, KvStatus status) {
+        Synced *s = userdata;
+
+        s->came = true;
+        s->status = status;
+}
+
+static bool sync_came(void *userdata) {
+        return ((Synced *) userdata)->came;
+}
+
+static KvStatus synced(Host *h) {
+        Synced s = {};
+        KvSync sync = { .done = on_synced, .userdata = &s };
+
+        kv_sync(h->store, &sync);
+        assert_false(s.came);
+        run_until(h->world, sync_came, &s);
+        return s.status;
+}
+
+static KvState state_of(const Host *h) {
+        KvState state;
+
+        kv_state(h->store, &state);
+        return state;
+}
+
+/* -- One host -- */
+
+static void a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once(void **state) {
+        Host *h = open_host(*state, 0, false);
+        KvState s;
+
+        put_ok(h, "/a", "1");
+        assert_string_equal(value_at(h, "/a"), "1");
+        assert_int_equal(synced(h), KV_OK);
+
+        s = state_of(h);
+        assert_int_equal(s.role, KV_ROLE_LEADER);
+        assert_true(s.ready);
+        assert_true(s.cluster_id != 0 && s.lineage != 0 && s.raft_id == 1);
+        assert_int_equal(s.n_voters, 1);
+        assert_string_equal(s.problem, "");
+        assert_true(s.cluster_ms > 0);
+}
+
+static void a_refused_command_is_an_answer_and_changes_nothing(void **state) {
+        Host *h = open_host(*state, 0, false);
+        Answer a;
+
+        put_ok(h, "/a", "1");
+        a = ask(h, &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
+        assert_int_equal(a.status, KV_EXISTS);
+        assert_string_equal(value_at(h, "/a"), "1");
+
+        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/_fleet/x"), .value = kv_string("2") });
+        assert_int_equal(a.status, KV_FORBIDDEN);
+}
+
+static void a_command_larger_than_an_entry_is_refused_before_the_log(void **state) {
+        Host *h = open_host(*state, 0, false);
+        static char value[300 * 1024];
+        Answer a;
+
+        memset(value, 'x', sizeof(value) - 1);
+        put_ok(h, "/a", "1");
+        a = put(h, "/big", value);
+        assert_int_equal(a.status, KV_TOO_LARGE);
+        value[200 * 1024] = 0;
+        put_ok(h, "/big", value);
+}
+
+static bool seen(void *userdata) {
+        return *(unsigned *) userdata >= 2;
+}
+
+static void on_watched(void *userdata, HubEvent *event) {
+        (*(unsigned *) userdata)++;
+        assert_true(kv_bytes_equal(event->event.node.key, kv_string("/w")));
+}
+
+static void a_watcher_is_told_of_each_change_after_it_can_be_read(void **state) {
+        Host *h = open_host(*state, 0, false);
+        WatchEvents events = { .on_event = on_watched };
+        WatchOptions options = { .key = kv_string("/w") };
+        unsigned n = 0;
+        uint64_t oldest;
+        Watch *w;
+
+        assert_int_equal(hub_watch(kv_hub(h->store), &options, &events, &n, &w, &oldest), 0);
+        put_ok(h, "/w", "1");
+        put_ok(h, "/other", "1");
+        put_ok(h, "/w", "2");
+        run_until(*state, seen, &n);
+        assert_int_equal(n, 2);
+        watch_close(w);
+}
+
+static void many_proposals_of_one_turn_are_answered_in_order(void **state) {
+        Host *h = open_host(*state, 0, false);
+        enum { N = 3000 };
+        static Answer answers[N];
+        char key[32];
+
+        memset(answers, 0, sizeof(answers));
+        for (unsigned i = 0; i < N; i++) {
+                snprintf(key, sizeof(key), "/many/%u", i);
+                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("v") },
+                                            on_answer, &answers[i], NULL), 0);
+        }
+        run_until(*state, answer_came, &answers[N - 1]);
+        for (unsigned i = 0; i < N; i++) {
+                assert_true(answers[i].came);
+                assert_int_equal(answers[i].status, KV_OK);
+                assert_true(i == 0 || answers[i].index == answers[i - 1].index + 1);
+        }
+}
+
+static void a_full_queue_says_busy(void **state) {
+        Host *h = open_host(*state, 0, false);
+        enum { N = 4200 };
+        static Answer answers[N];
+        unsigned n_busy = 0;
+
+        memset(answers, 0, sizeof(answers));
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("v") },
+                                            on_answer, &answers[i], NULL), 0);
+        for (unsigned i = 0; i < N; i++) {
+                run_until(*state, answer_came, &answers[i]);
+                n_busy += answers[i].status == KV_BUSY;
+        }
+        assert_true(n_busy > 0 && n_busy < N - 4000);
+}
+
+static bool is_gone(void *userdata) {
+        return streq(value_at(userdata, "/t"), "-");
+}
+
+static void what_has_expired_is_gone_without_anybody_asking(void **state) {
+        Host *h = open_host(*state, 0, false);
+
+        put_ok(h, "/stays", "1");
+        assert_int_equal(ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/t"), .value = kv_string("1"), .has_ttl = true,
+                                               .ttl_ms = 50 }).status, KV_OK);
+        assert_string_equal(value_at(h, "/t"), "1");
+        run_until(*state, is_gone, h);
+        assert_string_equal(value_at(h, "/stays"), "1");
+}
+
+static void a_restart_keeps_all_and_counts_on(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t index, cluster_id, term;
+
+        put_ok(h, "/a", "1");
+        put_ok(h, "/b", "2");
+        index = kv_index(h->store);
+        cluster_id = state_of(h).cluster_id;
+        term = state_of(h).term;
+
+        h = reopen_host(h, false);
+        assert_string_equal(value_at(h, "/a"), "1");
+        assert_string_equal(value_at(h, "/b"), "2");
+        assert_int_equal(kv_index(h->store), index);
+        put_ok(h, "/c", "3");
+        assert_int_equal(kv_index(h->store), index + 1);
+        assert_true(state_of(h).cluster_id == cluster_id);
+        assert_true(state_of(h).term > term);
+}
+
+static void put_many(Host *h, unsigned n) {
+        char key[32];
+
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(key, sizeof(key), "/many/%u", i);
+                put_ok(h, key, "a value of some length, so that the log grows by more than a little each time");
+        }
+}
+
+static void check_many(Host *h, unsigned n) {
+        char key[32];
+
+        for (unsigned i = 0; i < n; i++) {
+                snprintf(key, sizeof(key), "/many/%u", i);
+                assert_string_not_equal(value_at(h, key), "-");
+        }
+}
+
+static bool has_checkpoint(void *userdata) {
+        _cleanup_free_ char *file = scratch_path(((Host *) userdata)->tree_path, "checkpoint/data.mdb");
+
+        return access(file, R_OK) == 0;
+}
+
+static void without_its_live_tree_a_host_rebuilds_it_from_the_log(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t hash, again, applied;
+        int fd;
+
+        put_many(h, 20);
+        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        close_host(h);
+        fd = open_dir(h->tree_path, 0700);
+        assert_int_equal(remove_tree_at(fd, "live"), 0);
+        close(fd);
+
+        h = open_host(*state, 0, false);
+        put_ok(h, "/many/0", "a value of some length, so that the log grows by more than a little each time");
+        check_many(h, 20);
+        h = reopen_host(h, false);
+        check_many(h, 20);
+        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_true(again != hash); /* one more write */
+}
+
+static void after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree(void **state) {
+        World *world = *state;
+        uint64_t hash, again, applied;
+        Host *h;
+
+        world->checkpoint_entries = 50;
+        h = open_host(world, 0, false);
+        put_many(h, 200);
+        run_until(world, has_checkpoint, h);
+        put_many(h, 70);
+        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        close_host(h);
+
+        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
+        h = open_host(world, 0, false);
+        assert_int_equal(synced(h), KV_OK);
+        check_many(h, 200);
+        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_true(again == hash);
+}
+
+static void another_machines_folder_is_refused_with_the_remedy(void **state) {
+        World *world = *state;
+        Host *h = open_host(world, 0, false);
+        Error err = {};
+
+        put_ok(h, "/a", "1");
+        close_host(h);
+        h->number = 1; /* the same folders on another machine */
+        assert_int_equal(try_open(h, false, &err), -EPERM);
+        assert_non_null(strstr(error_text(&err, 0), "another machine"));
+        assert_non_null(strstr(error_text(&err, 0), "join anew"));
+        h->number = 0;
+}
+
+static void a_corrupt_log_is_refused_with_file_and_offset(void **state) {
+        World *world = *state;
+        Host *h = open_host(world, 0, false);
+        _cleanup_free_ char *file = NULL;
+        Error err = {};
+        char byte;
+        int fd;
+
+        put_many(h, 20);
+        close_host(h);
+        file = scratch_path(h->raft_path, "log.00000001");
+        fd = open(file, O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(pread(fd, &byte, 1, 600), 1);
+        byte ^= 0x55;
+        assert_int_equal(pwrite(fd, &byte, 1, 600), 1);
+        close(fd);
+
+        assert_int_equal(try_open(h, false, &err), -EUCLEAN);
+        assert_non_null(strstr(error_text(&err, 0), "log.00000001"));
+        assert_non_null(strstr(error_text(&err, 0), "offset"));
+}
+
+static void a_tree_without_its_log_is_refused(void **state) {
+        World *world = *state;
+        Host *h = open_host(world, 0, false);
+        Error err = {};
+        int fd;
+
+        put_ok(h, "/a", "1");
+        close_host(h);
+        fd = open_dir(world->scratch, 0700);
+        assert_int_equal(remove_tree_at(fd, "raft0"), 0);
+        close(fd);
+        assert_int_equal(try_open(h, false, &err), -EUCLEAN);
+        assert_non_null(strstr(error_text(&err, 0), "log that belongs to it is gone"));
+}
+
+/* -- Three hosts -- */
+
+static bool is_led(void *userdata) {
+        return state_of(userdata).ready;
+}
+
+typedef struct Pair {
+        Host *leader, *host;
+        uint64_t raft_id;
+} Pair;
+
+static bool is_caught_up(void *userdata) {
+        const Pair *p = userdata;
+        KvState s = state_of(p->leader);
+
+        for (size_t i = 0; i < s.n_members; i++)
+                if (s.members[i].raft_id == p->raft_id)
+                        return s.members[i].match > 0 && s.members[i].match == state_of(p->leader).commit;
+        return false;
+}
+
+static bool is_promoted(void *userdata) {
+        const Pair *p = userdata;
+        KvState s = state_of(p->leader);
+        int r;
+
+        for (size_t i = 0; i < s.n_members; i++)
+                if (s.members[i].raft_id == p->raft_id && s.members[i].seat == KV_SEAT_VOTER)
+                        return true;
+        r = kv_member_promote(p->leader->store, p->raft_id);
+        assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);
+        return false;
+}
+
+static bool is_added(void *userdata) {
+        const Pair *p = userdata;
+        int r = kv_member_add(p->leader->store, p->raft_id, p->host->address);
+
+        assert_true(r == 0 || r == -EBUSY);
+        return r == 0;
+}
+
+/* Host 'number' joins the cluster of 'leader' as its own number + 1. */
+static Host *let_in(Host *leader, unsigned number) {
+        Host *h = open_host(leader->world, number, true);
+        Pair pair = { leader, h, number + 1 };
+        KvState s = state_of(leader);
+        Error err = {};
+
+        assert_int_equal(state_of(h).role, KV_ROLE_NONE);
+        assert_int_equal(kv_joined(h->store, s.cluster_id, s.lineage, pair.raft_id, &err), 0);
+        run_until(leader->world, is_added, &pair);
+        run_until(leader->world, is_caught_up, &pair);
+        return h;
+}
+
+static void promote(Host *leader, Host *h) {
+        run_until(leader->world, is_promoted, &(Pair) { leader, h, h->number + 1 });
+}
+
+static bool change_is_over(void *userdata) {
+        Host *h = userdata;
+        KvState s = state_of(h);
+
+        return s.n_voters == 3 && s.commit == s.raft_index;
+}
+
+static void make_three(World *world) {
+        Host *a = open_host(world, 0, false), *b, *c;
+
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        c = let_in(a, 2);
+        promote(a, b);
+        promote(a, c);
+        for (unsigned i = 0; i < 3; i++)
+                run_until(world, change_is_over, &world->hosts[i]);
+}
+
+static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void **state) {
+        World *world = *state;
+
+        make_three(world);
+        for (unsigned i = 0; i < 3; i++) {
+                char key[16];
+
+                snprintf(key, sizeof(key), "/from%u", i);
+                put_ok(&world->hosts[i], key, "x");
+                assert_string_equal(value_at(&world->hosts[i], key), "x"); /* reads its own write, at once */
+        }
+        for (unsigned i = 0; i < 3; i++) {
+                uint64_t hash, first, applied;
+
+                assert_int_equal(synced(&world->hosts[i]), KV_OK);
+                for (unsigned k = 0; k < 3; k++) {
+                        char key[16];
+
+                        snprintf(key, sizeof(key), "/from%u", k);
+                        assert_string_equal(value_at(&world->hosts[i], key), "x");
+                }
+                assert_int_equal(kv_hash(&world->hosts[i].store[0], &hash, &applied), 0);
+                assert_int_equal(kv_hash(world->hosts[0].store, &first, &applied), 0);
+                assert_true(hash == first);
+        }
+}
+
+static void a_refusal_reaches_the_follower_that_asked(void **state) {
+        World *world = *state;
+        Answer a;
+
+        make_three(world);
+        put_ok(&world->hosts[1], "/a", "1");
+        a = ask(&world->hosts[2], &(KvCommand) { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("2") });
+        assert_int_equal(a.status, KV_EXISTS);
+}
+
+static void when_the_leader_closes_writes_go_on(void **state) {
+        World *world = *state;
+        Host *b = &world->hosts[1], *c = &world->hosts[2];
+
+        make_three(world);
+        put_ok(b, "/a", "1");
+        close_host(&world->hosts[0]);
+        run_until(world, is_led, b);
+        run_until(world, is_led, c);
+        put_ok(b, "/b", "2");
+        put_ok(c, "/c", "3");
+        assert_int_equal(synced(b), KV_OK);
+        assert_string_equal(value_at(b, "/c"), "3");
+
+        /* The one that was away comes back and has it all. */
+        open_host(world, 0, false);
+        run_until(world, is_led, &world->hosts[0]);
+        assert_int_equal(synced(&world->hosts[0]), KV_OK);
+        assert_string_equal(value_at(&world->hosts[0], "/c"), "3");
+}
+
+static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0];
+        Answer answer;
+
+        make_three(world);
+        put_ok(a, "/a", "1");
+        close_host(&world->hosts[1]);
+        close_host(&world->hosts[2]);
+        answer = put(a, "/b", "2");
+        assert_true(answer.status == KV_UNKNOWN || answer.status == KV_NO_LEADER);
+        answer = put(a, "/b", "2");
+        assert_int_equal(answer.status, KV_NO_LEADER);
+        assert_string_equal(answer.cause, "no leader: 1 of 3 voters reachable; reads still work");
+        assert_string_equal(value_at(a, "/a"), "1");
+        assert_int_not_equal(synced(a), KV_OK);
+
+        open_host(world, 1, false);
+        run_until(world, is_led, a);
+        put_ok(a, "/c", "3");
+}
+
+static bool has_been_reset(void *userdata) {
+        return ((Host *) userdata)->resets > 0;
+}
+
+static void a_follower_that_fell_far_behind_receives_the_tree(void **state) {
+        World *world = *state;
+        Host *c = &world->hosts[2];
+
+        world->checkpoint_entries = 200;
+        make_three(world);
+        close_host(c);
+        for (unsigned i = 0; i < 20; i++)
+                put_many(&world->hosts[0], 200);
+        run_until(world, has_checkpoint, &world->hosts[0]);
+
+        open_host(world, 2, false);
+        run_until(world, has_been_reset, c);
+        assert_int_equal(synced(c), KV_OK);
+        check_many(c, 200);
+        put_ok(c, "/after", "1");
+        c = reopen_host(c, false);
+        run_until(world, is_led, c);
+        assert_int_equal(synced(c), KV_OK);
+        assert_string_equal(value_at(c, "/after"), "1");
+}
+
+static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
+        World *world = *state;
+        uint64_t hash, again, applied;
+
+        make_three(world);
+        put_many(&world->hosts[1], 30);
+        assert_int_equal(synced(&world->hosts[0]), KV_OK);
+        assert_int_equal(kv_hash(world->hosts[0].store, &hash, &applied), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                close_host(&world->hosts[i]);
+                snprintf(world->hosts[i].boot_id, 33, "%032x", 7);
+        }
+        for (unsigned i = 0; i < 3; i++)
+                open_host(world, i, false);
+        for (unsigned i = 0; i < 3; i++) {
+                run_until(world, is_led, &world->hosts[i]);
+                assert_int_equal(synced(&world->hosts[i]), KV_OK);
+                check_many(&world->hosts[i], 30);
+                assert_int_equal(kv_hash(world->hosts[i].store, &again, &applied), 0);
+                assert_true(again == hash);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
+#define THREE(f) cmocka_unit_test_setup_teardown(f, three_hosts, end_world)
+                ALONE(a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once),
+                ALONE(a_refused_command_is_an_answer_and_changes_nothing),
+                ALONE(a_command_larger_than_an_entry_is_refused_before_the_log),
+                ALONE(a_watcher_is_told_of_each_change_after_it_can_be_read),
+                ALONE(many_proposals_of_one_turn_are_answered_in_order),
+                ALONE(a_full_queue_says_busy),
+                ALONE(what_has_expired_is_gone_without_anybody_asking),
+                ALONE(a_restart_keeps_all_and_counts_on),
+                ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
+                ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
+                ALONE(another_machines_folder_is_refused_with_the_remedy),
+                ALONE(a_corrupt_log_is_refused_with_file_and_offset),
+                ALONE(a_tree_without_its_log_is_refused),
+                THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
+                THREE(a_refusal_reaches_the_follower_that_asked),
+                THREE(when_the_leader_closes_writes_go_on),
+                THREE(without_a_majority_writes_say_so_and_reads_go_on),
+                THREE(a_follower_that_fell_far_behind_receives_the_tree),
+                THREE(when_all_are_cut_at_once_everything_is_there_again),
+        };
+
+        signal(SIGPIPE, SIG_IGN);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
