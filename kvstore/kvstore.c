@@ -666,6 +666,19 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
                 loop_defer(s->loop, &s->finish);
 }
 
+KvStore *kv_crash(KvStore *s) {
+        if (!s)
+                return NULL;
+        if (s->proposals)
+                proposals_drop(s->proposals);
+        if (s->reads)
+                reads_drop(s->reads);
+        s->proposals = proposals_free(s->proposals);
+        s->reads = reads_free(s->reads);
+        s->replica = replica_crash(s->replica);
+        return store_free(s);
+}
+
 static bool has_bug(const KvOptions *options, const char *bug) {
 #ifdef PLANTED_BUGS
         return options->bug && streq(options->bug, bug);

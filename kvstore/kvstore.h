@@ -85,6 +85,10 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
  * Watches have to be closed by their owners before this call. */
 void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 
+/* For simulation: gone at once, as by a crash; nothing is said, written, waited for or answered. Work of ours that is in flight
+ * off the loop must never come back. */
+KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
+
 void kv_state(const KvStore *store, KvState *ret);
 
 /* -- Read: this replica's tree -- */

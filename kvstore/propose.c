@@ -600,6 +600,16 @@ void proposals_end(Proposals *p) {
         keep_time(p);
 }
 
+void proposals_drop(Proposals *p) {
+        Proposal *x, *next;
+
+        for (x = p->own; x; x = next) {
+                next = x->hh.next;
+                detach(p, x);
+                proposal_free(x);
+        }
+}
+
 int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         Proposals *p = NEW0(Proposals, 1);
 

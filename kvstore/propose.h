@@ -45,4 +45,5 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied, uint64_
 void proposals_lost(Proposals *p);
 /* Answers everything: what certainly did not happen with KV_NO_LEADER, the rest with KV_UNKNOWN. */
 void proposals_end(Proposals *p);
+void proposals_drop(Proposals *p); /* forgets everything, without an answer */
 unsigned proposals_waiting(const Proposals *p);

@@ -353,6 +353,17 @@ void reads_end(Reads *reads, KvStatus status) {
         keep_time(reads);
 }
 
+void reads_drop(Reads *reads) {
+        Queue *queues[] = { &reads->sure, &reads->checked, &reads->arrived };
+        KvSync *sync;
+
+        for (size_t i = 0; i < ELEMENTS(queues); i++)
+                while ((sync = queue_take(queues[i])))
+                        if (sync->done == remote_done)
+                                free(sync->userdata);
+        keep_time(reads);
+}
+
 int reads_new(Reads **ret, Replica *replica) {
         Reads *reads = NEW0(Reads, 1);
 

@@ -23,3 +23,4 @@ void reads_cancel(Reads *reads, KvSync *sync);
 void reads_settled(Reads *reads, unsigned changed);
 /* Everybody that waits gets 'status'. */
 void reads_end(Reads *reads, KvStatus status);
+void reads_drop(Reads *reads); /* forgets everybody, without an answer */

@@ -659,6 +659,7 @@ static Replica *replica_free(Replica *p) {
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
         p->transfers = transfers_free(p->transfers);
+        checkpoint_done(&p->copied);
         tree_close(p->tree);
         folder_done(&p->folder);
         free(p->held);
@@ -842,17 +843,30 @@ void replica_work_ended(Replica *p) {
                 close_step(p);
 }
 
-void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
+static void unhandle(Replica *p) {
         static const PeerFrame frames[] = { PEER_RAFT, PEER_BULK, PEER_BULK_ACK };
 
+        for (size_t i = 0; p->options.peers && i < ELEMENTS(frames); i++)
+                peers_handle(p->options.peers, frames[i], NULL, NULL);
+}
+
+Replica *replica_crash(Replica *p) {
+        if (!p)
+                return NULL;
+        unhandle(p);
+        p->core = raft_core_free(p->core);
+        p->log = raft_log_close(p->log, NULL, NULL);
+        return replica_free(p);
+}
+
+void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         assert(!p->closing && p->depth == 0);
         p->closing = true;
         p->closed = closed;
         p->closed_userdata = userdata;
         p->closed_deferred = (Deferred) { .run = on_closed, .userdata = p };
 
-        for (size_t i = 0; p->options.peers && i < ELEMENTS(frames); i++)
-                peers_handle(p->options.peers, frames[i], NULL, NULL);
+        unhandle(p);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
         p->core = raft_core_free(p->core);

@@ -107,6 +107,9 @@ int replica_join(Replica *p, const Identity *identity, Error *err);
 /* 'closed' comes once, from the loop, when nothing is in flight any more; the replica is gone then. */
 void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata);
 
+/* For simulation: gone at once; NULL allowed, returns NULL. */
+Replica *replica_crash(Replica *p);
+
 /* -- Inputs of the door: codes as raft_core_*; -EREMOTE also when there is no core -- */
 int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term);
 int replica_change(Replica *p, const RaftChange *change, Error *err);

@@ -600,6 +600,123 @@ static void a_tree_without_its_log_is_refused(void **state) {
         assert_non_null(strstr(error_text(&err, 0), "log that belongs to it is gone"));
 }
 
+/* A disk that stops taking writes. */
+typedef struct FailingDisk {
+        Disk base;
+        Disk *inner;
+        bool full;
+} FailingDisk;
+
+typedef struct FailingFile {
+        DiskFile base;
+        DiskFile *inner;
+        FailingDisk *disk;
+} FailingFile;
+
+static const DiskOps failing_ops;
+
+static int failing_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+        FailingFile *f;
+        int r;
+
+        if (create && d->full)
+                return -ENOSPC;
+        f = NEW0(FailingFile, 1);
+        assert_non_null(f);
+        r = d->inner->ops->open(d->inner, name, create, size, &f->inner);
+        if (r < 0) {
+                free(f);
+                return r;
+        }
+        f->base.ops = &failing_ops;
+        f->disk = d;
+        *ret = &f->base;
+        return 0;
+}
+
+static void failing_close(DiskFile *file) {
+        FailingFile *f = container_of(file, FailingFile, base);
+
+        f->inner->ops->close(f->inner);
+        free(f);
+}
+
+static int failing_size(DiskFile *file, uint64_t *ret) {
+        FailingFile *f = container_of(file, FailingFile, base);
+
+        return f->inner->ops->size(f->inner, ret);
+}
+
+static int failing_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
+        FailingFile *f = container_of(file, FailingFile, base);
+
+        return f->inner->ops->read(f->inner, bytes, size, offset);
+}
+
+static int failing_write(DiskFile *file, const void *bytes, size_t size, uint64_t offset) {
+        FailingFile *f = container_of(file, FailingFile, base);
+
+        return f->disk->full ? -ENOSPC : f->inner->ops->write(f->inner, bytes, size, offset);
+}
+
+static int failing_remove(Disk *disk, const char *name) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+
+        return d->inner->ops->remove(d->inner, name);
+}
+
+static int failing_rename(Disk *disk, const char *from, const char *to) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+
+        return d->inner->ops->rename(d->inner, from, to);
+}
+
+static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+
+        return d->inner->ops->list(d->inner, ret, ret_n);
+}
+
+static const DiskOps failing_ops = {
+        .open = failing_open, .close = failing_close, .size = failing_size, .read = failing_read, .write = failing_write,
+        .remove = failing_remove, .rename = failing_rename, .list = failing_list,
+};
+
+static bool has_failed(void *userdata) {
+        return ((Host *) userdata)->failed < 0;
+}
+
+static void a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on(void **state) {
+        World *world = *state;
+        Host *h = &world->hosts[0];
+        FailingDisk disk = { .base.ops = &failing_ops };
+        Answer a;
+
+        assert_int_equal(disk_real_open(h->raft_path, &disk.inner), 0);
+        h->disk = &disk.base;
+        open_host(world, 0, false);
+        put_ok(h, "/a", "1");
+        disk.full = true;
+        a = put(h, "/b", "2");
+        assert_true(a.status == KV_UNKNOWN || a.status == KV_NO_LEADER);
+        run_until(world, has_failed, h);
+        assert_int_equal(h->failed, -ENOSPC);
+        assert_true(h->failure[0]);
+        assert_string_equal(value_at(h, "/a"), "1");
+        a = put(h, "/b", "2");
+        assert_int_equal(a.status, KV_NO_LEADER);
+        assert_non_null(strstr(a.cause, "replica has stopped"));
+
+        h->disk = NULL;
+        close_host(h);
+        disk_real_close(disk.inner);
+        h->failed = 0;
+        open_host(world, 0, false);
+        assert_string_equal(value_at(h, "/a"), "1");
+        put_ok(h, "/b", "2");
+}
+
 /* -- Three hosts -- */
 
 static bool is_led(void *userdata) {
@@ -825,6 +942,7 @@ int main(void) {
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
+                ALONE(a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
                 THREE(when_the_leader_closes_writes_go_on),
