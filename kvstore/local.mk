@@ -14,6 +14,9 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
+# What links the store as a whole.
+KVSTORE_LIBS = kvstore/libkvstore.a kvstore/raft/libraftcore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(RAFT_LIBS) $(IO_LIBS) -lpthread
+
 # What a test of this folder links, in this order.
 KVSTORE_TEST_LIBS = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) $(CMOCKA_LIBS) -lpthread
 
@@ -40,6 +43,12 @@ tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-kvstore
+TESTS += tests/unit/test-kvstore
+tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply

@@ -65,7 +65,10 @@ static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Reco
         Reader r = reader_over(bytes, size);
         uint32_t crc = read_u32(&r), zero;
 
-        *ret = (Record) { .size = read_u32(&r), .index = read_u64(&r), .term = read_u64(&r) };
+        *ret = (Record) {}; /* filled one by one: initialisers have no order */
+        ret->size = read_u32(&r);
+        ret->index = read_u64(&r);
+        ret->term = read_u64(&r);
         ret->type = read_u8(&r);
         ret->flags = read_u8(&r);
         zero = read_u16(&r);

@@ -20,7 +20,7 @@ typedef struct Queue {
 typedef struct Remote {
         KvSync sync;
         Reads *reads;
-        uint64_t from, number;
+        uint64_t session, from, number;
 } Remote;
 
 struct Reads {
@@ -103,15 +103,26 @@ static void keep_time(Reads *reads) {
                 (void) timer_start(&reads->timer, reads->replica->loop, SWEEP_MS);
 }
 
-static void send_check(Reads *reads, PeerFrame type, uint64_t to, CheckKind kind, uint64_t term, uint64_t number, uint64_t index) {
+static void write_check(Reads *reads, Writer *w, uint64_t to, CheckKind kind, uint64_t term, uint64_t number, uint64_t index) {
+        replica_write_head(reads->replica, w, to);
+        write_u8(w, (uint8_t) kind);
+        write_u64(w, term);
+        write_u64(w, number);
+        write_u64(w, index);
+}
+
+static void ask(Reads *reads, uint64_t to, CheckKind kind) {
         _cleanup_writer_ Writer w = {};
 
-        replica_write_head(reads->replica, &w, to);
-        write_u8(&w, (uint8_t) kind);
-        write_u64(&w, term);
-        write_u64(&w, number);
-        write_u64(&w, index);
-        (void) replica_send(reads->replica, to, type, &w); /* a lost one is asked again */
+        write_check(reads, &w, to, kind, replica_term(reads->replica), reads->number, 0);
+        (void) replica_send(reads->replica, to, PEER_TERM_CHECK, &w); /* a lost one is asked again */
+}
+
+static void answer(Reads *reads, uint64_t session, uint64_t to, CheckKind kind, uint64_t term, uint64_t number, uint64_t index) {
+        _cleanup_writer_ Writer w = {};
+
+        write_check(reads, &w, to, kind, term, number, index);
+        replica_answer(reads->replica, session, PEER_TERM_CHECKED, &w);
 }
 
 /* One by one from the queue itself: who is called may cancel others. */
@@ -172,7 +183,7 @@ static void begin_check(Reads *reads) {
         queue_append(&reads->checked, &reads->arrived);
 
         if (!replica_is_leader(p)) {
-                send_check(reads, PEER_TERM_CHECK, leader, CHECK_READ, replica_term(p), reads->number, 0);
+                ask(reads, leader, CHECK_READ);
                 return;
         }
 
@@ -185,7 +196,7 @@ static void begin_check(Reads *reads) {
         const RaftServers *servers = raft_core_servers(p->core);
         for (size_t i = 0; i < servers->n; i++)
                 if (servers->items[i].role == RAFT_ROLE_VOTER && servers->items[i].id != raft_core_id(p->core))
-                        send_check(reads, PEER_TERM_CHECK, servers->items[i].id, CHECK_TERM, replica_term(p), reads->number, 0);
+                        ask(reads, servers->items[i].id, CHECK_TERM);
 }
 
 static void on_kick(void *userdata) {
@@ -235,8 +246,8 @@ static void remote_done(void *userdata, KvStatus status) {
 
         m->reads->n_remote--;
         if (status == KV_OK && m->reads->replica->core)
-                send_check(m->reads, PEER_TERM_CHECKED, m->from, CHECK_READ, replica_term(m->reads->replica), m->number,
-                           raft_core_applied_index(m->reads->replica->core));
+                answer(m->reads, m->session, m->from, CHECK_READ, replica_term(m->reads->replica), m->number,
+                       raft_core_applied_index(m->reads->replica->core));
         free(m);
 }
 
@@ -259,15 +270,7 @@ static void on_check(void *userdata, PeerSession *session, PeerFrame type, const
         if (replica_term(reads->replica) == 0)
                 return; /* nothing known, or closing */
         if (kind == CHECK_TERM) {
-                _cleanup_writer_ Writer w = {};
-
-                replica_write_head(reads->replica, &w, from);
-                write_u8(&w, CHECK_TERM);
-                write_u64(&w, MAX(term, replica_term(reads->replica)));
-                write_u64(&w, number);
-                write_u64(&w, 0);
-                if (w.error == 0)
-                        (void) peer_reply(session, PEER_TERM_CHECKED, w.bytes, w.size);
+                answer(reads, peer_number(session), from, CHECK_TERM, MAX(term, replica_term(reads->replica)), number, 0);
                 return;
         }
 
@@ -276,7 +279,8 @@ static void on_check(void *userdata, PeerSession *session, PeerFrame type, const
         m = NEW0(Remote, 1);
         if (!m)
                 return;
-        *m = (Remote) { .sync = { .done = remote_done, .userdata = m }, .reads = reads, .from = from, .number = number };
+        *m = (Remote) { .sync = { .done = remote_done, .userdata = m }, .reads = reads, .session = peer_number(session),
+                        .from = from, .number = number };
         reads->n_remote++;
         reads_add(reads, &m->sync);
 }

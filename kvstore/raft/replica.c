@@ -962,6 +962,13 @@ int replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w) {
         return peers_send_raft(p->options.peers, to, type, w->bytes, w->size);
 }
 
+void replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w) {
+        PeerSession *session = p->options.peers ? peers_session(p->options.peers, session_number) : NULL;
+
+        if (session && w->error == 0)
+                (void) peer_reply(session, type, w->bytes, w->size);
+}
+
 void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
         _cleanup_writer_ Writer w = {};
 

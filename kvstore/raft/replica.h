@@ -123,6 +123,8 @@ void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4)
 
 /* Sends a frame to a member; negative errno as peers_send_raft(), -ENOTCONN without peers. */
 int replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w);
+/* Answers on a session that a question came by, if it is still there; answers travel no other way. */
+void replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w);
 void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message);
 /* The head of every frame of ours: whose cluster, from whom, to whom. False if the frame is not for us. */
 void replica_write_head(const Replica *p, Writer *w, uint64_t to);

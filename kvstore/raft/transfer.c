@@ -30,6 +30,7 @@ typedef struct Sending {
 /* From a leader. */
 typedef struct Receiving {
         uint64_t from, number;
+        uint64_t session; /* the number of the one by which the last chunk came */
         uint64_t size, offset;
         int fd;
         bool finishing, ready;
@@ -249,25 +250,13 @@ static void receiving_end(Transfers *t) {
         *r = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
 }
 
-static void ack(Transfers *t, PeerSession *session, uint64_t number, uint64_t offset, AckWhat what) {
+static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t offset, AckWhat what) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, number);
         write_u64(&w, offset);
         write_u8(&w, (uint8_t) what);
-        if (w.error == 0)
-                (void) peer_reply(session, PEER_BULK_ACK, w.bytes, w.size);
-}
-
-/* The last acknowledgement comes from work's end, when the session may be gone: it leaves on ours. */
-static void ack_whole(Transfers *t, AckWhat what) {
-        Replica *p = t->replica;
-        _cleanup_writer_ Writer w = {};
-
-        write_u64(&w, t->receiving.number);
-        write_u64(&w, t->receiving.offset);
-        write_u8(&w, (uint8_t) what);
-        (void) replica_send(p, t->receiving.from, PEER_BULK_ACK, &w);
+        replica_answer(t->replica, session_number, PEER_BULK_ACK, &w);
 }
 
 static void finish_run(void *userdata) {
@@ -290,7 +279,7 @@ static void finish_done(void *userdata) {
         if (t->work_error < 0) {
                 log_warning(((LogFields) { .error = t->work_error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", r->from,
                             error_text(&t->work_text, t->work_error));
-                ack_whole(t, ACK_REFUSED);
+                ack(t, r->session, r->number, r->offset, ACK_REFUSED);
                 receiving_end(t);
                 return;
         }
@@ -298,7 +287,7 @@ static void finish_done(void *userdata) {
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
-        ack_whole(t, ACK_WHOLE);
+        ack(t, r->session, r->number, r->offset, ACK_WHOLE);
 }
 
 static int finish(Transfers *t) {
@@ -332,7 +321,7 @@ static int begin(Transfers *t, uint64_t from, uint64_t number, uint64_t size) {
 void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size) {
         Reader rd = reader_over(payload, size);
         Receiving *r = &t->receiving;
-        uint64_t from, term, number, total, offset;
+        uint64_t from, term, number, total, offset, by = peer_number(session);
         uint32_t crc;
 
         if (!replica_read_head(t->replica, session, &rd, &from))
@@ -349,33 +338,34 @@ void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
                 if (r->finishing)
                         return; /* incoming/ is in use; the sender begins anew after a silence */
                 if (offset != 0) {
-                        ack(t, session, number, 0, ACK_REFUSED); /* of one that we have forgotten */
+                        ack(t, by, number, 0, ACK_REFUSED); /* of one that we have forgotten */
                         return;
                 }
                 if (begin(t, from, number, total) < 0) {
-                        ack(t, session, number, 0, ACK_REFUSED);
+                        ack(t, by, number, 0, ACK_REFUSED);
                         return;
                 }
         }
+        r->session = by;
         if (r->ready || r->finishing) {
                 if (r->ready)
-                        ack(t, session, number, r->offset, ACK_WHOLE);
+                        ack(t, by, number, r->offset, ACK_WHOLE);
                 return;
         }
 
         if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset && crc32c(0, rd.bytes, rd.left) == crc) {
                 if (pwrite_all(r->fd, rd.bytes, rd.left, offset) < 0) {
                         receiving_end(t);
-                        ack(t, session, number, 0, ACK_REFUSED);
+                        ack(t, by, number, 0, ACK_REFUSED);
                         return;
                 }
                 r->offset += rd.left;
         }
 
-        ack(t, session, number, r->offset, ACK_SO_FAR);
+        ack(t, by, number, r->offset, ACK_SO_FAR);
         if (r->offset == r->size && finish(t) < 0) {
                 receiving_end(t);
-                ack(t, session, number, 0, ACK_REFUSED);
+                ack(t, by, number, 0, ACK_REFUSED);
         }
 }
 

@@ -54,12 +54,14 @@ typedef struct Waiting {
         void *userdata;
         Timer timer;
         uint64_t deadline_ms;
+        bool was_true;
 } Waiting;
 
 static void look(void *userdata) {
         Waiting *w = userdata;
 
-        if (w->is_true(w->userdata) || loop_now_ms(w->world->loop) > w->deadline_ms)
+        w->was_true = w->is_true(w->userdata);
+        if (w->was_true || loop_now_ms(w->world->loop) > w->deadline_ms)
                 loop_uv_stop(w->world->uv);
         else
                 assert_int_equal(timer_start(&w->timer, w->world->loop, 1), 0);
@@ -71,8 +73,8 @@ static void run_until(World *world, bool (*is_true)(void *userdata), void *userd
         w.timer = (Timer) { .fire = look, .userdata = &w };
         w.deadline_ms = loop_now_ms(world->loop) + PATIENCE_MS;
         assert_int_equal(timer_start(&w.timer, world->loop, 0), 0);
-        assert_int_equal(loop_uv_run(world->uv), 0);
-        assert_true(is_true(userdata));
+        assert_true(loop_uv_run(world->uv) >= 0);
+        assert_true(w.was_true);
 }
 
 /* -- Hosts -- */
@@ -817,7 +819,7 @@ static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void
                         snprintf(key, sizeof(key), "/from%u", k);
                         assert_string_equal(value_at(&world->hosts[i], key), "x");
                 }
-                assert_int_equal(kv_hash(&world->hosts[i].store[0], &hash, &applied), 0);
+                assert_int_equal(kv_hash(world->hosts[i].store, &hash, &applied), 0);
                 assert_int_equal(kv_hash(world->hosts[0].store, &first, &applied), 0);
                 assert_true(hash == first);
         }
