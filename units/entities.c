@@ -7,6 +7,7 @@ void api_unit_write(Text *t, const ApiUnit *unit) {
         json_open(t, NULL, '{');
         json_add_string(t, "currentState", target_state_to_string(unit->current_state));
         json_add_string(t, "desiredState", target_state_to_string(unit->desired_state));
+        json_add_bool(t, "global", unit->global);
         json_add_string(t, "hash", unit->hash);
         json_add_string(t, "machineID", unit->machine_id);
         json_add_string(t, "name", unit->name);
@@ -23,6 +24,7 @@ void api_unit_write(Text *t, const ApiUnit *unit) {
                 }
                 json_close(t, ']');
         }
+        json_add_string(t, "owner", unit->owner);
         json_add_string(t, "reason", unit->reason);
         json_add_string(t, "text", unit->text);
         json_close(t, '}');
@@ -89,7 +91,7 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         UnitFile *file = NULL;
         const JsonField strings[] = {
                 { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
-                { "reason", &unit.reason }, { "text", &unit.text },
+                { "owner", &unit.owner }, { "reason", &unit.reason }, { "text", &unit.text },
         };
         int r;
 
@@ -102,6 +104,9 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         if (r < 0)
                 return r;
         r = read_target(object, "desiredState", &unit.desired_state, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(object, "global", &unit.global, err);
         if (r < 0)
                 return r;
         r = read_options(json_value_member(object, "options"), &file, err);
@@ -147,6 +152,7 @@ int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err
 
 void api_state_write(Text *t, const ApiState *state) {
         json_open(t, NULL, '{');
+        json_add_bool(t, "finished", state->finished);
         json_add_string(t, "hash", state->hash);
         json_add_string(t, "machineID", state->machine_id);
         json_add_string(t, "name", state->name);
@@ -172,6 +178,9 @@ static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
         if (r < 0)
                 return r;
         r = json_read_u64(object, "since", &state.since_ms, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(object, "finished", &state.finished, err);
         if (r < 0)
                 return r;
         *ret = state;
@@ -206,6 +215,8 @@ void api_machine_write(Text *t, const ApiMachine *machine) {
         json_add_string(t, "presence", machine->presence);
         json_add_string(t, "primaryIP", machine->primary_ip);
         json_add_string(t, "role", machine->role);
+        json_add_u64(t, "since", machine->since_ms);
+        json_add_u64(t, "units", machine->n_units);
         json_add_string(t, "version", machine->version);
         json_close(t, '}');
 }
@@ -221,6 +232,12 @@ static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
         if (json_value_type(object) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "expected a machine as a JSON object");
         r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(object, "since", &machine.since_ms, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(object, "units", &machine.n_units, err);
         if (r < 0)
                 return r;
         r = json_read_pairs(object, "metadata", &machine.metadata, err);

@@ -11,8 +11,8 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* {"currentState","desiredState","hash","machineID","name","options":[],"reason","text"}; "hash", "reason" and "text"
- * are ours, fleet's own clients skip them. */
+/* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"}; "global",
+ * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
@@ -22,6 +22,8 @@ typedef struct ApiUnit {
         const char *hash;   /* 40 hex digits */
         const char *reason; /* why it is where it is, or nowhere */
         const char *text;   /* the unit file as given, comments and all */
+        const char *owner;  /* the machine whose directory it comes from */
+        bool global;        /* on every machine that fits */
         JsonValue *source;  /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
 
@@ -43,10 +45,12 @@ int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
-/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"} and our "since" (ms) */
+/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and our "finished" and
+ * "since" (ms) */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
+        bool finished;     /* ended as it should, and is not to be run again */
         JsonValue *source; /* set by api_state_read(), owned */
 } ApiState;
 
@@ -55,11 +59,13 @@ int api_state_read(const char *json, size_t size, ApiState *ret, Error *err);
 void api_state_done(ApiState *state);
 #define _cleanup_api_state_ _cleanup_(api_state_done)
 
-/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "version", "role" */
+/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* writing: a shallow copy will do; reading: owned */
         const char *hostname, *presence, *version, *role;
+        uint64_t since_ms; /* of its presence */
+        uint64_t n_units;  /* that it is to have */
 } ApiMachine;
 
 void api_machine_write(Text *t, const ApiMachine *machine);
