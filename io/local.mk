@@ -51,6 +51,13 @@ tests_unit_test_stream_SOURCES = tests/unit/test-stream.c tests/unit/io_pair.h
 tests_unit_test_stream_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
 
+# $(FAILING_ALLOCATIONS) leads allocations through tests/lib/alloc.c.
+check_PROGRAMS += tests/unit/test-io_memory
+TESTS += tests/unit/test-io_memory
+tests_unit_test_io_memory_SOURCES = tests/unit/test-io_memory.c tests/unit/io_pair.h tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_io_memory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_io_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_io_memory_LDADD = $(IO_TEST_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-http
