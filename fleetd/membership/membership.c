@@ -1,0 +1,508 @@
+#include "fleetd/membership/membership.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/membership/liveness.h"
+#include "fleetd/membership/voters.h"
+
+enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 2500, VOTERS_EVERY_TICKS = 4, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
+
+/* One host that beat since the last tick. */
+typedef struct Heard {
+        char machine[33];
+        bool beat;
+        UT_hash_handle hh;
+} Heard;
+
+/* Somebody who asked to be let in, until the registry has answered. */
+typedef struct Joining {
+        Membership *membership;
+        uint64_t session; /* number of the session that it asked on */
+        char machine[33];
+        uint64_t raft_id;
+} Joining;
+
+struct Membership {
+        Loop *loop;         /* borrowed, as the next three */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        char machine_id[33], peer_address[64], name[64];
+        Names join;
+        char *cluster_file;
+        uint64_t voters;
+        RegistryListener listener;
+        Liveness *liveness;
+        Heard *heard;
+        Timer tick, join_timer;
+        Deferred known;
+        uint64_t last_tick_ms, led_term, leader_seen_ms;
+        unsigned ticks;
+        bool leading, writing;   /* a presence transaction is in flight */
+        bool joined_said, told_refusal;
+        unsigned answers;        /* of the registry, still to come */
+        bool closing;
+};
+
+static void membership_release(Membership *m) {
+        if (--m->answers == 0 && m->closing)
+                free(m);
+}
+
+/* -- Whom to dial, and to remember -- */
+
+static int membership_remember(Membership *m, const Text *addresses) {
+        _cleanup_free_ char *dir = strdup(m->cluster_file), *base = strdup(m->cluster_file), *old = NULL;
+        _cleanup_close_ int dir_fd = -1;
+        _cleanup_text_ Text t = {};
+        const char *name;
+
+        if (!dir || !base)
+                return -ENOMEM;
+        name = basename(base);
+        dir_fd = open_dir(dirname(dir), 0755);
+        if (dir_fd < 0)
+                return dir_fd;
+
+        text_printf(&t, "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\nJoin=%s\n", addresses->chars);
+        if (t.error < 0)
+                return t.error;
+        if (read_file_at(dir_fd, name, 64 * 1024, &old, NULL) == 0 && streq(old, t.chars))
+                return 0;
+        return write_file_at(dir_fd, name, t.chars, t.size, 0644);
+}
+
+static void membership_on_known(void *userdata) {
+        Membership *m = userdata;
+        const Cluster *c = registry_cluster(m->registry);
+        _cleanup_free_ PeerAddress *known = NEW0(PeerAddress, KNOWN_MAX);
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        _cleanup_text_ Text addresses = {};
+        size_t n_machines = 0, n = 0;
+        KvState state;
+        int r;
+
+        machines = cluster_machines_sorted(c, &n_machines);
+        if (!known || !machines)
+                return;
+        for (size_t i = 0; i < n_machines && n < KNOWN_MAX; i++) {
+                if (!machines[i]->peer[0] || streq(machines[i]->id, m->machine_id))
+                        continue;
+                memcpy(known[n].machine_id, machines[i]->id, sizeof(known[n].machine_id));
+                snprintf(known[n].address, sizeof(known[n].address), "%s", machines[i]->peer);
+                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->peer);
+                n++;
+        }
+
+        /* Members that the picture does not know yet (a replica that is just being filled), then Join=. */
+        kv_state(m->store, &state);
+        for (size_t i = 0; i < state.n_members + m->join.n && n < KNOWN_MAX; i++) {
+                const char *address = i < state.n_members ? state.members[i].address : m->join.items[i - state.n_members];
+                bool there = streq(address, m->peer_address) || !address[0];
+
+                for (size_t k = 0; k < n && !there; k++)
+                        there = streq(known[k].address, address);
+                if (!there)
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s", address);
+        }
+        r = peers_set_known(m->peers, known, n);
+        if (r < 0)
+                log_error(((LogFields) { .error = r }), "cannot keep the list of other hosts: %s", strerror(-r));
+        if (addresses.size > 0 && m->cluster_file[0] && addresses.error == 0) {
+                r = membership_remember(m, &addresses);
+                if (r < 0)
+                        log_warning(((LogFields) { .error = r }), "cannot write %s: %s; a start without memory would not find the cluster",
+                                    m->cluster_file, strerror(-r));
+        }
+}
+
+/* -- Joining: PEER_JOIN is version, machine id, peer address; PEER_JOINED is version, error, sentence, cluster, lineage, Raft id -- */
+
+static void joined_reply(PeerSession *session, int error, const char *sentence, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, JOIN_PROTOCOL);
+        write_u8(&w, error < 0);
+        write_string(&w, sentence);
+        write_u64(&w, cluster_id);
+        write_u64(&w, lineage);
+        write_u64(&w, raft_id);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_JOINED, w.bytes, w.size);
+}
+
+static void membership_on_admitted(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Joining *j = userdata;
+        Membership *m = j->membership;
+        PeerSession *session = m->closing ? NULL : peers_session(m->peers, j->session);
+        KvState state;
+
+        if (session) {
+                kv_state(m->store, &state);
+                joined_reply(session, status == KV_OK ? 0 : -EIO, status == KV_OK ? "" : sentence, state.cluster_id, state.lineage, j->raft_id);
+                if (status == KV_OK)
+                        log_notice(((LogFields) { .machine = j->machine, .index = index }), "let machine %s in as replica %llu", j->machine,
+                                   (unsigned long long) j->raft_id);
+        }
+        free(j);
+        membership_release(m);
+}
+
+static int membership_let_in(Membership *m, PeerSession *session, const char *address, Error *err) {
+        const PeerHello *hello = peer_hello(session);
+        const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
+        size_t replicas = 0;
+        KvState state;
+        Joining *j;
+        int r;
+
+        kv_state(m->store, &state);
+        if (!state.ready)
+                return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
+        for (const ClusterMachine *c = registry_cluster(m->registry)->machines; c; c = c->hh.next)
+                replicas += c->raft_id != 0 && !streq(c->id, hello->machine_id);
+        if (replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->raft_id))
+                return error_set(err, -ENOSPC, "the cluster has %zu hosts, which is all this version takes: three voters and two standbys", replicas);
+
+        j = NEW0(Joining, 1);
+        if (!j)
+                return error_set(err, -ENOMEM, "out of memory");
+        j->membership = m;
+        j->session = peer_number(session);
+        snprintf(j->machine, sizeof(j->machine), "%s", hello->machine_id);
+        r = registry_admit(m->registry, hello->machine_id, address, &j->raft_id, membership_on_admitted, j);
+        if (r < 0) {
+                free(j);
+                return error_set(err, r, "%s cannot let it in: %s", m->name, strerror(-r));
+        }
+        m->answers++;
+        return 0;
+}
+
+static void membership_on_join(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        _cleanup_free_ char *address = NULL;
+        char host[64];
+        uint8_t version;
+        uint16_t port;
+        Error err = {};
+        int error;
+
+        version = read_u8(&r);
+        address = read_string(&r, 63);
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || parse_address(address, host, sizeof(host), &port) < 0)
+                error = error_set(&err, -EBADMSG, "%s does not understand the request to join: another version?", m->name);
+        else
+                error = membership_let_in(m, session, address, &err);
+        if (error < 0)
+                joined_reply(session, error, err.message, 0, 0, 0);
+}
+
+static bool membership_is_waiting(const Membership *m) {
+        KvState state;
+
+        kv_state(m->store, &state);
+        return state.cluster_id == 0;
+}
+
+static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r), refused = read_u8(&r);
+        _cleanup_free_ char *sentence = read_string(&r, ERROR_MESSAGE_MAX);
+        uint64_t cluster_id = read_u64(&r), lineage = read_u64(&r), raft_id = read_u64(&r);
+        const PeerHello *hello = peer_hello(session);
+        Error err = {};
+        int error;
+
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || (!refused && (cluster_id == 0 || raft_id == 0))) {
+                log_warning(((LogFields) { .machine = hello->machine_id }), "%s answered a request to join with what we do not understand", hello->name);
+                return;
+        }
+        if (refused) {
+                if (!m->told_refusal)
+                        log_warning(((LogFields) { .machine = hello->machine_id }), "%s does not let this host in: %s", hello->name, sentence);
+                m->told_refusal = true;
+                return;
+        }
+        if (!membership_is_waiting(m))
+                return;
+        error = kv_joined(m->store, cluster_id, lineage, raft_id, &err);
+        if (error < 0)
+                log_error(((LogFields) { .error = error }), "cannot join the cluster: %s", error_text(&err, error));
+        else
+                log_notice(((LogFields) { .machine = hello->machine_id }), "joined the cluster %llx by %s, as replica %llu", (unsigned long long) cluster_id,
+                           hello->name, (unsigned long long) raft_id);
+}
+
+/* Asks whoever has a session with us and belongs to a cluster. */
+static void membership_ask_one(void *userdata, const PeerState *peer) {
+        Membership *m = userdata;
+        _cleanup_writer_ Writer w = {};
+
+        if (m->joined_said || !peer->dialed || peer->hello.cluster_id == 0)
+                return;
+        write_u8(&w, JOIN_PROTOCOL);
+        write_string(&w, m->peer_address);
+        m->joined_said = w.error == 0 && peers_send(m->peers, peer->hello.machine_id, PEER_JOIN, w.bytes, w.size) == 0;
+}
+
+static void membership_on_join_timer(void *userdata) {
+        Membership *m = userdata;
+
+        if (!membership_is_waiting(m))
+                return;
+        m->joined_said = false;
+        peers_each(m->peers, membership_ask_one, m);
+        (void) timer_start(&m->join_timer, m->loop, JOIN_RETRY_MS);
+}
+
+/* -- Beats -- */
+
+static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Membership *m = userdata;
+        const char *id = peer_hello(session)->machine_id;
+        Heard *h;
+
+        HASH_FIND_STR(m->heard, id, h);
+        if (!h) {
+                h = NEW0(Heard, 1);
+                if (!h)
+                        return;
+                snprintf(h->machine, sizeof(h->machine), "%s", id);
+                HASH_ADD_STR(m->heard, machine, h);
+                if (!TABLE_ADDED(h)) {
+                        free(h);
+                        return;
+                }
+        }
+        h->beat = true;
+}
+
+static LivenessSign membership_sign(void *userdata, const char *machine_id) {
+        Membership *m = userdata;
+        LivenessSign sign = {};
+        PeerState peer;
+        Heard *h;
+
+        if (streq(machine_id, m->machine_id))
+                return (LivenessSign) { .beat = true, .kernel = true, .session = true };
+
+        HASH_FIND_STR(m->heard, machine_id, h);
+        if (h) {
+                sign.beat = h->beat;
+                h->beat = false;
+        }
+        if (peers_state(m->peers, machine_id, &peer) < 0)
+                return sign;
+        sign.session = peer.accepted;
+        sign.kernel = peer.kernel_silent_ms < KERNEL_SILENT_MS;
+        sign.bye = streq(peer.bye, "stop") ? "stop" : streq(peer.bye, "shutdown") ? "shutdown" : NULL;
+        return sign;
+}
+
+static void membership_on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Membership *m = userdata;
+
+        m->writing = false; /* whatever became of it: the next tick sees what is */
+        membership_release(m);
+}
+
+static void membership_write(Membership *m, const KvState *state, const LivenessChange *changes, size_t n) {
+        _cleanup_free_ PresenceChange *out = NEW0(PresenceChange, n + 1);
+        const Cluster *c = registry_cluster(m->registry);
+
+        if (!out)
+                return;
+        for (size_t i = 0; i < n; i++) {
+                const ClusterMachine *machine = cluster_machine(c, changes[i].machine);
+
+                snprintf(out[i].machine, sizeof(out[i].machine), "%s", changes[i].machine);
+                snprintf(out[i].reason, sizeof(out[i].reason), "%s", changes[i].reason);
+                out[i].presence = changes[i].presence;
+                out[i].expected_index = machine ? machine->presence_index : 0;
+                log_notice(((LogFields) { .machine = changes[i].machine, .term = state->term }), "machine %s is %s: %s", changes[i].machine,
+                           presence_to_string(changes[i].presence), changes[i].reason);
+        }
+        if (registry_presence(m->registry, state->term, out, n, membership_on_written, m) < 0)
+                return;
+        m->writing = true;
+        m->answers++;
+}
+
+/* -- The leader's tick -- */
+
+static void membership_grow(Membership *m, const KvState *state) {
+        VotersChange change;
+        int r;
+
+        if (m->voters == 1)
+                return;
+        voters_plan(state->members, state->n_members, state->leader_id, state->commit, registry_cluster(m->registry), &change);
+        switch (change.action) {
+        case VOTERS_ADD:
+                r = kv_member_add(m->store, change.raft_id, change.address);
+                break;
+        case VOTERS_PROMOTE:
+                r = kv_member_promote(m->store, change.raft_id);
+                break;
+        case VOTERS_DEMOTE:
+                r = kv_member_demote(m->store, change.raft_id);
+                break;
+        case VOTERS_REMOVE:
+                r = kv_member_remove(m->store, change.raft_id);
+                break;
+        default:
+                return;
+        }
+        if (r == 0)
+                log_notice(((LogFields) { .term = state->term }), "%s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, change.reason);
+        else if (r != -EBUSY && r != -EREMOTE)
+                log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, strerror(-r));
+}
+
+static void membership_lead(Membership *m, const KvState *state, bool late) {
+        _cleanup_free_ LivenessChange *changes = NULL;
+        const Cluster *c = registry_cluster(m->registry);
+        size_t n = 0;
+
+        if (m->led_term != state->term || !m->leading) {
+                uint64_t silent_ms = loop_now_ms(m->loop) - m->leader_seen_ms;
+
+                liveness_lead(m->liveness, c, MIN(silent_ms / LIVENESS_TICK_MS, (uint64_t) LIVENESS_LOST_TICKS));
+                m->led_term = state->term;
+                m->leading = true;
+        }
+        late |= state->n_voters_reachable * 2 <= state->n_voters;
+        if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 && !m->writing)
+                membership_write(m, state, changes, n);
+        if (m->ticks % VOTERS_EVERY_TICKS == 0)
+                membership_grow(m, state);
+}
+
+static void membership_on_tick(void *userdata) {
+        Membership *m = userdata;
+        uint64_t now_ms = loop_now_ms(m->loop);
+        bool late = now_ms - m->last_tick_ms > LIVENESS_TICK_MS + LATE_MS;
+        KvState state;
+
+        m->last_tick_ms = now_ms;
+        m->ticks++;
+        (void) timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
+
+        kv_state(m->store, &state);
+        if (state.role == KV_ROLE_LEADER) {
+                m->leader_seen_ms = now_ms;
+                if (state.ready && registry_ready(m->registry))
+                        membership_lead(m, &state, late);
+                return;
+        }
+        m->leading = false;
+        if (state.leader_id == 0)
+                return;
+        m->leader_seen_ms = now_ms;
+        if (state.leader_machine_id[0])
+                (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, "", 0);
+}
+
+/* -- Events -- */
+
+static void membership_on_change(void *userdata, const RegistryChange *change) {
+        Membership *m = userdata;
+
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE)
+                loop_defer(m->loop, &m->known);
+}
+
+void membership_state_changed(Membership *m) {
+        loop_defer(m->loop, &m->known);
+}
+
+void membership_peer_changed(Membership *m, const char *machine_id) {
+        if (membership_is_waiting(m) && !m->joined_said)
+                peers_each(m->peers, membership_ask_one, m);
+}
+
+int membership_admit(const Membership *m, const PeerHello *hello, Error *err) {
+        const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
+
+        if (hello->raft_id != 0 && known && known->raft_id == hello->raft_id && hello->start_number < known->start_number)
+                return error_set(err, -ESTALE, "machine %s comes with an old image of its state (start %llu, the cluster has seen %llu): "
+                                 "stop its fleetd, remove its state directory, and let it join anew", hello->machine_id,
+                                 (unsigned long long) hello->start_number, (unsigned long long) known->start_number);
+        return 0;
+}
+
+int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry, const MembershipOptions *options) {
+        Membership *m = NEW0(Membership, 1);
+        int r;
+
+        if (!m)
+                return -ENOMEM;
+        *m = (Membership) {
+                .loop = loop, .peers = peers, .store = store, .registry = registry, .voters = options->voters,
+                .listener = { .on_change = membership_on_change, .userdata = m },
+                .tick = { .fire = membership_on_tick, .userdata = m },
+                .join_timer = { .fire = membership_on_join_timer, .userdata = m },
+                .known = { .run = membership_on_known, .userdata = m },
+                .last_tick_ms = loop_now_ms(loop), .leader_seen_ms = loop_now_ms(loop),
+        };
+        snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
+        snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
+        snprintf(m->name, sizeof(m->name), "%s", options->name);
+        m->cluster_file = strdup(options->cluster_file);
+        r = m->cluster_file ? 0 : -ENOMEM;
+        for (size_t i = 0; r == 0 && i < options->join->n; i++)
+                r = names_add(&m->join, options->join->items[i], strlen(options->join->items[i]));
+        if (r == 0)
+                r = liveness_new(&m->liveness, NULL);
+        if (r == 0)
+                r = timer_start(&m->tick, loop, LIVENESS_TICK_MS);
+        if (r == 0 && membership_is_waiting(m))
+                r = timer_start(&m->join_timer, loop, JOIN_RETRY_MS);
+        registry_listen(registry, &m->listener);
+        peers_handle(peers, PEER_JOIN, membership_on_join, m);
+        peers_handle(peers, PEER_JOINED, membership_on_joined, m);
+        peers_handle(peers, PEER_BEAT, membership_on_beat, m);
+        if (r < 0) {
+                membership_free(m);
+                return r;
+        }
+        loop_defer(loop, &m->known);
+        *ret = m;
+        return 0;
+}
+
+Membership *membership_free(Membership *m) {
+        Heard *h, *next;
+
+        if (!m)
+                return NULL;
+
+        peers_handle(m->peers, PEER_JOIN, NULL, NULL);
+        peers_handle(m->peers, PEER_JOINED, NULL, NULL);
+        peers_handle(m->peers, PEER_BEAT, NULL, NULL);
+        registry_unlisten(m->registry, &m->listener);
+        timer_stop(&m->tick);
+        timer_stop(&m->join_timer);
+        deferred_cancel(&m->known);
+        HASH_ITER(hh, m->heard, h, next) {
+                HASH_DEL(m->heard, h);
+                free(h);
+        }
+        liveness_free(m->liveness);
+        names_done(&m->join);
+        free(m->cluster_file);
+        m->closing = true;
+        if (m->answers == 0)
+                free(m);
+        return NULL;
+}
