@@ -1,0 +1,165 @@
+/* fleetd: settings, the real edges, one daemon. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <systemd/sd-id128.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/table.h"
+#include "fleetd/daemon.h"
+#include "fleetd/service.h"
+#include "fleetd/systemd/systemd_bus.h"
+#include "io/loop_uv.h"
+
+enum { EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
+
+typedef struct Process {
+        UvLoop *uv;
+        Loop *loop;
+        Network *network;
+        Disk *disk;
+        TlsKey *key;
+        Systemd *systemd;
+        Service *service;
+        Daemon *daemon;
+        bool stopping;
+} Process;
+
+static void process_on_stopped(void *userdata) {
+        Process *p = userdata;
+
+        p->daemon = NULL;
+        loop_uv_stop(p->uv);
+}
+
+static void process_on_asked(void *userdata, bool shutdown) {
+        Process *p = userdata;
+
+        daemon_stop(p->daemon, shutdown ? "shutdown" : "stop", process_on_stopped, p);
+}
+
+static void process_on_signal(void *userdata, int signal_number) {
+        Process *p = userdata;
+
+        if (p->stopping)
+                return;
+        p->stopping = true;
+        service_stopping();
+        log_info(NO_FIELDS, "stopping; units are not touched");
+        if (p->systemd)
+                systemd_bus_ask_stopping(p->systemd, process_on_asked, p);
+        else
+                process_on_asked(p, false);
+}
+
+/* The boot's id, as systemd and the kernel know it. */
+static int read_boot_id(char ret[static 33], Error *err) {
+        sd_id128_t id;
+        int r = sd_id128_get_boot(&id);
+
+        if (r < 0)
+                return error_set(err, r, "cannot read the boot id: %s", strerror(-r));
+        sd_id128_to_string(id, ret);
+        return 0;
+}
+
+static int process_open(Process *p, const Settings *s, Error *err) {
+        _cleanup_free_ char *raft = NULL, *units = NULL;
+        _cleanup_close_ int state_fd = -1;
+        Random seed;
+        DaemonEdges edges = {};
+        int r;
+
+        if (asprintf(&raft, "%s/raft", s->state_directory) < 0 || asprintf(&units, "%s/units", s->runtime_directory) < 0)
+                return -ENOMEM;
+
+        r = random_seed_from_system(&seed);
+        if (r < 0)
+                return r;
+        table_seed = random_u64(&seed);
+        r = loop_uv_new(&p->uv);
+        if (r < 0)
+                return error_set(err, r, "cannot make the loop: %s", strerror(-r));
+        p->loop = loop_uv_base(p->uv);
+        r = loop_uv_on_signal(p->uv, SIGTERM, process_on_signal, p);
+        if (r == 0)
+                r = loop_uv_on_signal(p->uv, SIGINT, process_on_signal, p);
+        if (r == 0)
+                r = service_new(&p->service, p->loop);
+        if (r == 0)
+                r = net_uv_new(&p->network, p->loop);
+        if (r < 0)
+                return r;
+
+        state_fd = open_dir(s->state_directory, 0700);
+        if (state_fd < 0)
+                return error_set(err, state_fd, "cannot use the state directory %s: %s", s->state_directory, strerror(-state_fd));
+        r = disk_real_open(raft, &p->disk);
+        if (r == -EBUSY)
+                return error_set(err, r, "another fleetd is running on %s", s->state_directory);
+        if (r < 0)
+                return error_set(err, r, "cannot use %s: %s", raft, strerror(-r));
+        if (s->peer_key[0]) {
+                r = tls_key_read(s->peer_key, &p->key, err);
+                if (r < 0)
+                        return r;
+        }
+        if (s->agent) {
+                r = systemd_bus_new(&p->systemd, p->loop, units, NULL, err);
+                if (r < 0)
+                        return r;
+        }
+
+        edges = (DaemonEdges) { .loop = p->loop, .network = p->network, .log_disk = p->disk, .systemd = p->systemd, .key = p->key };
+        r = read_boot_id(edges.boot_id, err);
+        if (r == 0)
+                r = daemon_new(&p->daemon, &edges, s, err);
+        return r;
+}
+
+static void process_close(Process *p) {
+        if (p->daemon) {
+                daemon_stop(p->daemon, "", process_on_stopped, p);
+                (void) loop_uv_run(p->uv);
+        }
+        p->systemd = systemd_bus_free(p->systemd);
+        p->key = tls_key_free(p->key);
+        p->disk = disk_real_close(p->disk);
+        p->network = net_uv_free(p->network);
+        p->service = service_free(p->service);
+        p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
+}
+
+int main(int argc, char *argv[]) {
+        _cleanup_settings_ Settings settings = {};
+        Process p = {};
+        Error err = {};
+        int r;
+
+        r = settings_read(&settings, argc, argv, &err);
+        if (r > 0)
+                return EXIT_SUCCESS;
+        if (r < 0) {
+                fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
+                return EXIT_USAGE;
+        }
+
+        (void) signal(SIGPIPE, SIG_IGN);
+        umask(0077);
+        log_set_sink(service_log, NULL);
+        log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
+
+        r = process_open(&p, &settings, &err);
+        if (r < 0)
+                log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));
+        else {
+                log_notice(((LogFields) { .machine = settings.machine_id }), "fleetd %s runs on %s", PACKAGE_VERSION, settings.name);
+                service_ready();
+                r = loop_uv_run(p.uv);
+        }
+        process_close(&p);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

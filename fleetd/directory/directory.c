@@ -43,16 +43,19 @@ static void record_clear(Directory *d) {
         }
 }
 
-static void record_add(Directory *d, const char *name) {
+/* True if it is new. */
+static bool record_add(Directory *d, const char *name) {
         DirectoryRecord *r;
 
         HASH_FIND_STR(d->record, name, r);
         if (r || !(r = NEW0(DirectoryRecord, 1)))
-                return;
+                return false;
         snprintf(r->name, sizeof(r->name), "%s", name);
         HASH_ADD_STR(d->record, name, r);
-        if (!TABLE_ADDED(r))
-                free(r);
+        if (TABLE_ADDED(r))
+                return true;
+        free(r);
+        return false;
 }
 
 static void record_read(Directory *d) {
@@ -74,35 +77,47 @@ static void record_read(Directory *d) {
                 const char *name = json_value_string(json_value_item(names, i));
 
                 if (name && unit_name_check(name, NULL) == 0)
-                        record_add(d, name);
+                        (void) record_add(d, name);
         }
 }
 
+/* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
+static bool record_keeps(const Directory *d, const DirectoryRecord *seen) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), seen->name);
+
+        return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
+}
+
 static void record_write(Directory *d, const struct stat *st, const DirectoryFile *files, size_t n) {
+        bool moved = d->device != st->st_dev || d->inode != st->st_ino, changed = moved;
+        DirectoryRecord *seen, *next;
         _cleanup_text_ Text t = {};
-        bool same = d->device == st->st_dev && d->inode == st->st_ino && HASH_COUNT(d->record) == n;
         int r;
 
-        for (size_t i = 0; same && i < n; i++) {
-                DirectoryRecord *seen;
+        HASH_ITER(hh, d->record, seen, next) {
+                bool there = false;
 
-                HASH_FIND_STR(d->record, files[i].name, seen);
-                same = seen != NULL;
+                for (size_t i = 0; i < n && !there; i++)
+                        there = streq(files[i].name, seen->name);
+                if (there || (!moved && record_keeps(d, seen)))
+                        continue;
+                HASH_DEL(d->record, seen);
+                free(seen);
+                changed = true;
         }
-        if (same)
+        for (size_t i = 0; i < n; i++)
+                changed |= record_add(d, files[i].name);
+        if (!changed)
                 return;
 
-        record_clear(d);
         d->device = st->st_dev;
         d->inode = st->st_ino;
         json_open(&t, NULL, '{');
         json_add_u64(&t, "device", d->device);
         json_add_u64(&t, "inode", d->inode);
         json_open(&t, "names", '[');
-        for (size_t i = 0; i < n; i++) {
-                record_add(d, files[i].name);
-                json_add_item(&t, files[i].name);
-        }
+        for (seen = d->record; seen; seen = seen->hh.next)
+                json_add_item(&t, seen->name);
         json_close(&t, ']');
         json_close(&t, '}');
         r = t.error ?: write_file_at(d->record_fd, "directory", t.chars, t.size, 0600);
@@ -307,11 +322,9 @@ static void directory_look(Directory *d, int dir_fd) {
                                     diff.n_held, d->path);
                 d->n_held = diff.n_held;
 
-                /* The record follows only when nothing is left to be done, so that a removal which failed is tried again. */
+                record_write(d, &st, files, n);
                 if (diff.n > 0)
                         directory_submit(d, &diff);
-                else if (diff.n_held == 0)
-                        record_write(d, &st, files, n);
         }
         directory_diff_done(&diff);
         files_free(files, n);

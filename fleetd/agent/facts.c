@@ -1,0 +1,126 @@
+#include "fleetd/agent/facts.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+#include "base/log.h"
+
+enum { RETRY_MS = 1000 };
+
+struct Facts {
+        Loop *loop;         /* borrowed, as the next */
+        Registry *registry;
+        Machine machine;
+        RegistryListener listener;
+        Deferred pass;
+        Timer retry;
+        bool sending, owner_gone;
+};
+
+static void facts_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Facts *f = userdata;
+
+        f->sending = false;
+        if (f->owner_gone) {
+                free(f);
+                return;
+        }
+        if (status != KV_OK)
+                (void) timer_start(&f->retry, f->loop, RETRY_MS);
+        else
+                loop_defer(f->loop, &f->pass);
+}
+
+static void facts_on_pass(void *userdata) {
+        Facts *f = userdata;
+        const ClusterMachine *self = cluster_machine(registry_cluster(f->registry), f->machine.id);
+        KvState state;
+
+        kv_state(registry_store(f->registry), &state);
+        f->machine.raft_id = state.raft_id;
+        if (f->sending || !state.ready || !registry_ready(f->registry))
+                return;
+        if (self && self->facts && machine_equal(self->facts, &f->machine))
+                return;
+        if (registry_publish_facts(f->registry, &f->machine, facts_on_done, f) < 0)
+                (void) timer_start(&f->retry, f->loop, RETRY_MS);
+        else
+                f->sending = true;
+}
+
+static void facts_on_retry(void *userdata) {
+        Facts *f = userdata;
+
+        loop_defer(f->loop, &f->pass);
+}
+
+static void facts_on_change(void *userdata, const RegistryChange *change) {
+        Facts *f = userdata;
+
+        if (change->kind == CHANGED_ALL || (change->kind == CHANGED_MACHINE && (!change->machine || streq(change->machine, f->machine.id))))
+                loop_defer(f->loop, &f->pass);
+}
+
+void facts_state_changed(Facts *f) {
+        loop_defer(f->loop, &f->pass);
+}
+
+int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts) {
+        Facts *f = NEW0(Facts, 1);
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        *f = (Facts) {
+                .loop = loop, .registry = registry,
+                .listener = { .on_change = facts_on_change, .userdata = f },
+                .pass = { .run = facts_on_pass, .userdata = f },
+                .retry = { .fire = facts_on_retry, .userdata = f },
+        };
+        r = machine_copy(facts, &f->machine);
+        if (r < 0) {
+                free(f);
+                return r;
+        }
+        registry_listen(registry, &f->listener);
+        loop_defer(loop, &f->pass);
+        *ret = f;
+        return 0;
+}
+
+Facts *facts_free(Facts *f) {
+        if (!f)
+                return NULL;
+
+        registry_unlisten(f->registry, &f->listener);
+        deferred_cancel(&f->pass);
+        timer_stop(&f->retry);
+        machine_done(&f->machine);
+        if (f->sending)
+                f->owner_gone = true;
+        else
+                free(f);
+        return NULL;
+}
+
+int facts_primary_address(char *ret, size_t size) {
+        struct ifaddrs *all;
+        int r = -ENODEV;
+
+        if (getifaddrs(&all) < 0)
+                return -errno;
+        for (struct ifaddrs *i = all; i && r < 0; i = i->ifa_next) {
+                const struct sockaddr_in *in = (const struct sockaddr_in *) i->ifa_addr;
+
+                if (!in || in->sin_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
+                        continue;
+                if (inet_ntop(AF_INET, &in->sin_addr, ret, size))
+                        r = 0;
+        }
+        freeifaddrs(all);
+        return r;
+}

@@ -1,0 +1,28 @@
+/* The HTTP face: doors, rights, routes. Answers; starts nothing.
+ *
+ * Doors: the unix socket (root and group fleet, by peer credentials: everything) and TCP on loopback (the key API alone, users'
+ * keys alone). A request for what only another host can tell (a unit's journal, its status) is led there over the peers'
+ * sessions, and its answer is streamed back. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/settings.h"
+
+typedef struct Api Api;
+
+typedef enum ApiDoor { API_SOCKET, API_LOOPBACK } ApiDoor;
+
+typedef struct ApiOptions {
+        Network *network;        /* borrowed, as all pointers here; strings are copied */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        const char *machine_id, *name;
+        ClientAccess access;     /* of API_LOOPBACK */
+} ApiOptions;
+
+int api_new(Api **ret, Loop *loop, const ApiOptions *options);
+/* Opens a door; fails with a sentence that names address and remedy. */
+int api_listen(Api *api, ApiDoor door, const char *address, Error *err);
+/* Closes doors and connections; parked requests end without an answer. Returns NULL. */
+Api *api_free(Api *api);

@@ -1,0 +1,247 @@
+#include "fleetd/daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
+#include "fleetd/api/api.h"
+#include "fleetd/directory/directory.h"
+#include "fleetd/engine/engine.h"
+#include "fleetd/membership/membership.h"
+#include "fleetd/service.h"
+
+struct Daemon {
+        DaemonEdges edges;
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        Engine *engine;
+        Membership *membership;
+        Facts *facts;
+        Agent *agent;
+        Directory *directory;
+        Api *api;
+        char reason[16];
+        void (*stopped)(void *userdata);
+        void *userdata;
+        KvRole role;
+        uint64_t leader_id;
+};
+
+Registry *daemon_registry(Daemon *d) {
+        return d->registry;
+}
+
+KvStore *daemon_store(Daemon *d) {
+        return d->store;
+}
+
+/* -- What the store and the sessions say goes to everybody concerned -- */
+
+static void daemon_on_state(void *userdata) {
+        Daemon *d = userdata;
+        KvState state;
+
+        if (!d->store)
+                return;
+        kv_state(d->store, &state);
+        if (state.role != d->role || state.leader_id != d->leader_id) {
+                log_info(((LogFields) { .term = state.term, .index = state.index }), "%s, term %llu, leader %s", kv_role_name(state.role),
+                         (unsigned long long) state.term, state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown");
+                service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role), (unsigned long long) state.term,
+                               state.n_voters_reachable, state.n_voters);
+        }
+        d->role = state.role;
+        d->leader_id = state.leader_id;
+        if (d->engine)
+                engine_state_changed(d->engine);
+        if (d->membership)
+                membership_state_changed(d->membership);
+        if (d->facts)
+                facts_state_changed(d->facts);
+        if (d->agent)
+                agent_state_changed(d->agent);
+}
+
+static void daemon_on_reset(void *userdata) {
+        Daemon *d = userdata;
+
+        if (d->registry)
+                registry_reset(d->registry);
+}
+
+static void daemon_on_failed(void *userdata, int error, const char *reason) {
+        log_error(((LogFields) { .error = error }), "this host's replica of the store has stopped: %s; units are not touched", reason);
+        service_status("replica stopped: %s", reason);
+}
+
+static int daemon_admit(void *userdata, const PeerHello *hello, Error *err) {
+        Daemon *d = userdata;
+
+        return d->membership ? membership_admit(d->membership, hello, err) : 0;
+}
+
+static void daemon_on_peer(void *userdata, const char *machine_id) {
+        Daemon *d = userdata;
+
+        if (d->membership)
+                membership_peer_changed(d->membership, machine_id);
+}
+
+/* -- Opening -- */
+
+static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
+        PeersOptions peers = { .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d };
+        _cleanup_free_ char *tree = NULL;
+        KvOptions store = {
+                .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .bug = d->edges.bug,
+                .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed, .userdata = d },
+        };
+        int r;
+
+        snprintf(peers.self.machine_id, sizeof(peers.self.machine_id), "%s", s->machine_id);
+        snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->edges.boot_id);
+        snprintf(peers.self.address, sizeof(peers.self.address), "%s", s->listen_peer);
+        snprintf(peers.self.name, sizeof(peers.self.name), "%s", s->name);
+        peers.self.nonce = random_u64(loop_random(d->edges.loop)) | 1;
+        r = peers_new(&d->peers, d->edges.loop, d->edges.network, &peers);
+        if (r < 0)
+                return r;
+
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
+                return -ENOMEM;
+        store.tree_path = tree;
+        store.peers = d->peers;
+        snprintf(store.machine_id, sizeof(store.machine_id), "%s", s->machine_id);
+        snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);
+        snprintf(store.address, sizeof(store.address), "%s", s->listen_peer);
+        return kv_open(&d->store, d->edges.loop, &store, err);
+}
+
+static int daemon_open_membership(Daemon *d, const Settings *s) {
+        MembershipOptions options = {
+                .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .join = &s->join,
+                .cluster_file = s->cluster_file, .voters = s->voters,
+        };
+
+        return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
+}
+
+static int daemon_open_facts(Daemon *d, const Settings *s) {
+        char host[64] = "";
+        uint16_t port;
+        Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
+                          .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL };
+
+        if (s->listen_peer[0])
+                (void) parse_address(s->listen_peer, host, sizeof(host), &port);
+        else
+                (void) facts_primary_address(host, sizeof(host));
+        snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
+        return facts_new(&d->facts, d->edges.loop, d->registry, &facts);
+}
+
+static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
+        _cleanup_free_ char *directory = NULL;
+        AgentOptions agent = { .machine_id = s->machine_id, .boot_id = d->edges.boot_id, .boot_wait_ms = s->boot_wait_ms };
+        DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
+        int r = 0;
+
+        if (asprintf(&directory, "%s/agent", s->state_directory) < 0)
+                return -ENOMEM;
+        agent.directory = folder.record_dir = directory;
+        if (d->edges.systemd) {
+                r = daemon_open_facts(d, s);
+                if (r == 0)
+                        r = agent_new(&d->agent, d->edges.loop, d->registry, d->edges.systemd, &agent, err);
+        }
+        if (r == 0 && s->unit_directory[0])
+                r = directory_new(&d->directory, d->edges.loop, d->registry, &folder, err);
+        return r;
+}
+
+static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
+        ApiOptions options = {
+                .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
+                .machine_id = s->machine_id, .name = s->name, .access = s->client_access,
+        };
+        int r = 0;
+
+        if (s->listen_peer[0])
+                r = peers_listen(d->peers, s->listen_peer, err);
+        if (r == 0 && (s->listen_socket[0] || s->listen_client[0]))
+                r = api_new(&d->api, d->edges.loop, &options);
+        if (r == 0 && s->listen_socket[0])
+                r = api_listen(d->api, API_SOCKET, s->listen_socket, err);
+        if (r == 0 && s->listen_client[0] && s->client_access != CLIENT_OFF)
+                r = api_listen(d->api, API_LOOPBACK, s->listen_client, err);
+        return r;
+}
+
+int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err) {
+        EngineOptions engine = { .brake_ms = settings->brake_ms };
+        Daemon *d = NEW0(Daemon, 1);
+        int r;
+
+        *ret = d;
+        if (!d)
+                return -ENOMEM;
+        d->edges = *edges;
+
+        r = daemon_open_store(d, settings, err);
+        if (r == 0)
+                r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
+        if (r == 0)
+                r = daemon_open_membership(d, settings);
+        if (r == 0 && settings->engine)
+                r = engine_new(&d->engine, edges->loop, d->registry, &engine);
+        if (r == 0)
+                r = daemon_open_agent(d, settings, err);
+        if (r == 0)
+                r = daemon_open_doors(d, settings, err);
+        if (r == 0)
+                daemon_on_state(d);
+        return r;
+}
+
+/* -- Closing -- */
+
+static void daemon_on_peers_closed(void *userdata) {
+        Daemon *d = userdata;
+        void (*stopped)(void *userdata) = d->stopped;
+        void *stopped_userdata = d->userdata;
+
+        free(d);
+        stopped(stopped_userdata);
+}
+
+static void daemon_on_store_closed(void *userdata) {
+        Daemon *d = userdata;
+
+        d->store = NULL;
+        if (d->peers)
+                peers_close(d->peers, d->reason, daemon_on_peers_closed, d);
+        else
+                daemon_on_peers_closed(d);
+}
+
+void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
+        snprintf(d->reason, sizeof(d->reason), "%s", reason);
+        d->stopped = stopped;
+        d->userdata = userdata;
+
+        d->api = api_free(d->api);
+        d->directory = directory_free(d->directory);
+        d->agent = agent_free(d->agent);
+        d->facts = facts_free(d->facts);
+        d->engine = engine_free(d->engine);
+        d->membership = membership_free(d->membership);
+        d->registry = registry_free(d->registry);
+        if (d->store)
+                kv_close(d->store, daemon_on_store_closed, d);
+        else
+                daemon_on_store_closed(d);
+}

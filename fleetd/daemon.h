@@ -1,0 +1,31 @@
+/* The daemon: opens the rooms from the ground up, closes them from the top down; it alone knows everybody.
+ *
+ * Its edges are handed in, so that the simulator runs whole daemons, five to a process, over edges of its own. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/settings.h"
+#include "fleetd/systemd/systemd.h"
+
+typedef struct Daemon Daemon;
+
+typedef struct DaemonEdges {
+        Loop *loop;            /* all borrowed */
+        Network *network;
+        Disk *log_disk;        /* the folder raft/ of the state directory */
+        Systemd *systemd;      /* NULL: no agent */
+        const TlsKey *key;     /* NULL: sessions in plain (simulation and tests only) */
+        char boot_id[33];
+        const char *bug;       /* planted, for simulations of a build with them; else NULL */
+} DaemonEdges;
+
+/* Opens everything. Fails with one sentence; what was opened is closed again by daemon_stop(), so *ret is set even then
+ * when closing takes time (may be NULL). */
+int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err);
+
+/* Hands over, says goodbye ('reason': "stop", "shutdown", or "" to vanish without a word) and closes. No unit is touched.
+ * 'stopped' comes once, from the loop; the daemon is gone then. */
+void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);
+
+Registry *daemon_registry(Daemon *d);
+KvStore *daemon_store(Daemon *d);
