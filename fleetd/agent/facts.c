@@ -18,17 +18,13 @@ struct Facts {
         RegistryListener listener;
         Deferred pass;
         Timer retry;
-        bool sending, owner_gone;
+        bool sending;
 };
 
 static void facts_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Facts *f = userdata;
 
         f->sending = false;
-        if (f->owner_gone) {
-                free(f);
-                return;
-        }
         if (status != KV_OK)
                 (void) timer_start(&f->retry, f->loop, RETRY_MS);
         else
@@ -100,10 +96,8 @@ Facts *facts_free(Facts *f) {
         deferred_cancel(&f->pass);
         timer_stop(&f->retry);
         machine_done(&f->machine);
-        if (f->sending)
-                f->owner_gone = true;
-        else
-                free(f);
+        registry_forget(f->registry, f);
+        free(f);
         return NULL;
 }
 

@@ -22,7 +22,7 @@ struct Publisher {
         void *userdata;
         Budget *budgets;
         Timer timer;
-        bool sending, owner_gone;
+        bool sending;
         uint64_t next_ms; /* no transaction before */
 };
 
@@ -57,10 +57,8 @@ Publisher *publisher_free(Publisher *p) {
                 HASH_DEL(p->budgets, b);
                 free(b);
         }
-        if (p->sending)
-                p->owner_gone = true; /* the registry's answer frees it */
-        else
-                free(p);
+        registry_forget(p->registry, p);
+        free(p);
         return NULL;
 }
 
@@ -127,10 +125,6 @@ static void publisher_on_done(void *userdata, KvStatus status, const char *sente
         Publisher *p = userdata;
 
         p->sending = false;
-        if (p->owner_gone) {
-                free(p);
-                return;
-        }
         if (status != KV_OK && status != KV_COMPARE_FAILED) {
                 log_debug(NO_FIELDS, "states not published: %s", sentence);
                 p->next_ms = loop_now_ms(p->loop) + RETRY_MS;

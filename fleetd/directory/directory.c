@@ -29,7 +29,7 @@ struct Directory {
         DirectoryRecord *record;
         uint64_t device, inode; /* of the folder that the record is about */
         size_t n_held;
-        bool writing, owner_gone;
+        bool writing;
 };
 
 /* -- The record: {"device","inode","names":[]} -- */
@@ -263,10 +263,6 @@ static void directory_on_done(void *userdata, KvStatus status, const char *sente
         Directory *d = userdata;
 
         d->writing = false;
-        if (d->owner_gone) {
-                free(d);
-                return;
-        }
         if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
                 log_warning(NO_FIELDS, "%s: %s; trying again", d->path, sentence);
         directory_later(d, status == KV_OK ? 0 : RETRY_MS);
@@ -447,9 +443,7 @@ Directory *directory_free(Directory *d) {
         if (d->record_fd >= 0)
                 close(d->record_fd);
         record_clear(d);
-        if (d->writing)
-                d->owner_gone = true;
-        else
-                free(d);
+        registry_forget(d->registry, d);
+        free(d);
         return NULL;
 }

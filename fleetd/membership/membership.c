@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <sys/queue.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
@@ -27,6 +28,7 @@ typedef struct Joining {
         uint64_t session; /* number of the session that it asked on */
         char machine[33];
         uint64_t raft_id;
+        TAILQ_ENTRY(Joining) joinings;
 } Joining;
 
 struct Membership {
@@ -47,14 +49,8 @@ struct Membership {
         unsigned ticks;
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
-        unsigned answers;        /* of the registry, still to come */
-        bool closing;
+        TAILQ_HEAD(, Joining) joinings;
 };
-
-static void membership_release(Membership *m) {
-        if (--m->answers == 0 && m->closing)
-                free(m);
-}
 
 /* -- Whom to dial, and to remember -- */
 
@@ -141,7 +137,7 @@ static void joined_reply(PeerSession *session, int error, const char *sentence, 
 static void membership_on_admitted(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Joining *j = userdata;
         Membership *m = j->membership;
-        PeerSession *session = m->closing ? NULL : peers_session(m->peers, j->session);
+        PeerSession *session = peers_session(m->peers, j->session);
         KvState state;
 
         if (session) {
@@ -151,8 +147,8 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
                         log_notice(((LogFields) { .machine = j->machine, .index = index }), "let machine %s in as replica %llu", j->machine,
                                    (unsigned long long) j->raft_id);
         }
+        TAILQ_REMOVE(&m->joinings, j, joinings);
         free(j);
-        membership_release(m);
 }
 
 static int membership_let_in(Membership *m, PeerSession *session, const char *address, Error *err) {
@@ -182,7 +178,7 @@ static int membership_let_in(Membership *m, PeerSession *session, const char *ad
                 free(j);
                 return error_set(err, r, "%s cannot let it in: %s", m->name, strerror(-r));
         }
-        m->answers++;
+        TAILQ_INSERT_TAIL(&m->joinings, j, joinings);
         return 0;
 }
 
@@ -313,7 +309,6 @@ static void membership_on_written(void *userdata, KvStatus status, const char *s
         Membership *m = userdata;
 
         m->writing = false; /* whatever became of it: the next tick sees what is */
-        membership_release(m);
 }
 
 static void membership_write(Membership *m, const KvState *state, const LivenessChange *changes, size_t n) {
@@ -335,7 +330,6 @@ static void membership_write(Membership *m, const KvState *state, const Liveness
         if (registry_presence(m->registry, state->term, out, n, membership_on_written, m) < 0)
                 return;
         m->writing = true;
-        m->answers++;
 }
 
 /* -- The leader's tick -- */
@@ -455,6 +449,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .known = { .run = membership_on_known, .userdata = m },
                 .last_tick_ms = loop_now_ms(loop), .leader_seen_ms = loop_now_ms(loop),
         };
+        TAILQ_INIT(&m->joinings);
         snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
         snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
         snprintf(m->name, sizeof(m->name), "%s", options->name);
@@ -501,8 +496,14 @@ Membership *membership_free(Membership *m) {
         liveness_free(m->liveness);
         names_done(&m->join);
         free(m->cluster_file);
-        m->closing = true;
-        if (m->answers == 0)
-                free(m);
+        while (!TAILQ_EMPTY(&m->joinings)) {
+                Joining *j = TAILQ_FIRST(&m->joinings);
+
+                TAILQ_REMOVE(&m->joinings, j, joinings);
+                registry_forget(m->registry, j);
+                free(j);
+        }
+        registry_forget(m->registry, m);
+        free(m);
         return NULL;
 }
