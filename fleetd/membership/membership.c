@@ -382,6 +382,22 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
                 membership_grow(m, state);
 }
 
+/* Each start of a replica's daemon is put on record, and the founder's seat, which nobody gave to it, too. */
+static void membership_say_start(Membership *m, const KvState *state) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
+        uint64_t start_number = peers_self(m->peers)->start_number;
+        ClusterMachine founder = { .raft_id = state->raft_id };
+        bool seated = self && self->raft_id != 0;
+
+        if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
+                return;
+        if (seated && (self->raft_id != state->raft_id || (self->start_number >= start_number && streq(self->peer, m->peer_address))))
+                return;
+        snprintf(founder.id, sizeof(founder.id), "%s", m->machine_id);
+        snprintf(founder.peer, sizeof(founder.peer), "%s", m->peer_address);
+        m->writing = registry_member_started(m->registry, &founder, start_number, membership_on_written, m) == 0;
+}
+
 static void membership_on_tick(void *userdata) {
         Membership *m = userdata;
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -397,9 +413,11 @@ static void membership_on_tick(void *userdata) {
                 m->leader_seen_ms = now_ms;
                 if (state.ready && registry_ready(m->registry))
                         membership_lead(m, &state, late);
+                membership_say_start(m, &state);
                 return;
         }
         m->leading = false;
+        membership_say_start(m, &state);
         if (state.leader_id == 0)
                 return;
         m->leader_seen_ms = now_ms;

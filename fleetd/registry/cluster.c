@@ -284,16 +284,19 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
                 unit_changed(c, o->of);
 }
 
-static int read_member(const char *json, size_t size, uint64_t *ret_id, char ret_peer[static 64], Error *err) {
+static int read_member(const char *json, size_t size, uint64_t *ret_id, uint64_t *ret_start, char ret_peer[static 64], Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         const char *peer = "";
-        uint64_t id = 0;
+        uint64_t id = 0, start = 0;
         int r;
 
         r = json_value_parse(json, size, &root, err);
         if (r < 0)
                 return r;
         r = json_read_u64(root, "raftId", &id, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "start", &start, err);
         if (r < 0)
                 return r;
         r = json_read_string(root, "peer", &peer, err);
@@ -303,6 +306,7 @@ static int read_member(const char *json, size_t size, uint64_t *ret_id, char ret
                 return error_set(err, -EBADMSG, "raftId is missing, or peer is too long");
 
         *ret_id = id;
+        *ret_start = start;
         snprintf(ret_peer, 64, "%s", peer);
         return 0;
 }
@@ -387,15 +391,16 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
         }
         case LAYOUT_MEMBER: {
                 char peer[64] = "";
-                uint64_t id = 0;
+                uint64_t id = 0, start = 0;
 
-                r = read_member(value, size, &id, peer, err);
+                r = read_member(value, size, &id, &start, peer, err);
                 if (r < 0)
                         return r;
                 m = get_machine(c, k->machine);
                 if (!m)
                         return -ENOMEM;
                 m->raft_id = id;
+                m->start_number = start;
                 memcpy(m->peer, peer, sizeof(peer));
                 return 0;
         }

@@ -68,6 +68,7 @@ struct ClusterMachine {
         char presence_reason[128];
         uint64_t raft_id;        /* 0: holds no replica; from the member key */
         char peer[64];
+        uint64_t start_number;   /* of its daemon with that Raft id, the last one that the cluster has seen */
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
         size_t load;             /* orders run and load */

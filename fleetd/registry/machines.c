@@ -64,9 +64,20 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
+static void write_member(Transaction *t, const char *machine_id, const char *peer_address, uint64_t raft_id, uint64_t start_number) {
+        _cleanup_text_ Text member = {};
+
+        json_open(&member, NULL, '{');
+        json_add_string(&member, "peer", peer_address);
+        json_add_u64(&member, "raftId", raft_id);
+        json_add_u64(&member, "start", start_number);
+        json_close(&member, '}');
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, &member);
+}
+
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text member = {}, next = {};
+        _cleanup_text_ Text next = {};
         uint64_t index = 0, id = 0;
         int e;
 
@@ -74,18 +85,27 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         if (e < 0)
                 return e;
 
-        json_open(&member, NULL, '{');
-        json_add_string(&member, "peer", peer_address);
-        json_add_u64(&member, "raftId", id);
-        json_close(&member, '}');
         text_printf(&next, "%llu", (unsigned long long) id + 1);
 
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
         transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, &next);
-        transaction_write(&t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, &member);
+        write_member(&t, machine_id, peer_address, id, 0);
 
         t.value = id;
         t.ret_value = ret_id;
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_member_started(Registry *r, const ClusterMachine *member, uint64_t start_number, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        uint64_t index = 0;
+        int e;
+
+        e = registry_key_index(r, LAYOUT_MEMBER, NULL, member->id, &index);
+        if (e < 0)
+                return e;
+        transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
+        write_member(&t, member->id, member->peer, member->raft_id, start_number);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

@@ -1,0 +1,304 @@
+#include "fleetd/api/api.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/api/request.h"
+#include "units/entities.h"
+
+enum { FORM_MAX = 10 * 1024 * 1024, UNIT_BODY_MAX = 1024 * 1024 };
+
+/* -- Requests -- */
+
+bool method_is(const Request *request, const char *method) {
+        return streq(request->http->method, method);
+}
+
+static void request_free(Request *request) {
+        TAILQ_REMOVE(&request->api->requests, request, requests);
+        http_parameters_done(&request->parameters);
+        free(request->path);
+        free(request);
+}
+
+void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+        HttpRequest *http = request->http;
+
+        http->userdata = NULL;
+        http_answer(http, status, type, fields, body, size);
+        request_free(request);
+}
+
+void request_answer_json(Request *request, unsigned status, Text *body) {
+        if (body->error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, status, "application/json", NULL, body->chars, body->size);
+        text_done(body);
+}
+
+void request_error(Request *request, unsigned status, const char *format, ...) {
+        char sentence[ERROR_MESSAGE_MAX];
+        _cleanup_text_ Text t = {};
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(sentence, sizeof(sentence), format, ap);
+        va_end(ap);
+        api_error_write(&t, status, sentence);
+        request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
+}
+
+void request_end(Request *request) {
+        request->http->userdata = NULL;
+        http_end(request->http);
+        request_free(request);
+}
+
+void request_cut(Request *request, const char *reason) {
+        request->http->userdata = NULL;
+        http_cut(request->http, reason);
+        request_free(request);
+}
+
+const char *request_parameter(const Request *request, const char *name) {
+        const HttpParameter *p = http_parameter(&request->parameters, name);
+
+        return p ? p->value : NULL;
+}
+
+/* -- Who may (policy): a browser must not be made a deputy (CVE-2018-1098, -1099) -- */
+
+static bool host_is_local(const char *host, const char *bound) {
+        char name[128];
+        size_t size = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+
+        if (size >= sizeof(name))
+                return false;
+        memcpy(name, host, size);
+        name[size] = 0;
+        return name[0] == 0 || strcasecmp(name, "localhost") == 0 || starts_with(name, "127.") || streq(name, "[::1]")
+               || (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
+}
+
+static bool origin_is_local(const char *origin, const char *bound) {
+        const char *host = strstr(origin, "://");
+
+        return host && host_is_local(host + 3, bound);
+}
+
+static bool request_is_allowed(Request *request, const ApiDoorState *door) {
+        const HttpRequest *http = request->http;
+        bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
+
+        if (door->door == API_SOCKET)
+                return true;
+        if (!host_is_local(http->host, door->address)) {
+                request_error(request, 403, "Host '%s' is not this door: a name that points here is not enough", http->host);
+                return false;
+        }
+        if (http->origin && !origin_is_local(http->origin, door->address)) {
+                request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused", http->origin);
+                return false;
+        }
+        if (request->api->options.access == CLIENT_READ_ONLY && !reads) {
+                request_error(request, 403, "this door is read-only (ClientAccess=read-only)");
+                return false;
+        }
+        return true;
+}
+
+/* -- Routes -- */
+
+/* The rest of 'path' behind 'prefix' when it is one name, or "" when nothing follows; NULL: another path. */
+static const char *rest_of(const char *path, const char *prefix) {
+        size_t n = strlen(prefix);
+
+        if (strncmp(path, prefix, n) != 0)
+                return NULL;
+        if (path[n] == 0)
+                return "";
+        return path[n] == '/' && path[n + 1] && !strchr(path + n + 1, '/') ? path + n + 1 : NULL;
+}
+
+static void fleet_route(Request *request, const char *path) {
+        const char *rest;
+
+        if ((rest = rest_of(path, "/units")))
+                units_handle(request, rest);
+        else if ((rest = rest_of(path, "/state")))
+                states_handle(request, rest);
+        else if (streq(path, "/machines"))
+                machines_handle(request);
+        else if (streq(path, "/cluster"))
+                cluster_handle(request);
+        else if (streq(path, "/events"))
+                events_handle(request);
+        else if ((rest = rest_of(path, "/journal")) && rest[0])
+                journal_handle(request, rest, false);
+        else if ((rest = rest_of(path, "/status")) && rest[0])
+                journal_handle(request, rest, true);
+        else if (path[0] == 0)
+                request_error(request, 405, "%s", "");
+        else
+                request_error(request, 404, "%s", "");
+}
+
+static void route(Request *request) {
+        const char *path = request->path;
+        const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 : starts_with(path, "/v1-alpha") ? path + 9 : NULL;
+
+        if (starts_with(path, "/v2/keys") && (path[8] == 0 || path[8] == '/'))
+                keys_v2_handle(request);
+        else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
+                cluster_v2_handle(request);
+        else if (!fleet || (fleet[0] && fleet[0] != '/'))
+                request_answer(request, 404, "text/plain; charset=utf-8", NULL, "404 page not found\n", 19);
+        else if (request->door != API_SOCKET)
+                request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
+        else if (!registry_ready(request->api->options.registry))
+                request_error(request, 503, "fleet server unable to communicate with etcd");
+        else
+                fleet_route(request, fleet);
+}
+
+/* -- The server's callbacks -- */
+
+static size_t api_body_limit(void *userdata, const HttpRequest *http) {
+        return starts_with(http->target, "/v2/") ? FORM_MAX : UNIT_BODY_MAX;
+}
+
+static void api_on_request(void *userdata, HttpRequest *http) {
+        ApiDoorState *door = http->door;
+        Request *request = NEW0(Request, 1);
+        Error err = {};
+
+        if (!request) {
+                http_answer_text(http, 503, "out of memory");
+                return;
+        }
+        *request = (Request) { .api = userdata, .http = http, .door = door->door };
+        TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
+        http->userdata = request;
+
+        if (http_target_split(http->target, &request->path, &request->path_size, &request->query) < 0)
+                request_answer(request, 400, "text/plain; charset=utf-8", NULL, "400 Bad Request", 15);
+        else if (!request_is_allowed(request, door))
+                return;
+        else if (!starts_with(request->path, "/v2/keys") && http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err) < 0)
+                request_error(request, 400, "%s", err.message);
+        else
+                route(request);
+}
+
+static void api_on_gone(void *userdata, HttpRequest *http) {
+        Request *request = http->userdata;
+
+        if (!request)
+                return;
+        if (request->forget)
+                request->forget(request);
+        request_free(request);
+}
+
+static void api_on_drain(void *userdata, HttpRequest *http) {
+        Request *request = http->userdata;
+
+        if (request && request->drain)
+                request->drain(request);
+}
+
+static const HttpHandler api_handler = {
+        .body_limit = api_body_limit, .on_request = api_on_request, .on_gone = api_on_gone, .on_drain = api_on_drain,
+};
+
+/* -- Doors -- */
+
+static void api_on_accepted(void *userdata, Stream *stream) {
+        ApiDoorState *door = userdata;
+
+        http_server_accept(door->api->server, stream, door);
+}
+
+/* Root and group fleet may connect; without such a group root alone. */
+static void socket_give(const char *path) {
+        const struct group *g = getgrnam("fleet");
+
+        if (g && chown(path, (uid_t) -1, g->gr_gid) < 0)
+                log_warning(((LogFields) { .error = -errno }), "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
+}
+
+int api_listen(Api *api, ApiDoor kind, const char *address, Error *err) {
+        ApiDoorState *door = NEW0(ApiDoorState, 1);
+        Network *net = api->options.network;
+        int r;
+
+        if (!door)
+                return -ENOMEM;
+        *door = (ApiDoorState) { .api = api, .door = kind };
+        snprintf(door->address, sizeof(door->address), "%s", address);
+        r = net->ops->listen(net, address, api_on_accepted, door, &door->listener, err);
+        if (r < 0) {
+                free(door);
+                return r;
+        }
+        if (kind == API_SOCKET)
+                socket_give(address);
+        TAILQ_INSERT_TAIL(&api->doors, door, doors);
+        return 0;
+}
+
+int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
+        Api *api = NEW0(Api, 1);
+        int r;
+
+        if (!api)
+                return -ENOMEM;
+        *api = (Api) { .loop = loop, .options = *options };
+        TAILQ_INIT(&api->doors);
+        TAILQ_INIT(&api->requests);
+        snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
+        snprintf(api->name, sizeof(api->name), "%s", options->name);
+        api->options.machine_id = api->machine_id;
+        api->options.name = api->name;
+
+        r = http_server_new(&api->server, loop, &api_handler, api, NULL);
+        if (r == 0)
+                r = calls_new(api);
+        if (r < 0) {
+                api_free(api);
+                return r;
+        }
+        *ret = api;
+        return 0;
+}
+
+Api *api_free(Api *api) {
+        ApiDoorState *door;
+        Request *request;
+
+        if (!api)
+                return NULL;
+
+        while ((door = TAILQ_FIRST(&api->doors))) {
+                TAILQ_REMOVE(&api->doors, door, doors);
+                api->options.network->ops->unlisten(api->options.network, door->listener);
+                free(door);
+        }
+        while ((request = TAILQ_FIRST(&api->requests))) {
+                if (request->forget)
+                        request->forget(request);
+                request->http->userdata = NULL;
+                request_free(request);
+        }
+        calls_free(api);
+        if (api->server)
+                api->server = http_server_free(api->server);
+        free(api);
+        return NULL;
+}

@@ -1,0 +1,739 @@
+#include "fleetd/api/keys_v2.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/parse.h"
+
+/* -- Errors, by etcd's table -- */
+
+static const struct {
+        unsigned code, status;
+        const char *message;
+} errors[] = {
+        { 100, 404, "Key not found" },
+        { 101, 412, "Compare failed" },
+        { 102, 403, "Not a file" },
+        { 104, 400, "Not a directory" },
+        { 105, 412, "Key already exists" },
+        { 107, 400, "Root is read only" },
+        { 108, 403, "Directory not empty" },
+        { 110, 401, "The request requires user authentication" },
+        { 201, 400, "PrevValue is Required in POST form" },
+        { 202, 400, "The given TTL in POST form is not a number" },
+        { 203, 400, "The given index in POST form is not a number" },
+        { 209, 400, "Invalid field" },
+        { 210, 400, "Invalid POST form" },
+        { 211, 400, "Value provided on refresh" },
+        { 212, 400, "A TTL must be provided on refresh" },
+        { 300, 500, "Raft Internal Error" },
+        { 400, 400, "watcher is cleared due to etcd recovery" },
+        { 401, 400, "The event in requested index is outdated and cleared" },
+};
+
+static const unsigned status_codes[_KV_STATUS_MAX] = {
+        [KV_NOT_FOUND] = 100,      [KV_COMPARE_FAILED] = 101, [KV_NOT_FILE] = 102,      [KV_NOT_DIR] = 104,
+        [KV_EXISTS] = 105,         [KV_ROOT_READ_ONLY] = 107, [KV_DIR_NOT_EMPTY] = 108, [KV_FORBIDDEN] = 110,
+        [KV_TOO_LARGE] = 210,      [KV_TERM_CHANGED] = 300,   [KV_INVALID] = 210,       [KV_NO_LEADER] = 300,
+        [KV_BUSY] = 300,           [KV_UNKNOWN] = 300,
+};
+
+unsigned keys_v2_write_error(Text *t, unsigned code, const void *cause, size_t cause_size, uint64_t index) {
+        size_t i = 0;
+
+        while (i + 1 < ELEMENTS(errors) && errors[i].code != code)
+                i++;
+        text_printf(t, "{\"errorCode\":%u,\"message\":\"%s\"", code, errors[i].message);
+        if (cause_size > 0) {
+                text_append(t, ",\"cause\":\"");
+                text_append_json(t, cause, cause_size);
+                text_append_char(t, '"');
+        }
+        text_printf(t, ",\"index\":%llu}\n", (unsigned long long) index);
+        return errors[i].status;
+}
+
+/* -- Nodes -- */
+
+static void write_time(Text *t, uint64_t ms) {
+        time_t seconds = ms / 1000;
+        struct tm tm;
+        char date[32];
+        unsigned fraction = ms % 1000;
+
+        gmtime_r(&seconds, &tm);
+        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+        text_append(t, date);
+        if (fraction > 0) {
+                char digits[8];
+                size_t n = snprintf(digits, sizeof(digits), "%03u", fraction);
+
+                while (digits[n - 1] == '0')
+                        digits[--n] = 0;
+                text_printf(t, ".%s", digits);
+        }
+        text_append_char(t, 'Z');
+}
+
+/* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the children. */
+static void node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
+        bool root = node->key.size <= 1;
+        const char *comma = "";
+
+        text_append_char(t, '{');
+        if (!root) {
+                text_append(t, "\"key\":\"");
+                text_append_json(t, node->key.data, node->key.size);
+                text_append_char(t, '"');
+                comma = ",";
+        }
+        if (node->dir) {
+                text_printf(t, "%s\"dir\":true", comma);
+        } else if (with_value) {
+                text_printf(t, "%s\"value\":\"", comma);
+                text_append_json(t, node->value.data, node->value.size);
+                text_append_char(t, '"');
+        }
+        if (node->expires_ms > 0) {
+                text_append(t, ",\"expiration\":\"");
+                write_time(t, wall_ms + node->expires_ms - now_ms);
+                text_append_char(t, '"');
+                if (node->expires_ms > now_ms)
+                        text_printf(t, ",\"ttl\":%llu", (unsigned long long) (node->expires_ms - now_ms + 999) / 1000);
+        }
+}
+
+static void node_close(Text *t, const KvNode *node) {
+        if (node->key.size > 1)
+                text_printf(t, ",\"modifiedIndex\":%llu,\"createdIndex\":%llu", (unsigned long long) node->modified, (unsigned long long) node->created);
+        text_append_char(t, '}');
+}
+
+static void node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
+        node_open(t, node, with_value, now_ms, wall_ms);
+        node_close(t, node);
+}
+
+static bool action_shows_value(KvAction action) {
+        return action != KV_ACTION_DELETE && action != KV_ACTION_CAD && action != KV_ACTION_EXPIRE;
+}
+
+void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
+        text_printf(t, "{\"action\":\"%s\",\"node\":", kv_action_name(event->action));
+        node_write(t, &event->node, action_shows_value(event->action), now_ms, wall_ms);
+        if (event->has_prev) {
+                text_append(t, ",\"prevNode\":");
+                node_write(t, &event->prev, true, now_ms, wall_ms);
+        }
+        text_append(t, "}\n");
+}
+
+/* -- Parameters -- */
+
+/* What the request says, checked. 'given' flags tell absent from empty. */
+typedef struct KeysQuery {
+        HttpParameters form; /* body first, then query: the first of a name counts */
+        KvBytes value, prev_value;
+        bool has_prev_value, has_ttl, recursive, sorted, wait, dir, quorum, stream, quiet, refresh;
+        int prev_exist; /* -1: absent */
+        uint64_t prev_index, wait_index, ttl;
+} KeysQuery;
+
+typedef struct KeysError {
+        unsigned code;
+        char cause[ERROR_MESSAGE_MAX];
+} KeysError;
+
+static int fail(KeysError *e, unsigned code, const char *format, ...) _printf_(3, 4);
+
+static int fail(KeysError *e, unsigned code, const char *format, ...) {
+        va_list ap;
+
+        e->code = code;
+        va_start(ap, format);
+        vsnprintf(e->cause, sizeof(e->cause), format, ap);
+        va_end(ap);
+        return -EINVAL;
+}
+
+/* Go's strconv.ParseBool: no other spelling counts. */
+static int parse_go_bool(const HttpParameter *p, bool *ret) {
+        static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
+        static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
+
+        for (size_t i = 0; i < ELEMENTS(yes); i++)
+                if (streq(p->value, yes[i]) || streq(p->value, no[i])) {
+                        *ret = streq(p->value, yes[i]);
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+static int read_bool(const KeysQuery *q, const char *name, const char *format, bool *ret, KeysError *e) {
+        const HttpParameter *p = http_parameter(&q->form, name);
+
+        if (!p || parse_go_bool(p, ret) == 0)
+                return 0;
+        e->code = 209;
+        snprintf(e->cause, sizeof(e->cause), format[0] == '"' ? "invalid value for \"%s\"" : "invalid value for %s", name);
+        return -EINVAL;
+}
+
+static int read_index(const KeysQuery *q, const char *name, uint64_t *ret, KeysError *e) {
+        const HttpParameter *p = http_parameter(&q->form, name);
+
+        if (!p || parse_u64(p->value, ret) == 0)
+                return 0;
+        return fail(e, 203, "invalid value for \"%s\"", name);
+}
+
+static bool is_form(const HttpRequest *http, KeysError *e) {
+        const char *type = http->content_type;
+        size_t n;
+
+        if (!type)
+                return false;
+        n = strcspn(type, "; \t");
+        if (type[0] == 0 || n == 0) {
+                e->code = 210;
+                snprintf(e->cause, sizeof(e->cause), "mime: no media type");
+                return false;
+        }
+        return n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0;
+}
+
+/* The checks come in etcd's order, whatever the method; the first failure answers. */
+static int query_read(Request *request, KeysQuery *q, KeysError *e) {
+        const HttpRequest *http = request->http;
+        bool reads_body = method_is(request, "PUT") || method_is(request, "POST"), wait_wanted = false, given;
+        const HttpParameter *p;
+        Error err = {};
+        int r;
+
+        *q = (KeysQuery) { .prev_exist = -1 };
+        if (reads_body && is_form(http, e) && http_parameters_parse(&q->form, http->body, http->body_size, &err) < 0)
+                return fail(e, 210, "%s", err.message);
+        if (e->code != 0)
+                return -EINVAL;
+        if (http_parameters_parse(&q->form, request->query, strlen(request->query), &err) < 0)
+                return fail(e, 210, "%s", err.message);
+
+        r = read_index(q, "prevIndex", &q->prev_index, e);
+        r = r ?: read_index(q, "waitIndex", &q->wait_index, e);
+        r = r ?: read_bool(q, "recursive", "\"", &q->recursive, e);
+        r = r ?: read_bool(q, "sorted", "\"", &q->sorted, e);
+        r = r ?: read_bool(q, "wait", "\"", &wait_wanted, e);
+        r = r ?: read_bool(q, "dir", "\"", &q->dir, e);
+        r = r ?: read_bool(q, "quorum", "\"", &q->quorum, e);
+        r = r ?: read_bool(q, "stream", "\"", &q->stream, e);
+        if (r < 0)
+                return r;
+        if (wait_wanted && !method_is(request, "GET"))
+                return fail(e, 209, "\"wait\" can only be used with GET requests");
+        q->wait = wait_wanted;
+
+        p = http_parameter(&q->form, "prevValue");
+        if (p && p->value_size == 0)
+                return fail(e, 201, "\"prevValue\" cannot be empty");
+        if (p) {
+                q->has_prev_value = true;
+                q->prev_value = (KvBytes) { p->value, p->value_size };
+        }
+        r = read_bool(q, "noValueOnSuccess", "\"", &q->quiet, e);
+        if (r < 0)
+                return r;
+        p = http_parameter(&q->form, "ttl");
+        if (p && p->value_size > 0) {
+                if (parse_u64(p->value, &q->ttl) < 0)
+                        return fail(e, 202, "invalid value for \"ttl\"");
+                q->has_ttl = true;
+        }
+        if (http_parameter(&q->form, "prevExist")) {
+                r = read_bool(q, "prevExist", "", &given, e);
+                if (r < 0)
+                        return r;
+                q->prev_exist = given;
+        }
+        r = read_bool(q, "refresh", "", &q->refresh, e);
+        if (r < 0)
+                return r;
+        p = http_parameter(&q->form, "value");
+        if (p)
+                q->value = (KvBytes) { p->value, p->value_size };
+        if (q->refresh && q->value.size > 0)
+                return fail(e, 211, "A value was provided on a refresh");
+        if (q->refresh && !q->has_ttl)
+                return fail(e, 212, "No TTL value set");
+        return 0;
+}
+
+/* -- Answers -- */
+
+/* The four headers of every keys answer, in memory of their own. */
+typedef struct KeysHead {
+        char cluster[24], index[24], raft_index[24], term[24];
+        HttpField fields[6];
+} KeysHead;
+
+static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        snprintf(h->cluster, sizeof(h->cluster), "%llx", (unsigned long long) state.cluster_id);
+        snprintf(h->index, sizeof(h->index), "%llu", (unsigned long long) index);
+        snprintf(h->raft_index, sizeof(h->raft_index), "%llu", (unsigned long long) state.raft_index);
+        snprintf(h->term, sizeof(h->term), "%llu", (unsigned long long) state.term);
+        h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", h->cluster };
+        h->fields[1] = (HttpField) { "X-Etcd-Index", h->index };
+        h->fields[2] = error ? (HttpField) {} : (HttpField) { "X-Raft-Index", h->raft_index };
+        h->fields[3] = (HttpField) { "X-Raft-Term", h->term };
+        h->fields[4] = (HttpField) {};
+        return h->fields;
+}
+
+static void answer_error(Request *request, unsigned code, const void *cause, size_t size, uint64_t index) {
+        _cleanup_text_ Text t = {};
+        KeysHead head;
+        unsigned status = keys_v2_write_error(&t, code, cause, size, index);
+
+        request_answer(request, status, "application/json", head_of(&head, request, index, true), t.chars ?: "", t.size);
+}
+
+static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
+        KeysHead head;
+
+        if (t->error < 0)
+                answer_error(request, 300, "out of memory", 13, 0);
+        else
+                request_answer(request, status, "application/json", head_of(&head, request, index, false), t->chars, t->size);
+}
+
+static uint64_t wall_of(const Request *request) {
+        return loop_wall_ms(request->api->loop);
+}
+
+/* -- GET -- */
+
+typedef struct Listing {
+        Text *t;
+        KvBytes base;
+        bool recursive;
+        uint64_t now_ms, wall_ms;
+        KvNode stack[KV_DEPTH_MAX + 2]; /* directories that are open; keys borrowed from the transaction */
+        bool has_nodes[KV_DEPTH_MAX + 2];
+        size_t depth;
+} Listing;
+
+static void listing_pop(Listing *l) {
+        if (l->has_nodes[l->depth])
+                text_append_char(l->t, ']');
+        node_close(l->t, &l->stack[l->depth]);
+        l->depth--;
+}
+
+static void listing_push(Listing *l, const KvNode *node) {
+        node_open(l->t, node, true, l->now_ms, l->wall_ms);
+        l->depth++;
+        l->stack[l->depth] = *node;
+        l->has_nodes[l->depth] = false;
+}
+
+static int listing_visit(void *userdata, const KvNode *node) {
+        Listing *l = userdata;
+
+        if (kv_path_hidden_from(node->key, l->base))
+                return 1;
+        while (l->depth > 1 && !kv_path_is_below(node->key, l->stack[l->depth].key))
+                listing_pop(l);
+        text_append(l->t, l->has_nodes[l->depth] ? "," : ",\"nodes\":[");
+        if (!l->has_nodes[l->depth] && l->depth == 1 && l->base.size <= 1 && !l->stack[1].dir)
+                return -EINVAL;
+        l->has_nodes[l->depth] = true;
+        if (node->dir && l->recursive && l->depth < KV_DEPTH_MAX)
+                listing_push(l, node);
+        else
+                node_write(l->t, node, true, l->now_ms, l->wall_ms);
+        return 1;
+}
+
+static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
+        KvStore *store = request->api->options.store;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_text_ Text t = {};
+        _cleanup_free_ Listing *l = NEW0(Listing, 1);
+        KvNode node;
+        TreeMeta meta;
+        int r;
+
+        r = l ? kv_read(store, &txn) : -ENOMEM;
+        if (r == 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0) {
+                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+                return;
+        }
+        if (request->door != API_SOCKET && kv_path_is_ours(key))
+                r = -ENOENT;
+        else
+                r = tree_get(txn, key, &node);
+        if (r == -ENOENT) {
+                KvBytes missing = key;
+                KvNode above;
+
+                /* etcd names the first node on the way that is missing, or the file that stands in it. */
+                for (size_t i = 1; i < key.size; i++) {
+                        KvBytes part = { key.data, i };
+
+                        if (((const char *) key.data)[i] != '/')
+                                continue;
+                        if (tree_get(txn, part, &above) == -ENOENT) {
+                                missing = part;
+                                break;
+                        }
+                        if (!above.dir) {
+                                answer_error(request, 104, part.data, part.size, meta.index);
+                                return;
+                        }
+                }
+                answer_error(request, 100, missing.data, missing.size, meta.index);
+                return;
+        }
+        if (r == 0) {
+                *l = (Listing) { .t = &t, .base = key, .recursive = q->recursive, .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request) };
+                text_append(&t, "{\"action\":\"get\",\"node\":");
+                listing_push(l, &node);
+                if (node.dir)
+                        r = tree_walk(txn, key, q->recursive, listing_visit, l);
+                while (l->depth > 0)
+                        listing_pop(l);
+                text_append(&t, "}\n");
+        }
+        if (r < 0)
+                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+        else
+                answer_text(request, 200, meta.index, &t);
+}
+
+/* -- Requests that wait: for a majority, for the log, for a change -- */
+
+typedef struct KeysWait {
+        Request *request;
+        KvSync sync;
+        bool syncing;
+        KeysQuery query;
+        char *key;
+        size_t key_size;
+        uint64_t number; /* of a proposal, 0: none */
+        Watch *watch;
+        bool started, stream;
+} KeysWait;
+
+static void wait_free(KeysWait *w) {
+        watch_close(w->watch);
+        http_parameters_done(&w->query.form);
+        free(w->key);
+        free(w);
+}
+
+static void wait_forget(Request *request) {
+        KeysWait *w = request->state;
+        KvStore *store = request->api->options.store;
+
+        if (w->syncing)
+                kv_sync_cancel(store, &w->sync);
+        if (w->number > 0)
+                kv_forget(store, w->number);
+        wait_free(w);
+}
+
+static KvBytes wait_key(const KeysWait *w) {
+        return (KvBytes) { w->key, w->key_size };
+}
+
+static void answer_unavailable(Request *request, KvStatus status) {
+        KvState state;
+        char cause[300];
+
+        kv_state(request->api->options.store, &state);
+        if (status == KV_UNKNOWN)
+                snprintf(cause, sizeof(cause), "etcdserver: request timed out: the leader was lost; whether it happened is unknown: read the key again");
+        else
+                snprintf(cause, sizeof(cause), "%s", state.problem[0] ? state.problem : "no leader; reads still work");
+        answer_error(request, 300, cause, strlen(cause), 0);
+}
+
+static void get_on_synced(void *userdata, KvStatus status) {
+        KeysWait *w = userdata;
+        Request *request = w->request;
+
+        w->syncing = false;
+        request->forget = NULL;
+        if (status == KV_OK)
+                get_now(request, wait_key(w), &w->query);
+        else
+                answer_unavailable(request, status);
+        wait_free(w);
+}
+
+static void get_quorum(KeysWait *w) {
+        w->sync = (KvSync) { .done = get_on_synced, .userdata = w };
+        w->syncing = true;
+        kv_sync(w->request->api->options.store, &w->sync);
+}
+
+/* -- Watches -- */
+
+static Shared *event_encoded(const Request *request, HubEvent *event) {
+        _cleanup_text_ Text t = {};
+
+        if (event->encoded)
+                return event->encoded;
+        keys_v2_write_event(&t, &event->event, event->event.now_ms, wall_of(request));
+        if (t.error == 0)
+                event->encoded = shared_new(t.chars, t.size);
+        return event->encoded;
+}
+
+static void watch_on_event(void *userdata, HubEvent *event) {
+        KeysWait *w = userdata;
+        Request *request = w->request;
+        Shared *bytes = event_encoded(request, event);
+
+        if (w->stream) {
+                if (!bytes || http_chunk_shared(request->http, bytes) < 0) {
+                        request->forget = NULL;
+                        request_cut(request, "the reader of a watch fell too far behind");
+                        wait_free(w);
+                }
+                return;
+        }
+        request->forget = NULL;
+        if (bytes) {
+                request->http->userdata = request;
+                (void) http_chunk_shared(request->http, bytes);
+                request_end(request);
+        } else
+                request_cut(request, "out of memory");
+        wait_free(w);
+}
+
+static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        KeysWait *w = userdata;
+        Request *request = w->request;
+        _cleanup_text_ Text t = {};
+
+        request->forget = NULL;
+        w->watch = NULL;
+        (void) keys_v2_write_error(&t, 400, NULL, 0, current);
+        if (t.error == 0)
+                (void) http_chunk(request->http, t.chars, t.size);
+        request_end(request);
+        wait_free(w);
+}
+
+static const WatchEvents keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared };
+
+static void get_watch(KeysWait *w) {
+        Request *request = w->request;
+        KvStore *store = request->api->options.store;
+        WatchOptions options = { .key = wait_key(w), .recursive = w->query.recursive, .since = w->query.wait_index, .hidden_rule = true,
+                                 .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)), .once = !w->query.stream };
+        uint64_t index = kv_index(store), oldest = 0;
+        KeysHead head;
+        int r;
+
+        w->stream = w->query.stream;
+        r = hub_watch(kv_hub(store), &options, &keys_watch, w, &w->watch, &oldest);
+        if (r == 0) {
+                http_begin(request->http, 200, "application/json", head_of(&head, request, index, false));
+                return;
+        }
+        request->forget = NULL;
+        if (r == -ESTALE) {
+                char cause[128];
+
+                snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]", (unsigned long long) oldest, (unsigned long long) w->query.wait_index);
+                answer_error(request, 401, cause, strlen(cause), index);
+        } else
+                answer_error(request, 300, "too many watches", 16, 0);
+        wait_free(w);
+}
+
+/* -- PUT, POST, DELETE -- */
+
+static void write_on_done(void *userdata, const KvResult *result) {
+        KeysWait *w = userdata;
+        Request *request = w->request;
+        _cleanup_text_ Text t = {};
+        KvEvent event = { .action = result->action, .node = result->node, .has_prev = result->has_prev, .prev = result->prev };
+        bool quiet = w->query.quiet && action_shows_value(result->action);
+
+        w->number = 0;
+        request->forget = NULL;
+        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID && result->cause.size == 0)
+                answer_unavailable(request, result->status);
+        else if (result->status != KV_OK) {
+                static const char refused[] = "Insufficient credentials";
+                bool forbidden = result->status == KV_FORBIDDEN;
+
+                answer_error(request, status_codes[result->status], forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
+                             result->status >= KV_NO_LEADER ? 0 : result->index);
+        } else {
+                if (quiet)
+                        text_append(&t, "{\"action\":\"set\"}\n");
+                else
+                        keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
+                answer_text(request, result->action == KV_ACTION_CREATE || (result->action == KV_ACTION_SET && !result->has_prev) ? 201 : 200, result->index, &t);
+        }
+        wait_free(w);
+}
+
+/* Keys expire by cluster time, which counts ms in 64 bits: longer spans than a thousand years are for ever. */
+static void command_ttl(KvCommand *cmd, const KeysQuery *q) {
+        const uint64_t max_s = 1000ull * 365 * 86400;
+
+        cmd->has_ttl = q->has_ttl && q->ttl <= max_s;
+        cmd->ttl_ms = cmd->has_ttl ? q->ttl * 1000 : 0;
+}
+
+static void write_propose(KeysWait *w) {
+        Request *request = w->request;
+        const KeysQuery *q = &w->query;
+        bool conditions = q->prev_index > 0 || q->has_prev_value;
+        KvCommand cmd = { .key = wait_key(w), .value = q->value, .dir = q->dir, .prev_index = q->prev_index,
+                          .has_prev_value = q->has_prev_value, .prev_value = q->prev_value };
+        int r;
+
+        if (method_is(request, "DELETE")) {
+                cmd.op = KV_DELETE;
+                cmd.recursive = q->recursive;
+                cmd.value = (KvBytes) {};
+        } else if (method_is(request, "POST")) {
+                cmd.op = KV_POST;
+                cmd.prev_index = 0;
+                cmd.has_prev_value = false;
+                command_ttl(&cmd, q);
+        } else {
+                cmd.op = q->prev_exist == 0 ? KV_CREATE : q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
+                if (cmd.op == KV_CREATE) {
+                        cmd.prev_index = 0;
+                        cmd.has_prev_value = false;
+                }
+                cmd.refresh = q->refresh;
+                command_ttl(&cmd, q);
+        }
+        r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
+        if (r < 0) {
+                request->forget = NULL;
+                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+                wait_free(w);
+        }
+}
+
+/* -- The door of this room -- */
+
+static bool path_is_clean(const char *path, size_t size) {
+        for (size_t i = 0; i < size; i++) {
+                const char *s = path + i + 1;
+                size_t left = size - i - 1;
+
+                if (path[i] != '/')
+                        continue;
+                if ((left > 0 && s[0] == '/') || (left >= 1 && s[0] == '.' && (left == 1 || s[1] == '/'))
+                    || (left >= 2 && s[0] == '.' && s[1] == '.' && (left == 2 || s[2] == '/')))
+                        return false;
+        }
+        return true;
+}
+
+static void redirect_clean(Request *request) {
+        _cleanup_free_ char *clean = NULL;
+        _cleanup_text_ Text location = {}, body = {};
+        HttpField fields[2] = {};
+        bool get = method_is(request, "GET") || method_is(request, "HEAD");
+        size_t size;
+
+        if (kv_path_clean(request->path, request->path_size, &clean, &size) < 0) {
+                request_answer(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n", 24);
+                return;
+        }
+        for (size_t i = 0; i < size; i++) {
+                unsigned char c = clean[i];
+
+                if (c <= ' ' || c >= 0x7f || strchr("%?#\"<>\\^`{|}", c))
+                        text_printf(&location, "%%%02X", c);
+                else
+                        text_append_char(&location, c);
+        }
+        if (request->path_size > 1 && request->path[request->path_size - 1] == '/' && size > 1)
+                text_append_char(&location, '/');
+        if (request->query[0])
+                text_printf(&location, "?%s", request->query);
+        if (get) {
+                text_append(&body, "<a href=\"");
+                text_append(&body, location.chars ?: "/");
+                text_append(&body, "\">Moved Permanently</a>.\n\n");
+        }
+        fields[0] = (HttpField) { "Location", location.chars ?: "/" };
+        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);
+}
+
+void keys_v2_handle(Request *request) {
+        static const char *const methods[] = { "HEAD", "GET", "PUT", "POST", "DELETE" };
+        KeysError e = {};
+        KeysWait *w;
+        bool known = false, get = method_is(request, "GET") || method_is(request, "HEAD");
+        int r;
+
+        if (method_is(request, "OPTIONS")) {
+                request_answer(request, 200, NULL, NULL, "", 0);
+                return;
+        }
+        if (!path_is_clean(request->path, request->path_size)) {
+                redirect_clean(request);
+                return;
+        }
+        for (size_t i = 0; i < ELEMENTS(methods); i++)
+                known |= method_is(request, methods[i]);
+        if (!known) {
+                request_answer(request, 405, "text/plain; charset=utf-8",
+                               (HttpField[]) { { "Allow", "HEAD,GET,PUT,POST,DELETE" }, { "X-Content-Type-Options", "nosniff" }, {} }, "Method Not Allowed\n", 19);
+                return;
+        }
+
+        w = NEW0(KeysWait, 1);
+        if (!w) {
+                answer_error(request, 300, "out of memory", 13, 0);
+                return;
+        }
+        w->request = request;
+        request->state = w;
+        r = query_read(request, &w->query, &e);
+        if (r < 0) {
+                answer_error(request, e.code, e.cause, strlen(e.cause), 0);
+                wait_free(w);
+                return;
+        }
+        r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
+        if (r < 0) {
+                answer_error(request, 210, "the key is longer than 8 KiB or deeper than 512 levels", 54, 0);
+                wait_free(w);
+                return;
+        }
+
+        if (get && w->query.wait && !w->query.quorum) {
+                request->forget = wait_forget;
+                get_watch(w);
+        } else if (get && w->query.quorum && method_is(request, "GET")) {
+                request->forget = wait_forget;
+                get_quorum(w);
+        } else if (get) {
+                get_now(request, wait_key(w), &w->query);
+                wait_free(w);
+        } else {
+                request->forget = wait_forget;
+                write_propose(w);
+        }
+}

@@ -1,0 +1,70 @@
+/* What a handler sees of one request: path, parameters, rights; and the ways to answer. Within fleetd/api only. */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "fleetd/api/api.h"
+#include "io/http.h"
+
+enum { API_PARKED_MAX = 20000 };
+
+typedef struct Request Request;
+
+typedef struct ApiDoorState {
+        Api *api;
+        ApiDoor door;
+        Listener *listener;
+        char address[128];
+        TAILQ_ENTRY(ApiDoorState) doors;
+} ApiDoorState;
+
+struct Api {
+        Loop *loop;
+        ApiOptions options;
+        char machine_id[33], name[PEER_NAME_MAX];
+        HttpServer *server;
+        TAILQ_HEAD(, ApiDoorState) doors;
+        TAILQ_HEAD(, Request) requests; /* those being worked on */
+        struct Calls *calls;            /* requests led to and from other hosts */
+};
+
+/* One request while it is worked on. Handlers hang their own state on 'state'; 'forget' is called when it ends before
+ * the answer (the client left, the daemon stops) and must undo whatever would call back. */
+struct Request {
+        Api *api;
+        HttpRequest *http;
+        ApiDoor door;
+        char *path; /* decoded; terminated; size counts NULs inside */
+        size_t path_size;
+        const char *query;
+        HttpParameters parameters; /* of the query */
+        void *state;
+        void (*forget)(Request *request);
+        void (*drain)(Request *request);
+        TAILQ_ENTRY(Request) requests;
+};
+
+/* Ends the work on a request: after each of these it is gone. */
+void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size);
+void request_answer_json(Request *request, unsigned status, Text *body); /* takes the text; 500 if building it had failed */
+void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
+void request_end(Request *request); /* of a stream: the end, in order */
+void request_cut(Request *request, const char *reason);
+
+/* The value of a query parameter, or NULL. */
+const char *request_parameter(const Request *request, const char *name);
+
+/* Handlers. Each answers, or leaves the request parked with 'forget' set. */
+void keys_v2_handle(Request *request);      /* /v2/keys... */
+void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, /v2/members, /v2/stats: what clients look for */
+void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */
+void states_handle(Request *request, const char *name);    /* /fleet/v1/state[/NAME] */
+void machines_handle(Request *request);                    /* /fleet/v1/machines */
+void cluster_handle(Request *request);                     /* /fleet/v1/cluster */
+void events_handle(Request *request);                      /* /fleet/v1/events */
+void journal_handle(Request *request, const char *unit, bool status); /* /fleet/v1/journal/NAME, /fleet/v1/status/NAME */
+
+int calls_new(Api *api);
+void calls_free(Api *api);
+
+bool method_is(const Request *request, const char *method);
