@@ -540,10 +540,13 @@ static void get_watch(KeysWait *w) {
         KvStore *store = request->api->options.store;
         WatchOptions options = { .key = wait_key(w), .recursive = w->query.recursive, .since = w->query.wait_index, .hidden_rule = true,
                                  .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)), .once = !w->query.stream };
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         uint64_t index = kv_index(store), oldest = 0;
         KeysHead head;
+        KvNode node;
         int r;
 
+        options.absent = kv_read(store, &txn) == 0 && tree_get(txn, wait_key(w), &node) == -ENOENT;
         w->stream = w->query.stream;
         r = hub_watch(kv_hub(store), &options, &keys_watch, w, &w->watch, &oldest);
         if (r == 0) {

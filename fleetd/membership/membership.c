@@ -371,7 +371,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         if (m->led_term != state->term || !m->leading) {
                 uint64_t silent_ms = loop_now_ms(m->loop) - m->leader_seen_ms;
 
-                liveness_lead(m->liveness, c, MIN(silent_ms / LIVENESS_TICK_MS, (uint64_t) LIVENESS_LOST_TICKS));
+                liveness_lead(m->liveness, MIN(silent_ms / LIVENESS_TICK_MS, (uint64_t) LIVENESS_LOST_TICKS));
                 m->led_term = state->term;
                 m->leading = true;
         }

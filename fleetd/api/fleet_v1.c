@@ -1,0 +1,565 @@
+#include "fleetd/api/fleet_v1.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "units/name.h"
+
+/* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page -- */
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void token_write(unsigned page, char ret[static 16]) {
+        uint8_t b[6] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8, page & 0xff, page >> 8 };
+
+        for (unsigned i = 0; i < 2; i++) {
+                uint32_t v = (uint32_t) b[3 * i] << 16 | (uint32_t) b[3 * i + 1] << 8 | b[3 * i + 2];
+
+                for (unsigned k = 0; k < 4; k++)
+                        ret[4 * i + k] = alphabet[(v >> (18 - 6 * k)) & 63];
+        }
+        ret[6] = ret[7] = '=';
+        ret[8] = 0;
+}
+
+static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size_t size) {
+        uint8_t b[12] = {};
+        size_t n = strlen(s), bits = 0, n_bytes = 0, i;
+        uint32_t v = 0;
+
+        for (i = 0; i < n && s[i] != '='; i++) {
+                const char *at = strchr(alphabet, s[i]);
+
+                if (!at) {
+                        snprintf(ret_problem, size, "illegal base64 data at input byte %zu", i);
+                        return -EINVAL;
+                }
+                v = v << 6 | (uint32_t) (at - alphabet);
+                bits += 6;
+                if (bits >= 8) {
+                        bits -= 8;
+                        if (n_bytes < sizeof(b))
+                                b[n_bytes++] = v >> bits;
+                }
+        }
+        if (n % 4 != 0) {
+                snprintf(ret_problem, size, "illegal base64 data at input byte %zu", n / 4 * 4);
+                return -EINVAL;
+        }
+        if (n_bytes < 4) {
+                snprintf(ret_problem, size, "%s", n_bytes == 0 ? "EOF" : "unexpected EOF");
+                return -EINVAL;
+        }
+        if ((b[0] | b[1] << 8) != PAGE_SIZE) {
+                snprintf(ret_problem, size, "token limit must be %d", PAGE_SIZE);
+                return -EINVAL;
+        }
+        *ret_page = b[2] | b[3] << 8;
+        if (*ret_page == 0) {
+                snprintf(ret_problem, size, "token page must be greater than zero");
+                return -EINVAL;
+        }
+        return 0;
+}
+
+bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]) {
+        const char *token = NULL;
+        unsigned page = 1;
+        char problem[64];
+
+        for (size_t i = 0; i < request->parameters.n; i++) {
+                if (!streq(request->parameters.items[i].name, "nextPageToken"))
+                        continue;
+                if (token) {
+                        request_error(request, 400, "too many values for page token");
+                        return false;
+                }
+                token = request->parameters.items[i].value;
+        }
+        if (token && token_read(token, &page, problem, sizeof(problem)) < 0) {
+                request_error(request, 400, "%s", problem);
+                return false;
+        }
+        *ret_first = MIN((size_t) (page - 1) * PAGE_SIZE, total);
+        *ret_n = MIN(total - *ret_first, (size_t) PAGE_SIZE);
+        ret_next[0] = 0;
+        if (*ret_first + *ret_n < total && page < UINT16_MAX)
+                token_write(page + 1, ret_next);
+        return true;
+}
+
+static const char *next_of(const char *token) {
+        return token[0] ? token : NULL;
+}
+
+/* -- Units, as they are told -- */
+
+bool machine_is_there(const ClusterMachine *machine) {
+        return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
+}
+
+void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+        const ClusterMachine *where = NULL;
+        const ClusterOrder *order;
+
+        *ret = (Error) {};
+        (void) cluster_current_state(c, u, &where);
+        order = where ? cluster_order(c, where->id, u->name) : NULL;
+        if (order)
+                error_set(ret, 0, "%s", order->reason ?: "");
+        else if (u->target == TARGET_INACTIVE)
+                error_set(ret, 0, "not wanted: its target state is inactive");
+        else if (!u->unit->placement.global)
+                (void) scheduler_pick(view, u, &where, ret);
+}
+
+const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
+        const ClusterMachine *found = NULL;
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
+                const ClusterOrder *o = cluster_order(c, m->id, unit);
+
+                if (o && o->order != ORDER_STOP && (!found || machine_is_there(m)))
+                        found = m;
+        }
+        for (const ClusterMachine *m = c->machines; m && !found; m = m->hh.next)
+                if (machine_is_there(m) && cluster_state(c, m->id, unit))
+                        found = m;
+        return found;
+}
+
+/* Fills what is told of 'u'; strings borrow from the cluster and 'why'. */
+static ApiUnit unit_entity(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *why) {
+        const ClusterMachine *where = NULL;
+        bool global = u->unit->placement.global;
+        TargetState current = cluster_current_state(c, u, &where);
+
+        unit_reason(c, view, u, why);
+        return (ApiUnit) {
+                .name = u->name,
+                .file = &u->unit->file,
+                .desired_state = u->target,
+                .current_state = global ? _TARGET_INVALID : current,
+                .machine_id = where && !global ? where->id : NULL,
+                .hash = u->unit->hash,
+                .text = u->unit->text,
+                .reason = why->message,
+        };
+}
+
+static void units_list(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ ClusterUnit **units = NULL;
+        SchedulerView *view = NULL;
+        size_t total = 0, known = 0, first, n;
+        _cleanup_text_ Text t = {};
+        char next[16];
+
+        units = cluster_units_sorted(c, &total);
+        for (size_t i = 0; units && i < total; i++)
+                if (units[i]->unit)
+                        units[known++] = units[i];
+        if (!units || scheduler_view_new(c, &view) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        if (page_of(request, known, &first, &n, next)) {
+                _cleanup_free_ ApiUnit *page = NEW0(ApiUnit, n + 1);
+                _cleanup_free_ Error *why = NEW0(Error, n + 1);
+
+                for (size_t i = 0; page && why && i < n; i++)
+                        page[i] = unit_entity(c, view, units[first + i], &why[i]);
+                if (page && why)
+                        api_units_page_write(&t, page, n, next_of(next));
+                else
+                        t.error = -ENOMEM;
+                request_answer_json(request, 200, &t);
+        }
+        scheduler_view_free(view);
+}
+
+static void units_get(Request *request, const char *name) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = cluster_unit(c, name);
+        SchedulerView *view = NULL;
+        _cleanup_text_ Text t = {};
+        ApiUnit entity;
+        Error why;
+
+        if (!u || !u->unit) {
+                request_error(request, 404, "unit does not exist");
+                return;
+        }
+        if (scheduler_view_new(c, &view) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        entity = unit_entity(c, view, u, &why);
+        api_unit_write(&t, &entity);
+        scheduler_view_free(view);
+        request_answer_json(request, 200, &t);
+}
+
+/* -- Changing units -- */
+
+typedef struct UnitsWork {
+        Request *request;
+        unsigned success; /* the status when all went well */
+} UnitsWork;
+
+static void units_forget(Request *request) {
+        registry_forget(request->api->options.registry, request->state);
+        free(request->state);
+}
+
+static void units_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        UnitsWork *w = userdata;
+        Request *request = w->request;
+        unsigned success = w->success;
+
+        request->forget = NULL;
+        free(w);
+        switch (status) {
+        case KV_OK:
+                request_answer(request, success, NULL, NULL, "", 0);
+                break;
+        case KV_COMPARE_FAILED:
+        case KV_EXISTS:
+        case KV_NOT_FOUND:
+                request_error(request, 409, "the unit was changed by somebody else meanwhile; look again");
+                break;
+        case KV_UNKNOWN:
+                request_error(request, 504, "%s; whether it happened is not known yet: look again", sentence);
+                break;
+        case KV_TOO_LARGE:
+                request_error(request, 413, "%s", sentence);
+                break;
+        default:
+                request_error(request, 503, "%s", sentence);
+        }
+}
+
+static void units_change(Request *request, const UnitChange *change, unsigned success) {
+        UnitsWork *w = NEW0(UnitsWork, 1);
+        int r = -ENOMEM;
+
+        if (w) {
+                *w = (UnitsWork) { .request = request, .success = success };
+                r = registry_change_units(request->api->options.registry, change, 1, units_on_done, w);
+        }
+        if (r < 0) {
+                free(w);
+                request_error(request, 500, "%s", strerror(-r));
+                return;
+        }
+        request->state = w;
+        request->forget = units_forget;
+}
+
+/* A unit of a directory is changed there: here the next look at the folder would undo it. */
+static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
+
+        if (!owner || owner->presence != PRESENCE_UP)
+                return false;
+        request_error(request, 409, "%s comes from %s on %s; %s the file there", u->name, u->unit->path ?: "the unit directory",
+                      owner->facts && owner->facts->name ? owner->facts->name : owner->id, verb);
+        return true;
+}
+
+static void units_put_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known) {
+        TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
+        _cleanup_unit_ Unit *unit = NULL;
+        const char *reason;
+        Error err = {};
+        int r;
+
+        if (unit_name_is_refused(name, &reason)) {
+                request_error(request, 400, "%s: %s", name, reason);
+                return;
+        }
+        r = api_unit_parse(name, body, &unit, &err);
+        if (r < 0) {
+                request_error(request, 400, "%s", error_text(&err, r));
+                return;
+        }
+        if (known && unit_equal(known->unit, unit)) {
+                if (body->desired_state == _TARGET_INVALID)
+                        request_error(request, 409, "must provide DesiredState to update existing unit");
+                else if (unit_name_is_template(name) && target != TARGET_INACTIVE)
+                        request_error(request, 400, "cannot activate template \"%s\"", name);
+                else
+                        units_change(request, &(UnitChange) { .name = name, .has_target = true, .target = target }, 204);
+                return;
+        }
+        if (unit_name_is_template(name) && target != TARGET_INACTIVE) {
+                request_error(request, 400, "cannot activate template \"%s\"", name);
+                return;
+        }
+        if (known && belongs_to_directory(request, known, "edit"))
+                return;
+        units_change(request, &(UnitChange) { .unit = unit, .has_target = true, .target = target, .only_if_absent = !known,
+                                              .expected_index = known ? known->index : 0 }, 201);
+}
+
+static bool content_type_is_json(Request *request) {
+        const HttpRequest *http = request->http;
+        const char *type = http->content_type ?: "";
+        size_t n = strcspn(type, "; \t");
+
+        if (http->n_content_types != 1) {
+                request_error(request, 415, "expected 1 Content-Type, got %u", http->n_content_types);
+                return false;
+        }
+        if (n != 16 || strncmp(type, "application/json", 16) != 0) {
+                request_error(request, 415, "only acceptable Content-Type is application/json");
+                return false;
+        }
+        return true;
+}
+
+static void units_put(Request *request, const char *name) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *known = cluster_unit(c, name);
+        _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
+        Error err = {};
+        int r;
+
+        if (!content_type_is_json(request))
+                return;
+        r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
+        if (r < 0) {
+                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        if (body.name && body.name[0] && !streq(body.name, name)) {
+                request_error(request, 400, "name in URL \"%s\" differs from unit name in request body \"%s\"", name, body.name);
+                return;
+        }
+        if (unit_name_check(name, &err) < 0) {
+                request_error(request, 400, "%s", err.message);
+                return;
+        }
+        if (known && !known->unit)
+                known = NULL;
+        if (api_unit_has_contents(&body)) {
+                units_put_contents(request, name, &body, known);
+                return;
+        }
+        if (!known)
+                request_error(request, 409, "unit does not exist and options field empty");
+        else if (body.desired_state == _TARGET_INVALID)
+                request_error(request, 409, "must provide DesiredState to update existing unit");
+        else if (unit_name_is_template(name) && body.desired_state != TARGET_INACTIVE)
+                request_error(request, 400, "cannot activate template \"%s\"", name);
+        else
+                units_change(request, &(UnitChange) { .name = name, .has_target = true, .target = body.desired_state }, 204);
+}
+
+static void units_delete(Request *request, const char *name) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+
+        if (!known || !known->unit)
+                request_error(request, 404, "unit does not exist");
+        else if (!belongs_to_directory(request, known, "remove"))
+                units_change(request, &(UnitChange) { .name = name, .remove = true, .expected_index = known->index }, 204);
+}
+
+void units_handle(Request *request, const char *name) {
+        if (!name[0] && method_is(request, "GET") && request->path[request->path_size - 1] != '/')
+                units_list(request);
+        else if (!name[0])
+                request_error(request, 405, "only GET supported against this resource");
+        else if (method_is(request, "GET"))
+                units_get(request, name);
+        else if (method_is(request, "PUT"))
+                units_put(request, name);
+        else if (method_is(request, "DELETE"))
+                units_delete(request, name);
+        else
+                request_error(request, 405, "only GET, PUT and DELETE supported against this resource");
+}
+
+/* -- States -- */
+
+static int by_unit_and_machine(const void *a, const void *b) {
+        const ClusterState *x = *(const ClusterState *const *) a, *y = *(const ClusterState *const *) b;
+
+        return strcmp(x->unit, y->unit) ?: strcmp(x->machine->id, y->machine->id);
+}
+
+static const ClusterState **states_sorted(const Cluster *c, const char *machine, const char *unit, size_t *ret_n) {
+        const ClusterState **all = NULL;
+        size_t n = 0;
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                n += HASH_COUNT(m->states);
+        all = NEW0(const ClusterState *, n + 1);
+        n = 0;
+        for (const ClusterMachine *m = c->machines; m && all; m = m->hh.next) {
+                if (!machine_is_there(m) || (machine && machine[0] && !streq(machine, m->id)))
+                        continue;
+                for (const ClusterState *s = m->states; s; s = s->hh.next)
+                        if (!unit || !unit[0] || streq(unit, s->unit))
+                                all[n++] = s;
+        }
+        if (all && n > 0)
+                qsort(all, n, sizeof(*all), by_unit_and_machine);
+        *ret_n = n;
+        return all;
+}
+
+static ApiState state_entity(const ClusterState *s) {
+        return (ApiState) { .name = s->unit, .machine_id = s->machine->id, .hash = s->state.hash, .load = s->state.load,
+                            .active = s->state.active, .sub = s->state.sub, .since_ms = s->state.since_ms, .finished = s->state.done };
+}
+
+void states_handle(Request *request, const char *name) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const char *unit = name[0] ? name : request_parameter(request, "unitName");
+        const char *machine = name[0] ? NULL : request_parameter(request, "machineID");
+        _cleanup_free_ const ClusterState **states = NULL;
+        _cleanup_text_ Text t = {};
+        size_t total, first, n;
+        char next[16];
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        states = states_sorted(c, machine, unit, &total);
+        if (!states) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        if (name[0]) {
+                if (total == 0) {
+                        request_error(request, 404, "unit state does not exist");
+                        return;
+                }
+                ApiState entity = state_entity(states[0]);
+
+                api_state_write(&t, &entity);
+                request_answer_json(request, 200, &t);
+                return;
+        }
+        if (page_of(request, total, &first, &n, next)) {
+                _cleanup_free_ ApiState *page = NEW0(ApiState, n + 1);
+
+                for (size_t i = 0; page && i < n; i++)
+                        page[i] = state_entity(states[first + i]);
+                if (page)
+                        api_states_page_write(&t, page, n, next_of(next));
+                else
+                        t.error = -ENOMEM;
+                request_answer_json(request, 200, &t);
+        }
+}
+
+/* -- Machines -- */
+
+static const char *machine_role(const KvState *state, const ClusterMachine *m) {
+        if (m->raft_id == 0)
+                return NULL;
+        if (m->raft_id == state->leader_id)
+                return "leader";
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == m->raft_id)
+                        return kv_seat_name(state->members[i].seat);
+        return NULL;
+}
+
+void machines_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const char *all = request_parameter(request, "all");
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        size_t total = 0, known = 0, first, n;
+        _cleanup_text_ Text t = {};
+        KvState state;
+        char next[16];
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET and PATCH supported against this resource");
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        machines = cluster_machines_sorted(c, &total);
+        for (size_t i = 0; machines && i < total; i++)
+                if (machines[i]->facts && (machine_is_there(machines[i]) || (all && streq(all, "true"))))
+                        machines[known++] = machines[i];
+        if (!machines) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        if (page_of(request, known, &first, &n, next)) {
+                _cleanup_free_ ApiMachine *page = NEW0(ApiMachine, n + 1);
+
+                for (size_t i = 0; page && i < n; i++) {
+                        const ClusterMachine *m = machines[first + i];
+
+                        page[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->facts->metadata, .hostname = m->facts->name,
+                                                 .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
+                                                 .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                }
+                if (page)
+                        api_machines_page_write(&t, page, n, next_of(next));
+                else
+                        t.error = -ENOMEM;
+                request_answer_json(request, 200, &t);
+        }
+}
+
+/* -- The cluster, in one answer -- */
+
+static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (raft_id != 0 && m->raft_id == raft_id)
+                        return m;
+        return NULL;
+}
+
+static void member_write(Text *t, const Cluster *c, const char *name, const KvMember *member, uint64_t raft_id) {
+        const ClusterMachine *m = machine_of(c, raft_id);
+
+        json_open(t, name, '{');
+        json_add_string(t, "address", member ? member->address : m ? m->peer : NULL);
+        json_add_string(t, "id", m ? m->id : NULL);
+        json_add_string(t, "name", m && m->facts ? m->facts->name : NULL);
+        if (member) {
+                json_add_bool(t, "reachable", member->reachable);
+                json_add_string(t, "seat", kv_seat_name(member->seat));
+        }
+        json_close(t, '}');
+}
+
+void cluster_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_text_ Text t = {};
+        char id[24];
+        KvState state;
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "clusterId", id);
+        json_add_u64(&t, "index", state.index);
+        if (state.leader_id != 0)
+                member_write(&t, c, "leader", NULL, state.leader_id);
+        json_add_string(&t, "machine", request->api->machine_id);
+        json_add_string(&t, "name", request->api->name);
+        json_add_string(&t, "problem", state.problem);
+        json_add_u64(&t, "raftIndex", state.raft_index);
+        json_add_string(&t, "role", kv_role_name(state.role));
+        json_add_u64(&t, "term", state.term);
+        json_open(&t, "voters", '[');
+        for (size_t i = 0; i < state.n_members; i++)
+                member_write(&t, c, NULL, &state.members[i], state.members[i].raft_id);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}

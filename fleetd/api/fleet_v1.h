@@ -1,0 +1,19 @@
+/* What the handlers of fleet's API share. Within fleetd/api only. */
+#pragma once
+
+#include "fleetd/api/request.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "units/entities.h"
+
+enum { PAGE_SIZE = 100 };
+
+/* The page that the request asks for. False: it was answered with 400 already. */
+bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]);
+
+/* Why a unit is where it is, or nowhere: a sentence in 'ret'. */
+void unit_reason(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
+
+/* The machine to be asked about a unit: that of its order, else one that reports a state; NULL: none. */
+const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
+
+bool machine_is_there(const ClusterMachine *machine); /* up or away: what it said counts */
