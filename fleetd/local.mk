@@ -40,3 +40,7 @@ fleetd_libfleetd_a_SOURCES = \
 sbin_PROGRAMS += fleetd/fleetd
 fleetd_fleetd_SOURCES = fleetd/main.c
 fleetd_fleetd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
+
+# What a program made of the daemon's rooms links.
+FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
+fleetd_fleetd_LDADD = $(FLEETD_LIBS)
