@@ -297,11 +297,20 @@ static void known_redial(Known *k) {
                 known_wait(k, random_below(loop_random(k->peers->loop), REDIAL_MS + 1));
 }
 
+static void known_unreachable(Known *k, int error) {
+        const char *sentence = error == -ECONNREFUSED ? "connection refused: no fleetd listens there"
+                               : error == -ETIMEDOUT  ? "the host does not answer"
+                               : error == -EINVAL     ? "not an address: expected ADDR:PORT or [ADDR6]:PORT, in numbers"
+                                                      : strerror(-error);
+
+        known_complain(k, COMPLAINT_UNREACHABLE, sentence);
+        known_retry(k);
+}
+
 static int peers_begin(Peers *peers, Stream *stream, Known *known);
 
 static void known_on_connected(void *userdata, Stream *stream, int error) {
         Known *k = userdata;
-        char sentence[160];
         int r;
 
         k->connecting = NULL;
@@ -309,14 +318,8 @@ static void known_on_connected(void *userdata, Stream *stream, int error) {
                 host_heard(k->host, loop_now_ms(k->peers->loop));
 
         r = stream ? peers_begin(k->peers, stream, k) : error;
-        if (r >= 0)
-                return;
-
-        snprintf(sentence, sizeof(sentence), "%s",
-                 r == -ECONNREFUSED ? "connection refused: no fleetd listens there"
-                                    : r == -ETIMEDOUT ? "the host does not answer" : strerror(-r));
-        known_complain(k, COMPLAINT_UNREACHABLE, sentence);
-        known_retry(k);
+        if (r < 0)
+                known_unreachable(k, r);
 }
 
 static void known_dial(void *userdata) {
@@ -333,27 +336,25 @@ static void known_dial(void *userdata) {
         }
 
         k->connecting = peers->network->ops->connect(peers->network, k->address, DIAL_TIMEOUT_MS, known_on_connected, k, &r);
-        if (!k->connecting) {
-                known_complain(k, COMPLAINT_UNREACHABLE, strerror(-r));
-                known_retry(k);
-        }
+        if (!k->connecting)
+                known_unreachable(k, r);
 }
 
+/* The session goes last: those who hear of its end may come back to the list. */
 static void known_free(Known *k) {
         Peers *peers = k->peers;
+        PeerSession *s = k->session;
 
         timer_stop(&k->timer);
         if (k->connecting)
-                peers->network->ops->cancel(peers->network, TAKE_PTR(k->connecting));
-        if (k->session) {
-                PeerSession *s = TAKE_PTR(k->session);
-
-                s->known = NULL;
-                session_bye(s, "");
-        }
+                peers->network->ops->cancel(peers->network, k->connecting);
         known_set_host(k, NULL);
         HASH_DEL(peers->known, k);
         free(k);
+        if (s) {
+                s->known = NULL;
+                session_bye(s, "");
+        }
 }
 
 static int known_add(Peers *peers, const PeerAddress *a) {
@@ -377,7 +378,7 @@ static int known_add(Peers *peers, const PeerAddress *a) {
 }
 
 int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
-        Known *k, *next;
+        Known *k;
         int r = 0;
 
         if (peers->closing)
@@ -418,10 +419,13 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
                 }
         }
 
-        for (k = peers->known; k; k = next) {
-                next = k->hh.next;
-                if (!k->wanted)
-                        known_free(k);
+        for (k = peers->known; k;) {
+                if (k->wanted) {
+                        k = k->hh.next;
+                        continue;
+                }
+                known_free(k);
+                k = peers->known; /* which is what those who heard of it have left */
         }
         return r;
 }

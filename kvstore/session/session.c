@@ -205,7 +205,7 @@ static void session_on_hello(PeerSession *s, const Frame *frame) {
         }
         if (r >= 0 && s->has_hello &&
             (!streq(hello.machine_id, s->hello.machine_id) || !streq(hello.boot_id, s->hello.boot_id) ||
-             hello.nonce != s->hello.nonce || hello.start_number != s->hello.start_number))
+             hello.nonce != s->hello.nonce))
                 r = error_set(&err, -EBADMSG, "it changed its identity on an open session");
         if (r < 0) {
                 session_cut(s, r, err.message);

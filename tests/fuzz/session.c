@@ -41,7 +41,7 @@ struct World {
         Peers *peers;
         PeerObserver observer;
         uint64_t ended; /* the highest number of a session that ended */
-        bool closed;
+        bool closing, close_at_end, closed;
 };
 
 /* -- Loop -- */
@@ -230,6 +230,19 @@ static int admit(void *userdata, const PeerHello *hello, Error *err) {
         return hello->start_number == 13 ? -EPERM : 0;
 }
 
+static void on_closed(void *userdata) {
+        World *w = userdata;
+
+        w->closed = true;
+}
+
+static void close_peers(World *w) {
+        if (w->closing)
+                return;
+        w->closing = true;
+        peers_close(w->peers, "stop", on_closed, w);
+}
+
 static void on_change(void *userdata, const char *machine_id) {
         World *w = userdata;
         PeerState state;
@@ -243,6 +256,8 @@ static void on_end(void *userdata, PeerSession *s) {
 
         assert(!peers_session(w->peers, peer_number(s)));
         w->ended = MAX(w->ended, peer_number(s));
+        if (w->close_at_end)
+                close_peers(w);
 }
 
 static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
@@ -263,6 +278,10 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
                 }
         if (type == PEER_JOIN)
                 (void) peers_set_known(w->peers, NULL, 0); /* what is called back may end sessions */
+        if (type == PEER_CALL)
+                w->close_at_end = true;
+        if (type == PEER_CALL_CANCEL)
+                close_peers(w);
         assert(peer_queued(s) <= PEER_QUEUE_MAX + 4096);
 }
 
@@ -272,12 +291,6 @@ static void look_at(void *userdata, const PeerState *state) {
         assert(*state->hello.machine_id || *state->hello.address);
         assert(!*state->hello.machine_id || (peers_dialed(w->peers, state->hello.machine_id) != NULL) == state->dialed);
         assert(!state->dialed || peers_dialed(w->peers, state->hello.machine_id)->hello.nonce == state->hello.nonce);
-}
-
-static void on_closed(void *userdata) {
-        World *w = userdata;
-
-        w->closed = true;
 }
 
 static void no_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
@@ -380,7 +393,8 @@ static void step(World *w, Reader *script) {
                 break;
         }
         settle(w);
-        peers_each(w->peers, look_at, w);
+        if (!w->closing)
+                peers_each(w->peers, look_at, w);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
@@ -398,11 +412,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         for (PeerFrame type = PEER_RAFT; type < _PEER_FRAME_MAX; type++)
                 peers_handle(w.peers, type, on_frame, &w);
 
-        for (unsigned i = 0; i < STEPS_MAX && script.left > 0 && !script.failed; i++)
+        for (unsigned i = 0; i < STEPS_MAX && script.left > 0 && !script.failed && !w.closing; i++)
                 step(&w, &script);
 
-        peers_unobserve(w.peers, &w.observer);
-        peers_close(w.peers, "stop", on_closed, &w);
+        if (!w.closing)
+                peers_unobserve(w.peers, &w.observer);
+        close_peers(&w);
         pass(&w, SESSION_LINGER_MS + 1);
         assert(w.closed);
         for (size_t i = 0; i < STREAMS; i++)

@@ -38,7 +38,7 @@ typedef struct Member {
         PeerHello hello;
         const char *unwelcome; /* machine id that admit() refuses */
         PeerObserver observer;
-        unsigned n_changes, n_ended, n_asked, n_answered;
+        unsigned n_changes, n_ended, n_asked, n_answered, n_admits;
         uint64_t last_session;
         char last_payload[64];
         bool closed;
@@ -152,6 +152,7 @@ static void free_address(char ret[64]) {
 static int member_admit(void *userdata, const PeerHello *hello, Error *err) {
         Member *m = userdata;
 
+        m->n_admits++;
         if (m->unwelcome && streq(hello->machine_id, m->unwelcome))
                 return error_set(err, -EPERM, "no token was given to %s", hello->name);
         return 0;
@@ -639,6 +640,26 @@ static void each_refusal_says_why_to_the_other_side(void **state) {
         refused_with(lab, hello_of(ID_A, "b", 2), NULL, "is the one of two hosts, a and b");
 }
 
+static void a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may(void **state) {
+        Lab *lab = *state;
+        Member a = { .unwelcome = ID_B }, b = {};
+        uint64_t from_ms;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&b, &a);
+        UNTIL(lab, a.n_admits == 1);
+        from_ms = loop_now_ms(lab->loop);
+        UNTIL(lab, a.n_admits == 4);
+        assert_true(loop_now_ms(lab->loop) - from_ms >= 50 + 100 + 200 - 3 * LOOK_MS);
+        assert_int_equal(logged(lab, "no token was given"), 2); /* once on each side */
+        a.unwelcome = NULL;
+        UNTIL(lab, has_dialed(&b, &a));
+        assert_string_equal(state_of(&b, &a).problem, "");
+        stop(&b, "");
+        stop(&a, "");
+}
+
 static void a_host_of_no_cluster_may_come_in_to_join(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -890,6 +911,7 @@ int main(void) {
                 PLAIN(a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered),
                 PLAIN(each_refusal_says_why_to_the_other_side),
                 SECURE(each_refusal_says_why_to_the_other_side),
+                PLAIN(a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may),
                 PLAIN(a_host_of_no_cluster_may_come_in_to_join),
                 SECURE(another_key_is_refused_and_both_sides_say_so_once),
                 SECURE(a_host_without_key_does_not_get_in),
