@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "kvstore/events.h"
+
 /* Functions that may refuse return 1 to go on, 0 when the answer in 'ret' is a refusal, and a negative errno when this
  * replica cannot follow. Everything is checked before anything is written; only a transaction's writes, which may fail
  * after others, run in a nested transaction. */
@@ -157,8 +159,13 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
                 .now_ms = a->meta->cluster_ms,
         };
 
+        int r;
+
         if (prev)
                 event.prev = *prev;
+        r = events_add(a->txn, &event);
+        if (r < 0)
+                return r;
         *ret = (KvResult) {
                 .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms, .has_node = true, .node = *node,
                 .has_prev = prev, .prev = event.prev,

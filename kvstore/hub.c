@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/table.h"
+#include "kvstore/events.h"
 
 /* Watches hang in a tree of their own, one place for each segment that somebody watches: an event walks down from the root
  * along its key and meets, in turn, the recursive watches of its ancestors and those of its very key; a deleted directory
@@ -34,7 +35,7 @@ struct Watch {
         char key[];
 };
 
-/* The last events of one owner. */
+/* The last events of one owner, bounded as the tree's own windows are. */
 typedef struct Window {
         HubEvent **events; /* a ring */
         size_t size, first, n;
@@ -42,11 +43,9 @@ typedef struct Window {
         uint64_t oldest;   /* from this index on nothing is missing */
 } Window;
 
-enum { WINDOW_USERS, WINDOW_OURS, _WINDOW_MAX };
-
 struct Hub {
         Loop *loop;
-        Window windows[_WINDOW_MAX];
+        Window windows[_TREE_WINDOW_MAX];
         Place *root;
         Watch *all;
         Watch *ready_first, *ready_last;
@@ -104,7 +103,7 @@ static void window_drop_first(Window *w) {
         HubEvent *e = w->events[w->first];
 
         w->oldest = e->event.index + 1;
-        w->bytes -= event_size(&e->event);
+        w->bytes -= event_weight(&e->event);
         hub_event_unref(e);
         w->first = (w->first + 1) % w->size;
         w->n--;
@@ -114,8 +113,8 @@ static void window_add(Window *w, HubEvent *event) {
         if (w->n == w->size)
                 window_drop_first(w);
         w->events[(w->first + w->n++) % w->size] = hub_event_ref(event);
-        w->bytes += event_size(&event->event);
-        while (w->bytes > HUB_WINDOW_BYTES && w->n > 1)
+        w->bytes += event_weight(&event->event);
+        while (w->bytes > TREE_WINDOW_BYTES && w->n > 1)
                 window_drop_first(w);
 }
 
@@ -148,13 +147,13 @@ static size_t window_find(const Window *w, uint64_t index) {
 static bool window_concerns(size_t window, KvBytes key, bool internal) {
         bool ours = kv_path_is_ours(key);
 
-        return window == WINDOW_USERS ? !ours : internal && (ours || key.size == 1);
+        return window == TREE_WINDOW_USERS ? !ours : internal && (ours || key.size == 1);
 }
 
 static uint64_t oldest_for(const Hub *hub, KvBytes key, bool internal) {
         uint64_t oldest = 0;
 
-        for (size_t i = 0; i < _WINDOW_MAX; i++)
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 if (window_concerns(i, key, internal))
                         oldest = MAX(oldest, hub->windows[i].oldest);
         return oldest;
@@ -411,6 +410,10 @@ static void tell_all(Hub *hub, HubEvent *event) {
                 tell_below(place, event);
 }
 
+static Window *window_of(Hub *hub, const KvEvent *event) {
+        return &hub->windows[kv_path_is_ours(event->node.key) ? TREE_WINDOW_OURS : TREE_WINDOW_USERS];
+}
+
 void hub_publish(Hub *hub, const KvEvent *event) {
         HubEvent *e = event_new(event);
 
@@ -419,18 +422,36 @@ void hub_publish(Hub *hub, const KvEvent *event) {
                 return;
         }
         hub->index = event->index;
-        window_add(&hub->windows[kv_path_is_ours(event->node.key) ? WINDOW_OURS : WINDOW_USERS], e);
+        window_add(window_of(hub, event), e);
         if (!event->refresh)
                 tell_all(hub, e);
         hub_event_unref(e);
 }
 
 void hub_cleared(Hub *hub, uint64_t index) {
-        for (size_t i = 0; i < _WINDOW_MAX; i++)
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 window_clear(&hub->windows[i], index);
         hub->index = index;
         for (Watch *watch = hub->all; watch; watch = watch->all_next)
                 watch_lose_place(watch);
+}
+
+void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
+        hub->windows[TREE_WINDOW_USERS].oldest = oldest_users;
+        hub->windows[TREE_WINDOW_OURS].oldest = oldest_ours;
+}
+
+int hub_remember(Hub *hub, const KvEvent *event) {
+        Window *w = window_of(hub, event);
+        HubEvent *e = event_new(event);
+
+        if (!e) {
+                window_clear(w, event->index);
+                return -ENOMEM;
+        }
+        window_add(w, e);
+        hub_event_unref(e);
+        return 0;
 }
 
 /* -- Delivery -- */
@@ -476,16 +497,16 @@ static void deliver(void *userdata) {
 /* What the windows have for a watch, in order of index over both. */
 static void watch_look_back(Watch *watch) {
         Hub *hub = watch->hub;
-        size_t at[_WINDOW_MAX];
+        size_t at[_TREE_WINDOW_MAX];
 
-        for (size_t i = 0; i < _WINDOW_MAX; i++)
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 at[i] = window_concerns(i, watch_key(watch), watch->internal) ? window_find(&hub->windows[i], watch->since)
                                                                              : hub->windows[i].n;
         while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
                 HubEvent *first = NULL;
                 size_t from = 0;
 
-                for (size_t i = 0; i < _WINDOW_MAX; i++) {
+                for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
                         HubEvent *e = at[i] < hub->windows[i].n ? window_at(&hub->windows[i], at[i]) : NULL;
 
                         if (e && (!first || e->event.index < first->event.index))
@@ -554,7 +575,7 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
         *hub = (Hub) { .loop = loop, .index = index, .deliver = { .run = deliver, .userdata = hub } };
         hub->root = place_new(NULL, NULL, 0);
         made = hub->root;
-        for (size_t i = 0; i < _WINDOW_MAX; i++) {
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
                 Window *w = &hub->windows[i];
 
                 *w = (Window) { .size = window > 0 ? window : HUB_WINDOW, .oldest = index + 1 };
@@ -575,7 +596,7 @@ Hub *hub_free(Hub *hub) {
 
         assert(hub->n_watches == 0 && !hub->ready_first);
         deferred_cancel(&hub->deliver);
-        for (size_t i = 0; i < _WINDOW_MAX; i++) {
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
                 if (hub->windows[i].events)
                         window_clear(&hub->windows[i], 0);
                 free(hub->windows[i].events);

@@ -18,8 +18,7 @@ typedef struct Hub Hub;
 typedef struct Watch Watch;
 
 enum {
-        HUB_WINDOW = 1000,
-        HUB_WINDOW_BYTES = 64 * 1024 * 1024, /* of each window: large events make it shorter */
+        HUB_WINDOW = TREE_WINDOW_EVENTS,
         HUB_WATCHES_MAX = 100000,
         HUB_WAKE_PER_TURN = 256,
         HUB_PENDING_MAX = 16384,             /* events that one watch is behind */
@@ -65,4 +64,8 @@ Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
 
 void hub_publish(Hub *hub, const KvEvent *event); /* copies; delivery follows from the loop; without memory as hub_cleared() */
 void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */
+/* For a hub that takes over what was before it (kvstore/events.c): the windows begin at these indexes, and these events lie
+ * in them, told to nobody. 0 or -ENOMEM, which leaves the windows shorter. */
+void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours);
+int hub_remember(Hub *hub, const KvEvent *event);
 unsigned hub_watches(const Hub *hub);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "kvstore/apply.h"
+#include "kvstore/events.h"
 #include "kvstore/propose.h"
 #include "kvstore/raft/reads.h"
 #include "kvstore/raft/replica.h"
@@ -249,6 +250,15 @@ static int read_meta(KvStore *s, TreeMeta *ret) {
         return r < 0 ? r : tree_meta(txn, ret);
 }
 
+/* The hub's windows begin as the tree's: who watched before a restart or a transfer finds his place again. */
+static int load_events(KvStore *s) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = kv_read(s, &txn);
+        return r < 0 ? r : events_load(txn, s->hub);
+}
+
 static void on_replaced(void *userdata) {
         KvStore *s = userdata;
         TreeMeta meta;
@@ -391,6 +401,7 @@ static void on_settled(void *userdata, unsigned changed) {
                 outcomes_clear(&s->published);
                 proposals_lost(s->proposals);
                 hub_cleared(s->hub, s->index);
+                (void) load_events(s);
                 if (s->events.on_reset && !s->closing)
                         s->events.on_reset(s->events.userdata);
         }
@@ -718,8 +729,10 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         take_meta(s, &meta);
 
         r = hub_new(&s->hub, s->loop, options->window ? options->window : HUB_WINDOW, s->index);
+        if (r >= 0)
+                r = load_events(s);
         if (r < 0)
-                return r;
+                return error_set(err, r, "cannot read the events in %s: %s", options->tree_path, strerror(-r));
         r = reads_new(&s->reads, s->replica);
         if (r < 0)
                 return r;

@@ -9,6 +9,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply.c \
+	kvstore/events.h kvstore/events.c \
 	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c \
 	kvstore/command.h kvstore/command.c
@@ -25,7 +26,8 @@ KVSTORE_TESTS = \
 	tests/unit/test-command \
 	tests/unit/test-tree \
 	tests/unit/test-apply \
-	tests/unit/test-hub
+	tests/unit/test-hub \
+	tests/unit/test-events
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
@@ -40,6 +42,11 @@ tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h test
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/model.h tests/lib/model.c
+tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)

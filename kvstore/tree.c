@@ -10,10 +10,11 @@
 #include "base/file.h"
 #include "base/table.h"
 
-/* Three tables:
+/* Four tables:
  *
  *     nodes    key of the path        -> flags u8, created u64, modified u64, [expires_ms u64], size of path u16, path, value
  *     expiry   expires_ms, created (big-endian)  -> key of the node; equal ones sorted
+ *     events   window u8, index (big-endian) -> weight u64, event
  *     meta     "meta", "configuration"
  *
  * The whole path stands in every node: what reads return is then borrowed from the file as it is, long or short. */
@@ -33,7 +34,7 @@ static const uint64_t QUOTA_MIN = 1024 * 1024;
 
 struct Tree {
         MDB_env *env;
-        MDB_dbi nodes, expiry, meta;
+        MDB_dbi nodes, expiry, events, meta;
         TreeTxn *spare;  /* a read transaction that waits to be renewed */
         Writer scratch;  /* the record being written */
         unsigned n_txns;
@@ -75,6 +76,19 @@ static int tree_error(int rc) {
 }
 
 /* -- Keys -- */
+
+static void put_big_endian(uint8_t *bytes, uint64_t v) {
+        for (size_t i = 0; i < 8; i++)
+                bytes[i] = v >> (56 - 8 * i);
+}
+
+static uint64_t get_big_endian(const uint8_t *bytes) {
+        uint64_t v = 0;
+
+        for (size_t i = 0; i < 8; i++)
+                v = v << 8 | bytes[i];
+        return v;
+}
 
 /* The separator becomes 0, below every other byte; 0 and 1 make room for it. The first separator is left out, so the
  * root, which is never stored, would be empty. */
@@ -195,6 +209,11 @@ static void meta_encode(const TreeMeta *meta, Writer *w) {
         write_u64(w, meta->n_bytes);
         write_u64(w, meta->n_own_nodes);
         write_u64(w, meta->n_own_bytes);
+        for (const TreeWindow *window = meta->windows; window < meta->windows + _TREE_WINDOW_MAX; window++) {
+                write_u64(w, window->oldest);
+                write_u64(w, window->n);
+                write_u64(w, window->bytes);
+        }
 }
 
 static int meta_decode(const MDB_val *data, TreeMeta *ret) {
@@ -215,6 +234,11 @@ static int meta_decode(const MDB_val *data, TreeMeta *ret) {
         meta.n_bytes = read_u64(&r);
         meta.n_own_nodes = read_u64(&r);
         meta.n_own_bytes = read_u64(&r);
+        for (TreeWindow *window = meta.windows; window < meta.windows + _TREE_WINDOW_MAX; window++) {
+                window->oldest = read_u64(&r);
+                window->n = read_u64(&r);
+                window->bytes = read_u64(&r);
+        }
         if (reader_end(&r) < 0)
                 return -EUCLEAN;
         *ret = meta;
@@ -234,6 +258,8 @@ static int open_tables(Tree *tree, bool read_only) {
         rc = mdb_dbi_open(txn, "nodes", make, &tree->nodes);
         if (rc == 0)
                 rc = mdb_dbi_open(txn, "expiry", make | MDB_DUPSORT, &tree->expiry);
+        if (rc == 0)
+                rc = mdb_dbi_open(txn, "events", make, &tree->events);
         if (rc == 0)
                 rc = mdb_dbi_open(txn, "meta", make, &tree->meta);
         if (rc != 0) {
@@ -275,7 +301,7 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
                 return r;
         /* The map is address space, not memory or disk. It is never resized: that would need all readers to stop. */
         mdb_env_set_mapsize(tree->env, quota * MAP_FACTOR);
-        mdb_env_set_maxdbs(tree->env, 3);
+        mdb_env_set_maxdbs(tree->env, 4);
         mdb_env_set_maxreaders(tree->env, 32);
 
         /* Not MDB_WRITEMAP: with it a full disk is a SIGBUS, without it an error from commit. */
@@ -466,6 +492,7 @@ int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
         txn->meta.n_bytes = old.n_bytes;
         txn->meta.n_own_nodes = old.n_own_nodes;
         txn->meta.n_own_bytes = old.n_own_bytes;
+        memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
         txn->meta_changed = true;
         return 0;
 }
@@ -532,10 +559,8 @@ static int set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool th
 
         if (node->expires_ms == 0)
                 return 0;
-        for (size_t i = 0; i < 8; i++) {
-                bytes[i] = node->expires_ms >> (56 - 8 * i);
-                bytes[8 + i] = node->created >> (56 - 8 * i);
-        }
+        put_big_endian(bytes, node->expires_ms);
+        put_big_endian(bytes + 8, node->created);
         return tree_error(there ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0)
                                 : mdb_del(txn->txn, txn->tree->expiry, &key, &node_at));
 }
@@ -751,7 +776,6 @@ bool tree_has_children(TreeTxn *txn, KvBytes path) {
 
 int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        uint64_t expires_ms = 0;
         MDB_val key, at, data;
         int r;
 
@@ -762,14 +786,92 @@ int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
                 return r;
         if (key.mv_size != 16)
                 return -EUCLEAN;
-        for (size_t i = 0; i < 8; i++)
-                expires_ms = expires_ms << 8 | ((const uint8_t *) key.mv_data)[i];
-        if (expires_ms > due_ms)
+        if (get_big_endian(key.mv_data) > due_ms)
                 return -ENOENT;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, &at, &data));
         return r == -ENOENT ? -EUCLEAN : r < 0 ? r : node_decode(&data, ret);
 }
+
+/* -- Events -- */
+
+enum { EVENT_KEY = 9 };
+
+static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) {
+        TreeWindow *w = &txn->meta.windows[window];
+        uint8_t bytes[EVENT_KEY] = { window };
+        MDB_val key = { sizeof(bytes), bytes }, data;
+        uint64_t weight;
+        Reader r;
+        int k;
+
+        k = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
+        if (k < 0)
+                return k == -ENOENT ? -EUCLEAN : k;
+        if (key.mv_size != EVENT_KEY || *(const uint8_t *) key.mv_data != window)
+                return -EUCLEAN;
+        r = reader_over(data.mv_data, data.mv_size);
+        w->oldest = get_big_endian((const uint8_t *) key.mv_data + 1) + 1;
+        weight = read_u64(&r);
+        w->bytes -= MIN(w->bytes, weight);
+        w->n--;
+        return tree_error(mdb_cursor_del(cursor, 0));
+}
+
+int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event, uint64_t weight) {
+        _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
+        TreeWindow *w = &txn->meta.windows[window];
+        Writer *scratch = &txn->tree->scratch;
+        uint8_t bytes[EVENT_KEY] = { window };
+        MDB_val key = { sizeof(bytes), bytes }, data;
+        int r;
+
+        assert(txn->write && window < _TREE_WINDOW_MAX);
+        scratch->size = 0, scratch->error = 0;
+        write_u64(scratch, weight);
+        write_raw(scratch, event.data, event.size);
+        if (scratch->error < 0)
+                return scratch->error;
+        put_big_endian(bytes + 1, index);
+        data = (MDB_val) { scratch->size, scratch->bytes };
+
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        if (r == 0)
+                r = tree_error(mdb_cursor_put(cursor, &key, &data, 0));
+        if (r < 0)
+                return r;
+        w->n++;
+        w->bytes += weight;
+        txn->meta_changed = true;
+        while (r == 0 && (w->n > TREE_WINDOW_EVENTS || (w->bytes > TREE_WINDOW_BYTES && w->n > 1)))
+                r = drop_oldest_event(txn, cursor, window);
+        return r;
+}
+
+int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event), void *userdata) {
+        _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
+        uint8_t bytes[EVENT_KEY] = { window };
+        MDB_val key = { sizeof(bytes), bytes }, data;
+        int r;
+
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        if (r < 0)
+                return r;
+        for (r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)); r == 0;
+             r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) {
+                if (key.mv_size != EVENT_KEY || data.mv_size < 8)
+                        return -EUCLEAN;
+                if (*(const uint8_t *) key.mv_data != window)
+                        return 0;
+                r = visit(userdata, get_big_endian((const uint8_t *) key.mv_data + 1),
+                          (KvBytes) { (const uint8_t *) data.mv_data + 8, data.mv_size - 8 });
+                if (r <= 0)
+                        return r;
+        }
+        return r == -ENOENT ? 0 : r;
+}
+
+/* -- The whole -- */
 
 static int hash_node(void *userdata, const KvNode *node) {
         uint64_t *sum = userdata;
@@ -790,7 +892,7 @@ int tree_hash(TreeTxn *txn, uint64_t *ret) {
         if (r == 0)
                 r = tree_walk(txn, kv_string("/"), true, hash_node, &sum);
         if (r == 0)
-                *ret = sum ^ XXH3_64bits(&meta.index, sizeof(meta.index));
+                *ret = sum ^ XXH3_64bits(&meta.index, sizeof(meta.index)) ^ XXH3_64bits(meta.windows, sizeof(meta.windows));
         return r;
 }
 

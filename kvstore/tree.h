@@ -18,6 +18,20 @@
 typedef struct Tree Tree;
 typedef struct TreeTxn TreeTxn;
 
+/* The last events of one owner, which outlive a restart and travel with the tree (kvstore/events.h). */
+typedef struct TreeWindow {
+        uint64_t oldest;   /* from this index on nothing is missing; 0: nothing ever was */
+        uint64_t n, bytes;
+} TreeWindow;
+
+enum {
+        TREE_WINDOW_USERS,
+        TREE_WINDOW_OURS,
+        _TREE_WINDOW_MAX,
+        TREE_WINDOW_EVENTS = 1000,             /* of each: etcd's figure */
+        TREE_WINDOW_BYTES = 16 * 1024 * 1024,  /* ... or less, when they are large */
+};
+
 typedef struct TreeMeta {
         uint64_t applied, applied_term;    /* Raft's, of the last entry applied */
         uint64_t configuration_index;      /* of the last RAFT_CHANGE applied */
@@ -25,8 +39,10 @@ typedef struct TreeMeta {
         uint64_t cluster_ms;               /* cluster time of the last entry */
         uint64_t cluster_id, lineage;      /* 0 until the first entry says so */
         uint64_t quota;                    /* bytes that users' nodes may weigh (apply.h), the same figure for /_fleet; 0: default */
-        uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values; the tree counts these four itself */
+        /* From here on the tree counts itself: */
+        uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
+        TreeWindow windows[_TREE_WINDOW_MAX];
 } TreeMeta;
 
 enum { TREE_CONFIGURATION_MAX = 16 * 1024 };
@@ -78,7 +94,12 @@ bool tree_has_children(TreeTxn *txn, KvBytes path);
 /* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of created index, then key. */
 int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret);
 
-/* Order-independent hash over all nodes and the store's index: equal on replicas with equal applied index. Full walk. */
+/* Adds an event to a window; the oldest go when there are too many. 'weight' counts against TREE_WINDOW_BYTES. */
+int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event, uint64_t weight);
+/* A window's events in order; 'visit' returns as tree_walk()'s. */
+int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event), void *userdata);
+
+/* Order-independent hash over all nodes, the windows' figures and the store's index: equal on replicas with equal applied index. Full walk. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
 
 /* Reads everything: each node decodes, its directory is there, and the counts agree. -EUCLEAN and a sentence if not. */

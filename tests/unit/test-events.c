@@ -1,0 +1,227 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "base/text.h"
+#include "kvstore/events.h"
+#include "tests/lib/model.h"
+#include "tests/lib/scratch.h"
+
+static uint64_t test_now_ms(const Loop *loop) {
+        return 1;
+}
+
+static void test_wake_at(Loop *loop, uint64_t due_ms) {
+}
+
+static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
+
+typedef struct Fixture {
+        char *scratch, *path;
+        Tree *tree;
+        TreeTxn *txn; /* a write transaction, open */
+        TreeMeta meta;
+        Loop loop;
+        Hub *hub; /* told of each event as it comes */
+} Fixture;
+
+static int setup(void **state) {
+        Fixture *f = NEW0(Fixture, 1);
+
+        f->scratch = scratch_new();
+        f->path = scratch_path(f->scratch, "tree");
+        assert_int_equal(tree_open(f->path, &(TreeOptions) {}, &f->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+        loop_init(&f->loop, &test_ops, 1);
+        assert_int_equal(hub_new(&f->hub, &f->loop, 0, 0), 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+
+        hub_free(f->hub);
+        loop_done(&f->loop);
+        tree_abort(f->txn);
+        tree_close(f->tree);
+        scratch_free(f->scratch);
+        free(f->path);
+        free(f);
+        return 0;
+}
+
+static void on_apply_event(void *userdata, const KvEvent *event) {
+        hub_publish(userdata, event);
+}
+
+static KvStatus apply(Fixture *f, KvCommand cmd) {
+        _cleanup_arena_ Arena arena = {};
+        KvResult result;
+
+        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, 1, &arena, &(ApplySink) { .on_event = on_apply_event, .userdata = f->hub },
+                                       &result), 0);
+        return result.status;
+}
+
+static void set(Fixture *f, const char *key, const char *value) {
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .internal = true }), KV_OK);
+}
+
+/* What a watch of everything from 'since' on is told by a hub; or "from N" when that is too long ago. */
+static void on_event(void *userdata, HubEvent *event) {
+        model_print_event(userdata, &event->event);
+}
+
+static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *told) {
+        static const WatchEvents events = { .on_event = on_event };
+        WatchOptions options = { .key = kv_string(key), .recursive = true, .internal = internal, .since = since };
+        uint64_t oldest;
+        Watch *watch;
+        int r;
+
+        text_clear(told);
+        text_append(told, "");
+        r = hub_watch(hub, &options, &events, told, &watch, &oldest);
+        if (r == -ESTALE) {
+                text_printf(told, "from %llu", (unsigned long long) oldest);
+                return;
+        }
+        assert_int_equal(r, 0);
+        while (loop_run_due(loop, 1000))
+                ;
+        watch_close(watch);
+}
+
+/* A hub of another life says the same as the one that saw all of it. */
+static void assert_remembered(Fixture *f, TreeTxn *txn) {
+        static const struct {
+                const char *key;
+                bool internal;
+        } watches[] = { { "/", false }, { "/", true }, { "/_fleet", true } };
+        _cleanup_text_ Text live = {}, later = {};
+        Hub *hub;
+
+        assert_int_equal(hub_new(&hub, &f->loop, 0, f->meta.index), 0);
+        assert_int_equal(events_load(txn, hub), 0);
+        for (size_t i = 0; i < ELEMENTS(watches); i++)
+                for (uint64_t since = 1; since <= f->meta.index; since += 1 + f->meta.index / 50) {
+                        history(&f->loop, f->hub, watches[i].key, watches[i].internal, since, &live);
+                        history(&f->loop, hub, watches[i].key, watches[i].internal, since, &later);
+                        assert_string_equal(live.chars, later.chars);
+                }
+        hub_free(hub);
+}
+
+static void an_event_survives_its_bytes(void **state) {
+        _cleanup_writer_ Writer w = {};
+        _cleanup_text_ Text in = {}, out = {};
+        KvNode node = { .key = kv_string("/a/b"), .value = kv_string("new"), .created = 3, .modified = 9, .expires_ms = 77 };
+        KvNode prev = { .key = kv_string("/a/b"), .value = kv_string("old"), .created = 3, .modified = 4, .expires_ms = 5 };
+        KvEvent event = { .action = KV_ACTION_CAS, .index = 9, .node = node, .has_prev = true, .prev = prev, .refresh = true, .now_ms = 6 };
+        KvEvent decoded;
+
+        assert_int_equal(event_encode(&event, &w), 0);
+        assert_int_equal(event_decode(9, w.bytes, w.size, &decoded), 0);
+        model_print_event(&in, &event);
+        model_print_event(&out, &decoded);
+        assert_string_equal(in.chars, out.chars);
+        assert_int_equal(decoded.now_ms, 6);
+        for (size_t size = 0; size < w.size; size++)
+                assert_int_equal(event_decode(9, w.bytes, size, &decoded), -EBADMSG);
+        w.bytes[0]++;
+        assert_int_equal(event_decode(9, w.bytes, w.size, &decoded), -ENOTSUP);
+}
+
+static void the_window_survives_a_restart_and_a_copy(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy");
+        TreeMeta meta;
+        TreeTxn *txn;
+        Tree *copy;
+
+        assert_remembered(f, f->txn);
+        set(f, "/a", "1");
+        set(f, "/_fleet/unit/x", "1");
+        set(f, "/a", "2");
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 5 }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") }), KV_OK);
+        assert_remembered(f, f->txn);
+
+        assert_int_equal(tree_commit(TAKE_PTR(f->txn)), 0);
+        f->tree = tree_close(f->tree);
+        assert_int_equal(tree_open(f->path, &(TreeOptions) {}, &f->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+        assert_remembered(f, f->txn);
+        tree_abort(TAKE_PTR(f->txn));
+
+        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        assert_int_equal(tree_open(to, &(TreeOptions) { .read_only = true }, &copy, NULL), 0);
+        assert_int_equal(tree_begin_read(copy, &txn), 0);
+        assert_remembered(f, txn);
+        tree_abort(txn);
+        tree_close(copy);
+}
+
+static void the_window_forgets_where_the_hub_does(void **state) {
+        Fixture *f = *state;
+        char key[32];
+
+        for (unsigned i = 0; i < 2500; i++) {
+                snprintf(key, sizeof(key), i % 5 ? "/k%u" : "/_fleet/k%u", i % 100);
+                set(f, key, "v");
+                if (i == 700 || i == 1600)
+                        assert_remembered(f, f->txn);
+        }
+        assert_remembered(f, f->txn);
+}
+
+static void large_events_make_the_window_shorter(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *large = malloc(KV_VALUE_MAX + 1);
+        TreeMeta meta;
+
+        memset(large, 'v', KV_VALUE_MAX);
+        large[KV_VALUE_MAX] = 0;
+        for (unsigned i = 0; i < 30; i++)
+                set(f, "/large", large);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_in_range(meta.windows[TREE_WINDOW_USERS].n, 5, 10);
+        assert_true(meta.windows[TREE_WINDOW_USERS].bytes <= TREE_WINDOW_BYTES);
+        assert_remembered(f, f->txn);
+}
+
+static void a_transaction_taken_back_leaves_no_event(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/a") },
+                { .op = KV_CREATE, .key = kv_string("/a") },
+        };
+        TreeMeta meta;
+
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 2 }), KV_EXISTS);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.windows[TREE_WINDOW_USERS].n, 0);
+        set(f, "/b", "1");
+        assert_remembered(f, f->txn);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+                TEST(an_event_survives_its_bytes),
+                TEST(the_window_survives_a_restart_and_a_copy),
+                TEST(the_window_forgets_where_the_hub_does),
+                TEST(large_events_make_the_window_shorter),
+                TEST(a_transaction_taken_back_leaves_no_event),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
