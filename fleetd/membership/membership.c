@@ -13,7 +13,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/voters.h"
 
-enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 2500, VOTERS_EVERY_TICKS = 4, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
+enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 2500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
 
 /* One host that beat since the last tick. */
 typedef struct Heard {
@@ -46,7 +46,6 @@ struct Membership {
         Timer tick, join_timer;
         Deferred known;
         uint64_t last_tick_ms, led_term, leader_seen_ms;
-        unsigned ticks;
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
         TAILQ_HEAD(, Joining) joinings;
@@ -324,8 +323,6 @@ static void membership_write(Membership *m, const KvState *state, const Liveness
                 snprintf(out[i].reason, sizeof(out[i].reason), "%s", changes[i].reason);
                 out[i].presence = changes[i].presence;
                 out[i].expected_index = machine ? machine->presence_index : 0;
-                log_notice(((LogFields) { .machine = changes[i].machine, .term = state->term }), "machine %s is %s: %s", changes[i].machine,
-                           presence_to_string(changes[i].presence), changes[i].reason);
         }
         if (registry_presence(m->registry, state->term, out, n, membership_on_written, m) < 0)
                 return;
@@ -378,8 +375,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 && !m->writing)
                 membership_write(m, state, changes, n);
-        if (m->ticks % VOTERS_EVERY_TICKS == 0)
-                membership_grow(m, state);
+        membership_grow(m, state);
 }
 
 /* Each start of a replica's daemon is put on record, and the founder's seat, which nobody gave to it, too. */
@@ -398,6 +394,13 @@ static void membership_say_start(Membership *m, const KvState *state) {
         m->writing = registry_member_started(m->registry, &founder, start_number, membership_on_written, m) == 0;
 }
 
+static void membership_beat_one(void *userdata, const PeerState *peer) {
+        Membership *m = userdata;
+
+        if (peer->dialed)
+                (void) peers_send(m->peers, peer->hello.machine_id, PEER_BEAT, "", 0);
+}
+
 static void membership_on_tick(void *userdata) {
         Membership *m = userdata;
         uint64_t now_ms = loop_now_ms(m->loop);
@@ -405,7 +408,6 @@ static void membership_on_tick(void *userdata) {
         KvState state;
 
         m->last_tick_ms = now_ms;
-        m->ticks++;
         (void) timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
 
         kv_state(m->store, &state);
@@ -418,8 +420,12 @@ static void membership_on_tick(void *userdata) {
         }
         m->leading = false;
         membership_say_start(m, &state);
-        if (state.leader_id == 0)
+        if (state.leader_id == 0) {
+                /* Who has just been let in hears of the leader only when it gets its replica, and gets that only when it is
+                 * heard: so everybody is told that we live, and whoever leads knows. */
+                peers_each(m->peers, membership_beat_one, m);
                 return;
+        }
         m->leader_seen_ms = now_ms;
         if (state.leader_machine_id[0])
                 (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, "", 0);
