@@ -242,6 +242,16 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
         return 0;
 }
 
+static void on_committed(void *userdata) {
+        KvStore *s = userdata;
+        Outcome *o;
+
+        while ((o = outcomes_take(&s->published))) {
+                hub_publish(s->hub, &o->event); /* watchers are called later, from the loop: behind those who proposed */
+                outcome_free(o);
+        }
+}
+
 static int read_meta(KvStore *s, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
@@ -398,7 +408,6 @@ static void on_settled(void *userdata, unsigned changed) {
         }
         if (s->reset) {
                 s->reset = false;
-                outcomes_clear(&s->published);
                 proposals_lost(s->proposals);
                 hub_cleared(s->hub, s->index);
                 (void) load_events(s);
@@ -407,10 +416,6 @@ static void on_settled(void *userdata, unsigned changed) {
         }
         while ((o = outcomes_take(&s->results))) {
                 proposals_result(s->proposals, o->number, o->result);
-                outcome_free(o);
-        }
-        while ((o = outcomes_take(&s->published))) {
-                hub_publish(s->hub, &o->event);
                 outcome_free(o);
         }
 
@@ -711,7 +716,8 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
                 .apply_twice = has_bug(options, "apply-twice-after-restart"),
-                .events = { .apply = on_apply, .settled = on_settled, .replaced = on_replaced, .failed = on_failed, .userdata = s },
+                .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
+                            .failed = on_failed, .userdata = s },
         };
         snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
         snprintf(ret->boot_id, sizeof(ret->boot_id), "%s", options->boot_id);

@@ -14,6 +14,8 @@ enum {
         WRITE_MAX_MS = 10000,      /* a write that takes longer: the disk hangs */
         HAND_OVER_MS = 1000,
         COPY_RETRY_MS = 10000,
+        CHUNK_ENTRIES = 256,       /* of one transaction */
+        CHUNK_BYTES = 4 * 1024 * 1024,
 };
 
 static void settle_now(Replica *p);
@@ -318,14 +320,11 @@ static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry
         return tree_set_meta(txn, &meta);
 }
 
-static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
-        Replica *p = userdata;
+/* One transaction. */
+static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entries, size_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         int r;
-
-        if (!p->tree)
-                return -ESHUTDOWN;
 
         r = tree_begin_write(p->tree, &txn);
         if (r >= 0)
@@ -340,8 +339,28 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
         }
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));
+        if (r >= 0)
+                p->options.events.committed(p->options.events.userdata);
+        return r;
+}
+
+/* In service a step's entries are one transaction; a long log at the start is several, so that no memory grows with it. */
+static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        Replica *p = userdata;
+        int r = 0;
+
+        if (!p->tree)
+                return -ESHUTDOWN;
+
+        for (size_t done = 0, chunk; done < n && r >= 0; done += chunk) {
+                size_t size = 0;
+
+                for (chunk = 0; done + chunk < n && chunk < CHUNK_ENTRIES && size < CHUNK_BYTES; chunk++)
+                        size += entries[done + chunk].size;
+                r = apply_chunk(p, first_index + done, entries + done, chunk);
+        }
         if (r < 0)
-                replica_fail(p, r, "cannot apply entry %" PRIu64 ": %s", first_index, strerror(-r));
+                replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
         return r;
 }
 

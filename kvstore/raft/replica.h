@@ -23,7 +23,9 @@ typedef struct Transfers Transfers;
 typedef struct ReplicaEvents {
         /* An entry of commands, inside the transaction of its step. A negative errno ends the replica. */
         int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry);
-        /* An input is over, the transactions are committed: answer, publish, propose. 'changed': RAFT_CHANGED_ bits. */
+        /* What apply() got since the last time is in the tree now; inside an input: publish, call nobody. */
+        void (*committed)(void *userdata);
+        /* An input is over: answer, propose. 'changed': RAFT_CHANGED_ bits. */
         void (*settled)(void *userdata, unsigned changed);
         /* Another host's tree took the place of ours; inside an input. */
         void (*replaced)(void *userdata);

@@ -878,6 +878,64 @@ static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
         put_ok(a, "/c", "3");
 }
 
+/* -- A partition: the cut-off host's sessions end on both sides, and are not dialed -- */
+
+static void know_all_but(Host *h, int cut) {
+        PeerAddress known[HOSTS_MAX] = {};
+        size_t n = 0;
+
+        for (unsigned i = 0; i < HOSTS_MAX; i++)
+                if (i != h->number && (int) i != cut && (int) h->number != cut)
+                        snprintf(known[n++].address, sizeof(known[0].address), "%s", h->world->hosts[i].address);
+        assert_int_equal(peers_set_known(h->peers, known, n), 0);
+}
+
+static void cut_off(World *world, int cut) {
+        for (unsigned i = 0; i < HOSTS_MAX; i++)
+                know_all_but(&world->hosts[i], cut);
+}
+
+static bool leads_now(void *userdata) {
+        World *world = userdata;
+
+        return state_of(&world->hosts[1]).role == KV_ROLE_LEADER || state_of(&world->hosts[2]).role == KV_ROLE_LEADER;
+}
+
+static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2];
+        uint64_t hash, again, applied, began;
+        Answer lost = {}, kept = {};
+
+        make_three(world);
+        cut_off(world, 0);
+        began = loop_now_ms(world->loop);
+        assert_int_equal(kv_propose(a->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/lost") }, on_answer, &lost, NULL), 0);
+        assert_int_equal(kv_propose(c->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/kept") }, on_answer, &kept, NULL), 0);
+        run_until(world, answer_came, &kept);
+        assert_int_equal(kept.status, KV_OK); /* it had not left yet: the next leader got it */
+        run_until(world, answer_came, &lost);
+        assert_true(lost.status == KV_UNKNOWN || lost.status == KV_NO_LEADER);
+        assert_true(loop_now_ms(world->loop) - began < 5000);
+        assert_int_not_equal(synced(a), KV_OK);
+
+        run_until(world, leads_now, world);
+        put_ok(b, "/won", "1");
+        assert_string_equal(value_at(a, "/won"), "-");
+
+        cut_off(world, -1);
+        run_until(world, is_led, a);
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(synced(&world->hosts[i]), KV_OK);
+        assert_string_equal(value_at(a, "/won"), "1");
+        assert_string_equal(value_at(a, "/lost"), "-"); /* no majority ever had it, and it was not sent again */
+        put_ok(a, "/after", "1");
+        assert_int_equal(synced(b), KV_OK);
+        assert_int_equal(kv_hash(a->store, &hash, &applied), 0);
+        assert_int_equal(kv_hash(b->store, &again, &applied), 0);
+        assert_true(hash == again);
+}
+
 static bool has_been_reset(void *userdata) {
         return ((Host *) userdata)->resets > 0;
 }
@@ -949,6 +1007,7 @@ int main(void) {
                 THREE(a_refusal_reaches_the_follower_that_asked),
                 THREE(when_the_leader_closes_writes_go_on),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
+                THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
         };
