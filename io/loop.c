@@ -204,7 +204,10 @@ static void run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *b
 }
 
 bool loop_run_due(Loop *loop, unsigned budget) {
-        uint64_t now_ms = loop_now_ms(loop);
+        return loop_run_due_at(loop, loop_now_ms(loop), budget);
+}
+
+bool loop_run_due_at(Loop *loop, uint64_t now_ms, unsigned budget) {
         bool more;
 
         assert(!loop->running);

@@ -89,4 +89,5 @@ void loop_done(Loop *loop); /* asserts that nothing is armed or queued any more 
  * defers or arms itself again while it runs has its turn in the next call, so nobody starves the others.
  * Returns true if there is more to do at once. Called by the backend on each wake. */
 bool loop_run_due(Loop *loop, unsigned budget);
+bool loop_run_due_at(Loop *loop, uint64_t now_ms, unsigned budget); /* the timers that were due by 'now_ms' */
 uint64_t loop_next_due_ms(const Loop *loop); /* now when something is deferred; UINT64_MAX when idle */

@@ -1,6 +1,8 @@
-/* libuv under the loop. All that is ours runs in one prepare watcher, just before each sleep: what is due, then the
- * guests, then the one timer is set for whoever is next. So whatever any callback of this turn queued (a bus call made
- * by a timer, an answer to ten thousand watchers) is worked before the loop sleeps, and nobody has to remember to ask. */
+/* libuv under the loop. What is due runs in a check watcher, just after the descriptors had their turn, and a timer only
+ * if they were asked when it was due already: a daemon that was stopped for a while, or busy, hears what came meanwhile
+ * before it acts on a time-out (at the price of one empty poll for each timer). The guests run in a prepare watcher,
+ * just before each sleep, and then the one timer is set for whoever is next: so whatever any callback of this turn
+ * queued for a guest (a bus call made by a timer) is worked before the loop sleeps, and nobody has to remember to ask. */
 #include "io/loop_uv.h"
 
 #include <assert.h>
@@ -23,8 +25,10 @@ struct UvLoop {
         Loop base;
         uv_loop_t uv;
         uv_prepare_t prepare;
+        uv_check_t check;
         uv_timer_t timer;
         uv_idle_t idle; /* active: do not sleep */
+        uint64_t polled_ms; /* when the descriptors were asked last */
         Guest *guests;
         Signal *signals;
         char buffer[LOOP_UV_BUFFER_SIZE];
@@ -77,7 +81,7 @@ static void guest_break(Guest *guest, int error) {
         loop_defer(&guest->loop->base, &guest->later);
 }
 
-/* Waking is enough: the prepare watcher comes next. */
+/* Waking is enough: the prepare watcher comes before the next sleep. */
 static void guest_on_event(uv_poll_t *poll, int status, int events) {
         Guest *guest = poll->data;
 
@@ -175,18 +179,22 @@ Guest *guest_close(Guest *guest) {
 
 /* -- The turn -- */
 
-/* The timer and the idle watcher only wake; on_prepare() does what is due. */
+/* The timer and the idle watcher only wake; on_check() does what is due. */
 static void on_timer(uv_timer_t *timer) {
 }
 
 static void on_idle(uv_idle_t *idle) {
 }
 
+static void on_check(uv_check_t *check) {
+        UvLoop *loop = check->data;
+
+        (void) loop_run_due_at(&loop->base, loop->polled_ms, RUN_BUDGET);
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
         UvLoop *loop = prepare->data;
         uint64_t guests_ms = UINT64_MAX, due_ms, now_ms;
-
-        (void) loop_run_due(&loop->base, RUN_BUDGET);
 
         for (Guest *guest = loop->guests; guest; guest = guest->next)
                 if (!guest->closed && guest->error == 0) {
@@ -195,7 +203,7 @@ static void on_prepare(uv_prepare_t *prepare) {
                         guests_ms = MIN(guests_ms, timeout_ms);
                 }
 
-        now_ms = loop_now_ms(&loop->base);
+        loop->polled_ms = now_ms = loop_now_ms(&loop->base);
         due_ms = loop_next_due_ms(&loop->base);
         if (guests_ms < UINT64_MAX - now_ms - 1) /* one more, or it is asked in vain through the last millisecond */
                 due_ms = MIN(due_ms, guests_ms > 0 ? now_ms + guests_ms + 1 : now_ms);
@@ -224,7 +232,7 @@ static uint64_t uv_backend_wall_ms(const Loop *base) {
         return clock_real_ms();
 }
 
-/* on_prepare() looks at the earliest deadline before each sleep anyway. */
+/* on_prepare() looks at the earliest deadline before each sleep. */
 static void uv_backend_wake_at(Loop *base, uint64_t due_ms) {
 }
 
@@ -311,9 +319,11 @@ int loop_uv_new(UvLoop **ret) {
                 return r;
 
         uv_prepare_init(&loop->uv, &loop->prepare);
+        uv_check_init(&loop->uv, &loop->check);
         uv_timer_init(&loop->uv, &loop->timer);
         uv_idle_init(&loop->uv, &loop->idle);
-        loop->prepare.data = loop;
+        loop->prepare.data = loop->check.data = loop;
+        uv_check_start(&loop->check, on_check);
         uv_prepare_start(&loop->prepare, on_prepare);
 
         /* A client that left must not end the daemon. */
@@ -330,7 +340,7 @@ static void signal_free(uv_handle_t *handle) {
 static void assert_closing(uv_handle_t *handle, void *userdata) {
         UvLoop *loop = userdata;
 
-        assert(uv_is_closing(handle) || handle == (uv_handle_t *) &loop->prepare
+        assert(uv_is_closing(handle) || handle == (uv_handle_t *) &loop->prepare || handle == (uv_handle_t *) &loop->check
                || handle == (uv_handle_t *) &loop->timer || handle == (uv_handle_t *) &loop->idle);
 }
 
@@ -348,6 +358,7 @@ UvLoop *loop_uv_free(UvLoop *loop) {
 
         /* What is closing and what is at work comes to its end, and may defer a last word. */
         uv_unref((uv_handle_t *) &loop->prepare);
+        uv_unref((uv_handle_t *) &loop->check);
         uv_unref((uv_handle_t *) &loop->timer);
         uv_unref((uv_handle_t *) &loop->idle);
         while (uv_loop_alive(&loop->uv) || loop->base.first)
@@ -355,6 +366,7 @@ UvLoop *loop_uv_free(UvLoop *loop) {
                         (void) loop_run_due(&loop->base, RUN_BUDGET);
 
         uv_close((uv_handle_t *) &loop->prepare, NULL);
+        uv_close((uv_handle_t *) &loop->check, NULL);
         uv_close((uv_handle_t *) &loop->timer, NULL);
         uv_close((uv_handle_t *) &loop->idle, NULL);
         (void) uv_run(&loop->uv, UV_RUN_DEFAULT);

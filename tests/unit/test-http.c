@@ -480,7 +480,7 @@ static void a_head_that_does_not_come_is_408_and_an_idle_connection_is_closed(vo
         Web *web = *state;
         End e;
 
-        web_limit(web, (HttpLimits) { .head_ms = 30, .idle_ms = 60 });
+        web_limit(web, (HttpLimits) { .head_ms = 150, .idle_ms = 60 });
         end_connect(&e, &web->pair);
         end_send(&e, "GET / HT");
         RUN_UNTIL(&web->pair, e.finished);
@@ -498,7 +498,7 @@ static void a_parked_request_waits_and_its_leaving_client_is_noticed(void **stat
         Web *web = *state;
         End e;
 
-        web_limit(web, (HttpLimits) { .head_ms = 20, .idle_ms = 20 });
+        web_limit(web, (HttpLimits) { .head_ms = 200, .idle_ms = 20 });
         end_connect(&e, &web->pair);
         end_send(&e, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, web->n_parked == 1);

@@ -7,7 +7,9 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -472,6 +474,61 @@ static void a_killed_child_is_reaped_and_says_nothing_more(void **state) {
         text_done(&c.output);
 }
 
+/* A daemon of its own process, which starts a child and is gone without a word. */
+_Noreturn static void start_child_and_die(int report_fd) {
+        static const char *const argv[] = { "sh", "-c", "echo $$; exec sleep 1000", NULL };
+        TestChild c = {};
+
+        if (loop_uv_new(&c.loop) < 0 || child_spawn(&c.child, c.loop, argv, &child_events, &c, NULL) < 0)
+                _exit(1);
+        while (!c.output.chars) { /* its process id */
+                Timer stop = { .fire = stop_loop, .userdata = c.loop };
+
+                timer_start(&stop, loop_uv_base(c.loop), 1);
+                loop_uv_run(c.loop);
+        }
+        _exit(write(report_fd, c.output.chars, c.output.size) < 0);
+}
+
+static void a_child_dies_with_the_daemon_however_that_ends(void **state) {
+        int fds[2], status, pid_fd;
+        char text[32] = "";
+        pid_t daemon;
+
+        assert_int_equal(pipe(fds), 0);
+        daemon = fork();
+        if (daemon == 0)
+                start_child_and_die(fds[1]);
+        close(fds[1]);
+        assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
+        close(fds[0]);
+        pid_fd = pidfd_open(atoi(text), 0); /* fails when it is gone already */
+        assert_int_equal(waitpid(daemon, &status, 0), daemon);
+        assert_int_equal(status, 0);
+        if (pid_fd >= 0) {
+                assert_int_equal(poll(&(struct pollfd) { .fd = pid_fd, .events = POLLIN }, 1, 10000), 1);
+                close(pid_fd);
+        }
+}
+
+static void a_paused_child_is_not_read_and_goes_on_where_it_was(void **state) {
+        static const char *const argv[] = { "sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", NULL };
+        TestChild c = { .loop = *state };
+        Timer stop = { .fire = stop_loop, .userdata = c.loop };
+
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, NULL), 0);
+        child_pause(c.child, true);
+        timer_start(&stop, loop_uv_base(c.loop), 20);
+        loop_uv_run(c.loop);
+        assert_int_equal(c.output.size, 0);
+        assert_int_equal(c.exits, 0);
+        child_pause(c.child, false);
+        loop_uv_run(c.loop);
+        assert_int_equal(c.exits, 1);
+        assert_int_equal(c.output.size, 3000 * 41);
+        text_done(&c.output);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define PURE(f) cmocka_unit_test_setup_teardown(f, with_test_loop, without_test_loop)
@@ -491,6 +548,8 @@ int main(void) {
                 REAL(a_child_is_heard_to_its_end_and_its_status_comes_last),
                 REAL(a_program_that_is_not_there_is_an_error_at_once),
                 REAL(a_killed_child_is_reaped_and_says_nothing_more),
+                REAL(a_paused_child_is_not_read_and_goes_on_where_it_was),
+                cmocka_unit_test(a_child_dies_with_the_daemon_however_that_ends),
         };
 
         return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

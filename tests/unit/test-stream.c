@@ -324,6 +324,63 @@ static void a_cancelled_connect_is_never_told(void **state) {
         end_done(&other);
 }
 
+typedef struct Stall {
+        Pair *pair;
+        End client;
+        Stream *server;
+        Text heard;
+        Timer timer;
+        bool fired, heard_first;
+} Stall;
+
+/* What was said before the stall ends is in the socket when the timer is due, and unread. */
+static void stall_on_read(void *userdata, const void *bytes, size_t size) {
+        Stall *t = userdata;
+        uint64_t until_ms = loop_now_ms(t->pair->loop) + 20;
+
+        text_append_bytes(&t->heard, bytes, size);
+        if (streq(t->heard.chars, "stall")) {
+                end_send(&t->client, "heartbeat");
+                while (loop_now_ms(t->pair->loop) < until_ms)
+                        ;
+        }
+}
+
+static void stall_on_close(void *userdata, int error, const char *reason) {
+        Stall *t = userdata;
+
+        t->server = NULL;
+        loop_uv_stop(t->pair->uv);
+}
+
+static void stall_on_timer(void *userdata) {
+        Stall *t = userdata;
+
+        t->fired = true;
+        t->heard_first = streq(t->heard.chars, "stallheartbeat");
+        loop_uv_stop(t->pair->uv);
+}
+
+static void after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told(void **state) {
+        static const StreamEvents events = { .on_read = stall_on_read, .on_close = stall_on_close };
+        Stall t = { .pair = *state };
+
+        end_connect(&t.client, t.pair);
+        RUN_UNTIL(t.pair, t.pair->n_accepted == 1);
+        t.server = t.pair->accepted[0];
+        stream_set_events(t.server, &events, &t);
+        stream_pause(t.server, false);
+        t.timer = (Timer) { .fire = stall_on_timer, .userdata = &t };
+        timer_start(&t.timer, t.pair->loop, 10);
+        end_send(&t.client, "stall");
+        RUN_UNTIL(t.pair, t.fired);
+        assert_true(t.heard_first);
+        end_done(&t.client);
+        stream_close(t.server);
+        RUN_UNTIL(t.pair, !t.server);
+        text_done(&t.heard);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -341,6 +398,7 @@ int main(void) {
                 T(an_address_that_is_none_is_refused_with_what_was_expected),
                 T(nobody_at_the_door_is_a_refusal_and_a_silent_host_a_time_out),
                 T(a_cancelled_connect_is_never_told),
+                T(after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told),
         };
 
         return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
