@@ -12,6 +12,8 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/events.h kvstore/events.c \
 	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c \
+	kvstore/tree_format.h kvstore/tree_format.c \
+	kvstore/tree_internal.h kvstore/snapshot.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 

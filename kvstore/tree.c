@@ -1,55 +1,19 @@
-#include "kvstore/tree.h"
+#include "kvstore/tree_internal.h"
 
 #include <assert.h>
 #include <fcntl.h>
 #include <lmdb.h>
-#include <pthread.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
 #include "base/file.h"
-#include "base/table.h"
+#include "kvstore/tree_format.h"
 
-/* Four tables:
- *
- *     nodes    key of the path        -> flags u8, created u64, modified u64, [expires_ms u64], size of path u16, path, value
- *     expiry   expires_ms, created (big-endian)  -> key of the node; equal ones sorted
- *     events   window u8, index (big-endian) -> weight u64, event
- *     meta     "meta", "configuration"
- *
- * The whole path stands in every node: what reads return is then borrowed from the file as it is, long or short. */
-enum {
-        TREE_VERSION = 1,
-        KEY_CUT = 480,              /* an escaped path up to here is its own key ... */
-        KEY_LONG = KEY_CUT + 16,    /* ... a longer one is cut and hashed: keys of this size are the long ones */
-        NODE_DIR = 1 << 0,
-        NODE_EXPIRES = 1 << 1,
-        MAP_FACTOR = 64,
-        COPY_CHUNK = 256 * 1024,
-        COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
-};
+enum { MAP_FACTOR = 64 };
 
 static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
 static const uint64_t QUOTA_MIN = 1024 * 1024;
 
-struct Tree {
-        MDB_env *env;
-        MDB_dbi nodes, expiry, events, meta;
-        TreeTxn *spare;  /* a read transaction that waits to be renewed */
-        Writer scratch;  /* the record being written */
-        unsigned n_txns;
-};
-
-struct TreeTxn {
-        Tree *tree;
-        TreeTxn *outer;
-        MDB_txn *txn;
-        bool write;
-        bool meta_read, meta_changed;
-        TreeMeta meta;
-};
-
-static int tree_error(int rc) {
+int tree_error(int rc) {
         switch (rc) {
         case MDB_SUCCESS:
                 return 0;
@@ -75,174 +39,25 @@ static int tree_error(int rc) {
         }
 }
 
-/* -- Keys -- */
-
-static void put_big_endian(uint8_t *bytes, uint64_t v) {
-        for (size_t i = 0; i < 8; i++)
-                bytes[i] = v >> (56 - 8 * i);
-}
-
-static uint64_t get_big_endian(const uint8_t *bytes) {
-        uint64_t v = 0;
-
-        for (size_t i = 0; i < 8; i++)
-                v = v << 8 | bytes[i];
-        return v;
-}
-
-/* The separator becomes 0, below every other byte; 0 and 1 make room for it. The first separator is left out, so the
- * root, which is never stored, would be empty. */
-static size_t node_key(KvBytes path, uint8_t key[static KEY_LONG]) {
-        const uint8_t *p = path.data;
-        size_t n = 0;
-
-        for (size_t i = 1; i < path.size; i++) {
-                uint8_t escaped[2] = { p[i], 0 };
-                size_t width = 1;
-
-                if (p[i] == '/')
-                        escaped[0] = 0;
-                else if (p[i] <= 1)
-                        escaped[0] = 1, escaped[1] = p[i] + 1, width = 2;
-                for (size_t j = 0; j < width; j++) {
-                        if (n == KEY_CUT) {
-                                XXH128_canonical_t hash;
-
-                                XXH128_canonicalFromHash(&hash, XXH3_128bits(path.data, path.size));
-                                memcpy(key + n, hash.digest, sizeof(hash.digest));
-                                return KEY_LONG;
-                        }
-                        key[n++] = escaped[j];
-                }
-        }
-        return n;
-}
-
-/* Where all nodes below a path lie. Below a path whose key is about to be cut the range holds others, too: 'mixed'. */
-typedef struct Range {
-        KvBytes path;
-        uint8_t prefix[KEY_CUT];
-        size_t size;
-        bool mixed;
-} Range;
-
-static Range range_below(KvBytes path) {
-        Range range = { .path = path };
-        uint8_t key[KEY_LONG];
-        size_t size = node_key(path, key);
-
-        range.mixed = size >= KEY_CUT;
-        range.size = MIN(size, KEY_CUT);
-        memcpy(range.prefix, key, range.size);
-        if (size > 0 && !range.mixed)
-                range.prefix[range.size++] = 0;
-        return range;
-}
-
-static bool range_holds(const Range *range, const MDB_val *key) {
-        return key->mv_size >= range->size && memcmp(key->mv_data, range->prefix, range->size) == 0;
-}
+/* -- Ranges -- */
 
 /* The first key of the range, if there is one; else 1. */
-static int range_first(const Range *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
         int r;
 
         *key = (MDB_val) { range->size, (void *) range->prefix };
         r = tree_error(mdb_cursor_get(cursor, key, data, range->size > 0 ? MDB_SET_RANGE : MDB_FIRST));
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
-        return range_holds(range, key) ? 0 : 1;
+        return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-static int range_next(const Range *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
         int r = tree_error(mdb_cursor_get(cursor, key, data, MDB_NEXT));
 
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
-        return range_holds(range, key) ? 0 : 1;
-}
-
-/* -- Records -- */
-
-static int node_decode(const MDB_val *data, KvNode *ret) {
-        Reader r = reader_over(data->mv_data, data->mv_size);
-        unsigned flags = read_u8(&r);
-        KvNode node = { .dir = flags & NODE_DIR };
-
-        node.created = read_u64(&r);
-        node.modified = read_u64(&r);
-        if (flags & NODE_EXPIRES)
-                node.expires_ms = read_u64(&r);
-        node.key.size = read_u16(&r);
-        node.key.data = read_raw(&r, node.key.size);
-        if (r.failed || node.key.size < 2)
-                return -EUCLEAN;
-        node.value = (KvBytes) { r.bytes, r.left };
-        *ret = node;
-        return 0;
-}
-
-static void node_encode(const KvNode *node, Writer *w) {
-        w->size = 0, w->error = 0;
-        write_u8(w, (node->dir ? NODE_DIR : 0) | (node->expires_ms > 0 ? NODE_EXPIRES : 0));
-        write_u64(w, node->created);
-        write_u64(w, node->modified);
-        if (node->expires_ms > 0)
-                write_u64(w, node->expires_ms);
-        write_u16(w, node->key.size);
-        write_raw(w, node->key.data, node->key.size);
-        write_raw(w, node->value.data, node->value.size);
-}
-
-static void meta_encode(const TreeMeta *meta, Writer *w) {
-        w->size = 0, w->error = 0;
-        write_u8(w, TREE_VERSION);
-        write_u64(w, meta->applied);
-        write_u64(w, meta->applied_term);
-        write_u64(w, meta->configuration_index);
-        write_u64(w, meta->index);
-        write_u64(w, meta->cluster_ms);
-        write_u64(w, meta->cluster_id);
-        write_u64(w, meta->lineage);
-        write_u64(w, meta->quota);
-        write_u64(w, meta->n_nodes);
-        write_u64(w, meta->n_bytes);
-        write_u64(w, meta->n_own_nodes);
-        write_u64(w, meta->n_own_bytes);
-        for (const TreeWindow *window = meta->windows; window < meta->windows + _TREE_WINDOW_MAX; window++) {
-                write_u64(w, window->oldest);
-                write_u64(w, window->n);
-                write_u64(w, window->bytes);
-        }
-}
-
-static int meta_decode(const MDB_val *data, TreeMeta *ret) {
-        Reader r = reader_over(data->mv_data, data->mv_size);
-        TreeMeta meta;
-
-        if (read_u8(&r) != TREE_VERSION)
-                return -ENOTSUP;
-        meta.applied = read_u64(&r);
-        meta.applied_term = read_u64(&r);
-        meta.configuration_index = read_u64(&r);
-        meta.index = read_u64(&r);
-        meta.cluster_ms = read_u64(&r);
-        meta.cluster_id = read_u64(&r);
-        meta.lineage = read_u64(&r);
-        meta.quota = read_u64(&r);
-        meta.n_nodes = read_u64(&r);
-        meta.n_bytes = read_u64(&r);
-        meta.n_own_nodes = read_u64(&r);
-        meta.n_own_bytes = read_u64(&r);
-        for (TreeWindow *window = meta.windows; window < meta.windows + _TREE_WINDOW_MAX; window++) {
-                window->oldest = read_u64(&r);
-                window->n = read_u64(&r);
-                window->bytes = read_u64(&r);
-        }
-        if (reader_end(&r) < 0)
-                return -EUCLEAN;
-        *ret = meta;
-        return 0;
+        return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
 /* -- The environment -- */
@@ -358,7 +173,7 @@ static int read_meta(TreeTxn *txn) {
                 return 0;
         r = tree_error(mdb_get(txn->txn, txn->tree->meta, &key, &data));
         if (r == 0)
-                r = meta_decode(&data, &txn->meta);
+                r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta);
         else if (r == -ENOENT)
                 txn->meta = (TreeMeta) {}, r = 0;
         txn->meta_read = r == 0;
@@ -369,7 +184,7 @@ static int write_meta(TreeTxn *txn) {
         Writer *w = &txn->tree->scratch;
         MDB_val key = { 4, (void *) "meta" }, data;
 
-        meta_encode(&txn->meta, w);
+        tree_meta_encode(&txn->meta, w);
         if (w->error < 0)
                 return w->error;
         data = (MDB_val) { w->size, w->bytes };
@@ -525,15 +340,15 @@ static int get_record(TreeTxn *txn, KvBytes path, MDB_val *key, KvNode *ret) {
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, key, &data));
         if (r == 0)
-                r = node_decode(&data, ret);
+                r = tree_node_decode(data.mv_data, data.mv_size, ret);
         if (r == 0 && !kv_bytes_equal(ret->key, path))
                 r = -ENOTUNIQ;
         return r;
 }
 
 int tree_get(TreeTxn *txn, KvBytes path, KvNode *ret) {
-        uint8_t bytes[KEY_LONG];
-        MDB_val key = { node_key(path, bytes), bytes };
+        uint8_t bytes[TREE_KEY_LONG];
+        MDB_val key = { tree_key(path, bytes), bytes };
 
         if (key.mv_size == 0) {
                 *ret = (KvNode) { .key = kv_string("/"), .dir = true };
@@ -559,15 +374,15 @@ static int set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool th
 
         if (node->expires_ms == 0)
                 return 0;
-        put_big_endian(bytes, node->expires_ms);
-        put_big_endian(bytes + 8, node->created);
+        tree_put_big_endian(bytes, node->expires_ms);
+        tree_put_big_endian(bytes + 8, node->created);
         return tree_error(there ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0)
                                 : mdb_del(txn->txn, txn->tree->expiry, &key, &node_at));
 }
 
 int tree_put(TreeTxn *txn, const KvNode *node) {
-        uint8_t bytes[KEY_LONG];
-        MDB_val key = { node_key(node->key, bytes), bytes }, data;
+        uint8_t bytes[TREE_KEY_LONG];
+        MDB_val key = { tree_key(node->key, bytes), bytes }, data;
         Writer *w = &txn->tree->scratch;
         KvNode old;
         int r;
@@ -577,7 +392,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         if (r < 0 && r != -ENOENT)
                 return r;
         /* Encoded first: the node may borrow from the record that it replaces. */
-        node_encode(node, w);
+        tree_node_encode(node, w);
         if (w->error < 0)
                 return w->error;
 
@@ -591,7 +406,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         r = tree_error(mdb_put(txn->txn, txn->tree->nodes, &key, &data, 0));
         if (r < 0)
                 return r;
-        r = node_decode(&data, &old); /* LMDB copied it; 'node' may be gone with the record that was replaced */
+        r = tree_node_decode(data.mv_data, data.mv_size, &old); /* LMDB copied it; 'node' may be gone with the record that was replaced */
         if (r < 0)
                 return r;
         count(txn, &old, true);
@@ -599,8 +414,8 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
 }
 
 int tree_delete(TreeTxn *txn, KvBytes path) {
-        uint8_t bytes[KEY_LONG];
-        MDB_val key = { node_key(path, bytes), bytes };
+        uint8_t bytes[TREE_KEY_LONG];
+        MDB_val key = { tree_key(path, bytes), bytes };
         KvNode old;
         int r;
 
@@ -622,7 +437,7 @@ static void cursor_closep(MDB_cursor **cursor) {
 
 int tree_delete_below(TreeTxn *txn, KvBytes path) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        Range range = range_below(path);
+        TreeRange range = tree_range_below(path);
         MDB_val key, data;
         int r;
 
@@ -632,10 +447,10 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
                 return r;
 
         for (r = range_first(&range, cursor, &key, &data); r == 0; r = range_next(&range, cursor, &key, &data)) {
-                uint8_t bytes[KEY_LONG];
+                uint8_t bytes[TREE_KEY_LONG];
                 KvNode node;
 
-                r = node_decode(&data, &node);
+                r = tree_node_decode(data.mv_data, data.mv_size, &node);
                 if (r < 0)
                         return r;
                 if (range.mixed && !kv_path_is_below(node.key, path))
@@ -659,33 +474,16 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
 typedef struct Walk {
         TreeTxn *txn;
         MDB_cursor *cursor;
-        Range range;
+        TreeRange range;
         bool recursive;
         int (*visit)(void *userdata, const KvNode *node);
         void *userdata;
 } Walk;
 
-static int compare_paths(const void *a, const void *b) {
-        const KvNode *x = a, *y = b;
-        const uint8_t *p = x->key.data, *q = y->key.data;
-        size_t n = MIN(x->key.size, y->key.size);
-
-        for (size_t i = 0; i < n; i++)
-                if (p[i] != q[i])
-                        return p[i] == '/' ? -1 : q[i] == '/' ? 1 : p[i] < q[i] ? -1 : 1;
-        return x->key.size < y->key.size ? -1 : x->key.size > y->key.size;
-}
-
-static bool is_child(KvBytes path, KvBytes parent) {
-        size_t skip = parent.size == 1 ? 1 : parent.size + 1;
-
-        return !memchr((const char *) path.data + skip, '/', path.size - skip);
-}
-
 static int walk_visit(const Walk *walk, const KvNode *node) {
         if (walk->range.mixed && !kv_path_is_below(node->key, walk->range.path))
                 return 1;
-        if (!walk->recursive && !is_child(node->key, walk->range.path))
+        if (!walk->recursive && !tree_path_is_child(node->key, walk->range.path))
                 return 1;
         return walk->visit(walk->userdata, node);
 }
@@ -695,20 +493,20 @@ static int walk_visit(const Walk *walk, const KvNode *node) {
 static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
         _cleanup_free_ KvNode *nodes = NULL;
         size_t n = 0, capacity = 0;
-        uint8_t beginning[KEY_CUT];
+        uint8_t beginning[TREE_KEY_CUT];
         int r = 1;
 
-        memcpy(beginning, key->mv_data, KEY_CUT);
+        memcpy(beginning, key->mv_data, TREE_KEY_CUT);
         do {
                 if (GROW(nodes, capacity, n + 1) < 0)
                         return -ENOMEM;
-                r = node_decode(data, &nodes[n++]);
+                r = tree_node_decode(data->mv_data, data->mv_size, &nodes[n++]);
                 if (r < 0)
                         return r;
                 *at = range_next(&walk->range, walk->cursor, key, data);
-        } while (*at == 0 && key->mv_size == KEY_LONG && memcmp(key->mv_data, beginning, KEY_CUT) == 0);
+        } while (*at == 0 && key->mv_size == TREE_KEY_LONG && memcmp(key->mv_data, beginning, TREE_KEY_CUT) == 0);
 
-        qsort(nodes, n, sizeof(*nodes), compare_paths);
+        qsort(nodes, n, sizeof(*nodes), tree_compare_paths);
         r = 1;
         for (size_t i = 0; r > 0 && i < n; i++)
                 r = walk_visit(walk, &nodes[i]);
@@ -717,7 +515,7 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
 
 /* To the next node that is not below the one under the cursor. */
 static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
-        uint8_t behind[KEY_CUT + 1];
+        uint8_t behind[TREE_KEY_CUT + 1];
         int r;
 
         memcpy(behind, key->mv_data, key->mv_size);
@@ -726,12 +524,12 @@ static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
         r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
-        return range_holds(&walk->range, key) ? 0 : 1;
+        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        Walk walk = { .txn = txn, .range = range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata };
+        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata };
         MDB_val key, data;
         int at, r;
 
@@ -744,18 +542,18 @@ int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *use
         while (at == 0) {
                 KvNode node;
 
-                if (key.mv_size == KEY_LONG) {
+                if (key.mv_size == TREE_KEY_LONG) {
                         r = walk_long(&walk, &key, &data, &at);
                         if (r <= 0)
                                 return r;
                         continue;
                 }
-                r = node_decode(&data, &node);
+                r = tree_node_decode(data.mv_data, data.mv_size, &node);
                 if (r == 0)
                         r = walk_visit(&walk, &node);
                 if (r <= 0)
                         return r;
-                if (!recursive && node.dir && key.mv_size < KEY_CUT)
+                if (!recursive && node.dir && key.mv_size < TREE_KEY_CUT)
                         at = walk_skip_below(&walk, &key, &data);
                 else
                         at = range_next(&walk.range, cursor, &key, &data);
@@ -786,20 +584,18 @@ int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
                 return r;
         if (key.mv_size != 16)
                 return -EUCLEAN;
-        if (get_big_endian(key.mv_data) > due_ms)
+        if (tree_get_big_endian(key.mv_data) > due_ms)
                 return -ENOENT;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, &at, &data));
-        return r == -ENOENT ? -EUCLEAN : r < 0 ? r : node_decode(&data, ret);
+        return r == -ENOENT ? -EUCLEAN : r < 0 ? r : tree_node_decode(data.mv_data, data.mv_size, ret);
 }
 
 /* -- Events -- */
 
-enum { EVENT_KEY = 9 };
-
 static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) {
         TreeWindow *w = &txn->meta.windows[window];
-        uint8_t bytes[EVENT_KEY] = { window };
+        uint8_t bytes[TREE_EVENT_KEY] = { window };
         MDB_val key = { sizeof(bytes), bytes }, data;
         uint64_t weight;
         Reader r;
@@ -808,10 +604,10 @@ static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) 
         k = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
         if (k < 0)
                 return k == -ENOENT ? -EUCLEAN : k;
-        if (key.mv_size != EVENT_KEY || *(const uint8_t *) key.mv_data != window)
+        if (key.mv_size != TREE_EVENT_KEY || *(const uint8_t *) key.mv_data != window)
                 return -EUCLEAN;
         r = reader_over(data.mv_data, data.mv_size);
-        w->oldest = get_big_endian((const uint8_t *) key.mv_data + 1) + 1;
+        w->oldest = tree_get_big_endian((const uint8_t *) key.mv_data + 1) + 1;
         weight = read_u64(&r);
         w->bytes -= MIN(w->bytes, weight);
         w->n--;
@@ -822,7 +618,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
         TreeWindow *w = &txn->meta.windows[window];
         Writer *scratch = &txn->tree->scratch;
-        uint8_t bytes[EVENT_KEY] = { window };
+        uint8_t bytes[TREE_EVENT_KEY] = { window };
         MDB_val key = { sizeof(bytes), bytes }, data;
         int r;
 
@@ -832,7 +628,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         write_raw(scratch, event.data, event.size);
         if (scratch->error < 0)
                 return scratch->error;
-        put_big_endian(bytes + 1, index);
+        tree_put_big_endian(bytes + 1, index);
         data = (MDB_val) { scratch->size, scratch->bytes };
 
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
@@ -850,7 +646,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
 
 int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event), void *userdata) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        uint8_t bytes[EVENT_KEY] = { window };
+        uint8_t bytes[TREE_EVENT_KEY] = { window };
         MDB_val key = { sizeof(bytes), bytes }, data;
         int r;
 
@@ -859,196 +655,14 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
                 return r;
         for (r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)); r == 0;
              r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) {
-                if (key.mv_size != EVENT_KEY || data.mv_size < 8)
+                if (key.mv_size != TREE_EVENT_KEY || data.mv_size < 8)
                         return -EUCLEAN;
                 if (*(const uint8_t *) key.mv_data != window)
                         return 0;
-                r = visit(userdata, get_big_endian((const uint8_t *) key.mv_data + 1),
+                r = visit(userdata, tree_get_big_endian((const uint8_t *) key.mv_data + 1),
                           (KvBytes) { (const uint8_t *) data.mv_data + 8, data.mv_size - 8 });
                 if (r <= 0)
                         return r;
         }
         return r == -ENOENT ? 0 : r;
-}
-
-/* -- The whole -- */
-
-static int hash_node(void *userdata, const KvNode *node) {
-        uint64_t *sum = userdata;
-        uint64_t fields[] = { node->dir, node->created, node->modified, node->expires_ms, node->key.size };
-        XXH64_hash_t h = XXH3_64bits(fields, sizeof(fields));
-
-        h = XXH3_64bits_withSeed(node->key.data, node->key.size, h);
-        *sum += XXH3_64bits_withSeed(node->value.data, node->value.size, h);
-        return 1;
-}
-
-int tree_hash(TreeTxn *txn, uint64_t *ret) {
-        uint64_t sum = 0;
-        TreeMeta meta;
-        int r;
-
-        r = tree_meta(txn, &meta);
-        if (r == 0)
-                r = tree_walk(txn, kv_string("/"), true, hash_node, &sum);
-        if (r == 0)
-                *ret = sum ^ XXH3_64bits(&meta.index, sizeof(meta.index)) ^ XXH3_64bits(meta.windows, sizeof(meta.windows));
-        return r;
-}
-
-/* -- Checking and copying -- */
-
-typedef struct Check {
-        TreeTxn *txn;
-        TreeMeta seen;
-        uint64_t n_expiring;
-} Check;
-
-static int check_node(void *userdata, const KvNode *node) {
-        Check *check = userdata;
-        bool ours = kv_path_is_ours(node->key);
-        const char *slash = memrchr(node->key.data, '/', node->key.size);
-        KvBytes parent = { node->key.data, slash ? slash - (const char *) node->key.data : 0 };
-        KvNode dir, again;
-
-        if (!slash || tree_get(check->txn, parent.size > 0 ? parent : kv_string("/"), &dir) < 0 || !dir.dir ||
-            tree_get(check->txn, node->key, &again) < 0 || (node->dir && node->value.size > 0))
-                return -EUCLEAN;
-        *(ours ? &check->seen.n_own_nodes : &check->seen.n_nodes) += 1;
-        *(ours ? &check->seen.n_own_bytes : &check->seen.n_bytes) += node->key.size + node->value.size;
-        check->n_expiring += node->expires_ms > 0;
-        return 1;
-}
-
-int tree_check(TreeTxn *txn, Error *err) {
-        Check check = { .txn = txn };
-        MDB_stat expiry;
-        TreeMeta meta = {};
-        int r;
-
-        r = tree_meta(txn, &meta);
-        if (r == 0)
-                r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, &expiry));
-        if (r == 0)
-                r = tree_walk(txn, kv_string("/"), true, check_node, &check);
-        if (r == -EUCLEAN)
-                return error_set(err, r, "a node of the tree is damaged");
-        if (r < 0)
-                return error_set(err, r, "cannot read the tree: %s", strerror(-r));
-        if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
-            meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
-            expiry.ms_entries != check.n_expiring)
-                return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
-        return 0;
-}
-
-/* LMDB writes the copy into a pipe, and we from there into the file: so that we can count, and give up. */
-typedef struct Copier {
-        Tree *tree;
-        int pipe_fd;
-        int result;
-} Copier;
-
-static void *run_copier(void *userdata) {
-        Copier *copier = userdata;
-
-        copier->result = tree_error(mdb_env_copyfd2(copier->tree->env, copier->pipe_fd, MDB_CP_COMPACT));
-        close(copier->pipe_fd);
-        return NULL;
-}
-
-static int pump(Tree *tree, int from, int to, uint64_t max) {
-        _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
-        uint64_t size = 0, live = tree_file_size(tree);
-
-        if (!chunk)
-                return -ENOMEM;
-        for (;;) {
-                ssize_t n = read(from, chunk, COPY_CHUNK);
-                int r;
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return 0;
-                if ((max > 0 && size + n > max) || tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
-                        return -EFBIG;
-                r = pwrite_all(to, chunk, n, size);
-                if (r < 0)
-                        return r;
-                size += n;
-        }
-}
-
-static int copy_file(Tree *tree, int fd, uint64_t max) {
-        _cleanup_close_ int read_fd = -1;
-        Copier copier = { .tree = tree };
-        pthread_t thread;
-        int fds[2], r;
-
-        if (pipe2(fds, O_CLOEXEC) < 0)
-                return -errno;
-        read_fd = fds[0];
-        copier.pipe_fd = fds[1];
-        r = -pthread_create(&thread, NULL, run_copier, &copier);
-        if (r < 0) {
-                close(fds[1]);
-                return r;
-        }
-
-        r = pump(tree, read_fd, fd, max);
-        close(TAKE_FD(read_fd)); /* given up: LMDB's next write fails, and its thread ends */
-        pthread_join(thread, NULL);
-        if (r == 0)
-                r = copier.result;
-        if (r == 0 && fsync(fd) < 0)
-                r = -errno;
-        return r;
-}
-
-static int check_copy(const char *path, TreeMeta *ret_meta, Error *err) {
-        _cleanup_(tree_closep) Tree *copy = NULL;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
-
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &copy, err);
-        if (r < 0)
-                return r;
-        r = tree_begin_read(copy, &txn);
-        if (r == 0)
-                r = tree_check(txn, err);
-        if (r == 0)
-                r = tree_meta(txn, ret_meta);
-        return r;
-}
-
-int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err) {
-        _cleanup_close_ int dir_fd = -1, fd = -1;
-        TreeMeta meta;
-        int r;
-
-        if (mkdir(to, 0700) < 0)
-                return error_set(err, -errno, "cannot make %s: %s", to, strerror(errno));
-        dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = dir_fd < 0 ? -errno : 0;
-        if (r == 0) {
-                fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-                r = fd < 0 ? -errno : copy_file(tree, fd, max);
-        }
-        if (r == 0)
-                r = fsync_dir(dir_fd);
-        if (r < 0)
-                error_set(err, r, "cannot copy the tree to %s: %s", to, strerror(-r));
-        else
-                r = check_copy(to, &meta, err);
-        if (r < 0) {
-                if (dir_fd >= 0)
-                        (void) unlinkat(dir_fd, "data.mdb", 0);
-                (void) rmdir(to);
-                return r;
-        }
-        *ret_meta = meta;
-        return 0;
 }

@@ -1,0 +1,200 @@
+/* The tree as a whole: its fingerprint, whether it is sound, and a copy of it for a checkpoint. */
+#include "kvstore/tree_internal.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/table.h"
+
+enum {
+        COPY_CHUNK = 256 * 1024,
+        COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
+};
+
+/* -- Reading all of it -- */
+
+static int hash_node(void *userdata, const KvNode *node) {
+        uint64_t *sum = userdata;
+        uint64_t fields[] = { node->dir, node->created, node->modified, node->expires_ms, node->key.size };
+        XXH64_hash_t h = XXH3_64bits(fields, sizeof(fields));
+
+        h = XXH3_64bits_withSeed(node->key.data, node->key.size, h);
+        *sum += XXH3_64bits_withSeed(node->value.data, node->value.size, h);
+        return 1;
+}
+
+int tree_hash(TreeTxn *txn, uint64_t *ret) {
+        uint64_t sum = 0;
+        TreeMeta meta;
+        int r;
+
+        r = tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_walk(txn, kv_string("/"), true, hash_node, &sum);
+        if (r == 0)
+                *ret = sum ^ XXH3_64bits(&meta.index, sizeof(meta.index)) ^ XXH3_64bits(meta.windows, sizeof(meta.windows));
+        return r;
+}
+
+typedef struct Check {
+        TreeTxn *txn;
+        TreeMeta seen;
+        uint64_t n_expiring;
+} Check;
+
+static int check_node(void *userdata, const KvNode *node) {
+        Check *check = userdata;
+        bool ours = kv_path_is_ours(node->key);
+        const char *slash = memrchr(node->key.data, '/', node->key.size);
+        KvBytes parent = { node->key.data, slash ? slash - (const char *) node->key.data : 0 };
+        KvNode dir, again;
+
+        if (!slash || tree_get(check->txn, parent.size > 0 ? parent : kv_string("/"), &dir) < 0 || !dir.dir ||
+            tree_get(check->txn, node->key, &again) < 0 || (node->dir && node->value.size > 0))
+                return -EUCLEAN;
+        *(ours ? &check->seen.n_own_nodes : &check->seen.n_nodes) += 1;
+        *(ours ? &check->seen.n_own_bytes : &check->seen.n_bytes) += node->key.size + node->value.size;
+        check->n_expiring += node->expires_ms > 0;
+        return 1;
+}
+
+int tree_check(TreeTxn *txn, Error *err) {
+        Check check = { .txn = txn };
+        MDB_stat expiry;
+        TreeMeta meta = {};
+        int r;
+
+        r = tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, &expiry));
+        if (r == 0)
+                r = tree_walk(txn, kv_string("/"), true, check_node, &check);
+        if (r == -EUCLEAN)
+                return error_set(err, r, "a node of the tree is damaged");
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree: %s", strerror(-r));
+        if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
+            meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
+            expiry.ms_entries != check.n_expiring)
+                return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
+        return 0;
+}
+
+/* -- Copying -- */
+
+/* LMDB writes the copy into a pipe, and we from there into the file: so that we can count, and give up. */
+typedef struct Copier {
+        Tree *tree;
+        int pipe_fd;
+        int result;
+} Copier;
+
+static void *run_copier(void *userdata) {
+        Copier *copier = userdata;
+
+        copier->result = tree_error(mdb_env_copyfd2(copier->tree->env, copier->pipe_fd, MDB_CP_COMPACT));
+        close(copier->pipe_fd);
+        return NULL;
+}
+
+static int pump(Tree *tree, int from, int to, uint64_t max) {
+        _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
+        uint64_t size = 0, live = tree_file_size(tree);
+
+        if (!chunk)
+                return -ENOMEM;
+        for (;;) {
+                ssize_t n = read(from, chunk, COPY_CHUNK);
+                int r;
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        return 0;
+                if ((max > 0 && size + n > max) || tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
+                        return -EFBIG;
+                r = pwrite_all(to, chunk, n, size);
+                if (r < 0)
+                        return r;
+                size += n;
+        }
+}
+
+static int copy_file(Tree *tree, int fd, uint64_t max) {
+        _cleanup_close_ int read_fd = -1;
+        Copier copier = { .tree = tree };
+        pthread_t thread;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        read_fd = fds[0];
+        copier.pipe_fd = fds[1];
+        r = -pthread_create(&thread, NULL, run_copier, &copier);
+        if (r < 0) {
+                close(fds[1]);
+                return r;
+        }
+
+        r = pump(tree, read_fd, fd, max);
+        close(TAKE_FD(read_fd)); /* given up: LMDB's next write fails, and its thread ends */
+        pthread_join(thread, NULL);
+        if (r == 0)
+                r = copier.result;
+        if (r == 0 && fsync(fd) < 0)
+                r = -errno;
+        return r;
+}
+
+DEFINE_CLEANUP(Tree *, tree_close);
+
+static int check_copy(const char *path, TreeMeta *ret_meta, Error *err) {
+        _cleanup_(tree_closep) Tree *copy = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_open(path, &(TreeOptions) { .read_only = true }, &copy, err);
+        if (r < 0)
+                return r;
+        r = tree_begin_read(copy, &txn);
+        if (r == 0)
+                r = tree_check(txn, err);
+        if (r == 0)
+                r = tree_meta(txn, ret_meta);
+        return r;
+}
+
+int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err) {
+        _cleanup_close_ int dir_fd = -1, fd = -1;
+        TreeMeta meta;
+        int r;
+
+        if (mkdir(to, 0700) < 0)
+                return error_set(err, -errno, "cannot make %s: %s", to, strerror(errno));
+        dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = dir_fd < 0 ? -errno : 0;
+        if (r == 0) {
+                fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                r = fd < 0 ? -errno : copy_file(tree, fd, max);
+        }
+        if (r == 0)
+                r = fsync_dir(dir_fd);
+        if (r < 0)
+                error_set(err, r, "cannot copy the tree to %s: %s", to, strerror(-r));
+        else
+                r = check_copy(to, &meta, err);
+        if (r < 0) {
+                if (dir_fd >= 0)
+                        (void) unlinkat(dir_fd, "data.mdb", 0);
+                (void) rmdir(to);
+                return r;
+        }
+        *ret_meta = meta;
+        return 0;
+}

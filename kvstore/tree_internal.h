@@ -1,0 +1,27 @@
+/* What kvstore/tree.c and kvstore/snapshot.c know of each other. */
+#pragma once
+
+#include "base/bytes.h"
+#include "kvstore/tree.h"
+
+struct MDB_env;
+struct MDB_txn;
+
+struct Tree {
+        struct MDB_env *env;
+        unsigned nodes, expiry, events, meta;
+        TreeTxn *spare;  /* a read transaction that waits to be renewed */
+        Writer scratch;  /* the record being written */
+        unsigned n_txns;
+};
+
+struct TreeTxn {
+        Tree *tree;
+        TreeTxn *outer;
+        struct MDB_txn *txn;
+        bool write;
+        bool meta_read, meta_changed;
+        TreeMeta meta;
+};
+
+int tree_error(int rc); /* LMDB's code as a negative errno; -EUCLEAN: what is stored makes no sense */
