@@ -6,6 +6,7 @@ enum {
         FLAG_REFRESH = 1 << 1,
         FLAG_PREV = 1 << 2,
         FLAG_PREV_DIR = 1 << 3,
+        FLAGS_KNOWN = (1 << 4) - 1,
 };
 
 uint64_t event_weight(const KvEvent *event) {
@@ -57,7 +58,8 @@ int event_decode(uint64_t index, const void *bytes, size_t size, KvEvent *ret) {
         read_node(&r, key, flags & FLAG_DIR, &event.node);
         if (event.has_prev)
                 read_node(&r, key, flags & FLAG_PREV_DIR, &event.prev);
-        if (version == 0 || (unsigned) event.action >= _KV_ACTION_MAX || key.size < 2 || reader_end(&r) < 0)
+        if (version == 0 || (flags & ~FLAGS_KNOWN) || ((flags & FLAG_PREV_DIR) && !event.has_prev) ||
+            (unsigned) event.action >= _KV_ACTION_MAX || key.size < 2 || reader_end(&r) < 0)
                 return -EBADMSG;
         *ret = event;
         return 0;

@@ -62,6 +62,6 @@ endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply
 tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
-tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a base/libbase.a
+tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
-tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a base/libbase.a $(LMDB_LIBS) -lpthread
+tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread

@@ -1,7 +1,9 @@
-/* Any bytes as a command and as a batch. What decodes has one form, and passes the check or is refused with a sentence. */
+/* Any bytes as a command, a batch, an event, a path. What decodes has one form; a command passes the check or is refused
+ * with a sentence. */
 #include <assert.h>
 
 #include "kvstore/command.h"
+#include "kvstore/events.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -39,6 +41,18 @@ static void read_batch(const void *bytes, size_t size) {
         assert(r < 0 || (again.size == size && memcmp(again.bytes, bytes, size) == 0));
 }
 
+static void read_event(const void *bytes, size_t size) {
+        _cleanup_writer_ Writer again = {};
+        KvEvent event;
+        int r;
+
+        if (event_decode(1, bytes, size, &event) < 0)
+                return;
+        r = event_encode(&event, &again);
+        assert(r == 0);
+        assert(again.size == size && memcmp(again.bytes, bytes, size) == 0);
+}
+
 static void clean_path(const void *bytes, size_t size) {
         _cleanup_free_ char *path = NULL, *again = NULL;
         size_t path_size, again_size;
@@ -58,6 +72,7 @@ static void clean_path(const void *bytes, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         read_command(bytes, size);
         read_batch(bytes, size);
+        read_event(bytes, size);
         clean_path(bytes, size);
         return 0;
 }
