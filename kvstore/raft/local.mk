@@ -12,3 +12,25 @@ TESTS += tests/sim/test-raft-core
 tests_sim_test_raft_core_SOURCES = \
 	tests/sim/test-raft-core.c tests/sim/raft_world.h tests/sim/raft_world.c tests/sim/raft_faults.c tests/sim/raft_checks.c
 tests_sim_test_raft_core_LDADD = kvstore/raft/libraftcore.a $(RAFT_LIBS) base/libbase.a
+
+if HAVE_CMOCKA
+RAFT_TEST_LIBS = kvstore/raft/libraftcore.a $(RAFT_LIBS) io/libio.a base/libbase.a $(IO_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-raft_message
+TESTS += tests/unit/test-raft_message
+tests_unit_test_raft_message_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-raft_log
+TESTS += tests/unit/test-raft_log
+tests_unit_test_raft_log_SOURCES = \
+	tests/unit/test-raft_log.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
+endif
+
+FUZZERS += tests/fuzz/fuzz-raft_message tests/fuzz/fuzz-raft_log
+tests_fuzz_fuzz_raft_message_SOURCES = tests/fuzz/raft_message.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_raft_message_LDADD = kvstore/raft/libraftcore.a base/libbase.a
+tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c
+tests_fuzz_fuzz_raft_log_LDADD = kvstore/raft/libraftcore.a io/libio.a base/libbase.a

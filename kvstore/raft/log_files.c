@@ -447,8 +447,9 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
 int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
         int r;
 
+        /* The next file must say where the log begins: a new one, torn before its first record, does not. */
         r = raft_log_files_flush(f);
-        while (r == 0 && f->n > 1 && f->items[0].high <= index)
+        while (r == 0 && f->n > 1 && f->items[0].high <= index && f->items[1].low > 0)
                 r = remove_oldest(f);
         return r;
 }

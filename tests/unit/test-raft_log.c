@@ -1,0 +1,652 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "kvstore/raft/entries.h"
+#include "kvstore/raft/log.h"
+#include "tests/lib/memory_disk.h"
+#include "tests/lib/scratch.h"
+
+/* -- A loop that stands still: work is done when the test says so -- */
+
+typedef struct TestLoop {
+        Loop base;
+        Work *queued[8];
+        size_t n;
+} TestLoop;
+
+static uint64_t loop_time(const Loop *loop) {
+        return 1000;
+}
+
+static void loop_wake(Loop *loop, uint64_t due_ms) {
+}
+
+static int loop_queue(Loop *base, Work *work) {
+        TestLoop *loop = container_of(base, TestLoop, base);
+
+        assert_true(loop->n < ELEMENTS(loop->queued));
+        loop->queued[loop->n++] = work;
+        return 0;
+}
+
+static const LoopOps loop_ops = { .now_ms = loop_time, .wall_ms = loop_time, .wake_at = loop_wake, .work = loop_queue };
+
+static bool loop_turn(TestLoop *loop) {
+        Work *work;
+
+        if (loop->n == 0)
+                return false;
+        work = loop->queued[0];
+        memmove(loop->queued, loop->queued + 1, --loop->n * sizeof(*loop->queued));
+        work->work(work->userdata);
+        work->done(work->userdata);
+        return true;
+}
+
+/* -- A log on some disk -- */
+
+typedef struct Bench {
+        TestLoop loop;
+        MemoryDisk memory;
+        Disk *disk;
+        RaftLog *log;
+        uint64_t appended_generation, appended_index;
+        unsigned n_appended, n_failed, n_flushed, n_closed;
+        int error;
+        RaftEntries expected; /* what was acknowledged */
+} Bench;
+
+static const RaftLogMeta meta = { .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1 };
+static const RaftLogOptions small = { .file_size = 4096 };
+
+static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
+        Bench *b = userdata;
+
+        b->appended_generation = generation;
+        b->appended_index = last_index;
+        b->n_appended++;
+}
+
+static void on_failed(void *userdata, int error, const char *sentence) {
+        Bench *b = userdata;
+
+        b->error = error;
+        b->n_failed++;
+        assert_non_null(strstr(sentence, "cannot write the log"));
+}
+
+static void on_flushed(void *userdata, int error) {
+        Bench *b = userdata;
+
+        b->n_flushed++;
+        b->error = error;
+}
+
+static void on_closed(void *userdata) {
+        ((Bench *) userdata)->n_closed++;
+}
+
+static const RaftLogEvents events = { .appended = on_appended, .failed = on_failed };
+
+static void bench_init(Bench *b, uint64_t seed) {
+        *b = (Bench) { .expected.first = 1 };
+        loop_init(&b->loop.base, &loop_ops, seed);
+        memory_disk_init(&b->memory, seed);
+        b->disk = &b->memory.base;
+}
+
+static void bench_done(Bench *b) {
+        b->log = raft_log_close(b->log, NULL, NULL);
+        while (loop_turn(&b->loop))
+                ;
+        raft_entries_reset(&b->expected, 1);
+        memory_disk_done(&b->memory);
+        loop_done(&b->loop.base);
+}
+
+static int open_log(Bench *b, Error *err) {
+        return raft_log_open(b->disk, &b->loop.base, &small, &events, b, &b->log, err);
+}
+
+static void create_and_open(Bench *b) {
+        Error err = {};
+
+        assert_int_equal(raft_log_create(b->disk, &meta, 1, NULL, 0, &small, &err), 0);
+        assert_int_equal(open_log(b, &err), 0);
+}
+
+static void reopen(Bench *b) {
+        Error err = {};
+
+        b->log = raft_log_close(b->log, NULL, NULL);
+        while (loop_turn(&b->loop))
+                ;
+        if (open_log(b, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+/* One entry whose data follows from its index and term. */
+static RaftEntry entry_of(uint64_t index, uint64_t term, char *data, size_t size) {
+        memset(data, (int) ('a' + (index * 7 + term) % 26), size);
+        return (RaftEntry) { .term = term, .type = RAFT_ENTRY_COMMAND, .data = data, .size = size };
+}
+
+static int append(Bench *b, uint64_t generation, uint64_t first, size_t n, uint64_t term) {
+        char data[16][300];
+        RaftEntry entries[16];
+
+        assert_true(n <= ELEMENTS(entries));
+        for (size_t i = 0; i < n; i++)
+                entries[i] = entry_of(first + i, term, data[i], (first + i) * 37 % 300);
+        return raft_log_append(b->log, generation, first, entries, n);
+}
+
+static void turn_all(Bench *b) {
+        while (loop_turn(&b->loop))
+                ;
+}
+
+static void assert_holds(Bench *b, uint64_t first, uint64_t last, const uint64_t *terms) {
+        RaftEntry *entries;
+        uint64_t begin;
+        char data[300];
+        size_t n;
+
+        assert_int_equal(raft_log_take_entries(b->log, &entries, &n, &begin), 0);
+        assert_int_equal(begin, first);
+        assert_int_equal(begin + n - 1, last);
+        for (size_t i = 0; i < n; i++) {
+                RaftEntry e = entry_of(first + i, terms ? terms[i] : 1, data, (first + i) * 37 % 300);
+
+                assert_int_equal(entries[i].term, e.term);
+                assert_int_equal(entries[i].type, e.type);
+                assert_int_equal(entries[i].size, e.size);
+                if (e.size > 0)
+                        assert_memory_equal(entries[i].data, e.data, e.size);
+        }
+        raft_log_entries_free(entries, n);
+}
+
+/* -- Tests -- */
+
+static void a_folder_without_a_log_says_so_and_a_second_log_is_refused(void **state) {
+        Error err = {};
+        Bench b;
+
+        bench_init(&b, 1);
+        assert_int_equal(open_log(&b, &err), -ENOENT);
+        create_and_open(&b);
+        assert_int_equal(raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), -EEXIST);
+        bench_done(&b);
+}
+
+static void whose_log_it_is_and_term_and_vote_survive(void **state) {
+        const char *where;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(raft_log_meta(b.log)->start_number, 1);
+        for (uint64_t term = 2; term < 7; term++) {
+                assert_int_equal(raft_log_write_meta(b.log, term, term + 100), 0);
+                reopen(&b);
+                assert_int_equal(raft_log_meta(b.log)->term, term);
+                assert_int_equal(raft_log_meta(b.log)->vote, term + 100);
+        }
+        assert_int_equal(raft_log_meta(b.log)->cluster, meta.cluster);
+        assert_int_equal(raft_log_meta(b.log)->id, meta.id);
+        assert_memory_equal(raft_log_meta(b.log)->machine, meta.machine, sizeof(meta.machine));
+        assert_int_equal(raft_log_meta(b.log)->start_number, 6);
+        assert_false(raft_log_torn(b.log, &where));
+        bench_done(&b);
+}
+
+static void entries_come_back_over_several_files(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8) {
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+                turn_all(&b);
+                assert_int_equal(b.appended_generation, i);
+                assert_int_equal(b.appended_index, i + 7);
+        }
+        assert_true(raft_log_size(b.log) > 4 * 4096);
+        reopen(&b);
+        assert_int_equal(raft_log_last_index(b.log), 160);
+        assert_holds(&b, 1, 160, NULL);
+        bench_done(&b);
+}
+
+static void what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 5; i++)
+                assert_int_equal(append(&b, i, i, 1, 1), 0);
+        assert_int_equal(b.loop.n, 1);
+        assert_int_equal(raft_log_oldest_write_ms(b.log), 1000);
+        assert_true(loop_turn(&b.loop));
+        assert_int_equal(b.appended_generation, 1);
+        assert_int_equal(b.loop.n, 1);
+        assert_true(loop_turn(&b.loop));
+        assert_int_equal(b.appended_generation, 5);
+        assert_int_equal(b.appended_index, 5);
+        assert_int_equal(b.n_appended, 2);
+        assert_int_equal(raft_log_oldest_write_ms(b.log), 0);
+        bench_done(&b);
+}
+
+static void a_conflicting_tail_is_replaced(void **state) {
+        const uint64_t terms[] = { 1, 1, 1, 2, 2, 3 };
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 10, 1), 0);
+        assert_int_equal(append(&b, 2, 4, 3, 2), 0);
+        assert_int_equal(append(&b, 3, 6, 1, 3), 0);
+        turn_all(&b);
+        reopen(&b);
+        assert_holds(&b, 1, 6, terms);
+        bench_done(&b);
+}
+
+static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        turn_all(&b);
+        assert_int_equal(raft_log_reset(b.log, 500), 0);
+        turn_all(&b);
+        assert_true(raft_log_size(b.log) <= 2 * 4096);
+        reopen(&b);
+        assert_holds(&b, 501, 500, NULL);
+        assert_int_equal(append(&b, 1, 501, 3, 1), 0);
+        turn_all(&b);
+        reopen(&b);
+        assert_holds(&b, 501, 503, NULL);
+        bench_done(&b);
+}
+
+static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
+        uint64_t before, first;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        turn_all(&b);
+        before = raft_log_size(b.log);
+        assert_int_equal(raft_log_cut(b.log, 100), 0);
+        turn_all(&b);
+        first = raft_log_first_index(b.log);
+        assert_true(first > 1 && first <= 101);
+        assert_true(raft_log_size(b.log) < before);
+        reopen(&b);
+        assert_int_equal(raft_log_first_index(b.log), first);
+        assert_holds(&b, first, 160, NULL);
+        bench_done(&b);
+}
+
+static void a_truncation_whose_entries_were_cut_away_still_loads(void **state) {
+        RaftEntry *entries;
+        uint64_t first;
+        size_t n;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 64; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        assert_int_equal(append(&b, 100, 40, 8, 2), 0);
+        for (uint64_t i = 48; i < 160; i += 8)
+                assert_int_equal(append(&b, 100 + i, i, 8, 2), 0);
+        assert_int_equal(raft_log_cut(b.log, 100), 0);
+        turn_all(&b);
+        reopen(&b);
+        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+        assert_true(first >= 40 && first <= 101);
+        assert_int_equal(first + n - 1, 159);
+        raft_log_entries_free(entries, n);
+        bench_done(&b);
+}
+
+static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
+        _cleanup_free_ char *data = malloc(RAFT_ENTRY_SIZE_MAX);
+        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX }, *entries;
+        uint64_t first;
+        size_t n;
+        Bench b;
+
+        memset(data, 'x', RAFT_ENTRY_SIZE_MAX);
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
+        turn_all(&b);
+        reopen(&b);
+        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(entries[0].size, RAFT_ENTRY_SIZE_MAX);
+        assert_memory_equal(entries[0].data, data, RAFT_ENTRY_SIZE_MAX);
+        raft_log_entries_free(entries, n);
+        bench_done(&b);
+}
+
+static void a_torn_last_write_is_dropped_and_reported(void **state) {
+        const char *where;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 3, 1), 0);
+        turn_all(&b);
+        assert_int_equal(append(&b, 2, 4, 10, 1), 0);
+        turn_all(&b);
+
+        /* As if the first sector of the second write had not reached the disk. */
+        {
+                size_t size;
+                uint8_t *bytes = memory_disk_file(&b.memory, "log.00000001", &size);
+                size_t at = 32 + 32 + 40 + 32 + 80 + 32 + 112; /* behind entry 3 */
+
+                memset(bytes + at, 0, 100);
+        }
+        reopen(&b);
+        assert_true(raft_log_torn(b.log, &where));
+        assert_string_equal(where, "log.00000001 at offset 360");
+        assert_holds(&b, 1, 3, NULL);
+
+        /* What was left of it is gone for good. */
+        assert_int_equal(append(&b, 3, 4, 1, 1), 0);
+        turn_all(&b);
+        reopen(&b);
+        assert_false(raft_log_torn(b.log, &where));
+        assert_holds(&b, 1, 4, NULL);
+        bench_done(&b);
+}
+
+static void fill(Bench *b) {
+        bench_init(b, 1);
+        create_and_open(b);
+        for (uint64_t i = 1; i <= 48; i += 4) {
+                assert_int_equal(append(b, i, i, 4, 1), 0);
+                turn_all(b);
+        }
+        b->log = raft_log_close(b->log, NULL, NULL);
+}
+
+/* Each byte of each file, flipped: refused with the file's name and an offset, or harmless, or of the last write. */
+static void a_flipped_byte_is_never_a_shorter_log_in_silence(void **state) {
+        const char *const names[] = { "log.00000001", "log.00000002", "log.00000003", "meta.a", "meta.b" };
+        unsigned refused = 0, torn = 0, whole = 0;
+        const char *where;
+        Error err;
+        Bench b;
+
+        fill(&b);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                size_t size;
+                uint8_t *bytes = memory_disk_file(&b.memory, names[i], &size);
+
+                assert_non_null(bytes);
+                for (size_t at = 0; at < size; at += 3) {
+                        _cleanup_free_ uint8_t *copy = malloc(size);
+                        int r;
+
+                        memcpy(copy, bytes, size);
+                        bytes[at] ^= 0x20;
+                        err = (Error) {};
+                        r = open_log(&b, &err);
+                        if (r < 0) {
+                                assert_int_equal(r, -EUCLEAN);
+                                assert_non_null(strstr(err.message, names[i]));
+                                assert_non_null(strstr(err.message, "offset"));
+                                refused++;
+                        } else {
+                                uint64_t last = raft_log_last_index(b.log);
+
+                                if (raft_log_torn(b.log, &where)) {
+                                        assert_true(last >= 44 && starts_with(where, names[i]));
+                                        torn++;
+                                } else {
+                                        assert_int_equal(last, 48);
+                                        whole++;
+                                }
+                                b.log = raft_log_close(b.log, NULL, NULL);
+                        }
+                        bytes = memory_disk_file(&b.memory, names[i], &size);
+                        memcpy(bytes, copy, size);
+                }
+        }
+        assert_true(refused > 1000);
+        assert_true(torn > 10);
+        bench_done(&b);
+}
+
+static void a_missing_file_is_refused(void **state) {
+        Error err = {};
+        Bench b;
+
+        fill(&b);
+        assert_int_equal(b.disk->ops->remove(b.disk, "log.00000002"), 0);
+        assert_int_equal(open_log(&b, &err), -EUCLEAN);
+        assert_non_null(strstr(err.message, "log.00000002"));
+        bench_done(&b);
+}
+
+static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        b.memory.fail = -ENOSPC;
+        assert_int_equal(append(&b, 1, 1, 1, 1), 0);
+        turn_all(&b);
+        assert_int_equal(b.n_failed, 1);
+        assert_int_equal(b.error, -ENOSPC);
+        assert_int_equal(b.n_appended, 0);
+        b.memory.fail = 0;
+        assert_int_equal(append(&b, 2, 2, 1, 1), -ENOSPC);
+        assert_int_equal(raft_log_write_meta(b.log, 9, 9), -ENOSPC);
+        assert_int_equal(raft_log_cut(b.log, 1), -ENOSPC);
+        bench_done(&b);
+}
+
+static void closing_during_a_write_lets_it_end_without_an_event(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 1, 1), 0);
+        b.log = raft_log_close(b.log, on_closed, &b);
+        assert_int_equal(b.n_closed, 0);
+        turn_all(&b);
+        assert_int_equal(b.n_closed, 1);
+        assert_int_equal(b.n_appended, 0);
+
+        Error err = {};
+        assert_int_equal(open_log(&b, &err), 0);
+        b.log = raft_log_close(b.log, on_closed, &b);
+        assert_int_equal(b.n_closed, 2);
+        bench_done(&b);
+}
+
+static void a_flush_ends_when_all_before_it_is_durable(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 1, 1), 0);
+        assert_int_equal(append(&b, 2, 2, 1, 1), 0);
+        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), 0);
+        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), -EBUSY);
+        assert_true(loop_turn(&b.loop));
+        assert_int_equal(b.n_flushed, 0);
+        assert_true(loop_turn(&b.loop));
+        assert_int_equal(b.n_flushed, 1);
+        assert_int_equal(b.appended_index, 2);
+        assert_int_equal(b.error, 0);
+        bench_done(&b);
+}
+
+static void the_founders_first_entry_is_there_before_the_log_counts(void **state) {
+        char data[300];
+        RaftEntry entry = entry_of(1, 1, data, 37);
+        Error err = {};
+
+        for (unsigned die_at = 1; die_at < 20; die_at++) {
+                Bench b;
+                int r;
+
+                bench_init(&b, die_at);
+                b.memory.die_at = die_at;
+                r = raft_log_create(b.disk, &meta, 1, &entry, 1, &small, &err);
+                memory_disk_start_again(&b.memory);
+                if (r < 0 && open_log(&b, &err) == -ENOENT)
+                        assert_int_equal(raft_log_create(b.disk, &meta, 1, &entry, 1, &small, &err), 0);
+                if (!b.log && open_log(&b, &err) < 0)
+                        fail_msg("%s", err.message);
+                assert_holds(&b, 1, 1, NULL);
+                bench_done(&b);
+        }
+}
+
+/* The machine dies at each changing call in turn: what was reported is there afterwards, and what is there was written. */
+static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void **state) {
+        for (uint64_t seed = 1; seed <= 40; seed++) {
+                uint64_t acked = 0, term = 1, floor = 0, next = 1;
+                Random random;
+                Bench b;
+
+                random_seed(&random, seed);
+                bench_init(&b, seed);
+                create_and_open(&b);
+                for (unsigned round = 0; round < 12; round++) {
+                        uint64_t terms_last = 0;
+                        RaftEntry *entries;
+                        uint64_t first;
+                        Error err = {};
+                        size_t n;
+
+                        b.memory.calls = 0;
+                        b.memory.die_at = 1 + (unsigned) random_below(&random, 25);
+                        for (unsigned i = 0; i < 60 && b.n_failed == 0; i++) {
+                                uint64_t n_entries = 1 + random_below(&random, 12), back = random_below(&random, 5), before = b.n_appended;
+                                int r;
+
+                                if (random_below(&random, 6) == 0)
+                                        next = MAX(floor + 1, next - MIN(next - 1, back));
+                                if (random_below(&random, 10) == 0 && next > floor + 30) {
+                                        floor = next - 20;
+                                        if (raft_log_cut(b.log, floor) < 0)
+                                                break;
+                                }
+                                term++;
+                                if (next <= acked)
+                                        acked = next - 1; /* given up by truncation, whether or not it gets through */
+                                r = append(&b, term, next, n_entries, term);
+                                if (r < 0)
+                                        break;
+                                next += n_entries;
+                                turn_all(&b);
+                                if (b.n_appended > before)
+                                        acked = next - 1;
+                        }
+                        b.log = raft_log_close(b.log, NULL, NULL);
+                        turn_all(&b);
+                        memory_disk_start_again(&b.memory);
+                        b.n_failed = 0;
+                        if (open_log(&b, &err) < 0)
+                                fail_msg("seed %u: %s", (unsigned) seed, err.message);
+
+                        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+                        assert_true(first <= floor + 1);
+                        assert_true(first + n - 1 >= acked);
+                        for (size_t i = 0; i < n; i++) {
+                                char data[300];
+                                RaftEntry e = entry_of(first + i, entries[i].term, data, (first + i) * 37 % 300);
+
+                                assert_true(entries[i].term >= terms_last);
+                                terms_last = entries[i].term;
+                                assert_int_equal(entries[i].size, e.size);
+                                if (e.size > 0)
+                                        assert_memory_equal(entries[i].data, e.data, e.size);
+                        }
+                        next = first + n;
+                        raft_log_entries_free(entries, n);
+                }
+                bench_done(&b);
+        }
+}
+
+static void on_a_real_disk_it_is_the_same(void **state) {
+        char *scratch = scratch_new();
+        RaftEntry *entries;
+        uint64_t first;
+        Disk *disk;
+        size_t n;
+        Bench b;
+
+        bench_init(&b, 1);
+        assert_int_equal(disk_real_open(scratch, &disk), 0);
+        b.disk = disk;
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        turn_all(&b);
+        assert_int_equal(append(&b, 200, 150, 3, 4), 0);
+        assert_int_equal(raft_log_cut(b.log, 60), 0);
+        assert_int_equal(raft_log_write_meta(b.log, 4, 5), 0);
+        turn_all(&b);
+        assert_int_equal(b.n_failed, 0);
+        reopen(&b);
+        assert_int_equal(raft_log_meta(b.log)->term, 4);
+        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+        assert_true(first > 1 && first <= 61);
+        assert_int_equal(first + n - 1, 152);
+        assert_int_equal(entries[n - 1].term, 4);
+        raft_log_entries_free(entries, n);
+        b.log = raft_log_close(b.log, NULL, NULL);
+        disk_real_close(disk);
+        b.disk = &b.memory.base;
+        bench_done(&b);
+        scratch_free(scratch);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_folder_without_a_log_says_so_and_a_second_log_is_refused),
+                cmocka_unit_test(whose_log_it_is_and_term_and_vote_survive),
+                cmocka_unit_test(entries_come_back_over_several_files),
+                cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
+                cmocka_unit_test(a_conflicting_tail_is_replaced),
+                cmocka_unit_test(a_reset_log_begins_behind_the_state_and_drops_its_files),
+                cmocka_unit_test(cutting_removes_only_files_that_are_wholly_behind),
+                cmocka_unit_test(a_truncation_whose_entries_were_cut_away_still_loads),
+                cmocka_unit_test(an_entry_of_any_size_up_to_the_limit_is_kept),
+                cmocka_unit_test(a_torn_last_write_is_dropped_and_reported),
+                cmocka_unit_test(a_flipped_byte_is_never_a_shorter_log_in_silence),
+                cmocka_unit_test(a_missing_file_is_refused),
+                cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
+                cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),
+                cmocka_unit_test(a_flush_ends_when_all_before_it_is_durable),
+                cmocka_unit_test(the_founders_first_entry_is_there_before_the_log_counts),
+                cmocka_unit_test(after_a_crash_at_any_write_all_that_was_acknowledged_is_there),
+                cmocka_unit_test(on_a_real_disk_it_is_the_same),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,159 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "kvstore/raft/message.h"
+
+static void there_and_back(const RaftMessage *m, RaftMessage *ret, Writer *w) {
+        *w = (Writer) {};
+        raft_message_encode(w, m);
+        assert_int_equal(w->error, 0);
+        assert_int_equal(raft_message_decode(w->bytes, w->size, ret), 0);
+        assert_int_equal(ret->type, m->type);
+        assert_int_equal(ret->term, m->term);
+}
+
+static void an_append_comes_back_with_its_entries(void **state) {
+        RaftEntry entries[] = {
+                { .term = 3, .type = RAFT_ENTRY_COMMAND, .data = "abc", .size = 3 },
+                { .term = 3, .type = RAFT_ENTRY_BARRIER, .data = NULL, .size = 0 },
+                { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "configuration", .size = 13 },
+        };
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 9 }, back;
+        _cleanup_writer_ Writer w;
+
+        m.append.prev_index = 1ull << 60;
+        m.append.prev_term = 2;
+        m.append.commit = 12;
+        m.append.entries = entries;
+        m.append.n_entries = 3;
+        there_and_back(&m, &back, &w);
+
+        assert_int_equal(back.append.prev_index, 1ull << 60);
+        assert_int_equal(back.append.prev_term, 2);
+        assert_int_equal(back.append.commit, 12);
+        assert_int_equal(back.append.n_entries, 3);
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(back.append.entries[i].term, entries[i].term);
+                assert_int_equal(back.append.entries[i].type, entries[i].type);
+                assert_int_equal(back.append.entries[i].size, entries[i].size);
+                if (entries[i].size > 0)
+                        assert_memory_equal(back.append.entries[i].data, entries[i].data, entries[i].size);
+        }
+        raft_message_done(&back);
+}
+
+static void every_other_message_comes_back_whole(void **state) {
+        RaftMessage result = { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 4, .append_result = { 5, 6, 7, 8 } };
+        RaftMessage vote = { .type = RAFT_MESSAGE_VOTE, .term = 4, .vote = { 5, 6, 3, true, false } };
+        RaftMessage vote_result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 4, .vote_result = { false, true, 1, 2 } };
+        RaftMessage snapshot = { .type = RAFT_MESSAGE_SNAPSHOT, .term = 4, .snapshot = { 100, 3, 90, "conf", 4 } };
+        RaftMessage now = { .type = RAFT_MESSAGE_TIMEOUT_NOW, .term = 4, .timeout_now = { 11, 4 } };
+        RaftMessage back;
+        Writer w;
+
+        there_and_back(&result, &back, &w);
+        assert_int_equal(back.append_result.rejected, 5);
+        assert_int_equal(back.append_result.last_index, 6);
+        assert_int_equal(back.append_result.features, 7);
+        assert_int_equal(back.append_result.capacity, 8);
+        writer_done(&w);
+
+        there_and_back(&vote, &back, &w);
+        assert_int_equal(back.vote.candidate, 5);
+        assert_int_equal(back.vote.last_index, 6);
+        assert_int_equal(back.vote.last_term, 3);
+        assert_true(back.vote.disrupt_leader);
+        assert_false(back.vote.pre_vote);
+        writer_done(&w);
+
+        there_and_back(&vote_result, &back, &w);
+        assert_false(back.vote_result.granted);
+        assert_true(back.vote_result.pre_vote);
+        assert_int_equal(back.vote_result.features, 1);
+        assert_int_equal(back.vote_result.capacity, 2);
+        writer_done(&w);
+
+        there_and_back(&snapshot, &back, &w);
+        assert_int_equal(back.snapshot.index, 100);
+        assert_int_equal(back.snapshot.index_term, 3);
+        assert_int_equal(back.snapshot.configuration_index, 90);
+        assert_int_equal(back.snapshot.configuration_size, 4);
+        assert_memory_equal(back.snapshot.configuration, "conf", 4);
+        writer_done(&w);
+
+        there_and_back(&now, &back, &w);
+        assert_int_equal(back.timeout_now.last_index, 11);
+        assert_int_equal(back.timeout_now.last_term, 4);
+        writer_done(&w);
+}
+
+static void a_message_cut_anywhere_or_followed_by_anything_is_refused(void **state) {
+        RaftEntry entry = { .term = 3, .type = RAFT_ENTRY_COMMAND, .data = "abcdef", .size = 6 };
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 9 }, back;
+        _cleanup_writer_ Writer w = {};
+
+        m.append.prev_index = m.append.prev_term = 1;
+        m.append.entries = &entry;
+        m.append.n_entries = 1;
+        raft_message_encode(&w, &m);
+        for (size_t size = 0; size < w.size; size++)
+                assert_int_equal(raft_message_decode(w.bytes, size, &back), -EBADMSG);
+
+        write_u8(&w, 0);
+        assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
+}
+
+static void a_newer_version_and_an_unknown_type_are_told_from_damage(void **state) {
+        uint8_t newer[] = { 2, RAFT_MESSAGE_TIMEOUT_NOW, 4, 1, 1 }, unknown[] = { 1, 99, 4, 1, 1 };
+        RaftMessage back;
+
+        assert_int_equal(raft_message_decode(newer, sizeof(newer), &back), -EPROTONOSUPPORT);
+        assert_int_equal(raft_message_decode(unknown, sizeof(unknown), &back), -EPROTONOSUPPORT);
+}
+
+static void more_entries_than_the_limit_are_refused_before_memory_is_taken(void **state) {
+        RaftMessage back;
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, 1);
+        write_u8(&w, RAFT_MESSAGE_APPEND);
+        for (unsigned i = 0; i < 4; i++)
+                write_varint(&w, 1);
+        w.size--;
+        write_varint(&w, UINT64_MAX);
+        assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
+}
+
+static void the_largest_message_fits_its_limit(void **state) {
+        RaftEntry entries[RAFT_MESSAGE_ENTRIES_MAX];
+        _cleanup_free_ void *data = calloc(1, RAFT_ENTRY_SIZE_MAX);
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = UINT64_MAX }, back;
+        _cleanup_writer_ Writer w;
+
+        for (size_t i = 0; i < ELEMENTS(entries); i++)
+                entries[i] = (RaftEntry) { .term = UINT64_MAX, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX };
+        m.append.prev_index = m.append.prev_term = m.append.commit = UINT64_MAX;
+        m.append.entries = entries;
+        m.append.n_entries = ELEMENTS(entries);
+        there_and_back(&m, &back, &w);
+        assert_true(w.size <= RAFT_MESSAGE_SIZE_MAX);
+        raft_message_done(&back);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(an_append_comes_back_with_its_entries),
+                cmocka_unit_test(every_other_message_comes_back_whole),
+                cmocka_unit_test(a_message_cut_anywhere_or_followed_by_anything_is_refused),
+                cmocka_unit_test(a_newer_version_and_an_unknown_type_are_told_from_damage),
+                cmocka_unit_test(more_entries_than_the_limit_are_refused_before_memory_is_taken),
+                cmocka_unit_test(the_largest_message_fits_its_limit),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
