@@ -356,7 +356,7 @@ static void membership_grow(Membership *m, const KvState *state) {
         }
         if (r == 0)
                 log_notice(((LogFields) { .term = state->term }), "%s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, change.reason);
-        else if (r != -EBUSY && r != -EREMOTE)
+        else if (r != -EBUSY && r != -EAGAIN && r != -EREMOTE)
                 log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, strerror(-r));
 }
 

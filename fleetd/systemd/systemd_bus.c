@@ -671,15 +671,6 @@ static int bus_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *un
         return 0;
 }
 
-static int bus_on_unit_gone(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
-        SystemdBus *b = userdata;
-        const char *unit;
-
-        if (sd_bus_message_read(m, "so", &unit, NULL) >= 0 && b->events.on_changed)
-                b->events.on_changed(b->events.userdata, unit);
-        return 0;
-}
-
 static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         const char *state;
@@ -713,13 +704,14 @@ static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error
 }
 
 static int bus_open(SystemdBus *b) {
+        /* Not UnitRemoved: a unit that does not run is forgotten as soon as it has been looked at, and says so each time;
+         * whoever looks again at that never comes to an end. What it was before it went, PropertiesChanged has told. */
         static const struct {
                 const char *interface, *member;
                 sd_bus_message_handler_t handler;
         } matches[] = {
                 { MANAGER, "JobRemoved", bus_on_job_removed },    { MANAGER, "JobNew", bus_on_job_new },
-                { MANAGER, "Reloading", bus_on_reloading },       { MANAGER, "UnitRemoved", bus_on_unit_gone },
-                { PROPERTIES, "PropertiesChanged", bus_on_properties },
+                { MANAGER, "Reloading", bus_on_reloading },       { PROPERTIES, "PropertiesChanged", bus_on_properties },
         };
         int r;
 
