@@ -96,6 +96,14 @@ int parse_size(const char *s, uint64_t *ret) {
         return r;
 }
 
+int hex_digit(char c) {
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        if (c >= 'a' && c <= 'f')
+                return c - 'a' + 10;
+        return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 int parse_hex_id(const char *s, size_t digits) {
         return strspn(s, "0123456789abcdef") == digits && s[digits] == 0 ? 0 : -EINVAL;
 }

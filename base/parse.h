@@ -11,6 +11,7 @@ int parse_bool(const char *s, bool *ret);                /* systemd's words: 1 y
 int parse_span_ms(const char *s, uint64_t *ret);         /* "500ms", "3s", "2min", "1h", "1d"; a bare number is seconds */
 int parse_size(const char *s, uint64_t *ret);            /* "64K", "16M", "1G" (powers of 1024); a bare number is bytes */
 int parse_hex_id(const char *s, size_t digits);          /* 0 if exactly so many lower-case hex digits */
+int hex_digit(char c);                                   /* 0 to 15, or -1 if it is none, in either case */
 
 /* "ADDR:PORT" or "[ADDR6]:PORT" into parts; host is given without brackets. -EINVAL when either is missing or port is
  * 0 or above 65535. */

@@ -56,7 +56,8 @@ static char **environment_clean(void) {
 }
 
 /* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec closes. */
-_Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd, int error_fd) {
+_Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd,
+                                   int error_fd) {
         sigset_t none;
         int null_fd, error;
 
@@ -185,7 +186,8 @@ static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *b
                 child_close(child);
 }
 
-int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata,
+                Error *err) {
         _cleanup_free_ Child *child = NEW0(Child, 1);
         _cleanup_close_ int output_fd = -1;
         int r;

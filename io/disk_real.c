@@ -47,7 +47,8 @@ static int real_open(Disk *base, const char *name, bool create, uint64_t size, D
         if (!file)
                 return -ENOMEM;
 
-        fd = openat(disk->fd, name, O_RDWR | O_DSYNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0), 0600);
+        fd = openat(disk->fd, name, O_RDWR | O_DSYNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0),
+                    0600);
         if (fd < 0)
                 return -errno;
         if (create) {

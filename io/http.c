@@ -327,7 +327,8 @@ static const llhttp_settings_t parser_settings = {
 /* -- From bytes to requests -- */
 
 static bool is_token(unsigned char b) {
-        return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') || (b && strchr("!#$%&'*+-.^_`|~", b));
+        return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9')
+               || (b && strchr("!#$%&'*+-.^_`|~", b));
 }
 
 static void request_begin(HttpConnection *c) {

@@ -36,7 +36,8 @@ static const char *status_name(unsigned status) {
 /* RFC 9110's IMF-fixdate, made once a second; by hand, since strftime() would ask the locale. */
 static const char *date_now(HttpServer *server) {
         static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-        static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+        static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
         uint64_t now_sec = loop_wall_ms(server->loop) / 1000;
         struct tm tm;
         time_t t = now_sec;
@@ -130,7 +131,8 @@ static bool can_answer(HttpRequest *request) {
         return request->connection->server && request->connection->state == HTTP_ACTIVE;
 }
 
-void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body,
+                 size_t size) {
         HttpConnection *c = request->connection;
         bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
         Text *t;

@@ -12,7 +12,7 @@ enum {
         HTTP_FIELDS_MAX = 64,
         HTTP_METHOD_MAX = 31,
         HTTP_PENDING_MAX = 64 * 1024, /* of pipelined requests, read while one is being answered */
-        HTTP_CROWD_MIN = 1024,        /* when so many connections were there and have left, memory goes back to the system */
+        HTTP_CROWD_MIN = 1024,        /* when so many connections have left, memory goes back to the system */
         HTTP_KEPT_MAX = 4096,         /* a larger buffer is given back between requests */
         HTTP_PROGRESS_MS = 10000,     /* within which body and answer must make ... */
         HTTP_PROGRESS_BYTES = 1024,   /* ... that much progress */

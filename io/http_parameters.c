@@ -1,14 +1,11 @@
 /* Targets and forms in parts, with the words of Go's net/url, which etcd's clients know. */
 #include <errno.h>
 
+#include "base/parse.h"
 #include "base/text.h"
 #include "io/http.h"
 
 enum { HTTP_PARAMETERS_MAX = 1024 };
-
-static int hex_value(unsigned char c) {
-        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
 
 /* Go's %q of the at most three bytes that are no escape. */
 static int bad_escape(const char *s, size_t size, Error *err) {
@@ -49,9 +46,9 @@ static int decode(const char *s, size_t size, bool plus_is_space, char *ret, siz
                         ret[n++] = s[i] == '+' && plus_is_space ? ' ' : s[i];
                         continue;
                 }
-                if (i + 2 >= size || hex_value(s[i + 1]) < 0 || hex_value(s[i + 2]) < 0)
+                if (i + 2 >= size || hex_digit(s[i + 1]) < 0 || hex_digit(s[i + 2]) < 0)
                         return bad_escape(s + i, size - i, err);
-                ret[n++] = hex_value(s[i + 1]) << 4 | hex_value(s[i + 2]);
+                ret[n++] = hex_digit(s[i + 1]) << 4 | hex_digit(s[i + 2]);
                 i += 2;
         }
         *ret_size = n;

@@ -220,7 +220,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 
 /* -- Backend -- */
 
-/* Read anew each time (some 30 ns): by libuv's cached time a timer that is started late in a long turn would be early. */
+/* Read anew each time (some 30 ns): by libuv's cached time a timer started late in a long turn would be early. */
 static uint64_t uv_backend_now_ms(const Loop *base) {
         UvLoop *loop = container_of((Loop *) base, UvLoop, base);
 
@@ -286,7 +286,8 @@ static void on_signal(uv_signal_t *uv, int signal_number) {
         s->on_signal(s->userdata, signal_number);
 }
 
-int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *userdata, int signal_number), void *userdata) {
+int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *userdata, int signal_number),
+                      void *userdata) {
         _cleanup_free_ Signal *s = NEW0(Signal, 1);
         int r;
 

@@ -591,7 +591,8 @@ static void net_unlisten(Network *net, Listener *l) {
         uv_close(&l->uv.handle, listener_on_closed);
 }
 
-static Listener *listener_new(UvNetwork *net, UvLoop *loop, bool is_tcp, void (*accepted)(void *userdata, Stream *s), void *userdata) {
+static Listener *listener_new(UvNetwork *net, bool is_tcp, void (*accepted)(void *userdata, Stream *s), void *userdata) {
+        UvLoop *loop = loop_uv(net->base.loop);
         Listener *l = NEW0(Listener, 1);
 
         if (!l)
@@ -616,7 +617,7 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
 
         if (getsockname(fd, &a.any, &size) < 0)
                 return error_set(err, -errno, "cannot listen on descriptor %d: %s", fd, strerror(errno));
-        l = listener_new(container_of(net, UvNetwork, base), loop_uv(net->loop), a.any.sa_family != AF_UNIX, accepted, userdata);
+        l = listener_new(container_of(net, UvNetwork, base), a.any.sa_family != AF_UNIX, accepted, userdata);
         if (!l)
                 return error_set(err, -ENOMEM, "cannot listen: out of memory");
 
@@ -676,7 +677,8 @@ static int net_listen(Network *net, const char *address, void (*accepted)(void *
 
         r = address_parse(address, &a, &size);
         if (r < 0)
-                return error_set(err, r, "cannot listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers", address);
+                return error_set(err, r, "cannot listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
+                                 address);
 
         fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)

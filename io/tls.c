@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/parse.h"
 #include "base/text.h"
 
 enum {
@@ -86,21 +87,19 @@ DEFINE_CLEANUP(TlsKey *, key_unref);
 static int key_check_file(const char *path, Error *err) {
         struct stat st;
 
+        if (lstat(path, &st) < 0 && errno == ENOENT)
+                return error_set(err, -ENOENT, "there is no key file %s; make one by: openssl rand -hex 32 >%s; chmod 600 %s",
+                                 path, path, path);
         if (lstat(path, &st) < 0)
-                return error_set(err, -errno, "cannot read the key file %s: %s%s%s%s%s", path, strerror(errno),
-                                 errno == ENOENT ? "; make one by: openssl rand -hex 32 >" : "", errno == ENOENT ? path : "",
-                                 errno == ENOENT ? "; chmod 600 " : "", errno == ENOENT ? path : "");
+                return error_set(err, -errno, "cannot read the key file %s: %s", path, strerror(errno));
         if (!S_ISREG(st.st_mode))
                 return error_set(err, -EINVAL, "the key file %s is not a regular file", path);
         if (st.st_uid != geteuid())
-                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path, geteuid(), path);
+                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path, geteuid(),
+                                 path);
         if (st.st_mode & (S_IRWXG | S_IRWXO))
                 return error_set(err, -EPERM, "others may read the key file %s: chmod 600 %s", path, path);
         return 0;
-}
-
-static int hex_digit(char c) {
-        return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 static int key_decode(TlsKey *key, const char *text, size_t size) {
@@ -274,8 +273,8 @@ static void tls_on_deadline(void *userdata) {
 /* A connection that breaks says nothing about keys; anything else that GnuTLS does not like does. The alert should
  * arrive: so the inner stream is finished, not closed. */
 static void tls_reject(TlsStream *t, int gnutls_error) {
-        const char *words = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED ? gnutls_alert_get_name(gnutls_alert_get(t->session))
-                                                                         : gnutls_strerror(gnutls_error);
+        bool told = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED;
+        const char *words = told ? gnutls_alert_get_name(gnutls_alert_get(t->session)) : gnutls_strerror(gnutls_error);
 
         t->closing = true;
         if (gnutls_error == GNUTLS_E_PREMATURE_TERMINATION || gnutls_error == GNUTLS_E_PUSH_ERROR) {
@@ -284,7 +283,7 @@ static void tls_reject(TlsStream *t, int gnutls_error) {
         } else {
                 t->error = -EKEYREJECTED;
                 snprintf(t->reason, sizeof(t->reason), "the other side has another key, or none (%s)", words ?: "no words");
-                if (gnutls_error != GNUTLS_E_FATAL_ALERT_RECEIVED) {
+                if (!told) {
                         (void) gnutls_alert_send_appropriate(t->session, gnutls_error);
                         (void) tls_flush(t);
                 }
@@ -407,7 +406,11 @@ static void inner_on_close(void *userdata, int error, const char *reason) {
         tls_free(t);
 }
 
-static const StreamEvents inner_events = { .on_read = inner_on_read, .on_drain = inner_on_drain, .on_close = inner_on_close };
+static const StreamEvents inner_events = {
+        .on_read = inner_on_read,
+        .on_drain = inner_on_drain,
+        .on_close = inner_on_close,
+};
 
 /* -- The secure stream -- */
 

@@ -85,6 +85,17 @@ static void ids_are_lower_case_hex_of_exact_length(void **state) {
         assert_int_equal(parse_hex_id("", 0), 0);
 }
 
+static void one_hex_digit_has_a_value_in_either_case(void **state) {
+        static const char digits[] = "0123456789abcdef", upper[] = "0123456789ABCDEF", none[] = "gG/:@`x ";
+
+        for (int i = 0; i < 16; i++) {
+                assert_int_equal(hex_digit(digits[i]), i);
+                assert_int_equal(hex_digit(upper[i]), i);
+        }
+        for (size_t i = 0; i < sizeof(none); i++) /* its terminator, too */
+                assert_int_equal(hex_digit(none[i]), -1);
+}
+
 static void addresses_have_a_host_and_a_port(void **state) {
         static const struct {
                 const char *text, *host;
@@ -163,6 +174,7 @@ int main(void) {
                 cmocka_unit_test(sizes_count_by_1024),
                 cmocka_unit_test(booleans_are_systemds_words),
                 cmocka_unit_test(ids_are_lower_case_hex_of_exact_length),
+                cmocka_unit_test(one_hex_digit_has_a_value_in_either_case),
                 cmocka_unit_test(addresses_have_a_host_and_a_port),
                 cmocka_unit_test(globs_match_as_gos_do),
                 cmocka_unit_test(a_glob_of_many_stars_is_still_quick),
