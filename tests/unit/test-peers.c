@@ -541,6 +541,35 @@ static void a_host_that_starts_anew_is_found_again(void **state) {
         stop(&b, "");
 }
 
+static uint64_t silent_for_a_minute(const Stream *s) {
+        return 60000;
+}
+
+static void a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew(void **state) {
+        Lab *lab = *state;
+        Member a = {}, b = {};
+        StreamOps cut_off;
+        Stream *stream;
+        uint64_t number;
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        UNTIL(lab, has_dialed(&a, &b));
+        number = peer_number(peers_dialed(a.peers, ID_B));
+        stream = peers_dialed(a.peers, ID_B)->stream;
+        cut_off = *stream->ops;
+        cut_off.kernel_silent_ms = silent_for_a_minute;
+        stream->ops = &cut_off;
+
+        UNTIL(lab, has_dialed(&a, &b) && peer_number(peers_dialed(a.peers, ID_B)) != number);
+        assert_int_equal(logged(lab, "the host has been silent for 10 s"), 1);
+        assert_int_equal(a.n_ended, 1);
+        UNTIL(lab, state_of(&b, &a).accepted);
+        stop(&a, "");
+        stop(&b, "");
+}
+
 static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void **state) {
         Lab *lab = *state;
         Member a = {};
@@ -905,6 +934,8 @@ int main(void) {
                 SECURE(a_cut_session_is_dialed_again_and_its_end_is_told_before),
                 PLAIN(a_host_that_starts_anew_is_found_again),
                 SECURE(a_host_that_starts_anew_is_found_again),
+                PLAIN(a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew),
+                SECURE(a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew),
                 PLAIN(a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes),
                 PLAIN(a_clone_is_refused_while_the_first_one_answers),
                 SECURE(a_clone_is_refused_while_the_first_one_answers),
