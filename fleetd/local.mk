@@ -44,3 +44,32 @@ fleetd_fleetd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 # What a program made of the daemon's rooms links.
 FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
+
+if HAVE_CMOCKA
+FLEETD_PURE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine_plan \
+	tests/unit/test-liveness tests/unit/test-voters
+check_PROGRAMS += $(FLEETD_PURE_TESTS)
+TESTS += $(FLEETD_PURE_TESTS)
+
+# The pure rooms need no store, but for how keys are compared.
+FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
+FLEETD_PICTURE = tests/lib/picture.h tests/lib/picture.c
+
+tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_PICTURE)
+tests_unit_test_cluster_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_PICTURE)
+tests_unit_test_scheduler_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c $(FLEETD_PICTURE)
+tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c $(FLEETD_PICTURE)
+tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_PICTURE)
+tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
+endif

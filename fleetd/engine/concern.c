@@ -14,10 +14,12 @@ static void add(Adding *a, const char *unit) {
                 a->error = a->add(a->userdata, unit);
 }
 
-static void add_on_machine(Adding *a, const ClusterMachine *m) {
+/* 'related_only': those whose own rules look at what else is there. */
+static void add_on_machine(Adding *a, const ClusterMachine *m, bool related_only) {
         for (const ClusterOrder *o = m->orders; o; o = o->hh.next)
-                add(a, o->unit);
-        for (const ClusterState *s = m->states; s; s = s->hh.next)
+                if (!related_only || o->of->lists[CLUSTER_RELATED].in)
+                        add(a, o->unit);
+        for (const ClusterState *s = related_only ? NULL : m->states; s; s = s->hh.next)
                 add(a, s->unit);
 }
 
@@ -30,7 +32,7 @@ static void add_waiting(Adding *a) {
                         continue;
                 for (const ClusterOrder *o = u->orders; o; o = o->next)
                         if (cluster_order_is_active(o))
-                                add_on_machine(a, o->machine);
+                                add_on_machine(a, o->machine, false);
         }
         for (const ClusterUnit *u = a->cluster->lists[CLUSTER_GLOBAL]; u; u = u->lists[CLUSTER_GLOBAL].next)
                 if (u->unit->placement.conflicts.n > 0 || a->cluster->lists[CLUSTER_RELATED])
@@ -51,13 +53,13 @@ int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (
                 add(&a, change->unit);
                 add_waiting(&a);
                 for (const ClusterOrder *o = u ? u->orders : NULL; o; o = o->next)
-                        add_on_machine(&a, o->machine);
+                        add_on_machine(&a, o->machine, false);
                 break;
         case CHANGED_ORDER:
                 add(&a, change->unit);
                 add_waiting(&a);
-                if (m && (!u || u->lists[CLUSTER_RELATED].in))
-                        add_on_machine(&a, m);
+                if (m)
+                        add_on_machine(&a, m, u && !u->lists[CLUSTER_RELATED].in);
                 break;
         case CHANGED_STATE:
                 add(&a, change->unit);
@@ -68,7 +70,11 @@ int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (
                 for (const ClusterUnit *g = cluster->lists[CLUSTER_GLOBAL]; g; g = g->lists[CLUSTER_GLOBAL].next)
                         add(&a, g->name);
                 if (m)
-                        add_on_machine(&a, m);
+                        add_on_machine(&a, m, false);
+                /* One more or less may begin or end the brake for all that are lost. */
+                for (m = cluster->machines; m && change->kind == CHANGED_PRESENCE; m = m->hh.next)
+                        if (m->presence == PRESENCE_LOST)
+                                add_on_machine(&a, m, false);
                 break;
         case CHANGED_CLUSTER:
                 break;

@@ -67,11 +67,11 @@ static bool has_finished(const ClusterOrder *o) {
         return s && s->state.done;
 }
 
-/* Does the unit do what the order asks? Only what was said after the order was given counts. */
+/* Does the unit do what the order asks? A state lives no longer than the order it came from: the agent removes both at once. */
 static bool has_come_up(const ClusterOrder *o) {
         const ClusterState *s = state_of(o);
 
-        if (!s || s->index <= o->created)
+        if (!s)
                 return false;
         if (s->state.done)
                 return true;
@@ -116,7 +116,6 @@ static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, con
                 .expected_index = o ? o->index : 0,
                 .unit_index = u->unit ? u->index : 0,
                 .presence_index = kind == ORDER_STOP || in_place ? 0 : m->presence_index,
-                .given_anew = o && !in_place,
                 .since_ms = in_place ? o->since_ms : pass->cluster->now_ms,
         };
         memcpy(c->machine, m->id, sizeof(c->machine));
@@ -268,31 +267,43 @@ static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, b
         return 0;
 }
 
-/* Nowhere that it can stay: it gets another machine, and whatever may go on until that one runs it goes on. */
-static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size_t n) {
-        const Position *last = &all[n - 1];
-        const ClusterMachine *m = NULL;
-        bool found = false, gently = false;
-        Error why = {};
+/* It stays there. */
+static int settle(Pass *pass, const Position *all, size_t n, size_t kept) {
+        const ClusterOrder *o = all[kept].order;
+        bool up = has_finished(o) || has_come_up(o);
         int r;
 
-        for (size_t i = 0; i < n; i++)
-                gently = gently || all[i].standing == REPLACED;
+        r = keep(pass, o);
+        if (r < 0)
+                return r;
+        r = stop_others(pass, all, n, kept, up);
+        if (r < 0)
+                return r;
+        return up ? stop_strays(pass, o->of, "it runs elsewhere") : 0;
+}
+
+/* Nowhere that it should stay: it gets another machine, and whatever may go on until that one runs it goes on. 'replaced':
+ * where it can stay if there is no other, or SIZE_MAX. */
+static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size_t n, size_t replaced) {
+        const Position *last = &all[n - 1];
+        const ClusterMachine *m = NULL;
+        bool found = false;
+        Error why = {};
+        int r;
 
         r = scheduler_pick(pass->view, u, &m, &why);
         if (r < 0 && r != -ENOENT)
                 return r;
-        found = r >= 0 && !(gently && scheduler_replaced_by(pass->view, u, m));
+        found = r >= 0 && !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
+        if (!found && replaced != SIZE_MAX)
+                return settle(pass, all, n, replaced);
 
         for (size_t i = 0; i < n; i++) {
                 const ClusterOrder *o = all[i].order;
 
-                if (all[i].standing == UNFIT && (!found || all[i].rule == RULE_CONFLICTS))
-                        r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s", error_text(&all[i].why, 0));
-                else if (!found && all[i].standing == REPLACED)
-                        r = keep(pass, o);
-                else
-                        r = 0;
+                if (all[i].standing != UNFIT || (found && all[i].rule != RULE_CONFLICTS))
+                        continue;
+                r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s", error_text(&all[i].why, 0));
                 if (r < 0)
                         return r;
         }
@@ -316,10 +327,32 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         return change(pass, m, u, there, wanted_kind(u), "%s %s; %s", name, cause, error_text(&why, 0));
 }
 
+/* Nowhere that it should stay but where nothing moves it now: that is waited for. Of the machines where it may not stay one
+ * runs it meanwhile (it was being moved), unless it is known to run where it is held. */
+static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
+        const ClusterOrder *o = all[held].order;
+        bool spared = false;
+        int r;
+
+        if (has_finished(o) || (o->machine->presence == PRESENCE_AWAY && has_come_up(o)))
+                return settle(pass, all, n, held);
+
+        r = keep(pass, o);
+        for (size_t i = n; i > 0 && r >= 0; i--) {
+                const Position *p = &all[i - 1];
+
+                if (p->standing != UNFIT)
+                        continue;
+                if (spared)
+                        r = change(pass, p->order->machine, p->order->of, p->order, ORDER_STOP, "it may not stay: %s", error_text(&p->why, 0));
+                spared = true;
+        }
+        return r;
+}
+
 static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
         Position all[POSITIONS_MAX] = {};
-        size_t n = 0, stands = SIZE_MAX, held = SIZE_MAX;
-        int r;
+        size_t n = 0, stands = SIZE_MAX, replaced = SIZE_MAX, held = SIZE_MAX;
 
         for (const ClusterOrder *o = u->orders; o && n < POSITIONS_MAX; o = o->next)
                 if (cluster_order_is_active(o))
@@ -332,6 +365,8 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
                 judge(pass, &all[i]);
                 if (all[i].standing == STANDS && stands == SIZE_MAX)
                         stands = i;
+                if (all[i].standing == REPLACED && replaced == SIZE_MAX)
+                        replaced = i;
                 if (all[i].standing == HELD)
                         held = i;
         }
@@ -340,20 +375,11 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
         if (has_finished(all[n - 1].order) || (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))
                 stands = n - 1;
 
-        if (stands != SIZE_MAX) {
-                bool up = has_finished(all[stands].order) || has_come_up(all[stands].order);
-
-                r = keep(pass, all[stands].order);
-                if (r < 0)
-                        return r;
-                r = stop_others(pass, all, n, stands, up);
-                if (r < 0)
-                        return r;
-                return up ? stop_strays(pass, u, "it runs elsewhere") : 0;
-        }
+        if (stands != SIZE_MAX)
+                return settle(pass, all, n, stands);
         if (held != SIZE_MAX)
-                return keep(pass, all[held].order);
-        return plan_move(pass, u, all, n);
+                return replaced == SIZE_MAX ? plan_held(pass, all, n, held) : settle(pass, all, n, replaced);
+        return plan_move(pass, u, all, n, replaced);
 }
 
 /* -- Global units -- */
@@ -536,7 +562,7 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                         continue;
                 }
                 s = state_of(newest);
-                if (!s || s->index <= newest->created || (s->state.active && streq(s->state.active, "activating")))
+                if (!s || (s->state.active && streq(s->state.active, "activating")))
                         return false;
         }
         return true;

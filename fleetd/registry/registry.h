@@ -62,7 +62,6 @@ typedef struct OrderChange {
         uint64_t unit_index;       /* of the unit key it was planned on; 0: the unit must be absent (orders to stop only) */
         uint64_t presence_index;   /* of the machine's presence key; 0: not checked (orders to stop) */
         uint64_t since_ms;         /* cluster time; of an order that is rewritten in place: the one it had */
-        bool given_anew;           /* the key is there, but this is a new order: from stop to run or load, or back */
         char reason[256];
 } OrderChange;
 

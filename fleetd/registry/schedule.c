@@ -31,8 +31,7 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
         order_record_write(&value, &order);
         order_done(&order);
 
-        /* An update keeps the key's created index: it tells since when the machine has had this order (see plan.c). */
-        transaction_write(t, c->expected_index == 0 ? KV_CREATE : c->given_anew ? KV_SET : KV_UPDATE, LAYOUT_ORDER, c->unit, c->machine, &value);
+        transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ORDER, c->unit, c->machine, &value);
         return 0;
 }
 

@@ -1,0 +1,238 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "tests/lib/picture.h"
+
+static size_t listed(const Picture *p, ClusterList list) {
+        size_t n = 0;
+
+        for (const ClusterUnit *u = p->cluster.lists[list]; u; u = u->lists[list].next)
+                n++;
+        return n;
+}
+
+static void a_picture_holds_what_its_keys_say(void **state) {
+        Picture p = {};
+        char id[33];
+        ClusterUnit *u;
+        ClusterMachine *m;
+
+        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_state(&p, "A", "a.service", "active");
+
+        u = cluster_unit(&p.cluster, "a.service");
+        m = cluster_machine(&p.cluster, picture_id(id, "A"));
+        assert_non_null(u);
+        assert_int_equal(u->target, TARGET_LAUNCHED);
+        assert_string_equal(cluster_machine_name(m), "A");
+        assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
+        assert_int_equal(cluster_load(m), 1);
+        assert_ptr_equal(u->orders, cluster_order(&p.cluster, id, "a.service"));
+        assert_ptr_equal(u->states, cluster_state(&p.cluster, id, "a.service"));
+        assert_string_equal(u->states->state.active, "active");
+        assert_int_equal(p.cluster.index, p.index);
+        picture_free(&p);
+}
+
+static void an_entry_ends_with_its_last_key(void **state) {
+        Picture p = {};
+        char id[33], key[128];
+
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_null(cluster_unit(&p.cluster, "a.service"));
+        assert_non_null(cluster_any_unit(&p.cluster, "a.service"));
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", picture_id(id, "A"));
+        picture_remove(&p, key);
+        assert_null(cluster_any_unit(&p.cluster, "a.service"));
+        assert_null(cluster_machine(&p.cluster, id));
+        picture_free(&p);
+}
+
+static void removing_a_directory_removes_all_below_it(void **state) {
+        Picture p = {};
+        char id[33], dir[64];
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_order(&p, "B", "a.service", ORDER_RUN);
+        snprintf(dir, sizeof(dir), "/_fleet/machine/%s", picture_id(id, "A"));
+        picture_remove(&p, dir);
+
+        assert_null(cluster_machine(&p.cluster, id));
+        assert_non_null(cluster_order(&p.cluster, picture_id(id, "B"), "a.service"));
+        assert_null(cluster_unit(&p.cluster, "a.service")->orders->next);
+        picture_remove(&p, "/_fleet");
+        assert_null(p.cluster.units);
+        assert_null(p.cluster.machines);
+        picture_free(&p);
+}
+
+static void a_value_that_does_not_parse_is_unknown_not_old(void **state) {
+        static const char key[] = "/_fleet/target/a.service";
+        Picture p = {};
+        Error err = {};
+
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
+        assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
+        assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
+
+        assert_int_equal(cluster_put(&p.cluster, "/_fleet/unit/a.service", 22, "{", 1, 9, 9, &err), -EBADMSG);
+        assert_null(cluster_unit(&p.cluster, "a.service"));
+        picture_free(&p);
+}
+
+static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
+        Picture p = {};
+        char id[33], key[128];
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_INACTIVE);
+        picture_unit(&p, "g.service", "Global=true\nConflicts=x.service", TARGET_LAUNCHED);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
+        assert_int_equal(listed(&p, CLUSTER_GLOBAL), 1);
+        assert_int_equal(listed(&p, CLUSTER_RELATED), 1);
+
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
+        picture_presence(&p, "A", PRESENCE_LOST);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
+        picture_presence(&p, "A", PRESENCE_UP);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
+        picture_order(&p, "A", "a.service", ORDER_STOP);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", picture_id(id, "A"));
+        picture_remove(&p, key);
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
+        picture_destroy(&p, "a.service");
+        assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
+        picture_free(&p);
+}
+
+static void current_states_follow_order_and_report(void **state) {
+        Picture p = {};
+        const ClusterMachine *m;
+        ClusterUnit *u;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        u = cluster_unit(&p.cluster, "a.service");
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
+        assert_null(m);
+
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
+        assert_string_equal(cluster_machine_name(m), "A");
+        picture_state(&p, "A", "a.service", "failed");
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_LOAD);
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LOADED);
+
+        /* Lost, and being replaced on B. */
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_presence(&p, "A", PRESENCE_LOST);
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
+        p.cluster.now_ms = 5;
+        picture_order(&p, "B", "a.service", ORDER_RUN);
+        picture_state(&p, "B", "a.service", "active");
+        assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
+        assert_string_equal(cluster_machine_name(m), "B");
+        picture_free(&p);
+}
+
+/* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says. */
+static void counts_and_lists_never_drift(void **state) {
+        static const char *const units[] = { "a.service", "b.service", "c.service" };
+        static const char *const machines[] = { "A", "B", "C" };
+        Picture p = {};
+        Random random;
+
+        random_seed(&random, 7);
+        for (unsigned i = 0; i < 5000; i++) {
+                const char *unit = units[random_below(&random, 3)], *machine = machines[random_below(&random, 3)];
+                char id[33], key[128];
+
+                picture_id(id, machine);
+                switch (random_below(&random, 8)) {
+                case 0:
+                        picture_unit(&p, unit, random_below(&random, 2) ? "Global=true" : "Conflicts=x*", random_below(&random, 3));
+                        break;
+                case 1:
+                        picture_destroy(&p, unit);
+                        break;
+                case 2:
+                        picture_order(&p, machine, unit, random_below(&random, _ORDER_MAX));
+                        break;
+                case 3:
+                        snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/%s", id, unit);
+                        picture_remove(&p, key);
+                        break;
+                case 4:
+                        picture_state(&p, machine, unit, random_below(&random, 2) ? "active" : NULL);
+                        break;
+                case 5:
+                        picture_presence(&p, machine, random_below(&random, _PRESENCE_MAX));
+                        break;
+                case 6:
+                        picture_machine(&p, machine, "", PRESENCE_UP);
+                        break;
+                case 7:
+                        snprintf(key, sizeof(key), "/_fleet/machine/%s", id);
+                        picture_remove(&p, key);
+                        break;
+                }
+
+                size_t waiting = 0, global = 0, related = 0;
+
+                for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
+                        bool placed = false;
+
+                        for (ClusterOrder *o = u->orders; o; o = o->next) {
+                                assert_ptr_equal(o->of, u);
+                                assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
+                                placed = placed || (o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP);
+                        }
+                        if (!u->unit)
+                                continue;
+                        global += u->unit->placement.global;
+                        related += u->unit->placement.conflicts.n > 0;
+                        waiting += !u->unit->placement.global && u->target != TARGET_INACTIVE && !placed;
+                }
+                assert_int_equal(listed(&p, CLUSTER_WAITING), waiting);
+                assert_int_equal(listed(&p, CLUSTER_GLOBAL), global);
+                assert_int_equal(listed(&p, CLUSTER_RELATED), related);
+                for (ClusterMachine *m = p.cluster.machines; m; m = m->hh.next) {
+                        size_t active = 0;
+
+                        for (ClusterOrder *o = m->orders; o; o = o->hh.next)
+                                active += o->order != ORDER_STOP;
+                        assert_int_equal(cluster_load(m), active);
+                }
+        }
+        picture_free(&p);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_picture_holds_what_its_keys_say),
+                cmocka_unit_test(an_entry_ends_with_its_last_key),
+                cmocka_unit_test(removing_a_directory_removes_all_below_it),
+                cmocka_unit_test(a_value_that_does_not_parse_is_unknown_not_old),
+                cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
+                cmocka_unit_test(current_states_follow_order_and_report),
+                cmocka_unit_test(counts_and_lists_never_drift),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

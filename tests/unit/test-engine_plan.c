@@ -1,0 +1,995 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "fleetd/registry/layout.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "tests/lib/picture.h"
+
+/* Plans, compares with what is expected, and applies it. */
+static void plans(Picture *p, const char *expected) {
+        _cleanup_free_ char *got = picture_plan(p, true);
+
+        assert_string_equal(got, expected);
+}
+
+static void two_machines(Picture *p) {
+        *p = (Picture) { .cluster.now_ms = 1000000 };
+        picture_machine(p, "A", "", PRESENCE_UP);
+        picture_machine(p, "B", "", PRESENCE_UP);
+}
+
+static void run_on(Picture *p, const char *machine, const char *unit) {
+        picture_order(p, machine, unit, ORDER_RUN);
+        picture_state(p, machine, unit, "active");
+}
+
+/* -- fleet's decision vectors -- */
+
+static void a_launched_unit_gets_the_smallest_of_the_least_loaded(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        plans(&p, "run a.service A");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void three_units_spread_over_two_machines(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        plans(&p, "run a.service A; run b.service B; run c.service A");
+        picture_free(&p);
+}
+
+static void an_inactive_unit_is_stopped_where_it_is(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_placed_unit_stays_even_if_another_machine_is_empty(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        for (char c = 'a'; c <= 'e'; c++) {
+                const char name[] = { c, '.', 's', 'e', 'r', 'v', 'i', 'c', 'e', 0 };
+
+                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                run_on(&p, "A", name);
+        }
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void of_two_that_conflict_exactly_one_moves(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "b.service");
+        picture_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
+        plans(&p, "run a.service A; stop b.service A; run b.service B");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void three_that_exclude_each_other_fill_two_machines(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a@1.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        picture_unit(&p, "a@2.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        picture_unit(&p, "a@3.service", "Conflicts=a@*.service", TARGET_LAUNCHED);
+        plans(&p, "run a@1.service A; run a@2.service B");
+        plans(&p, "");
+
+        /* The third gets the place of one that goes, when that has stopped. */
+        picture_obey(&p);
+        picture_target(&p, "a@1.service", TARGET_INACTIVE);
+        plans(&p, "stop a@1.service A");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "run a@3.service A");
+        picture_free(&p);
+}
+
+static void a_follower_goes_where_its_peer_goes(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        picture_unit(&p, "z.service", "", TARGET_INACTIVE);
+        plans(&p, "");
+        picture_target(&p, "z.service", TARGET_LAUNCHED);
+        plans(&p, "run b.service A; run z.service A");
+        picture_obey(&p);
+        plans(&p, "");
+
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run b.service B; run z.service B");
+        picture_obey(&p);
+        plans(&p, "stop b.service A; stop z.service A");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_follower_goes_where_a_global_peer_is(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_machine(&p, "B", "disk=ssd", PRESENCE_UP);
+        picture_unit(&p, "g.service", "Global=true\nMachineMetadata=disk=ssd", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "MachineOf=g.service", TARGET_LAUNCHED);
+        plans(&p, "run b.service B; run g.service B");
+        picture_free(&p);
+}
+
+static void a_follower_stops_with_its_peer(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        plans(&p, "run a.service A; run b.service A");
+        picture_obey(&p);
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service A; stop b.service A");
+        picture_free(&p);
+}
+
+static void peers_of_each_other_wait_for_ever(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void an_inactive_global_unit_is_neither_load_nor_conflict(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "g.service", "Global=true\nConflicts=a.service", TARGET_INACTIVE);
+        plans(&p, "run a.service A");
+        picture_free(&p);
+}
+
+static void a_short_machine_id_is_enough(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
+        plans(&p, "run a.service B");
+        picture_free(&p);
+}
+
+static void the_replaced_unit_moves_if_it_can(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "k.service");
+        plans(&p, "run a.service B");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+        picture_free(&p);
+
+        /* With nowhere to go, both stay, without end and without flapping. */
+        p = (Picture) {};
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "k.service");
+        plans(&p, "run a.service A");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+/* -- Targets and texts -- */
+
+static void loaded_is_not_started(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LOADED);
+        plans(&p, "load a.service A");
+        picture_obey(&p);
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        plans(&p, "run a.service A");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_target(&p, "a.service", TARGET_LOADED);
+        plans(&p, "load a.service A");
+        picture_free(&p);
+}
+
+static void a_destroyed_unit_is_stopped_everywhere(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run a.service A; run g.service A; run g.service B");
+        picture_obey(&p);
+        picture_destroy(&p, "a.service");
+        picture_destroy(&p, "g.service");
+        plans(&p, "stop a.service A; stop g.service A; stop g.service B");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void an_edited_unit_is_ordered_anew_in_place(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_text(&p, "a.service", "", "/bin/false");
+        plans(&p, "run a.service A");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+
+        /* The same text written again is no edit. */
+        picture_text(&p, "a.service", "", "/bin/false");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_machine(&p, "C", "", PRESENCE_UP);
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run g.service A; run g.service B; run g.service C");
+        picture_obey(&p);
+        plans(&p, "");
+
+        picture_text(&p, "g.service", "Global=true", "/bin/false");
+        plans(&p, "run g.service A");
+        plans(&p, "");
+        picture_state(&p, "A", "g.service", "failed");
+        plans(&p, "");
+        picture_state(&p, "A", "g.service", "active");
+        plans(&p, "run g.service B");
+        picture_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run g.service C");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_presence(&p, "B", PRESENCE_UP);
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_unit_put_right_after_a_bad_edit_goes_on(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run g.service A; run g.service B");
+        picture_obey(&p);
+        picture_text(&p, "g.service", "Global=true", "/bin/false");
+        plans(&p, "run g.service A");
+        picture_state(&p, "A", "g.service", "failed");
+        picture_text(&p, "g.service", "Global=true", "/bin/cat");
+        plans(&p, "run g.service A");
+        picture_obey(&p);
+        picture_state(&p, "A", "g.service", "active");
+        plans(&p, "run g.service B");
+        picture_free(&p);
+}
+
+static void a_global_unit_comes_with_a_machine_and_goes_with_its_metadata(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "g.service", "Global=true\nMachineMetadata=zone=a", TARGET_LAUNCHED);
+        plans(&p, "");
+        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
+        plans(&p, "run g.service B");
+        picture_obey(&p);
+        picture_machine(&p, "B", "zone=b", PRESENCE_UP);
+        plans(&p, "stop g.service B");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void metadata_that_change_move_a_unit_gently(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+        picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        plans(&p, "run a.service A");
+        picture_obey(&p);
+        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
+        picture_machine(&p, "A", "zone=b", PRESENCE_UP);
+        plans(&p, "run a.service B");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "stop a.service A");
+        picture_obey(&p);
+
+        /* And where it fits nowhere any more, it may not run. */
+        picture_machine(&p, "B", "zone=c", PRESENCE_UP);
+        plans(&p, "stop a.service B");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "B", "a.service");
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service B");
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        plans(&p, "run a.service B");
+
+        /* On a machine that is away it may still run: it is not started a second time. */
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service B");
+        picture_presence(&p, "B", PRESENCE_AWAY);
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        plans(&p, "");
+        picture_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run a.service A");
+        picture_free(&p);
+}
+
+/* -- Rule 27 and its neighbours -- */
+
+static void a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "B", "b.service");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "A", PRESENCE_AWAY);
+        plans(&p, "");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run a.service B");
+        plans(&p, "");
+        picture_state(&p, "B", "a.service", "activating");
+        plans(&p, "");
+        picture_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+
+        /* Back at last, it obeys. */
+        picture_presence(&p, "A", PRESENCE_UP);
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_machine_that_returns_first_keeps_its_units(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run a.service B");
+        picture_state(&p, "B", "a.service", "activating");
+        picture_presence(&p, "A", PRESENCE_UP);
+        plans(&p, "stop a.service B");
+        plans(&p, "");
+        picture_obey(&p);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_replacement_taken_back_before_it_stopped_counts_as_running(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run a.service B");
+        picture_state(&p, "B", "a.service", "activating");
+        picture_presence(&p, "A", PRESENCE_UP);
+        plans(&p, "stop a.service B");
+        picture_state(&p, "B", "a.service", "active");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run a.service B");
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void a_replacement_that_is_lost_too_is_replaced(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        for (char c = 'C'; c <= 'F'; c++)
+                picture_machine(&p, (char[]) { c, 0 }, "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run a.service B");
+        p.cluster.now_ms += 5000;
+        picture_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run a.service C");
+        plans(&p, "");
+
+        /* The one in the middle comes back, with nothing running: the last one goes, the first is unheard of. */
+        picture_presence(&p, "B", PRESENCE_UP);
+        plans(&p, "stop a.service C");
+        picture_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void who_has_left_is_replaced_at_once(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_presence(&p, "A", PRESENCE_LEFT);
+        plans(&p, "run a.service B");
+        picture_free(&p);
+}
+
+static void with_nowhere_to_go_the_order_stays(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void what_has_finished_is_not_run_elsewhere(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "job.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "job.service", ORDER_RUN);
+        picture_done(&p, "A", "job.service");
+        plans(&p, "");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "");
+        picture_presence(&p, "A", PRESENCE_LEFT);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void what_has_failed_stays_failed(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_state(&p, "A", "a.service", "failed");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_state(&p, "B", "a.service", "active");
+        plans(&p, "run a.service B");
+        picture_obey(&p);
+        picture_state(&p, "A", "a.service", "active");
+        plans(&p, "stop a.service A");
+        picture_obey(&p);
+
+        picture_unit(&p, "b.service", "", TARGET_INACTIVE);
+        picture_state(&p, "A", "b.service", "active");
+        plans(&p, "stop b.service A");
+
+        /* Unknown is not removed. */
+        picture_state(&p, "A", "unknown.service", "active");
+        plans(&p, "");
+        picture_free(&p);
+}
+
+/* -- Brake -- */
+
+static void six_machines(Picture *p) {
+        two_machines(p);
+        for (char c = 'C'; c <= 'F'; c++)
+                picture_machine(p, (char[]) { c, 0 }, "", PRESENCE_UP);
+}
+
+static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
+        Picture p;
+        EnginePlan plan = {};
+
+        six_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "B", "b.service");
+        run_on(&p, "C", "c.service");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        p.cluster.now_ms += 100;
+        picture_presence(&p, "B", PRESENCE_LOST);
+        p.cluster.now_ms += 100;
+        picture_presence(&p, "C", PRESENCE_LOST);
+        plans(&p, "");
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(plan.again_ms, 30000);
+        engine_plan_done(&plan);
+
+        /* People still get what they ask for. */
+        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        plans(&p, "run new.service D");
+        picture_obey(&p);
+
+        p.cluster.now_ms += 29999;
+        plans(&p, "");
+        p.cluster.now_ms += 1;
+        plans(&p, "run a.service E");
+        plans(&p, "");
+        picture_state(&p, "E", "a.service", "active");
+        plans(&p, "stop a.service A; run b.service F");
+        picture_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
+        plans(&p, "run c.service D");
+        picture_free(&p);
+}
+
+static void two_of_six_are_not_too_many(void **state) {
+        Picture p;
+
+        six_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "B", "b.service");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        picture_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run a.service C; run b.service D");
+        picture_free(&p);
+}
+
+static void many_that_vanish_one_after_the_other_are_no_storm(void **state) {
+        Picture p;
+
+        six_machines(&p);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        run_on(&p, "C", "c.service");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        p.cluster.now_ms += 61000;
+        picture_presence(&p, "B", PRESENCE_LOST);
+        p.cluster.now_ms += 61000;
+        picture_presence(&p, "C", PRESENCE_LOST);
+        plans(&p, "run c.service D");
+        picture_free(&p);
+}
+
+static void a_host_that_returns_ends_the_storm(void **state) {
+        Picture p;
+
+        six_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        picture_presence(&p, "B", PRESENCE_LOST);
+        picture_presence(&p, "C", PRESENCE_LOST);
+        plans(&p, "");
+        picture_presence(&p, "B", PRESENCE_UP);
+        plans(&p, "run a.service B");
+        picture_free(&p);
+}
+
+/* -- Properties -- */
+
+typedef struct Chance {
+        Random random;
+        const char **names;
+        size_t n;
+} Chance;
+
+static const char *const all_units[] = { "a.service", "b.service", "c.service", "d@1.service", "d@2.service", "d@3.service",
+                                         "e.service", "f.service", "g.service", "h.service", "k.service", "z.service" };
+static const char *const all_options[] = { "", "", "", "Conflicts=d@*.service", "Conflicts=a.service", "MachineMetadata=zone=a",
+                                           "MachineMetadata=zone=a\nMachineMetadata=zone=b", "MachineOf=a.service", "MachineOf=z.service",
+                                           "Global=true", "Global=true\nMachineMetadata=zone=b", "Global=true\nConflicts=b.service",
+                                           "Replaces=b.service", "Replaces=*.service", "MachineID=cccccccc" };
+static const char *const all_machines[] = { "A", "B", "C", "D", "E", "F" };
+static const char *const all_metadata[] = { "", "zone=a", "zone=b", "zone=a,disk=ssd" };
+
+#define ANY(c, array) ((array)[random_below(&(c)->random, ELEMENTS(array))])
+
+static int add_name(void *userdata, const char *unit) {
+        Chance *c = userdata;
+
+        if (!unit) {
+                c->n = SIZE_MAX;
+                return 0;
+        }
+        if (c->n == SIZE_MAX)
+                return 0;
+        c->names = realloc(c->names, (c->n + 1) * sizeof(*c->names));
+        c->names[c->n] = strdup(unit);
+        c->n++;
+        return 0;
+}
+
+static void forget_names(Chance *c) {
+        for (size_t i = 0; c->n != SIZE_MAX && i < c->n; i++)
+                free((char *) c->names[i]);
+        free(c->names);
+        c->names = NULL;
+        c->n = 0;
+}
+
+/* Something happens; what the registry would tell is told. */
+static void happen(Picture *p, Chance *c) {
+        const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
+        char id[33];
+        RegistryChange change = { .unit = unit };
+
+        picture_id(id, machine);
+        switch (random_below(&c->random, 9)) {
+        case 0:
+        case 1: {
+                bool is_new = !cluster_unit(&p->cluster, unit);
+
+                picture_text(p, unit, ANY(c, all_options), random_below(&c->random, 2) ? "/bin/true" : "/bin/false");
+                change.kind = CHANGED_UNIT;
+                if (is_new) {
+                        picture_target(p, unit, TARGET_LAUNCHED);
+                        assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+                        change.kind = CHANGED_TARGET;
+                }
+                break;
+        }
+        case 2:
+                if (!cluster_unit(&p->cluster, unit))
+                        return;
+                picture_target(p, unit, random_below(&c->random, _TARGET_MAX));
+                change.kind = CHANGED_TARGET;
+                break;
+        case 3:
+                picture_destroy(p, unit);
+                change.kind = CHANGED_UNIT;
+                break;
+        case 4:
+                picture_machine(p, machine, ANY(c, all_metadata), cluster_machine(&p->cluster, id) ? cluster_machine(&p->cluster, id)->presence : PRESENCE_UP);
+                change = (RegistryChange) { .kind = CHANGED_MACHINE, .machine = id };
+                break;
+        case 5:
+        case 6:
+                if (!cluster_machine(&p->cluster, id))
+                        return;
+                picture_presence(p, machine, random_below(&c->random, 2) ? PRESENCE_UP : random_below(&c->random, _PRESENCE_MAX));
+                change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
+                break;
+        default: {
+                ClusterOrder *o = cluster_order(&p->cluster, id, unit);
+                char key[LAYOUT_KEY_MAX];
+
+                if (!o || o->machine->presence != PRESENCE_UP)
+                        return;
+                change.machine = id;
+                if (o->order == ORDER_STOP) {
+                        if (cluster_state(&p->cluster, id, unit))
+                                picture_state(p, machine, unit, NULL);
+                        picture_remove(p, layout_key(key, LAYOUT_ORDER, unit, id));
+                        change.kind = CHANGED_ORDER;
+                        change.removed = true;
+                        break;
+                }
+                static const char *const actives[] = { "active", "active", "active", "activating", "failed" };
+
+                picture_state(p, machine, unit, ANY(c, actives));
+                change.kind = CHANGED_STATE;
+                break;
+        }
+        }
+        assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+}
+
+static int by_change(const void *a, const void *b) {
+        const OrderChange *c = a, *d = b;
+        int r = strcmp(c->unit, d->unit);
+
+        return r != 0 ? r : strcmp(c->machine, d->machine);
+}
+
+static void assert_same(EnginePlan *a, EnginePlan *b, unsigned step) {
+        if (a->n > 0)
+                qsort(a->changes, a->n, sizeof(*a->changes), by_change);
+        if (b->n > 0)
+                qsort(b->changes, b->n, sizeof(*b->changes), by_change);
+        for (size_t i = 0; i < a->n || i < b->n; i++) {
+                const OrderChange *c = i < a->n ? &a->changes[i] : NULL, *d = i < b->n ? &b->changes[i] : NULL;
+
+                if (!c || !d || by_change(c, d) != 0 || c->order != d->order || !streq(c->reason, d->reason))
+                        fail_msg("step %u: full: %s %s %.2s (%s), incremental: %s %s %.2s (%s)", step, c ? order_kind_to_string(c->order) : "-",
+                                 c ? c->unit : "", c ? c->machine : "", c ? c->reason : "", d ? order_kind_to_string(d->order) : "-",
+                                 d ? d->unit : "", d ? d->machine : "", d ? d->reason : "");
+        }
+}
+
+/* No plan places a unit where a rule excludes it, or an ordinary one where it is already under way elsewhere. */
+static void assert_lawful(const Picture *p, const EnginePlan *plan) {
+        for (size_t i = 0; i < plan->n; i++) {
+                const OrderChange *c = &plan->changes[i];
+                const ClusterUnit *u = cluster_unit(&p->cluster, c->unit);
+                const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
+                const ClusterOrder *was = cluster_order(&p->cluster, c->machine, c->unit);
+                const Placement *wants;
+
+                assert_non_null(m);
+                assert_true(c->reason[0]);
+                for (size_t k = 0; k < i; k++)
+                        assert_false(streq(plan->changes[k].unit, c->unit) && streq(plan->changes[k].machine, c->machine));
+                if (c->order == ORDER_STOP) {
+                        /* A unit that is wanted and running is stopped only if it runs elsewhere, or may not be there. */
+                        continue;
+                }
+                assert_non_null(u);
+                assert_true(u->target != TARGET_INACTIVE);
+                if (was && was->order != ORDER_STOP)
+                        continue; /* in place */
+                wants = &u->unit->placement;
+                assert_int_equal(m->presence, PRESENCE_UP);
+                assert_true(placement_machine_id_fits(wants, m->id));
+                assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
+                for (const ClusterOrder *o = m->orders; o; o = o->hh.next)
+                        if (o->of != u && o->of->unit && !was)
+                                assert_false(placement_conflict(wants, u->name, &o->of->unit->placement, o->unit, NULL));
+                if (wants->global)
+                        continue;
+                for (const ClusterOrder *o = u->orders; o; o = o->next)
+                        if (o->order != ORDER_STOP && o->machine != m && o->machine->presence == PRESENCE_UP) {
+                                SchedulerView *view;
+                                bool stays;
+
+                                /* A second place only while the first is being left for a reason. */
+                                assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+                                stays = scheduler_fits(view, u, o->machine, true, NULL) && !scheduler_replaced_by(view, u, o->machine);
+                                scheduler_view_free(view);
+                                if (stays)
+                                        for (size_t k = 0; k < plan->n; k++) /* or it follows one that goes in this plan */
+                                                stays = stays && wants->machine_of.n == 0 && wants->replaces.n == 0 && plan->n == 1;
+                                assert_false(stays);
+                        }
+        }
+}
+
+static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
+        unsigned planned = 0, steps = 0;
+
+        for (unsigned seed = 1; seed <= 60; seed++) {
+                Picture p = { .cluster.now_ms = 1000000 };
+                Chance c = {};
+
+                random_seed(&c.random, seed);
+                for (unsigned i = 0; i < 4; i++)
+                        picture_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
+                for (unsigned i = 0; i < 300; i++) {
+                        EnginePlan full = {}, part = {};
+
+                        p.cluster.now_ms += random_below(&c.random, 20000);
+                        for (uint64_t n = random_below(&c.random, 3); n > 0; n--)
+                                happen(&p, &c);
+
+                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &full), 0);
+                        if (c.n == SIZE_MAX)
+                                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &part), 0);
+                        else
+                                assert_int_equal(engine_plan(&p.cluster, c.names ? c.names : (const char *const[]) { NULL }, c.n, 30000, &part), 0);
+                        assert_same(&full, &part, seed * 1000 + i);
+                        assert_lawful(&p, &full);
+                        forget_names(&c);
+
+                        picture_apply(&p, &full);
+                        for (size_t k = 0; k < full.n; k++)
+                                assert_int_equal(engine_concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_ORDER, .unit = full.changes[k].unit,
+                                                                                                  .machine = full.changes[k].machine },
+                                                                  add_name, &c), 0);
+                        planned += full.n;
+                        steps++;
+                        engine_plan_done(&full);
+                        engine_plan_done(&part);
+                }
+                forget_names(&c);
+                picture_free(&p);
+        }
+        assert_true(planned > steps / 4); /* it was about something */
+}
+
+static void plans_come_to_rest(void **state) {
+        for (unsigned seed = 1; seed <= 60; seed++) {
+                Picture p = { .cluster.now_ms = 1000000 };
+                Chance c = {};
+
+                random_seed(&c.random, seed);
+                for (unsigned i = 0; i < 4; i++)
+                        picture_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
+                for (unsigned i = 0; i < 100; i++) {
+                        happen(&p, &c);
+                        free(picture_plan(&p, true));
+                }
+                forget_names(&c);
+
+                /* Nothing happens any more but what was ordered. */
+                bool rests = false;
+
+                for (unsigned i = 0; i < 200 && !rests; i++) {
+                        uint64_t before = p.index;
+                        _cleanup_free_ char *plan = picture_plan(&p, true);
+
+                        picture_obey(&p);
+                        p.cluster.now_ms += 31000;
+                        rests = !*plan && p.index <= before + 1;
+                }
+                if (!rests)
+                        fail_msg("seed %u does not come to rest: %s", seed, picture_plan(&p, false));
+
+                /* And what is launched and fits somewhere has an order on a machine that is up, exactly one if it is ordinary. */
+                for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
+                        const ClusterMachine *m;
+                        SchedulerView *view;
+                        unsigned n = 0, held = 0;
+
+                        for (ClusterOrder *o = u->orders; o; o = o->next) {
+                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP;
+                                held += o->machine->presence == PRESENCE_AWAY;
+                        }
+                        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                                continue;
+                        assert_true(n <= 1);
+                        if (n == 1 || held > 0)
+                                continue;
+                        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                        assert_int_equal(scheduler_pick(view, u, &m, NULL), -ENOENT);
+                        scheduler_view_free(view);
+                }
+                picture_free(&p);
+        }
+}
+
+static void one_machine_lost_moves_only_its_own_units(void **state) {
+        Picture p = { .cluster.now_ms = 1000000 };
+        EnginePlan plan = {};
+        char id[33], name[32];
+
+        six_machines(&p);
+        for (unsigned i = 0; i < 60; i++) {
+                snprintf(name, sizeof(name), "u%02u.service", i);
+                picture_unit(&p, name, "", TARGET_LAUNCHED);
+        }
+        free(picture_plan(&p, true));
+        picture_obey(&p);
+        picture_presence(&p, "C", PRESENCE_LOST);
+        picture_id(id, "C");
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(plan.n, 10);
+        for (size_t i = 0; i < plan.n; i++) {
+                assert_non_null(cluster_order(&p.cluster, id, plan.changes[i].unit));
+                assert_string_not_equal(plan.changes[i].machine, id);
+                assert_int_equal(plan.changes[i].order, ORDER_RUN);
+        }
+        engine_plan_done(&plan);
+        picture_free(&p);
+}
+
+static void a_large_plan_comes_in_parts(void **state) {
+        Picture p = { .cluster.now_ms = 1000000 };
+        size_t total = 0;
+
+        two_machines(&p);
+        for (unsigned i = 0; i < 1200; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%04u.service", i);
+                picture_unit(&p, name, "", TARGET_LAUNCHED);
+        }
+        for (bool more = true; more;) {
+                EnginePlan plan = {};
+
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+                assert_true(plan.n <= ENGINE_PLAN_MAX + 1);
+                picture_apply(&p, &plan);
+                total += plan.n;
+                more = plan.more;
+                engine_plan_done(&plan);
+        }
+        assert_int_equal(total, 1200);
+        plans(&p, "");
+        picture_free(&p);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_launched_unit_gets_the_smallest_of_the_least_loaded),
+                cmocka_unit_test(three_units_spread_over_two_machines),
+                cmocka_unit_test(an_inactive_unit_is_stopped_where_it_is),
+                cmocka_unit_test(a_placed_unit_stays_even_if_another_machine_is_empty),
+                cmocka_unit_test(of_two_that_conflict_exactly_one_moves),
+                cmocka_unit_test(three_that_exclude_each_other_fill_two_machines),
+                cmocka_unit_test(a_follower_goes_where_its_peer_goes),
+                cmocka_unit_test(a_follower_goes_where_a_global_peer_is),
+                cmocka_unit_test(a_follower_stops_with_its_peer),
+                cmocka_unit_test(peers_of_each_other_wait_for_ever),
+                cmocka_unit_test(an_inactive_global_unit_is_neither_load_nor_conflict),
+                cmocka_unit_test(a_short_machine_id_is_enough),
+                cmocka_unit_test(the_replaced_unit_moves_if_it_can),
+                cmocka_unit_test(loaded_is_not_started),
+                cmocka_unit_test(a_destroyed_unit_is_stopped_everywhere),
+                cmocka_unit_test(an_edited_unit_is_ordered_anew_in_place),
+                cmocka_unit_test(an_edited_global_unit_changes_on_one_machine_at_a_time),
+                cmocka_unit_test(a_unit_put_right_after_a_bad_edit_goes_on),
+                cmocka_unit_test(a_global_unit_comes_with_a_machine_and_goes_with_its_metadata),
+                cmocka_unit_test(metadata_that_change_move_a_unit_gently),
+                cmocka_unit_test(what_is_wanted_again_before_it_stopped_stays_there),
+                cmocka_unit_test(a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run),
+                cmocka_unit_test(a_machine_that_returns_first_keeps_its_units),
+                cmocka_unit_test(a_replacement_taken_back_before_it_stopped_counts_as_running),
+                cmocka_unit_test(a_replacement_that_is_lost_too_is_replaced),
+                cmocka_unit_test(who_has_left_is_replaced_at_once),
+                cmocka_unit_test(with_nowhere_to_go_the_order_stays),
+                cmocka_unit_test(what_has_finished_is_not_run_elsewhere),
+                cmocka_unit_test(what_has_failed_stays_failed),
+                cmocka_unit_test(what_runs_without_an_order_gets_one_or_the_other),
+                cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
+                cmocka_unit_test(two_of_six_are_not_too_many),
+                cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),
+                cmocka_unit_test(a_host_that_returns_ends_the_storm),
+                cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
+                cmocka_unit_test(plans_come_to_rest),
+                cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
+                cmocka_unit_test(a_large_plan_comes_in_parts),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

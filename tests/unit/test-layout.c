@@ -1,0 +1,70 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "fleetd/registry/layout.h"
+
+static const char id[] = "0123456789abcdef0123456789abcdef";
+
+static void a_key_that_was_made_is_taken_apart_again(void **state) {
+        static const struct {
+                LayoutKind kind;
+                const char *key;
+                bool unit, machine;
+        } keys[] = {
+                { LAYOUT_UNIT, "/_fleet/unit/web@1.service", true, false },
+                { LAYOUT_TARGET, "/_fleet/target/web@1.service", true, false },
+                { LAYOUT_FACTS, "/_fleet/machine/0123456789abcdef0123456789abcdef/facts", false, true },
+                { LAYOUT_PRESENCE, "/_fleet/machine/0123456789abcdef0123456789abcdef/presence", false, true },
+                { LAYOUT_ORDER, "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/web@1.service", true, true },
+                { LAYOUT_STATE, "/_fleet/state/web@1.service/0123456789abcdef0123456789abcdef", true, true },
+                { LAYOUT_CLUSTER, "/_fleet/cluster/web@1.service", true, false },
+                { LAYOUT_MEMBER, "/_fleet/cluster/member/0123456789abcdef0123456789abcdef", false, true },
+        };
+
+        assert_int_equal(ELEMENTS(keys), _LAYOUT_MAX);
+        for (size_t i = 0; i < ELEMENTS(keys); i++) {
+                char key[LAYOUT_KEY_MAX];
+                LayoutKey k;
+
+                assert_string_equal(layout_key(key, keys[i].kind, "web@1.service", id), keys[i].key);
+                assert_true(layout_parse(kv_string(key), &k));
+                assert_int_equal(k.kind, keys[i].kind);
+                assert_string_equal(k.unit, keys[i].unit ? "web@1.service" : "");
+                assert_string_equal(k.machine, keys[i].machine ? id : "");
+        }
+}
+
+static void keys_that_are_not_ours_are_left_alone(void **state) {
+        static const char *const keys[] = {
+                "/", "/_fleet", "/_fleet/", "/_fleet/unit", "/_fleet/unit/", "/_fleet/unit/a/b", "/_fleetx/unit/a.service",
+                "/unit/a.service", "/_fleet/machine/0123/facts", "/_fleet/machine/0123456789ABCDEF0123456789abcdef/facts",
+                "/_fleet/machine/0123456789abcdef0123456789abcdef/other", "/_fleet/machine/0123456789abcdef0123456789abcdef/unit",
+                "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/a/b", "/_fleet/state/a.service", "/_fleet/state/a.service/x",
+                "/_fleet/other/a.service", "/_fleet/a/b/c/d/e/f/g",
+        };
+        char name[300] = "/_fleet/unit/";
+        LayoutKey k;
+
+        for (size_t i = 0; i < ELEMENTS(keys); i++) {
+                if (layout_parse(kv_string(keys[i]), &k))
+                        fail_msg("%s was taken for ours", keys[i]);
+                assert_int_equal(k.kind, _LAYOUT_OTHER);
+        }
+
+        memset(name + 13, 'a', 256);
+        assert_false(layout_parse(kv_string(name), &k));
+        name[13 + 255] = 0;
+        assert_true(layout_parse(kv_string(name), &k));
+        assert_false(layout_parse((KvBytes) { "/_fleet/unit/a\0b", 16 }, &k));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_key_that_was_made_is_taken_apart_again),
+                cmocka_unit_test(keys_that_are_not_ours_are_left_alone),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

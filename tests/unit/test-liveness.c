@@ -1,0 +1,279 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "fleetd/membership/liveness.h"
+#include "tests/lib/picture.h"
+
+/* One host under watch, and what is seen of it. */
+typedef struct Watch {
+        Picture picture;
+        Liveness *liveness;
+        LivenessSign sign;
+} Watch;
+
+static const LivenessSign healthy = { .beat = true, .kernel = true, .session = true };
+static const LivenessSign silent = {};
+static const LivenessSign hung = { .kernel = true, .session = true };
+static const LivenessSign closed = { .kernel = true };
+static const LivenessSign stopped = { .kernel = true, .bye = "stop" };
+static const LivenessSign shut_down = { .bye = "shutdown" };
+
+static LivenessSign sign_of(void *userdata, const char *machine_id) {
+        return ((Watch *) userdata)->sign;
+}
+
+static void begin(Watch *w, Presence presence) {
+        *w = (Watch) { .sign = healthy };
+        picture_machine(&w->picture, "A", "", presence);
+        assert_int_equal(liveness_new(&w->liveness, NULL), 0);
+}
+
+static void end(Watch *w) {
+        liveness_free(w->liveness);
+        picture_free(&w->picture);
+}
+
+/* One tick; what it says goes into the picture. NULL: nothing. */
+static const char *tick(Watch *w, bool late) {
+        static char said[160];
+        LivenessChange *changes;
+        size_t n;
+
+        assert_int_equal(liveness_tick(w->liveness, &w->picture.cluster, late, sign_of, w, &changes, &n), 0);
+        assert_true(n <= 1);
+        said[0] = 0;
+        if (n == 1) {
+                PresenceRecord record = { .presence = changes[0].presence, .since_ms = w->picture.cluster.now_ms };
+                _cleanup_text_ Text t = {};
+                char key[128];
+
+                snprintf(said, sizeof(said), "%s: %s", presence_to_string(changes[0].presence), changes[0].reason);
+                snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
+                presence_record_write(&t, record);
+                snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
+                picture_put(&w->picture, key, t.chars);
+        }
+        free(changes);
+        w->picture.cluster.now_ms += LIVENESS_TICK_MS;
+        return n == 1 ? said : NULL;
+}
+
+/* Ticks until something is said, at most 'max'; returns after how many, 0 for never. */
+static unsigned ticks_until(Watch *w, LivenessSign sign, unsigned max, const char **ret_said) {
+        w->sign = sign;
+        for (unsigned i = 1; i <= max; i++) {
+                const char *said = tick(w, false);
+
+                if (said) {
+                        *ret_said = said;
+                        return i;
+                }
+        }
+        return 0;
+}
+
+static void assert_says(Watch *w, LivenessSign sign, unsigned after, const char *expected) {
+        const char *said = NULL;
+
+        assert_int_equal(ticks_until(w, sign, after + 5, &said), after);
+        assert_string_equal(said, expected);
+}
+
+static void assert_quiet(Watch *w, LivenessSign sign, unsigned ticks) {
+        const char *said = NULL;
+
+        if (ticks_until(w, sign, ticks, &said) > 0)
+                fail_msg("said: %s", said);
+}
+
+static void a_host_that_beats_stays_up(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_quiet(&w, healthy, 100);
+        end(&w);
+}
+
+static void a_new_host_is_up_with_its_first_beat_and_unmentioned_before(void **state) {
+        Watch w = {};
+        char key[128], id[33];
+
+        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A"));
+        picture_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
+        assert_quiet(&w, silent, 20);
+        assert_says(&w, healthy, 1, "up: it is heard");
+        end(&w);
+}
+
+static void silence_with_its_kernel_is_loss_after_six_ticks(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_quiet(&w, healthy, 3);
+        assert_quiet(&w, hung, 2); /* the kernel's last sign ages for a second */
+        assert_says(&w, silent, 4, "lost: it is silent, and so is its kernel");
+        assert_quiet(&w, silent, 100);
+        assert_quiet(&w, closed, 100); /* its kernel alone brings nothing back */
+        assert_says(&w, healthy, 1, "up: it is heard");
+        end(&w);
+}
+
+static void a_beat_in_between_begins_a_new_period(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        for (unsigned i = 0; i < 10; i++) {
+                assert_quiet(&w, silent, 5);
+                assert_quiet(&w, healthy, 1);
+        }
+        end(&w);
+}
+
+static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        assert_says(&w, closed, 60, "lost: it was away for too long");
+        end(&w);
+}
+
+static void a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_says(&w, hung, 120, "lost: it was away for too long");
+        end(&w);
+}
+
+static void an_announced_stop_has_ten_minutes(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_quiet(&w, stopped, 1199);
+        assert_says(&w, stopped, 1, "lost: it was away for too long");
+        end(&w);
+}
+
+static void a_daemon_that_comes_back_in_time_is_up_again(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_quiet(&w, stopped, 500);
+        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        end(&w);
+}
+
+static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_quiet(&w, stopped, 20);
+        assert_says(&w, (LivenessSign) { .bye = "stop" }, 4, "lost: it is silent, and so is its kernel");
+        end(&w);
+}
+
+static void a_shutdown_is_known_at_once(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, shut_down, 1, "left: it shut down");
+        assert_quiet(&w, shut_down, 100);
+        assert_says(&w, healthy, 1, "up: it is heard");
+        end(&w);
+}
+
+static void late_ticks_do_not_count(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        w.sign = silent;
+        for (unsigned i = 0; i < 100; i++)
+                assert_null(tick(&w, true));
+        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
+
+        /* What is heard in a late tick is heard. */
+        w.sign = healthy;
+        assert_string_equal(tick(&w, true), "up: it is heard");
+        end(&w);
+}
+
+static void a_new_leader_counts_from_the_old_ones_end(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        liveness_lead(w.liveness, 2);
+        assert_says(&w, silent, 4, "lost: it is silent, and so is its kernel");
+
+        /* But nobody is lost before he had half a period to be heard. */
+        picture_presence(&w.picture, "A", PRESENCE_UP);
+        liveness_lead(w.liveness, 100);
+        assert_says(&w, silent, 3, "lost: it is silent, and so is its kernel");
+        end(&w);
+}
+
+static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_quiet(&w, stopped, 1000);
+        liveness_lead(w.liveness, 1);
+        assert_quiet(&w, closed, 150); /* it never told us */
+        assert_says(&w, closed, 50, "lost: it was away for too long");
+
+        /* However long it was, there is a period to be heard in. */
+        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        w.picture.cluster.now_ms += 3600000;
+        liveness_lead(w.liveness, 1);
+        assert_says(&w, closed, 7, "lost: it was away for too long");
+        end(&w);
+}
+
+static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state) {
+        Watch w;
+        LivenessChange *changes;
+        unsigned told = 0;
+        size_t n;
+
+        begin(&w, PRESENCE_UP);
+        w.sign = silent;
+        for (unsigned i = 0; i < 6 + 4; i++) {
+                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                free(changes);
+                told += n;
+        }
+        assert_int_equal(told, 2); /* once, and again when it has not come into the picture for two seconds */
+        end(&w);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_host_that_beats_stays_up),
+                cmocka_unit_test(a_new_host_is_up_with_its_first_beat_and_unmentioned_before),
+                cmocka_unit_test(silence_with_its_kernel_is_loss_after_six_ticks),
+                cmocka_unit_test(a_beat_in_between_begins_a_new_period),
+                cmocka_unit_test(a_closed_session_is_away_and_lost_after_its_limit),
+                cmocka_unit_test(a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit),
+                cmocka_unit_test(an_announced_stop_has_ten_minutes),
+                cmocka_unit_test(a_daemon_that_comes_back_in_time_is_up_again),
+                cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
+                cmocka_unit_test(a_shutdown_is_known_at_once),
+                cmocka_unit_test(late_ticks_do_not_count),
+                cmocka_unit_test(a_new_leader_counts_from_the_old_ones_end),
+                cmocka_unit_test(a_new_leader_knows_why_a_host_is_away_and_since_when),
+                cmocka_unit_test(what_was_told_is_not_told_again_while_it_is_on_its_way),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,252 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "tests/lib/picture.h"
+
+static const ClusterUnit *unit(const Picture *p, const char *name) {
+        return cluster_unit(&p->cluster, name);
+}
+
+static const ClusterMachine *machine(const Picture *p, const char *name) {
+        char id[33];
+
+        return cluster_machine(&p->cluster, picture_id(id, name));
+}
+
+/* "" if it fits. */
+static const char *refusal(const Picture *p, const char *name, const char *on, bool staying) {
+        static Error err;
+        SchedulerView *view;
+        bool fits;
+
+        err = (Error) {};
+        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        fits = scheduler_fits(view, unit(p, name), machine(p, on), staying, &err);
+        scheduler_view_free(view);
+        assert_int_equal(fits, err.message[0] == 0);
+        return err.message;
+}
+
+static const char *pick(const Picture *p, const char *name, Error *err) {
+        const ClusterMachine *m = NULL;
+        SchedulerView *view;
+        int r;
+
+        *err = (Error) {};
+        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        r = scheduler_pick(view, unit(p, name), &m, err);
+        scheduler_view_free(view);
+        assert_true(r == 0 || r == -ENOENT);
+        return r == 0 ? cluster_machine_name(m) : NULL;
+}
+
+static void each_rule_says_no_in_a_sentence(void **state) {
+        Picture p = {};
+
+        picture_machine(&p, "A", "zone=c", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_machine(&p, "C", "", PRESENCE_AWAY);
+        picture_machine(&p, "D", "", PRESENCE_LOST);
+        picture_machine(&p, "E", "", PRESENCE_LEFT);
+        picture_presence(&p, "F", PRESENCE_UP);
+        picture_unit(&p, "web@1.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "web@1.service", ORDER_RUN);
+
+        picture_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "web@2.service", "A", false), "Conflicts=web@*.service, and web@1.service runs there");
+        assert_string_equal(refusal(&p, "web@2.service", "B", false), "");
+        assert_string_equal(refusal(&p, "web@2.service", "C", false), "its fleetd does not answer");
+        assert_string_equal(refusal(&p, "web@2.service", "D", false), "it is lost");
+        assert_string_equal(refusal(&p, "web@2.service", "E", false), "it has left");
+        assert_string_equal(refusal(&p, "web@2.service", "F", false), "it has not said yet what it is");
+
+        picture_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "z.service", "A", false), "MachineMetadata=zone=a|b, and it has zone=c");
+        assert_string_equal(refusal(&p, "z.service", "B", false), "MachineMetadata=zone=a|b, and it has no zone");
+
+        picture_unit(&p, "m.service", "MachineOf=web@1.service", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "m.service", "A", false), "");
+        assert_string_equal(refusal(&p, "m.service", "B", false), "MachineOf=web@1.service, and web@1.service is not there");
+
+        picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "i.service", "B", false), "");
+        assert_string_equal(refusal(&p, "i.service", "A", false), "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        picture_free(&p);
+}
+
+static void a_conflict_counts_in_both_directions(void **state) {
+        Picture p = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "b.service", "A", false), "a.service runs there and has Conflicts=b.service");
+        picture_free(&p);
+}
+
+static void what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody(void **state) {
+        Picture p = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_STOP);
+        assert_string_equal(refusal(&p, "b.service", "A", false), "a.service runs there and has Conflicts=b.service");
+        picture_order(&p, "A", "b.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+        picture_free(&p);
+}
+
+static void of_two_in_conflict_exactly_the_later_one_yields(void **state) {
+        Picture p = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        picture_order(&p, "A", "b.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+        p.cluster.now_ms = 7;
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+        assert_string_equal(refusal(&p, "a.service", "A", true), "Conflicts=*, and b.service runs there");
+
+        /* A global one goes whenever it came. */
+        picture_destroy(&p, "a.service");
+        p.cluster.now_ms = 9;
+        picture_order(&p, "A", "b.service", ORDER_RUN);
+        picture_order(&p, "A", "g.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "b.service", "A", true), "");
+        assert_string_equal(refusal(&p, "g.service", "A", true), "b.service runs there and has Conflicts=*");
+        picture_free(&p);
+}
+
+static void the_least_loaded_then_the_smallest_is_picked(void **state) {
+        Picture p = {};
+        Error err;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_machine(&p, "C", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "new.service", &err), "A");
+        assert_string_equal(err.message, "A had the fewest units (0) of 3 machines that qualify");
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        assert_string_equal(pick(&p, "new.service", &err), "B");
+        picture_presence(&p, "B", PRESENCE_LOST);
+        assert_string_equal(pick(&p, "new.service", &err), "C");
+        assert_string_equal(err.message, "C had the fewest units (0) of 2 machines that qualify");
+        picture_presence(&p, "C", PRESENCE_LOST);
+        assert_string_equal(pick(&p, "new.service", &err), "A");
+        assert_string_equal(err.message, "A is the only machine that qualifies");
+        picture_free(&p);
+}
+
+static void a_unit_that_fits_nowhere_is_told_why_of_all(void **state) {
+        Picture p = {};
+        Error err;
+
+        picture_unit(&p, "a.service", "MachineMetadata=ssd=true", TARGET_LAUNCHED);
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(err.message, "there is no machine");
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_machine(&p, "C", "ssd=true", PRESENCE_LOST);
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(err.message, "A, B: MachineMetadata=ssd=true, and it has no ssd; C: it is lost");
+        picture_free(&p);
+}
+
+static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **state) {
+        Picture p = {};
+        Error err;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
+        picture_order(&p, "A", "k.service", ORDER_RUN);
+        assert_string_equal(pick(&p, "a.service", &err), "A");
+
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_unit(&p, "x.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "y.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "B", "x.service", ORDER_RUN);
+        picture_order(&p, "B", "y.service", ORDER_RUN);
+        assert_string_equal(pick(&p, "a.service", &err), "B");
+
+        /* Each naming the other is no relation. */
+        picture_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "a.service", &err), "A");
+        picture_free(&p);
+}
+
+/* Whatever a pass decides, the next pick is the least loaded of all, by a count made afresh. */
+static void the_view_stays_sorted_through_any_decisions(void **state) {
+        enum { MACHINES = 26, UNITS = 60 };
+        Picture p = {};
+        SchedulerView *view;
+        bool there[UNITS][MACHINES] = {};
+        size_t load[MACHINES] = {};
+        Random random;
+
+        random_seed(&random, 3);
+        for (unsigned i = 0; i < MACHINES; i++)
+                picture_machine(&p, (char[]) { 'A' + i % 6, '0' + i / 6, 0 }, "", PRESENCE_UP);
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                picture_unit(&p, name, "", TARGET_LAUNCHED);
+        }
+        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+
+        size_t n;
+        _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p.cluster, &n);
+
+        assert_int_equal(n, MACHINES);
+        for (unsigned i = 0; i < 3000; i++) {
+                size_t u = random_below(&random, UNITS), m = random_below(&random, MACHINES), best = 0;
+                const ClusterMachine *picked;
+                char name[16];
+
+                snprintf(name, sizeof(name), "u%zu.service", u);
+                if (there[u][m])
+                        assert_int_equal(scheduler_view_remove(view, machines[m]->id, unit(&p, name)), 0);
+                else
+                        assert_int_equal(scheduler_view_place(view, machines[m]->id, unit(&p, name)), 0);
+                load[m] += there[u][m] ? -1 : 1;
+                there[u][m] = !there[u][m];
+
+                for (size_t k = 1; k < MACHINES; k++)
+                        if (load[k] < load[best])
+                                best = k;
+                assert_int_equal(scheduler_pick(view, unit(&p, "new.service"), &picked, NULL), 0);
+                assert_ptr_equal(picked, machines[best]);
+        }
+        scheduler_view_free(view);
+        picture_free(&p);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_rule_says_no_in_a_sentence),
+                cmocka_unit_test(a_conflict_counts_in_both_directions),
+                cmocka_unit_test(what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody),
+                cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),
+                cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
+                cmocka_unit_test(a_unit_that_fits_nowhere_is_told_why_of_all),
+                cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
+                cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,275 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "fleetd/membership/voters.h"
+#include "tests/lib/picture.h"
+
+enum { LAST = 1000 };
+
+typedef struct Seats {
+        Picture picture;
+        KvMember members[KV_MEMBERS_MAX];
+        size_t n;
+        uint64_t leader;
+} Seats;
+
+static void host(Seats *s, const char *machine, uint64_t raft_id, Presence presence) {
+        char key[128], id[33], value[128];
+
+        picture_machine(&s->picture, machine, "", presence);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, machine));
+        snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}", (unsigned long long) raft_id, (unsigned long long) raft_id);
+        if (raft_id > 0)
+                picture_put(&s->picture, key, value);
+        else
+                picture_remove(&s->picture, key);
+}
+
+static KvMember *member(Seats *s, uint64_t raft_id, KvSeat seat, uint64_t match, bool reachable) {
+        s->members[s->n] = (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
+        return &s->members[s->n++];
+}
+
+/* "add 2", or "nothing". */
+static const char *plan(const Seats *s) {
+        static char told[64];
+        VotersChange change;
+
+        voters_plan(s->members, s->n, s->leader, LAST, &s->picture.cluster, &change);
+        if (change.action == VOTERS_NOTHING)
+                return "nothing";
+        assert_true(change.reason[0]);
+        snprintf(told, sizeof(told), "%s %llu", voters_action_name(change.action), (unsigned long long) change.raft_id);
+        return told;
+}
+
+/* A founder that leads, with its own key. */
+static void found(Seats *s) {
+        *s = (Seats) { .leader = 1 };
+        host(s, "A", 1, PRESENCE_UP);
+        member(s, 1, KV_SEAT_VOTER, LAST, true);
+}
+
+static void one_host_votes_alone(void **state) {
+        Seats s;
+
+        found(&s);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby(void **state) {
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 2");
+        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void a_host_that_is_not_up_or_has_no_door_gets_no_seat(void **state) {
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_LOST);
+        assert_string_equal(plan(&s), "nothing");
+        picture_machine(&s.picture, "C", "", PRESENCE_UP);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
+        Seats s;
+        KvMember *b, *c;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        b = member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        c = member(&s, 3, KV_SEAT_STANDBY, 0, true);
+        assert_string_equal(plan(&s), "nothing");
+        c->match = LAST - VOTERS_BEHIND_MAX;
+        c->reachable = false;
+        assert_string_equal(plan(&s), "nothing");
+        c->reachable = true;
+        assert_string_equal(plan(&s), "promote 2");
+        b->seat = KV_SEAT_VOTER;
+        assert_string_equal(plan(&s), "promote 3");
+        c->seat = KV_SEAT_VOTER;
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void beyond_three_voters_there_are_two_standbys(void **state) {
+        Seats s;
+
+        found(&s);
+        for (uint64_t i = 2; i <= 3; i++) {
+                host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
+                member(&s, i, KV_SEAT_VOTER, LAST, true);
+        }
+        for (uint64_t i = 4; i <= 6; i++)
+                host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 4");
+        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "add 5");
+        member(&s, 5, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void a_standby_without_a_key_goes(void **state) {
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_STANDBY, LAST, false);
+        host(&s, "B", 7, PRESENCE_UP); /* it was given a new id */
+        assert_string_equal(plan(&s), "remove 2");
+        picture_free(&s.picture);
+}
+
+static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
+        Seats s;
+        KvMember *d;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        member(&s, 3, KV_SEAT_VOTER, 5, false);
+        host(&s, "C", 8, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 8");
+        d = member(&s, 8, KV_SEAT_STANDBY, 5, true);
+        assert_string_equal(plan(&s), "nothing");
+        d->match = LAST;
+        assert_string_equal(plan(&s), "promote 8");
+        d->seat = KV_SEAT_VOTER;
+        assert_string_equal(plan(&s), "remove 3");
+        picture_free(&s.picture);
+}
+
+static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
+        Seats s;
+
+        found(&s);
+        for (uint64_t i = 2; i <= 3; i++) {
+                host(&s, (char[]) { 'A' + i - 1, 0 }, i, i == 2 ? PRESENCE_LEFT : PRESENCE_LOST);
+                member(&s, i, KV_SEAT_VOTER, LAST, false);
+        }
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void while_the_leaders_own_key_is_missing_nobody_is_removed(void **state) {
+        Seats s = { .leader = 1 };
+
+        picture_machine(&s.picture, "A", "", PRESENCE_UP);
+        member(&s, 1, KV_SEAT_VOTER, LAST, true);
+        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
+        Seats s;
+        KvMember *b;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        b = member(&s, 2, KV_SEAT_VOTER, LAST, false);
+        assert_string_equal(plan(&s), "nothing");
+        b->reachable = true;
+        assert_string_equal(plan(&s), "demote 2");
+        picture_free(&s.picture);
+}
+
+/* From any start, doing what is planned ends, and never takes the majority, or the leader's seat, away. */
+static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) {
+        Random random;
+
+        random_seed(&random, 11);
+        for (unsigned round = 0; round < 2000; round++) {
+                Seats s = { .leader = 1 };
+                unsigned steps = 0;
+
+                host(&s, "A", 1, PRESENCE_UP);
+                member(&s, 1, KV_SEAT_VOTER, LAST, true);
+                for (uint64_t i = 2; i <= 6; i++) {
+                        char name[2] = { 'A' + i - 1, 0 };
+
+                        if (random_below(&random, 3) > 0)
+                                host(&s, name, random_below(&random, 4) ? i : i + 10, random_below(&random, _PRESENCE_MAX));
+                        if (random_below(&random, 3) > 0)
+                                member(&s, i, i <= 3 && random_below(&random, 2) ? KV_SEAT_VOTER : KV_SEAT_STANDBY, random_below(&random, 2) ? LAST : 0,
+                                       random_below(&random, 4) > 0);
+                }
+                for (;; steps++) {
+                        size_t voters = 0, reachable = 0, before_voters = 0, before_reachable = 0;
+                        VotersChange change;
+                        KvMember *m = NULL;
+
+                        for (size_t i = 0; i < s.n; i++) {
+                                before_voters += s.members[i].seat == KV_SEAT_VOTER;
+                                before_reachable += s.members[i].seat == KV_SEAT_VOTER && s.members[i].reachable;
+                        }
+                        voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
+                        for (size_t i = 0; i < s.n; i++)
+                                if (s.members[i].raft_id == change.raft_id)
+                                        m = &s.members[i];
+                        if (change.action == VOTERS_NOTHING)
+                                break;
+                        assert_int_not_equal(change.action == VOTERS_ADD ? 0 : change.raft_id, s.leader);
+                        switch (change.action) {
+                        case VOTERS_ADD:
+                                assert_null(m);
+                                member(&s, change.raft_id, KV_SEAT_STANDBY, random_below(&random, 2) ? LAST : 0, random_below(&random, 2));
+                                break;
+                        case VOTERS_PROMOTE:
+                                assert_int_equal(m->seat, KV_SEAT_STANDBY);
+                                m->seat = KV_SEAT_VOTER;
+                                break;
+                        case VOTERS_DEMOTE:
+                                assert_int_equal(m->seat, KV_SEAT_VOTER);
+                                m->seat = KV_SEAT_STANDBY;
+                                break;
+                        default:
+                                *m = s.members[--s.n];
+                                break;
+                        }
+                        for (size_t i = 0; i < s.n; i++) {
+                                voters += s.members[i].seat == KV_SEAT_VOTER;
+                                reachable += s.members[i].seat == KV_SEAT_VOTER && s.members[i].reachable;
+                        }
+                        if (before_reachable > before_voters / 2)
+                                assert_true(reachable > voters / 2);
+                        assert_true(voters >= MIN(before_voters, 3u) || change.action == VOTERS_DEMOTE);
+                        assert_true(steps < 50);
+                }
+                picture_free(&s.picture);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(one_host_votes_alone),
+                cmocka_unit_test(a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby),
+                cmocka_unit_test(a_host_that_is_not_up_or_has_no_door_gets_no_seat),
+                cmocka_unit_test(three_vote_once_two_standbys_are_caught_up_and_reachable),
+                cmocka_unit_test(beyond_three_voters_there_are_two_standbys),
+                cmocka_unit_test(a_standby_without_a_key_goes),
+                cmocka_unit_test(a_voter_without_a_key_is_replaced_then_removed),
+                cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
+                cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
+                cmocka_unit_test(two_voters_alone_become_a_voter_and_a_standby),
+                cmocka_unit_test(any_cluster_comes_to_rest_without_losing_its_majority),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
