@@ -587,18 +587,20 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
 }
 
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink) {
-        uint64_t cluster_ms;
+        KvBatchHead head;
         KvBatchItem item;
         TreeMeta meta;
         Reader items;
         int r;
 
-        r = kv_batch_open(bytes, size, &cluster_ms, &items);
+        r = kv_batch_open(bytes, size, &head, &items);
         if (r == 0)
                 r = tree_meta(txn, &meta);
         if (r < 0)
                 return r;
-        meta.cluster_ms = MAX(meta.cluster_ms, cluster_ms);
+        meta.cluster_ms = MAX(meta.cluster_ms, head.cluster_ms);
+        if (head.quota > 0)
+                meta.quota = head.quota;
 
         while ((r = kv_batch_next(&items, &item)) > 0) {
                 _cleanup_arena_ Arena arena = {};

@@ -427,9 +427,10 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
 /* -- Batches -- */
 
-void kv_batch_begin(Writer *w, uint64_t cluster_ms) {
+void kv_batch_begin(Writer *w, const KvBatchHead *head) {
         write_u8(w, BATCH_VERSION);
-        write_u64(w, cluster_ms);
+        write_u64(w, head->cluster_ms);
+        write_u64(w, head->quota);
 }
 
 void kv_batch_add(Writer *w, const KvBatchItem *item) {
@@ -438,16 +439,19 @@ void kv_batch_add(Writer *w, const KvBatchItem *item) {
         write_blob(w, item->command, item->command_size);
 }
 
-int kv_batch_open(const void *bytes, size_t size, uint64_t *ret_cluster_ms, Reader *ret) {
+int kv_batch_open(const void *bytes, size_t size, KvBatchHead *ret_head, Reader *ret) {
         Reader r = reader_over(bytes, size);
         uint8_t version = read_u8(&r);
-        uint64_t cluster_ms = read_u64(&r);
+        KvBatchHead head;
+
+        head.cluster_ms = read_u64(&r);
+        head.quota = read_u64(&r);
 
         if (r.failed || version == 0)
                 return -EBADMSG;
         if (version > BATCH_VERSION)
                 return -ENOTSUP;
-        *ret_cluster_ms = cluster_ms;
+        *ret_head = head;
         *ret = r;
         return 0;
 }

@@ -165,9 +165,15 @@ typedef struct KvBatchItem {
         size_t command_size;
 } KvBatchItem;
 
+/* What the leader stamps an entry with: apply goes by these and by nothing of its own host. */
+typedef struct KvBatchHead {
+        uint64_t cluster_ms;
+        uint64_t quota; /* bytes that users' nodes may weigh from now on; 0: as before */
+} KvBatchHead;
+
 /* A batch is begun, and appended to while commands arrive; there is nothing to close. */
-void kv_batch_begin(Writer *w, uint64_t cluster_ms);
+void kv_batch_begin(Writer *w, const KvBatchHead *head);
 void kv_batch_add(Writer *w, const KvBatchItem *item);
 /* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG. */
-int kv_batch_open(const void *bytes, size_t size, uint64_t *ret_cluster_ms, Reader *ret);
+int kv_batch_open(const void *bytes, size_t size, KvBatchHead *ret_head, Reader *ret);
 int kv_batch_next(Reader *r, KvBatchItem *ret);

@@ -747,6 +747,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .peers = s->peers,
                                                    .replica = s->replica,
                                                    .origin = s->origin,
+                                                   .quota = options->quota,
                                                    .cluster_ms = cluster_ms,
                                                    .problem = problem,
                                                    .userdata = s,

@@ -171,7 +171,7 @@ static int submit_batch(Proposals *p) {
         Proposal *x, *end;
         int r;
 
-        kv_batch_begin(&w, p->options.cluster_ms(p->options.userdata));
+        kv_batch_begin(&w, &(KvBatchHead) { .cluster_ms = p->options.cluster_ms(p->options.userdata), .quota = p->options.quota });
         for (x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = x->next, n++) {
                 size += x->size + ITEM_OVERHEAD;
                 if (n > 0 && size > KV_BATCH_MAX)

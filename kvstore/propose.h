@@ -24,6 +24,7 @@ typedef struct ProposalsOptions {
         Peers *peers;     /* borrowed, may be NULL */
         Replica *replica; /* borrowed */
         uint64_t origin;
+        uint64_t quota; /* of users' bytes, in force while this host leads; 0: as it was */
         uint64_t (*cluster_ms)(void *userdata); /* the time that an entry made now carries */
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */
         void *userdata;

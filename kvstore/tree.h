@@ -38,7 +38,7 @@ typedef struct TreeMeta {
         uint64_t index;                    /* the store's own counter */
         uint64_t cluster_ms;               /* cluster time of the last entry */
         uint64_t cluster_id, lineage;      /* 0 until the first entry says so */
-        uint64_t quota;                    /* bytes that users' nodes may weigh (apply.h), the same figure for /_fleet; 0: default */
+        uint64_t quota;                    /* bytes that users' nodes may weigh (apply.h), by the last leader's word; 0: default */
         /* From here on the tree counts itself: */
         uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */

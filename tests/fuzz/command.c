@@ -26,14 +26,14 @@ static void read_command(const void *bytes, size_t size) {
 
 static void read_batch(const void *bytes, size_t size) {
         _cleanup_writer_ Writer again = {};
-        uint64_t cluster_ms;
+        KvBatchHead head;
         KvBatchItem item;
         Reader items;
         int r;
 
-        if (kv_batch_open(bytes, size, &cluster_ms, &items) < 0)
+        if (kv_batch_open(bytes, size, &head, &items) < 0)
                 return;
-        kv_batch_begin(&again, cluster_ms);
+        kv_batch_begin(&again, &head);
         while ((r = kv_batch_next(&items, &item)) > 0) {
                 read_command(item.command, item.command_size);
                 kv_batch_add(&again, &item);

@@ -521,7 +521,7 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         ApplySink sink = { .on_result = on_result, .userdata = &answers };
         TreeMeta meta;
 
-        kv_batch_begin(&batch, 5000);
+        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 5000, .quota = 1000 });
         batch_add(&batch, 10, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
         batch_add(&batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
         batch_add(&batch, 12, (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
@@ -539,14 +539,17 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         assert_int_equal(meta.cluster_ms, 5000);
         assert_int_equal(meta.n_nodes, 2);
 
-        /* A later entry with an earlier time: the clock stands still. */
-        kv_batch_begin(&late, 4000);
+        assert_int_equal(meta.quota, 1000);
+
+        /* A later entry with an earlier time: the clock stands still. What it does not say stays. */
+        kv_batch_begin(&late, &(KvBatchHead) { .cluster_ms = 4000 });
         batch_add(&late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
         assert_int_equal(apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
         assert_int_equal(answers.now_ms[3], 5000);
         assert_int_equal(apply_empty(f->txn, 79, 4), 0);
         assert_int_equal(tree_meta(f->txn, &meta), 0);
         assert_int_equal(meta.applied, 79);
+        assert_int_equal(meta.quota, 1000);
         assert_int_equal(meta.applied_term, 4);
         assert_int_equal(meta.cluster_ms, 5000);
 }
@@ -555,7 +558,7 @@ static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
         Fixture *f = *state;
         _cleanup_writer_ Writer batch = {};
 
-        kv_batch_begin(&batch, 1);
+        kv_batch_begin(&batch, &(KvBatchHead) {});
         kv_batch_add(&batch, &(KvBatchItem) { .command = "\2new", .command_size = 4 });
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size, NULL), -ENOTSUP);
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size - 1, NULL), -EBADMSG);

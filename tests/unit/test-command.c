@@ -129,15 +129,16 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
 static void a_batch_gives_back_its_commands_in_order(void **state) {
         _cleanup_writer_ Writer bytes = {};
         KvBatchItem item;
-        uint64_t cluster_ms;
+        KvBatchHead head;
         Reader r;
 
-        kv_batch_begin(&bytes, 1234567);
+        kv_batch_begin(&bytes, &(KvBatchHead) { .cluster_ms = 1234567, .quota = 89 });
         kv_batch_add(&bytes, &(KvBatchItem) { .origin = 1, .number = 10, .command = "abc", .command_size = 3 });
         kv_batch_add(&bytes, &(KvBatchItem) { .origin = 2, .number = 20, .command = "", .command_size = 0 });
 
-        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size, &cluster_ms, &r), 0);
-        assert_int_equal(cluster_ms, 1234567);
+        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size, &head, &r), 0);
+        assert_int_equal(head.cluster_ms, 1234567);
+        assert_int_equal(head.quota, 89);
         assert_int_equal(kv_batch_next(&r, &item), 1);
         assert_int_equal(item.number, 10);
         assert_memory_equal(item.command, "abc", 3);
@@ -145,7 +146,7 @@ static void a_batch_gives_back_its_commands_in_order(void **state) {
         assert_int_equal(item.origin, 2);
         assert_int_equal(kv_batch_next(&r, &item), 0);
 
-        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size - 1, &cluster_ms, &r), 0);
+        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size - 1, &head, &r), 0);
         assert_int_equal(kv_batch_next(&r, &item), 1);
         assert_int_equal(kv_batch_next(&r, &item), -EBADMSG);
 }
