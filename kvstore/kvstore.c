@@ -440,7 +440,6 @@ static void on_failed(void *userdata, int error, const char *reason) {
 
         proposals_end(s->proposals);
         reads_end(s->reads, KV_NO_LEADER);
-        log_error(((LogFields) { .error = error }), "this host's replica has stopped: %s", reason);
         if (s->events.on_failed && !s->closing)
                 s->events.on_failed(s->events.userdata, error, reason);
 }

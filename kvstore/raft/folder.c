@@ -14,7 +14,10 @@
 #define LOCK "lock.mdb"
 #define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
 
-enum { MARKER_MAX = 512 };
+enum {
+        MARKER_MAX = 512,
+        BAD_STARTS_MAX = 3, /* so many ends without order in a row, and the tree itself is suspected */
+};
 
 void checkpoint_done(Checkpoint *c) {
         if (c->fd >= 0)
@@ -120,29 +123,43 @@ static int marker_text(const Folder *folder, char *ret, size_t size) {
         return 0;
 }
 
-static int write_marker(const Folder *folder) {
+static int write_marker(const Folder *folder, unsigned opens) {
         char text[MARKER_MAX];
+        size_t size;
         int r;
 
         r = marker_text(folder, text, sizeof(text));
         if (r < 0)
                 return r;
 
+        size = strlen(text);
+        snprintf(text + size, sizeof(text) - size, "opens %u\n", opens);
         return write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
 }
 
-static bool live_is_trusted(const Folder *folder) {
+/* *ret_opens: how often in a row it was opened and not closed in order. */
+static bool live_is_trusted(const Folder *folder, unsigned *ret_opens) {
         _cleanup_free_ char *found = NULL;
         char wanted[MARKER_MAX];
         size_t size;
 
-        if (marker_text(folder, wanted, sizeof(wanted)) < 0)
+        if (marker_text(folder, wanted, sizeof(wanted)) < 0 || read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0)
                 return false;
-        if (read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0 || !streq(found, wanted))
+        if (!starts_with(found, wanted) || sscanf(found + strlen(wanted), "opens %9u", ret_opens) != 1)
                 return false;
 
         /* Reports an error that writing back had meanwhile. */
         return sync_file_at(folder->fd, "live/" DATA) >= 0;
+}
+
+void folder_distrust(Folder *folder) {
+        folder->distrusted = true;
+        (void) unlinkat(folder->fd, "trusted", 0);
+}
+
+void folder_closed(Folder *folder) {
+        if (!folder->distrusted && folder->fd >= 0)
+                (void) write_marker(folder, 0); /* else it counts as one more bad start: harmless */
 }
 
 /* -- Checkpoints -- */
@@ -252,7 +269,7 @@ static int rebuild(Folder *folder, Error *err) {
         return 0;
 }
 
-static int open_live(Folder *folder, Tree **ret, Error *err) {
+static int open_live(Folder *folder, unsigned opens, Tree **ret, Error *err) {
         _cleanup_free_ char *path = path_of(folder, "live");
         Tree *tree;
         int r;
@@ -264,7 +281,7 @@ static int open_live(Folder *folder, Tree **ret, Error *err) {
         if (r < 0)
                 return r;
 
-        r = write_marker(folder);
+        r = write_marker(folder, opens);
         if (r < 0) {
                 tree_close(tree);
                 return error_set(err, r, "cannot write %s/trusted: %s", folder->path, strerror(-r));
@@ -275,6 +292,7 @@ static int open_live(Folder *folder, Tree **ret, Error *err) {
 }
 
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
+        unsigned opens = 0;
         int r;
 
         *folder = (Folder) { .fd = -1, .quota = quota, .checkpoint = { .fd = -1 } };
@@ -303,20 +321,19 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged (%s); remove this host's state and let it join anew",
                                  path, strerror(-r));
 
-        if (live_is_trusted(folder)) {
+        if (live_is_trusted(folder, &opens) && opens < BAD_STARTS_MAX) {
                 Error why = {};
 
-                r = open_live(folder, ret, &why);
+                r = open_live(folder, opens + 1, ret, &why);
                 if (r >= 0)
                         return 0;
                 log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path, error_text(&why, r));
         }
 
-        folder->rebuilt = true;
         r = rebuild(folder, err);
         if (r < 0)
                 return r;
-        return open_live(folder, ret, err);
+        return open_live(folder, 1, ret, err);
 }
 
 void folder_done(Folder *folder) {
@@ -400,7 +417,7 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
                 (void) unlinkat(folder->fd, "live/" LOCK, 0);
                 if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
                         return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path, strerror(errno));
-                r = open_live(folder, tree, err);
+                r = open_live(folder, 1, tree, err);
                 if (r < 0)
                         return r;
         }

@@ -31,7 +31,7 @@ typedef struct Folder {
         char *path;
         char machine_id[33], boot_id[33];
         uint64_t quota;
-        bool rebuilt;          /* the live tree was not trusted at opening */
+        bool distrusted;       /* by folder_distrust() */
         Checkpoint checkpoint;
 } Folder;
 
@@ -39,6 +39,10 @@ typedef struct Folder {
  * sentence that names the file and the remedy; folder_done() is due in any case. */
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err);
 void folder_done(Folder *folder);
+/* The live tree is closed, in order: the next opening counts from the beginning. After three without this it is rebuilt. */
+void folder_closed(Folder *folder);
+/* The live tree has failed us: the next opening rebuilds it. */
+void folder_distrust(Folder *folder);
 
 /* The identity that was written last; -ENOENT. */
 int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);

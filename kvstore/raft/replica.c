@@ -360,6 +360,8 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
                 r = apply_chunk(p, first_index + done, entries + done, chunk);
         }
         if (r < 0)
+                folder_distrust(&p->folder);
+        if (r < 0)
                 replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
         return r;
 }
@@ -847,6 +849,9 @@ static void on_closed(void *userdata) {
         void (*closed)(void *userdata) = p->closed;
         void *closed_userdata = p->closed_userdata;
 
+        p->tree = tree_close(p->tree);
+        if (p->started)
+                folder_closed(&p->folder);
         replica_free(p);
         closed(closed_userdata);
 }

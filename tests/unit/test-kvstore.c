@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -550,6 +551,51 @@ static void after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tr
         assert_true(again == hash);
 }
 
+static ino_t live_inode(const Host *h) {
+        _cleanup_free_ char *file = scratch_path(h->tree_path, "live/data.mdb");
+        struct stat st;
+
+        assert_int_equal(stat(file, &st), 0);
+        return st.st_ino;
+}
+
+static int hold_live(const Host *h) {
+        _cleanup_free_ char *file = scratch_path(h->tree_path, "live/data.mdb");
+        int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return fd;
+}
+
+/* Nothing is in flight when the last write was answered: so this is what a kill leaves. */
+static void crash_host(Host *h) {
+        h->store = kv_crash(h->store);
+        h->disk = disk_real_close(h->disk);
+}
+
+static void a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew(void **state) {
+        World *world = *state;
+        Host *h = open_host(world, 0, false);
+        ino_t first = live_inode(h);
+        char key[16];
+        int held;
+
+        held = hold_live(h); /* keeps the inode's number from being given again */
+        for (unsigned i = 0; i < 4; i++) {
+                snprintf(key, sizeof(key), "/a%u", i);
+                put_ok(h, key, "1");
+                assert_true((live_inode(h) == first) == (i < 3));
+                crash_host(h);
+                h = open_host(world, 0, false);
+        }
+        for (unsigned i = 0; i < 4; i++) {
+                snprintf(key, sizeof(key), "/a%u", i);
+                assert_int_equal(synced(h), KV_OK);
+                assert_string_equal(value_at(h, key), "1");
+        }
+        close(held);
+}
+
 static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         World *world = *state;
         Host *h = open_host(world, 0, false);
@@ -999,6 +1045,7 @@ int main(void) {
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
+                ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
