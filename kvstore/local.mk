@@ -29,7 +29,8 @@ KVSTORE_TESTS = \
 	tests/unit/test-tree \
 	tests/unit/test-apply \
 	tests/unit/test-hub \
-	tests/unit/test-events
+	tests/unit/test-events \
+	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
 
@@ -49,6 +50,12 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h te
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_kvstore_memory_SOURCES = tests/unit/test-kvstore_memory.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_kvstore_memory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_kvstore_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)

@@ -1,0 +1,163 @@
+/* Tree, state machine and hub with the first, second, third ... allocation failing: each says so, gives back what it holds,
+ * and can be asked again. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "kvstore/events.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/scratch.h"
+
+static uint64_t test_now_ms(const Loop *loop) {
+        return 1;
+}
+
+static void test_wake_at(Loop *loop, uint64_t due_ms) {
+}
+
+static const LoopOps test_ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
+
+static KvCheck checks[] = { { .kind = KV_CHECK_ABSENT, .key = { "/x", 2 } } };
+static KvCommand writes[] = {
+        { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 } },
+        { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true },
+        { .op = KV_CREATE, .key = { "/e/f", 4 } },
+};
+static const KvCommand txn_command = { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 3 };
+
+static void a_command_is_decoded_or_not_at_all(void **state) {
+        _cleanup_writer_ Writer bytes = {};
+        unsigned n = 0;
+        int r;
+
+        assert_int_equal(kv_command_encode(&txn_command, &bytes), 0);
+        do {
+                _cleanup_free_ void *arena = NULL;
+                KvCommand cmd;
+
+                alloc_fail_at(++n);
+                r = kv_command_decode(bytes.bytes, bytes.size, &cmd, &arena);
+                assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+        } while (r < 0);
+        alloc_fail_at(0);
+        assert_in_range(n, 4, 10);
+}
+
+static void ignore_event(void *userdata, const KvEvent *event) {
+}
+
+static int prepare_and_apply(Tree *tree, bool *ret_failed) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_arena_ Arena arena = {};
+        TreeMeta meta = {};
+        KvResult result;
+        int r;
+
+        r = tree_begin_write(tree, &txn);
+        if (r == 0)
+                r = apply_command(txn, &meta, &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1, &arena,
+                                  NULL, &result);
+        if (r == 0)
+                r = apply_command(txn, &meta, &txn_command, 1, &arena, &(ApplySink) { .on_event = ignore_event }, &result);
+        if (r == 0) {
+                assert_int_equal(result.status, KV_OK);
+                assert_int_equal(meta.index, 4);
+                r = tree_check(txn, NULL);
+        }
+        *ret_failed = alloc_has_failed();
+        return r;
+}
+
+static void a_tree_is_opened_and_written_or_says_that_memory_is_short(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *path = scratch_path(scratch, "tree");
+        Tree *tree = NULL;
+        unsigned n = 0;
+        bool failed;
+        int r;
+
+        do {
+                alloc_fail_at(++n);
+                r = tree_open(path, &(TreeOptions) {}, &tree, NULL);
+                assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+        } while (r < 0);
+        assert_true(n > 2);
+
+        n = 0;
+        do {
+                alloc_fail_at(++n);
+                r = prepare_and_apply(tree, &failed);
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+        } while (failed);
+        alloc_fail_at(0);
+        assert_true(n > 5);
+        tree_close(tree);
+        scratch_free(scratch);
+}
+
+typedef struct Told {
+        unsigned events, cleared;
+} Told;
+
+static void on_event(void *userdata, HubEvent *event) {
+        ((Told *) userdata)->events++;
+}
+
+static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        ((Told *) userdata)->cleared++;
+}
+
+/* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place and heard that. */
+static bool watch_once(Loop *loop) {
+        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
+        WatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
+        KvEvent event = { .action = KV_ACTION_SET, .index = 1, .node = { .key = kv_string("/a/b/c") } };
+        Told told = {};
+        uint64_t oldest;
+        Watch *watch;
+        Hub *hub;
+
+        if (hub_new(&hub, loop, 10, 0) < 0)
+                return false;
+        if (hub_watch(hub, &options, &events, &told, &watch, &oldest) == 0) {
+                hub_publish(hub, &event);
+                while (loop_run_due(loop, 100))
+                        ;
+                assert_int_equal(told.events + told.cleared, 1);
+                if (!told.cleared)
+                        watch_close(watch);
+        }
+        hub_free(hub);
+        return told.events == 1;
+}
+
+static void a_watch_hears_of_an_event_or_that_it_lost_its_place(void **state) {
+        unsigned n = 0;
+        bool heard;
+        Loop loop;
+
+        loop_init(&loop, &test_ops, 1);
+        do {
+                alloc_fail_at(++n);
+                heard = watch_once(&loop);
+                assert_true(heard != alloc_has_failed());
+        } while (!heard);
+        alloc_fail_at(0);
+        assert_in_range(n, 8, 30);
+        loop_done(&loop);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_command_is_decoded_or_not_at_all),
+                cmocka_unit_test(a_tree_is_opened_and_written_or_says_that_memory_is_short),
+                cmocka_unit_test(a_watch_hears_of_an_event_or_that_it_lost_its_place),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
