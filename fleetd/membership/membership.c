@@ -13,7 +13,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/voters.h"
 
-enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 2500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
+enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 1500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
 
 /* One host that beat since the last tick. */
 typedef struct Heard {

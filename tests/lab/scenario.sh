@@ -188,7 +188,7 @@ leader() {
 import json, sys
 m = json.load(sys.stdin)
 m = m.get("machines", m) if isinstance(m, dict) else m
-print(next((x.get("name", "") for x in m if x.get("role") == "leader"), ""))' 2>/dev/null)
+print(next((x.get("hostname") or x.get("name", "") for x in m if x.get("role") == "leader"), ""))' 2>/dev/null)
                 [ -z "$r" ] || { echo "$r"; return 0; }
         done
         return 1
