@@ -617,6 +617,8 @@ static void agent_plan_all(Agent *a) {
                         next_ms = MIN(next_ms, u->retry_ms);
                         continue;
                 }
+                if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
+                        continue;
                 noted |= s == AGENT_NOTE || s == AGENT_ADOPT;
                 if (s != AGENT_NOTE)
                         log_info(((LogFields) { .unit = u->name, .index = view.order ? view.order->index : 0 }), "%s: %s (%s)",

@@ -100,12 +100,17 @@ bool machine_is_there(const ClusterMachine *machine) {
 
 void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
         const ClusterMachine *where = NULL;
+        const ClusterMachine *other;
         const ClusterOrder *order;
+        Error why = {};
 
         *ret = (Error) {};
         (void) cluster_current_state(c, u, &where);
         order = where ? cluster_order(c, where->id, u->name) : NULL;
-        if (order)
+        if (order && !machine_is_there(where) && !u->unit->placement.global)
+                error_set(ret, 0, "waits: %s is %s; %s", cluster_machine_name(where), presence_to_string(where->presence),
+                          scheduler_pick(view, u, &other, &why) < 0 ? why.message : "another machine is about to take it over");
+        else if (order)
                 error_set(ret, 0, "%s", order->reason ?: "");
         else if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "not wanted: its target state is inactive");

@@ -76,6 +76,7 @@ cluster_up() {
         done
         hosts_up $LAB_HOSTS
         cluster_whole
+        wait_for 30 three_vote "${LAB_HOSTS%% *}" || fail "three hosts, and these roles: $(roles "${LAB_HOSTS%% *}")"
 }
 
 # Waits until every host that is asked knows all of LAB_HOSTS and takes writes.
@@ -88,6 +89,16 @@ cluster_whole() {
 }
 machines() { host_fleetctl "$1" list-machines --no-legend 2>&1; }
 knows_machines() { [ "$(machines "$1" | wc -l)" = "$2" ]; }
+
+# The roles of all machines as host $1 tells them: "leader voter voter".
+roles() {
+        host_fleetctl "$1" --output=json list-machines 2>/dev/null | python3 -c '
+import json, sys
+m = json.load(sys.stdin)
+m = m.get("machines", m) if isinstance(m, dict) else m
+print(*sorted(x.get("role") or "-" for x in m))' 2>/dev/null
+}
+three_vote() { [ "$(roles "$1")" = "leader voter voter" ]; }
 writes() { [ "$(key_put "$1" /lab/ping "$RANDOM")" = ok ]; }
 
 # The unit file $1 in the scenario's folder, its text on stdin.
