@@ -21,6 +21,11 @@ TESTS += tests/unit/test-raft_message
 tests_unit_test_raft_message_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-raft_core
+TESTS += tests/unit/test-raft_core
+tests_unit_test_raft_core_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-raft_log
 TESTS += tests/unit/test-raft_log
 tests_unit_test_raft_log_SOURCES = \

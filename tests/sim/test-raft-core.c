@@ -1,8 +1,9 @@
 /* The consensus core under faults: many runs, each from one seed.
  *
- *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug NAME] [--trace]
+ *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug NAME] [--first]
+ *                  [--trace]
  *
- * Without --mode the modes take turns. A failed check prints its seed and the command that replays it; the exit code is then 1.
+ * Without --mode the modes take turns. --first ends with the first run that fails. A failed check prints its seed and the command that replays it; the exit code is then 1.
  * --rule-off and --bug make a cluster that must fail: they prove that the checks bite. */
 #include <getopt.h>
 #include <inttypes.h>
@@ -50,6 +51,7 @@ typedef struct Arguments {
         int mode; /* -1: all in turn */
         SimOptions options;
         const char *rule_off;
+        bool first; /* failure is the last */
 } Arguments;
 
 static int find_name(const char *const *names, size_t n, const char *name) {
@@ -74,7 +76,7 @@ static int rule_off(RaftRules *set, const char *name) {
 
 static void usage(void) {
         fprintf(stderr, "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] "
-                        "[--bug NAME] [--trace]\nrules: all");
+                        "[--bug NAME] [--first] [--trace]\nrules: all");
         for (size_t i = 0; i < ELEMENTS(rules); i++)
                 fprintf(stderr, " %s", rules[i].name);
         fprintf(stderr, "\nbugs:");
@@ -88,6 +90,7 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                 { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
                 { "faults", required_argument, NULL, 'f' }, { "mode", required_argument, NULL, 'm' },
                 { "rule-off", required_argument, NULL, 'o' }, { "bug", required_argument, NULL, 'b' },
+                { "first", no_argument, NULL, '1' },
                 { "trace", no_argument, NULL, 't' }, {},
         };
         uint64_t n;
@@ -118,6 +121,9 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                 case 'b':
                         r = bug = find_name(bugs, ELEMENTS(bugs), optarg);
                         a->options.bug = (SimBug) MAX(bug, 0);
+                        break;
+                case '1':
+                        a->first = true;
                         break;
                 case 't':
                         a->options.trace = true;
@@ -193,7 +199,7 @@ int main(int argc, char **argv) {
                 return 2;
         }
 
-        for (uint64_t i = 0; i < a.runs; i++) {
+        for (uint64_t i = 0; i < a.runs && !(a.first && failed > 0); i++) {
                 failed += !run(&a, a.seed + i, &hash);
                 if (i == 0)
                         first = hash;

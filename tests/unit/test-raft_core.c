@@ -1,0 +1,841 @@
+/* One core among servers that the test plays: what it asks for is written down, line by line. */
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+#include "kvstore/raft/core.h"
+
+typedef struct Bench {
+        RaftCore *core;
+        Text said; /* what the core asked for since the last look */
+        uint64_t now_ms;
+        uint64_t generation, written; /* the last append's, and its last index */
+        int apply_error;
+        RaftRules rules;
+} Bench;
+
+static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
+        text_printf(&((Bench *) userdata)->said, "meta %" PRIu64 " %" PRIu64 "\n", term, vote);
+        return 0;
+}
+
+static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
+        Bench *b = userdata;
+
+        text_printf(&b->said, "append %" PRIu64 "..%" PRIu64 "\n", first, first + n - 1);
+        b->generation = generation;
+        b->written = first + n - 1;
+        return 0;
+}
+
+static void on_send(void *userdata, uint64_t to, const char *address, const RaftMessage *m) {
+        Text *said = &((Bench *) userdata)->said;
+
+        text_printf(said, "send %" PRIu64 " %s %" PRIu64, to, raft_message_type_name(m->type), m->term);
+        switch (m->type) {
+        case RAFT_MESSAGE_APPEND:
+                text_printf(said, " behind %" PRIu64 " %zu\n", m->append.prev_index, m->append.n_entries);
+                return;
+        case RAFT_MESSAGE_APPEND_RESULT:
+                text_printf(said, " rejected %" PRIu64 " last %" PRIu64 "\n", m->append_result.rejected, m->append_result.last_index);
+                return;
+        case RAFT_MESSAGE_VOTE:
+                text_printf(said, "%s\n", m->vote.pre_vote ? " pre" : "");
+                return;
+        case RAFT_MESSAGE_VOTE_RESULT:
+                text_printf(said, " %s\n", m->vote_result.granted ? "granted" : "refused");
+                return;
+        default:
+                text_append_char(said, '\n');
+        }
+}
+
+static void on_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+        text_printf(&((Bench *) userdata)->said, "snapshot %" PRIu64 " at %" PRIu64 "\n", to, index);
+}
+
+static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
+        text_printf(&((Bench *) userdata)->said, "install %" PRIu64 "%s\n", info->index, keep_state ? " keep" : "");
+        return 0;
+}
+
+static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
+        Bench *b = userdata;
+
+        text_printf(&b->said, "apply %" PRIu64 "..%" PRIu64 "\n", first, first + n - 1);
+        return b->apply_error;
+}
+
+static void on_changed(void *userdata, unsigned what) {
+}
+
+static const RaftCoreOps ops = {
+        .write_meta = on_write_meta,
+        .append = on_append,
+        .send = on_send,
+        .send_snapshot = on_send_snapshot,
+        .install = on_install,
+        .apply = on_apply,
+        .changed = on_changed,
+};
+
+/* Compares what was asked for since the last look. */
+static void assert_said(Bench *b, const char *expected) {
+        assert_string_equal(b->said.chars ? b->said.chars : "", expected);
+        text_clear(&b->said);
+}
+
+static bool has_said(Bench *b, const char *line) {
+        bool found = b->said.chars && strstr(b->said.chars, line);
+
+        text_clear(&b->said);
+        return found;
+}
+
+/* -- Configurations and logs -- */
+
+typedef struct Conf {
+        void *bytes;
+        size_t size;
+} Conf;
+
+/* "VVs": servers 1, 2 vote, 3 is a standby. */
+static Conf conf_of(const char *roles) {
+        static const char *const addresses[] = { "a:1", "b:1", "c:1", "d:1", "e:1" };
+        RaftServer items[5];
+        RaftServers servers = { .items = items };
+        Conf conf;
+
+        for (; roles[servers.n]; servers.n++)
+                items[servers.n] = (RaftServer) {
+                        .id = servers.n + 1,
+                        .address = (char *) addresses[servers.n],
+                        .role = roles[servers.n] == 'V' ? RAFT_ROLE_VOTER : roles[servers.n] == 's' ? RAFT_ROLE_STANDBY : RAFT_ROLE_SPARE,
+                };
+        assert_int_equal(raft_configuration_encode_servers(&servers, &conf.bytes, &conf.size), 0);
+        return conf;
+}
+
+static void conf_done(Conf *conf) {
+        free(conf->bytes);
+}
+#define _cleanup_conf_ _cleanup_(conf_done)
+
+static RaftEntry change_entry(uint64_t term, const Conf *conf) {
+        return (RaftEntry) { .term = term, .type = RAFT_ENTRY_CHANGE, .data = conf->bytes, .size = conf->size };
+}
+
+static RaftEntry command(uint64_t term) {
+        return (RaftEntry) { .term = term, .type = RAFT_ENTRY_COMMAND, .data = "do", .size = 2 };
+}
+
+static void begin_with(Bench *b, uint64_t id) {
+        *b = (Bench) { .now_ms = 1000, .rules = RAFT_RULES_ALL };
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = id, .address = "a:1", .seed = 7, .rules = &b->rules }, &ops, b, &b->core), 0);
+}
+
+static void done(Bench *b) {
+        raft_core_free(b->core);
+        text_done(&b->said);
+}
+
+/* Server 1, with the configuration as its first entry, and commands of 'term' up to 'last'. */
+static void start(Bench *b, const char *roles, uint64_t term, uint64_t last) {
+        _cleanup_conf_ Conf conf = conf_of(roles);
+        RaftEntry entries[200];
+
+        assert_true(last <= ELEMENTS(entries));
+        entries[0] = change_entry(1, &conf);
+        for (uint64_t i = 1; i < last; i++)
+                entries[i] = command(term);
+        begin_with(b, 1);
+        assert_int_equal(raft_core_start(b->core, b->now_ms,
+                                         &(RaftCoreStart) { .term = term, .first_index = 1, .entries = entries, .n_entries = last }), 0);
+        text_clear(&b->said);
+}
+
+/* Server 1 with a state at 'index', and nothing else. */
+static void start_from_state(Bench *b, const char *roles, uint64_t term, uint64_t index) {
+        _cleanup_conf_ Conf conf = conf_of(roles);
+        RaftStateInfo info = { .index = index, .term = term, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+
+        begin_with(b, 1);
+        assert_int_equal(raft_core_start(b->core, b->now_ms, &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }), 0);
+        text_clear(&b->said);
+}
+
+static int receive(Bench *b, uint64_t from, RaftMessage m) {
+        return raft_core_receive(b->core, b->now_ms, from, "x:1", &m);
+}
+
+static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term, uint64_t commit, RaftEntry *entries, size_t n) {
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = term };
+
+        m.append.prev_index = prev;
+        m.append.prev_term = prev_term;
+        m.append.commit = commit;
+        m.append.entries = entries;
+        m.append.n_entries = n;
+        return receive(b, from, m);
+}
+
+static int receive_result(Bench *b, uint64_t from, uint64_t last) {
+        return receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b->core), .append_result = { .last_index = last } });
+}
+
+static int receive_snapshot(Bench *b, uint64_t from, uint64_t term, uint64_t index, const Conf *conf) {
+        return receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = term,
+                                                .snapshot = { index, term, 1, conf->bytes, conf->size } });
+}
+
+static int durable(Bench *b) {
+        return raft_core_appended(b->core, b->now_ms, b->generation, b->written);
+}
+
+static void tick_until_due(Bench *b) {
+        b->now_ms = raft_core_timeout_ms(b->core);
+        assert_int_equal(raft_core_tick(b->core, b->now_ms), 0);
+}
+
+/* Wins the election with the votes of 2 (and 3). */
+static void elect(Bench *b) {
+        uint64_t term = raft_core_term(b->core) + 1;
+
+        tick_until_due(b);
+        assert_true(has_said(b, " pre\n"));
+        for (uint64_t pre = 2; pre-- > 0;)
+                for (uint64_t from = 2; from <= 3; from++) {
+                        assert_int_equal(receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = term, .vote_result = { true, pre > 0 } }), 0);
+                        if (raft_core_state(b->core) == RAFT_STATE_LEADER)
+                                break;
+                }
+        assert_int_equal(raft_core_state(b->core), RAFT_STATE_LEADER);
+        text_clear(&b->said);
+}
+
+/* Elected, its barrier is committed, and 2 .. n follow. */
+static void lead(Bench *b, unsigned n) {
+        uint64_t last;
+
+        elect(b);
+        last = raft_core_last_index(b->core);
+        if (raft_core_stored_index(b->core) < last)
+                assert_int_equal(durable(b), 0);
+        for (uint64_t from = 2; from <= n; from++)
+                assert_int_equal(receive_result(b, from, last), 0);
+        assert_true(raft_core_leads(b->core));
+        text_clear(&b->said);
+}
+
+/* -- Starting and leading alone -- */
+
+static void a_sole_voter_leads_in_a_new_term_that_it_voted_for(void **state) {
+        Bench b;
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(raft_core_term(b.core), 5);
+        assert_int_equal(raft_core_vote(b.core), 1);
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
+        assert_false(raft_core_leads(b.core));
+        assert_int_equal(raft_core_last_index(b.core), 2); /* its barrier */
+        assert_int_equal(durable(&b), 0);
+        assert_said(&b, "apply 2..2\n");
+        assert_true(raft_core_leads(b.core));
+        done(&b);
+}
+
+static void a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again(void **state) {
+        Bench b;
+
+        start(&b, "Vs", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
+        text_clear(&b.said);
+        tick_until_due(&b);
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
+        assert_int_equal(raft_core_term(b.core), 10);
+        assert_true(has_said(&b, "meta 10 1\n"));
+        done(&b);
+}
+
+static void whether_a_log_fits_its_state(void **state) {
+        RaftEntry entries[] = { command(3), command(3), command(4) };
+        const struct {
+                uint64_t index, term, first;
+                size_t n;
+                int fits;
+        } cases[] = {
+                { 0, 0, 1, 0, 1 },         /* fresh */
+                { 0, 0, 1, 3, 1 },
+                { 0, 0, 2, 3, -EUCLEAN },  /* the beginning is missing */
+                { 6, 4, 4, 3, 1 },         /* ends with the state */
+                { 5, 3, 4, 3, 1 },
+                { 3, 9, 4, 3, 1 },         /* begins right behind it */
+                { 2, 2, 4, 3, -EUCLEAN },  /* a gap */
+                { 7, 4, 4, 3, 0 },         /* ends before */
+                { 5, 9, 4, 3, 0 },         /* another term there */
+                { 5, 9, 1, 0, 0 },         /* nothing at all, and not in place */
+                { 5, 9, 6, 0, 1 },
+                { 5, 9, 8, 0, 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                RaftStateInfo info = { .index = cases[i].index, .term = cases[i].term };
+                RaftCoreStart s = { .term = 9, .state = &info, .first_index = cases[i].first, .entries = entries, .n_entries = cases[i].n };
+
+                assert_int_equal(raft_core_log_fits(&s), cases[i].fits);
+        }
+}
+
+static void a_log_that_does_not_fit_is_not_started_from(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftStateInfo info = { .index = 5, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftEntry entries[] = { command(1) };
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, 1000, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 4, .entries = entries, .n_entries = 1 }), -EUCLEAN);
+        done(&b);
+}
+
+static void submitting_is_the_leaders_and_bounded(void **state) {
+        _cleanup_free_ char *large = calloc(1, RAFT_ENTRY_SIZE_MAX + 1);
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EREMOTE);
+        lead(&b, 3);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX + 1, &index, &term), -EFBIG);
+        for (unsigned i = 0; i < RAFT_CORE_UNCOMMITTED_MAX; i++)
+                assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        assert_int_equal(term, raft_core_term(b.core));
+        assert_int_equal(index, raft_core_last_index(b.core));
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EAGAIN);
+        assert_int_equal(raft_core_barrier(b.core, b.now_ms, &index, &term), -EAGAIN);
+        done(&b);
+}
+
+/* -- The engine's defects -- */
+
+static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        Bench b;
+
+        start(&b, "VVV", 5, 10);
+        assert_int_equal(receive_append(&b, 2, 3, 0, 0, 0, NULL, 0), 0);
+        assert_said(&b, "send 2 append-result 5 rejected 0 last 0\n");
+        assert_int_equal(receive_append(&b, 2, 3, 8, 3, 0, NULL, 0), 0);
+        assert_said(&b, "send 2 append-result 5 rejected 0 last 0\n");
+        assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
+        assert_said(&b, "send 2 append-result 5 rejected 0 last 0\n");
+        done(&b);
+}
+
+static void a_refused_pre_vote_learns_the_higher_term(void **state) {
+        RaftMessage vote = { .type = RAFT_MESSAGE_VOTE, .term = 3, .vote = { .candidate = 2, .last_index = 90, .last_term = 3, .pre_vote = true } };
+        Bench b;
+
+        start(&b, "VVV", 5, 10);
+        assert_int_equal(receive(&b, 2, vote), 0);
+        assert_said(&b, "send 2 vote-result 5 refused\n");
+        done(&b);
+}
+
+static void a_vote_that_nobody_asked_for_is_dropped(void **state) {
+        RaftMessage result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 5, .vote_result = { true, false } };
+        Bench b;
+
+        start(&b, "VVV", 5, 10);
+        assert_int_equal(receive(&b, 2, result), 0);
+        assert_said(&b, "");
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
+        lead(&b, 3);
+        assert_int_equal(receive(&b, 2, result), 0);
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
+        done(&b);
+}
+
+static void entries_below_our_snapshot_are_left_out(void **state) {
+        RaftEntry entries[] = { command(2), command(2), command(2), command(2), command(3) };
+        Bench b;
+
+        start_from_state(&b, "VVV", 2, 10);
+        assert_int_equal(receive_append(&b, 2, 3, 7, 2, 7, entries, 5), 0);
+        assert_true(has_said(&b, "append 11..12\n"));
+        assert_int_equal(raft_core_last_index(b.core), 12);
+        assert_int_equal(raft_core_entry(b.core, 12)->term, 3);
+
+        /* Nothing is left: a heartbeat is. */
+        assert_int_equal(durable(&b), 0);
+        text_clear(&b.said);
+        assert_int_equal(receive_append(&b, 2, 3, 2, 1, 7, entries, 3), 0);
+        assert_said(&b, "send 2 append-result 3 rejected 0 last 10\n");
+        done(&b);
+}
+
+static void each_configuration_of_a_message_has_its_own_index(void **state) {
+        _cleanup_conf_ Conf three = conf_of("VVVs"), four = conf_of("VVVV");
+        RaftEntry entries[] = { command(2), change_entry(2, &three), command(2), change_entry(2, &four), command(2) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, entries, 5), 0);
+        assert_int_equal(raft_core_last_index(b.core), 6);
+        assert_int_equal(raft_core_servers(b.core)->n, 4);
+        text_clear(&b.said);
+
+        assert_int_equal(receive_append(&b, 2, 2, 6, 2, 4, NULL, 0), 0);
+        assert_int_equal(raft_core_committed_configuration_index(b.core), 3);
+        assert_true(raft_core_change_pending(b.core));
+        assert_int_equal(receive_append(&b, 2, 2, 6, 2, 6, NULL, 0), 0);
+        assert_int_equal(raft_core_committed_configuration_index(b.core), 5);
+        assert_false(raft_core_change_pending(b.core));
+        done(&b);
+}
+
+static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied(void **state) {
+        _cleanup_conf_ Conf one = conf_of("VVV"), two = conf_of("VVVs"), three = conf_of("VVVV");
+        RaftStateInfo info = { .index = 2, .term = 1, .configuration_index = 1, .configuration = one.bytes, .configuration_size = one.size };
+        RaftEntry entries[] = { command(1), change_entry(1, &two), command(1), change_entry(1, &three) };
+        RaftEntry other[] = { command(2) };
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4 }), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 4, 1, 4, NULL, 0), 0);
+        assert_int_equal(raft_core_committed_configuration_index(b.core), 4);
+
+        /* A fall-back is to it. */
+        assert_int_equal(receive_append(&b, 2, 2, 5, 1, 4, other, 1), 0);
+        assert_int_equal(raft_core_servers(b.core)->items[3].role, RAFT_ROLE_STANDBY);
+        assert_false(raft_core_change_pending(b.core));
+        done(&b);
+}
+
+static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        Bench b;
+
+        start(&b, "VVV", 1, 5);
+        assert_int_equal(receive_snapshot(&b, 2, 2, 50, &conf), 0);
+        assert_said(&b, "meta 2 0\ninstall 50\n");
+        assert_true(raft_core_installing(b.core));
+        assert_int_equal(receive_snapshot(&b, 2, 2, 60, &conf), 0);
+        assert_said(&b, "");
+
+        /* A heartbeat may name a commit index that we do not hold yet. */
+        assert_int_equal(receive_append(&b, 2, 2, 50, 2, 50, NULL, 0), 0);
+        assert_int_equal(raft_core_applied_index(b.core), 1);
+        text_clear(&b.said);
+        assert_int_equal(raft_core_installed(b.core, b.now_ms), 0);
+        assert_said(&b, "send 2 append-result 2 rejected 0 last 50\n");
+        assert_int_equal(raft_core_applied_index(b.core), 50);
+        assert_int_equal(raft_core_first_index(b.core), 51);
+        done(&b);
+}
+
+static void a_core_that_ends_during_an_install_gives_everything_back(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        Bench b;
+
+        start(&b, "VVV", 1, 5);
+        assert_int_equal(receive_snapshot(&b, 2, 2, 50, &conf), 0);
+        done(&b);
+}
+
+static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftStateInfo info = { .index = 5, .term = 1, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftEntry entries[] = { command(2), command(2), command(2) };
+        Bench b;
+
+        /* Its log conflicts with what it has applied: it is a new one, behind the state. */
+        begin_with(&b, 1);
+        info.index = 60;
+        info.term = 2;
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }), 0);
+        assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
+        assert_true(has_said(&b, "send 2 append-result 3")); /* not wanted at all */
+        assert_false(raft_core_installing(b.core));
+        assert_int_equal(receive_append(&b, 2, 3, 59, 2, 60, entries, 3), 0);
+        assert_true(has_said(&b, "append 61..62\n"));
+        done(&b);
+}
+
+/* -- What nobody may say -- */
+
+static void messages_that_cannot_be_are_dropped(void **state) {
+        RaftEntry bad_conf = { .term = 2, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 };
+        RaftEntry falling[] = { command(2), command(1) };
+        RaftEntry future[] = { command(9) };
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 0, 1, 0, NULL, 0), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 0, 0, NULL, 0), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, falling, 2), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, future, 1), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &bad_conf, 1), 0);
+        assert_int_equal(receive_append(&b, 1, 2, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(receive_append(&b, 0, 2, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 } }), 0);
+        assert_said(&b, "");
+        assert_int_equal(raft_core_term(b.core), 2);
+        done(&b);
+}
+
+static void another_leader_in_our_term_ends_the_core(void **state) {
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(receive_append(&b, 2, raft_core_term(b.core), 5, 2, 0, NULL, 0), -ESHUTDOWN);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), -ESHUTDOWN);
+        done(&b);
+}
+
+static void what_apply_cannot_do_ends_the_core(void **state) {
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "V", 1, 1);
+        b.apply_error = -EIO;
+        assert_int_equal(durable(&b), -EIO);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), -EIO);
+        done(&b);
+}
+
+/* -- The disk -- */
+
+static void a_replaced_write_is_not_reported(void **state) {
+        RaftEntry first[] = { command(2), command(2), command(2) }, second[] = { command(3) };
+        uint64_t old_generation;
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
+        assert_said(&b, "meta 2 0\nappend 2..4\n");
+        old_generation = b.generation;
+        assert_int_equal(receive_append(&b, 3, 3, 2, 2, 1, second, 1), 0);
+        assert_true(has_said(&b, "append 3..3\n"));
+
+        /* Only what still stands of the first write counts. */
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, old_generation, 4), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 2);
+        assert_said(&b, "send 3 append-result 3 rejected 0 last 2\n");
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+}
+
+static void a_report_covers_the_writes_before_it(void **state) {
+        RaftEntry entries[] = { command(2), command(2), command(2) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(receive_append(&b, 2, 2, 1 + i, i == 0 ? 1 : 2, 1, &entries[i], 1), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 4);
+        done(&b);
+}
+
+static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV"), next = conf_of("VVVs");
+        RaftStateInfo info = { .index = 4, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftEntry entries[] = { command(2), command(2), command(2), change_entry(2, &next), command(2) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 4, entries, 3), 0);
+        assert_int_equal(raft_core_applied_index(b.core), 4);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), -EAGAIN);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 4, 2, 6, entries + 3, 2), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), -ESTALE);
+
+        info.index = 6;
+        info.configuration_index = 5;
+        info.configuration = next.bytes;
+        info.configuration_size = next.size;
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), 0);
+        assert_int_equal(raft_core_first_index(b.core), 6);
+        assert_int_equal(raft_core_last_index(b.core), 6);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), 0); /* again: nothing to do */
+        done(&b);
+}
+
+static void who_is_behind_the_log_gets_the_state(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftStateInfo info = { .index = 20, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        Bench b;
+
+        start(&b, "VVV", 2, 20);
+        lead(&b, 2);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 2), 0);
+        text_clear(&b.said);
+        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core),
+                                                        .append_result = { .rejected = 20, .last_index = 3 } }), 0);
+        assert_said(&b, "snapshot 3 at 20\n");
+        done(&b);
+}
+
+/* -- Membership -- */
+
+static int change(Bench *b, RaftChangeKind kind, uint64_t id, const char *address, bool force) {
+        RaftChange c = { .kind = kind, .id = id, .address = address, .force = force };
+        Error err = {};
+        uint64_t index;
+        int r;
+
+        r = raft_core_change(b->core, b->now_ms, &c, &index, &err);
+        assert_true(r == 0 || err.message[0]);
+        return r;
+}
+
+static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state) {
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "z:1", false), -EREMOTE);
+        lead(&b, 3);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 0, "z:1", false), -EINVAL);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, NULL, false), -EINVAL);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "", false), -EINVAL);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 2, "z:1", false), -EEXIST);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "b:1", false), -EEXIST);
+        assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 2, "c:1", false), -EEXIST);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 9, NULL, false), -ENOENT);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 2, NULL, false), -EINVAL);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), -EAGAIN);
+        assert_int_equal(change(&b, RAFT_CHANGE_DEMOTE, 4, NULL, false), -EINVAL);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 1, NULL, true), -EPERM);  /* ourselves */
+        assert_int_equal(change(&b, RAFT_CHANGE_DEMOTE, 2, NULL, false), -EPERM); /* below three */
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "z:1", false), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 10, "y:1", false), -EBUSY);
+        assert_int_equal(raft_core_servers(b.core)->n, 5);
+        done(&b);
+}
+
+/* 4 follows closely for long enough. */
+static void catch_up(Bench *b) {
+        for (unsigned i = 0; i < 30; i++) {
+                b->now_ms += 100;
+                assert_int_equal(raft_core_tick(b->core, b->now_ms), 0);
+                for (uint64_t from = 2; from <= 4; from++)
+                        assert_int_equal(receive_result(b, from, raft_core_last_index(b->core)), 0);
+        }
+        assert_true(raft_core_caught_up(b->core, b->now_ms, 4));
+        text_clear(&b->said);
+}
+
+static void a_standby_that_is_far_behind_or_silent_has_not_caught_up(void **state) {
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        for (unsigned i = 0; i < 15; i++) {
+                b.now_ms += 100;
+                assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+                for (uint64_t from = 2; from <= 3; from++)
+                        assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
+        }
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
+        done(&b);
+}
+
+static void a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it(void **state) {
+        uint64_t index, term, last;
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        last = raft_core_last_index(b.core);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
+        assert_false(has_said(&b, "append 7"));
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        assert_false(has_said(&b, "\nappend "));
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EBUSY);
+
+        assert_int_equal(receive_result(&b, 2, last + 1), 0);
+        assert_false(has_said(&b, "append 7..8\n"));
+        assert_int_equal(receive_result(&b, 4, last + 1), 0);
+        assert_true(has_said(&b, "append 7..8\n"));
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_result(&b, 2, last + 2), 0);
+        assert_int_equal(receive_result(&b, 3, last + 2), 0);
+        assert_int_equal(raft_core_applied_index(b.core), last + 2);
+        assert_false(raft_core_change_pending(b.core));
+        done(&b);
+}
+
+static void leadership_lost_during_a_promotion_means_to_start_again(void **state) {
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
+        text_clear(&b.said);
+        assert_int_equal(receive_append(&b, 2, raft_core_term(b.core) + 1, 0, 0, 0, NULL, 0), -ERESTART);
+        assert_said(&b, "meta 4 0\n");
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), -ERESTART);
+        done(&b);
+}
+
+static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state) {
+        int r = 0;
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
+        for (unsigned i = 0; i < 25 && r == 0; i++) {
+                b.now_ms += 100;
+                r = raft_core_tick(b.core, b.now_ms);
+                for (uint64_t from = 2; from <= 3 && r == 0; from++)
+                        r = receive_result(&b, from, 6);
+        }
+        assert_int_equal(r, -ERESTART);
+        done(&b);
+}
+
+static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
+        Bench b;
+
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        for (uint64_t from = 2; from <= 4; from++)
+                assert_int_equal(receive_result(&b, from, 6), 0);
+        text_clear(&b.said);
+
+        assert_int_equal(change(&b, RAFT_CHANGE_DEMOTE, 4, NULL, false), 0);
+        assert_said(&b, "append 7..7\nsend 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append 3 behind 6 0\n");
+        b.now_ms += 150;
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+        assert_false(has_said(&b, "behind 6 1"));
+        assert_int_equal(durable(&b), 0);
+
+        /* The followers miss it, and get it. */
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core), .append_result = { .rejected = 7, .last_index = 6 } }), 0);
+        assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
+        done(&b);
+}
+
+static void nobody_leaves_while_too_few_know_that_they_vote(void **state) {
+        Bench b;
+
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), -EAGAIN);
+        assert_int_equal(receive_result(&b, 2, 6), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
+        assert_int_equal(raft_core_servers(b.core)->n, 3);
+        done(&b);
+}
+
+static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **state) {
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EREMOTE);
+        lead(&b, 3);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 4), -EINVAL);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 9), -EINVAL);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 3), 0);
+        assert_true(has_said(&b, "send 3 timeout-now"));
+        assert_int_equal(raft_core_transferee(b.core), 3);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EBUSY);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EREMOTE);
+        done(&b);
+
+        start(&b, "V", 2, 5);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 0), -ENOENT);
+        done(&b);
+}
+
+static void configurations_come_back_and_damaged_ones_are_refused(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("Vs-");
+        _cleanup_(raft_servers_done) RaftServers servers = {};
+        RaftServer twice[] = { { 1, (char *) "a:1", RAFT_ROLE_VOTER }, { 1, (char *) "b:1", RAFT_ROLE_VOTER } };
+        RaftServers bad = { .items = twice, .n = 2 };
+        uint8_t *bytes = conf.bytes;
+        size_t size;
+        void *out;
+
+        assert_int_equal(raft_configuration_decode_servers(conf.bytes, conf.size, &servers), 0);
+        assert_int_equal(servers.n, 3);
+        assert_int_equal(servers.items[1].id, 2);
+        assert_string_equal(servers.items[1].address, "b:1");
+        assert_int_equal(servers.items[0].role, RAFT_ROLE_VOTER);
+        assert_int_equal(servers.items[1].role, RAFT_ROLE_STANDBY);
+        assert_int_equal(servers.items[2].role, RAFT_ROLE_SPARE);
+
+        assert_int_equal(raft_configuration_encode_servers(&bad, &out, &size), -EEXIST);
+        twice[1].id = 2;
+        twice[1].address = (char *) "a:1";
+        assert_int_equal(raft_configuration_encode_servers(&bad, &out, &size), -EEXIST);
+        assert_int_equal(raft_configuration_encode_servers(&(RaftServers) {}, &out, &size), -EINVAL);
+
+        for (size_t i = 0; i + 8 < conf.size; i++) {
+                RaftServers none;
+
+                assert_int_equal(raft_configuration_decode_servers(bytes, i, &none), -EBADMSG);
+        }
+        bytes[1] = 200;
+        assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &(RaftServers) {}), -EBADMSG);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_sole_voter_leads_in_a_new_term_that_it_voted_for),
+                cmocka_unit_test(a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again),
+                cmocka_unit_test(whether_a_log_fits_its_state),
+                cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),
+                cmocka_unit_test(submitting_is_the_leaders_and_bounded),
+                cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
+                cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
+                cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),
+                cmocka_unit_test(entries_below_our_snapshot_are_left_out),
+                cmocka_unit_test(each_configuration_of_a_message_has_its_own_index),
+                cmocka_unit_test(the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied),
+                cmocka_unit_test(a_second_snapshot_while_one_is_in_work_is_dropped),
+                cmocka_unit_test(a_core_that_ends_during_an_install_gives_everything_back),
+                cmocka_unit_test(a_received_state_that_is_older_than_ours_does_not_replace_it),
+                cmocka_unit_test(messages_that_cannot_be_are_dropped),
+                cmocka_unit_test(another_leader_in_our_term_ends_the_core),
+                cmocka_unit_test(what_apply_cannot_do_ends_the_core),
+                cmocka_unit_test(a_replaced_write_is_not_reported),
+                cmocka_unit_test(a_report_covers_the_writes_before_it),
+                cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
+                cmocka_unit_test(who_is_behind_the_log_gets_the_state),
+                cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
+                cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
+                cmocka_unit_test(a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it),
+                cmocka_unit_test(leadership_lost_during_a_promotion_means_to_start_again),
+                cmocka_unit_test(a_promoted_server_that_stays_silent_ends_its_promotion),
+                cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
+                cmocka_unit_test(nobody_leaves_while_too_few_know_that_they_vote),
+                cmocka_unit_test(leadership_is_handed_over_and_submissions_wait_elsewhere),
+                cmocka_unit_test(configurations_come_back_and_damaged_ones_are_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
