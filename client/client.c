@@ -1,0 +1,253 @@
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "units/options.h"
+
+int client_fail(int r, const Error *err, const char *format, ...) {
+        _cleanup_text_ Text t = {};
+        va_list ap;
+
+        if (r == -EREMOTEIO || r == -ENOENT || r == -EINVAL) {
+                va_start(ap, format);
+                text_vprintf(&t, format, ap);
+                va_end(ap);
+        }
+        fprintf(stderr, "%s%s\n", t.chars ? t.chars : "fleetctl: ", error_text(err, r));
+        return EXIT_FAILED;
+}
+
+void listing_done(Listing *l) {
+        for (size_t i = 0; i < l->n_pages; i++)
+                api_page_done(&l->pages[i]);
+        free(l->pages);
+        free(l->units);
+        free(l->states);
+        free(l->machines);
+        *l = (Listing) {};
+}
+
+/* Copies the items of all pages into one array. */
+static void *join(const Listing *l, size_t size, const void *(*items)(const ApiPage *page)) {
+        char *all = calloc(l->n + 1, size);
+        size_t at = 0;
+
+        for (size_t i = 0; all && i < l->n_pages; i++)
+                if (l->pages[i].n > 0) {
+                        memcpy(all + at * size, items(&l->pages[i]), l->pages[i].n * size);
+                        at += l->pages[i].n;
+                }
+        return all;
+}
+
+static const void *page_units(const ApiPage *page) { return page->units; }
+static const void *page_states(const ApiPage *page) { return page->states; }
+static const void *page_machines(const ApiPage *page) { return page->machines; }
+
+/* Reads page after page; a server that never ends is left after so many. */
+enum { PAGES_MAX = 100000 };
+
+static int listing_read(Client *c, const char *path, int (*read)(const char *, size_t, ApiPage *, Error *), Listing *l,
+                        Error *err) {
+        bool more = true;
+
+        while (more) {
+                _cleanup_reply_ Reply reply = {};
+                _cleanup_text_ Text t = {};
+                int r;
+
+                text_append(&t, path);
+                if (l->n_pages > 0) {
+                        text_append(&t, strchr(path, '?') ? "&nextPageToken=" : "?nextPageToken=");
+                        append_escaped(&t, l->pages[l->n_pages - 1].next_token, false);
+                }
+                if (t.error < 0 || GROW(l->pages, l->capacity, l->n_pages + 1) < 0)
+                        return -ENOMEM;
+                r = connection_request(c->connection, "GET", t.chars, NULL, NULL, &reply, err);
+                if (r >= 0)
+                        r = reply_check(&reply, err);
+                if (r < 0)
+                        return r;
+
+                l->pages[l->n_pages] = (ApiPage) {};
+                r = read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer to %s", path);
+                l->n += l->pages[l->n_pages].n;
+                more = l->pages[l->n_pages++].next_token != NULL;
+                if (l->n_pages > PAGES_MAX)
+                        return error_set(err, -EBADMSG, "fleetd's answer to %s does not end", path);
+        }
+        return 0;
+}
+
+int client_units(Client *c, Listing *ret, Error *err) {
+        _cleanup_listing_ Listing l = {};
+        int r;
+
+        r = listing_read(c, "/fleet/v1/units", api_units_page_read, &l, err);
+        if (r < 0)
+                return r;
+        l.units = join(&l, sizeof(ApiUnit), page_units);
+        if (!l.units)
+                return -ENOMEM;
+        *ret = l;
+        l = (Listing) {};
+        return 0;
+}
+
+int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
+        _cleanup_listing_ Listing l = {};
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/state");
+        if (unit) {
+                text_append(&path, "?unitName=");
+                append_escaped(&path, unit, false);
+        }
+        if (path.error < 0)
+                return path.error;
+        r = listing_read(c, path.chars, api_states_page_read, &l, err);
+        if (r < 0)
+                return r;
+        l.states = join(&l, sizeof(ApiState), page_states);
+        if (!l.states)
+                return -ENOMEM;
+        *ret = l;
+        l = (Listing) {};
+        return 0;
+}
+
+int client_machines(Client *c, Listing *ret, Error *err) {
+        _cleanup_listing_ Listing l = {};
+        int r;
+
+        r = listing_read(c, "/fleet/v1/machines", api_machines_page_read, &l, err);
+        if (r < 0)
+                return r;
+        l.machines = join(&l, sizeof(ApiMachine), page_machines);
+        if (!l.machines)
+                return -ENOMEM;
+        *ret = l;
+        l = (Listing) {};
+        return 0;
+}
+
+const ApiMachine *listing_machine(const Listing *machines, const char *id) {
+        for (size_t i = 0; id && i < machines->n; i++)
+                if (machines->machines[i].id && streq(machines->machines[i].id, id))
+                        return &machines->machines[i];
+        return NULL;
+}
+
+/* A request about one unit; 404 is not an error here: ask the reply. */
+static int unit_request(Client *c, const char *method, const char *name, const char *body, Reply *ret, Error *err) {
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/units/");
+        append_escaped(&path, name, false);
+        if (path.error < 0)
+                return path.error;
+        r = connection_request(c->connection, method, path.chars, "application/json", body, ret, err);
+        if (r < 0 || ret->status == 404)
+                return r;
+        return reply_check(ret, err);
+}
+
+int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        r = unit_request(c, "GET", name, NULL, &reply, err);
+        if (r < 0)
+                return r;
+        if (reply.status == 404)
+                return 0;
+        r = api_unit_read(reply.body.chars, reply.body.size, ret, err);
+        if (r < 0)
+                return error_prefix(err, r, "fleetd's answer about %s", name);
+        return 1;
+}
+
+int client_set_state(Client *c, const char *name, TargetState state, Error *err) {
+        ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        int r;
+
+        unit.name = name;
+        unit.desired_state = state;
+        api_unit_write(&body, &unit);
+        if (body.error < 0)
+                return body.error;
+        r = unit_request(c, "PUT", name, body.chars, &reply, err);
+        if (r < 0)
+                return r;
+        return reply_check(&reply, err);
+}
+
+int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        int r;
+
+        json_open(&body, NULL, '{');
+        json_add_string(&body, "name", name);
+        if (!replace)
+                text_append(&body, ",\"replace\":false"); /* somebody else may have been faster */
+        json_add_string(&body, "text", text);
+        json_close(&body, '}');
+        if (body.error < 0)
+                return body.error;
+        r = unit_request(c, "PUT", name, body.chars, &reply, err);
+        if (r < 0)
+                return r;
+        return reply_check(&reply, err);
+}
+
+int client_destroy(Client *c, const char *name, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+
+        return unit_request(c, "DELETE", name, NULL, &reply, err);
+}
+
+bool unit_is_global(const ApiUnit *unit) {
+        Placement placement = {};
+        bool global = unit->global;
+
+        /* A daemon that does not say it: from the options, as fleet's clients did. */
+        if (!global && unit->file && options_read(unit->file, unit->name, &placement, NULL, NULL) >= 0) {
+                global = placement.global;
+                placement_done(&placement);
+        }
+        return global;
+}
+
+void append_legend(Text *t, const Listing *machines, const char *id, bool full) {
+        const ApiMachine *machine = listing_machine(machines, id);
+
+        if (full)
+                text_append(t, id);
+        else
+                text_printf(t, "%.8s...", id);
+        if (machine && machine->primary_ip && *machine->primary_ip)
+                text_printf(t, "/%s", machine->primary_ip);
+}
+
+void append_machine_name(Text *t, const Listing *machines, const char *id) {
+        const ApiMachine *machine = listing_machine(machines, id);
+
+        if (machine && machine->hostname && *machine->hostname)
+                text_append(t, machine->hostname);
+        else
+                text_printf(t, "%.8s", id);
+}
+
+bool stdout_is_terminal(void) {
+        return isatty(STDOUT_FILENO);
+}

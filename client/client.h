@@ -1,0 +1,74 @@
+/* What the verbs share: options, the connection, exit statuses, and the words for errors. */
+#pragma once
+
+#include "client/connection.h"
+#include "client/options.h"
+#include "units/entities.h"
+
+enum {
+        EXIT_DONE = 0,
+        EXIT_FAILED = 1,
+        EXIT_USAGE = 2,
+        EXIT_KV = 4, /* a key that is not there, a comparison that failed: etcdctl's */
+};
+
+typedef struct Client {
+        Options options;
+        Connection *connection; /* owned */
+} Client;
+
+/* Says why, on stderr. What fleetd answered (-EREMOTEIO), and what was asked in vain (-ENOENT, -EINVAL), has fleet's words
+ * before it, from 'format': "Error creating units: googleapi: ..."; all else is "fleetctl: SENTENCE". Returns EXIT_FAILED. */
+int client_fail(int r, const Error *err, const char *format, ...) _printf_(3, 4);
+
+/* All units, states or machines, however many pages they come in. Strings and files borrow from 'pages'. */
+typedef struct Listing {
+        ApiPage *pages;
+        size_t n_pages, capacity;
+        ApiUnit *units; /* the array that is there depends on what was asked for */
+        ApiState *states;
+        ApiMachine *machines;
+        size_t n;
+} Listing;
+
+void listing_done(Listing *l);
+#define _cleanup_listing_ _cleanup_(listing_done)
+
+int client_units(Client *c, Listing *ret, Error *err);
+int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all */
+int client_machines(Client *c, Listing *ret, Error *err);
+
+const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if it is not there; borrowed */
+
+/* 1 and the unit, or 0 if there is none. */
+int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
+
+int client_set_state(Client *c, const char *name, TargetState state, Error *err);
+int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err);
+int client_destroy(Client *c, const char *name, Error *err); /* also 0 if it is gone already */
+
+bool unit_is_global(const ApiUnit *unit);
+
+/* "11111111.../10.0.0.1", as fleet showed machines, or the whole id; without the address if the machine is unknown. */
+void append_legend(Text *t, const Listing *machines, const char *id, bool full);
+
+/* The same for people: the name, or the beginning of the id where there is none. */
+void append_machine_name(Text *t, const Listing *machines, const char *id);
+
+bool stdout_is_terminal(void);
+
+/* The verbs. Each returns the exit status. */
+int verb_list_machines(Client *c, char **args, size_t n);
+int verb_list_units(Client *c, char **args, size_t n);
+int verb_list_unit_files(Client *c, char **args, size_t n);
+int verb_submit(Client *c, char **args, size_t n);
+int verb_cat(Client *c, char **args, size_t n);
+int verb_load(Client *c, char **args, size_t n);
+int verb_start(Client *c, char **args, size_t n);
+int verb_stop(Client *c, char **args, size_t n);
+int verb_unload(Client *c, char **args, size_t n);
+int verb_destroy(Client *c, char **args, size_t n);
+int verb_restart(Client *c, char **args, size_t n);
+int verb_status(Client *c, char **args, size_t n);
+int verb_journal(Client *c, char **args, size_t n);
+int verb_kv(Client *c, char **args, size_t n);

@@ -1,0 +1,408 @@
+#include "client/connection.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "units/entities.h"
+
+struct Connection {
+        CURL *easy; /* kept between requests, and with it the connection */
+        char *socket; /* path of a unix socket, or NULL */
+        char *base;   /* what stands before the path: "http://localhost", "https://host:port" */
+        char *ca_file, *cert_file, *key_file;
+        uint64_t read_ms, write_ms;
+        bool debug;
+        char problem[CURL_ERROR_SIZE];
+};
+
+struct Stream {
+        Connection *connection; /* borrowed */
+        CURLM *multi;
+        CURL *easy;
+        StreamLine line;
+        void *userdata;
+        Reply reply; /* of an error; until the status is known nobody knows */
+        Text partial;
+        size_t n_lines;
+        int result; /* negative: what the callback returned */
+        bool ended;
+        CURLcode code;
+};
+
+void append_escaped(Text *t, const char *s, bool keep_slashes) {
+        for (; *s; s++)
+                if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s)
+                    || (keep_slashes && *s == '/'))
+                        text_append_char(t, *s);
+                else
+                        text_printf(t, "%%%02X", (unsigned char) *s);
+}
+
+void reply_done(Reply *reply) {
+        text_done(&reply->body);
+        *reply = (Reply) {};
+}
+
+/* The endpoint's two halves, in fleet's words where it is none. */
+static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
+        const char *rest = strstr(endpoint, "://");
+        size_t scheme = rest ? (size_t) (rest - endpoint) : 0;
+
+        if (scheme == 0)
+                return error_set(err, -EINVAL, "URL scheme undefined");
+        rest += strlen("://");
+
+        if (starts_with(endpoint, "unix://") || starts_with(endpoint, "file://")) {
+                size_t host = strcspn(rest, "/");
+
+                if (host > 0)
+                        return error_set(err, -EINVAL, "unable to connect to host \"%.*s\" with scheme \"%.*s\"", (int) host,
+                                         rest, (int) scheme, endpoint);
+                if (!*rest)
+                        return error_set(err, -EINVAL, "endpoint %s names no socket", endpoint);
+                c->socket = strdup(rest);
+                c->base = strdup("http://localhost");
+                return c->socket && c->base ? 0 : -ENOMEM;
+        }
+        if (!starts_with(endpoint, "http://") && !starts_with(endpoint, "https://"))
+                return error_set(err, -EINVAL, "unsupported protocol scheme \"%.*s\"", (int) scheme, endpoint);
+
+        c->base = strdup(endpoint);
+        if (!c->base)
+                return -ENOMEM;
+        for (size_t n = strlen(c->base); n > 0 && c->base[n - 1] == '/'; n--)
+                c->base[n - 1] = 0;
+        return 0;
+}
+
+/* What every request has in common, streams included. */
+static void easy_set_up(Connection *c, CURL *easy) {
+        (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* a host's own address is not for a proxy */
+        (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->problem);
+        (void) curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) c->read_ms);
+        (void) curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+        (void) curl_easy_setopt(easy, CURLOPT_USERAGENT, "fleetctl/" PACKAGE_VERSION);
+        if (c->socket)
+                (void) curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+        if (c->ca_file)
+                (void) curl_easy_setopt(easy, CURLOPT_CAINFO, c->ca_file);
+        if (c->cert_file)
+                (void) curl_easy_setopt(easy, CURLOPT_SSLCERT, c->cert_file);
+        if (c->key_file)
+                (void) curl_easy_setopt(easy, CURLOPT_SSLKEY, c->key_file);
+}
+
+static int copy_if_any(const char *s, char **ret) {
+        if (!s || !*s)
+                return 0;
+        *ret = strdup(s);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err) {
+        _cleanup_connection_ Connection *c = NEW0(Connection, 1);
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        c->read_ms = settings->read_ms;
+        c->write_ms = settings->write_ms;
+        c->debug = settings->debug;
+        r = endpoint_parse(c, settings->endpoint, err);
+        if (r < 0)
+                return r;
+        if (copy_if_any(settings->ca_file, &c->ca_file) < 0 || copy_if_any(settings->cert_file, &c->cert_file) < 0
+            || copy_if_any(settings->key_file, &c->key_file) < 0)
+                return -ENOMEM;
+
+        c->easy = curl_easy_init();
+        if (!c->easy)
+                return -ENOMEM;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+Connection *connection_free(Connection *c) {
+        if (!c)
+                return NULL;
+        if (c->easy)
+                curl_easy_cleanup(c->easy);
+        free(c->socket);
+        free(c->base);
+        free(c->ca_file);
+        free(c->cert_file);
+        free(c->key_file);
+        free(c);
+        return NULL;
+}
+
+/* Why nobody answers at the socket, and what to type. A second look at the file tells more than curl does; it is for
+ * the sentence only. */
+static int socket_problem(const Connection *c, Error *err) {
+        if (access(c->socket, F_OK) < 0 && errno == ENOENT)
+                return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
+        if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
+                return error_set(err, -EACCES,
+                                 "cannot reach fleetd at %s: permission denied; you are not in group fleet (usermod -aG fleet $USER)",
+                                 c->socket);
+        return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
+}
+
+/* curl's failure as one of ours. */
+static int transport_error(const Connection *c, CURLcode code, uint64_t limit_ms, bool change, Error *err) {
+        const char *where = c->socket ? c->socket : c->base, *problem = c->problem[0] ? c->problem : curl_easy_strerror(code);
+
+        switch (code) {
+        case CURLE_OUT_OF_MEMORY:
+                return -ENOMEM;
+        case CURLE_FILESIZE_EXCEEDED:
+        case CURLE_WRITE_ERROR:
+                return error_set(err, -EFBIG, "the answer of fleetd at %s is larger than %d bytes", where, REPLY_SIZE_MAX);
+        case CURLE_OPERATION_TIMEDOUT:
+                return error_set(err, -ETIMEDOUT, "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
+                                 limit_ms / 1000.0, change ? ", the change may still be made" : "");
+        case CURLE_COULDNT_CONNECT:
+                if (c->socket)
+                        return socket_problem(c, err);
+                return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where, problem);
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_PARTIAL_FILE:
+                return error_set(err, -ECONNRESET, "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
+                                 change ? ", the change may still be made" : "");
+        default:
+                return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
+        }
+}
+
+static size_t on_header(char *bytes, size_t one, size_t n, void *userdata) {
+        static const char name[] = "x-etcd-index:";
+        Reply *reply = userdata;
+        char number[24];
+        size_t size = one * n, at = sizeof(name) - 1, used = 0;
+
+        if (size > at && strncasecmp(bytes, name, at) == 0) {
+                while (at < size && bytes[at] == ' ')
+                        at++;
+                while (at < size && bytes[at] >= '0' && bytes[at] <= '9' && used < sizeof(number) - 1)
+                        number[used++] = bytes[at++];
+                number[used] = 0;
+                (void) parse_u64(number, &reply->index);
+        }
+        return size;
+}
+
+static size_t on_body(char *bytes, size_t one, size_t n, void *userdata) {
+        Reply *reply = userdata;
+
+        if (reply->body.size + one * n > REPLY_SIZE_MAX)
+                return 0;
+        text_append_bytes(&reply->body, bytes, one * n);
+        return reply->body.error < 0 ? 0 : one * n;
+}
+
+static int make_url(const Connection *c, const char *path, Text *t) {
+        text_append(t, c->base);
+        text_append(t, path);
+        return t->error;
+}
+
+int connection_request(Connection *c, const char *method, const char *path, const char *type, const char *body, Reply *ret,
+                       Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text url = {}, header = {};
+        struct curl_slist *headers = NULL;
+        bool change = !streq(method, "GET");
+        uint64_t limit_ms = change ? c->write_ms : c->read_ms;
+        CURLcode code;
+
+        if (make_url(c, path, &url) < 0)
+                return -ENOMEM;
+        if (body) {
+                text_printf(&header, "Content-Type: %s", type);
+                headers = header.error < 0 ? NULL : curl_slist_append(NULL, header.chars);
+                if (!headers)
+                        return -ENOMEM;
+        }
+        if (c->debug)
+                fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
+
+        curl_easy_reset(c->easy);
+        c->problem[0] = 0;
+        easy_set_up(c, c->easy);
+        (void) curl_easy_setopt(c->easy, CURLOPT_URL, url.chars);
+        (void) curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long) limit_ms);
+        (void) curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, method);
+        (void) curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
+        (void) curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, &reply);
+        (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
+        (void) curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &reply);
+        if (body) {
+                (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(body));
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body);
+        }
+        code = curl_easy_perform(c->easy);
+        curl_slist_free_all(headers);
+        if (reply.body.error < 0)
+                return -ENOMEM;
+        if (code != CURLE_OK)
+                return transport_error(c, code, limit_ms, change, err);
+
+        (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
+        if (c->debug)
+                fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
+        text_append(&reply.body, ""); /* terminated, also when empty */
+        *ret = reply;
+        reply = (Reply) {};
+        return 0;
+}
+
+int reply_check(const Reply *reply, Error *err) {
+        char message[ERROR_MESSAGE_MAX];
+        int code;
+
+        if (reply->status >= 200 && reply->status < 300)
+                return 0;
+        if (api_error_read(reply->body.chars ? reply->body.chars : "", reply->body.size, &code, message, sizeof(message)) < 0
+            || !message[0])
+                return error_set(err, -EREMOTEIO, "googleapi: got HTTP response code %ld with body: %s", reply->status,
+                                 reply->body.chars ? reply->body.chars : "");
+        return error_set(err, -EREMOTEIO, "googleapi: Error %ld: %s", reply->status, message);
+}
+
+static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
+        Stream *s = userdata;
+        size_t size = one * n;
+        long status = 0;
+
+        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (status != 200)
+                return on_body(bytes, one, n, &s->reply);
+
+        for (size_t at = 0; at < size;) {
+                const char *newline = memchr(bytes + at, '\n', size - at);
+                size_t part = newline ? (size_t) (newline - bytes) - at : size - at;
+
+                if (s->partial.size + part > LINE_SIZE_MAX)
+                        return 0;
+                text_append_bytes(&s->partial, bytes + at, part);
+                if (s->partial.error < 0)
+                        return 0;
+                at += part + (newline ? 1 : 0);
+                if (!newline)
+                        break;
+                if (s->partial.size == 0) /* kept alive, nothing to say */
+                        continue;
+
+                s->n_lines++;
+                s->result = s->line(s->userdata, s->partial.chars, s->partial.size);
+                if (s->result < 0)
+                        return 0;
+                text_clear(&s->partial);
+        }
+        return size;
+}
+
+int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
+        _cleanup_stream_ Stream *s = NEW0(Stream, 1);
+        _cleanup_text_ Text url = {};
+
+        if (!s || make_url(c, path, &url) < 0)
+                return -ENOMEM;
+        if (c->debug)
+                fprintf(stderr, "DEBUG GET %s\n", url.chars);
+        *s = (Stream) { .connection = c, .line = line, .userdata = userdata };
+        s->easy = curl_easy_init();
+        s->multi = curl_multi_init();
+        if (!s->easy || !s->multi)
+                return -ENOMEM;
+
+        easy_set_up(c, s->easy);
+        (void) curl_easy_setopt(s->easy, CURLOPT_URL, url.chars); /* copied */
+        (void) curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, on_header);
+        (void) curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, &s->reply);
+        (void) curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_stream);
+        (void) curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
+        if (curl_multi_add_handle(s->multi, s->easy) != CURLM_OK)
+                return error_set(err, -ENOMEM, "cannot begin a stream");
+        *ret = TAKE_PTR(s);
+        return 0;
+}
+
+Stream *stream_free(Stream *s) {
+        if (!s)
+                return NULL;
+        if (s->multi && s->easy)
+                (void) curl_multi_remove_handle(s->multi, s->easy);
+        if (s->easy)
+                curl_easy_cleanup(s->easy);
+        if (s->multi)
+                (void) curl_multi_cleanup(s->multi);
+        reply_done(&s->reply);
+        text_done(&s->partial);
+        free(s);
+        return NULL;
+}
+
+static int stream_end(Stream *s, Error *err) {
+        int r;
+
+        if (s->result < 0)
+                return s->result;
+        if (s->partial.error < 0 || s->reply.body.error < 0)
+                return -ENOMEM;
+        if (s->code != CURLE_OK)
+                return transport_error(s->connection, s->code, s->connection->read_ms, false, err);
+        (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
+        r = reply_check(&s->reply, err);
+        return r < 0 ? r : -ENODATA;
+}
+
+int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + timeout_ms;
+        size_t before = s->n_lines;
+
+        for (;;) {
+                uint64_t now_ms = clock_monotonic_ms();
+                int running = 0, left;
+                CURLMsg *message;
+
+                if (!s->ended) {
+                        (void) curl_multi_perform(s->multi, &running);
+                        while ((message = curl_multi_info_read(s->multi, &left)))
+                                if (message->msg == CURLMSG_DONE) {
+                                        s->ended = true;
+                                        s->code = message->data.result;
+                                }
+                }
+                if (s->n_lines > before && s->result >= 0)
+                        return 1;
+                if (s->ended)
+                        return stream_end(s, err);
+                if (now_ms >= end_ms)
+                        return 0;
+                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) 60000), NULL) != CURLM_OK)
+                        return -EIO;
+        }
+}
+
+const Reply *stream_reply(const Stream *s) {
+        return &s->reply;
+}
+
+int connection_follow(Connection *c, const char *path, StreamLine line, void *userdata, Error *err) {
+        _cleanup_stream_ Stream *s = NULL;
+        int r;
+
+        r = stream_new(c, path, line, userdata, &s, err);
+        while (r >= 0)
+                r = stream_wait(s, 60000, err);
+        return r == -ENODATA ? 0 : r;
+}

@@ -1,0 +1,332 @@
+#include "client/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "client/output.h"
+#include "client/wait.h"
+#include "units/name.h"
+
+/* One argument: what it is called, and what is here of it. */
+typedef struct Submission {
+        char *argument;       /* with its type */
+        char *name;
+        Unit *unit;           /* of the file here; NULL: there is none */
+        bool from_template;   /* it is that of the template here */
+} Submission;
+
+typedef struct Submissions {
+        Submission *items;
+        size_t n;
+} Submissions;
+
+static void submissions_done(Submissions *all) {
+        for (size_t i = 0; all->items && i < all->n; i++) {
+                free(all->items[i].argument);
+                free(all->items[i].name);
+                unit_free(all->items[i].unit);
+        }
+        free(all->items);
+}
+
+int files_names(char **args, size_t n, Names *ret) {
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+                int r;
+
+                r = name ? names_add(ret, name, strlen(name)) : -ENOMEM;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Reads a file as the unit 'name'. 0 without a unit: there is no such file. */
+static int read_unit(const char *path, const char *name, Unit **ret, Error *err) {
+        _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* links are fine here */
+        size_t size;
+        int r;
+
+        if (!real)
+                return errno == ENOENT || errno == ENOTDIR ? 0 : error_set(err, -errno, "%s: %s", path, strerror(errno));
+        r = read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return error_set(err, r, "%s: %s", path, strerror(-r));
+        r = unit_parse(name, text, size, ret, err);
+        return r < 0 ? error_prefix(err, r, "%s", path) : 0;
+}
+
+/* The file at the argument's path, or in the same folder the template of an instance. */
+static int read_here(Submission *s, Error *err) {
+        const char *slash = strrchr(s->argument, '/');
+        _cleanup_free_ char *template = NULL;
+        _cleanup_text_ Text path = {};
+        int r;
+
+        r = read_unit(s->argument, s->name, &s->unit, err);
+        if (r < 0 || s->unit || !unit_name_is_instance(s->name))
+                return r;
+
+        template = unit_name_template(s->name);
+        if (slash)
+                text_append_bytes(&path, s->argument, (size_t) (slash - s->argument) + 1);
+        if (!template || path.error < 0)
+                return -ENOMEM;
+        text_append(&path, template);
+        if (path.error < 0)
+                return path.error;
+        s->from_template = true;
+        return read_unit(path.chars, s->name, &s->unit, err);
+}
+
+/* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done. */
+static int read_all(char **args, size_t n, Submissions *all) {
+        bool refused = false;
+
+        all->items = NEW0(Submission, n + 1);
+        if (!all->items)
+                return client_fail(-ENOMEM, NULL, "%s", "");
+        for (; all->n < n; all->n++) {
+                Submission *s = &all->items[all->n];
+                const char *slash = strrchr(args[all->n], '/');
+                _cleanup_text_ Text t = {};
+                Error err = {};
+                int r;
+
+                s->name = unit_name_from_argument(args[all->n]);
+                if (slash)
+                        text_append_bytes(&t, args[all->n], (size_t) (slash - args[all->n]) + 1);
+                text_append(&t, s->name ? s->name : "");
+                s->argument = text_take(&t, NULL);
+                if (!s->name || !s->argument)
+                        return client_fail(-ENOMEM, NULL, "%s", "");
+
+                r = unit_name_check(s->name, &err);
+                if (r < 0)
+                        return client_fail(r, &err, "Error creating units: ");
+                r = read_here(s, &err);
+                if (r < 0) {
+                        fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
+                        refused = true;
+                }
+        }
+        if (refused)
+                fputs("fleetctl: nothing was submitted\n", stderr);
+        return refused ? EXIT_FAILED : EXIT_DONE;
+}
+
+static bool same_contents(const ApiUnit *there, const Unit *here) {
+        char hash[UNIT_HASH_SIZE];
+
+        if (there->hash && *there->hash)
+                return streq(there->hash, here->hash);
+        return there->file && unit_file_hash(there->file, hash) >= 0 && streq(hash, here->hash);
+}
+
+static void print_warnings(const Submission *s) {
+        for (size_t i = 0; s->unit && i < s->unit->warnings.n; i++)
+                fprintf(stderr, "fleetctl: %s: line %u: warning: %s\n", s->name, s->unit->warnings.items[i].line,
+                        s->unit->warnings.items[i].sentence);
+}
+
+static void warn_difference(const Submission *s) {
+        fprintf(stderr, "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to override.\n", s->name,
+                s->from_template ? "template " : "", s->argument);
+}
+
+/* What is to be done with a unit that is in the cluster. 1: submit it again. */
+static int judge_existing(const Client *c, const Submission *s, const ApiUnit *there, TargetState replaceable, Error *err) {
+        const char *state = target_state_to_string(there->desired_state);
+
+        if (!s->unit) {
+                if (!c->options.replace)
+                        return 0;
+                if (unit_name_is_instance(s->name))
+                        return error_set(err, -ENOENT, "no file of %s and no template of it here", s->argument);
+                return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit", s->argument);
+        }
+        if (same_contents(there, s->unit)) {
+                if (c->options.replace)
+                        printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
+                return 0;
+        }
+        if (!c->options.replace) {
+                warn_difference(s);
+                return 0;
+        }
+        if (there->desired_state > replaceable) {
+                fprintf(stderr, "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n", s->name,
+                        state ? state : "");
+                return 0;
+        }
+        return 1;
+}
+
+/* The contents of an instance's template in the cluster. 0: it has none there. */
+static int template_text(Client *c, const Submission *s, char **ret, Error *err) {
+        _cleanup_free_ char *name = unit_name_template(s->name);
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (!name)
+                return -ENOMEM;
+        r = client_unit(c, name, &unit, err);
+        if (r <= 0)
+                return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
+
+        if (s->unit && !same_contents(&unit, s->unit))
+                fprintf(stderr, "WARNING: Unit %s in registry differs from local template unit file %s. Add --replace to override.\n",
+                        name, s->argument);
+        if (unit.text && *unit.text)
+                text_append(&t, unit.text);
+        else if (unit.file)
+                unit_file_print(unit.file, &t, NULL);
+        *ret = text_take(&t, NULL);
+        return *ret ? 1 : -ENOMEM;
+}
+
+/* A 400 is about the file, and the daemon's sentence names the line. */
+static bool is_about_the_file(int r, const Error *err) {
+        return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
+}
+
+/* One unit, if it has to be submitted. 1: it was; 0: nothing to do. */
+static int submit_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
+        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        _cleanup_free_ char *text = NULL;
+        bool exists;
+        int r;
+
+        r = client_unit(c, s->name, &there, err);
+        if (r < 0)
+                return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) : r;
+        exists = r > 0;
+        if (exists) {
+                r = judge_existing(c, s, &there, replaceable, err);
+                if (r <= 0)
+                        return r;
+        } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
+                r = template_text(c, s, &text, err);
+                if (r < 0)
+                        return r;
+                if (!text && !s->unit) {
+                        _cleanup_free_ char *template = unit_name_template(s->name);
+
+                        return error_set(err, -ENOENT,
+                                         "failed getting Unit(%s) from template: unable to find template Unit(%s) in Registry or on filesystem",
+                                         s->argument, template ? template : s->name);
+                }
+        } else if (!s->unit)
+                return error_set(err, -ENOENT, "unable to find Unit(%s) in Registry or on filesystem", s->name);
+
+        print_warnings(s);
+        r = client_submit(c, s->name, text ? text : s->unit->text, exists, err);
+        if (r < 0)
+                return r != -EREMOTEIO || is_about_the_file(r, err) ? r : error_prefix(err, r, "failed creating unit %s", s->name);
+        return 1;
+}
+
+/* A name that is spelt like the one that was not found, in the cluster; for people only. */
+static void suggest(Client *c, const char *name) {
+        _cleanup_listing_ Listing units = {};
+        const char *best = NULL;
+        size_t distance = 4;
+
+        if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
+                return;
+        for (size_t i = 0; i < units.n; i++) {
+                size_t d = units.units[i].name ? text_distance(units.units[i].name, name) : distance;
+
+                if (d < distance) {
+                        distance = d;
+                        best = units.units[i].name;
+                }
+        }
+        if (best)
+                fprintf(stderr, "fleetctl: did you mean %s?\n", best);
+}
+
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names) {
+        _cleanup_(submissions_done) Submissions all = {};
+        _cleanup_names_ Names submitted = {};
+        Error err = {};
+        int r;
+
+        r = read_all(args, n, &all);
+        if (r != EXIT_DONE)
+                return r;
+
+        for (size_t i = 0; i < all.n; i++) {
+                Submission *s = &all.items[i];
+
+                r = ret_names ? names_add(ret_names, s->name, strlen(s->name)) : 0;
+                if (r >= 0)
+                        r = submit_one(c, s, replaceable, &err);
+                if (r > 0)
+                        r = names_add(&submitted, s->name, strlen(s->name));
+                if (is_about_the_file(r, &err)) {
+                        fprintf(stderr, "fleetctl: %s: %s\n", s->name, err.message + strlen("googleapi: Error 400: "));
+                        if (submitted.n == 0)
+                                fputs("fleetctl: nothing was submitted\n", stderr);
+                        return EXIT_FAILED;
+                }
+                if (r < 0) {
+                        (void) client_fail(r, &err, "Error creating units: ");
+                        if (r == -ENOENT)
+                                suggest(c, s->name);
+                        return EXIT_FAILED;
+                }
+        }
+
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_STATE, .target = TARGET_INACTIVE, .names = &submitted,
+                                         .quiet = ret_names && stdout_is_terminal() }, &err);
+        if (r == -ETIMEDOUT) {
+                fprintf(stderr, "Error waiting on unit creation: %s\n", err.message);
+                fprintf(stderr, "Error creating units: %s\n", err.message);
+                return EXIT_FAILED;
+        }
+        return r < 0 ? client_fail(r, &err, "Error creating units: ") : EXIT_DONE;
+}
+
+int verb_submit(Client *c, char **args, size_t n) {
+        if (n == 0) {
+                fputs("No units given\n", stderr);
+                return EXIT_DONE;
+        }
+        return files_submit(c, args, n, TARGET_INACTIVE, NULL);
+}
+
+int verb_cat(Client *c, char **args, size_t n) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_free_ char *name = NULL;
+        _cleanup_text_ Text t = {};
+        Error err = {};
+        int r;
+
+        if (n != 1) {
+                fputs("One unit file must be provided\n", stderr);
+                return EXIT_FAILED;
+        }
+        name = unit_name_from_argument(args[0]);
+        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving Unit %s: ", name);
+        if (r == 0) {
+                fprintf(stderr, "Unit %s not found\n", name);
+                suggest(c, name);
+                return EXIT_FAILED;
+        }
+
+        if (streq(c->options.output, "json")) {
+                api_unit_write(&t, &unit);
+                text_append_char(&t, '\n');
+        } else if (unit.file)
+                unit_file_print(unit.file, &t, NULL);
+        if (t.error < 0)
+                return client_fail(t.error, NULL, "%s", "");
+        fputs(t.chars ? t.chars : "", stdout);
+        return EXIT_DONE;
+}

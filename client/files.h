@@ -1,0 +1,14 @@
+/* Unit files on their way into the cluster. */
+#pragma once
+
+#include "client/client.h"
+
+/* Brings each argument into the cluster that is not there yet: from the file here, or for an instance from its template in
+ * the cluster or here. With --replace, files that differ go over units whose desired state is at most 'replaceable'.
+ *
+ * All files here are read before anything is submitted; what happened is printed. The exit status; *ret_names (may be
+ * NULL) become the units' names. */
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names);
+
+/* Their names, in order; 0 or -ENOMEM. */
+int files_names(char **args, size_t n, Names *ret);

@@ -1,0 +1,302 @@
+/* fleetctl: the verbs as one table, from which the help is made too. */
+#include <errno.h>
+#include <locale.h>
+#include <stdio.h>
+
+#include "client/client.h"
+#include "client/kv.h"
+
+typedef struct Verb {
+        const char *name;
+        unsigned groups;
+        const char *arguments;
+        const char *summary;
+        const char *description; /* lines; may be NULL */
+        int (*run)(Client *c, char **args, size_t n);
+} Verb;
+
+static int verb_help(Client *c, char **args, size_t n);
+static int verb_verify(Client *c, char **args, size_t n);
+static int verb_version(Client *c, char **args, size_t n);
+
+#define WAITING                                                                                     \
+        "Units that are not global are waited for; --block-attempts and --no-block decide how long.\n" \
+        "On a terminal each unit has a line that says what it waits for.\n"
+
+/* A line here is a verb; fleetctl(1) documents the same names. */
+static const Verb verbs[] = {
+        { "cat", 0, "UNIT", "Output the contents of a submitted unit",
+          "Prints the unit file that the cluster has, in the form from which its hash is made:\n"
+          "comments are left out. fleetctl cat --output=json also has the text as it was given.\n", verb_cat },
+        { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Destroy one or more units in the cluster",
+          "Stops the units, takes them from their machines, and forgets their files.\n"
+          "Returns when no machine has anything of them.\n", verb_destroy },
+        { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
+        { "journal", FLAGS_JOURNAL | FLAGS_REMOTE, "UNIT", "Print the journal of a unit in the cluster to stdout",
+          "From whatever machine the unit is on. The exit status is journalctl's.\n\n"
+          "Read the last 10 lines, and go on:\n"
+          "fleetctl journal -f foo.service\n", verb_journal },
+        { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the cluster's keys",
+          "The keys of /v2/keys, which every host serves. Exit status 4: the key is not there, or a\n"
+          "comparison failed.\n\n"
+          "fleetctl kv set /config/color green --ttl=60\n"
+          "fleetctl kv watch --recursive --forever /config\n", verb_kv },
+        { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
+          "Fields: machine, ip, metadata, hostname, presence, role, units, version.\n\n"
+          "For easily parsable output, you can remove the column headers:\n"
+          "fleetctl list-machines --no-legend\n", verb_list_machines },
+        { "list-unit-files", FLAGS_LIST, "", "List the units that exist in the cluster.",
+          "Whether or not they are on a machine.\n"
+          "Fields: unit, hash, dstate, state, target, global, desc, reason, owner.\n", verb_list_unit_files },
+        { "list-units", FLAGS_LIST, "", "List the current state of units in the cluster",
+          "Only those that are on a machine.\n"
+          "Fields: unit, machine, load, active, sub, hash.\n\n"
+          "Choose the columns to display:\n"
+          "fleetctl list-units --fields=unit,machine\n", verb_list_units },
+        { "load", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
+          "Schedule one or more units in the cluster, first submitting them if necessary.",
+          "The units get a machine and are loaded into its systemd, and are not started.\n" WAITING, verb_load },
+        { "restart", FLAGS_ATTEMPTS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
+          "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
+        { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
+          "Start one or more units in the cluster, first submitting and loading if necessary.",
+          "Returns when systemd calls them active, or with status 1 as soon as one has failed and the\n"
+          "others are decided. A job that has ended well is a success.\n" WAITING "\n"
+          "Start a single unit, and three of one template:\n"
+          "fleetctl start foo.service web@{1..3}.service\n", verb_start },
+        { "status", FLAGS_REMOTE, "UNIT...", "Output the status of one or more units in the cluster",
+          "As systemctl status on the unit's machine prints it, and with its exit status.\n"
+          "A global unit is shown on every machine.\n", verb_status },
+        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Stop one or more units in the cluster.",
+          "The units stay on their machines, and can be started again.\n" WAITING, verb_stop },
+        { "submit", FLAGS_REPLACE, "UNIT...", "Upload one or more units to the cluster without starting them",
+          "All files are read before the first is submitted; with a mistake in one of them, none is.\n"
+          "A unit that is there already is not submitted again, but for --replace.\n\n"
+          "Submit a directory of units:\n"
+          "fleetctl submit myservice/*\n", verb_submit },
+        { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Unschedule one or more units in the cluster.",
+          "The units are stopped and taken from their machines; the cluster keeps their files.\n" WAITING, verb_unload },
+        { "verify", 0, "", "", NULL, verb_verify },
+        { "version", 0, "", "Print the version and exit", NULL, verb_version },
+};
+
+/* The verb of that name, or the only one that begins so. */
+static const Verb *find_verb(const char *name) {
+        const Verb *found = NULL;
+
+        for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                if (streq(verbs[i].name, name))
+                        return &verbs[i];
+        for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                if (*name && starts_with(verbs[i].name, name)) {
+                        if (found)
+                                return NULL;
+                        found = &verbs[i];
+                }
+        return found;
+}
+
+static void print_indented(const char *lines) {
+        for (const char *end; *lines; lines = *end ? end + 1 : end) {
+                end = lines + strcspn(lines, "\n");
+                printf("\t%.*s\n", (int) (end - lines), lines);
+        }
+}
+
+static void print_root_help(void) {
+        printf("NAME:\n\tfleetctl - control a cluster of systemd hosts\n\n"
+               "USAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\n"
+               "VERSION:\n\t%s\n\nCOMMANDS:\n", PACKAGE_VERSION);
+        for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                if (*verbs[i].summary)
+                        printf("\t%s%s%s\n", verbs[i].name, strlen(verbs[i].name) < 8 ? "\t\t" : "\t", verbs[i].summary);
+        printf("\nThe first minutes:\n"
+               "\tfleetctl list-machines              who is there\n"
+               "\tfleetctl start hello.service        submits the file, picks a machine, starts it there\n"
+               "\tfleetctl list-units                 what runs where\n"
+               "\tfleetctl journal -f hello.service   its log, wherever it is\n"
+               "\nOPTIONS:\n");
+        options_print(FLAGS_GLOBAL, stdout);
+        printf("\nEach option can be preset in the environment: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, ...\n");
+}
+
+static void print_verb_help(const Verb *v) {
+        printf("NAME:\n\t%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s\n\n", v->name, v->summary, v->name,
+               v->groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
+        if (v->run == verb_kv) {
+                const KvVerb *kv;
+                size_t n;
+
+                kv = kv_verbs(&n);
+                puts("COMMANDS:");
+                for (size_t i = 0; i < n; i++)
+                        printf("\tkv %s %s\t%s%s\n", kv[i].name, kv[i].arguments,
+                               strlen(kv[i].name) + strlen(kv[i].arguments) < 12 ? "\t" : "", kv[i].summary);
+                putchar('\n');
+        }
+        if (v->description) {
+                puts("DESCRIPTION:");
+                print_indented(v->description);
+                putchar('\n');
+        }
+        if (v->groups) {
+                puts("OPTIONS:");
+                options_print(v->groups, stdout);
+                putchar('\n');
+        }
+        puts("GLOBAL OPTIONS:");
+        options_print(FLAGS_GLOBAL, stdout);
+}
+
+static int verb_help(Client *c, char **args, size_t n) {
+        const Verb *v;
+
+        if (c->options.verbs) {
+                size_t n_kv;
+                const KvVerb *kv = kv_verbs(&n_kv);
+
+                for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                        if (*verbs[i].summary)
+                                puts(verbs[i].name);
+                for (size_t i = 0; i < n_kv; i++)
+                        printf("kv %s\n", kv[i].name);
+                return EXIT_DONE;
+        }
+        if (n == 0) {
+                print_root_help();
+                return EXIT_DONE;
+        }
+        v = find_verb(args[0]);
+        if (v) {
+                print_verb_help(v);
+                return EXIT_DONE;
+        }
+        fprintf(stderr, "Unknown help topic [`%s`].\n", args[0]);
+        print_root_help();
+        return EXIT_DONE;
+}
+
+static int verb_verify(Client *c, char **args, size_t n) {
+        fputs("Command \"verify\" is deprecated, DEPRECATED - No longer works\n"
+              "WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n", stderr);
+        return EXIT_USAGE;
+}
+
+static int verb_version(Client *c, char **args, size_t n) {
+        puts("fleetctl version " PACKAGE_VERSION);
+        return EXIT_DONE;
+}
+
+static int fail_verb(const char *name) {
+        bool any = false;
+
+        fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
+        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
+                if (!*verbs[i].summary || (text_distance(verbs[i].name, name) > 2 && !starts_with(verbs[i].name, name)))
+                        continue;
+                if (!any)
+                        fputs("\nDid you mean this?\n", stderr);
+                any = true;
+                fprintf(stderr, "\t%s\n", verbs[i].name);
+        }
+        if (any)
+                fputc('\n', stderr);
+        fprintf(stderr, "Run 'fleetctl --help' for usage.\n"
+                        "cannot execute cmdFleet: unknown command \"%s\" for \"fleetctl\"\n", name);
+        return EXIT_USAGE;
+}
+
+static int fail_flag(const Verb *v, const Error *err) {
+        fprintf(stderr, "Error: %s\n\n", err->message);
+        if (v)
+                print_verb_help(v);
+        else
+                print_root_help();
+        (void) fflush(stdout);
+        fprintf(stderr, "cannot execute cmdFleet: %s\n", err->message);
+        return EXIT_USAGE;
+}
+
+/* The connection that the options describe; nothing is sent. */
+static int connect_client(Client *c, Error *err) {
+        const Options *o = &c->options;
+        _cleanup_free_ char *first = NULL;
+        size_t size = strcspn(o->endpoint, ",");
+
+        if (streq(o->driver, "etcd"))
+                return error_set(err, -EINVAL, "there is no etcd to drive: fleetd is the registry; leave --driver out");
+        if (!streq(o->driver, "API"))
+                return error_set(err, -EINVAL, "unrecognized driver \"%s\"", o->driver);
+        if (*o->tunnel)
+                return error_set(err, -EINVAL,
+                                 "fleetctl makes no tunnels: ssh -L /tmp/fleet.sock:/run/fleet.sock %s, and --endpoint=unix:///tmp/fleet.sock",
+                                 o->tunnel);
+
+        first = strndup(o->endpoint, size);
+        if (!first)
+                return -ENOMEM;
+        if (o->endpoint[size])
+                fprintf(stderr, "fleetctl: of several endpoints the first is used: %s\n", first);
+        return connection_new(&(ConnectionSettings) {
+                .endpoint = first, .debug = o->debug, .ca_file = o->ca_file, .cert_file = o->cert_file, .key_file = o->key_file,
+                .read_ms = o->request_timeout_ms ? o->request_timeout_ms : 3000,
+                .write_ms = o->request_timeout_ms ? o->request_timeout_ms : 10000,
+        }, &c->connection, err);
+}
+
+static int run(const Verb *v, Client *c, char **args, size_t n) {
+        Error err = {};
+        int r;
+
+        if (c->options.help) {
+                print_verb_help(v);
+                return EXIT_DONE;
+        }
+        if (c->options.sign)
+                return verb_verify(c, args, n);
+        if (*c->options.output && !streq(c->options.output, "json")) {
+                fprintf(stderr, "fleetctl: --output=%s: the only format is json\n", c->options.output);
+                return EXIT_USAGE;
+        }
+        r = connect_client(c, &err);
+        if (r < 0) {
+                fprintf(stderr, "Unable to initialize client: %s\n", error_text(&err, r));
+                return EXIT_FAILED;
+        }
+        return v->run(c, args, n);
+}
+
+int main(int argc, char **argv) {
+        char **args = argv + 1, **verb_at;
+        size_t n = argc > 0 ? (size_t) argc - 1 : 0;
+        const Verb *v = NULL;
+        Client c = {};
+        Error err = {};
+        int status;
+
+        (void) setlocale(LC_ALL, "");
+        if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
+                return verb_version(&c, NULL, 0);
+
+        options_init(&c.options);
+        verb_at = options_find_verb(args, n);
+        if (verb_at) {
+                v = find_verb(*verb_at);
+                if (!v)
+                        return fail_verb(*verb_at);
+                memmove(verb_at, verb_at + 1, (size_t) (args + n - verb_at) * sizeof(*args)); /* with the NULL behind */
+                n--;
+        }
+
+        if (options_parse(&c.options, FLAGS_GLOBAL | (v ? v->groups : 0), args, &n, &err) < 0)
+                return fail_flag(v, &err);
+        if (!v) {
+                print_root_help();
+                return EXIT_DONE;
+        }
+        status = run(v, &c, args, n);
+        connection_free(c.connection);
+        if (fflush(stdout) == EOF && status == EXIT_DONE)
+                status = EXIT_FAILED;
+        return status;
+}

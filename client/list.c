@@ -1,0 +1,286 @@
+/* list-machines, list-units, list-unit-files: a table of columns each, by name. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "client/client.h"
+#include "client/output.h"
+#include "units/hash.h"
+
+/* What a column is made from; of the three items one is there. */
+typedef struct Row {
+        const Listing *machines;
+        const ApiMachine *machine;
+        const ApiState *state;
+        const ApiUnit *unit;
+        bool full;   /* --full */
+        bool people; /* a terminal: names instead of ids */
+} Row;
+
+typedef struct Column {
+        const char *name;
+        void (*append)(const Row *row, Text *t); /* nothing appended is shown as "-" */
+} Column;
+
+static void append_place(const Row *row, const char *id, Text *t) {
+        if (!id || !*id)
+                return;
+        if (row->people && !row->full)
+                append_machine_name(t, row->machines, id);
+        else
+                append_legend(t, row->machines, id, row->full);
+}
+
+static void append_any(const char *s, Text *t) {
+        if (s)
+                text_append(t, s);
+}
+
+static void append_hash(const Row *row, const char *hash, Text *t) {
+        if (hash)
+                text_printf(t, "%.*s", row->full ? UNIT_HASH_SIZE - 1 : UNIT_HASH_SHORT, hash);
+}
+
+static void machine_id(const Row *row, Text *t) {
+        const ApiMachine *m = row->machine;
+
+        if (row->people && !row->full && m->hostname && *m->hostname)
+                text_append(t, m->hostname);
+        else
+                text_printf(t, row->full ? "%s" : "%.8s...", m->id);
+}
+static void machine_ip(const Row *row, Text *t) { append_any(row->machine->primary_ip, t); }
+static void machine_metadata(const Row *row, Text *t) {
+        const Pairs *pairs = &row->machine->metadata;
+
+        for (size_t i = 0; i < pairs->n; i++)
+                text_printf(t, "%s%s=%s", i > 0 ? "," : "", pairs->items[i].key, pairs->items[i].value);
+}
+static void machine_name(const Row *row, Text *t) { append_any(row->machine->hostname, t); }
+static void machine_presence(const Row *row, Text *t) { append_any(row->machine->presence, t); }
+static void machine_role(const Row *row, Text *t) { append_any(row->machine->role, t); }
+static void machine_units(const Row *row, Text *t) { text_printf(t, "%llu", (unsigned long long) row->machine->n_units); }
+static void machine_version(const Row *row, Text *t) { append_any(row->machine->version, t); }
+
+static void state_unit(const Row *row, Text *t) { append_any(row->state->name, t); }
+static void state_machine(const Row *row, Text *t) { append_place(row, row->state->machine_id, t); }
+static void state_load(const Row *row, Text *t) { append_any(row->state->load, t); }
+static void state_active(const Row *row, Text *t) { append_any(row->state->active, t); }
+static void state_sub(const Row *row, Text *t) { append_any(row->state->sub, t); }
+static void state_hash(const Row *row, Text *t) { append_hash(row, row->state->hash, t); }
+
+static void unit_name(const Row *row, Text *t) { append_any(row->unit->name, t); }
+static void unit_hash(const Row *row, Text *t) {
+        char hash[UNIT_HASH_SIZE];
+
+        if (row->unit->hash && *row->unit->hash)
+                append_hash(row, row->unit->hash, t);
+        else if (row->unit->file && unit_file_hash(row->unit->file, hash) >= 0)
+                append_hash(row, hash, t);
+}
+static void unit_desired(const Row *row, Text *t) { append_any(target_state_to_string(row->unit->desired_state), t); }
+static void unit_current(const Row *row, Text *t) {
+        if (!unit_is_global(row->unit))
+                append_any(target_state_to_string(row->unit->current_state), t);
+}
+static void unit_target(const Row *row, Text *t) {
+        if (unit_is_global(row->unit))
+                text_append(t, "global");
+        else
+                append_place(row, row->unit->machine_id, t);
+}
+static void unit_global(const Row *row, Text *t) { text_append(t, unit_is_global(row->unit) ? "true" : "false"); }
+static void unit_reason(const Row *row, Text *t) { append_any(row->unit->reason, t); }
+static void unit_owner(const Row *row, Text *t) { append_place(row, row->unit->owner, t); }
+static void unit_desc(const Row *row, Text *t) {
+        for (size_t i = 0; row->unit->file && i < row->unit->file->n_options; i++) {
+                const UnitOption *o = &row->unit->file->options[i];
+
+                if (streq(o->section, "Unit") && streq(o->name, "Description")) {
+                        text_append(t, o->value);
+                        return;
+                }
+        }
+}
+
+/* Lines here are columns; fleetctl(1) documents the same names. */
+static const Column machine_columns[] = {
+        { "machine", machine_id }, { "ip", machine_ip }, { "metadata", machine_metadata }, { "hostname", machine_name },
+        { "presence", machine_presence }, { "role", machine_role }, { "units", machine_units },
+        { "version", machine_version }, {},
+};
+static const Column state_columns[] = {
+        { "unit", state_unit }, { "machine", state_machine }, { "load", state_load }, { "active", state_active },
+        { "sub", state_sub }, { "hash", state_hash }, {},
+};
+static const Column unit_columns[] = {
+        { "unit", unit_name }, { "hash", unit_hash }, { "dstate", unit_desired }, { "state", unit_current },
+        { "target", unit_target }, { "tmachine", unit_target }, { "global", unit_global }, { "desc", unit_desc },
+        { "reason", unit_reason }, { "owner", unit_owner }, {},
+};
+
+enum { COLUMNS_MAX = 64 };
+
+typedef struct Choice {
+        const Column *columns[COLUMNS_MAX];
+        char headers[COLUMNS_MAX][16];
+        size_t n;
+} Choice;
+
+/* Which columns, from --fields or the defaults; an error is said in fleet's words. */
+static int choose(const Client *c, const Column *all, const char *in_pipe, const char *on_terminal, Choice *ret) {
+        const char *fields = c->options.fields ? c->options.fields : stdout_is_terminal() ? on_terminal : in_pipe;
+
+        if (!*fields) {
+                fputs("Must define output format\n", stderr);
+                return -EINVAL;
+        }
+        for (;;) {
+                size_t size = strcspn(fields, ",");
+                const Column *column = all;
+
+                while (column->name && (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
+                        column++;
+                if (!column->name || ret->n == COLUMNS_MAX) {
+                        fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
+                        return -EINVAL;
+                }
+                if (streq(column->name, "tmachine"))
+                        fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n", stderr);
+                for (size_t i = 0; i <= size && i < sizeof(ret->headers[0]); i++)
+                        ret->headers[ret->n][i] = column->name[i] >= 'a' && column->name[i] <= 'z' ? column->name[i] - 32
+                                                                                                   : column->name[i];
+                ret->columns[ret->n++] = column;
+
+                fields += size;
+                if (!*fields)
+                        return 0;
+                fields++;
+        }
+}
+
+static Table *choice_table(const Choice *choice) {
+        const char *headers[COLUMNS_MAX];
+
+        for (size_t i = 0; i < choice->n; i++)
+                headers[i] = choice->headers[i];
+        return table_new(headers, choice->n);
+}
+
+static int add_row(Table *table, const Choice *choice, const Row *row) {
+        for (size_t i = 0; i < choice->n; i++) {
+                _cleanup_text_ Text t = {};
+                int r;
+
+                choice->columns[i]->append(row, &t);
+                if (t.error < 0)
+                        return t.error;
+                r = table_add(table, t.size > 0 ? t.chars : "-");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int print_json(Text *t) {
+        if (t->error < 0)
+                return client_fail(t->error, NULL, "%s", "");
+        puts(t->chars);
+        return EXIT_DONE;
+}
+
+static int finish(const Client *c, const Table *table, int r) {
+        if (r >= 0)
+                r = table_print(table, !c->options.no_legend);
+        return r < 0 ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
+}
+
+static bool wants_json(const Client *c) { return streq(c->options.output, "json"); }
+
+int verb_list_machines(Client *c, char **args, size_t n) {
+        _cleanup_listing_ Listing machines = {};
+        _cleanup_table_ Table *table = NULL;
+        Choice choice = {};
+        Error err = {};
+        int r;
+
+        if (choose(c, machine_columns, "machine,ip,metadata", "machine,ip,metadata,units,role", &choice) < 0)
+                return EXIT_FAILED;
+        r = client_machines(c, &machines, &err);
+        if (r == -EREMOTEIO) {
+                fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n", error_text(&err, r));
+                return EXIT_FAILED;
+        }
+        if (r < 0)
+                return client_fail(r, &err, "%s", "");
+        if (wants_json(c)) {
+                _cleanup_text_ Text t = {};
+
+                api_machines_page_write(&t, machines.machines, machines.n, NULL);
+                return print_json(&t);
+        }
+
+        table = choice_table(&choice);
+        r = table ? 0 : -ENOMEM;
+        for (size_t i = 0; i < machines.n && r >= 0; i++)
+                r = add_row(table, &choice, &(Row) { .machines = &machines, .machine = &machines.machines[i],
+                                                     .full = c->options.full, .people = stdout_is_terminal() });
+        return finish(c, table, r);
+}
+
+int verb_list_units(Client *c, char **args, size_t n) {
+        _cleanup_listing_ Listing states = {}, machines = {};
+        _cleanup_table_ Table *table = NULL;
+        Choice choice = {};
+        Error err = {};
+        int r;
+
+        if (choose(c, state_columns, "unit,machine,active,sub", "unit,machine,active,sub", &choice) < 0)
+                return EXIT_FAILED;
+        r = client_states(c, NULL, &states, &err);
+        if (r >= 0)
+                r = client_machines(c, &machines, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving list of units from repository: ");
+        if (wants_json(c)) {
+                _cleanup_text_ Text t = {};
+
+                api_states_page_write(&t, states.states, states.n, NULL);
+                return print_json(&t);
+        }
+
+        table = choice_table(&choice);
+        r = table ? 0 : -ENOMEM;
+        for (size_t i = 0; i < states.n && r >= 0; i++)
+                r = add_row(table, &choice, &(Row) { .machines = &machines, .state = &states.states[i],
+                                                     .full = c->options.full, .people = stdout_is_terminal() });
+        return finish(c, table, r);
+}
+
+int verb_list_unit_files(Client *c, char **args, size_t n) {
+        _cleanup_listing_ Listing units = {}, machines = {};
+        _cleanup_table_ Table *table = NULL;
+        Choice choice = {};
+        Error err = {};
+        int r;
+
+        if (choose(c, unit_columns, "unit,hash,dstate,state,target", "unit,hash,dstate,state,target", &choice) < 0)
+                return EXIT_FAILED;
+        r = client_units(c, &units, &err);
+        if (r >= 0)
+                r = client_machines(c, &machines, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving list of units from repository: ");
+        if (wants_json(c)) {
+                _cleanup_text_ Text t = {};
+
+                api_units_page_write(&t, units.units, units.n, NULL);
+                return print_json(&t);
+        }
+
+        table = choice_table(&choice);
+        r = table ? 0 : -ENOMEM;
+        for (size_t i = 0; i < units.n && r >= 0; i++)
+                r = add_row(table, &choice, &(Row) { .machines = &machines, .unit = &units.units[i],
+                                                     .full = c->options.full, .people = stdout_is_terminal() });
+        return finish(c, table, r);
+}

@@ -1,0 +1,259 @@
+#include "client/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+
+#include "base/parse.h"
+
+typedef enum FlagType { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_LIMIT, FLAG_SECONDS, FLAG_TTL } FlagType;
+
+typedef struct Flag {
+        const char *name;
+        char letter;
+        unsigned groups;
+        FlagType type;
+        size_t offset;
+        const char *help; /* NULL: taken, and not shown */
+} Flag;
+
+#define AT(member) offsetof(Options, member)
+
+/* A line here is a flag; fleetctl(1) documents the same names. */
+static const Flag flags[] = {
+        { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
+          "Wait for at most N times two seconds; 0 is no limit (default 0)" },
+        { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait until it is so" },
+        { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace), "Replace units in the cluster by the files here" },
+        { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
+        { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, with commas between" },
+        { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },
+        { "l", 0, FLAGS_LIST, FLAG_BOOL, AT(full), NULL },
+        { "no-legend", 0, FLAGS_LIST, FLAG_BOOL, AT(no_legend), "Do not print a legend (column headers)" },
+        { "lines", 'n', FLAGS_JOURNAL, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
+        { "follow", 'f', FLAGS_JOURNAL, FLAG_BOOL, AT(follow), "Continuously print new entries" },
+        { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
+        { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output), "Output mode, as journalctl's (default \"short\")" },
+        { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by its whole id" },
+        { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
+        { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
+        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes" },
+        { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value), "set: only if this is the value" },
+        { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index), "set: only if this is the modified index" },
+        { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if this is the value" },
+        { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index), "rm: only if this is the modified index" },
+        { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: and all below" },
+        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also an empty directory" },
+        { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: go on after the first change" },
+        { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), "watch: changes after this index" },
+        { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: what the leader has" },
+        { "sort", 0, FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
+        { "p", 'p', FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
+        { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one a line" },
+
+        { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint), "Where fleetd listens (default \"unix:///run/fleet.sock\")" },
+        { "request-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(request_timeout_ms),
+          "Seconds that a request may take (default 3, 10 for a change)" },
+        { "output", 'o', FLAGS_GLOBAL, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
+        { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), "CA that an https endpoint is checked against" },
+        { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), "Certificate to show to an https endpoint" },
+        { "key-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), "Key of that certificate" },
+        { "debug", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(debug), "Print requests to stderr" },
+        { "help", 'h', FLAGS_GLOBAL, FLAG_BOOL, AT(help), "Print usage information and exit" },
+        { "h", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(help), NULL },
+        { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), "Print the version and exit; the first argument only" },
+        { "driver", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(driver), NULL },
+        { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel), NULL },
+        { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
+        { "etcd-keyfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), NULL },
+        { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
+        { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
+        { "experimental-api", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
+        { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
+        { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
+        { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
+        { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
+};
+
+/* The flag of that name among 'groups', or NULL. The first wins, so a verb's own goes before a global one. */
+static const Flag *flag_by_name(unsigned groups, const char *name, size_t size) {
+        for (size_t i = 0; i < ELEMENTS(flags); i++)
+                if ((flags[i].groups & groups) && strlen(flags[i].name) == size && memcmp(flags[i].name, name, size) == 0)
+                        return &flags[i];
+        return NULL;
+}
+
+static const Flag *flag_by_letter(unsigned groups, char letter) {
+        for (size_t i = 0; i < ELEMENTS(flags); i++)
+                if ((flags[i].groups & groups) && flags[i].letter == letter)
+                        return &flags[i];
+        return NULL;
+}
+
+static int parse_seconds(const char *s, uint64_t *ret_ms) {
+        char *end;
+        double seconds;
+
+        if (!isdigit((unsigned char) *s) && *s != '.')
+                return -EINVAL;
+        errno = 0;
+        seconds = strtod(s, &end);
+        if (errno != 0 || *end || !(seconds > 0 && seconds <= 86400))
+                return -EINVAL;
+        *ret_ms = MAX((uint64_t) (seconds * 1000), (uint64_t) 1);
+        return 0;
+}
+
+/* 0, or -EINVAL with what was expected in *ret_expected. */
+static int flag_set(Options *o, const Flag *flag, const char *value, const char **ret_expected) {
+        void *field = (char *) o + flag->offset;
+        uint64_t number;
+
+        switch (flag->type) {
+        case FLAG_BOOL:
+                *ret_expected = "true or false";
+                return parse_bool(value, field);
+        case FLAG_TEXT:
+                *(const char **) field = value;
+                return 0;
+        case FLAG_LIMIT: /* less than none is no limit either */
+                if (value[0] == '-' && parse_u64(value + 1, &number) >= 0) {
+                        *(uint64_t *) field = 0;
+                        return 0;
+                }
+                *ret_expected = "a number";
+                return parse_u64(value, field);
+        case FLAG_TTL:
+                o->ttl_given = true;
+                *ret_expected = "a number of seconds";
+                return parse_u64(value, field);
+        case FLAG_NUMBER:
+                *ret_expected = "a number";
+                return parse_u64(value, field);
+        case FLAG_SECONDS:
+                *ret_expected = "a number of seconds";
+                return parse_seconds(value, field);
+        }
+        return -EINVAL;
+}
+
+void options_init(Options *o) {
+        *o = (Options) { .endpoint = "unix:///run/fleet.sock", .driver = "API", .output = "", .journal_output = "short",
+                         .lines = 10, .tunnel = "" };
+
+        for (size_t i = 0; i < ELEMENTS(flags); i++) {
+                char name[64] = "FLEETCTL_";
+                const char *value, *expected;
+                size_t n = strlen(name);
+
+                if (!(flags[i].groups & FLAGS_GLOBAL))
+                        continue;
+                for (const char *s = flags[i].name; *s && n < sizeof(name) - 1; s++)
+                        name[n++] = *s == '-' ? '_' : (char) toupper((unsigned char) *s);
+                name[n] = 0;
+
+                value = getenv(name);
+                if (value && *value && (flags[i].offset != AT(help)))
+                        (void) flag_set(o, &flags[i], value, &expected);
+        }
+}
+
+char **options_find_verb(char **args, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                const char *a = args[i];
+                const Flag *flag;
+
+                if (streq(a, "--"))
+                        return i + 1 < n ? &args[i + 1] : NULL;
+                if (a[0] != '-' || !a[1])
+                        return &args[i];
+                if (strchr(a, '='))
+                        continue;
+                flag = a[1] == '-' ? flag_by_name(~0U, a + 2, strlen(a + 2)) : a[2] ? NULL : flag_by_letter(~0U, a[1]);
+                if (flag && flag->type != FLAG_BOOL)
+                        i++;
+        }
+        return NULL;
+}
+
+int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err) {
+        size_t n_kept = 0, i;
+
+        for (i = 0; i < *n; i++) {
+                char *a = args[i];
+                bool is_long = starts_with(a, "--");
+                const char *value = NULL, *expected = "";
+                const Flag *flag;
+
+                if (streq(a, "--")) {
+                        i++;
+                        break;
+                }
+                if (a[0] != '-' || !a[1]) {
+                        args[n_kept++] = a;
+                        continue;
+                }
+
+                if (is_long) {
+                        size_t size = strcspn(a + 2, "=");
+
+                        flag = flag_by_name(groups, a + 2, size);
+                        if (!flag)
+                                return error_set(err, -EINVAL, "unknown flag: --%.*s", (int) size, a + 2);
+                        if (a[2 + size])
+                                value = a + 2 + size + 1;
+                } else {
+                        flag = flag_by_letter(groups, a[1]);
+                        if (!flag || (flag->type == FLAG_BOOL && a[2]))
+                                return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s", flag ? a[2] : a[1], a);
+                        if (a[2])
+                                value = a + (a[2] == '=' ? 3 : 2);
+                }
+
+                if (!value && flag->type == FLAG_BOOL)
+                        value = "true";
+                if (!value && i + 1 < *n)
+                        value = args[++i];
+                if (!value)
+                        return error_set(err, -EINVAL, "flag needs an argument: %s", a);
+                if (flag_set(o, flag, value, &expected) < 0)
+                        return error_set(err, -EINVAL, "invalid argument \"%s\" for --%s: expected %s", value, flag->name,
+                                         expected);
+        }
+        for (; i < *n; i++)
+                args[n_kept++] = args[i];
+        *n = n_kept;
+        return 0;
+}
+
+static const char *type_word(const Flag *flag) {
+        switch (flag->type) {
+        case FLAG_BOOL:
+                return "";
+        case FLAG_TEXT:
+                return " string";
+        case FLAG_SECONDS:
+                return " float";
+        default:
+                return " int";
+        }
+}
+
+void options_print(unsigned groups, FILE *f) {
+        int width = 0;
+
+        for (int pass = 0; pass < 2; pass++)
+                for (size_t i = 0; i < ELEMENTS(flags); i++) {
+                        const Flag *flag = &flags[i];
+                        char letter[8] = "    ";
+                        int size = (int) (strlen(flag->name) + strlen(type_word(flag)));
+
+                        if (!(flag->groups & groups) || !flag->help)
+                                continue;
+                        width = MAX(width, size);
+                        if (flag->letter)
+                                snprintf(letter, sizeof(letter), "-%c, ", flag->letter);
+                        if (pass > 0)
+                                fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name, width - (int) strlen(flag->name),
+                                        type_word(flag), flag->help);
+                }
+}

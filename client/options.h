@@ -1,0 +1,61 @@
+/* What stands on the command line and in FLEETCTL_*: one table of all flags, of which a verb takes some groups.
+ *
+ * Flags and arguments may be mixed; "--" ends the flags. The command line goes before the environment, in which every
+ * global flag has its variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+typedef enum FlagGroup {
+        FLAGS_GLOBAL = 1 << 0,
+        FLAGS_LIST = 1 << 1,     /* --full, --no-legend, --fields */
+        FLAGS_NO_BLOCK = 1 << 2, /* --no-block */
+        FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts */
+        FLAGS_REPLACE = 1 << 4,  /* --replace, --sign */
+        FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
+        FLAGS_REMOTE = 1 << 6,   /* --machine, and what ssh needed */
+        FLAGS_KV = 1 << 7,
+        FLAGS_HELP = 1 << 8, /* --verbs */
+} FlagGroup;
+
+typedef struct Options {
+        /* global; strings are borrowed from arguments and environment */
+        const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file;
+        uint64_t request_timeout_ms; /* 0: not given */
+        bool debug, help;
+
+        const char *fields; /* NULL: not given */
+        bool full, no_legend, no_block, replace, sign;
+        uint64_t block_attempts; /* windows of two seconds; 0: no limit */
+
+        const char *journal_output, *machine;
+        uint64_t lines;
+        bool follow;
+
+        const char *swap_with_value, *with_value;
+        uint64_t ttl, swap_with_index, with_index, after_index;
+        bool ttl_given, recursive, dir, forever, quorum;
+
+        bool verbs;
+        const char *ignored; /* what fleet's fleetctl needed and we do not */
+        bool ignored_switch;
+} Options;
+
+/* The defaults, and what the environment says; a value there that cannot be read is not looked at. */
+void options_init(Options *o);
+
+/* Which of 'args' is the verb: the first that is no flag and no flag's value. NULL without one. */
+char **options_find_verb(char **args, size_t n);
+
+/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their number. -EINVAL with
+ * fleet's words: "unknown flag: --x". */
+int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
+
+/* Prints the flags of 'groups', one a line. */
+void options_print(unsigned groups, FILE *f);

@@ -1,0 +1,150 @@
+#include "client/output.h"
+
+#include <errno.h>
+#include <libsmartcols/libsmartcols.h>
+#include <stdio.h>
+
+#include "base/text.h"
+#include "units/lists.h"
+
+struct Table {
+        Names headers;
+        Names cells; /* row by row */
+};
+
+Table *table_new(const char *const *headers, size_t n_columns) {
+        _cleanup_table_ Table *t = NEW0(Table, 1);
+
+        for (size_t i = 0; t && i < n_columns; i++)
+                if (names_add(&t->headers, headers[i], strlen(headers[i])) < 0)
+                        return NULL;
+        return TAKE_PTR(t);
+}
+
+Table *table_free(Table *t) {
+        if (!t)
+                return NULL;
+        names_done(&t->headers);
+        names_done(&t->cells);
+        free(t);
+        return NULL;
+}
+
+int table_add(Table *t, const char *text) {
+        _cleanup_text_ Text safe = {};
+
+        text_append_printable(&safe, text ? text : ""); /* a name must not drive a terminal */
+        if (safe.error < 0)
+                return safe.error;
+        return names_add(&t->cells, safe.chars ? safe.chars : "", safe.size);
+}
+
+static size_t width_of(const char *s) {
+        size_t n = 0, size = strlen(s);
+
+        for (size_t at = 0; at < size; n++)
+                at += MAX(utf8_length(s + at, size - at), (size_t) 1);
+        return n;
+}
+
+static void print_cells(const Table *t, char *const *cells, const size_t *widths) {
+        for (size_t i = 0; i < t->headers.n; i++) {
+                fputs(cells[i], stdout);
+                if (i + 1 < t->headers.n)
+                        for (size_t at = width_of(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
+                                putchar('\t');
+        }
+        putchar('\n');
+}
+
+/* Go's text/tabwriter with tab stops of 8: a column is as wide as its longest cell and one more, in whole tabs. */
+static int print_tabs(const Table *t, bool legend) {
+        _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
+
+        if (!widths)
+                return -ENOMEM;
+        for (size_t i = 0; i < t->headers.n; i++)
+                widths[i] = legend ? width_of(t->headers.items[i]) : 0;
+        for (size_t i = 0; i < t->cells.n; i++)
+                widths[i % t->headers.n] = MAX(widths[i % t->headers.n], width_of(t->cells.items[i]));
+        for (size_t i = 0; i < t->headers.n; i++)
+                widths[i] = (widths[i] + 1 + 7) / 8 * 8;
+
+        if (legend)
+                print_cells(t, t->headers.items, widths);
+        for (size_t i = 0; i + t->headers.n <= t->cells.n; i += t->headers.n)
+                print_cells(t, &t->cells.items[i], widths);
+        return 0;
+}
+
+bool output_has_colours(void) {
+        const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+        return isatty(STDOUT_FILENO) && !(no && *no) && !(term && streq(term, "dumb"));
+}
+
+static const char *state_colour(const char *state) {
+        static const char *const good[] = { "active", "running", "launched", "up" },
+                                 *const bad[] = { "failed", "lost" },
+                                 *const between[] = { "activating", "deactivating", "reloading", "away" };
+
+        for (size_t i = 0; i < ELEMENTS(good); i++)
+                if (streq(state, good[i]))
+                        return "green";
+        for (size_t i = 0; i < ELEMENTS(bad); i++)
+                if (streq(state, bad[i]))
+                        return "red";
+        for (size_t i = 0; i < ELEMENTS(between); i++)
+                if (streq(state, between[i]))
+                        return "yellow";
+        return NULL;
+}
+
+const char *output_state_colour(const char *state) {
+        const char *colour = state_colour(state);
+
+        return !colour ? "" : streq(colour, "green") ? "\033[32m" : streq(colour, "red") ? "\033[31m" : "\033[33m";
+}
+
+static int fill(struct libscols_table *table, const Table *t, bool colours) {
+        size_t n = t->headers.n;
+
+        for (size_t i = 0; i < n; i++)
+                if (!scols_table_new_column(table, t->headers.items[i], 0, i + 1 == n ? SCOLS_FL_TRUNC : 0))
+                        return -ENOMEM;
+        for (size_t i = 0; i < t->cells.n; i++) {
+                struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL)
+                                                        : scols_table_get_line(table, i / n);
+                const char *colour = colours ? state_colour(t->cells.items[i]) : NULL;
+
+                if (!line || scols_line_set_data(line, i % n, t->cells.items[i]) < 0)
+                        return -ENOMEM;
+                if (colour && scols_cell_set_color(scols_line_get_cell(line, i % n), colour) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int print_columns(const Table *t, bool legend) {
+        struct libscols_table *table = scols_new_table();
+        bool colours = output_has_colours();
+        int r;
+
+        if (!table)
+                return -ENOMEM;
+        scols_table_enable_noheadings(table, !legend);
+        scols_table_enable_colors(table, colours);
+        r = scols_table_set_column_separator(table, "  ");
+        if (r >= 0)
+                r = fill(table, t, colours);
+        if (r >= 0)
+                r = scols_print_table(table);
+        scols_unref_table(table);
+        return r;
+}
+
+int table_print(const Table *t, bool legend) {
+        if (isatty(STDOUT_FILENO))
+                return t->cells.n > 0 || legend ? print_columns(t, legend) : 0;
+        return print_tabs(t, legend);
+}

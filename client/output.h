@@ -1,0 +1,28 @@
+/* Tables: in a pipe fleet's, with tabs; on a terminal aligned to its width, with colour. The only home of libsmartcols. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/memory.h"
+
+typedef struct Table Table;
+
+/* Headers are copied. NULL without memory; so for the rows below -ENOMEM. */
+Table *table_new(const char *const *headers, size_t n_columns);
+Table *table_free(Table *t); /* returns NULL */
+DEFINE_CLEANUP(Table *, table_free)
+#define _cleanup_table_ _cleanup_(table_freep)
+
+/* Adds a cell, from left to right, row by row; "" and NULL are shown as nothing. */
+int table_add(Table *t, const char *text);
+
+/* Prints to stdout. 0 or a negative errno. */
+int table_print(const Table *t, bool legend);
+
+/* Has this terminal colours, and does its owner want them? (https://no-color.org) */
+bool output_has_colours(void);
+
+/* The colour of a state as an escape sequence: green for what runs, red for what failed; "" for all others. */
+const char *output_state_colour(const char *state);
+#define COLOUR_OFF "\033[0m"

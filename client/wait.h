@@ -1,0 +1,28 @@
+/* Follows the cluster until what was asked is so: subscribes to fleetd's events, looks, and looks again at whatever an
+ * event names. Where events are not to be had it looks four times a second.
+ *
+ * In a pipe each unit that arrives is a line, as fleet's: "Unit web.service launched on 11111111.../10.0.0.1". On a
+ * terminal each unit has a line from the beginning, which says what it waits for. */
+#pragma once
+
+#include "client/client.h"
+
+typedef enum WaitGoal {
+        WAIT_STATE,   /* the unit's state is 'target'; silent units print nothing */
+        WAIT_RUNNING, /* launched, and then: systemd calls it active, or it has ended as it should */
+        WAIT_STOPPED, /* loaded, and then: systemd calls it inactive or failed */
+        WAIT_GONE,    /* no machine reports anything of it */
+} WaitGoal;
+
+typedef struct WaitRequest {
+        WaitGoal goal;
+        TargetState target;
+        const Names *names;
+        bool quiet; /* print nothing but errors */
+} WaitRequest;
+
+/* 0 when it is so for all. Else the sentence about the first unit for which it is not:
+ *   -ETIMEDOUT   --block-attempts are over before its state was 'target'
+ *   -ENOEXEC     it is launched, and systemd does not call it active, or says that it failed
+ * or an error of the connection; while fleetd merely answers with errors, the wait goes on. */
+int wait_for(Client *c, const WaitRequest *request, Error *err);
