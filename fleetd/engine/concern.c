@@ -35,8 +35,7 @@ static void add_waiting(Adding *a) {
                                 add_on_machine(a, o->machine, false);
         }
         for (const ClusterUnit *u = a->cluster->lists[CLUSTER_GLOBAL]; u; u = u->lists[CLUSTER_GLOBAL].next)
-                if (u->unit->placement.conflicts.n > 0 || a->cluster->lists[CLUSTER_RELATED])
-                        add(a, u->name);
+                add(a, u->name);
 }
 
 int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (*add_unit)(void *userdata, const char *unit), void *userdata) {
@@ -67,8 +66,6 @@ int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (
         case CHANGED_MACHINE:
         case CHANGED_PRESENCE:
                 add_waiting(&a);
-                for (const ClusterUnit *g = cluster->lists[CLUSTER_GLOBAL]; g; g = g->lists[CLUSTER_GLOBAL].next)
-                        add(&a, g->name);
                 if (m)
                         add_on_machine(&a, m, false);
                 /* One more or less may begin or end the brake for all that are lost. */

@@ -541,6 +541,13 @@ static int run(Pass *pass) {
         return r < 0 ? r : 0;
 }
 
+/* With several orders on lost hosts a unit is the business of the one that was lost last. */
+static bool is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
+        if (a->presence != PRESENCE_LOST || a == b)
+                return false;
+        return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : strcmp(a->id, b->id) > 0;
+}
+
 /* Units whose move is under way, or that could move now: the brake lets hosts go one by one, each when those before are through. */
 static bool host_is_through(void *userdata, const ClusterMachine *m) {
         Pass *pass = userdata;
@@ -549,14 +556,21 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                 const ClusterOrder *newest = o;
                 const ClusterMachine *unused;
                 const ClusterState *s;
+                bool later = false;
 
                 if (!cluster_order_is_active(o) || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
                         continue;
-                for (const ClusterOrder *other = o->of->orders; other; other = other->next)
-                        if (cluster_order_is_active(other) && other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
+                for (const ClusterOrder *other = o->of->orders; other; other = other->next) {
+                        if (!cluster_order_is_active(other))
+                                continue;
+                        if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
                                 newest = other;
+                        later = later || is_later_loss(other->machine, m) || has_finished(other);
+                }
 
                 if (newest == o) {
+                        if (later)
+                                continue;
                         if (scheduler_pick(pass->view, o->of, &unused, NULL) >= 0)
                                 return false;
                         continue;

@@ -704,6 +704,8 @@ static void happen(Picture *p, Chance *c) {
         case 4:
                 picture_machine(p, machine, ANY(c, all_metadata), cluster_machine(&p->cluster, id) ? cluster_machine(&p->cluster, id)->presence : PRESENCE_UP);
                 change = (RegistryChange) { .kind = CHANGED_MACHINE, .machine = id };
+                assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+                change.kind = CHANGED_PRESENCE;
                 break;
         case 5:
         case 6:
