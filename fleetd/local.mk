@@ -46,15 +46,18 @@ FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS)
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 
 if HAVE_CMOCKA
-FLEETD_PURE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine_plan \
-	tests/unit/test-liveness tests/unit/test-voters
-check_PROGRAMS += $(FLEETD_PURE_TESTS)
-TESTS += $(FLEETD_PURE_TESTS)
+FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine_plan \
+	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
+check_PROGRAMS += $(FLEETD_CORE_TESTS)
+TESTS += $(FLEETD_CORE_TESTS)
 
 # The pure rooms need no store, but for how keys are compared.
 FLEETD_PURE_LIBS = fleetd/libfleetd.a kvstore/libkvstore.a $(UNITS_LIBS) $(LMDB_LIBS) $(CMOCKA_LIBS)
 FLEETD_PICTURE = tests/lib/picture.h tests/lib/picture.c
 
+tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_PICTURE)

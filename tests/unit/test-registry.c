@@ -1,0 +1,511 @@
+/* Registry and engine on a real store: one host, its log and tree in a scratch folder. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "fleetd/engine/engine.h"
+#include "fleetd/registry/layout.h"
+#include "fleetd/registry/registry.h"
+#include "io/loop_uv.h"
+#include "tests/lib/scratch.h"
+
+enum { PATIENCE_S = 60, PATIENCE_MS = 20000 };
+
+static const char self[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+static const char other[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+typedef struct World {
+        UvLoop *uv;
+        Loop *loop;
+        char *scratch, *raft_path, *tree_path;
+        Disk *disk;
+        KvStore *store;
+        Registry *registry;
+        Engine *engine;
+        RegistryListener listener;
+        unsigned heard[CHANGED_CLUSTER + 1];
+        Timer timer;
+        bool (*is_true)(struct World *w);
+        bool was_true;
+        uint64_t deadline_ms;
+        /* the last answer */
+        unsigned asked, answered;
+        KvStatus status;
+        uint64_t index;
+} World;
+
+static void look(void *userdata) {
+        World *w = userdata;
+
+        w->was_true = w->is_true(w);
+        if (w->was_true || loop_now_ms(w->loop) > w->deadline_ms)
+                loop_uv_stop(w->uv);
+        else
+                assert_int_equal(timer_start(&w->timer, w->loop, 1), 0);
+}
+
+static void run_until(World *w, bool (*is_true)(World *w)) {
+        w->is_true = is_true;
+        w->timer = (Timer) { .fire = look, .userdata = w };
+        w->deadline_ms = loop_now_ms(w->loop) + PATIENCE_MS;
+        assert_int_equal(timer_start(&w->timer, w->loop, 0), 0);
+        assert_true(loop_uv_run(w->uv) >= 0);
+        assert_true(w->was_true);
+}
+
+static void on_state(void *userdata) {
+        World *w = userdata;
+
+        if (w->engine)
+                engine_state_changed(w->engine);
+}
+
+static bool leads(World *w) {
+        KvState state;
+
+        kv_state(w->store, &state);
+        return state.role == KV_ROLE_LEADER && state.ready;
+}
+
+static void on_change(void *userdata, const RegistryChange *change) {
+        ((World *) userdata)->heard[change->kind]++;
+}
+
+/* The engine tells each of its 700 orders; here nobody needs to read them. */
+static void keep_quiet(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+}
+
+static int begin(void **state) {
+        World *w = NEW0(World, 1);
+        KvOptions options = { .events = { .on_state = on_state, .userdata = w } };
+        Error err = {};
+
+        assert_int_equal(loop_uv_new(&w->uv), 0);
+        w->loop = loop_uv_base(w->uv);
+        w->scratch = scratch_new();
+        w->raft_path = scratch_path(w->scratch, "raft");
+        w->tree_path = scratch_path(w->scratch, "tree");
+        assert_int_equal(disk_real_open(w->raft_path, &w->disk), 0);
+        options.log_disk = w->disk;
+        options.tree_path = w->tree_path;
+        memcpy(options.machine_id, self, sizeof(self));
+        memcpy(options.boot_id, other, sizeof(other));
+        alarm(PATIENCE_S);
+        if (kv_open(&w->store, w->loop, &options, &err) < 0)
+                fail_msg("%s", err.message);
+        run_until(w, leads);
+        assert_int_equal(registry_new(&w->registry, w->loop, w->store, self), 0);
+        w->listener = (RegistryListener) { .on_change = on_change, .userdata = w };
+        registry_listen(w->registry, &w->listener);
+        *state = w;
+        return 0;
+}
+
+static void on_closed(void *userdata) {
+        ((World *) userdata)->store = NULL;
+}
+
+static bool is_closed(World *w) {
+        return !w->store;
+}
+
+static int end(void **state) {
+        World *w = *state;
+
+        registry_unlisten(w->registry, &w->listener);
+        engine_free(w->engine);
+        registry_free(w->registry);
+        kv_close(w->store, on_closed, w);
+        run_until(w, is_closed);
+        disk_real_close(w->disk);
+        loop_uv_free(w->uv);
+        free(w->raft_path);
+        free(w->tree_path);
+        scratch_free(w->scratch);
+        free(w);
+        alarm(0);
+        return 0;
+}
+
+/* -- Asking -- */
+
+static void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        World *w = userdata;
+
+        w->answered++;
+        w->status = status;
+        w->index = index;
+        assert_int_equal(sentence[0] == 0, status == KV_OK);
+}
+
+static bool is_answered(World *w) {
+        return w->answered == w->asked;
+}
+
+/* The answer; when it was yes, the picture knows as well. */
+static bool is_known(World *w) {
+        return w->status != KV_OK || registry_cluster(w->registry)->index >= w->index;
+}
+
+static KvStatus answer(World *w, int called) {
+        assert_int_equal(called, 0);
+        w->asked++;
+        assert_int_not_equal(w->asked, w->answered);
+        run_until(w, is_answered);
+        run_until(w, is_known);
+        return w->status;
+}
+
+static KvStatus change(World *w, UnitChange c) {
+        return answer(w, registry_change_units(w->registry, &c, 1, on_done, w));
+}
+
+static Unit *make_unit(const char *name, const char *text) {
+        Unit *unit = NULL;
+        Error err = {};
+
+        if (unit_parse(name, text, strlen(text), &unit, &err) < 0)
+                fail_msg("%s", err.message);
+        return unit;
+}
+
+static KvStatus submit(World *w, const char *name, const char *text, bool has_target, TargetState target) {
+        _cleanup_unit_ Unit *unit = make_unit(name, text);
+
+        return change(w, (UnitChange) { .unit = unit, .has_target = has_target, .target = target });
+}
+
+static uint64_t term(World *w) {
+        KvState state;
+
+        kv_state(w->store, &state);
+        return state.term;
+}
+
+static KvStatus presence(World *w, const char *machine, Presence is) {
+        ClusterMachine *m = cluster_machine(registry_cluster(w->registry), machine);
+        PresenceChange c = { .presence = is, .expected_index = m ? m->presence_index : 0, .reason = "a test says so" };
+
+        memcpy(c.machine, machine, sizeof(c.machine));
+        return answer(w, registry_presence(w->registry, term(w), &c, 1, on_done, w));
+}
+
+static void machine(World *w, const char *id) {
+        _cleanup_machine_ Machine m = { .name = strdup("m"), .version = strdup("0"), .boot_id = strdup(id) };
+
+        memcpy(m.id, id, sizeof(m.id));
+        assert_int_equal(answer(w, registry_publish_facts(w->registry, &m, on_done, w)), KV_OK);
+        assert_int_equal(presence(w, id, PRESENCE_UP), KV_OK);
+}
+
+static ClusterUnit *unit(World *w, const char *name) {
+        return cluster_unit(registry_cluster(w->registry), name);
+}
+
+static bool key_exists(World *w, const char *key) {
+        TreeTxn *txn;
+        KvNode node;
+        int r;
+
+        assert_int_equal(kv_read(w->store, &txn), 0);
+        r = tree_get(txn, kv_string(key), &node);
+        tree_abort(txn);
+        return r >= 0;
+}
+
+/* -- Registry -- */
+
+static void a_submitted_unit_is_in_the_picture_with_its_target(void **state) {
+        World *w = *state;
+
+        assert_true(registry_ready(w->registry));
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
+        assert_int_equal(unit(w, "a.service")->target_index, w->index);
+        assert_int_equal(w->heard[CHANGED_UNIT], 1);
+        assert_int_equal(w->heard[CHANGED_TARGET], 1);
+
+        /* A new text alone leaves the target; a new unit alone is inactive. */
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
+        assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
+        assert_int_equal(submit(w, "b.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
+        assert_int_equal(unit(w, "b.service")->target, TARGET_INACTIVE);
+        assert_true(unit(w, "b.service")->target_index > 0);
+}
+
+static void a_picture_read_anew_is_the_same(void **state) {
+        World *w = *state;
+        uint64_t index;
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LOADED), KV_OK);
+        machine(w, other);
+        index = unit(w, "a.service")->index;
+        registry_reset(w->registry);
+        assert_int_equal(w->heard[CHANGED_ALL], 1);
+        assert_int_equal(unit(w, "a.service")->index, index);
+        assert_int_equal(unit(w, "a.service")->target, TARGET_LOADED);
+        assert_int_equal(cluster_machine(registry_cluster(w->registry), other)->presence, PRESENCE_UP);
+        assert_string_equal(cluster_machine(registry_cluster(w->registry), other)->presence_reason, "a test says so");
+
+        /* And goes on. */
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }), KV_OK);
+        assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
+}
+
+static void what_does_not_hold_is_refused_and_changes_nothing(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
+
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }), KV_COMPARE_FAILED);
+        assert_false(key_exists(w, "/_fleet/target/a.service"));
+        assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
+        assert_int_equal(change(w, (UnitChange) { .unit = a, .expected_index = 999 }), KV_COMPARE_FAILED);
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true, .expected_index = 999 }), KV_COMPARE_FAILED);
+
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        assert_null(cluster_any_unit(registry_cluster(w->registry), "a.service"));
+        assert_false(key_exists(w, "/_fleet/target/a.service"));
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_NOT_FOUND);
+}
+
+static void several_changes_are_all_or_nothing(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
+        const UnitChange changes[] = { { .unit = a, .has_target = true, .target = TARGET_LAUNCHED }, { .name = "b.service", .remove = true } };
+
+        assert_int_equal(answer(w, registry_change_units(w->registry, changes, 2, on_done, w)), KV_NOT_FOUND);
+        assert_null(unit(w, "a.service"));
+        assert_int_equal(answer(w, registry_change_units(w->registry, changes, 0, on_done, w)), KV_OK);
+}
+
+static OrderChange order_for(World *w, const char *name, OrderKind kind) {
+        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, name);
+        OrderChange c = { .order = kind, .unit_index = unit(w, name) ? unit(w, name)->index : 0, .expected_index = o ? o->index : 0, .reason = "why not" };
+
+        memcpy(c.machine, self, sizeof(c.machine));
+        snprintf(c.unit, sizeof(c.unit), "%s", name);
+        return c;
+}
+
+static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
+        World *w = *state;
+        OrderChange c;
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        c = order_for(w, "a.service", ORDER_RUN);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w) + 1, &c, 1, on_done, w)), KV_TERM_CHANGED);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_COMPARE_FAILED);
+
+        c = order_for(w, "a.service", ORDER_RUN);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_string_equal(unit(w, "a.service")->orders->reason, "why not");
+        assert_int_equal(unit(w, "a.service")->orders->term, term(w));
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
+
+        c = order_for(w, "a.service", ORDER_STOP);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(unit(w, "a.service")->orders->order, ORDER_STOP);
+        assert_true(unit(w, "a.service")->orders->created < unit(w, "a.service")->orders->index);
+}
+
+static void an_obeyed_order_goes_with_its_state(void **state) {
+        World *w = *state;
+        StateChange s = { .unit = "a.service" };
+        OrderChange c;
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        c = order_for(w, "a.service", ORDER_STOP);
+        assert_int_equal(answer(w, registry_order(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
+        assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running", unit(w, "a.service")->unit->hash, 1, false), 0);
+        assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
+        assert_string_equal(unit(w, "a.service")->states->state.sub, "running");
+
+        /* Obeying an order that is no longer this one is refused. */
+        s.remove = s.obeyed = true;
+        s.order_index = 999;
+        assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_COMPARE_FAILED);
+        s.order_index = unit(w, "a.service")->orders->index;
+        assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
+        assert_null(unit(w, "a.service")->orders);
+        assert_null(unit(w, "a.service")->states);
+
+        /* Removing a state that is not there is no error. */
+        s.obeyed = false;
+        assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
+        unit_state_done(&s.state);
+}
+
+static void a_raft_id_is_given_once(void **state) {
+        World *w = *state;
+        uint64_t first = 0, second = 0, third = 0;
+        KvState kv;
+
+        kv_state(w->store, &kv);
+        assert_int_equal(answer(w, registry_admit(w->registry, self, "10.0.0.1:2380", &first, on_done, w)), KV_OK);
+        assert_true(first > kv.raft_id);
+        assert_int_equal(cluster_machine(registry_cluster(w->registry), self)->raft_id, first);
+        assert_string_equal(cluster_machine(registry_cluster(w->registry), self)->peer, "10.0.0.1:2380");
+        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)), KV_OK);
+        assert_int_equal(second, first + 1);
+        assert_int_equal(answer(w, registry_forget_member(w->registry, other, on_done, w)), KV_OK);
+        assert_null(cluster_machine(registry_cluster(w->registry), other));
+        assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &third, on_done, w)), KV_OK);
+        assert_int_equal(third, second + 1);
+}
+
+static bool target_is_unknown(World *w) {
+        return unit(w, "a.service") && unit(w, "a.service")->target_index == 0;
+}
+
+static void ignore_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+static void a_value_that_nobody_can_read_is_left_out(void **state) {
+        World *w = *state;
+        KvCommand nonsense = { .op = KV_SET, .key = kv_string("/_fleet/target/a.service"), .value = kv_string("nonsense"), .internal = true };
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_int_equal(kv_propose(w->store, &nonsense, ignore_result, NULL, NULL), 0);
+        run_until(w, target_is_unknown);
+        registry_reset(w->registry);
+        assert_true(target_is_unknown(w));
+}
+
+static void who_forgets_is_not_answered(void **state) {
+        World *w = *state;
+        _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
+        const UnitChange c = { .unit = a };
+        unsigned userdata;
+
+        /* Would write into our stack as if it were a World. */
+        assert_int_equal(registry_change_units(w->registry, &c, 1, on_done, &userdata), 0);
+        registry_forget(w->registry, &userdata);
+        assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
+}
+
+/* -- Engine -- */
+
+static void start_engine(World *w) {
+        assert_int_equal(engine_new(&w->engine, w->loop, w->registry, &(EngineOptions) {}), 0);
+}
+
+static bool runs_on_self(World *w) {
+        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "a.service");
+
+        return o && o->order == ORDER_RUN;
+}
+
+static bool runs_on_other(World *w) {
+        ClusterOrder *o = cluster_order(registry_cluster(w->registry), other, "a.service");
+
+        return o && o->order == ORDER_RUN;
+}
+
+static bool stops_on_self(World *w) {
+        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "a.service");
+
+        return o && o->order == ORDER_STOP;
+}
+
+static void the_engine_orders_what_is_wanted(void **state) {
+        World *w = *state;
+
+        start_engine(w);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        machine(w, self);
+        run_until(w, runs_on_self);
+        assert_string_equal(unit(w, "a.service")->orders->reason, "m is the only machine that qualifies");
+        assert_int_equal(unit(w, "a.service")->orders->term, term(w));
+
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        run_until(w, stops_on_self);
+}
+
+static void the_engine_moves_what_a_lost_machine_had(void **state) {
+        World *w = *state;
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        machine(w, self);
+        machine(w, other);
+        start_engine(w);
+        run_until(w, runs_on_self);
+        assert_int_equal(presence(w, self, PRESENCE_LOST), KV_OK);
+        run_until(w, runs_on_other);
+        assert_true(runs_on_self(w));
+
+        assert_int_equal(presence(w, self, PRESENCE_UP), KV_OK);
+        static const char key[] = "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/unit/a.service";
+
+        assert_true(key_exists(w, key));
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        run_until(w, stops_on_self);
+}
+
+static bool five_hundred_and_more_run(World *w) {
+        ClusterMachine *m = cluster_machine(registry_cluster(w->registry), self);
+
+        return m && cluster_load(m) == 700;
+}
+
+static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
+        World *w = *state;
+        Unit *units[700];
+        UnitChange changes[700] = {};
+
+        for (unsigned i = 0; i < ELEMENTS(units); i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%03u.service", i);
+                units[i] = make_unit(name, "[Service]\nExecStart=/bin/true\n");
+                changes[i] = (UnitChange) { .unit = units[i], .has_target = true, .target = TARGET_LAUNCHED, .only_if_absent = true };
+        }
+        start_engine(w);
+        machine(w, self);
+        assert_int_equal(answer(w, registry_change_units(w->registry, changes, 700, on_done, w)), KV_OK);
+        run_until(w, five_hundred_and_more_run);
+        for (unsigned i = 0; i < ELEMENTS(units); i++)
+                unit_free(units[i]);
+}
+
+static void an_engine_may_end_while_it_writes(void **state) {
+        World *w = *state;
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        machine(w, self);
+        start_engine(w);
+        registry_reset(w->registry);
+        w->engine = engine_free(w->engine);
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void) {
+        log_set_sink(keep_quiet, NULL);
+        const struct CMUnitTest tests[] = {
+                TEST(a_submitted_unit_is_in_the_picture_with_its_target),
+                TEST(a_picture_read_anew_is_the_same),
+                TEST(what_does_not_hold_is_refused_and_changes_nothing),
+                TEST(several_changes_are_all_or_nothing),
+                TEST(an_order_holds_only_for_what_it_was_planned_on),
+                TEST(an_obeyed_order_goes_with_its_state),
+                TEST(a_raft_id_is_given_once),
+                TEST(a_value_that_nobody_can_read_is_left_out),
+                TEST(who_forgets_is_not_answered),
+                TEST(the_engine_orders_what_is_wanted),
+                TEST(the_engine_moves_what_a_lost_machine_had),
+                TEST(more_than_one_transaction_holds_is_ordered_in_parts),
+                TEST(an_engine_may_end_while_it_writes),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
