@@ -382,13 +382,15 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
 }
 
 static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
-        _cleanup_watcher_ Watcher slow = {}, fresh = {};
+        _cleanup_watcher_ Watcher slow = {}, once = {}, fresh = {};
         Fixture *f = *state;
 
+        watch(f, &once, (WatchOptions) { .key = kv_string("/a"), .once = true });
         watch(f, &slow, (WatchOptions) { .key = kv_string("/a") });
         for (unsigned i = 0; i <= HUB_PENDING_MAX; i++)
                 set(f, "/a");
         assert_told(&slow, "cleared");
+        assert_told(&once, "set /a 101, "); /* it wanted no more */
         assert_int_equal(slow.current, f->index);
         watch(f, &fresh, (WatchOptions) { .key = kv_string("/a") });
         set(f, "/a");

@@ -6,7 +6,9 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -204,6 +206,11 @@ static void names_of_any_bytes_keep_their_place(void **state) {
         assert_int_equal(seen.size, expected.size);
         assert_memory_equal(seen.chars, expected.chars, seen.size);
         assert_whole(f->txn);
+
+        /* All but "/a/b" are children of the root, whatever follows the directory. */
+        text_clear(&seen);
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), false, append_path, &seen), 0);
+        assert_int_equal(seen.size, expected.size - strlen("/a/b "));
 }
 
 /* A deep line of directories with long names, and two files in each: all sizes of keys around the cut. */
@@ -272,6 +279,34 @@ static void deleting_below_a_long_path_spares_its_neighbours(void **state) {
                 assert_whole(f->txn);
                 base[cut] = 'x';
         }
+}
+
+static int count_node(void *userdata, const KvNode *node) {
+        ++*(unsigned *) userdata;
+        return 1;
+}
+
+/* The directory's key is as long as a key can be, so its siblings and what is below it are mixed. */
+static void children_are_listed_beside_a_directory_whose_key_is_just_not_cut(void **state) {
+        Fixture *f = *state;
+        char dir[482], path[500];
+        unsigned n = 0;
+
+        memset(dir, 'x', sizeof(dir));
+        dir[0] = '/';
+        dir[sizeof(dir) - 1] = 0;
+        put_dir(f, dir);
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(path, sizeof(path), "%s%u", dir, i);
+                put(f, path, "");
+                snprintf(path, sizeof(path), "%s/%u", dir, i);
+                put(f, path, "");
+        }
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), false, count_node, &n), 0);
+        assert_int_equal(n, 1001);
+        n = 0;
+        assert_int_equal(tree_walk(f->txn, kv_string(dir), false, count_node, &n), 0);
+        assert_int_equal(n, 1000);
 }
 
 static void the_first_due_is_the_earliest_then_the_oldest_then_by_key(void **state) {
@@ -488,6 +523,37 @@ static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **stat
         assert_non_null(strstr(err.message, path));
 }
 
+/* The limit on a file's size stands for a full disk: writing fails in the middle of a commit. */
+static void a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
+        KvNode node = { .key = kv_string("/large"), .value = { large, KV_VALUE_MAX }, .created = 9, .modified = 9 };
+        struct rlimit old, small;
+        uint64_t before;
+        int r;
+
+        put(f, "/a", "one");
+        commit(f);
+        before = hash_of(f->tree);
+
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+        small = (struct rlimit) { .rlim_cur = tree_file_size(f->tree) + 300000, .rlim_max = old.rlim_max };
+        fixture_write(f);
+        assert_int_equal(tree_put(f->txn, &node), 0);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        r = tree_commit(TAKE_PTR(f->txn));
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        assert_true(r < 0);
+        assert_true(hash_of(f->tree) == before);
+
+        fixture_write(f);
+        assert_int_equal(tree_put(f->txn, &node), 0);
+        commit(f);
+        fixture_write(f);
+        assert_whole(f->txn);
+}
+
 static void the_files_are_readable_by_their_owner_alone(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *file = scratch_path(f->path, "data.mdb");
@@ -538,6 +604,7 @@ int main(void) {
                 TEST(names_of_any_bytes_keep_their_place),
                 TEST(paths_longer_than_a_key_are_kept_found_and_listed_in_order),
                 TEST(deleting_below_a_long_path_spares_its_neighbours),
+                TEST(children_are_listed_beside_a_directory_whose_key_is_just_not_cut),
                 TEST(the_first_due_is_the_earliest_then_the_oldest_then_by_key),
                 TEST(a_replaced_node_expires_by_its_new_time_only),
                 TEST(users_and_fleet_are_counted_apart),
@@ -547,6 +614,7 @@ int main(void) {
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
+                TEST(a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was),
                 TEST(the_files_are_readable_by_their_owner_alone),
                 TEST(five_trees_live_in_one_process),
         };
