@@ -167,8 +167,8 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         if (r < 0)
                 return r;
         *ret = (KvResult) {
-                .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms, .has_node = true, .node = *node,
-                .has_prev = prev, .prev = event.prev,
+                .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms,
+                .has_node = true, .node = *node, .has_prev = prev, .prev = event.prev,
         };
 
         if (!a->sink || !a->sink->on_event)
@@ -184,7 +184,8 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
 }
 
 /* Set, create and the in-order child: a new node, in the place of 'prev' if that is given. */
-static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAction action, KvNode *prev, KvResult *ret) {
+static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAction action, KvNode *prev,
+                KvResult *ret) {
         bool refresh = cmd->refresh && action == KV_ACTION_SET;
         uint64_t index = a->meta->index + 1;
         KvNode node = {
@@ -463,7 +464,9 @@ static int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
                         return r;
                 left -= MIN(left, n + 1);
         }
-        *ret = (KvResult) { .status = KV_OK, .action = KV_ACTION_EXPIRE, .index = a->meta->index, .now_ms = a->meta->cluster_ms };
+        *ret = (KvResult) {
+                .status = KV_OK, .action = KV_ACTION_EXPIRE, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+        };
         return 1;
 }
 
@@ -557,7 +560,9 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
         for (size_t i = 0; i < a->n_events; i++)
                 a->sink->on_event(a->sink->userdata, &a->events[i]);
-        *ret = (KvResult) { .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms };
+        *ret = (KvResult) {
+                .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+        };
         return 1;
 }
 
@@ -581,7 +586,9 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
                 return 0;
         }
 
-        r = cmd->op == KV_TXN ? apply_txn(&a, cmd, ret) : cmd->op == KV_EXPIRE ? apply_expire(&a, cmd, ret) : apply_one(&a, cmd, ret);
+        r = cmd->op == KV_TXN      ? apply_txn(&a, cmd, ret)
+            : cmd->op == KV_EXPIRE ? apply_expire(&a, cmd, ret)
+                                   : apply_one(&a, cmd, ret);
         free(a.events);
         return r < 0 ? r : 0;
 }

@@ -10,7 +10,8 @@ enum {
 };
 
 uint64_t event_weight(const KvEvent *event) {
-        return APPLY_NODE_WEIGHT + event->node.key.size + event->node.value.size + (event->has_prev ? event->prev.value.size : 0);
+        return APPLY_NODE_WEIGHT + event->node.key.size + event->node.value.size +
+               (event->has_prev ? event->prev.value.size : 0);
 }
 
 static void write_node(Writer *w, const KvNode *node) {
@@ -31,8 +32,8 @@ static void read_node(Reader *r, KvBytes key, bool dir, KvNode *ret) {
 int event_encode(const KvEvent *event, Writer *w) {
         write_u8(w, EVENT_VERSION);
         write_u8(w, event->action);
-        write_u8(w, (event->node.dir ? FLAG_DIR : 0) | (event->refresh ? FLAG_REFRESH : 0) | (event->has_prev ? FLAG_PREV : 0) |
-                    (event->has_prev && event->prev.dir ? FLAG_PREV_DIR : 0));
+        write_u8(w, (event->node.dir ? FLAG_DIR : 0) | (event->refresh ? FLAG_REFRESH : 0) |
+                    (event->has_prev ? FLAG_PREV : 0) | (event->has_prev && event->prev.dir ? FLAG_PREV_DIR : 0));
         write_u64(w, event->now_ms);
         write_blob(w, event->node.key.data, event->node.key.size);
         write_node(w, &event->node);

@@ -338,7 +338,8 @@ static KvBytes watch_key(const Watch *watch) {
 }
 
 static bool watch_may_see(const Watch *watch, const KvEvent *event) {
-        return !watch->cleared && !event->refresh && event->index >= watch->since && (watch->internal || !kv_path_is_ours(event->node.key));
+        return !watch->cleared && !event->refresh && event->index >= watch->since &&
+               (watch->internal || !kv_path_is_ours(event->node.key));
 }
 
 static bool event_ends_dir(const KvEvent *event) {
@@ -520,7 +521,8 @@ static void watch_look_back(Watch *watch) {
         }
 }
 
-int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret, uint64_t *ret_oldest) {
+int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
+              uint64_t *ret_oldest) {
         uint64_t oldest = oldest_for(hub, options->key, options->internal);
         Watch *watch;
         Place *place;
@@ -542,8 +544,8 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         }
         place->absent |= options->absent;
         *watch = (Watch) {
-                .hub = hub, .events = events, .userdata = userdata, .recursive = options->recursive, .internal = options->internal,
-                .hidden_rule = options->hidden_rule, .once = options->once, .key_size = options->key.size,
+                .hub = hub, .events = events, .userdata = userdata,
+                .recursive = options->recursive, .internal = options->internal, .hidden_rule = options->hidden_rule, .once = options->once, .key_size = options->key.size,
                 .since = options->since > 0 ? options->since : hub->index + 1,
         };
         memcpy(watch->key, options->key.data, options->key.size);

@@ -59,13 +59,16 @@ Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 
 /* 0; -ESTALE: 'since' is before the window, *ret_oldest says where it begins (code 401); -ENOBUFS: too many watches. Events
  * from the window and later ones come from the loop, at most HUB_WAKE_PER_TURN calls a turn, each watcher's in order. */
-int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret, uint64_t *ret_oldest);
+int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
+              uint64_t *ret_oldest);
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
 
-void hub_publish(Hub *hub, const KvEvent *event); /* copies; delivery follows from the loop; without memory as hub_cleared() */
+void hub_publish(Hub *hub, const KvEvent *event); /* copies (without memory: as hub_cleared()); delivery follows */
 void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */
+
 /* For a hub that takes over what was before it (kvstore/events.c): the windows begin at these indexes, and these events lie
  * in them, told to nobody. 0 or -ENOMEM, which leaves the windows shorter. */
 void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours);
 int hub_remember(Hub *hub, const KvEvent *event);
+
 unsigned hub_watches(const Hub *hub);

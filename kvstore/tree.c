@@ -406,7 +406,8 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         r = tree_error(mdb_put(txn->txn, txn->tree->nodes, &key, &data, 0));
         if (r < 0)
                 return r;
-        r = tree_node_decode(data.mv_data, data.mv_size, &old); /* LMDB copied it; 'node' may be gone with the record that was replaced */
+        /* By what LMDB has copied: 'node' may be gone with the record that was replaced. */
+        r = tree_node_decode(data.mv_data, data.mv_size, &old);
         if (r < 0)
                 return r;
         count(txn, &old, true);
@@ -527,9 +528,12 @@ static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
         return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
+              void *userdata) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata };
+        Walk walk = {
+                .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata,
+        };
         MDB_val key, data;
         int at, r;
 
@@ -644,7 +648,8 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         return r;
 }
 
-int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event), void *userdata) {
+int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event),
+                void *userdata) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_EVENT_KEY] = { window };
         MDB_val key = { sizeof(bytes), bytes }, data;

@@ -1,9 +1,10 @@
 /* The tree in LMDB (the one home of lmdb.h).
  *
  * Keys are paths with the separator encoded below every other byte, so that a directory and all below it is one
- * contiguous range; beyond LMDB's 511 bytes the key is the escaped path cut at 480 bytes and 16 bytes of its hash, the
- * whole path in the node (two such paths with one hash cannot both be stored: -ENOTUNIQ). A second table orders nodes by expiry. Meta holds what makes the tree a Raft snapshot: applied
- * index and term, the configuration in force and its index; and the store's own index, cluster time, cluster id, lineage.
+ * contiguous range; beyond 480 bytes the key is the escaped path cut there and 16 bytes of its hash, the whole path in
+ * the node (two such paths with one hash cannot both be stored: -ENOTUNIQ). A second table orders nodes by expiry. Meta
+ * holds what makes the tree a Raft snapshot: applied index and term, the configuration in force and its index; and the
+ * store's own index, cluster time, cluster id, lineage.
  *
  * What reads return is borrowed until the transaction's next write or its end. */
 #pragma once
@@ -38,7 +39,7 @@ typedef struct TreeMeta {
         uint64_t index;                    /* the store's own counter */
         uint64_t cluster_ms;               /* cluster time of the last entry */
         uint64_t cluster_id, lineage;      /* 0 until the first entry says so */
-        uint64_t quota;                    /* bytes that users' nodes may weigh (apply.h), by the last leader's word; 0: default */
+        uint64_t quota;                    /* that users' nodes may weigh (apply.h), by the last leader's word; 0: default */
         /* From here on the tree counts itself: */
         uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
@@ -91,15 +92,18 @@ int tree_delete_below(TreeTxn *txn, KvBytes path);     /* all that is below, not
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
 bool tree_has_children(TreeTxn *txn, KvBytes path);
 
-/* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of created index, then key. */
+/* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of
+ * created index, then key. */
 int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret);
 
 /* Adds an event to a window; the oldest go when there are too many. 'weight' counts against TREE_WINDOW_BYTES. */
 int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event, uint64_t weight);
 /* A window's events in order; 'visit' returns as tree_walk()'s. */
-int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event), void *userdata);
+int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event),
+                void *userdata);
 
-/* Order-independent hash over all nodes, the windows' figures and the store's index: equal on replicas with equal applied index. Full walk. */
+/* Hash over all nodes, the windows' figures and the store's index: equal on replicas with equal applied index. Walks the
+ * whole tree. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
 
 /* Reads everything: each node decodes, its directory is there, and the counts agree. -EUCLEAN and a sentence if not. */

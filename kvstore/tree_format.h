@@ -1,8 +1,9 @@
 /* The bytes of the tree: keys of paths, records, the meta. Pure; LMDB stores and sorts them, in four tables:
  *
- *     nodes    key of the path        -> flags u8, created u64, modified u64, [expires_ms u64], size of path u16, path, value
+ *     nodes    key of the path                   -> flags u8, created, modified, [expires_ms] u64,
+ *                                                   size of path u16, path, value
  *     expiry   expires_ms, created (big-endian)  -> key of the node; equal ones sorted
- *     events   window u8, index (big-endian) -> weight u64, event
+ *     events   window u8, index (big-endian)     -> weight u64, event
  *     meta     "meta", "configuration"
  *
  * The whole path stands in every node: what reads return is then borrowed from the file as it is, long or short. */

@@ -63,16 +63,18 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
 }
 
 static KvStatus apply(Fixture *f, KvCommand cmd) {
+        ApplySink sink = { .on_event = on_apply_event, .userdata = f->hub };
         _cleanup_arena_ Arena arena = {};
         KvResult result;
 
-        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, 1, &arena, &(ApplySink) { .on_event = on_apply_event, .userdata = f->hub },
-                                       &result), 0);
+        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, 1, &arena, &sink, &result), 0);
         return result.status;
 }
 
 static void set(Fixture *f, const char *key, const char *value) {
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .internal = true }), KV_OK);
+        KvCommand cmd = { .op = KV_SET, .key = kv_string(key), .value = kv_string(value), .internal = true };
+
+        assert_int_equal(apply(f, cmd), KV_OK);
 }
 
 /* What a watch of everything from 'since' on is told by a hub; or "from N" when that is too long ago. */
@@ -143,6 +145,7 @@ static void an_event_survives_its_bytes(void **state) {
 static void the_window_survives_a_restart_and_a_copy(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *to = scratch_path(f->scratch, "copy");
+        KvCommand refresh = { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 5 };
         TreeMeta meta;
         TreeTxn *txn;
         Tree *copy;
@@ -151,7 +154,7 @@ static void the_window_survives_a_restart_and_a_copy(void **state) {
         set(f, "/a", "1");
         set(f, "/_fleet/unit/x", "1");
         set(f, "/a", "2");
-        assert_int_equal(apply(f, (KvCommand) { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 5 }), KV_OK);
+        assert_int_equal(apply(f, refresh), KV_OK);
         assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") }), KV_OK);
         assert_remembered(f, f->txn);
 
