@@ -5,7 +5,8 @@
  * changed (finish()). The engine gets no data of entries but configurations: it looks at nothing else.
  *
  * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the engine frees it;
- * configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received snapshot's comes back in the update. */
+ * configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received snapshot's comes back in the update.
+ * An error of RECEIVE frees the batch, one of START the array of entries, one of SUBMIT nothing. */
 #include "kvstore/raft/core.h"
 
 #include <assert.h>
@@ -27,6 +28,8 @@ typedef struct Given {
         const RaftMessage *received; /* or NULL */
         const RaftEntry *entries;    /* their data is ours, not the engine's */
         uint64_t first;              /* index of entries[0] */
+        void *after;                 /* START: ours once the engine has taken the event; after an error it has freed it */
+        void *after_error;           /* SUBMIT: the batch is still ours after an error */
 } Given;
 
 int raft_errno(int rv) {
@@ -278,6 +281,7 @@ static int step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Gi
 
         event->time = now_ms;
         r = raft_errno(raft_step(&c->raft, event, &update));
+        raft_free(r < 0 ? given->after_error : given->after);
         if (r < 0)
                 return r;
 
@@ -545,10 +549,26 @@ static int begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const str
         return c->ops->write_meta(c->userdata, *term, *vote);
 }
 
+static int load_entries(RaftCore *c, const RaftCoreStart *start) {
+        int r;
+
+        c->log.first = start->first_index;
+        for (size_t i = 0; i < start->n_entries; i++) {
+                const RaftEntry *e = &start->entries[i];
+
+                if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
+                        return -EUCLEAN;
+                r = raft_entries_append(&c->log, e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
         struct raft_event event = { .type = RAFT_START };
         struct raft_snapshot_metadata metadata = {};
-        _cleanup_free_ struct raft_entry *entries = NULL;
+        struct raft_entry *entries;
         uint64_t term = start->term, vote = start->vote;
         struct raft_configuration conf;
         Given given = {};
@@ -565,23 +585,9 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
         if (r < 0)
                 return r;
 
-        entries = NEW0(struct raft_entry, start->n_entries + 1);
-        if (!entries)
-                return -ENOMEM;
-
-        c->log.first = start->first_index;
-        for (size_t i = 0; i < start->n_entries; i++) {
-                r = raft_entries_append(&c->log, &start->entries[i]);
-                if (r < 0)
-                        return r;
-                if (start->entries[i].type == RAFT_ENTRY_CHANGE && raft_configuration_check(start->entries[i].data, start->entries[i].size) < 0)
-                        return -EUCLEAN;
-                entries[i] = (struct raft_entry) {
-                        .term = c->log.items[i].term,
-                        .type = (enum raft_entry_type) c->log.items[i].type,
-                        .buf = { .base = (void *) c->log.items[i].data, .len = c->log.items[i].size },
-                };
-        }
+        r = load_entries(c, start);
+        if (r < 0)
+                return r;
 
         if (start->state && start->state->index > 0) {
                 c->handled = c->applied = start->state->index;
@@ -598,7 +604,19 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
         event.start.term = term;
         event.start.voted_for = vote;
         event.start.start_index = start->first_index;
-        event.start.entries = start->n_entries > 0 ? entries : NULL;
+
+        entries = raft_calloc(start->n_entries + 1, sizeof(*entries));
+        if (!entries) {
+                raft_configuration_close(&metadata.configuration);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < start->n_entries; i++)
+                entries[i] = (struct raft_entry) {
+                        .term = c->log.items[i].term,
+                        .type = (enum raft_entry_type) c->log.items[i].type,
+                        .buf = { .base = (void *) c->log.items[i].data, .len = c->log.items[i].size },
+                };
+        event.start.entries = given.after = entries;
         event.start.n_entries = (unsigned) start->n_entries;
         return step(c, now_ms, &event, &given, NULL);
 }
@@ -917,16 +935,13 @@ static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const v
         own.batch = raft_malloc(size > 0 ? size : 1);
         if (!own.batch)
                 return -ENOMEM;
-        own.buf.base = own.batch;
+        own.buf.base = given.after_error = own.batch;
         if (type == RAFT_ENTRY_CHANGE) {
                 memcpy(own.batch, data, size);
                 own.buf.len = size;
         }
 
-        /* On success the batch came back in the update and is freed; on failure it is still ours, unless carrying out failed. */
         r = step(c, now_ms, &event, &given, NULL);
-        if (r == -EREMOTE || r == -EBUSY || r == -ENOSPC)
-                raft_free(own.batch);
         if (r == 0 && ret_index)
                 *ret_index = given.first;
         return r;
