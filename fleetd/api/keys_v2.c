@@ -585,7 +585,7 @@ static void write_on_done(void *userdata, const KvResult *result) {
                              result->status >= KV_NO_LEADER ? 0 : result->index);
         } else {
                 if (quiet)
-                        text_append(&t, "{\"action\":\"set\"}\n");
+                        text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
                 else
                         keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
                 answer_text(request, result->action == KV_ACTION_CREATE || (result->action == KV_ACTION_SET && !result->has_prev) ? 201 : 200, result->index, &t);
