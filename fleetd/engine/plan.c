@@ -225,11 +225,12 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
         Error why = {};
         int r;
 
-        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may stay. */
+        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be there, as
+         * a newcomer: who has come since is not sent away. */
         for (const ClusterOrder *o = u->orders; o; o = o->next) {
                 if (is_down(o->machine))
                         continue;
-                if (o->machine->presence != PRESENCE_UP || !scheduler_fits(pass->view, u, o->machine, true, NULL))
+                if (!scheduler_fits(pass->view, u, o->machine, false, NULL))
                         return 0;
                 return change(pass, o->machine, u, o, wanted_kind(u), "it is wanted again, and was there");
         }
@@ -432,7 +433,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                 }
 
                 if (!o || !cluster_order_is_active(o)) {
-                        if (!m->facts || !scheduler_fits(pass->view, u, m, o != NULL, NULL))
+                        if (!scheduler_fits(pass->view, u, m, false, NULL))
                                 continue;
                         r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
                 } else if (!scheduler_fits(pass->view, u, m, true, &why))
@@ -556,7 +557,7 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                 const ClusterOrder *newest = o;
                 const ClusterMachine *unused;
                 const ClusterState *s;
-                bool later = false;
+                bool elsewhere = false; /* another machine decides what becomes of it */
 
                 if (!cluster_order_is_active(o) || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
                         continue;
@@ -565,11 +566,11 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                                 continue;
                         if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
                                 newest = other;
-                        later = later || is_later_loss(other->machine, m) || has_finished(other);
+                        elsewhere = elsewhere || is_later_loss(other->machine, m) || other->machine->presence == PRESENCE_AWAY || has_finished(other);
                 }
 
                 if (newest == o) {
-                        if (later)
+                        if (elsewhere)
                                 continue;
                         if (scheduler_pick(pass->view, o->of, &unused, NULL) >= 0)
                                 return false;
