@@ -96,11 +96,13 @@ fill() {
         for u in free-{1,2,3,4,5,6}.service; do
                 [ -z "$(free_on "$1")" ] || return 0
                 fleetctl alpha destroy $u >/dev/null 2>&1
-                wait_for 5 runs_nowhere $u
+                wait_for 5 unlisted $u || fail "$u is destroyed and still listed"        # else it returns to where it was
                 fleetctl alpha start $u >/dev/null 2>&1
         done
         [ -n "$(free_on "$1")" ] || fail "no ordinary unit can be had on $1"
 }
+
+unlisted() { runs_nowhere "$1" && ! fleetctl alpha list-units --no-legend --fields=unit | grep -qx "$1"; }
 
 a_leader_that_returns_runs_nothing_twice() {
         return_and_check "$(cat "$LAB/victim")"

@@ -26,7 +26,7 @@ two_hosts_without_power_leave_the_third_one_working_alone() {
         [ "$(key_get alpha /before)" = kept ] || fail "a local read does not answer"
         key_put alpha /refused x | grep -qE '[0-9] of 3' || fail "the answer does not count voters: $(key_put alpha /refused x)"
         runs_forever refused.service </dev/null
-        out=$(timeout 20 "$BASH" -c '. "$0"; cd "$LAB/units"; host_fleetctl alpha start refused.service' "$here/lab.sh" 2>&1) &&
+        out=$(LAB_NAME=$LAB_NAME LAB_BUILD=$LAB_BUILD timeout 20 "$BASH" -c '. "$0"; cd "$LAB/units"; host_fleetctl alpha start refused.service' "$here/lab.sh" 2>&1) &&
                 fail "fleetctl start exits 0 without quorum"
         grep -qE 'no leader|quorum|voters' <<<"$out" || fail "fleetctl says: $out"
         fleetctl alpha list-units 2>/dev/null | grep -q plain-1.service || fail "lists do not answer"
