@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/table.h"
 #include "fleetd/daemon.h"
 #include "fleetd/service.h"
@@ -55,13 +56,41 @@ static void process_on_signal(void *userdata, int signal_number) {
                 process_on_asked(p, false);
 }
 
-/* The boot's id, as systemd and the kernel know it. */
-static int read_boot_id(char ret[static 33], Error *err) {
-        sd_id128_t id;
-        int r = sd_id128_get_boot(&id);
+/* When process 1 started, in clock ticks since the kernel did: field 22 of its stat, behind a name of any characters. */
+static int read_init_start(uint64_t *ret) {
+        _cleanup_free_ char *stat = NULL;
+        _cleanup_close_ int dir_fd = open("/proc/1", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const char *p;
+        char digits[24];
+        int r;
 
+        if (dir_fd < 0)
+                return -errno;
+        r = read_file_at(dir_fd, "stat", 4096, &stat, NULL);
         if (r < 0)
-                return error_set(err, r, "cannot read the boot id: %s", strerror(-r));
+                return r;
+        p = strrchr(stat, ')');
+        for (int field = 2; p && field < 22; field++)
+                p = strchr(p + 1, ' ');
+        if (!p)
+                return -EBADMSG;
+        snprintf(digits, sizeof(digits), "%.*s", (int) MIN(strcspn(p + 1, " "), sizeof(digits) - 1), p + 1);
+        return parse_u64(digits, ret);
+}
+
+/* What tells this boot from all others: the kernel's id, and when process 1 started. The id alone would do on a machine of
+ * its own; where the host is a container the kernel stays, and a sandboxed service may see the machine's id instead. */
+static int read_boot_id(char ret[static 33], Error *err) {
+        uint64_t started = 0;
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_get_boot(&id);
+        if (r >= 0)
+                r = read_init_start(&started);
+        if (r < 0)
+                return error_set(err, r, "cannot tell this boot from others: %s", strerror(-r));
+        id.qwords[1] ^= started;
         sd_id128_to_string(id, ret);
         return 0;
 }

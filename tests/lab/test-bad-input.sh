@@ -207,12 +207,23 @@ wrong_configuration_names_file_line_and_remedy() {
         nothing_lost "wrong configuration"
 }
 
-a_corrupt_tree_is_rebuilt_or_refused_and_nothing_is_lost() {
+a_corrupt_tree_is_rebuilt_from_the_log() {
         host_exec gamma systemctl stop fleetd
-        host_exec gamma sh -c 'for f in $(find /var/lib/fleet/tree -type f -size +0); do dd if=/dev/urandom of=$f bs=4096 count=8 conv=notrunc status=none; done'
-        host_exec gamma systemctl start fleetd || true
-        wait_for 30 key_is gamma /precious kept || wait_for 1 daemon_said gamma 'corrupt|damaged|checksum' || fail "gamma: $(last_words gamma)"
+        host_exec gamma dd if=/dev/urandom of=/var/lib/fleet/tree/live/data.mdb bs=4096 count=8 conv=notrunc status=none
+        host_exec gamma systemctl start fleetd || fail "gamma: $(last_words gamma)"
+        wait_for 30 key_is gamma /precious kept || fail "gamma: $(last_words gamma)"
         nothing_lost "a corrupt tree"
+}
+
+a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit() {
+        host_exec gamma systemctl stop fleetd
+        host_exec gamma sh -c 'cp /var/lib/fleet/tree/identity /var/tmp/identity; head -c 5000 /dev/urandom >/var/lib/fleet/tree/identity'
+        host_exec gamma systemctl start --no-block fleetd
+        wait_for 20 daemon_said gamma '/var/lib/fleet/tree/identity' || fail "gamma does not say it: $(last_words gamma)"
+        WHAT="a broken identity" untouched "$(cat "$LAB/before")" $TRIO
+        host_exec gamma cp /var/tmp/identity /var/lib/fleet/tree/identity
+        wait_for 30 writes gamma || fail "gamma does not come back by itself: $(last_words gamma)"
+        nothing_lost "a broken identity"
 }
 
 a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit() {
@@ -246,5 +257,5 @@ scenario three_hosts_with_units_and_a_key a_malformed_unit_file_is_refused_with_
         bytes_that_are_no_http_get_an_answer_or_an_end noise_at_the_peer_door_is_turned_away \
         a_host_with_another_key_is_turned_away_with_a_sentence a_clone_of_a_host_is_refused_and_touches_nothing \
         a_second_daemon_on_the_same_state_does_not_start wrong_configuration_names_file_line_and_remedy \
-        a_corrupt_tree_is_rebuilt_or_refused_and_nothing_is_lost a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
+        a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
         a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit

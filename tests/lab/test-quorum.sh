@@ -15,14 +15,15 @@ a_cluster_with_units_and_keys() {
         wait_for 5 key_is alpha /before kept || fail "alpha does not read it"
 }
 
-no_quorum() { key_put "$1" /refused x | grep -qE 'no leader|quorum|voters'; }
+# What is asked while the leader does not yet know that it is alone may still happen later: it goes to a key of its own.
+no_quorum() { key_put "$1" /unknown x | grep -qE 'no leader'; }
 
 two_hosts_without_power_leave_the_third_one_working_alone() {
         local before out
         before=$(identities alpha)
         host_kill beta || fail "cannot kill beta"
         host_kill gamma || fail "cannot kill gamma"
-        wait_for 10 no_quorum alpha || fail "a write says: $(key_put alpha /refused x)"
+        wait_for 10 no_quorum alpha || fail "a write says: $(key_put alpha /unknown x)"
         [ "$(key_get alpha /before)" = kept ] || fail "a local read does not answer"
         key_put alpha /refused x | grep -qE '[0-9] of 3' || fail "the answer does not count voters: $(key_put alpha /refused x)"
         runs_forever refused.service </dev/null
@@ -57,7 +58,7 @@ all_cables_out_and_in_again_touch_nothing() {
                 host_cut $h
         done
         for h in $LAB_HOSTS; do
-                wait_for 10 no_quorum $h || fail "$h still takes writes: $(key_put $h /refused x)"
+                wait_for 10 no_quorum $h || fail "$h still takes writes: $(key_put $h /unknown x)"
                 [ "$(key_get $h /before)" = kept ] || fail "a local read on $h does not answer"
         done
         sleep 10        # longer than a host has to be silent to be lost
