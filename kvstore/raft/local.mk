@@ -34,7 +34,9 @@ tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
 endif
 
-FUZZERS += tests/fuzz/fuzz-raft_message tests/fuzz/fuzz-raft_log
+FUZZERS += tests/fuzz/fuzz-raft_message tests/fuzz/fuzz-raft_log tests/fuzz/fuzz-raft_core
+tests_fuzz_fuzz_raft_core_SOURCES = tests/fuzz/raft_core.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_raft_core_LDADD = kvstore/raft/libraftcore.a $(RAFT_LIBS) base/libbase.a
 tests_fuzz_fuzz_raft_message_SOURCES = tests/fuzz/raft_message.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_raft_message_LDADD = kvstore/raft/libraftcore.a base/libbase.a
 tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c
