@@ -5,3 +5,10 @@ client_fleetctl_SOURCES = \
 	client/options.h client/options.c client/output.h client/output.c client/wait.h client/wait.c \
 	client/files.h client/files.c client/control.c client/list.c client/remote.c client/kv.h client/kv.c
 client_fleetctl_LDADD = $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+
+# The whole program against a fleetd made of Python.
+TESTS += tests/client/test-fleetctl.py
+EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = client/completion/fleetctl

@@ -1,0 +1,352 @@
+"""A fleetd for fleetctl to talk to: its HTTP API over a unix socket, with a cluster of three machines behind it that
+obeys at once. What a unit does is read from its text: /bin/false fails, Type=oneshot ends, region=mars fits nowhere."""
+
+import base64
+import hashlib
+import json
+import os
+import socketserver
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import parse_qs, unquote, urlsplit
+
+MACHINES = [
+    {"id": d * 32, "primaryIP": f"10.0.0.{d}", "metadata": {"host": f"h{d}", "n": d, "region": "eu"}, "hostname": h,
+     "presence": "up", "role": "leader" if d == "1" else "voter"}
+    for d, h in (("1", "alpha"), ("2", "beta"), ("3", "gamma"))
+]
+PAGE = 100
+
+
+def parse(text):
+    options, section = [], ""
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif "=" in line and not line.startswith(("#", ";")):
+            name, value = line.split("=", 1)
+            options.append({"section": section, "name": name.strip(), "value": value.strip()})
+    return options
+
+
+def canonical(options):
+    sections = {}
+    for o in options:
+        sections.setdefault(o["section"], []).append(f"{o['name']}={o['value']}\n")
+    return "\n".join(f"[{s}]\n" + "".join(lines) for s, lines in sections.items())
+
+
+class Cluster:
+    def __init__(self):
+        self.lock = threading.Condition()
+        self.units, self.states, self.keys = {}, {}, {}
+        self.index = 10
+        self.log = []          # of events
+        self.requests = []     # (method, path)
+        self.events = True     # are they to be had?
+        self.broken = None     # (status, body) for everything
+        self.delay = 0.0       # until a change is so
+        self.stuck = set()     # units whose states stay when they are destroyed
+
+    def tell(self, **event):
+        self.index += 1
+        self.log.append({"index": self.index, **event})
+        self.lock.notify_all()
+
+    def machine_for(self, unit):
+        placed = sorted(MACHINES, key=lambda m: (sum(u["machineID"] == m["id"] for u in self.units.values()), m["id"]))
+        return placed[0]["id"]
+
+    def is_global(self, unit):
+        return {"section": "X-Fleet", "name": "Global", "value": "true"} in unit["options"]
+
+    def settle(self, name):
+        """Makes what is wanted so, as engine and agents would."""
+        unit = self.units.get(name)
+        if not unit:
+            if name not in self.stuck:
+                for key in [k for k in self.states if k[0] == name]:
+                    del self.states[key]
+            self.tell(kind="state", name=name)
+            return
+        wanted, text = unit["desiredState"], unit["text"]
+        if self.is_global(unit):
+            for m in MACHINES:
+                self.put_state(name, m["id"], wanted, text)
+        elif wanted == "inactive":
+            self.states.pop((name, unit["machineID"]), None)
+            unit.update(machineID="", currentState="inactive", reason="")
+        elif "region=mars" in text:
+            unit["reason"] = "needs metadata region=mars, no machine has it"
+        else:
+            unit["machineID"] = unit["machineID"] or self.machine_for(unit)
+            unit["currentState"] = wanted
+            self.put_state(name, unit["machineID"], wanted, text)
+        self.tell(kind="unit", name=name)
+
+    def put_state(self, name, machine, wanted, text):
+        active, sub, finished = "inactive", "dead", False
+        if wanted == "inactive":
+            self.states.pop((name, machine), None)
+            return
+        if wanted == "launched":
+            active, sub = "active", "running"
+            if "/bin/false" in text:
+                active, sub = "failed", "failed"
+            elif "Type=oneshot" in text:
+                active, sub, finished = "inactive", "dead", True
+            elif "slow" in text:
+                active, sub = "activating", "start-pre"
+        self.states[name, machine] = {
+            "hash": self.units[name]["hash"], "machineID": machine, "name": name, "systemdLoadState": "loaded",
+            "systemdActiveState": active, "systemdSubState": sub, **({"finished": True} if finished else {})}
+
+    def later(self, name):
+        if self.delay == 0:
+            self.settle(name)
+            return
+
+        def run():
+            time.sleep(self.delay)
+            with self.lock:
+                self.settle(name)
+        threading.Thread(target=run, daemon=True).start()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def address_string(self):
+        return "socket"
+
+    def answer(self, status, body=None, **headers):
+        data = b"" if body is None else body.encode() if isinstance(body, str) else (json.dumps(body) + "\n").encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def refuse(self, status, message):
+        self.answer(status, {"error": {"code": status, "message": message}})
+
+    def begin_stream(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def chunk(self, value):
+        data = (json.dumps(value) + "\n").encode() if value is not None else b"\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def end_stream(self):
+        self.wfile.write(b"0\r\n\r\n")
+
+    def page(self, name, items, query):
+        start = 0
+        if "nextPageToken" in query:
+            start = int(base64.urlsafe_b64decode(query["nextPageToken"][0]))
+        part, body = items[start:start + PAGE], {}
+        if part:
+            body[name] = part
+        if start + PAGE <= len(items):
+            body["nextPageToken"] = base64.urlsafe_b64encode(b"%04d" % (start + PAGE)).decode()
+        self.answer(200, body)
+
+    def handle_any(self):
+        c = self.server.cluster
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        url = urlsplit(self.path)
+        query, path = parse_qs(url.query, keep_blank_values=True), unquote(url.path)
+        c.requests.append((self.command, self.path))
+        if c.broken:
+            return self.answer(*c.broken)
+        if path.startswith("/v2/keys"):
+            return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
+        if path == "/fleet/v1/events":
+            return self.events(c)
+        with c.lock:
+            if path == "/fleet/v1/machines":
+                return self.page("machines", MACHINES, query)
+            if path == "/fleet/v1/units":
+                return self.page("units", [self.shown(c, u) for _, u in sorted(c.units.items())], query)
+            if path == "/fleet/v1/state":
+                name = query.get("unitName", [None])[0]
+                return self.page("states", [s for k, s in sorted(c.states.items()) if name in (None, k[0])], query)
+            if path.startswith("/fleet/v1/units/"):
+                return self.unit(c, path.rsplit("/", 1)[1], body)
+            if path.startswith(("/fleet/v1/status/", "/fleet/v1/journal/")):
+                return self.remote(c, path.split("/")[3], path.split("/")[4], query)
+        self.refuse(404, "")
+
+    do_GET = do_PUT = do_DELETE = handle_any
+
+    @staticmethod
+    def shown(c, unit):
+        shown = {k: v for k, v in unit.items() if v not in ("", None)}
+        if c.is_global(unit):
+            shown["global"] = True
+            del shown["currentState"]
+        return shown
+
+    def unit(self, c, name, body):
+        unit = c.units.get(name)
+        if self.command == "GET":
+            return self.answer(200, self.shown(c, unit)) if unit else self.refuse(404, "unit does not exist")
+        if self.command == "DELETE":
+            if not unit:
+                return self.refuse(404, "unit does not exist")
+            del c.units[name]
+            c.later(name)
+            return self.answer(204)
+
+        asked = json.loads(body)
+        if self.headers["Content-Type"] != "application/json":
+            return self.refuse(415, "only acceptable Content-Type is application/json")
+        if "text" in asked:
+            if "refused-by-daemon" in asked["text"]:
+                return self.refuse(400, "line 2: fleetd knows better")
+            if unit and asked.get("replace") is False:
+                return self.refuse(409, "unit exists")
+            options = parse(asked["text"])
+            old = unit or {"machineID": "", "currentState": "inactive"}
+            c.units[name] = {**old, "name": name, "text": asked["text"], "options": options, "desiredState": "inactive",
+                             "hash": hashlib.sha1(canonical(options).encode()).hexdigest(), "reason": ""}
+            c.later(name)
+            return self.answer(201)
+        if not unit:
+            return self.refuse(409, "unit does not exist and options field empty")
+        if "@." in name:
+            return self.refuse(400, f'cannot activate template "{name}"')
+        unit["desiredState"] = asked["desiredState"]
+        c.later(name)
+        return self.answer(204)
+
+    def remote(self, c, what, name, query):
+        where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]
+        if not where:
+            return self.refuse(404, f"unit {name} is on no machine")
+        self.begin_stream()
+        self.chunk(None)
+        if what == "journal":
+            said = f"{query['lines'][0]} {query['follow'][0]} {query['output'][0]}\n"
+            self.chunk({"machine": where[0], "data": f"journal of {name}: "})
+            self.chunk({"machine": where[0], "data": said})
+        else:
+            self.chunk({"machine": where[0], "data": f"● {name} on {where[0][:1]}\n"})
+        active = c.states[name, where[0]]["systemdActiveState"]
+        if "cut" not in name:
+            self.chunk({"exit": 0 if active == "active" or what == "journal" else 3})
+        self.end_stream()
+
+    def events(self, c):
+        if not c.events:
+            return self.refuse(404, "")
+        with c.lock:
+            seen = len(c.log)
+            index = c.index
+        self.begin_stream()
+        self.chunk({"index": index})
+        try:
+            while True:
+                with c.lock:
+                    while len(c.log) == seen:
+                        c.lock.wait(5)
+                    news, seen = c.log[seen:], len(c.log)
+                for event in news:
+                    self.chunk(event)
+        except OSError:
+            self.close_connection = True
+
+    # -- /v2/keys, as much as is asked of it --
+
+    def fail_key(self, c, status, code, message, cause):
+        self.answer(status, {"errorCode": code, "message": message, "cause": cause, "index": c.index})
+
+    def node(self, c, key, recursive=True):
+        if key in c.keys:
+            value, index = c.keys[key]
+            return {"key": key, "value": value, "modifiedIndex": index, "createdIndex": index}
+        prefix = "" if key == "/" else key
+        names = sorted({k[len(prefix) + 1:].split("/")[0] for k in c.keys if k.startswith(prefix + "/")})
+        if not names and key != "/":
+            return None
+        node = {"key": key, "dir": True}
+        if recursive is not None:
+            node["nodes"] = [self.node(c, f"{prefix}/{n}", True if recursive else None) for n in names]
+        return node
+
+    def keys(self, c, key, query, body):
+        with c.lock:
+            if query.get("wait") == ["true"]:
+                return self.watch(c, key, query)
+            if self.command == "GET":
+                node = self.node(c, key, query.get("recursive") == ["true"])
+                if not node:
+                    return self.fail_key(c, 404, 100, "Key not found", key)
+                return self.answer(200, {"action": "get", "node": node}, X_Etcd_Index=c.index)
+            form = parse_qs(body.decode(), keep_blank_values=True)
+            old = c.keys.get(key)
+            wanted = form.get("prevValue", query.get("prevValue"))
+            if wanted and old and old[0] != wanted[0]:
+                return self.fail_key(c, 412, 101, "Compare failed", f"[{wanted[0]} != {old[0]}]")
+            if self.command == "DELETE":
+                gone = [k for k in c.keys if k == key or (query.get("recursive") and k.startswith(key + "/"))]
+                if not gone:
+                    return self.fail_key(c, 404, 100, "Key not found", key)
+                for k in gone:
+                    del c.keys[k]
+                c.tell(action="delete", key=key, value=None)
+                return self.answer(200, {"action": "delete", "node": {"key": key, "modifiedIndex": c.index}})
+            c.tell(action="set", key=key, value=form["value"][0])
+            c.keys[key] = (form["value"][0], c.index)
+            c.form = form
+            return self.answer(201, {"action": "set", "node": self.node(c, key)})
+
+    def watch(self, c, key, query):
+        start = int(query.get("waitIndex", [c.index + 1])[0])
+        if start < 5:
+            return self.fail_key(c, 400, 401, "The event in requested index is outdated and cleared", "")
+        self.send_response(200)
+        self.send_header("X-Etcd-Index", str(c.index))
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.flush()
+        while True:
+            for e in c.log:
+                inside = e.get("key") == key or ("recursive" in query and e.get("key", "").startswith(key + "/"))
+                if e["index"] >= start and inside:
+                    node = {"key": e["key"], "modifiedIndex": e["index"]}
+                    if e["value"] is not None:
+                        node["value"] = e["value"]
+                    self.chunk({"action": e["action"], "node": node})
+                    return self.end_stream()
+            c.lock.wait(5)
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+def start(path):
+    """Serves a new cluster at 'path'; returns it."""
+    if os.path.exists(path):
+        os.unlink(path)
+    server = Server(path, Handler)
+    server.cluster = Cluster()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    server.cluster.server = server
+    return server.cluster

@@ -1,0 +1,597 @@
+#!/usr/bin/env python3
+"""fleetctl as people and scripts see it, against a fleetd made of Python: streams, tabs, exit statuses."""
+
+import inspect
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import fake_fleetd  # noqa: E402
+
+PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
+HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
+
+
+class Test:
+    """A folder with unit files, a cluster, and fleetctl in it."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="fleetctl-")
+        self.socket = os.path.join(self.dir, "sock")
+        self.cluster = fake_fleetd.start(self.socket)
+        self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "FLEETCTL_ENDPOINT": "unix://" + self.socket}
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+            if name in os.environ:
+                self.env[name] = os.environ[name]
+
+    def close(self):
+        self.cluster.server.shutdown()
+        self.cluster.server.server_close()
+        shutil.rmtree(self.dir)
+
+    def file(self, name, text=HELLO):
+        with open(os.path.join(self.dir, name), "w") as f:
+            f.write(text)
+
+    def run(self, *args, stdin="", env=None):
+        p = subprocess.run([PROGRAM, *args], cwd=self.dir, env={**self.env, **(env or {})}, input=stdin, text=True,
+                           capture_output=True, timeout=30)
+        return p.returncode, p.stdout, p.stderr
+
+    def expect(self, args, status=0, out="", err=""):
+        """Runs 'args'; strings are whole outputs, lists parts that must be there."""
+        got = self.run(*(args.split() if isinstance(args, str) else args))
+        where = f"fleetctl {args}"
+        assert got[0] == status, f"{where}: exit status {got[0]}, not {status}\n{got[1]}{got[2]}"
+        for name, text, wanted in (("stdout", got[1], out), ("stderr", got[2], err)):
+            if isinstance(wanted, str):
+                assert text == wanted, f"{where}: {name} is\n{text!r}, not\n{wanted!r}"
+            else:
+                for part in wanted:
+                    assert part in text, f"{where}: {name} has no {part!r}:\n{text!r}"
+        return got[1]
+
+    def on_terminal(self, *args, columns=80):
+        """What a terminal gets."""
+        me, other = pty.openpty()
+        import fcntl
+        import struct
+        import termios
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        p = subprocess.Popen([PROGRAM, *args], cwd=self.dir, env={**self.env, "TERM": "xterm"}, stdin=other, stdout=other,
+                             stderr=other)
+        os.close(other)
+        said = b""
+        while True:
+            try:
+                part = os.read(me, 65536)
+            except OSError:
+                part = b""
+            if not part:
+                break
+            said += part
+        os.close(me)
+        return p.wait(), said.decode()
+
+
+# -- lists --
+
+def lists_of_an_empty_cluster_are_their_legends(t):
+    t.expect("list-units", out="UNIT\tMACHINE\tACTIVE\tSUB\n")
+    t.expect("list-unit-files", out="UNIT\tHASH\tDSTATE\tSTATE\tTARGET\n")
+    t.expect("list-units --no-legend")
+
+
+def machines_are_listed_with_fleets_tabs(t):
+    t.expect("list-machines", out="MACHINE\t\tIP\t\tMETADATA\n"
+             "11111111...\t10.0.0.1\thost=h1,n=1,region=eu\n22222222...\t10.0.0.2\thost=h2,n=2,region=eu\n"
+             "33333333...\t10.0.0.3\thost=h3,n=3,region=eu\n")
+    t.expect("list-machines --full --no-legend --fields=machine,ip",
+             out="".join(f"{d * 32}\t10.0.0.{d}\n" for d in "123"))
+
+
+def a_flag_may_be_short_long_before_or_behind(t):
+    whole = t.expect("list-machines --full --no-legend", out=["1" * 32])
+    for args in ("-l list-machines --no-legend", "list-machines -l --no-legend", "list-machines --l --no-legend=true",
+                 "--no-legend --full=yes list-machines", "list-mach -l --no-legend"):
+        t.expect(args, out=whole)
+
+
+def units_are_listed_by_fields(t):
+    t.file("hello.service")
+    t.expect("start --no-block hello.service", out=["Triggered unit hello.service start\n"])
+    t.expect("list-units", out="UNIT\t\tMACHINE\t\t\tACTIVE\tSUB\nhello.service\t11111111.../10.0.0.1\tactive\trunning\n")
+    t.expect("list-units --fields=unit,load,machine --full --no-legend",
+             out=f"hello.service\tloaded\t{'1' * 32}/10.0.0.1\n")
+    got = t.expect("list-unit-files --fields=unit,desc,dstate,global,hash,state,target,tmachine",
+                   out=["UNIT\t\tDESC\tDSTATE\t\tGLOBAL\tHASH\tSTATE\t\tTARGET\t\t\tTMACHINE\n", "launched\tfalse\t"],
+                   err='WARNING: The "tmachine" field is deprecated. Use "target" instead\n')
+    assert got.count("11111111.../10.0.0.1") == 2
+
+
+def a_field_that_is_none_is_refused_before_anything_is_asked(t):
+    t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\n')
+    t.expect(["list-units", "--fields="], 1, err="Must define output format\n")
+    assert t.cluster.requests == []
+
+
+def pages_are_followed_to_the_end(t):
+    for i in range(250):
+        t.cluster.units[f"p{i:03}.service"] = {
+            "name": f"p{i:03}.service", "text": HELLO, "options": fake_fleetd.parse(HELLO), "desiredState": "inactive",
+            "currentState": "inactive", "machineID": "", "hash": "a" * 40, "reason": ""}
+    got = t.expect("list-unit-files --no-legend --fields=unit", out=["p000.service\n", "p249.service\n"])
+    assert got.count("\n") == 250
+    assert len(json.loads(t.expect("list-unit-files --output=json", out=["p123"]))["units"]) == 250
+
+
+def json_is_whole(t):
+    t.file("hello.service")
+    t.expect("start hello.service", out=["launched"])
+    state = json.loads(t.expect("list-units --output=json", out=["{"]))["states"][0]
+    assert state["machineID"] == "1" * 32 and state["systemdSubState"] == "running", state
+    unit = json.loads(t.expect("cat --output=json hello", out=["{"]))
+    assert unit["text"] == HELLO and unit["desiredState"] == "launched", unit
+    t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: the only format is json\n")
+
+
+# -- submit, cat, replace --
+
+def a_unit_goes_in_once(t):
+    t.file("hello.service")
+    t.expect("submit hello.service", out="Unit hello.service inactive\n")
+    t.expect("submit hello.service")
+    t.expect("cat hello", out=HELLO)
+    t.expect("list-unit-files --fields=unit,dstate,state,target --no-legend", out="hello.service\tinactive\tinactive\t-\n")
+    t.expect("status hello.service", 1, err="Unit hello.service does not appear to be loaded.\n")
+    t.expect("journal hello.service", 1, err="Unit hello.service does not appear to be running.\n")
+
+
+def a_file_is_sent_as_it_is_and_shown_in_canonical_form(t):
+    t.file("c.service", "# why\n[Service]\n  ExecStart = /bin/true  \n")
+    t.expect("submit c", out="Unit c.service inactive\n")
+    assert t.cluster.units["c.service"]["text"].startswith("# why\n")
+    t.expect("cat c", out="[Service]\nExecStart=/bin/true\n")
+
+
+def a_changed_file_needs_replace(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.file("a.service", HELLO.replace("Hello", "Changed"))
+    warning = "WARNING: Unit a.service in registry differs from local unit file a.service. Add --replace to override.\n"
+    t.expect("start a.service", err=warning)
+    t.expect("submit --replace a.service",
+             err="Warning: can not replace Unit(a.service) in state 'launched', use the appropriate command\n")
+    t.expect("cat a", out=HELLO)
+    t.expect("start --replace a.service", out="Unit a.service inactive\nUnit a.service launched on 11111111.../10.0.0.1\n")
+    t.expect("cat a", out=["Changed"])
+    t.expect("start --replace a.service", out="Found same Unit(a.service) in Registry, nothing to do\n")
+
+
+def a_mistake_in_one_file_keeps_all_from_being_submitted(t):
+    t.file("good.service")
+    t.file("bad.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=gpu\n")
+    t.expect("submit good.service bad.service", 1,
+             err=["fleetctl: bad.service: line 4: ", "MachineMetadata", "fleetctl: nothing was submitted\n"])
+    assert t.cluster.units == {} and all(m == "GET" for m, _ in t.cluster.requests)
+
+
+def what_the_daemon_says_of_a_file_is_said_about_the_file(t):
+    t.file("odd.service", "[Service]\nExecStart=/bin/echo refused-by-daemon\n")
+    t.expect("submit odd.service", 1, err="fleetctl: odd.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
+
+
+def an_unknown_option_is_a_warning(t):
+    t.file("u.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=x\n")
+    t.expect("submit u.service", out="Unit u.service inactive\n", err=["fleetctl: u.service: line 4: warning: ", "Conflict"])
+
+
+def names_and_files_that_are_not_there_are_said_in_fleets_words(t):
+    missing = "Error creating units: unable to find Unit(missing.service) in Registry or on filesystem\n"
+    for verb in ("submit", "load", "start", "restart"):
+        t.expect(f"{verb} missing", 1, err=missing)
+        t.expect(verb, 0, err="No units given\n")
+    t.expect("submit missing@1.service", 1,
+             err="Error creating units: failed getting Unit(missing@1.service) from template: "
+                 "unable to find template Unit(missing@.service) in Registry or on filesystem\n")
+    t.expect(["start", "t@{4..5}.service"], 1, err="Error creating units: invalid character '{' in unit name\n")
+    for verb in ("stop", "unload", "destroy"):
+        t.expect(f"{verb} missing", 0, err="Units not found in registry\n")
+        t.expect(verb, 0, err="No units given\n")
+    t.expect("cat missing", 1, err="Unit missing.service not found\n")
+    t.expect("cat a b", 1, err="One unit file must be provided\n")
+    t.expect("status missing", 1, err="Unit missing.service does not exist.\n")
+    t.expect("status")
+    t.expect("journal missing", 1, err="Unit missing.service does not exist.\n")
+    t.expect("journal", 1, err="One unit file must be provided.\n")
+
+
+# -- start, stop and their like --
+
+def a_life_in_fleets_words(t):
+    t.file("hello.service")
+    place = " on 11111111.../10.0.0.1\n"
+    t.expect("load hello.service", out="Unit hello.service inactive\nUnit hello.service loaded" + place)
+    t.expect("start hello.service", out="Unit hello.service launched" + place)
+    t.expect("start hello.service")
+    t.expect("stop hello.service", out="Unit hello.service loaded" + place, err="Successfully stopped units [hello.service].\n")
+    t.expect("stop hello.service", err="Successfully stopped units [].\n")
+    t.expect("restart hello.service", out="Unit hello.service launched" + place)
+    t.expect("restart hello.service", out="Unit hello.service launched" + place)
+    t.expect("unload hello.service", out="Unit hello.service inactive\n", err="Successfully unloaded units [hello.service].\n")
+    t.expect("unload hello.service", err="Successfully unloaded units [].\n")
+    t.expect("restart hello.service", err="Unable to restart unit hello.service in state inactive\n")
+    t.expect("destroy hello.service", out="Destroyed hello.service\n")
+    t.expect("destroy hello.service", err="Units not found in registry\n")
+
+
+def stop_looks_at_all_units_before_it_touches_one(t):
+    t.file("a.service")
+    t.file("b.service")
+    t.expect("start a.service", out=["launched"])
+    t.expect("submit b.service", out=["inactive"])
+    t.expect("stop a.service b.service", 1, err="Unable to stop unit b.service in state inactive\n")
+    assert t.cluster.units["a.service"]["desiredState"] == "launched"
+
+
+def many_units_start_side_by_side_and_are_told_by_events(t):
+    names = [f"w{i}.service" for i in range(12)]
+    for name in names:
+        t.file(name)
+    t.cluster.delay = 0.2
+    began = time.monotonic()
+    got = t.expect(["start", *names], out=[f"Unit {n} launched on " for n in names])
+    assert got.count("\n") == 24
+    assert time.monotonic() - began < 5
+    assert ("GET", "/fleet/v1/events") in t.cluster.requests
+
+
+def without_events_it_looks_again(t):
+    t.file("a.service")
+    t.cluster.events, t.cluster.delay = False, 0.6
+    t.expect("start a.service", out="Unit a.service inactive\nUnit a.service launched on 11111111.../10.0.0.1\n")
+
+
+def block_attempts_end_the_wait(t):
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    said = "timed out waiting for unit nowhere.service to report state launched\n"
+    began = time.monotonic()
+    t.expect("start --block-attempts=1 nowhere.service", 1, out="Unit nowhere.service inactive\n",
+             err=["Error waiting for units: " + said, "Error waiting for unit states, exit status: " + said,
+                  "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"])
+    assert 1.5 < time.monotonic() - began < 4
+    t.expect("list-unit-files --no-legend --fields=unit,target,reason",
+             out="nowhere.service\t-\tneeds metadata region=mars, no machine has it\n")
+
+
+def a_unit_that_fails_ends_the_wait_at_once(t):
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    began = time.monotonic()
+    said = "Failed to find an active unit bad.service: it is failed (failed) on 11111111.../10.0.0.1\n"
+    t.expect("start bad.service", 1, out=["Unit bad.service launched on 11111111.../10.0.0.1\n"],
+             err="Error waiting for units: " + said + "Error waiting for systemd unit states, err: " + said)
+    assert time.monotonic() - began < 2
+
+
+def a_job_that_ended_well_is_started(t):
+    t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    t.expect("start job.service", out=["Unit job.service launched on "])
+
+
+def a_unit_that_takes_its_time_is_waited_for(t):
+    t.file("s.service", HELLO.replace("Hello", "slow"))
+    said = "Failed to find an active unit s.service within 2s, err: it is activating (start-pre) on 11111111.../10.0.0.1\n"
+    t.expect("start --block-attempts=1 s.service", 1, out=["launched"], err=["Error waiting for systemd unit states, err: " + said])
+
+
+def no_block_says_what_was_triggered_once(t):
+    t.file("a.service")
+    t.expect("start --no-block a.service", out="Unit a.service inactive\nTriggered unit a.service start\n")
+    t.expect("stop --no-block a.service", out="Triggered unit a.service stop\n", err="Successfully stopped units [a.service].\n")
+
+
+def global_units_are_triggered(t):
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.expect("start g.service", out="Unit g.service inactive\nTriggered global unit g.service start\n")
+    t.expect("list-unit-files --no-legend --fields=unit,dstate,state,target,global", out="g.service\tlaunched\t-\tglobal\ttrue\n")
+    assert t.expect("list-units --no-legend", out=["g.service"]).count("\n") == 3
+    assert t.expect("status g.service", out=["● g.service on 1\n\n● g.service on 2\n\n"]).count("●") == 3
+    t.expect("journal g.service", 1, err=["Unable to retrieve journal of global unit g.service.\n", "--machine"])
+    t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
+    t.expect("stop g.service", out="Triggered global unit g.service stop\n", err="Successfully stopped units [].\n")
+    t.expect("destroy g.service", out="Destroyed g.service\n")
+
+
+def destroy_waits_until_nothing_is_left(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.cluster.delay = 0.5
+    t.expect("destroy a.service", out="Destroyed a.service\n")
+    assert t.cluster.states == {}
+    t.cluster.delay = 0
+    t.cluster.stuck.add("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.expect("destroy --block-attempts=1 a.service", 1, err=["Error destroying units: timed out waiting for unit a.service"])
+    t.expect("start a.service", out=["launched"])
+    t.expect("destroy --no-block a.service", out="Destroyed a.service\n")
+
+
+# -- templates --
+
+def an_instance_is_made_from_the_template_there_or_here(t):
+    t.file("t@.service", HELLO.replace("Hello", "T %i"))
+    t.expect("start t@1.service", out=["Unit t@1.service launched on "])
+    t.expect("submit t@.service", out="Unit t@.service inactive\n")
+    os.unlink(os.path.join(t.dir, "t@.service"))
+    t.expect("start t@2 t@3", out=["Unit t@2.service launched on ", "Unit t@3.service launched on "])
+    t.expect("cat t@3", out=HELLO.replace("Hello", "T %i"))
+    t.expect("start t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n')
+
+
+def replacing_an_instance_takes_the_template_that_was_compared(t):
+    t.file("t@.service", HELLO)
+    t.expect("submit t@.service", out=["inactive"])
+    t.expect("start t@1.service", out=["launched"])
+    t.file("t@.service", HELLO.replace("Hello", "New"))
+    t.expect("start t@1.service", err=["differs from local template unit file t@1.service. Add --replace to override.\n"])
+    t.expect("start --replace t@1.service", out=["Unit t@1.service launched on "])
+    t.expect("cat t@1", out=["New"])
+
+
+# -- status and journal --
+
+def status_and_journal_pass_on_what_is_said_there_and_its_status(t):
+    t.file("a.service")
+    t.file("f.service", "[Service]\nExecStart=/bin/false\n")
+    t.expect("start a.service", out=["launched"])
+    t.expect("start f.service", 1, out=["launched"], err=["failed"])
+    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n")
+    t.expect("journal a", out="journal of a.service: 10 false short\n")
+    t.expect("journal -f --lines=3 --output=cat a", out="journal of a.service: 3 true cat\n")
+    t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
+
+
+def a_stream_that_breaks_off_is_not_a_success(t):
+    t.file("cut.service")
+    t.expect("start cut.service", out=["launched"])
+    t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: the machine of cut.service was lost before it had said all\n")
+
+
+# -- kv --
+
+def keys_are_set_and_read(t):
+    t.expect("kv set /a/b x", out="x\n")
+    t.expect("kv get /a/b", out="x\n")
+    t.expect("kv get a/b", out="x\n")
+    t.expect(["kv", "set", "/a/c d", "ü & = +", "--ttl", "60"], out="ü & = +\n")
+    assert t.cluster.form["ttl"] == ["60"]
+    t.expect(["kv", "get", "/a/c d"], out="ü & = +\n")
+    assert t.run("kv", "set", "/in", stdin="from\nstdin")[1] == "from\nstdin\n"
+    t.expect("kv set /neg -- -1", out="-1\n")
+    assert json.loads(t.expect("kv get /a/b --output=json", out=["{"]))["node"]["value"] == "x"
+
+
+def keys_are_listed(t):
+    for key in ("/x/1", "/x/d/2", "/y"):
+        t.expect(f"kv set {key} v", out="v\n")
+    t.expect("kv ls", out="/x/\n/y\n")
+    t.expect("kv ls /x", out="/x/1\n/x/d/\n")
+    t.expect("kv ls -r", out="/x/\n/x/1\n/x/d/\n/x/d/2\n/y\n")
+    t.expect("kv ls /y", out="/y\n")
+    t.expect("kv get /x", 1, err="/x: is a directory; fleetctl kv ls /x\n")
+    t.expect("kv rm -r /x")
+    t.expect("kv ls", out="/y\n")
+
+
+def what_a_key_refuses_is_etcdctls_error(t):
+    t.expect("kv get /none", 4, err="Error:  100: Key not found (/none) [10]\n")
+    t.expect("kv set /k old", out="old\n")
+    t.expect("kv set /k new --swap-with-value=other", 4, err=["Error:  101: Compare failed ([other != old])"])
+    t.expect("kv set /k new --swap-with-value=old", out="new\n")
+    t.expect("kv rm /k --with-value=old", 4, err=["Error:  101: Compare failed"])
+    t.expect("kv get", 2, err="fleetctl: kv get takes one key\n")
+    t.expect("kv frob", 2, err=['Error: unknown command "frob" for "fleetctl kv"\n'])
+    t.expect("kv set /k v --ttl=soon", 2, out=["NAME:"], err=['invalid argument "soon" for --ttl'])
+
+
+def a_watch_tells_changes_in_order(t):
+    p = subprocess.Popen([PROGRAM, "kv", "watch", "--recursive", "--forever", "/w"], cwd=t.dir, env=t.env, text=True,
+                         stdout=subprocess.PIPE)
+    while not any("wait=true" in path for _, path in t.cluster.requests):
+        time.sleep(0.01)
+    t.expect("kv set /w/a 1", out="1\n")
+    assert p.stdout.readline() == "set /w/a 1\n"
+    t.expect("kv set /w/b 2", out="2\n")
+    t.expect("kv rm /w/a")
+    assert p.stdout.readline() == "set /w/b 2\n"
+    assert p.stdout.readline() == "delete /w/a\n"
+    p.kill()
+    p.wait()
+    t.expect("kv watch --after-index=10 --recursive /w", out="set /w/a 1\n")
+
+
+def a_watch_from_a_forgotten_index_goes_on_from_now(t):
+    done = []
+    thread = threading.Thread(target=lambda: done.append(t.run("kv", "watch", "--after-index=1", "/k")))
+    thread.start()
+    while sum("wait=true" in path for _, path in t.cluster.requests) < 2:
+        time.sleep(0.01)
+    t.expect("kv set /k 1", out="1\n")
+    thread.join(10)
+    status, out, err = done[0]
+    assert (status, out) == (0, "set /k 1\n") and "are forgotten" in err, done
+
+
+# -- words, flags, doors --
+
+def an_unknown_verb_is_refused(t):
+    t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"\nRun \'fleetctl --help\' for usage.\n'
+             'cannot execute cmdFleet: unknown command "frobnicate" for "fleetctl"\n')
+    t.expect("strat x", 2, err=["Did you mean this?\n\tstart\n"])
+    t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
+
+
+def an_unknown_flag_is_refused(t):
+    t.expect("--bogus list-units", 2, out=["NAME:"],
+             err="Error: unknown flag: --bogus\n\ncannot execute cmdFleet: unknown flag: --bogus\n")
+    t.expect("list-units -z", 2, out=["NAME:"], err=["unknown shorthand flag: 'z' in -z"])
+    t.expect("list-units --replace", 2, out=["NAME:"], err=["unknown flag: --replace"])
+    t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
+    t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
+    t.expect("submit --sign a", 2, err=["DEPRECATED"])
+    t.expect("verify a", 2, err=["DEPRECATED"])
+
+
+def help_teaches(t):
+    root = t.expect("", out=["COMMANDS:", "list-machines", "--endpoint"])
+    assert t.expect("help", out=["VERSION:"]) == t.expect("--help", out=["VERSION:"]) == root
+    start = t.expect("help start", out=["fleetctl start [OPTIONS] UNIT...", "--block-attempts", "--replace"])
+    assert t.expect("start --help x", out=["NAME:"]) == t.expect("star -h", out=["NAME:"]) == start
+    t.expect("help frob", out=root, err="Unknown help topic [`frob`].\n")
+    verbs = t.expect("help --verbs", out=["start\n", "kv get\n"]).splitlines()
+    for verb in verbs:
+        t.expect(f"help {verb.split()[0]}", out=["DESCRIPTION:"] if verb not in ("help", "version") else ["USAGE:"])
+    for args in ("version", "--version", "-v"):
+        t.expect(args, out=["fleetctl version "])
+
+
+def the_manual_names_every_verb_and_flag(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleetctl.1.scd")) as f:
+        manual = f.read()
+    flags = set()
+    for verb in t.expect("help --verbs", out=["start"]).splitlines():
+        assert f"*{verb}*" in manual, f"fleetctl(1) does not name {verb}"
+        flags |= {w.rstrip(",") for w in t.expect(f"help {verb.split()[0]}", out=["OPTIONS"]).split() if w.startswith("--")}
+    assert len(flags) > 25
+    for flag in flags - {"--verbs"}:
+        assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
+
+
+def nobody_listening_is_a_sentence_with_the_next_step(t):
+    t.expect("--endpoint unix:///nowhere/x.sock list-units", 1,
+             err="fleetctl: no fleetd listens at /nowhere/x.sock; systemctl start fleetd\n")
+    t.expect("--endpoint http://127.0.0.1:1 list-machines", 1, err=["fleetctl: cannot reach fleetd at http://127.0.0.1:1: "])
+    t.expect("--endpoint http://127.0.0.1:1 submit x", 1, err=["fleetctl: cannot reach fleetd at http://127.0.0.1:1: "])
+
+
+def an_endpoint_that_is_none_is_refused(t):
+    for endpoint, reason in (("", "URL scheme undefined"), ("run/x", "URL scheme undefined"),
+                             ("unix://var/x", 'unable to connect to host "var" with scheme "unix"'),
+                             ("ftp://x", 'unsupported protocol scheme "ftp"')):
+        t.expect(["--endpoint", endpoint, "list-machines"], 1, err=f"Unable to initialize client: {reason}\n")
+    t.expect("--driver=zzz list-machines", 1, err='Unable to initialize client: unrecognized driver "zzz"\n')
+    t.expect("--tunnel=h list-machines", 1, err=["Unable to initialize client: ", "ssh -L"])
+
+
+def a_socket_of_others_says_which_group(t):
+    if os.getuid() == 0:    # root is refused nothing: be somebody else, who may run a copy
+        shutil.copy(PROGRAM, t.dir)
+        os.chmod(t.dir, 0o755)
+        others = {"user": 65534, "group": 65534, "extra_groups": []}
+    else:
+        others = {}
+    os.chmod(t.socket, 0o600 if others else 0)
+    p = subprocess.run([t.dir + "/fleetctl" if others else PROGRAM, "list-units"], env=t.env, text=True, capture_output=True,
+                       cwd="/", **others)
+    assert p.returncode == 1 and p.stderr == (f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; "
+                                              "you are not in group fleet (usermod -aG fleet $USER)\n"), p.stderr
+
+
+def an_unusable_store_is_said_in_fleets_words(t):
+    t.file("a.service")
+    t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
+    said = "googleapi: Error 503: no leader: 1 of 3 voters reachable; reads still work"
+    t.expect("list-units", 1, err=f"Error retrieving list of units from repository: {said}\n")
+    t.expect("list-machines", 1, err=f"Error retrieving list of active machines from fleet API ({said})\n")
+    t.expect("submit a.service", 1, err=f"Error creating units: error retrieving Unit(a.service) from Registry: {said}\n")
+    t.expect("stop a.service", 1, err=said + "\n")
+    t.expect("cat a", 1, err=f"Error retrieving Unit a.service: {said}\n")
+    t.expect("kv get /a", 1, err=["503"])
+
+
+def an_answer_that_is_none_is_an_error(t):
+    t.cluster.broken = (200, "<html>")
+    t.expect("list-units", 1, err=["fleetctl: fleetd's answer to /fleet/v1/state: "])
+    t.expect("cat x", 1, err=["fleetctl: fleetd's answer about x.service: "])
+    t.cluster.broken = (500, "")
+    t.expect("list-units", 1, err=["got HTTP response code 500"])
+
+
+def a_silent_fleetd_is_left_after_the_timeout(t):
+    import socket
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(t.dir + "/mute")
+    s.listen()
+    t.expect(f"--endpoint unix://{t.dir}/mute --request-timeout 0.3 list-units", 1,
+             err=[f"fleetctl: no answer from fleetd at {t.dir}/mute within 0.3 s; see --request-timeout\n"])
+    s.close()
+
+
+def the_command_line_goes_before_the_environment(t):
+    assert t.run("list-units", "--no-legend", env={"FLEETCTL_OUTPUT": "json"})[1] == "{}\n"
+    assert t.run("list-units", "--no-legend", env={"FLEETCTL_ENDPOINT": "unix:///none"})[0] == 1
+    assert t.run("list-units", "--endpoint", "unix://" + t.socket, env={"FLEETCTL_ENDPOINT": "unix:///none"})[0] == 0
+    assert t.run("list-units", env={"FLEETCTL_REQUEST_TIMEOUT": "soon"})[0] == 0
+
+
+# -- on a terminal --
+
+def a_terminal_shows_names_and_one_line_a_unit(t):
+    t.file("a.service")
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    status, said = t.on_terminal("start", "a.service", "bad.service")
+    assert status == 1
+    last = said.rsplit("\033[2A", 1)[-1]
+    assert "alpha" in last and "running" in last and " s\033[K" in last, repr(said)
+    assert "failed" in last and "fleetctl journal bad.service" in last, repr(said)
+    status, said = t.on_terminal("list-units")
+    assert status == 0 and "alpha" in said and "11111111" not in said and "\t" not in said, repr(said)
+    status, said = t.on_terminal("list-machines")
+    assert "ROLE" in said and "leader" in said, repr(said)
+
+
+def a_terminal_says_why_it_waits(t):
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    status, said = t.on_terminal("start", "--block-attempts=1", "nowhere.service", columns=120)
+    assert status == 1
+    assert "waiting" in said and "needs metadata region=mars" in said and "Ctrl-C" in said, repr(said)
+
+
+def colours_are_for_terminals_that_want_them(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    assert "\033[3" in t.on_terminal("list-units")[1]
+    t.env["NO_COLOR"] = "1"
+    assert "\033[3" not in t.on_terminal("list-units")[1]
+
+
+def main():
+    tests = [f for _, f in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
+             if f.__module__ == __name__ and list(inspect.signature(f).parameters) == ["t"]]
+    tests.sort(key=lambda f: f.__code__.co_firstlineno)
+    if len(sys.argv) > 1:
+        tests = [f for f in tests if f.__name__ in sys.argv[1:]]
+    failed = 0
+    for number, f in enumerate(tests, 1):
+        t = Test()
+        try:
+            f(t)
+            print(f"ok {number} - {f.__name__}", flush=True)
+        except (AssertionError, subprocess.TimeoutExpired) as e:
+            failed += 1
+            print(f"not ok {number} - {f.__name__}: {e}", flush=True)
+        finally:
+            t.close()
+    print(f"1..{len(tests)}")
+    return 1 if failed or not tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
