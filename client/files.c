@@ -88,16 +88,16 @@ static int read_all(char **args, size_t n, Submissions *all) {
         all->items = NEW0(Submission, n + 1);
         if (!all->items)
                 return client_fail(-ENOMEM, NULL, "%s", "");
-        for (; all->n < n; all->n++) {
-                Submission *s = &all->items[all->n];
-                const char *slash = strrchr(args[all->n], '/');
+        for (size_t i = 0; i < n; i++) {
+                Submission *s = &all->items[all->n++];
+                const char *slash = strrchr(args[i], '/');
                 _cleanup_text_ Text t = {};
                 Error err = {};
                 int r;
 
-                s->name = unit_name_from_argument(args[all->n]);
+                s->name = unit_name_from_argument(args[i]);
                 if (slash)
-                        text_append_bytes(&t, args[all->n], (size_t) (slash - args[all->n]) + 1);
+                        text_append_bytes(&t, args[i], (size_t) (slash - args[i]) + 1);
                 text_append(&t, s->name ? s->name : "");
                 s->argument = text_take(&t, NULL);
                 if (!s->name || !s->argument)
