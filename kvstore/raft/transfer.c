@@ -405,6 +405,7 @@ Transfers *transfers_free(Transfers *t) {
                 if (t->sendings[i])
                         sending_free(t->sendings[i]);
         receiving_end(t);
+        checkpoint_done(&t->work_result);
         free(t);
         return NULL;
 }
