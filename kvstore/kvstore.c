@@ -655,6 +655,7 @@ static void on_finish(void *userdata) {
         }
         timer_stop(&s->hand_over);
         s->handing_over = false;
+        reads_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
         s->proposals = proposals_free(s->proposals);
         s->reads = reads_free(s->reads);
         replica_close(s->replica, on_closed, s);
