@@ -468,7 +468,7 @@ def the_manual_names_every_verb_and_flag(t):
     flags = set()
     for verb in t.expect("help --verbs", out=["start"]).splitlines():
         assert f"*{verb}*" in manual, f"fleetctl(1) does not name {verb}"
-        flags |= {w.rstrip(",").split("=")[0] for w in t.expect(f"help {verb.split()[0]}", out=["OPTIONS"]).split() if w.startswith("--")}
+        flags |= {w.rstrip(",.").split("=")[0] for w in t.expect(f"help {verb.split()[0]}", out=["OPTIONS"]).split() if w.startswith("--")}
     assert len(flags) > 25
     for flag in flags - {"--verbs"}:
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
