@@ -447,6 +447,104 @@ static void a_missing_file_is_refused(void **state) {
         bench_done(&b);
 }
 
+static uint32_t u32_at(const uint8_t *bytes, size_t at) {
+        return (uint32_t) bytes[at] | (uint32_t) bytes[at + 1] << 8 | (uint32_t) bytes[at + 2] << 16 | (uint32_t) bytes[at + 3] << 24;
+}
+
+/* Where the last write to a file begins: records carry its number at 28, their size at 4. */
+static size_t last_write_of(const uint8_t *bytes, size_t size, size_t *ret_end) {
+        size_t at = 32, begin = 32;
+        uint32_t write = 0;
+
+        while (at + 32 <= size && u32_at(bytes, at + 28) > 0) {
+                if (u32_at(bytes, at + 28) != write)
+                        begin = at;
+                write = u32_at(bytes, at + 28);
+                at += 32 + (u32_at(bytes, at + 4) + 7) / 8 * 8;
+        }
+        *ret_end = at;
+        return begin;
+}
+
+/* A whole write that is gone, where the indexes alone would not tell: the next file begins with a truncation. */
+static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
+        unsigned tried = 0;
+
+        for (uint64_t seed = 1; seed < 300; seed++) {
+                uint64_t next = 1 + seed;
+                uint8_t *bytes, *second;
+                size_t size, begin, end;
+                Error err = {};
+                Bench b;
+
+                bench_init(&b, seed);
+                assert_int_equal(raft_log_create(b.disk, &meta, next, NULL, 0, &small, &err), 0);
+                assert_int_equal(open_log(&b, &err), 0);
+                while (raft_log_size(b.log) <= 4096) {
+                        assert_int_equal(append(&b, next, next, 2, 1), 0);
+                        turn_all(&b);
+                        next++; /* the second is cut off again */
+                }
+                b.log = raft_log_close(b.log, NULL, NULL);
+                bytes = memory_disk_file(&b.memory, "log.00000001", &size);
+                second = memory_disk_file(&b.memory, "log.00000002", &size);
+                if (second[32 + 24] == 4) {
+                        begin = last_write_of(bytes, size, &end);
+                        memset(bytes + begin, 0, end - begin);
+                        assert_int_equal(open_log(&b, &err), -EUCLEAN);
+                        assert_non_null(strstr(err.message, "log.00000002 is corrupt at offset 32"));
+                        tried++;
+                }
+                bench_done(&b);
+        }
+        assert_true(tried > 3);
+}
+
+/* A crash leaves an empty file at the end; cutting all that is before it would lose where the log is. */
+static void cutting_before_an_empty_file_keeps_where_the_log_ends(void **state) {
+        for (unsigned i_run = 0; i_run < 400; i_run++) {
+                Error err = {};
+                uint64_t last;
+                Bench b;
+
+                bench_init(&b, i_run);
+                create_and_open(&b);
+                b.memory.calls = 0;
+                b.memory.die_at = 1 + i_run % 40;
+                for (uint64_t i = 1; i < 100 && b.n_failed == 0; i++) {
+                        assert_int_equal(append(&b, i, i, 1, 1), 0);
+                        turn_all(&b);
+                }
+                b.log = raft_log_close(b.log, NULL, NULL);
+                memory_disk_start_again(&b.memory);
+                if (open_log(&b, &err) < 0)
+                        fail_msg("%s", err.message);
+                last = raft_log_last_index(b.log);
+                assert_int_equal(raft_log_cut(b.log, last), 0);
+                turn_all(&b);
+                reopen(&b);
+                assert_int_equal(raft_log_last_index(b.log), last);
+                bench_done(&b);
+        }
+}
+
+static void term_and_vote_are_written_beside_those_before(void **state) {
+        uint8_t before[128], *a, *b_file;
+        size_t size;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t term = 2; term < 6; term++) {
+                a = memory_disk_file(&b.memory, "meta.a", &size);
+                b_file = memory_disk_file(&b.memory, "meta.b", &size);
+                memcpy(before, term % 2 ? b_file : a, sizeof(before));
+                assert_int_equal(raft_log_write_meta(b.log, term, 1), 0);
+                assert_memory_equal(term % 2 ? b_file : a, before, sizeof(before));
+        }
+        bench_done(&b);
+}
+
 static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         Bench b;
 
@@ -640,6 +738,9 @@ int main(void) {
                 cmocka_unit_test(a_torn_last_write_is_dropped_and_reported),
                 cmocka_unit_test(a_flipped_byte_is_never_a_shorter_log_in_silence),
                 cmocka_unit_test(a_missing_file_is_refused),
+                cmocka_unit_test(a_lost_write_is_refused_even_if_the_indexes_fit),
+                cmocka_unit_test(cutting_before_an_empty_file_keeps_where_the_log_ends),
+                cmocka_unit_test(term_and_vote_are_written_beside_those_before),
                 cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
                 cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),
                 cmocka_unit_test(a_flush_ends_when_all_before_it_is_durable),
