@@ -18,6 +18,9 @@ enum {
         PROMOTION_MAX_MS = 2000, /* a promoted server that does not acknowledge its own promotion for so long ends it */
         CLOSE_ENTRIES = 100,
         HEARD_MS = 1000,
+        /* A lost snapshot message, and a newer checkpoint since: the engine's heartbeats are then anchored at an index whose
+         * rejection it takes for stale, and it waits for this time-out. */
+        INSTALL_MS = 10 * 1000,
 };
 
 static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND && (int) RAFT_ENTRY_BARRIER == (int) RAFT_BARRIER &&
@@ -78,7 +81,7 @@ int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *
         raft_seed(&c->raft, options->seed);
         raft_set_election_timeout(&c->raft, c->election_ms);
         raft_set_heartbeat_timeout(&c->raft, options->heartbeat_ms ? options->heartbeat_ms : 150);
-        raft_set_install_snapshot_timeout(&c->raft, options->install_ms ? options->install_ms : 10 * 60 * 1000);
+        raft_set_install_snapshot_timeout(&c->raft, options->install_ms ? options->install_ms : INSTALL_MS);
         raft_set_max_inflight_entries(&c->raft, RAFT_MESSAGE_ENTRIES_MAX);
         raft_set_pre_vote(&c->raft, true);
         *ret = c;

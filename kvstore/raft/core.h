@@ -129,7 +129,9 @@ typedef struct RaftCoreOptions {
         uint64_t id;
         const char *address;                     /* ours; copied */
         unsigned election_ms, heartbeat_ms;      /* 0: 400, 150 */
-        unsigned install_ms;                     /* 0: 10 min */
+        unsigned install_ms;                     /* after which a state is asked for again; 0: 10 s. A transfer may well take
+                                                  * longer (the owner drops what is asked while it runs): only what was lost
+                                                  * is waited for so long */
         unsigned seed;                           /* from the loop's Random */
         const RaftRules *rules;                  /* NULL: all; copied */
 } RaftCoreOptions;
