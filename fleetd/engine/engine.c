@@ -12,6 +12,7 @@ enum {
         BRAKE_MS = 30000,
         FULL_PASS_MS = 30000, /* what an event failed to tell costs so long at most */
         RETRY_MS = 100,
+        PART = 500, /* changes of a plan that go into one transaction */
 };
 
 static const char message_scheduled[] = "0c2b4fba37fb46e6a5eb9e0a4e3c6b1d";
@@ -33,6 +34,7 @@ struct Engine {
         bool all;     /* everything is dirty */
         Dirty *dirty; /* table by unit */
         EnginePlan plan;       /* written, or being written */
+        size_t n_written;      /* of its changes, those before the part under way */
         bool writing;          /* no answer yet */
         uint64_t written_index; /* 0: nothing to wait for */
 };
@@ -91,19 +93,26 @@ static void on_change(void *userdata, const RegistryChange *change) {
 
 /* -- Writing -- */
 
+static void forget_plan(Engine *e) {
+        engine_plan_done(&e->plan);
+        e->n_written = 0;
+}
+
 static void on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Engine *e = userdata;
+        size_t end = MIN(e->n_written + PART, e->plan.n);
 
         e->writing = false;
         if (status == KV_OK) {
                 e->written_index = index;
-                for (size_t i = 0; i < e->plan.n; i++) {
+                for (size_t i = e->n_written; i < end; i++) {
                         const OrderChange *c = &e->plan.changes[i];
 
                         log_notice(((LogFields) { .unit = c->unit, .machine = c->machine, .index = index, .term = e->term,
                                                   .message_id = message_scheduled }),
                                    "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), c->machine, c->reason);
                 }
+                e->n_written = end;
                 if (e->plan.more)
                         (void) add_dirty(e, NULL);
                 loop_defer(e->loop, &e->wake);
@@ -111,7 +120,7 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
         }
 
         log_debug(((LogFields) { .term = e->term }), "orders were not given: %s", sentence);
-        engine_plan_done(&e->plan);
+        forget_plan(e);
         if (!e->leading)
                 return;
         /* Somebody was faster, or nobody knows: look again, at what is there. */
@@ -141,10 +150,20 @@ static void sleep_until_again(Engine *e, uint64_t again_ms) {
                 log_warning(NO_FIELDS, "the engine has no memory for its timer; it goes on at the next change");
 }
 
+/* A large plan goes in parts: each holds only for what it was planned on, and with the first that does not the rest is
+ * forgotten. */
+static int write_part(Engine *e) {
+        int r;
+
+        r = registry_order(e->registry, e->term, e->plan.changes + e->n_written, MIN(e->plan.n - e->n_written, (size_t) PART), on_written, e);
+        e->writing = r >= 0;
+        return r;
+}
+
 static void pass(void *userdata) {
         Engine *e = userdata;
         const Cluster *cluster = registry_cluster(e->registry);
-        int r;
+        int r = 0;
 
         if (!e->leading || e->writing || !registry_ready(e->registry))
                 return;
@@ -153,28 +172,25 @@ static void pass(void *userdata) {
                 if (cluster->index < e->written_index)
                         return;
                 e->written_index = 0;
-                engine_plan_done(&e->plan);
         }
-        if (!e->all && !e->dirty)
-                return;
-
-        r = make_plan(e, cluster);
+        if (e->n_written == e->plan.n) {
+                forget_plan(e);
+                if (!e->all && !e->dirty)
+                        return;
+                r = make_plan(e, cluster);
+                if (r >= 0) {
+                        forget_dirt(e);
+                        sleep_until_again(e, e->plan.again_ms);
+                }
+        }
         if (r >= 0 && e->plan.n > 0)
-                r = registry_order(e->registry, e->term, e->plan.changes, e->plan.n, on_written, e);
+                r = write_part(e);
         if (r < 0) {
                 log_error(((LogFields) { .error = r, .term = e->term }), "cannot plan: %s", strerror(-r));
-                engine_plan_done(&e->plan);
+                forget_plan(e);
                 (void) add_dirty(e, NULL);
                 sleep_until_again(e, RETRY_MS);
-                return;
         }
-
-        forget_dirt(e);
-        sleep_until_again(e, e->plan.again_ms);
-        if (e->plan.n > 0)
-                e->writing = true;
-        else
-                engine_plan_done(&e->plan);
 }
 
 static void on_again(void *userdata) {
@@ -186,8 +202,10 @@ static void on_again(void *userdata) {
 static void stop(Engine *e) {
         e->leading = false;
         e->written_index = 0;
-        if (!e->writing)
-                engine_plan_done(&e->plan);
+        if (e->writing)
+                e->plan.n = MIN(e->n_written + PART, e->plan.n); /* the rest of it is not written any more */
+        else
+                forget_plan(e);
         forget_dirt(e);
         timer_stop(&e->again);
         deferred_cancel(&e->wake);

@@ -26,7 +26,8 @@ typedef struct Pass {
         SchedulerView *view;
         EnginePlan *plan;
         Brake brake;
-        Item *items;               /* table by unit */
+        Item *items;               /* table by unit; in the order of names when 'sorted' */
+        bool sorted;
         ClusterMachine **machines; /* sorted; made when first needed */
         size_t n_machines;
 } Pass;
@@ -469,6 +470,7 @@ static int add_item(Pass *pass, const ClusterUnit *u) {
         if (!TABLE_ADDED(fresh))
                 return -ENOMEM;
         (void) TAKE_PTR(fresh);
+        pass->sorted = false;
         return 0;
 }
 
@@ -492,7 +494,9 @@ static int by_name(const Item *a, const Item *b) {
 static int run_phase(Pass *pass, int phase) {
         size_t before = pass->plan->n;
 
-        HASH_SRT(hh, pass->items, by_name);
+        if (!pass->sorted)
+                HASH_SRT(hh, pass->items, by_name);
+        pass->sorted = true;
         for (Item *item = pass->items; item && !pass->plan->more; item = item->hh.next) {
                 const ClusterUnit *u = item->unit;
                 size_t n = pass->plan->n;

@@ -12,7 +12,7 @@ typedef struct EnginePlan {
         uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake); UINT64_MAX: never */
 } EnginePlan;
 
-enum { ENGINE_PLAN_MAX = 500 }; /* changes; a unit more or less */
+enum { ENGINE_PLAN_MAX = 10000 }; /* changes; a unit more or less */
 
 void engine_plan_done(EnginePlan *plan);
 

@@ -72,6 +72,7 @@ struct ClusterMachine {
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
         size_t load;             /* orders run and load */
+        size_t slot;             /* the scheduler's: its place in a view of this picture */
         UT_hash_handle hh;
 };
 

@@ -116,6 +116,8 @@ static bool no_conflict(void *userdata, const Placed *other) {
 static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
         Search s = { .unit = unit, .staying = staying };
 
+        if (wants(unit)->conflicts.n == 0 && !view_has_related(view, m))
+                return true;
         if (staying)
                 for (const ClusterOrder *o = unit->orders; o && !s.order; o = o->next)
                         if (o->machine == m)

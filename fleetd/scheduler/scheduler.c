@@ -14,17 +14,17 @@ typedef struct Decision {
 typedef struct ViewMachine {
         const ClusterMachine *machine;
         size_t load;
+        enum { RELATED_UNKNOWN, RELATED_NONE, RELATED_SOME } related; /* has units that ask after others; found out once */
         Decision *decisions;
         size_t n, capacity;
-        UT_hash_handle hh;
 } ViewMachine;
 
 struct SchedulerView {
         const Cluster *cluster;
-        ViewMachine *machines; /* one allocation */
+        ViewMachine *machines; /* one allocation; by ClusterMachine.slot */
         size_t n;
-        ViewMachine *table; /* by id */
-        ViewMachine **sorted; /* by load, then id: whoever fits first is the one */
+        ViewMachine **sorted; /* by load, then id: whoever fits first is the one; made for the first pick */
+        bool is_sorted;
 };
 
 /* -- The view -- */
@@ -42,7 +42,6 @@ static int by_load(const void *a, const void *b) {
 SchedulerView *scheduler_view_free(SchedulerView *view) {
         if (!view)
                 return NULL;
-        HASH_CLEAR(hh, view->table);
         for (size_t i = 0; i < view->n; i++)
                 free(view->machines[i].decisions);
         free(view->machines);
@@ -66,27 +65,27 @@ int scheduler_view_new(const Cluster *cluster, SchedulerView **ret) {
         if (!view->machines || !view->sorted)
                 return -ENOMEM;
 
-        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+        /* Every view of one picture gives the same slots, so that several may live side by side. */
+        for (ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 ViewMachine *v = &view->machines[view->n];
 
+                m->slot = view->n;
                 v->machine = m;
                 v->load = m->load;
-                HASH_ADD_KEYPTR(hh, view->table, m->id, strlen(m->id), v);
-                if (!TABLE_ADDED(v))
-                        return -ENOMEM;
                 view->sorted[view->n++] = v;
         }
-        qsort(view->sorted, view->n, sizeof(*view->sorted), by_load);
 
         *ret = TAKE_PTR(view);
         return 0;
 }
 
-static ViewMachine *find(const SchedulerView *view, const char *id) {
-        ViewMachine *v;
+static bool is_related(const ClusterUnit *u) {
+        return u->unit && (u->unit->placement.conflicts.n > 0 || u->unit->placement.replaces.n > 0);
+}
 
-        HASH_FIND_STR(view->table, id, v);
-        return v;
+static ViewMachine *find(const SchedulerView *view, const ClusterMachine *m) {
+        assert(m->slot < view->n && view->machines[m->slot].machine == m);
+        return &view->machines[m->slot];
 }
 
 static Decision *decided(const ViewMachine *v, const char *unit) {
@@ -159,13 +158,14 @@ static void reorder(SchedulerView *view, ViewMachine *v, size_t old_load) {
 }
 
 static int decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
-        ViewMachine *v = find(view, machine_id);
-        Decision *d = v ? decided(v, unit->name) : NULL;
+        ViewMachine *v = find(view, cluster_machine(view->cluster, machine_id));
+        Decision *d = decided(v, unit->name);
         bool was;
         int r;
 
-        assert(v);
         was = has(v, unit->name);
+        if (there && is_related(unit))
+                v->related = RELATED_SOME;
         if (d)
                 d->there = there;
         else {
@@ -176,7 +176,8 @@ static int decide(SchedulerView *view, const char *machine_id, const ClusterUnit
         }
         if (was != there) {
                 v->load += there ? 1 : -1;
-                reorder(view, v, there ? v->load - 1 : v->load + 1);
+                if (view->is_sorted)
+                        reorder(view, v, there ? v->load - 1 : v->load + 1);
         }
         return 0;
 }
@@ -190,9 +191,8 @@ int scheduler_view_remove(SchedulerView *view, const char *machine_id, const Clu
 }
 
 void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*each)(void *userdata, const Placed *placed), void *userdata) {
-        const ViewMachine *v = find(view, machine->id);
+        const ViewMachine *v = find(view, machine);
 
-        assert(v);
         for (const ClusterOrder *o = machine->orders; o; o = o->hh.next) {
                 const Decision *d = v->n > 0 ? decided(v, o->unit) : NULL;
                 Placed placed = { .unit = o->of, .order = o, .stopping = d ? !d->there : !cluster_order_is_active(o) };
@@ -210,8 +210,20 @@ void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*
         }
 }
 
+bool view_has_related(const SchedulerView *view, const ClusterMachine *machine) {
+        ViewMachine *v = find(view, machine);
+
+        if (v->related == RELATED_UNKNOWN) {
+                v->related = RELATED_NONE;
+                for (const ClusterOrder *o = machine->orders; o && v->related == RELATED_NONE; o = o->hh.next)
+                        if (is_related(o->of))
+                                v->related = RELATED_SOME;
+        }
+        return v->related == RELATED_SOME;
+}
+
 bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
-        return has(find(view, machine->id), unit);
+        return has(find(view, machine), unit);
 }
 
 /* -- Replaces -- */
@@ -238,7 +250,8 @@ static bool no_replacer(void *userdata, const Placed *other) {
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         Replacer r = { .unit = unit };
 
-        view_each(view, machine, no_replacer, &r);
+        if (view_has_related(view, machine))
+                view_each(view, machine, no_replacer, &r);
         return r.found;
 }
 
@@ -287,11 +300,20 @@ static void refusals_tell(const Refusals *refusals, Error *ret) {
         error_set(ret, -ENOENT, "%s", t.chars ? t.chars : "there is no machine");
 }
 
+/* Says nothing that the view did not say before. */
+static void sort_machines(SchedulerView *view) {
+        qsort(view->sorted, view->n, sizeof(*view->sorted), by_load);
+        view->is_sorted = true;
+}
+
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret, Error *ret_why) {
         _cleanup_(refusals_done) Refusals refusals = {};
         const ViewMachine *best = NULL, *second = NULL; /* 'second': somebody there replaces it */
         size_t fitting = 0;
         bool explain = ret_why && view->n <= EXPLAIN_MAX;
+
+        if (!view->is_sorted)
+                sort_machines((SchedulerView *) view);
 
         for (size_t i = 0; i < view->n && (!best || explain); i++) {
                 const ViewMachine *v = view->sorted[i];

@@ -931,10 +931,10 @@ static void a_large_plan_comes_in_parts(void **state) {
         size_t total = 0;
 
         two_machines(&p);
-        for (unsigned i = 0; i < 1200; i++) {
+        for (unsigned i = 0; i < ENGINE_PLAN_MAX + 200; i++) {
                 char name[32];
 
-                snprintf(name, sizeof(name), "u%04u.service", i);
+                snprintf(name, sizeof(name), "u%05u.service", i);
                 picture_unit(&p, name, "", TARGET_LAUNCHED);
         }
         for (bool more = true; more;) {
@@ -947,7 +947,7 @@ static void a_large_plan_comes_in_parts(void **state) {
                 more = plan.more;
                 engine_plan_done(&plan);
         }
-        assert_int_equal(total, 1200);
+        assert_int_equal(total, ENGINE_PLAN_MAX + 200);
         plans(&p, "");
         picture_free(&p);
 }
