@@ -662,7 +662,9 @@ static void on_finish(void *userdata) {
 }
 
 static void on_hand_over_timer(void *userdata) {
-        on_finish(userdata);
+        KvStore *s = userdata;
+
+        loop_defer(s->loop, &s->finish); /* it may wait there already */
 }
 
 void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {

@@ -89,6 +89,34 @@ static void on_log_failed(void *userdata, int error, const char *sentence) {
         replica_fail(userdata, error, "%s", sentence);
 }
 
+static bool has_vote(const Replica *p) {
+        return raft_core_role(p->core) == RAFT_ROLE_VOTER;
+}
+
+static void on_silence(void *userdata) {
+        Replica *p = userdata;
+        uint64_t limit = 2 * p->options.election_ms, now = loop_now_ms(p->loop);
+
+        if (!p->core || p->restarting || has_vote(p))
+                return;
+        if (now < p->heard_ms + limit) {
+                (void) timer_start(&p->silence, p->loop, p->heard_ms + limit - now);
+                return;
+        }
+        p->leader_silent = true;
+        p->changed |= RAFT_CHANGED_LEADER;
+        settle_now(p);
+}
+
+static void heard_leader(Replica *p) {
+        p->heard_ms = loop_now_ms(p->loop);
+        if (p->leader_silent)
+                p->changed |= RAFT_CHANGED_LEADER;
+        p->leader_silent = false;
+        if (!timer_armed(&p->silence) && !has_vote(p))
+                (void) timer_start(&p->silence, p->loop, 2 * p->options.election_ms);
+}
+
 static void hold(Replica *p, uint64_t from, const char *address, const void *bytes, size_t size) {
         if (p->held || !(p->held = malloc(size)))
                 return;
@@ -122,6 +150,9 @@ static void receive(Replica *p, uint64_t from, const char *address, const void *
                 }
         }
 
+        if ((message.type == RAFT_MESSAGE_APPEND || message.type == RAFT_MESSAGE_SNAPSHOT) && message.term >= raft_core_term(p->core))
+                heard_leader(p);
+
         enter(p);
         r = raft_core_receive(p->core, loop_now_ms(p->loop), from, address, &message);
         p->incoming = NULL;
@@ -150,14 +181,16 @@ static void on_raft(void *userdata, PeerSession *session, PeerFrame type, const 
 static void on_bulk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Replica *p = userdata;
 
-        if (p->core && p->error == 0)
-                transfers_on_bulk(p->transfers, session, payload, size);
+        if (!p->core || p->restarting || p->error < 0)
+                return;
+        if (transfers_on_bulk(p->transfers, session, payload, size))
+                heard_leader(p);
 }
 
 static void on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Replica *p = userdata;
 
-        if (p->core && p->error == 0)
+        if (p->core && !p->restarting && p->error == 0)
                 transfers_on_ack(p->transfers, payload, size);
 }
 
@@ -528,6 +561,7 @@ static void close_log(Replica *p) {
 }
 
 static void stop_now(Replica *p) {
+        timer_stop(&p->silence);
         timer_stop(&p->stop_timer);
         timer_stop(&p->tick);
         p->core = raft_core_free(p->core);
@@ -679,6 +713,7 @@ static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
+        timer_stop(&p->silence);
         p->transfers = transfers_free(p->transfers);
         checkpoint_done(&p->copied);
         tree_close(p->tree);
@@ -705,6 +740,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = (Timer) { .fire = on_tick, .userdata = p };
         p->stop_timer = (Timer) { .fire = on_stop_timer, .userdata = p };
+        p->silence = (Timer) { .fire = on_silence, .userdata = p };
         p->settle = (Deferred) { .run = on_settle, .userdata = p };
         p->stop = (Deferred) { .run = on_stop, .userdata = p };
         p->notice = (Deferred) { .run = on_notice, .userdata = p };
@@ -891,6 +927,7 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         p->closed_deferred = (Deferred) { .run = on_closed, .userdata = p };
 
         unhandle(p);
+        timer_stop(&p->silence);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
         p->core = raft_core_free(p->core);
@@ -949,7 +986,9 @@ bool replica_is_leader(const Replica *p) {
 uint64_t replica_leader(const Replica *p) {
         const char *address;
 
-        return is_open(p) ? raft_core_leader(p->core, &address) : 0;
+        if (!is_open(p) || (p->leader_silent && !has_vote(p)))
+                return 0;
+        return raft_core_leader(p->core, &address);
 }
 
 uint64_t replica_term(const Replica *p) {

@@ -65,6 +65,10 @@ struct Replica {
         Deferred settle;         /* for inputs that a caller of ours made */
         bool started;
 
+        Timer silence;           /* who has no vote has no election time-out in the engine, and would believe in its leader for ever */
+        uint64_t heard_ms;       /* a leader, last */
+        bool leader_silent;
+
         Deferred notice;         /* to tell followers what is committed */
         struct {
                 uint64_t id, told; /* the commit index that it was sent last, as far as its log went */

@@ -318,46 +318,46 @@ static int begin(Transfers *t, uint64_t from, uint64_t number, uint64_t size) {
         return 0;
 }
 
-void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size) {
+bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size) {
         Reader rd = reader_over(payload, size);
         Receiving *r = &t->receiving;
         uint64_t from, term, number, total, offset, by = peer_number(session);
         uint32_t crc;
 
         if (!replica_read_head(t->replica, session, &rd, &from))
-                return;
+                return false;
         term = read_u64(&rd);
         number = read_u64(&rd);
         total = read_u64(&rd);
         offset = read_u64(&rd);
         crc = read_u32(&rd);
         if (rd.failed || number == 0 || rd.left == 0 || rd.left > TRANSFER_CHUNK || term < replica_term(t->replica))
-                return;
+                return false;
 
         if (number != r->number) {
                 if (r->finishing)
-                        return; /* incoming/ is in use; the sender begins anew after a silence */
+                        return true; /* incoming/ is in use; the sender begins anew after a silence */
                 if (offset != 0) {
                         ack(t, by, number, 0, ACK_REFUSED); /* of one that we have forgotten */
-                        return;
+                        return true;
                 }
                 if (begin(t, from, number, total) < 0) {
                         ack(t, by, number, 0, ACK_REFUSED);
-                        return;
+                        return true;
                 }
         }
         r->session = by;
         if (r->ready || r->finishing) {
                 if (r->ready)
                         ack(t, by, number, r->offset, ACK_WHOLE);
-                return;
+                return true;
         }
 
         if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset && crc32c(0, rd.bytes, rd.left) == crc) {
                 if (pwrite_all(r->fd, rd.bytes, rd.left, offset) < 0) {
                         receiving_end(t);
                         ack(t, by, number, 0, ACK_REFUSED);
-                        return;
+                        return true;
                 }
                 r->offset += rd.left;
         }
@@ -367,6 +367,7 @@ void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
                 receiving_end(t);
                 ack(t, by, number, 0, ACK_REFUSED);
         }
+        return true;
 }
 
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {

@@ -23,7 +23,8 @@ void transfers_send(Transfers *t, uint64_t to, uint64_t index);
 /* There is a new checkpoint, or something of Raft has changed: go on, or end. */
 void transfers_step(Transfers *t);
 
-void transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size);
+/* True if it was a chunk of a leader that is not behind our term. */
+bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size);
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 
 /* The received tree that 'message' speaks of, or NULL: then the message is to be dropped. */
