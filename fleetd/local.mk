@@ -76,3 +76,21 @@ tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_PICTURE)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
 endif
+
+if HAVE_CMOCKA
+FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings
+check_PROGRAMS += $(FLEETD_EDGE_TESTS)
+TESTS += $(FLEETD_EDGE_TESTS)
+
+tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_notes_SOURCES = tests/unit/test-notes.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_notes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_notes_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_PICTURE)
+tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_settings_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_settings_LDADD = $(FLEETD_PURE_LIBS)
+endif

@@ -260,7 +260,8 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
         if (call->step == AGENT_START && !a->closing) {
                 Note *note = notes_get(&a->notes, call->names[0]);
 
-                if (note) {
+                /* Was the answer lost, then what systemd shows decides whether the start was made. */
+                if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED) {
                         note->starting = false;
                         a->notes.dirty = true;
                         if (error == -ENOTCONN)
@@ -390,7 +391,8 @@ static void agent_remove(Agent *a, AgentUnit **units, size_t n) {
 }
 
 /* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. */
-static void agent_note(Agent *a, const char *name, bool started, bool starting) {
+static void agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
+        const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
         const ClusterOrder *o = a->fresh ? cluster_order(c, a->machine_id, name) : NULL;
         const ClusterUnit *u = cluster_unit(c, name);
@@ -404,6 +406,7 @@ static void agent_note(Agent *a, const char *name, bool started, bool starting) 
                 return;
         snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
         note->starting = starting;
+        snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
         note->done = false;
         a->notes.dirty = true;
 }
@@ -542,7 +545,7 @@ static void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size
         /* Notes first, on disk, before anything that they are about. */
         for (size_t i = 0; i < n; i++) {
                 if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
-                        agent_note(a, units[i]->name, steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
+                        agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
                         agent_note_stop(a, units[i]->name, steps[i]);
                 if (steps[i] == AGENT_ADOPT)

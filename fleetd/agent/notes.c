@@ -79,6 +79,7 @@ int notes_save(Notes *n) {
         json_open(&t, "units", '[');
         for (Note *note = n->table; note; note = note->hh.next) {
                 json_open(&t, NULL, '{');
+                json_add_string(&t, "before", note->before);
                 json_add_bool(&t, "done", note->done);
                 json_add_u64(&t, "index", note->index);
                 json_add_string(&t, "name", note->name);
@@ -102,7 +103,7 @@ int notes_save(Notes *n) {
 }
 
 static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
         bool starting = false, done = false;
@@ -114,6 +115,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = r ?: json_read_string(v, "order", &order, err);
         r = r ?: json_read_string(v, "text", &text, err);
         r = r ?: json_read_string(v, "startedBoot", &boot, err);
+        r = r ?: json_read_string(v, "before", &before, err);
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
         r = r ?: json_read_bool(v, "starting", &starting, err);
@@ -122,7 +124,8 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
                 return r;
 
         kind = order ? order_kind_from_string(order) : _ORDER_INVALID;
-        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != 32))
+        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != 32)
+            || (before && strlen(before) != 32))
                 return error_set(err, -EBADMSG, "a unit without name, order or text");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
@@ -135,6 +138,8 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         note->done = done;
         if (boot)
                 memcpy(note->started_boot, boot, 33);
+        if (before)
+                memcpy(note->before, before, 33);
         return 0;
 }
 

@@ -21,6 +21,7 @@ typedef struct Note {
         uint64_t index;        /* of the order that was obeyed last */
         char started_boot[33]; /* boot in which it was started by this note; "" not yet */
         bool starting;         /* noted, but systemd has not yet said that it was asked */
+        char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
         bool done;             /* it ended as it should */
         UT_hash_handle hh;
 } Note;

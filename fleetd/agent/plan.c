@@ -36,9 +36,10 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         return step(AGENT_OBEYED, "nothing of it is left here", why);
 }
 
-/* A start that was noted, then never made: the daemon died in between, and systemd shows no trace of one. */
+/* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows no trace of
+ * one: nothing runs, or is about to, and the last invocation is the one from before. */
 static bool start_got_lost(const AgentView *v) {
-        return v->note->starting && !v->seen->job && !v->seen->invocation_id[0] && streq(v->seen->active, "inactive");
+        return v->note->starting && !v->seen->job && !is_running(v->seen) && streq(v->seen->invocation_id, v->note->before);
 }
 
 /* The start of 'unit' under this order was made already: in this boot, or for good. */
@@ -81,6 +82,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         }
 
         if (was_started(v)) {
+                if (note->starting)
+                        return step(AGENT_ADOPT, "the start that was noted was made", why);
                 if (differs && !note->done)
                         return step(AGENT_WRITE, "its text is not in force here", why);
                 if (note->index != v->order->index || note->unit_index != v->order->unit_index)
@@ -105,6 +108,8 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
                 return step(AGENT_NOTHING, "no order", why);
 
         started = streq(note->started_boot, v->boot_id) && !start_got_lost(v);
+        if (started && note->starting)
+                return step(AGENT_ADOPT, "the start that was noted was made", why);
         if (started || note->kind == ORDER_LOAD) {
                 if (!v->seen->has_file && !note->done && (started || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);

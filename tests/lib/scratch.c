@@ -33,3 +33,10 @@ char *scratch_path(const char *scratch, const char *name) {
                 abort();
         return path;
 }
+
+void scratch_write(const char *path, const char *text) {
+        FILE *f = fopen(path, "we");
+
+        if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+                abort();
+}

@@ -8,3 +8,6 @@ char *scratch_free(char *path); /* NULL allowed; returns NULL */
 
 /* "SCRATCH/NAME", to be freed by free(). */
 char *scratch_path(const char *scratch, const char *name);
+
+/* Makes or replaces the file; a test's own way, without the care of write_file_at(). */
+void scratch_write(const char *path, const char *text);

@@ -1,0 +1,716 @@
+/* What an agent does next with one unit: each row of the rule, every combination of what it may see, and a whole life of steps
+ * with a crash in each of them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/agent/plan.h"
+
+static const char boot_now[] = "b0000000000000000000000000000001", boot_before[] = "b0000000000000000000000000000000";
+static const char invocation_old[] = "10000000000000000000000000000000";
+
+static const char text_one[] = "[Service]\nExecStart=/bin/one\n";
+static const char text_tuned[] = "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n"; /* runs the same */
+static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
+
+/* One view, and what it points to. */
+typedef struct Scene {
+        ClusterOrder order;
+        ClusterUnit unit;
+        Note note;
+        SystemdUnit seen;
+        AgentView view;
+        Unit *one, *tuned, *two;
+} Scene;
+
+static Unit *unit_of(const char *text) {
+        Unit *unit = NULL;
+
+        assert_int_equal(unit_parse("web.service", text, strlen(text), &unit, NULL), 0);
+        return unit;
+}
+
+static int scene_setup(void **state) {
+        Scene *s = calloc(1, sizeof(*s));
+
+        s->one = unit_of(text_one);
+        s->tuned = unit_of(text_tuned);
+        s->two = unit_of(text_two);
+        *state = s;
+        return 0;
+}
+
+static int scene_teardown(void **state) {
+        Scene *s = *state;
+
+        unit_free(s->one);
+        unit_free(s->tuned);
+        unit_free(s->two);
+        free(s);
+        return 0;
+}
+
+/* The base of all rows: systemd knows nothing of the unit, there is neither order nor note, the picture is fresh. */
+static Scene *scene(void **state) {
+        Scene *s = *state;
+
+        s->order = (ClusterOrder) { .order = ORDER_RUN, .index = 20, .unit_index = 10 };
+        s->unit = (ClusterUnit) { .unit = s->one, .index = 10 };
+        s->note = (Note) { .kind = ORDER_RUN, .unit = s->one, .index = 20, .unit_index = 10 };
+        s->seen = (SystemdUnit) { .load = "not-found", .active = "inactive", .sub = "dead" };
+        s->view = (AgentView) { .unit = &s->unit, .seen = &s->seen, .boot_id = boot_now, .fresh = true };
+        return s;
+}
+
+static void in_force(Scene *s, const Unit *unit, const char *active) {
+        snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
+        snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
+        snprintf(s->seen.hash, sizeof(s->seen.hash), "%s", unit->hash);
+        s->seen.ours = s->seen.has_file = true;
+        snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/run/fleet/units/web.service");
+}
+
+static void foreign(Scene *s, const char *active) {
+        snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
+        snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
+        snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/etc/systemd/system/web.service");
+}
+
+static void ordered(Scene *s, OrderKind kind) {
+        s->order.order = kind;
+        s->view.order = &s->order;
+}
+
+static void noted(Scene *s, OrderKind kind, const char *started_boot) {
+        s->note.kind = kind;
+        snprintf(s->note.started_boot, sizeof(s->note.started_boot), "%s", started_boot);
+        s->view.note = &s->note;
+}
+
+#define assert_step(s, expected)                                                                          \
+        do {                                                                                              \
+                const char *reason_ = NULL;                                                               \
+                assert_string_equal(agent_step_to_string(agent_plan(&(s)->view, &reason_)),               \
+                                    agent_step_to_string(expected));                                      \
+                assert_non_null(reason_);                                                                 \
+        } while (false)
+
+/* -- Rows -- */
+
+static void nothing_is_done_before_systemd_was_asked(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        s->view.seen = NULL;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void no_order_is_none(void **state) {
+        Scene *s = scene(state);
+
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->one, "active");
+        noted(s, ORDER_RUN, boot_now);
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void an_ordered_unit_is_written_then_started(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_START);
+}
+
+static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        in_force(s, s->one, "inactive");
+        s->seen.need_reload = true;
+        assert_step(s, AGENT_WRITE);
+        s->seen.need_reload = false;
+        snprintf(s->seen.load, sizeof(s->seen.load), "not-found");
+        assert_step(s, AGENT_WRITE);
+}
+
+static void what_runs_as_ordered_is_adopted(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_ADOPT);
+        in_force(s, s->one, "activating");
+        assert_step(s, AGENT_ADOPT);
+}
+
+static void what_was_started_is_not_started_again(void **state) {
+        static const char *const states[] = { "active", "inactive", "failed", "activating", "deactivating" };
+
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                Scene *s = scene(state);
+
+                ordered(s, ORDER_RUN);
+                noted(s, ORDER_RUN, boot_now);
+                in_force(s, s->one, states[i]);
+                assert_step(s, AGENT_NOTHING);
+        }
+}
+
+static void a_new_boot_starts_again_what_had_not_ended_for_good(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_before);
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_START);
+        s->note.done = true;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_newer_order_for_the_same_text_starts_again(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "inactive");
+        s->order.index = 30;
+        assert_step(s, AGENT_START);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_ADOPT);
+}
+
+static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->unit.unit = s->tuned;
+        s->unit.index = s->order.unit_index = 25;
+        s->order.index = 26;
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->tuned, "active");
+        assert_step(s, AGENT_NOTE);
+        s->note.unit = s->tuned;
+        s->note.index = 26;
+        s->note.unit_index = 25;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_changed_text_is_stopped_written_and_started(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->unit.unit = s->two;
+        s->unit.index = s->order.unit_index = 25;
+        s->order.index = 26;
+        assert_step(s, AGENT_STOP);
+        s->note.started_boot[0] = 0;
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->two, "inactive");
+        assert_step(s, AGENT_START);
+}
+
+static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        foreign(s, "active");
+        assert_step(s, AGENT_REFUSE);
+        ordered(s, ORDER_LOAD);
+        assert_step(s, AGENT_REFUSE);
+        ordered(s, ORDER_STOP);
+        assert_step(s, AGENT_OBEYED);
+}
+
+static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->view.unit = NULL;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void load_writes_and_notes_and_starts_nothing(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_LOAD);
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_NOTE);
+        noted(s, ORDER_LOAD, "");
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void load_after_run_stops(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_LOAD);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->order.index = 19;
+        assert_step(s, AGENT_NOTE); /* the order is from before the note */
+        s->order.index = 21;
+        assert_step(s, AGENT_STOP);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_NOTE);
+}
+
+static void stop_stops_removes_and_reports(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_STOP);
+        s->order.index = 30;
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_STOP);
+        s->view.note = NULL; /* forgotten before the call */
+        assert_step(s, AGENT_STOP);
+        in_force(s, s->one, "deactivating");
+        assert_step(s, AGENT_STOP);
+        in_force(s, s->one, "failed");
+        assert_step(s, AGENT_REMOVE);
+        s = scene(state);
+        ordered(s, ORDER_STOP);
+        assert_step(s, AGENT_OBEYED);
+        noted(s, ORDER_RUN, boot_now);
+        assert_step(s, AGENT_REMOVE);
+}
+
+static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_STOP);
+        s->order.index = 19;
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void nothing_is_started_while_the_host_goes_down(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        in_force(s, s->one, "inactive");
+        s->view.stopping = true;
+        assert_step(s, AGENT_NOTHING);
+        s->view.fresh = false;
+        s->view.use_saved = true;
+        noted(s, ORDER_RUN, boot_before);
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_noted_start_that_left_no_trace_is_made(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        s->note.starting = true;
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_START);
+
+        /* What systemd shows is the trace of a run before. */
+        snprintf(s->note.before, sizeof(s->note.before), "%s", invocation_old);
+        snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
+        assert_step(s, AGENT_START);
+        in_force(s, s->one, "failed");
+        assert_step(s, AGENT_START);
+}
+
+static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        s->note.starting = true;
+        in_force(s, s->one, "inactive");
+        snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
+        assert_step(s, AGENT_ADOPT); /* it ran, and has ended */
+        s->seen.invocation_id[0] = 0;
+        s->seen.job = true;
+        assert_step(s, AGENT_ADOPT); /* it is queued */
+        s->seen.job = false;
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_ADOPT); /* it runs */
+        s->note.starting = false;
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_NOTHING); /* and that it ended on its own changes nothing */
+}
+
+static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait(void **state) {
+        Scene *s = scene(state);
+
+        s->view.fresh = false;
+        ordered(s, ORDER_STOP); /* perhaps taken back long ago */
+        s->order.index = 30;
+        noted(s, ORDER_RUN, boot_before);
+        assert_step(s, AGENT_NOTHING);
+        s->view.use_saved = true;
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_START);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_ADOPT);
+        s->note.done = true;
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_NOTHING);
+        noted(s, ORDER_RUN, boot_now);
+        s->note.done = false;
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_NOTHING);
+        s->view.note = NULL;
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
+        Scene *s = scene(state);
+
+        in_force(s, s->one, "inactive");
+        noted(s, ORDER_RUN, boot_now);
+        snprintf(s->seen.result, sizeof(s->seen.result), "success");
+        assert_true(agent_is_done(&s->note, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->note, &s->seen, boot_now, false));
+        assert_false(agent_is_done(&s->note, &s->seen, boot_before, true));
+        assert_false(agent_is_done(NULL, &s->seen, boot_now, true));
+        s->seen.job = true;
+        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        s->seen.job = false;
+        s->note.starting = true;
+        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        s->note.starting = false;
+        snprintf(s->seen.result, sizeof(s->seen.result), "exit-code");
+        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        s->note.done = true;
+        assert_true(agent_is_done(&s->note, &s->seen, boot_before, false));
+        s->note.kind = ORDER_LOAD;
+        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+}
+
+/* -- Every combination -- */
+
+typedef void (*Judge)(Scene *s, AgentStep step);
+
+/* Takes the next digit of 'n' in base 'of'. */
+static unsigned digit(uint64_t *n, unsigned of) {
+        unsigned d = *n % of;
+
+        *n /= of;
+        return d;
+}
+
+static bool scene_number(Scene *s, uint64_t n) {
+        static const char *const states[] = { "active", "inactive", "failed", "activating" };
+        const Unit *texts[] = { s->one, s->tuned, s->two };
+        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3), boot = digit(&n, 3);
+        const char *active = states[digit(&n, ELEMENTS(states))];
+
+        s->order.index = 19 + digit(&n, 3); /* before, of, after the note */
+        s->order.unit_index = 10 + digit(&n, 2);
+        s->unit.unit = unit > 0 ? (Unit *) texts[unit - 1] : NULL;
+        s->view.unit = unit > 0 ? &s->unit : NULL;
+        if (file > 0)
+                in_force(s, texts[file - 1], active);
+        else if (digit(&n, 2))
+                foreign(s, active);
+        if (digit(&n, 2))
+                snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
+        if (order > 0)
+                ordered(s, (OrderKind []) { ORDER_RUN, ORDER_LOAD, ORDER_STOP }[order - 1]);
+        if (note > 0)
+                noted(s, note == 1 ? ORDER_RUN : ORDER_LOAD, (const char *[]) { "", boot_before, boot_now }[boot]);
+        s->note.starting = digit(&n, 2);
+        s->note.done = digit(&n, 2);
+        s->seen.need_reload = digit(&n, 2);
+        s->seen.job = digit(&n, 2);
+        s->view.fresh = digit(&n, 2);
+        s->view.use_saved = digit(&n, 2);
+        s->view.stopping = digit(&n, 2);
+        return n == 0;
+}
+
+static void for_each_scene(void **state, Judge judge) {
+        uint64_t n = 0;
+
+        for (;; n++) {
+                Scene *s = scene(state);
+                const char *reason;
+
+                if (!scene_number(s, n))
+                        break;
+                judge(s, agent_plan(&s->view, &reason));
+        }
+        assert_true(n > 1000000);
+}
+
+static void judge_stop(Scene *s, AgentStep step) {
+        bool newer = s->view.note && s->view.order && s->order.index > s->note.index;
+        bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP && (!s->view.note || s->order.index >= s->note.index);
+        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && s->seen.has_file && !streq(s->seen.hash, s->unit.unit->hash);
+
+        if (step != AGENT_STOP)
+                return;
+        assert_true(s->view.fresh);
+        assert_true(ordered_to_stop || changed || (s->order.order == ORDER_LOAD && newer));
+}
+
+static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
+        for_each_scene(state, judge_stop);
+}
+
+static void judge_foreign(Scene *s, AgentStep step) {
+        bool is_foreign = !s->seen.ours && s->seen.fragment[0];
+
+        if (is_foreign)
+                assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED || (step == AGENT_REMOVE && s->view.note));
+}
+
+static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
+        for_each_scene(state, judge_foreign);
+}
+
+static void judge_start(Scene *s, AgentStep step) {
+        if (step != AGENT_START)
+                return;
+        assert_false(s->view.stopping);
+        assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
+        assert_true(s->view.fresh && s->view.order ? s->order.order == ORDER_RUN : s->view.use_saved && s->view.note && s->note.kind == ORDER_RUN);
+        assert_true(s->seen.has_file && !s->seen.need_reload);
+}
+
+static void nothing_is_started_but_what_is_ordered_written_and_not_running(void **state) {
+        for_each_scene(state, judge_start);
+}
+
+/* -- Lives: steps taken on a small systemd, with a crash somewhere -- */
+
+typedef struct Life {
+        Note note;
+        bool has_note;
+        SystemdUnit seen;
+        bool loses_invocations; /* systemd forgets a unit that has stopped */
+        unsigned starts, stops, invocations;
+} Life;
+
+/* A step has up to three parts: the note, the call, the answer. 'parts': how many happen before the daemon dies. */
+static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
+        const Unit *unit = s->unit.unit;
+
+        switch (step) {
+        case AGENT_NOTE:
+        case AGENT_ADOPT:
+        case AGENT_START:
+                if (parts < 1)
+                        return;
+                if (!l->has_note)
+                        l->note = (Note) {};
+                l->has_note = true;
+                l->note.kind = s->order.order;
+                l->note.unit = (Unit *) unit;
+                l->note.index = s->order.index;
+                l->note.unit_index = s->order.unit_index;
+                if (step != AGENT_NOTE) {
+                        snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
+                        l->note.starting = step == AGENT_START;
+                        snprintf(l->note.before, sizeof(l->note.before), "%s", step == AGENT_START ? l->seen.invocation_id : "");
+                }
+                if (step != AGENT_START || parts < 2)
+                        return;
+                l->starts++;
+                snprintf(l->seen.active, sizeof(l->seen.active), "active");
+                snprintf(l->seen.invocation_id, sizeof(l->seen.invocation_id), "%032x", ++l->invocations);
+                if (parts > 2)
+                        l->note.starting = false;
+                return;
+        case AGENT_WRITE:
+                if (parts < 1)
+                        return;
+                l->seen.has_file = true;
+                memcpy(l->seen.hash, unit->hash, sizeof(l->seen.hash));
+                l->seen.need_reload = streq(l->seen.load, "loaded");
+                if (parts < 2)
+                        return;
+                l->seen.need_reload = false;
+                l->seen.ours = true;
+                snprintf(l->seen.load, sizeof(l->seen.load), "loaded");
+                snprintf(l->seen.fragment, sizeof(l->seen.fragment), "/run/fleet/units/web.service");
+                return;
+        case AGENT_STOP:
+                if (parts < 1)
+                        return;
+                if (s->order.order == ORDER_STOP)
+                        l->has_note = false;
+                else {
+                        l->note.started_boot[0] = 0;
+                        l->note.starting = false;
+                }
+                if (parts < 2)
+                        return;
+                l->stops++;
+                snprintf(l->seen.active, sizeof(l->seen.active), "inactive");
+                if (l->loses_invocations)
+                        l->seen.invocation_id[0] = 0;
+                return;
+        case AGENT_REMOVE:
+                if (parts < 1)
+                        return;
+                l->has_note = false;
+                if (parts < 2)
+                        return;
+                l->seen.has_file = l->seen.ours = false;
+                l->seen.hash[0] = l->seen.fragment[0] = l->seen.invocation_id[0] = 0;
+                snprintf(l->seen.load, sizeof(l->seen.load), "not-found");
+                return;
+        default:
+                return;
+        }
+}
+
+/* Lives until nothing is left to do; the daemon dies in the 'crash'-th step (from 0) after 'parts' of it. */
+static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
+        for (unsigned i = 0; i < 20; i++) {
+                AgentView view = s->view;
+                const char *reason;
+                AgentStep step;
+
+                view.note = l->has_note ? &l->note : NULL;
+                view.seen = &l->seen;
+                step = agent_plan(&view, &reason);
+                if (step == AGENT_NOTHING || step == AGENT_OBEYED || step == AGENT_REFUSE)
+                        return i;
+                life_step(l, s, step, i == crash ? parts : 3);
+        }
+        fail_msg("it never comes to rest");
+        return 0;
+}
+
+static Life life_begin(Scene *s, bool loses_invocations) {
+        Life l = { .seen = s->seen, .note = s->note, .has_note = s->view.note != NULL, .loses_invocations = loses_invocations };
+
+        if (streq(l.seen.active, "active"))
+                snprintf(l.seen.invocation_id, sizeof(l.seen.invocation_id), "%032x", ++l.invocations);
+        return l;
+}
+
+static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned stops) {
+        for (unsigned forgets = 0; forgets < 2; forgets++) {
+                Life calm = life_begin(s, forgets);
+                unsigned n = life_run(&calm, s, 99, 0);
+
+                assert_int_equal(calm.starts, starts);
+                assert_int_equal(calm.stops, stops);
+                for (unsigned crash = 0; crash < n; crash++)
+                        for (unsigned parts = 0; parts <= 3; parts++) {
+                                Life l = life_begin(s, forgets);
+
+                                (void) life_run(&l, s, crash, parts);
+                                assert_int_equal(l.starts, starts);
+                                assert_int_equal(l.stops, stops);
+                                assert_string_equal(l.seen.active, calm.seen.active);
+                                assert_string_equal(l.seen.hash, calm.seen.hash);
+                                assert_int_equal(l.seen.has_file, calm.seen.has_file);
+                                assert_int_equal(l.has_note, calm.has_note);
+                                if (!l.has_note)
+                                        continue;
+                                assert_false(l.note.starting);
+                                assert_int_equal(l.note.index, calm.note.index);
+                                assert_string_equal(l.note.started_boot, calm.note.started_boot);
+                        }
+        }
+}
+
+static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        assert_any_crash_ends_the_same(s, 1, 0);
+}
+
+static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->unit.unit = s->two;
+        s->unit.index = s->order.unit_index = 25;
+        s->order.index = 26;
+        assert_any_crash_ends_the_same(s, 1, 1);
+}
+
+static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_STOP);
+        s->order.index = 30;
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        assert_any_crash_ends_the_same(s, 0, 1);
+}
+
+static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_before);
+        assert_any_crash_ends_the_same(s, 1, 0);
+}
+
+static void a_crash_while_our_own_section_changes_touches_nothing(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->unit.unit = s->tuned;
+        s->unit.index = s->order.unit_index = 25;
+        s->order.index = 26;
+        assert_any_crash_ends_the_same(s, 0, 0);
+}
+
+int main(void) {
+#define row(f) cmocka_unit_test_setup_teardown(f, scene_setup, scene_teardown)
+        const struct CMUnitTest tests[] = {
+                row(nothing_is_done_before_systemd_was_asked),
+                row(no_order_is_none),
+                row(an_ordered_unit_is_written_then_started),
+                row(a_text_that_systemd_has_not_read_is_not_started),
+                row(what_runs_as_ordered_is_adopted),
+                row(what_was_started_is_not_started_again),
+                row(a_new_boot_starts_again_what_had_not_ended_for_good),
+                row(a_newer_order_for_the_same_text_starts_again),
+                row(an_edit_of_our_own_section_touches_nothing_that_runs),
+                row(a_changed_text_is_stopped_written_and_started),
+                row(a_unit_of_the_host_is_refused_and_left_alone),
+                row(an_order_whose_unit_is_gone_changes_nothing),
+                row(load_writes_and_notes_and_starts_nothing),
+                row(load_after_run_stops),
+                row(stop_stops_removes_and_reports),
+                row(an_old_order_to_stop_is_not_about_a_new_assignment),
+                row(nothing_is_started_while_the_host_goes_down),
+                row(a_noted_start_that_left_no_trace_is_made),
+                row(a_noted_start_that_left_a_trace_is_not_made_twice),
+                row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
+                row(what_ended_well_is_done_once_its_job_has_ended),
+                row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
+                row(a_unit_of_the_host_is_never_written_started_or_stopped),
+                row(nothing_is_started_but_what_is_ordered_written_and_not_running),
+                row(a_crash_in_any_step_of_a_start_ends_in_one_start),
+                row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
+                row(a_crash_in_any_step_of_a_stop_ends_in_one_stop),
+                row(a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start),
+                row(a_crash_while_our_own_section_changes_touches_nothing),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

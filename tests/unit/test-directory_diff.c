@@ -1,0 +1,254 @@
+/* Files of the watched folder against units that it owns: what is submitted, what goes, and what is never touched. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/directory/diff.h"
+#include "tests/lib/picture.h"
+#include "units/records.h"
+
+enum { FILES_MAX = 16 };
+
+typedef struct Folder {
+        Picture picture;
+        DirectoryFile files[FILES_MAX];
+        size_t n;
+        DirectoryRecord *record;
+        DirectoryDiff diff;
+        char id[33];
+} Folder;
+
+static int folder_setup(void **state) {
+        Folder *f = calloc(1, sizeof(*f));
+
+        picture_machine(&f->picture, "A", "", PRESENCE_UP);
+        picture_machine(&f->picture, "B", "", PRESENCE_UP);
+        picture_id(f->id, "A");
+        *state = f;
+        return 0;
+}
+
+static void folder_empty(Folder *f) {
+        for (size_t i = 0; i < f->n; i++) {
+                unit_free(f->files[i].unit);
+                free(f->files[i].error);
+        }
+        f->n = 0;
+}
+
+static int folder_teardown(void **state) {
+        Folder *f = *state;
+        DirectoryRecord *r, *next;
+
+        folder_empty(f);
+        directory_diff_done(&f->diff);
+        HASH_ITER(hh, f->record, r, next) {
+                HASH_DEL(f->record, r);
+                free(r);
+        }
+        picture_free(&f->picture);
+        free(f);
+        return 0;
+}
+
+static void text_of(char ret[static 256], const char *command) {
+        snprintf(ret, 256, "[Service]\nExecStart=%s\n", command);
+}
+
+/* 'command' NULL: what lies there is no unit. */
+static void file(Folder *f, const char *name, const char *command) {
+        DirectoryFile *file = &f->files[f->n++];
+        char text[256];
+
+        snprintf(file->name, sizeof(file->name), "%s", name);
+        if (command) {
+                text_of(text, command);
+                assert_int_equal(unit_parse(name, text, strlen(text), &file->unit, NULL), 0);
+        }
+        if (!command)
+                file->error = strdup("no unit");
+}
+
+/* A unit of the cluster; 'owner' names a machine, or NULL. */
+static void unit(Folder *f, const char *name, const char *command, const char *owner) {
+        _cleanup_unit_ Unit *u = NULL;
+        _cleanup_text_ Text t = {};
+        char text[256], key[300], id[33];
+
+        text_of(text, command);
+        assert_int_equal(unit_parse(name, text, strlen(text), &u, NULL), 0);
+        if (owner)
+                assert_int_equal(unit_set_owner(u, picture_id(id, owner), "/etc/fleet/units/x"), 0);
+        unit_record_write(&t, u);
+        snprintf(key, sizeof(key), "/_fleet/unit/%s", name);
+        picture_put(&f->picture, key, t.chars);
+}
+
+static void seen(Folder *f, const char *name) {
+        DirectoryRecord *r = calloc(1, sizeof(*r));
+
+        snprintf(r->name, sizeof(r->name), "%s", name);
+        HASH_ADD_STR(f->record, name, r);
+}
+
+/* "submit a.service; remove b.service", and "; held 3". */
+static void assert_diff(Folder *f, bool complete, const char *expected) {
+        static const char *const words[] = { [DIRECTORY_SUBMIT] = "submit", [DIRECTORY_UPDATE] = "update", [DIRECTORY_REMOVE] = "remove" };
+        _cleanup_text_ Text t = {};
+
+        directory_diff_done(&f->diff);
+        assert_int_equal(directory_diff(&f->picture.cluster, f->id, f->files, f->n, f->record, complete, &f->diff), 0);
+        for (size_t i = 0; i < f->diff.n; i++)
+                text_printf(&t, "%s%s %s", i > 0 ? "; " : "", words[f->diff.tasks[i].kind], f->diff.tasks[i].name);
+        if (f->diff.n_held > 0)
+                text_printf(&t, "%sheld %zu", f->diff.n > 0 ? "; " : "", f->diff.n_held);
+        assert_string_equal(t.chars ?: "", expected);
+}
+
+static void a_new_file_is_submitted(void **state) {
+        Folder *f = *state;
+
+        file(f, "a.service", "/bin/a");
+        assert_diff(f, true, "submit a.service");
+        assert_ptr_equal(f->diff.tasks[0].unit, f->files[0].unit);
+}
+
+static void a_changed_file_is_an_update_of_the_version_that_was_seen(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/old", "A");
+        file(f, "a.service", "/bin/new");
+        assert_diff(f, true, "update a.service");
+        assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
+}
+
+static void an_unchanged_file_is_nothing(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "A");
+        file(f, "a.service", "/bin/a");
+        seen(f, "a.service");
+        assert_diff(f, true, "");
+}
+
+static void a_broken_file_changes_nothing(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "A");
+        file(f, "a.service", NULL);
+        seen(f, "a.service");
+        assert_diff(f, true, "");
+        assert_string_equal(f->files[0].error, "no unit");
+}
+
+static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/other", NULL);
+        unit(f, "b.service", "/bin/other", "B");
+        file(f, "a.service", "/bin/a");
+        file(f, "b.service", "/bin/b");
+        assert_diff(f, true, "");
+        assert_non_null(strstr(f->files[0].error, "a.service: the cluster has another unit of this name, submitted by fleetctl; it keeps it. Destroy it"));
+        assert_non_null(strstr(f->files[1].error, "submitted by the directory of B;"));
+}
+
+static void the_same_unit_of_somebody_else_is_no_quarrel(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "B");
+        file(f, "a.service", "/bin/a");
+        assert_diff(f, true, "");
+        assert_null(f->files[0].error);
+}
+
+static void a_file_that_was_here_and_is_gone_removes_its_unit(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "A");
+        seen(f, "a.service");
+        assert_diff(f, true, "remove a.service");
+        assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
+}
+
+static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "A");
+        assert_diff(f, true, "");
+        seen(f, "a.service");
+        assert_diff(f, false, "");
+}
+
+static void a_unit_that_changed_hands_is_not_removed(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "B");
+        unit(f, "b.service", "/bin/a", NULL);
+        seen(f, "a.service");
+        seen(f, "b.service");
+        seen(f, "c.service");
+        assert_diff(f, true, "");
+}
+
+static void many_files_that_vanish_at_once_remove_nothing(void **state) {
+        char name[32];
+        Folder *f = *state;
+
+        for (unsigned i = 0; i < 9; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                unit(f, name, "/bin/a", "A");
+                seen(f, name);
+                if (i >= 3)
+                        file(f, name, i == 3 ? "/bin/changed" : "/bin/a");
+        }
+        assert_diff(f, true, "update u3.service; held 3");
+        folder_empty(f);
+        assert_diff(f, true, "held 9");
+}
+
+static void few_files_of_many_that_vanish_are_removals(void **state) {
+        char name[32];
+        Folder *f = *state;
+
+        for (unsigned i = 0; i < 10; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                unit(f, name, "/bin/a", "A");
+                seen(f, name);
+                if (i >= 3)
+                        file(f, name, "/bin/a");
+        }
+        assert_diff(f, true, "remove u0.service; remove u1.service; remove u2.service");
+}
+
+static void two_of_two_are_removed(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "A");
+        unit(f, "b.service", "/bin/a", "A");
+        seen(f, "a.service");
+        seen(f, "b.service");
+        assert_diff(f, true, "remove a.service; remove b.service");
+}
+
+int main(void) {
+#define in_folder(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
+        const struct CMUnitTest tests[] = {
+                in_folder(a_new_file_is_submitted),
+                in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),
+                in_folder(an_unchanged_file_is_nothing),
+                in_folder(a_broken_file_changes_nothing),
+                in_folder(what_somebody_else_has_by_that_name_is_kept_and_said),
+                in_folder(the_same_unit_of_somebody_else_is_no_quarrel),
+                in_folder(a_file_that_was_here_and_is_gone_removes_its_unit),
+                in_folder(absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another),
+                in_folder(a_unit_that_changed_hands_is_not_removed),
+                in_folder(many_files_that_vanish_at_once_remove_nothing),
+                in_folder(few_files_of_many_that_vanish_are_removals),
+                in_folder(two_of_two_are_removed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,176 @@
+/* The last assignment on disk: it comes back as it was, and a broken one costs no more than itself. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "fleetd/agent/notes.h"
+#include "tests/lib/scratch.h"
+
+static const char boot[] = "b0000000000000000000000000000001", invocation[] = "10000000000000000000000000000000";
+
+static Unit *unit_of(const char *name, const char *text) {
+        Unit *unit = NULL;
+
+        assert_int_equal(unit_parse(name, text, strlen(text), &unit, NULL), 0);
+        return unit;
+}
+
+static Note *note(Notes *n, const char *name, const char *text, OrderKind kind, uint64_t index) {
+        _cleanup_unit_ Unit *unit = unit_of(name, text);
+        Note *ret = NULL;
+
+        assert_int_equal(notes_put(n, unit, kind, index - 1, index, &ret), 0);
+        return ret;
+}
+
+static int scratch_setup(void **state) {
+        *state = scratch_new();
+        return 0;
+}
+
+static int scratch_teardown(void **state) {
+        scratch_free(*state);
+        return 0;
+}
+
+static void the_first_notes_are_empty_and_make_their_folder(void **state) {
+        _cleanup_free_ char *dir = scratch_path(*state, "a/b");
+        Notes n;
+
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        assert_null(n.table);
+        assert_int_equal(n.lineage, 0);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(access(dir, F_OK), 0);
+        notes_close(&n);
+}
+
+static void what_was_saved_comes_back_to_the_byte(void **state) {
+        static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
+        const Note *web, *job;
+        Notes n;
+        Note *x;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        n.lineage = 77;
+        x = note(&n, "web.service", text, ORDER_RUN, 20);
+        memcpy(x->started_boot, boot, sizeof(boot));
+        memcpy(x->before, invocation, sizeof(invocation));
+        x->starting = true;
+        x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ORDER_LOAD, 31);
+        x->done = true;
+        assert_int_equal(notes_save(&n), 0);
+        assert_false(n.dirty);
+        notes_close(&n);
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_int_equal(n.lineage, 77);
+        assert_int_equal(n.floor, 31);
+        assert_int_equal(HASH_COUNT(n.table), 2);
+        web = notes_get(&n, "web.service");
+        assert_string_equal(web->unit->text, text);
+        assert_int_equal(web->kind, ORDER_RUN);
+        assert_int_equal(web->unit_index, 19);
+        assert_int_equal(web->index, 20);
+        assert_string_equal(web->started_boot, boot);
+        assert_string_equal(web->before, invocation);
+        assert_true(web->starting);
+        assert_false(web->done);
+        job = notes_get(&n, "job.service");
+        assert_int_equal(job->kind, ORDER_LOAD);
+        assert_string_equal(job->started_boot, "");
+        assert_true(job->done);
+        assert_false(n.dirty);
+        notes_close(&n);
+}
+
+static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state) {
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
+        notes_remove(&n, "web.service");
+        notes_remove(&n, "never.service");
+        assert_int_equal(notes_save(&n), 0);
+        notes_close(&n);
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_null(n.table);
+        assert_int_equal(n.floor, 20);
+        notes_close(&n);
+}
+
+static void an_unchanged_note_is_not_written_again(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        struct stat before, after;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(stat(path, &before), 0);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(stat(path, &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
+        notes_close(&n);
+}
+
+static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
+        static const char *const broken[] = {
+                "", "{", "[]x", "{\"units\":[{}]}", "{\"units\":[{\"name\":\"a.service\",\"order\":\"stop\",\"text\":\"\"}]}",
+                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}]}",
+                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}]}",
+                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":5}]}", "{\"floor\":-1}", "{\"lineage\":\"x\"}",
+                "{\"lineage\":7,\"floor\":9,\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"index\":12},{\"name\":\"b\"}]}",
+        };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
+
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                _cleanup_free_ char *kept = NULL;
+                Notes n;
+
+                (void) unlink(bad);
+                scratch_write(path, broken[i]);
+                assert_int_equal(notes_open(&n, *state, NULL), 0);
+                assert_null(n.table);
+                assert_int_equal(n.lineage, 0);
+                assert_int_equal(n.floor, 0);
+                assert_int_equal(access(path, F_OK), -1);
+                assert_int_equal(read_file_at(AT_FDCWD, bad, 4096, &kept, NULL), 0);
+                assert_string_equal(kept, broken[i]);
+                note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
+                assert_int_equal(notes_save(&n), 0);
+                notes_close(&n);
+        }
+}
+
+static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
+        _cleanup_free_ char *file = scratch_path(*state, "file"), *dir = scratch_path(*state, "file/agent");
+        Error err = {};
+        Notes n;
+
+        scratch_write(file, "");
+        assert_int_equal(notes_open(&n, dir, &err), -ENOTDIR);
+        assert_non_null(strstr(err.message, "cannot open "));
+        assert_non_null(strstr(err.message, "file/agent"));
+}
+
+int main(void) {
+#define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
+        const struct CMUnitTest tests[] = {
+                in_scratch(the_first_notes_are_empty_and_make_their_folder),
+                in_scratch(what_was_saved_comes_back_to_the_byte),
+                in_scratch(a_note_that_was_removed_stays_away_but_its_index_counts),
+                in_scratch(an_unchanged_note_is_not_written_again),
+                in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
+                in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,231 @@
+/* What the daemon was told: files, options, who wins, and what is said about nonsense. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "fleetd/settings.h"
+#include "tests/lib/scratch.h"
+
+#define MACHINE "--machine-id=0123456789abcdef0123456789abcdef"
+
+typedef struct Room {
+        char *scratch, *config;
+        char option[600];
+        Settings settings;
+        Error err;
+} Room;
+
+static int room_setup(void **state) {
+        Room *room = calloc(1, sizeof(*room));
+
+        room->scratch = scratch_new();
+        room->config = scratch_path(room->scratch, "fleetd.conf");
+        snprintf(room->option, sizeof(room->option), "--config=%s", room->config);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        settings_done(&room->settings);
+        free(room->config);
+        scratch_free(room->scratch);
+        free(room);
+        return 0;
+}
+
+static void config(Room *room, const char *text) {
+        scratch_write(room->config, text);
+}
+
+/* Reads the file and at most three more options (NULL ends them). */
+static int told(Room *room, const char *a, const char *b, const char *c) {
+        char *argv[] = { (char *) "fleetd", room->option, (char *) MACHINE, (char *) a, (char *) b, (char *) c, NULL };
+        int argc = 3;
+
+        while (argv[argc])
+                argc++;
+        settings_done(&room->settings);
+        room->err = (Error) {};
+        return settings_read(&room->settings, argc, argv, &room->err);
+}
+
+static void assert_refused(Room *room, const char *sentence) {
+        assert_non_null(strstr(room->err.message, sentence));
+        assert_null(room->settings.state_directory);
+}
+
+static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
+        Room *room = *state;
+        const Settings *s = &room->settings;
+
+        config(room, "");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_string_equal(s->state_directory, "/var/lib/fleet");
+        assert_string_equal(s->runtime_directory, "/run/fleet");
+        assert_string_equal(s->unit_directory, "/etc/fleet/units");
+        assert_string_equal(s->listen_client, "127.0.0.1:2379");
+        assert_string_equal(s->listen_socket, "/run/fleet.sock");
+        assert_string_equal(s->listen_peer, "");
+        assert_string_equal(s->machine_id, "0123456789abcdef0123456789abcdef");
+        assert_true(s->name[0] != 0);
+        assert_true(s->agent && s->engine);
+        assert_int_equal(s->client_access, CLIENT_READ_WRITE);
+        assert_int_equal(s->join.n, 0);
+        assert_int_equal(s->brake_ms, 30000);
+}
+
+static void every_kind_of_value_is_read_from_the_file(void **state) {
+        Room *room = *state;
+        const Settings *s = &room->settings;
+
+        config(room, "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, 10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
+                     "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess=read-only\nVoters=1\nListenClient=off\n");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_string_equal(s->name, "alpha");
+        assert_string_equal(s->listen_peer, "10.0.0.1:2380");
+        assert_string_equal(s->listen_client, "");
+        assert_int_equal(s->join.n, 2);
+        assert_string_equal(s->join.items[1], "10.0.0.3:2380");
+        assert_int_equal(s->metadata.n, 2);
+        assert_string_equal(s->metadata.items[1].value, "b");
+        assert_false(s->agent);
+        assert_int_equal(s->brake_ms, 120000);
+        assert_int_equal(s->quota, 16 << 20);
+        assert_int_equal(s->client_access, CLIENT_READ_ONLY);
+        assert_int_equal(s->voters, 1);
+}
+
+static void options_win_over_the_file(void **state) {
+        Room *room = *state;
+
+        config(room, "[Fleetd]\nName=alpha\nAgent=no\n");
+        assert_int_equal(told(room, "--name=beta", "--agent", "yes"), 0);
+        assert_string_equal(room->settings.name, "beta");
+        assert_true(room->settings.agent);
+}
+
+static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
+        Room *room = *state;
+        const Settings *s = &room->settings;
+
+        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
+        assert_int_equal(told(room, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
+        assert_int_equal(s->join.n, 2);
+        assert_string_equal(s->join.items[0], "10.0.0.8:2380");
+        assert_int_equal(s->metadata.n, 1);
+        assert_string_equal(s->metadata.items[0].key, "b");
+}
+
+static void an_empty_value_in_the_file_clears_a_list(void **state) {
+        Room *room = *state;
+
+        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(room->settings.join.n, 0);
+        assert_int_equal(room->settings.metadata.n, 0);
+}
+
+static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
+        static const struct {
+                const char *text, *sentence;
+        } rows[] = {
+                { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
+                { "[Fleet]\nName=x\n", "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
+                { "Name=x\n", "line 1: " },
+                { "[Fleetd]\nName=a b\n", "fleetd.conf: line 2: Name=: expected a host name" },
+                { "[Fleetd]\n\nAgent=maybe\n", "fleetd.conf: line 3: Agent=: expected yes or no, not 'maybe'" },
+                { "[Fleetd]\nListenClient=2379\n", "line 2: ListenClient=: expected ADDR:PORT" },
+                { "[Fleetd]\nListenClient=127.0.0.1:99999\n", "expected ADDR:PORT" },
+                { "[Fleetd]\nJoin=10.0.0.1:2380 nowhere\n", "Join=: expected ADDR:PORT, for example 10.0.0.1:2380, not 'nowhere'" },
+                { "[Fleetd]\nStateDirectory=var\n", "expected an absolute path, not 'var'" },
+                { "[Fleetd]\nQuota=many\n", "expected a size, for example 256M" },
+                { "[Fleetd]\nBrakeSec=soon\n", "expected a time span, for example 30s" },
+                { "[Fleetd]\nVoters=2\n", "expected 1 or 3, not '2'" },
+                { "[Fleetd]\nClientAccess=write\n", "expected read-write, read-only or off" },
+                { "[Fleetd]\nMachineID=ABC\n", "expected 32 lower-case hex digits" },
+                { "[Fleetd]\nMetadata=novalue\n", "line 2: Metadata=: " },
+                { "[Fleetd]\nName=\xff\n", "line 2: " },
+                { "[Fleetd\n", "line 1: " },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                config(room, rows[i].text);
+                assert_true(told(room, NULL, NULL, NULL) < 0);
+                assert_refused(room, rows[i].sentence);
+        }
+}
+
+static void a_bad_option_is_named_with_its_remedy(void **state) {
+        static const struct {
+                const char *option, *sentence;
+        } rows[] = {
+                { "--nmae=x", "unknown option or missing value: --nmae=x; see fleetd --help" },
+                { "--name", "unknown option or missing value: --name" },
+                { "-x", "unknown option or missing value: -x" },
+                { "start", "fleetd takes no arguments, but got 'start'; did you mean fleetctl?" },
+                { "--voters=7", "--voters: expected 1 or 3, not '7'" },
+                { "--state-directory=x", "--state-directory: expected an absolute path" },
+        };
+        Room *room = *state;
+
+        config(room, "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
+                assert_refused(room, rows[i].sentence);
+        }
+}
+
+static void settings_that_do_not_fit_together_are_refused(void **state) {
+        Room *room = *state;
+
+        config(room, "");
+        assert_int_equal(told(room, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(room, "needs PeerKey=: the door for hosts is never open to everybody");
+        assert_int_equal(told(room, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(room, "Join=10.0.0.1:2380 needs ListenPeer=");
+        assert_int_equal(told(room, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
+        assert_refused(room, "name the one address at which other hosts reach this one");
+}
+
+static void a_file_that_was_named_must_be_there(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
+        assert_refused(room, "cannot read ");
+        assert_refused(room, "No such file");
+}
+
+static void an_oversized_file_is_refused(void **state) {
+        _cleanup_free_ char *text = calloc(1, 70 * 1024);
+        Room *room = *state;
+
+        memset(text, '#', 70 * 1024 - 1);
+        config(room, text);
+        assert_int_equal(told(room, NULL, NULL, NULL), -EFBIG);
+        assert_refused(room, "cannot read ");
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(without_a_word_a_host_is_a_cluster_of_one),
+                in_a_room(every_kind_of_value_is_read_from_the_file),
+                in_a_room(options_win_over_the_file),
+                in_a_room(lists_of_the_command_line_replace_those_of_the_file),
+                in_a_room(an_empty_value_in_the_file_clears_a_list),
+                in_a_room(a_bad_line_of_the_file_is_named_with_its_remedy),
+                in_a_room(a_bad_option_is_named_with_its_remedy),
+                in_a_room(settings_that_do_not_fit_together_are_refused),
+                in_a_room(a_file_that_was_named_must_be_there),
+                in_a_room(an_oversized_file_is_refused),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
