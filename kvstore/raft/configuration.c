@@ -128,9 +128,10 @@ int raft_configuration_encode_servers(const RaftServers *servers, void **ret, si
                 if (s->id == 0 || length == 0 || length > RAFT_ADDRESS_MAX || s->role > RAFT_ROLE_SPARE)
                         r = -EINVAL;
                 else
-                        r = raft_errno(raft_configuration_add(
-                                &conf, s->id, s->address,
-                                s->role == RAFT_ROLE_VOTER ? RAFT_VOTER : s->role == RAFT_ROLE_STANDBY ? RAFT_STANDBY : RAFT_SPARE));
+                        r = raft_errno(raft_configuration_add(&conf, s->id, s->address,
+                                                              s->role == RAFT_ROLE_VOTER     ? RAFT_VOTER
+                                                              : s->role == RAFT_ROLE_STANDBY ? RAFT_STANDBY
+                                                                                             : RAFT_SPARE));
         }
         if (r == 0)
                 r = raft_configuration_write(&conf, ret, ret_size);

@@ -2,7 +2,7 @@
  *
  * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and on their way to
  * the disk, messages out (carry_out()); at the end of the input whatever became committed is applied, and the owner told what
- * changed (finish()). The engine gets no data of entries but configurations: it looks at nothing else.
+ * changed (core_finish()). The engine gets no data of entries but configurations: it looks at nothing else.
  *
  * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the engine frees it;
  * configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received snapshot's comes back in the update.
@@ -25,15 +25,6 @@ enum {
 
 static_assert((int) RAFT_ENTRY_COMMAND == (int) RAFT_COMMAND && (int) RAFT_ENTRY_BARRIER == (int) RAFT_BARRIER &&
               (int) RAFT_ENTRY_CHANGE == (int) RAFT_CHANGE, "entry types are the engine's");
-
-/* What raft_step() was given, for those who carry out its update. */
-typedef struct Given {
-        const RaftMessage *received; /* or NULL */
-        const RaftEntry *entries;    /* their data is ours, not the engine's */
-        uint64_t first;              /* index of entries[0] */
-        void *after;                 /* START: ours once the engine has taken the event; after an error it has freed it */
-        void *after_error;           /* SUBMIT: the batch is still ours after an error */
-} Given;
 
 int raft_errno(int rv) {
         static const int table[] = {
@@ -202,7 +193,9 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         raft_entries_reset(&c->log, c->install.index + 1);
         c->unsent_from = 0;
 
-        info = (RaftStateInfo) { .index = c->install.index, .term = c->install.term, .configuration_index = c->install.configuration_index };
+        info = (RaftStateInfo) { .index = c->install.index,
+                                .term = c->install.term,
+                                .configuration_index = c->install.configuration_index };
         r = raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size);
         if (r < 0)
                 return r;
@@ -277,7 +270,7 @@ static void send_message(RaftCore *c, const struct raft_message *out) {
 }
 
 /* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
-static int step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected) {
+int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected) {
         uint64_t term_before = raft_current_term(&c->raft);
         struct raft_update update = {};
         int r;
@@ -342,12 +335,12 @@ static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, co
         }
 
         event.configuration.index = index;
-        return step(c, now_ms, &event, &given, NULL);
+        return core_step(c, now_ms, &event, &given, NULL);
 }
 
 /* Applies what is committed: runs of entries, each ending at a configuration. While a received state is being put in place
  * the engine's commit index speaks of entries that we do not hold. */
-static int apply_committed(RaftCore *c, uint64_t now_ms) {
+int core_apply_committed(RaftCore *c, uint64_t now_ms) {
         int r;
 
         while (!c->installing && c->handled < raft_commit_index(&c->raft)) {
@@ -408,7 +401,7 @@ static int submit_own_barrier(RaftCore *c, uint64_t now_ms) {
         return core_submit(c, now_ms, RAFT_ENTRY_BARRIER, NULL, 0, NULL);
 }
 
-static PeerProgress *core_peer(RaftCore *c, uint64_t id) {
+PeerProgress *core_peer(RaftCore *c, uint64_t id) {
         for (size_t i = 0; i < c->n_peers; i++)
                 if (c->peers[i].id == id)
                         return &c->peers[i];
@@ -484,9 +477,9 @@ static void tell_changes(RaftCore *c) {
 }
 
 /* What stands at the end of every input; 'r' is what came before. Any error here or before ends the core. */
-static int finish(RaftCore *c, uint64_t now_ms, int r) {
+int core_finish(RaftCore *c, uint64_t now_ms, int r) {
         if (r == 0)
-                r = apply_committed(c, now_ms);
+                r = core_apply_committed(c, now_ms);
         if (r == 0)
                 r = release_held(c);
         if (r == 0)
@@ -504,7 +497,7 @@ static int finish(RaftCore *c, uint64_t now_ms, int r) {
         return r;
 }
 
-static int begin(RaftCore *c) {
+int core_begin(RaftCore *c) {
         assert(!c->busy); /* called back from inside an operation */
 
         if (c->dead < 0)
@@ -512,301 +505,6 @@ static int begin(RaftCore *c) {
 
         c->busy = true;
         return 0;
-}
-
-/* -- Starting -- */
-
-int raft_core_log_fits(const RaftCoreStart *start) {
-        uint64_t index = start->state ? start->state->index : 0, last = start->first_index + start->n_entries - 1;
-
-        if (start->first_index > index + 1)
-                return start->n_entries > 0 || index == 0 ? -EUCLEAN : 0;
-        if (last < index)
-                return 0;
-        if (start->first_index <= index && start->entries[index - start->first_index].term != start->state->term)
-                return 0;
-        return 1;
-}
-
-/* The configuration that will be in force: the last one of the log behind the state's. */
-static int find_configuration(const RaftCoreStart *start, struct raft_configuration *ret) {
-        uint64_t behind = start->state ? start->state->configuration_index : 0;
-
-        for (size_t i = start->n_entries; i > 0 && start->first_index + i - 1 > behind; i--)
-                if (start->entries[i - 1].type == RAFT_ENTRY_CHANGE)
-                        return raft_configuration_read(start->entries[i - 1].data, start->entries[i - 1].size, ret);
-
-        raft_configuration_init(ret);
-        if (behind == 0)
-                return 0;
-        return raft_configuration_read(start->state->configuration, start->state->configuration_size, ret);
-}
-
-/* A sole voter elects itself without asking, so nobody would notice that it led in this term before. */
-static int begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const struct raft_configuration *conf) {
-        if (!rule_sole_voter_new_term(c, conf))
-                return 0;
-
-        *term += 1;
-        *vote = c->raft.id;
-        return c->ops->write_meta(c->userdata, *term, *vote);
-}
-
-static int load_entries(RaftCore *c, const RaftCoreStart *start) {
-        int r;
-
-        c->log.first = start->first_index;
-        for (size_t i = 0; i < start->n_entries; i++) {
-                const RaftEntry *e = &start->entries[i];
-
-                if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
-                        return -EUCLEAN;
-                r = raft_entries_append(&c->log, e);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
-        struct raft_event event = { .type = RAFT_START };
-        struct raft_snapshot_metadata metadata = {};
-        struct raft_entry *entries;
-        uint64_t term = start->term, vote = start->vote;
-        struct raft_configuration conf;
-        Given given = {};
-        int r;
-
-        if (c->rules.start_checks_term && raft_core_log_fits(start) != 1)
-                return -EUCLEAN;
-
-        r = find_configuration(start, &conf);
-        if (r < 0)
-                return r;
-        r = begin_own_term(c, &term, &vote, &conf);
-        raft_configuration_close(&conf);
-        if (r < 0)
-                return r;
-
-        r = load_entries(c, start);
-        if (r < 0)
-                return r;
-
-        if (start->state && start->state->index > 0) {
-                c->handled = c->applied = start->state->index;
-                c->applied_term = start->state->term;
-                metadata.index = start->state->index;
-                metadata.term = start->state->term;
-                metadata.configuration_index = start->state->configuration_index;
-                r = raft_configuration_read(start->state->configuration, start->state->configuration_size, &metadata.configuration);
-                if (r < 0)
-                        return r;
-                event.start.metadata = &metadata;
-        }
-
-        event.start.term = term;
-        event.start.voted_for = vote;
-        event.start.start_index = start->first_index;
-
-        entries = raft_calloc(start->n_entries + 1, sizeof(*entries));
-        if (!entries) {
-                raft_configuration_close(&metadata.configuration);
-                return -ENOMEM;
-        }
-        for (size_t i = 0; i < start->n_entries; i++)
-                entries[i] = (struct raft_entry) {
-                        .term = c->log.items[i].term,
-                        .type = (enum raft_entry_type) c->log.items[i].type,
-                        .buf = { .base = (void *) c->log.items[i].data, .len = c->log.items[i].size },
-                };
-        event.start.entries = given.after = entries;
-        event.start.n_entries = (unsigned) start->n_entries;
-        return step(c, now_ms, &event, &given, NULL);
-}
-
-int raft_core_start(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start) {
-        int r;
-
-        r = begin(c);
-        if (r < 0)
-                return r;
-
-        assert(!c->started);
-        c->started = true;
-        return finish(c, now_ms, start_engine(c, now_ms, start));
-}
-
-/* -- Receiving -- */
-
-/* Steps entries[0..n) behind prev; only configurations' data reaches the engine. */
-static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m, uint64_t prev_index,
-                       uint64_t prev_term, const RaftEntry *entries, size_t n, bool *ret_rejected) {
-        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
-        Given given = { .received = m, .entries = entries, .first = prev_index + 1 };
-        struct raft_entry parts[RAFT_MESSAGE_ENTRIES_MAX];
-        size_t size = 1, offset = 0;
-        uint8_t *batch = NULL;
-
-        for (size_t i = 0; i < n; i++)
-                size += entries[i].type == RAFT_ENTRY_CHANGE ? entries[i].size : 0;
-        if (n > 0) {
-                batch = raft_malloc(size);
-                if (!batch)
-                        return -ENOMEM;
-        }
-
-        for (size_t i = 0; i < n; i++) {
-                parts[i] = (struct raft_entry) { .term = entries[i].term, .type = (enum raft_entry_type) entries[i].type, .batch = batch };
-                parts[i].buf.base = batch + offset;
-                if (entries[i].type == RAFT_ENTRY_CHANGE) {
-                        memcpy(batch + offset, entries[i].data, entries[i].size);
-                        parts[i].buf.len = entries[i].size;
-                        offset += entries[i].size;
-                }
-        }
-
-        in->append_entries = (struct raft_append_entries) {
-                .term = m->term,
-                .prev_log_index = prev_index,
-                .prev_log_term = prev_term,
-                .leader_commit = m->append.commit,
-                .entries = n > 0 ? parts : NULL,
-                .n_entries = (unsigned) n,
-        };
-        return step(c, now_ms, &event, &given, ret_rejected);
-}
-
-static int receive_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
-        const RaftEntry *entries = m->append.entries;
-        size_t left = m->append.n_entries, n;
-        uint64_t prev_index, prev_term;
-        bool rejected = false;
-        int r;
-
-        n = rule_cut_below_snapshot(c, m, &prev_index, &prev_term);
-        entries += n;
-        left -= n;
-
-        do {
-                n = rule_split_at_change(c, entries, left);
-                r = step_append(c, now_ms, in, m, prev_index, prev_term, entries, n, &rejected);
-                if (r == 0)
-                        r = apply_committed(c, now_ms);
-                if (r < 0)
-                        return r;
-                if (n > 0) {
-                        prev_index += n;
-                        prev_term = entries[n - 1].term;
-                        entries += n;
-                        left -= n;
-                }
-        } while (left > 0 && !rejected && m->term == raft_current_term(&c->raft));
-        return 0;
-}
-
-static int receive_snapshot(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
-        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
-        Given given = { .received = m };
-        int r;
-
-        in->install_snapshot = (struct raft_install_snapshot) {
-                .term = m->term,
-                .last_index = m->snapshot.index,
-                .last_term = m->snapshot.index_term,
-                .conf_index = m->snapshot.configuration_index,
-        };
-        r = raft_configuration_read(m->snapshot.configuration, m->snapshot.configuration_size, &in->install_snapshot.conf);
-        if (r < 0)
-                return r;
-        return step(c, now_ms, &event, &given, NULL);
-}
-
-static int receive_other(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
-        struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
-        Given given = { .received = m };
-
-        switch (m->type) {
-        case RAFT_MESSAGE_APPEND_RESULT:
-                in->append_entries_result = (struct raft_append_entries_result) {
-                        .version = 1,
-                        .term = m->term,
-                        .rejected = m->append_result.rejected,
-                        .last_log_index = m->append_result.last_index,
-                        .features = m->append_result.features,
-                        .capacity = m->append_result.capacity,
-                };
-                break;
-        case RAFT_MESSAGE_VOTE:
-                in->request_vote = (struct raft_request_vote) {
-                        .version = 2,
-                        .term = m->term,
-                        .candidate_id = m->vote.candidate,
-                        .last_log_index = m->vote.last_index,
-                        .last_log_term = m->vote.last_term,
-                        .disrupt_leader = m->vote.disrupt_leader,
-                        .pre_vote = m->vote.pre_vote,
-                };
-                break;
-        case RAFT_MESSAGE_VOTE_RESULT:
-                in->request_vote_result = (struct raft_request_vote_result) {
-                        .version = 2,
-                        .term = m->term,
-                        .vote_granted = m->vote_result.granted,
-                        .pre_vote = m->vote_result.pre_vote,
-                        .features = m->vote_result.features,
-                        .capacity = m->vote_result.capacity,
-                };
-                break;
-        default:
-                in->timeout_now = (struct raft_timeout_now) {
-                        .term = m->term,
-                        .last_log_index = m->timeout_now.last_index,
-                        .last_log_term = m->timeout_now.last_term,
-                };
-        }
-        return step(c, now_ms, &event, &given, NULL);
-}
-
-static int receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m) {
-        static const enum raft_message_type types[] = {
-                [RAFT_MESSAGE_APPEND] = RAFT_APPEND_ENTRIES,
-                [RAFT_MESSAGE_APPEND_RESULT] = RAFT_APPEND_ENTRIES_RESULT,
-                [RAFT_MESSAGE_VOTE] = RAFT_REQUEST_VOTE,
-                [RAFT_MESSAGE_VOTE_RESULT] = RAFT_REQUEST_VOTE_RESULT,
-                [RAFT_MESSAGE_SNAPSHOT] = RAFT_INSTALL_SNAPSHOT,
-                [RAFT_MESSAGE_TIMEOUT_NOW] = RAFT_TIMEOUT_NOW,
-        };
-        struct raft_message in = { .server_id = from, .server_address = address };
-        PeerProgress *peer;
-        int r;
-
-        r = rule_acceptable(c, from, m);
-        if (r < 0)
-                return r == -EBADMSG ? 0 : r;
-        if (rule_drop_stray_vote_result(c, m) || rule_one_install(c, m))
-                return 0;
-
-        in.type = types[m->type];
-        if (m->type == RAFT_MESSAGE_APPEND)
-                return receive_append(c, now_ms, &in, m);
-        if (m->type == RAFT_MESSAGE_SNAPSHOT)
-                return receive_snapshot(c, now_ms, &in, m);
-
-        if (m->type == RAFT_MESSAGE_APPEND_RESULT && c->raft.state == RAFT_LEADER) {
-                peer = core_peer(c, from);
-                if (peer)
-                        peer->heard_ms = now_ms;
-        }
-        return receive_other(c, now_ms, &in, m);
-}
-
-int raft_core_receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m) {
-        int r;
-
-        r = begin(c);
-        if (r < 0)
-                return r;
-        return finish(c, now_ms, receive(c, now_ms, from, address, m));
 }
 
 /* -- Time and disk -- */
@@ -825,22 +523,22 @@ static int tick(RaftCore *c, uint64_t now_ms) {
         if (c->raft.state == RAFT_FOLLOWER && !c->installing && c->raft.last_stored == raft_last_index(&c->raft)) {
                 term = c->raft.current_term;
                 vote = c->raft.voted_for;
-                r = begin_own_term(c, &term, &vote, &c->raft.configuration);
+                r = core_begin_own_term(c, &term, &vote, &c->raft.configuration);
                 if (r < 0)
                         return r;
                 c->raft.current_term = term;
                 c->raft.voted_for = vote;
         }
-        return step(c, now_ms, &event, &given, NULL);
+        return core_step(c, now_ms, &event, &given, NULL);
 }
 
 int raft_core_tick(RaftCore *c, uint64_t now_ms) {
         int r;
 
-        r = begin(c);
+        r = core_begin(c);
         if (r < 0)
                 return r;
-        return finish(c, now_ms, tick(c, now_ms));
+        return core_finish(c, now_ms, tick(c, now_ms));
 }
 
 uint64_t raft_core_timeout_ms(const RaftCore *c) {
@@ -854,14 +552,14 @@ int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64
         Given given = {};
         int r;
 
-        r = begin(c);
+        r = core_begin(c);
         if (r < 0)
                 return r;
 
         event.persisted_entries.index = complete_pending(c, generation, last_index);
         if (!c->installing && event.persisted_entries.index > c->raft.last_stored)
-                r = step(c, now_ms, &event, &given, NULL);
-        return finish(c, now_ms, r);
+                r = core_step(c, now_ms, &event, &given, NULL);
+        return core_finish(c, now_ms, r);
 }
 
 int raft_core_installed(RaftCore *c, uint64_t now_ms) {
@@ -869,7 +567,7 @@ int raft_core_installed(RaftCore *c, uint64_t now_ms) {
         Given given = {};
         int r;
 
-        r = begin(c);
+        r = core_begin(c);
         if (r < 0)
                 return r;
 
@@ -884,7 +582,7 @@ int raft_core_installed(RaftCore *c, uint64_t now_ms) {
 
         event.persisted_snapshot.metadata = c->install;
         event.persisted_snapshot.last = true;
-        return finish(c, now_ms, step(c, now_ms, &event, &given, NULL));
+        return core_finish(c, now_ms, core_step(c, now_ms, &event, &given, NULL));
 }
 
 static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
@@ -896,11 +594,12 @@ static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *check
         event.snapshot.metadata.term = checkpoint->term;
         event.snapshot.metadata.configuration_index = checkpoint->configuration_index;
         event.snapshot.trailing = trailing;
-        r = raft_configuration_read(checkpoint->configuration, checkpoint->configuration_size, &event.snapshot.metadata.configuration);
+        r = raft_configuration_read(checkpoint->configuration, checkpoint->configuration_size,
+                                    &event.snapshot.metadata.configuration);
         if (r < 0)
                 return r;
 
-        r = step(c, now_ms, &event, &given, NULL);
+        r = core_step(c, now_ms, &event, &given, NULL);
         if (r < 0)
                 return r;
 
@@ -911,7 +610,7 @@ static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *check
 int raft_core_checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
         int r;
 
-        r = begin(c);
+        r = core_begin(c);
         if (r < 0)
                 return r;
         c->busy = false;
@@ -923,7 +622,7 @@ int raft_core_checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *ch
                 return 0;
 
         c->busy = true;
-        return finish(c, now_ms, checkpointed(c, now_ms, checkpoint, trailing));
+        return core_finish(c, now_ms, checkpointed(c, now_ms, checkpoint, trailing));
 }
 
 /* -- Submitting -- */
@@ -944,7 +643,7 @@ static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const v
                 own.buf.len = size;
         }
 
-        r = step(c, now_ms, &event, &given, NULL);
+        r = core_step(c, now_ms, &event, &given, NULL);
         if (r == 0 && ret_index)
                 *ret_index = given.first;
         return r;
@@ -955,7 +654,7 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
         uint64_t index, term;
         int r;
 
-        r = begin(c);
+        r = core_begin(c);
         if (r < 0)
                 return r;
         c->busy = false;
@@ -969,7 +668,7 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
 
         c->busy = true;
         term = raft_current_term(&c->raft);
-        r = finish(c, now_ms, core_submit(c, now_ms, type, data, size, &index));
+        r = core_finish(c, now_ms, core_submit(c, now_ms, type, data, size, &index));
         if (r < 0)
                 return r;
 
@@ -988,7 +687,7 @@ int raft_core_barrier(RaftCore *c, uint64_t now_ms, uint64_t *ret_index, uint64_
 
 int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index) {
         c->busy = true;
-        return finish(c, now_ms, core_submit(c, now_ms, RAFT_ENTRY_CHANGE, bytes, size, ret_index));
+        return core_finish(c, now_ms, core_submit(c, now_ms, RAFT_ENTRY_CHANGE, bytes, size, ret_index));
 }
 
 int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
@@ -998,12 +697,12 @@ int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
 
         assert(!c->busy);
         c->busy = true;
-        r = step(c, now_ms, &event, &given, NULL);
+        r = core_step(c, now_ms, &event, &given, NULL);
         if (r == -EINVAL || r == -ENOENT) { /* nothing happened */
                 c->busy = false;
                 return r;
         }
-        return finish(c, now_ms, r);
+        return core_finish(c, now_ms, r);
 }
 
 /* -- Asking -- */

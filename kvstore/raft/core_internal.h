@@ -82,7 +82,8 @@ bool rule_one_install(const RaftCore *c, const RaftMessage *m);
 size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index, uint64_t *prev_term);
 /* How many of these entries may be stepped together. */
 size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n);
-void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before, struct raft_message *out);
+void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
+                                struct raft_message *out);
 void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out);
 /* A sole voter of the configuration that would lead without a new term. */
 bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf);
@@ -93,7 +94,27 @@ int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint
 /* How many entries of an outgoing append may leave; -1: the message must not leave at all. */
 long rule_demotion_order(const RaftCore *c, uint64_t prev_index, size_t n);
 
-/* -- core.c, for change.c -- */
+/* What raft_step() was given, for those who carry out its update. */
+typedef struct Given {
+        const RaftMessage *received; /* or NULL */
+        const RaftEntry *entries;    /* their data is ours, not the engine's */
+        uint64_t first;              /* index of entries[0] */
+        void *after;                 /* START: ours once the engine has taken the event; after an error it has freed it */
+        void *after_error;           /* SUBMIT: the batch is still ours after an error */
+} Given;
+
+/* -- core.c, for the other files -- */
+
+/* Around every input: -errno if the core is dead; and what stands at its end, where 'r' is what came before. */
+int core_begin(RaftCore *c);
+int core_finish(RaftCore *c, uint64_t now_ms, int r);
+/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
+int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected);
+/* Applies what is committed: runs of entries, each ending at a configuration. */
+int core_apply_committed(RaftCore *c, uint64_t now_ms);
+/* A new term for a sole voter, durably; else nothing. */
+int core_begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const struct raft_configuration *conf);
+PeerProgress *core_peer(RaftCore *c, uint64_t id);
 
 /* The inputs themselves; the caller has checked what is to be checked. */
 int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index);

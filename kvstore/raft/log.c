@@ -500,7 +500,11 @@ static RaftEntry *copy_entries(const RaftEntry *entries, size_t n) {
 }
 
 int raft_log_append(RaftLog *log, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
-        Op op = { .kind = OP_APPEND, .index = first_index, .generation = generation, .n = n, .truncates = first_index <= log->last };
+        Op op = { .kind = OP_APPEND,
+                  .index = first_index,
+                  .generation = generation,
+                  .n = n,
+                  .truncates = first_index <= log->last };
         int r;
 
         assert(n > 0 && first_index > 0 && first_index <= log->last + 1);

@@ -191,7 +191,9 @@ static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last
                 error = l->write != 0 && r.write != l->write ? -EBADMSG : replay(l, file, &r);
                 if (error == -EBADMSG) {
                         file_name(name, file->number);
-                        return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu: the record does not follow the one before", name, offset);
+                        return error_set(err, -EUCLEAN,
+                                         "%s is corrupt at offset %zu: the record does not follow the one before", name,
+                                         offset);
                 }
                 if (error < 0)
                         return error;
@@ -331,7 +333,8 @@ static void seal(RaftLogFiles *f) {
         f->buffer.bytes[f->last_record + FLAGS_OFFSET] |= RECORD_LAST;
         while (offset < f->buffer.size) {
                 uint8_t *record = f->buffer.bytes + offset;
-                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 | (uint32_t) record[6] << 16 | (uint32_t) record[7] << 24;
+                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 | (uint32_t) record[6] << 16 |
+                                (uint32_t) record[7] << 24;
                 size_t whole = RECORD_HEAD_SIZE + padded(size);
 
                 put_u32(record + WRITE_OFFSET, f->write);
@@ -364,9 +367,10 @@ static int put_record(RaftLogFiles *f, uint8_t type, uint64_t index, uint64_t te
         static const uint8_t zeroes[8];
         size_t whole = RECORD_HEAD_SIZE + padded(size);
         RaftLogFile *file = current(f);
+        uint64_t behind = file ? file->used + f->buffer.size : 0;
         int r;
 
-        if (!file || file->used + f->buffer.size + whole + (file->used + f->buffer.size == 0 ? FILE_HEAD_SIZE : 0) > file->size) {
+        if (!file || behind + whole + (behind == 0 ? FILE_HEAD_SIZE : 0) > file->size) {
                 r = raft_log_files_flush(f);
                 if (r == 0)
                         r = add_file(f, whole);

@@ -111,7 +111,8 @@ size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t 
 
 /* The engine leaves the last index unset in what it answers to an old term: a success with a random index, if the old sender
  * leads again in our term. */
-void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before, struct raft_message *out) {
+void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
+                                struct raft_message *out) {
         if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT || received->term >= term_before)
                 return;
         if (received->type != RAFT_MESSAGE_APPEND && received->type != RAFT_MESSAGE_SNAPSHOT)

@@ -133,7 +133,8 @@ static int receive(Fuzz *f, Reader *r) {
                 for (size_t i = 0; i < m.append.n_entries; i++) {
                         uint8_t kind = read_u8(r), conf = (kind >> 5) % 4;
 
-                        entries[i] = (RaftEntry) { .term = 1 + kind % 8, .type = kind & 8 ? RAFT_ENTRY_CHANGE : RAFT_ENTRY_COMMAND };
+                        entries[i] = (RaftEntry) { .term = 1 + kind % 8,
+                                                  .type = kind & 8 ? RAFT_ENTRY_CHANGE : RAFT_ENTRY_COMMAND };
                         if (kind & 8) {
                                 entries[i].data = f->confs[conf];
                                 entries[i].size = f->conf_sizes[conf];
@@ -235,7 +236,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         for (unsigned i = 0; i < 4; i++)
                 if (f.confs[i] == entries[0].data)
                         entries[0].size = f.conf_sizes[i];
-        e = raft_core_start(f.core, f.now_ms, &(RaftCoreStart) { .term = 3, .first_index = 1, .entries = entries, .n_entries = ELEMENTS(entries) });
+        e = raft_core_start(
+                f.core, f.now_ms,
+                &(RaftCoreStart) { .term = 3, .first_index = 1, .entries = entries, .n_entries = ELEMENTS(entries) });
 
         while (e == 0 && r.left > 0)
                 e = happen(&f, &r);

@@ -35,7 +35,8 @@ static void no_failure(void *userdata, int error, const char *sentence) {
 static const RaftLogEvents events = { .appended = no_report, .failed = no_failure };
 
 static void read_files(MemoryDisk *disk, Reader *r) {
-        static const char *const names[] = { "log.00000001", "log.00000002", "log.00000003", "log.00000004", "meta.a", "meta.b" };
+        static const char *const names[] = { "log.00000001", "log.00000002", "log.00000003",
+                                             "log.00000004", "meta.a",       "meta.b" };
 
         while (r->left > 0) {
                 uint8_t which = read_u8(r);
@@ -44,7 +45,8 @@ static void read_files(MemoryDisk *disk, Reader *r) {
 
                 if (r->failed || which >= ELEMENTS(names))
                         return;
-                (void) memory_disk_put(disk, names[which], content, (size_t) ((const uint8_t *) r->bytes - (const uint8_t *) content));
+                (void) memory_disk_put(disk, names[which], content,
+                                       (size_t) ((const uint8_t *) r->bytes - (const uint8_t *) content));
         }
 }
 

@@ -84,8 +84,8 @@ static void check_configuration(Server *s) {
         if (raft_core_installing(s->core) || raft_core_commit_index(s->core) != raft_core_applied_index(s->core))
                 return;
         if (committed < applied)
-                check_failed(s->world, "server %llu takes configuration %llu for the committed one, %llu is", (unsigned long long) s->id,
-                             (unsigned long long) committed, (unsigned long long) applied);
+                check_failed(s->world, "server %llu takes configuration %llu for the committed one, %llu is",
+                             (unsigned long long) s->id, (unsigned long long) committed, (unsigned long long) applied);
         if (raft_core_change_pending(s->core) && last_change(s) <= applied)
                 check_failed(s->world, "configuration %llu is committed, and still pending on server %llu",
                              (unsigned long long) applied, (unsigned long long) s->id);
@@ -104,8 +104,8 @@ void check_after_event(Server *s) {
         s->led_term = term;
 
         if (term != s->disk.term)
-                check_failed(w, "server %llu is in term %llu, its disk in %llu", (unsigned long long) s->id, (unsigned long long) term,
-                             (unsigned long long) s->disk.term);
+                check_failed(w, "server %llu is in term %llu, its disk in %llu", (unsigned long long) s->id,
+                             (unsigned long long) term, (unsigned long long) s->disk.term);
         if (!raft_core_installing(s->core) && raft_core_applied_index(s->core) < commit)
                 check_failed(w, "server %llu knows %llu as committed and applied %llu", (unsigned long long) s->id,
                              (unsigned long long) commit, (unsigned long long) raft_core_applied_index(s->core));
@@ -117,7 +117,8 @@ void check_apply(Server *s, uint64_t index, const RaftEntry *e, uint64_t chain) 
         Committed *committed = committed_at(s->world, index);
 
         if (committed->known && (committed->term != e->term || (committed->chain != 0 && committed->chain != chain)))
-                check_failed(s->world, "server %llu applied another entry at %llu", (unsigned long long) s->id, (unsigned long long) index);
+                check_failed(s->world, "server %llu applied another entry at %llu", (unsigned long long) s->id,
+                             (unsigned long long) index);
         if (!committed->known)
                 *committed = (Committed) { .term = e->term, .known = true, .seen_term = raft_core_term(s->core) };
         committed->chain = chain;
@@ -170,10 +171,11 @@ void check_acknowledgement(Server *s, const RaftMessage *m, uint64_t to) {
         durable = raft_entries_get(&s->disk.log, index);
         own = raft_core_entry(s->core, index);
         if (durable && own && durable->term != own->term)
-                check_failed(w, "server %llu acknowledges %llu, its disk holds another entry there", (unsigned long long) s->id,
-                             (unsigned long long) index);
+                check_failed(w, "server %llu acknowledges %llu, its disk holds another entry there",
+                             (unsigned long long) s->id, (unsigned long long) index);
 
-        if (!leader->up || leader->id != to || raft_core_state(leader->core) != RAFT_STATE_LEADER || raft_core_term(leader->core) != m->term)
+        if (!leader->up || leader->id != to || raft_core_state(leader->core) != RAFT_STATE_LEADER ||
+            raft_core_term(leader->core) != m->term)
                 return;
         theirs = raft_core_entry(leader->core, index);
         if (index > raft_core_last_index(leader->core) || (own && theirs && own->term != theirs->term))

@@ -225,10 +225,14 @@ static void fault_nothing(World *w) {
 }
 
 static void (*const faults[])(World *w) = {
-        fault_crash,        fault_crash,        fault_crash_leader, fault_crash_all,    fault_slow_disk,         fault_slow_disk,
-        fault_stall,        fault_loss,         fault_delay,        fault_cut_one_way,  fault_isolate,           fault_partition,
-        fault_heal_network, fault_heal_network, fault_heal_network, fault_checkpoint,   fault_checkpoint,        fault_checkpoint_leader,
-        fault_transfer,     fault_change,       fault_change,       fault_change,       fault_change,            fault_nothing,
+        fault_crash,        fault_crash,        fault_crash_leader,
+        fault_crash_all,    fault_slow_disk,    fault_slow_disk,
+        fault_stall,        fault_loss,         fault_delay,
+        fault_cut_one_way,  fault_isolate,      fault_partition,
+        fault_heal_network, fault_heal_network, fault_heal_network,
+        fault_checkpoint,   fault_checkpoint,   fault_checkpoint_leader,
+        fault_transfer,     fault_change,       fault_change,
+        fault_change,       fault_change,       fault_nothing,
 };
 
 void world_fault(World *w) {
@@ -263,7 +267,8 @@ static void unstick(World *w) {
 
                 if (raft_core_match_index(leader->core, w->servers[i].id, &match) < 0 || &w->servers[i] == leader)
                         continue;
-                if (match != leader->seen_match[i] || match == raft_core_last_index(leader->core) || leader->seen_match_ms[i] == 0) {
+                if (match != leader->seen_match[i] || match == raft_core_last_index(leader->core) ||
+                    leader->seen_match_ms[i] == 0) {
                         leader->seen_match[i] = match;
                         leader->seen_match_ms[i] = w->now_ms;
                 } else if (w->now_ms - leader->seen_match_ms[i] > 10000) {

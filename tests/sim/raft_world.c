@@ -131,7 +131,10 @@ static void event_done(Event *event) {
 }
 
 static void push_for(Server *s, EventKind kind, uint64_t in_ms) {
-        world_push(s->world, (Event) { .at_ms = s->world->now_ms + in_ms, .kind = kind, .slot = s->slot, .incarnation = s->incarnation });
+        world_push(s->world, (Event) { .at_ms = s->world->now_ms + in_ms,
+                                      .kind = kind,
+                                      .slot = s->slot,
+                                      .incarnation = s->incarnation });
 }
 
 /* -- The log's disk -- */
@@ -154,8 +157,9 @@ static void make_durable(Server *s, const LogWrite *write, size_t n) {
                         raft_entries_truncate(log, write->first);
                 }
                 if (write->first != raft_entries_last(log) + 1) {
-                        check_failed(s->world, "the log of server %" PRIu64 " ends at %" PRIu64 ", and %" PRIu64 " is appended", s->id,
-                                     raft_entries_last(log), write->first);
+                        check_failed(s->world,
+                                     "the log of server %" PRIu64 " ends at %" PRIu64 ", and %" PRIu64 " is appended",
+                                     s->id, raft_entries_last(log), write->first);
                         return;
                 }
                 for (size_t i = 0; i < n; i++)
@@ -230,7 +234,9 @@ static int op_append(void *userdata, uint64_t generation, uint64_t first, const 
 static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, SimState *bulk, uint64_t extra_ms) {
         World *w = s->world;
         unsigned to = slot_of(to_id);
-        Event event = { .kind = EVENT_MESSAGE, .slot = to, .from = s->slot, .from_id = s->id, .from_incarnation = s->incarnation };
+        Event event = {
+                .kind = EVENT_MESSAGE, .slot = to, .from = s->slot, .from_id = s->id, .from_incarnation = s->incarnation
+        };
 
         event.bytes = bytes;
         event.size = size;
@@ -436,8 +442,10 @@ void server_boot(Server *s) {
 
         r = raft_core_log_fits(&start);
         if (r < 0) {
-                check_failed(w, "server %" PRIu64 ": entries are missing between its state (%" PRIu64 ") and its log (%" PRIu64 ")", s->id,
-                             info.index, start.first_index);
+                check_failed(w,
+                             "server %" PRIu64 ": entries are missing between its state (%" PRIu64
+                             ") and its log (%" PRIu64 ")",
+                             s->id, info.index, start.first_index);
                 return;
         }
         if (r == 0 && (w->options.rules.start_checks_term || raft_entries_last(&s->disk.log) < info.index)) {
@@ -450,8 +458,8 @@ void server_boot(Server *s) {
                 start.n_entries = 0;
         }
 
-        world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64, s->disk.term, info.index, start.first_index,
-                    start.first_index + start.n_entries - 1);
+        world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64, s->disk.term,
+                    info.index, start.first_index, start.first_index + start.n_entries - 1);
         r = raft_core_new(&options, &ops, s, &s->core);
         assert(r == 0);
         server_result(s, raft_core_start(s->core, w->now_ms, &start), "start");
@@ -530,7 +538,9 @@ static void report_early(Server *s) {
                 return;
         last = &s->writes[s->n_writes - 1];
         if (last->kind == LOG_APPEND)
-                server_result(s, raft_core_appended(s->core, s->world->now_ms, last->generation, last->first + last->n - 1), "appended");
+                server_result(
+                        s, raft_core_appended(s->core, s->world->now_ms, last->generation, last->first + last->n - 1),
+                        "appended");
 }
 
 static void on_install(Server *s) {
@@ -581,7 +591,8 @@ static void on_message(World *w, Server *s, Event *event) {
         r = raft_message_decode(event->bytes, event->size, &m);
         assert(r == 0);
         /* Results of an older connection are dropped: the transport's part. */
-        if (from->incarnation == event->from_incarnation || (m.type != RAFT_MESSAGE_APPEND_RESULT && m.type != RAFT_MESSAGE_VOTE_RESULT)) {
+        if (from->incarnation == event->from_incarnation ||
+            (m.type != RAFT_MESSAGE_APPEND_RESULT && m.type != RAFT_MESSAGE_VOTE_RESULT)) {
                 if (event->bulk && s->install == INSTALL_NONE)
                         state_assign(&s->incoming, event->bulk);
                 if (!event->bulk || s->install == INSTALL_NONE || !w->options.rules.one_install)
@@ -629,7 +640,8 @@ static void handle(World *w, Event *event) {
                 report_checkpoint(s);
         if (s->up && !w->failure[0]) {
                 check_after_event(s);
-                w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot), mix(raft_core_term(s->core), raft_core_last_index(s->core) * 31 + s->disk.state.chain));
+                w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot),
+                              mix(raft_core_term(s->core), raft_core_last_index(s->core) * 31 + s->disk.state.chain));
         }
 }
 
@@ -720,7 +732,9 @@ World *world_new(uint64_t seed, SimMode mode, const SimOptions *options) {
         for (unsigned i = 0; i < SLOTS; i++) {
                 Server *s = &w->servers[i];
 
-                *s = (Server) { .world = w, .slot = i, .id = i + 1, .disk_ms = 3, .trailing = (unsigned) world_random(w, 20) };
+                *s = (Server) {
+                        .world = w, .slot = i, .id = i + 1, .disk_ms = 3, .trailing = (unsigned) world_random(w, 20)
+                };
                 s->disk.log.first = 1;
                 snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, i, s->id);
         }

@@ -70,7 +70,15 @@ typedef struct Server {
         uint64_t seen_match[SLOTS], seen_match_ms[SLOTS];
 } Server;
 
-typedef enum EventKind { EVENT_MESSAGE, EVENT_DISK, EVENT_INSTALL, EVENT_CHECKPOINT, EVENT_RESTART, EVENT_FAULT, EVENT_CLIENT } EventKind;
+typedef enum EventKind {
+        EVENT_MESSAGE,
+        EVENT_DISK,
+        EVENT_INSTALL,
+        EVENT_CHECKPOINT,
+        EVENT_RESTART,
+        EVENT_FAULT,
+        EVENT_CLIENT
+} EventKind;
 
 typedef struct Event {
         uint64_t at_ms, serial;
@@ -95,7 +103,15 @@ typedef struct TermLeader {
 } TermLeader;
 
 typedef enum SimMode { MODE_FIXED, MODE_CHANGES, MODE_GROW, _MODE_MAX } SimMode;
-typedef enum SimBug { BUG_NONE, BUG_ACK_BEFORE_SYNC, BUG_LOSE_VOTE, BUG_KEEP_CONFLICTS, BUG_CUT_TOO_EARLY, BUG_INSTALL_KEEPS_LOG, _BUG_MAX } SimBug;
+typedef enum SimBug {
+        BUG_NONE,
+        BUG_ACK_BEFORE_SYNC,
+        BUG_LOSE_VOTE,
+        BUG_KEEP_CONFLICTS,
+        BUG_CUT_TOO_EARLY,
+        BUG_INSTALL_KEEPS_LOG,
+        _BUG_MAX
+} SimBug;
 
 typedef struct SimOptions {
         RaftRules rules;

@@ -3,7 +3,8 @@
  *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug NAME] [--first]
  *                  [--trace]
  *
- * Without --mode the modes take turns. --first ends with the first run that fails. A failed check prints its seed and the command that replays it; the exit code is then 1.
+ * Without --mode the modes take turns. --first ends with the first run that fails. A failed check prints its seed and the
+ * command that replays it; the exit code is then 1.
  * --rule-off and --bug make a cluster that must fail: they prove that the checks bite. */
 #include <getopt.h>
 #include <inttypes.h>
@@ -75,7 +76,8 @@ static int rule_off(RaftRules *set, const char *name) {
 }
 
 static void usage(void) {
-        fprintf(stderr, "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] "
+        fprintf(stderr, "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] "
+                        "[--rule-off NAME] "
                         "[--bug NAME] [--first] [--trace]\nrules: all");
         for (size_t i = 0; i < ELEMENTS(rules); i++)
                 fprintf(stderr, " %s", rules[i].name);
@@ -146,11 +148,13 @@ static void dump(const World *w) {
 
                 if (!s->up)
                         continue;
-                printf("s%u/%" PRIu64 ": term %" PRIu64 ", log ..%" PRIu64 " (stored %" PRIu64 "), commit %" PRIu64 ", members", i, s->id,
-                       raft_core_term(s->core), raft_core_last_index(s->core), raft_core_stored_index(s->core),
-                       raft_core_commit_index(s->core));
+                printf("s%u/%" PRIu64 ": term %" PRIu64 ", log ..%" PRIu64 " (stored %" PRIu64 "), commit %" PRIu64
+                       ", members",
+                       i, s->id, raft_core_term(s->core), raft_core_last_index(s->core),
+                       raft_core_stored_index(s->core), raft_core_commit_index(s->core));
                 for (size_t j = 0; j < raft_core_servers(s->core)->n; j++)
-                        printf(" %" PRIu64 "%c", raft_core_servers(s->core)->items[j].id, roles[raft_core_servers(s->core)->items[j].role]);
+                        printf(" %" PRIu64 "%c", raft_core_servers(s->core)->items[j].id,
+                               roles[raft_core_servers(s->core)->items[j].role]);
                 printf("%s\n", raft_core_change_pending(s->core) ? " (pending)" : "");
         }
 }
@@ -168,8 +172,10 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         held = !w->failure[0] && world_heal(w) && !w->failure[0];
 
         if (!held) {
-                printf("FAILED check seed=%" PRIu64 " mode=%s at %" PRIu64 " ms: %s\n", seed, modes[mode], w->now_ms, w->failure);
-                printf("replay: test-raft-core --seed %" PRIu64 " --runs 1 --faults %u --mode %s", seed, a->options.faults, modes[mode]);
+                printf("FAILED check seed=%" PRIu64 " mode=%s at %" PRIu64 " ms: %s\n", seed, modes[mode], w->now_ms,
+                       w->failure);
+                printf("replay: test-raft-core --seed %" PRIu64 " --runs 1 --faults %u --mode %s", seed,
+                       a->options.faults, modes[mode]);
                 if (a->rule_off)
                         printf(" --rule-off %s", a->rule_off);
                 if (a->options.bug != BUG_NONE)
@@ -180,10 +186,11 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         if (a->options.trace && !held)
                 dump(w);
         if (a->options.trace)
-                printf("seed %" PRIu64 " %s: %" PRIu64 " ms, %" PRIu64 " events, %" PRIu64 " leaders, %" PRIu64 " crashes, %" PRIu64
-                       " restarts, %" PRIu64 " installs, %" PRIu64 " changes, %" PRIu64 " applied, hash %016" PRIx64 "\n",
-                       seed, modes[mode], w->now_ms, w->count.events, w->count.leaders, w->count.crashes, w->count.restarts,
-                       w->count.installs, w->count.changes, w->count.entries, w->hash);
+                printf("seed %" PRIu64 " %s: %" PRIu64 " ms, %" PRIu64 " events, %" PRIu64 " leaders, %" PRIu64
+                       " crashes, %" PRIu64 " restarts, %" PRIu64 " installs, %" PRIu64 " changes, %" PRIu64
+                       " applied, hash %016" PRIx64 "\n",
+                       seed, modes[mode], w->now_ms, w->count.events, w->count.leaders, w->count.crashes,
+                       w->count.restarts, w->count.installs, w->count.changes, w->count.entries, w->hash);
 
         *hash = *hash * 31 + w->hash;
         world_free(w);

@@ -43,7 +43,8 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
                 text_printf(said, " behind %" PRIu64 " %zu\n", m->append.prev_index, m->append.n_entries);
                 return;
         case RAFT_MESSAGE_APPEND_RESULT:
-                text_printf(said, " rejected %" PRIu64 " last %" PRIu64 "\n", m->append_result.rejected, m->append_result.last_index);
+                text_printf(said, " rejected %" PRIu64 " last %" PRIu64 "\n", m->append_result.rejected,
+                            m->append_result.last_index);
                 return;
         case RAFT_MESSAGE_VOTE:
                 text_printf(said, "%s\n", m->vote.pre_vote ? " pre" : "");
@@ -116,7 +117,9 @@ static Conf conf_of(const char *roles) {
                 items[servers.n] = (RaftServer) {
                         .id = servers.n + 1,
                         .address = (char *) addresses[servers.n],
-                        .role = roles[servers.n] == 'V' ? RAFT_ROLE_VOTER : roles[servers.n] == 's' ? RAFT_ROLE_STANDBY : RAFT_ROLE_SPARE,
+                        .role = roles[servers.n] == 'V'   ? RAFT_ROLE_VOTER
+                                : roles[servers.n] == 's' ? RAFT_ROLE_STANDBY
+                                                          : RAFT_ROLE_SPARE,
                 };
         assert_int_equal(raft_configuration_encode_servers(&servers, &conf.bytes, &conf.size), 0);
         return conf;
@@ -137,7 +140,9 @@ static RaftEntry command(uint64_t term) {
 
 static void begin_with(Bench *b, uint64_t id) {
         *b = (Bench) { .now_ms = 1000, .rules = RAFT_RULES_ALL };
-        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = id, .address = "a:1", .seed = 7, .rules = &b->rules }, &ops, b, &b->core), 0);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = id, .address = "a:1", .seed = 7, .rules = &b->rules },
+                                       &ops, b, &b->core),
+                         0);
 }
 
 static void done(Bench *b) {
@@ -155,18 +160,27 @@ static void start(Bench *b, const char *roles, uint64_t term, uint64_t last) {
         for (uint64_t i = 1; i < last; i++)
                 entries[i] = command(term);
         begin_with(b, 1);
-        assert_int_equal(raft_core_start(b->core, b->now_ms,
-                                         &(RaftCoreStart) { .term = term, .first_index = 1, .entries = entries, .n_entries = last }), 0);
+        assert_int_equal(
+                raft_core_start(
+                        b->core, b->now_ms,
+                        &(RaftCoreStart) { .term = term, .first_index = 1, .entries = entries, .n_entries = last }),
+                0);
         text_clear(&b->said);
 }
 
 /* Server 1 with a state at 'index', and nothing else. */
 static void start_from_state(Bench *b, const char *roles, uint64_t term, uint64_t index) {
         _cleanup_conf_ Conf conf = conf_of(roles);
-        RaftStateInfo info = { .index = index, .term = term, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftStateInfo info = { .index = index,
+                               .term = term,
+                               .configuration_index = 1,
+                               .configuration = conf.bytes,
+                               .configuration_size = conf.size };
 
         begin_with(b, 1);
-        assert_int_equal(raft_core_start(b->core, b->now_ms, &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }), 0);
+        assert_int_equal(raft_core_start(b->core, b->now_ms,
+                                         &(RaftCoreStart) { .term = term, .state = &info, .first_index = index + 1 }),
+                         0);
         text_clear(&b->said);
 }
 
@@ -174,7 +188,8 @@ static int receive(Bench *b, uint64_t from, RaftMessage m) {
         return raft_core_receive(b->core, b->now_ms, from, "x:1", &m);
 }
 
-static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term, uint64_t commit, RaftEntry *entries, size_t n) {
+static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev, uint64_t prev_term, uint64_t commit,
+                          RaftEntry *entries, size_t n) {
         RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = term };
 
         m.append.prev_index = prev;
@@ -186,7 +201,10 @@ static int receive_append(Bench *b, uint64_t from, uint64_t term, uint64_t prev,
 }
 
 static int receive_result(Bench *b, uint64_t from, uint64_t last) {
-        return receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b->core), .append_result = { .last_index = last } });
+        return receive(b, from,
+                       (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
+                                      .term = raft_core_term(b->core),
+                                      .append_result = { .last_index = last } });
 }
 
 static int receive_snapshot(Bench *b, uint64_t from, uint64_t term, uint64_t index, const Conf *conf) {
@@ -211,7 +229,11 @@ static void elect(Bench *b) {
         assert_true(has_said(b, " pre\n"));
         for (uint64_t pre = 2; pre-- > 0;)
                 for (uint64_t from = 2; from <= 3; from++) {
-                        assert_int_equal(receive(b, from, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = term, .vote_result = { true, pre > 0 } }), 0);
+                        assert_int_equal(receive(b, from,
+                                                 (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT,
+                                                                .term = term,
+                                                                .vote_result = { true, pre > 0 } }),
+                                         0);
                         if (raft_core_state(b->core) == RAFT_STATE_LEADER)
                                 break;
                 }
@@ -288,7 +310,11 @@ static void whether_a_log_fits_its_state(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 RaftStateInfo info = { .index = cases[i].index, .term = cases[i].term };
-                RaftCoreStart s = { .term = 9, .state = &info, .first_index = cases[i].first, .entries = entries, .n_entries = cases[i].n };
+                RaftCoreStart s = { .term = 9,
+                                    .state = &info,
+                                    .first_index = cases[i].first,
+                                    .entries = entries,
+                                    .n_entries = cases[i].n };
 
                 assert_int_equal(raft_core_log_fits(&s), cases[i].fits);
         }
@@ -296,12 +322,21 @@ static void whether_a_log_fits_its_state(void **state) {
 
 static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 5, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftStateInfo info = { .index = 5,
+                               .term = 2,
+                               .configuration_index = 1,
+                               .configuration = conf.bytes,
+                               .configuration_size = conf.size };
         RaftEntry entries[] = { command(1) };
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, 1000, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 4, .entries = entries, .n_entries = 1 }), -EUCLEAN);
+        assert_int_equal(
+                raft_core_start(
+                        b.core, 1000,
+                        &(RaftCoreStart) {
+                                .term = 2, .state = &info, .first_index = 4, .entries = entries, .n_entries = 1 }),
+                -EUCLEAN);
         done(&b);
 }
 
@@ -340,7 +375,9 @@ static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
 }
 
 static void a_refused_pre_vote_learns_the_higher_term(void **state) {
-        RaftMessage vote = { .type = RAFT_MESSAGE_VOTE, .term = 3, .vote = { .candidate = 2, .last_index = 90, .last_term = 3, .pre_vote = true } };
+        RaftMessage vote = { .type = RAFT_MESSAGE_VOTE,
+                             .term = 3,
+                             .vote = { .candidate = 2, .last_index = 90, .last_term = 3, .pre_vote = true } };
         Bench b;
 
         start(&b, "VVV", 5, 10);
@@ -403,13 +440,22 @@ static void each_configuration_of_a_message_has_its_own_index(void **state) {
 
 static void the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied(void **state) {
         _cleanup_conf_ Conf one = conf_of("VVV"), two = conf_of("VVVs"), three = conf_of("VVVV");
-        RaftStateInfo info = { .index = 2, .term = 1, .configuration_index = 1, .configuration = one.bytes, .configuration_size = one.size };
+        RaftStateInfo info = { .index = 2,
+                               .term = 1,
+                               .configuration_index = 1,
+                               .configuration = one.bytes,
+                               .configuration_size = one.size };
         RaftEntry entries[] = { command(1), change_entry(1, &two), command(1), change_entry(1, &three) };
         RaftEntry other[] = { command(2) };
         Bench b;
 
         begin_with(&b, 1);
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4 }), 0);
+        assert_int_equal(
+                raft_core_start(
+                        b.core, b.now_ms,
+                        &(RaftCoreStart) {
+                                .term = 1, .state = &info, .first_index = 3, .entries = entries, .n_entries = 4 }),
+                0);
         assert_int_equal(receive_append(&b, 2, 2, 4, 1, 4, NULL, 0), 0);
         assert_int_equal(raft_core_committed_configuration_index(b.core), 4);
 
@@ -453,7 +499,11 @@ static void a_core_that_ends_during_an_install_gives_everything_back(void **stat
 
 static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 5, .term = 1, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftStateInfo info = { .index = 5,
+                               .term = 1,
+                               .configuration_index = 1,
+                               .configuration = conf.bytes,
+                               .configuration_size = conf.size };
         RaftEntry entries[] = { command(2), command(2), command(2) };
         Bench b;
 
@@ -461,7 +511,8 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         begin_with(&b, 1);
         info.index = 60;
         info.term = 2;
-        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }), 0);
+        assert_int_equal(
+                raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .state = &info, .first_index = 61 }), 0);
         assert_int_equal(receive_snapshot(&b, 2, 3, 50, &conf), 0);
         assert_true(has_said(&b, "send 2 append-result 3")); /* not wanted at all */
         assert_false(raft_core_installing(b.core));
@@ -486,8 +537,12 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &bad_conf, 1), 0);
         assert_int_equal(receive_append(&b, 1, 2, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(receive_append(&b, 0, 2, 5, 2, 0, NULL, 0), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 } }), 0);
+        assert_int_equal(
+                receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3 } }), 0);
+        assert_int_equal(
+                receive(&b, 2,
+                        (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 } }),
+                0);
         assert_said(&b, "");
         assert_int_equal(raft_core_term(b.core), 2);
         done(&b);
@@ -552,7 +607,11 @@ static void a_report_covers_the_writes_before_it(void **state) {
 
 static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV"), next = conf_of("VVVs");
-        RaftStateInfo info = { .index = 4, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftStateInfo info = { .index = 4,
+                               .term = 2,
+                               .configuration_index = 1,
+                               .configuration = conf.bytes,
+                               .configuration_size = conf.size };
         RaftEntry entries[] = { command(2), command(2), command(2), change_entry(2, &next), command(2) };
         Bench b;
 
@@ -578,7 +637,11 @@ static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_conf
 
 static void who_is_behind_the_log_gets_the_state(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
-        RaftStateInfo info = { .index = 20, .term = 2, .configuration_index = 1, .configuration = conf.bytes, .configuration_size = conf.size };
+        RaftStateInfo info = { .index = 20,
+                               .term = 2,
+                               .configuration_index = 1,
+                               .configuration = conf.bytes,
+                               .configuration_size = conf.size };
         Bench b;
 
         start(&b, "VVV", 2, 20);
@@ -732,7 +795,11 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         assert_int_equal(durable(&b), 0);
 
         /* The followers miss it, and get it. */
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = raft_core_term(b.core), .append_result = { .rejected = 7, .last_index = 6 } }), 0);
+        assert_int_equal(receive(&b, 2,
+                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
+                                                .term = raft_core_term(b.core),
+                                                .append_result = { .rejected = 7, .last_index = 6 } }),
+                         0);
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
 }

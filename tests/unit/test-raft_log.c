@@ -448,7 +448,8 @@ static void a_missing_file_is_refused(void **state) {
 }
 
 static uint32_t u32_at(const uint8_t *bytes, size_t at) {
-        return (uint32_t) bytes[at] | (uint32_t) bytes[at + 1] << 8 | (uint32_t) bytes[at + 2] << 16 | (uint32_t) bytes[at + 3] << 24;
+        return (uint32_t) bytes[at] | (uint32_t) bytes[at + 1] << 8 | (uint32_t) bytes[at + 2] << 16 |
+               (uint32_t) bytes[at + 3] << 24;
 }
 
 /* Where the last write to a file begins: records carry its number at 28, their size at 4. */
@@ -642,7 +643,8 @@ static void after_a_crash_at_any_write_all_that_was_acknowledged_is_there(void *
                         b.memory.calls = 0;
                         b.memory.die_at = 1 + (unsigned) random_below(&random, 25);
                         for (unsigned i = 0; i < 60 && b.n_failed == 0; i++) {
-                                uint64_t n_entries = 1 + random_below(&random, 12), back = random_below(&random, 5), before = b.n_appended;
+                                uint64_t n_entries = 1 + random_below(&random, 12), back = random_below(&random, 5),
+                                         before = b.n_appended;
                                 int r;
 
                                 if (random_below(&random, 6) == 0)

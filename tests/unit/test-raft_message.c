@@ -136,7 +136,9 @@ static void the_largest_message_fits_its_limit(void **state) {
         _cleanup_writer_ Writer w;
 
         for (size_t i = 0; i < ELEMENTS(entries); i++)
-                entries[i] = (RaftEntry) { .term = UINT64_MAX, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX };
+                entries[i] = (RaftEntry) {
+                        .term = UINT64_MAX, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX
+                };
         m.append.prev_index = m.append.prev_term = m.append.commit = UINT64_MAX;
         m.append.entries = entries;
         m.append.n_entries = ELEMENTS(entries);
