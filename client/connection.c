@@ -154,8 +154,9 @@ static int socket_problem(const Connection *c, Error *err) {
 }
 
 /* curl's failure as one of ours. */
-static int transport_error(const Connection *c, CURLcode code, uint64_t limit_ms, bool change, Error *err) {
+static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change, Error *err) {
         const char *where = c->socket ? c->socket : c->base, *problem = c->problem[0] ? c->problem : curl_easy_strerror(code);
+        long number = 0;
 
         switch (code) {
         case CURLE_OUT_OF_MEMORY:
@@ -169,7 +170,9 @@ static int transport_error(const Connection *c, CURLcode code, uint64_t limit_ms
         case CURLE_COULDNT_CONNECT:
                 if (c->socket)
                         return socket_problem(c, err);
-                return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where, problem);
+                (void) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
+                return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where,
+                                 number > 0 ? strerror((int) number) : problem);
         case CURLE_GOT_NOTHING:
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
@@ -253,7 +256,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         if (reply.body.error < 0)
                 return -ENOMEM;
         if (code != CURLE_OK)
-                return transport_error(c, code, limit_ms, change, err);
+                return transport_error(c, c->easy, code, limit_ms, change, err);
 
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         if (c->debug)
@@ -359,7 +362,7 @@ static int stream_end(Stream *s, Error *err) {
         if (s->partial.error < 0 || s->reply.body.error < 0)
                 return -ENOMEM;
         if (s->code != CURLE_OK)
-                return transport_error(s->connection, s->code, s->connection->read_ms, false, err);
+                return transport_error(s->connection, s->easy, s->code, s->connection->read_ms, false, err);
         (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;

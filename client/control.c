@@ -22,10 +22,14 @@ static int note_trigger(Client *c, const char *name, bool global, const char *ve
         return 0;
 }
 
-/* After a wait that failed: fleet's line about the wait, and the verb's own. */
+/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough. */
 static int fail_wait(int r, const Error *err) {
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail(r, err, "Error waiting for units: ");
+        if (stdout_is_terminal()) {
+                fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
+                return EXIT_FAILED;
+        }
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         fprintf(stderr, "%s%s\n",
                 r == -ENOEXEC ? "Error waiting for systemd unit states, err: " : "Error waiting for unit states, exit status: ",
@@ -33,10 +37,26 @@ static int fail_wait(int r, const Error *err) {
         return EXIT_FAILED;
 }
 
+/* Since when the unit is in the state that its machine reports before it is started; 0: it reports none. */
+static int state_before(Client *c, const char *name, const char *machine, uint64_t *ret_ms, Error *err) {
+        _cleanup_listing_ Listing states = {};
+        int r;
+
+        r = client_states(c, name, &states, err);
+        if (r < 0)
+                return r;
+        *ret_ms = 0;
+        for (size_t i = 0; i < states.n; i++)
+                if (!machine || (states.states[i].machine_id && streq(states.states[i].machine_id, machine)))
+                        *ret_ms = states.states[i].since_ms;
+        return 0;
+}
+
 /* load and start: what is not wanted yet in that state is wanted so from now on. */
 static int raise_units(Client *c, char **args, size_t n, TargetState target, const char *verb) {
         const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
         _cleanup_names_ Names names = {}, waiting = {};
+        _cleanup_free_ uint64_t *before_ms = NULL;
         Error err = {};
         int r;
 
@@ -45,9 +65,14 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         r = files_submit(c, args, n, target, &names);
         if (r != EXIT_DONE)
                 return r;
+        before_ms = NEW0(uint64_t, names.n + 1);
+        if (!before_ms)
+                return client_fail(-ENOMEM, NULL, "%s", "");
 
         for (size_t i = 0; i < names.n; i++) {
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+                size_t n_before = waiting.n;
+                uint64_t ms = 0;
 
                 r = client_unit(c, names.items[i], &unit, &err);
                 if (r == 0)
@@ -56,16 +81,20 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
                         (void) error_prefix(&err, r, "error retrieving unit %s from registry", names.items[i]);
                 if (r > 0 && unit.desired_state == target)
                         continue;
-                if (r > 0)
+                if (r > 0 && target == TARGET_LAUNCHED && unit.current_state > TARGET_INACTIVE)
+                        r = state_before(c, names.items[i], unit.machine_id, &ms, &err);
+                if (r >= 0)
                         r = client_set_state(c, names.items[i], target, &err);
                 if (r >= 0)
                         r = note_trigger(c, names.items[i], unit_is_global(&unit), verb, &waiting);
+                if (waiting.n > n_before)
+                        before_ms[n_before] = ms;
                 if (r < 0)
                         return client_fail(r, &err, "%s", what);
         }
 
         r = wait_for(c, &(WaitRequest) { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE, .target = target,
-                                         .names = &waiting }, &err);
+                                         .names = &waiting, .before_ms = before_ms }, &err);
         return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
 }
 
@@ -166,7 +195,7 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         }
         append_names(&list, &changed);
         if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STATE, .target = target, .names = &waiting }, &err);
+                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = target, .names = &waiting }, &err);
         if (list.error < 0)
                 return client_fail(list.error, NULL, "%s", "");
 
@@ -226,6 +255,7 @@ int verb_destroy(Client *c, char **args, size_t n) {
 /* Down to loaded, until systemd has stopped it, and up again. */
 static int restart_one(Client *c, Found *u, Error *err) {
         const Names one = { .items = &u->name, .n = 1 };
+        uint64_t before_ms = 0;
         int r = 0;
 
         if (u->global || u->current == TARGET_LAUNCHED) {
@@ -234,12 +264,15 @@ static int restart_one(Client *c, Found *u, Error *err) {
                         r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one,
                                                          .quiet = true }, err);
         }
+        if (r >= 0 && !u->global)
+                r = state_before(c, u->name, NULL, &before_ms, err);
         if (r >= 0)
                 r = client_set_state(c, u->name, TARGET_LAUNCHED, err);
         if (r >= 0 && u->global)
                 printf("Triggered global unit %s restart\n", u->name);
         else if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one }, err);
+                r = wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one,
+                                                 .before_ms = &before_ms }, err);
         return r;
 }
 

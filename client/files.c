@@ -268,7 +268,10 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 if (r > 0)
                         r = names_add(&submitted, s->name, strlen(s->name));
                 if (is_about_the_file(r, &err)) {
-                        fprintf(stderr, "fleetctl: %s: %s\n", s->name, err.message + strlen("googleapi: Error 400: "));
+                        const char *sentence = err.message + strlen("googleapi: Error 400: ");
+
+                        fprintf(stderr, "fleetctl: %s%s%s\n", starts_with(sentence, s->name) ? "" : s->name,
+                                starts_with(sentence, s->name) ? "" : ": ", sentence);
                         if (submitted.n == 0)
                                 fputs("fleetctl: nothing was submitted\n", stderr);
                         return EXIT_FAILED;

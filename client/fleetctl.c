@@ -64,7 +64,8 @@ static const Verb verbs[] = {
           "others are decided. A job that has ended well is a success.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n", verb_start },
-        { "status", FLAGS_REMOTE, "UNIT...", "Output the status of one or more units in the cluster",
+        { "status", FLAGS_REMOTE, "[UNIT...]", "Output the status of one or more units in the cluster",
+          "Without a unit: the whole cluster on one screen; exit status 1 when something is wrong.\n"
           "As systemctl status on the unit's machine prints it, and with its exit status.\n"
           "A global unit is shown on every machine.\n", verb_status },
         { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Stop one or more units in the cluster.",

@@ -33,7 +33,7 @@ static const Flag flags[] = {
         { "follow", 'f', FLAGS_JOURNAL, FLAG_BOOL, AT(follow), "Continuously print new entries" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output), "Output mode, as journalctl's (default \"short\")" },
-        { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by its whole id" },
+        { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by name or the beginning of its id" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
         { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes" },

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "client/client.h"
+#include "client/overview.h"
 #include "units/name.h"
 
 typedef struct Output {
@@ -52,6 +53,37 @@ static int print_remote(Client *c, const Text *path, const char *name) {
         return output.status;
 }
 
+/* --machine is an id, its beginning, or a name; the whole id goes to the daemon. */
+static int resolve_machine(Client *c, char **ret) {
+        _cleanup_listing_ Listing machines = {};
+        const char *wanted = c->options.machine, *found = NULL;
+        Error err = {};
+        int r;
+
+        if (!wanted)
+                return EXIT_DONE;
+        r = client_machines(c, &machines, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
+        for (size_t i = 0; i < machines.n; i++) {
+                const ApiMachine *m = &machines.machines[i];
+
+                if (!m->id || !*wanted || (!starts_with(m->id, wanted) && !(m->hostname && streq(m->hostname, wanted))))
+                        continue;
+                if (found) {
+                        fputs("Unable to proceed: found more than one machine\n", stderr);
+                        return EXIT_FAILED;
+                }
+                found = m->id;
+        }
+        if (!found) {
+                fputs("Unable to proceed: machine does not exist\n", stderr);
+                return EXIT_FAILED;
+        }
+        *ret = strdup(found);
+        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+}
+
 static void append_machine(Text *path, const char *machine, char separator) {
         if (!machine || !*machine)
                 return;
@@ -90,6 +122,14 @@ static int status_everywhere(Client *c, const char *name) {
 }
 
 int verb_status(Client *c, char **args, size_t n) {
+        _cleanup_free_ char *machine = NULL;
+        int status;
+
+        if (n == 0)
+                return overview(c);
+        status = resolve_machine(c, &machine);
+        if (status != EXIT_DONE)
+                return status;
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -113,8 +153,7 @@ int verb_status(Client *c, char **args, size_t n) {
                 if (i > 0)
                         putchar('\n');
                 (void) fflush(stdout);
-                r = unit_is_global(&unit) && !c->options.machine ? status_everywhere(c, name)
-                                                                 : status_on(c, name, c->options.machine);
+                r = unit_is_global(&unit) && !machine ? status_everywhere(c, name) : status_on(c, name, machine);
                 if (r != EXIT_DONE)
                         return r;
         }
@@ -123,7 +162,7 @@ int verb_status(Client *c, char **args, size_t n) {
 
 int verb_journal(Client *c, char **args, size_t n) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *name = NULL;
+        _cleanup_free_ char *name = NULL, *machine = NULL;
         _cleanup_text_ Text path = {};
         Error err = {};
         int r;
@@ -142,7 +181,7 @@ int verb_journal(Client *c, char **args, size_t n) {
         }
         if (unit_is_global(&unit) && !c->options.machine) {
                 fprintf(stderr, "Unable to retrieve journal of global unit %s.\n", name);
-                fputs("fleetctl: say of which machine: --machine=ID\n", stderr);
+                fputs("fleetctl: say of which machine: --machine=NAME\n", stderr);
                 return EXIT_FAILED;
         }
         if (!unit_is_global(&unit) && unit.current_state <= TARGET_INACTIVE && !c->options.machine) {
@@ -150,11 +189,14 @@ int verb_journal(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
 
+        r = resolve_machine(c, &machine);
+        if (r != EXIT_DONE)
+                return r;
         text_append(&path, "/fleet/v1/journal/");
         append_escaped(&path, name, false);
         text_printf(&path, "?lines=%llu&follow=%s&output=", (unsigned long long) c->options.lines,
                     c->options.follow ? "true" : "false");
         append_escaped(&path, c->options.journal_output, false);
-        append_machine(&path, c->options.machine, '&');
+        append_machine(&path, machine, '&');
         return print_remote(c, &path, name);
 }

@@ -13,6 +13,7 @@ enum {
         LOOK_MS = 2000,    /* with events: a lost one costs no more */
         TICK_MS = 200,     /* of the seconds on a terminal */
         SILENCE_MS = 10000, /* without any answer, until it is an error */
+        STALE_MS = 3000,    /* until an end that was there before is taken for the new one */
 };
 
 typedef enum WaitPhase { PHASE_STATE, PHASE_SYSTEMD, PHASE_DONE, PHASE_FAILED } WaitPhase;
@@ -23,6 +24,8 @@ typedef struct Waited {
         WaitPhase phase;
         bool dirty;
         uint64_t deadline_ms, ended_ms; /* deadline 0: none */
+        uint64_t before_ms;             /* 'since' of the state before, 0: there was none */
+        uint64_t launched_ms;           /* when it reached its state */
         char *machine;                  /* id, or NULL */
         char *reason;                   /* why it is where it is */
         char word[32];                  /* what a terminal calls its state */
@@ -215,15 +218,20 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
                         finish(w, u, PHASE_DONE);
                 return 0;
         case WAIT_STOPPED:
-                set_word(u, any_active ? "stopping" : "stopped");
-                if (!any_active)
+                set_word(u, any_active ? "stopping" : target_state_to_string(w->request->target));
+                if (!any_active) {
+                        print_arrival(w, u, target_state_to_string(w->request->target));
                         finish(w, u, PHASE_DONE);
+                }
                 return 0;
         default:
                 break;
         }
 
-        if (!state || !state->active)
+        /* How it ended last time is still reported until the machine has begun anew. It may also have ended in the same way
+         * again, too fast to be reported as a change; so it is believed after a while. */
+        if (!state || !state->active
+            || (u->before_ms > 0 && state->since_ms == u->before_ms && clock_monotonic_ms() - u->launched_ms < STALE_MS))
                 return 0;
         if (streq(state->active, "active") || streq(state->active, "reloading")) {
                 set_word(u, state->sub ? state->sub : state->active);
@@ -253,13 +261,15 @@ static int look_at_unit(Wait *w, Waited *u, const ApiUnit *unit, Error *err) {
         if (state != w->request->target)
                 return 0;
 
-        print_arrival(w, u, target_state_to_string(state));
+        if (w->request->goal != WAIT_STOPPED)
+                print_arrival(w, u, target_state_to_string(state));
         set_word(u, target_state_to_string(state));
         if (w->request->goal == WAIT_STATE) {
                 finish(w, u, PHASE_DONE);
                 return 0;
         }
         u->phase = PHASE_SYSTEMD;
+        u->launched_ms = clock_monotonic_ms();
         if (w->allowed_ms > 0)
                 u->deadline_ms = clock_monotonic_ms() + w->allowed_ms;
         return look_at_systemd(w, u, err);
@@ -448,6 +458,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                 return -ENOMEM;
         for (size_t i = 0; i < w.n; i++) {
                 w.units[i] = (Waited) { .name = request->names->items[i], .word = "waiting",
+                                        .before_ms = request->before_ms ? request->before_ms[i] : 0,
                                         .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "unknown");
         }

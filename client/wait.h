@@ -8,9 +8,9 @@
 #include "client/client.h"
 
 typedef enum WaitGoal {
-        WAIT_STATE,   /* the unit's state is 'target'; silent units print nothing */
-        WAIT_RUNNING, /* launched, and then: systemd calls it active, or it has ended as it should */
-        WAIT_STOPPED, /* loaded, and then: systemd calls it inactive or failed */
+        WAIT_STATE,   /* the unit's state is 'target' */
+        WAIT_RUNNING, /* it is, and then: systemd calls it active, or it has ended as it should */
+        WAIT_STOPPED, /* it is, and then: no systemd calls it active or on its way from there */
         WAIT_GONE,    /* no machine reports anything of it */
 } WaitGoal;
 
@@ -18,7 +18,8 @@ typedef struct WaitRequest {
         WaitGoal goal;
         TargetState target;
         const Names *names;
-        bool quiet; /* print nothing but errors */
+        const uint64_t *before_ms; /* of each: 'since' of the state before it was started, 0: none; NULL: of none */
+        bool quiet;                /* print nothing but errors */
 } WaitRequest;
 
 /* 0 when it is so for all. Else the sentence about the first unit for which it is not:

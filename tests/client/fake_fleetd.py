@@ -48,6 +48,8 @@ class Cluster:
         self.events = True     # are they to be had?
         self.broken = None     # (status, body) for everything
         self.delay = 0.0       # until a change is so
+        self.lag = 0.0         # until its machine reports it
+        self.problem = None    # of the store
         self.stuck = set()     # units whose states stay when they are destroyed
 
     def tell(self, **event):
@@ -83,8 +85,19 @@ class Cluster:
         else:
             unit["machineID"] = unit["machineID"] or self.machine_for(unit)
             unit["currentState"] = wanted
-            self.put_state(name, unit["machineID"], wanted, text)
+            if self.lag and (name, unit["machineID"]) in self.states:
+                self.report_later(name, unit["machineID"], wanted, text)
+            else:
+                self.put_state(name, unit["machineID"], wanted, text)
         self.tell(kind="unit", name=name)
+
+    def report_later(self, *args):
+        def run():
+            time.sleep(self.lag)
+            with self.lock:
+                self.put_state(*args)
+                self.tell(kind="state", name=args[0])
+        threading.Thread(target=run, daemon=True).start()
 
     def put_state(self, name, machine, wanted, text):
         active, sub, finished = "inactive", "dead", False
@@ -99,8 +112,10 @@ class Cluster:
                 active, sub, finished = "inactive", "dead", True
             elif "slow" in text:
                 active, sub = "activating", "start-pre"
+        old = self.states.get((name, machine), {})
+        since = old.get("since", 0) if old.get("systemdActiveState") == active else int(time.time() * 1000)
         self.states[name, machine] = {
-            "hash": self.units[name]["hash"], "machineID": machine, "name": name, "systemdLoadState": "loaded",
+            "since": since, "hash": self.units[name]["hash"], "machineID": machine, "name": name, "systemdLoadState": "loaded",
             "systemdActiveState": active, "systemdSubState": sub, **({"finished": True} if finished else {})}
 
     def later(self, name):
@@ -175,6 +190,11 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/fleet/v1/events":
             return self.events(c)
         with c.lock:
+            if path == "/fleet/v1/cluster":
+                return self.answer(200, {
+                    "index": c.index, "term": 3, "name": "alpha", "leader": {"id": "1" * 32, "name": "alpha"},
+                    "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": True} for m in MACHINES],
+                    **({"problem": c.problem} if c.problem else {})})
             if path == "/fleet/v1/machines":
                 return self.page("machines", MACHINES, query)
             if path == "/fleet/v1/units":

@@ -208,7 +208,6 @@ def names_and_files_that_are_not_there_are_said_in_fleets_words(t):
     t.expect("cat missing", 1, err="Unit missing.service not found\n")
     t.expect("cat a b", 1, err="One unit file must be provided\n")
     t.expect("status missing", 1, err="Unit missing.service does not exist.\n")
-    t.expect("status")
     t.expect("journal missing", 1, err="Unit missing.service does not exist.\n")
     t.expect("journal", 1, err="One unit file must be provided.\n")
 
@@ -285,6 +284,34 @@ def a_job_that_ended_well_is_started(t):
     t.expect("start job.service", out=["Unit job.service launched on "])
 
 
+def how_it_ended_last_time_is_not_how_it_ended_now(t):
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.cluster.lag = 0.5
+    t.expect("start bad.service", 1, out=["launched"], err=["failed"])
+    t.expect("stop bad.service", out=["Unit bad.service loaded on "], err=["Successfully"])
+    t.cluster.states["bad.service", "1" * 32].update(systemdActiveState="failed", since=17)
+    t.cluster.units["bad.service"]["text"] = HELLO
+    t.expect("start bad.service", out=["launched"])
+    t.expect("list-units --no-legend --fields=unit,active", out="bad.service\tactive\n")
+
+
+def a_failure_that_looks_like_the_last_one_is_believed_after_a_while(t):
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.expect("load bad.service", out=["loaded"])
+    t.cluster.states["bad.service", "1" * 32].update(systemdActiveState="failed", since=17)
+    t.expect("start bad.service", 1, out=["launched"], err=["it is failed (failed)"])
+
+
+def stop_returns_when_it_has_stopped(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.cluster.lag = 0.6
+    t.expect("stop a.service", out="Unit a.service loaded on 11111111.../10.0.0.1\n", err=["Successfully"])
+    t.expect("list-units --no-legend --fields=unit,active", out="a.service\tinactive\n")
+    t.expect("restart a.service", out="Unit a.service launched on 11111111.../10.0.0.1\n")
+    t.expect("list-units --no-legend --fields=unit,active", out="a.service\tactive\n")
+
+
 def a_unit_that_takes_its_time_is_waited_for(t):
     t.file("s.service", HELLO.replace("Hello", "slow"))
     said = "Failed to find an active unit s.service within 2s, err: it is activating (start-pre) on 11111111.../10.0.0.1\n"
@@ -305,6 +332,8 @@ def global_units_are_triggered(t):
     assert t.expect("status g.service", out=["● g.service on 1\n\n● g.service on 2\n\n"]).count("●") == 3
     t.expect("journal g.service", 1, err=["Unable to retrieve journal of global unit g.service.\n", "--machine"])
     t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
+    t.expect("status --machine=beta g.service", out="● g.service on 2\n")
+    t.expect("journal -m nobody g.service", 1, err="Unable to proceed: machine does not exist\n")
     t.expect("stop g.service", out="Triggered global unit g.service stop\n", err="Successfully stopped units [].\n")
     t.expect("destroy g.service", out="Destroyed g.service\n")
 
@@ -362,6 +391,18 @@ def a_stream_that_breaks_off_is_not_a_success(t):
     t.file("cut.service")
     t.expect("start cut.service", out=["launched"])
     t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: the machine of cut.service was lost before it had said all\n")
+
+
+def the_cluster_is_one_screen(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.expect("status", out=["● fleet  3 machines, 1 unit, index ", "leader alpha (term 3)\n", "  voters   alpha beta gamma        can lose 1\n"])
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.expect("start --no-block bad nowhere", out=["Triggered"])
+    t.cluster.problem = "no leader"
+    t.expect("status", 1, out=["  3 problems\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+                               "not placed: needs metadata region=mars", "no leader"])
 
 
 # -- kv --

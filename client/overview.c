@@ -1,0 +1,196 @@
+#include "client/overview.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "client/output.h"
+
+enum { PROBLEMS_SHOWN = 20 };
+
+/* Everything that the screen is made from. */
+typedef struct View {
+        Listing machines, units, states;
+        JsonValue *cluster;
+} View;
+
+static void view_done(View *v) {
+        listing_done(&v->machines);
+        listing_done(&v->units);
+        listing_done(&v->states);
+        json_value_free(v->cluster);
+}
+
+static int view_read(Client *c, View *v, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        r = connection_request(c->connection, "GET", "/fleet/v1/cluster", NULL, NULL, &reply, err);
+        if (r >= 0)
+                r = reply_check(&reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &v->cluster, err);
+        if (r >= 0)
+                r = client_machines(c, &v->machines, err);
+        if (r >= 0)
+                r = client_units(c, &v->units, err);
+        if (r >= 0)
+                r = client_states(c, NULL, &v->states, err);
+        return r;
+}
+
+static const char *text_of(const JsonValue *object, const char *name) {
+        const char *s = NULL;
+
+        return json_read_string(object, name, &s, NULL) < 0 || !s ? "" : s;
+}
+
+static uint64_t number_of(const JsonValue *object, const char *name) {
+        uint64_t n = 0;
+
+        return json_read_u64(object, name, &n, NULL) < 0 ? 0 : n;
+}
+
+static int add_problem(Table *t, const char *name, const char *what, const char *verb) {
+        _cleanup_text_ Text next = {}, where = {};
+        int r;
+
+        text_printf(&where, "    %s", name);
+        text_printf(&next, "%s%s%s", *verb ? "fleetctl " : "", verb, *verb ? name : "");
+        if (where.error < 0 || next.error < 0)
+                return -ENOMEM;
+        r = table_add(t, where.chars);
+        if (r >= 0)
+                r = table_add(t, what);
+        return r < 0 ? r : table_add(t, next.chars);
+}
+
+static int failed_units(const View *v, Table *t, size_t *n) {
+        for (size_t i = 0; i < v->states.n; i++) {
+                const ApiState *s = &v->states.states[i];
+                _cleanup_text_ Text what = {};
+                int r;
+
+                if (!s->name || !s->active || !streq(s->active, "failed") || (*n)++ >= PROBLEMS_SHOWN)
+                        continue;
+                text_append(&what, "failed on ");
+                append_machine_name(&what, &v->machines, s->machine_id ? s->machine_id : "");
+                r = what.error < 0 ? what.error : add_problem(t, s->name, what.chars, "journal ");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int unplaced_units(const View *v, Table *t, size_t *n) {
+        for (size_t i = 0; i < v->units.n; i++) {
+                const ApiUnit *u = &v->units.units[i];
+                _cleanup_text_ Text what = {};
+                int r;
+
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || (u->machine_id && *u->machine_id) || unit_is_global(u)
+                    || (*n)++ >= PROBLEMS_SHOWN)
+                        continue;
+                text_printf(&what, "not placed: %s", u->reason && *u->reason ? u->reason : "no machine yet");
+                r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int silent_machines(const View *v, Table *t, size_t *n) {
+        for (size_t i = 0; i < v->machines.n; i++) {
+                const ApiMachine *m = &v->machines.machines[i];
+                _cleanup_text_ Text what = {};
+                int r;
+
+                if (!m->presence || streq(m->presence, "up") || !m->id || (*n)++ >= PROBLEMS_SHOWN)
+                        continue;
+                text_printf(&what, "machine is %s", m->presence);
+                r = what.error < 0 ? what.error
+                                   : add_problem(t, m->hostname && *m->hostname ? m->hostname : m->id, what.chars, "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static void print_voters(const View *v) {
+        const JsonValue *voters = json_value_member(v->cluster, "voters");
+        size_t n = 0, reachable = 0;
+
+        printf("  voters  ");
+        for (size_t i = 0; i < json_value_count(voters); i++) {
+                const JsonValue *one = json_value_item(voters, i);
+                const char *seat = text_of(one, "seat"), *name = text_of(one, "name");
+                bool there = false;
+
+                if (*seat && !streq(seat, "voter"))
+                        continue;
+                (void) json_read_bool(one, "reachable", &there, NULL);
+                n++;
+                reachable += there;
+                printf(" %s%s", *name ? name : text_of(one, "id"), there ? "" : " (silent)");
+        }
+        /* What may still go is what is there above a majority. */
+        printf("        can lose %zu\n", n > 0 && reachable > n / 2 ? reachable - n / 2 - 1 : 0);
+}
+
+static int print_all(const View *v, size_t *ret_problems) {
+        const JsonValue *leader = json_value_member(v->cluster, "leader");
+        const char *problem = text_of(v->cluster, "problem"), *on = "", *off = "";
+        static const char *const headers[] = { "", "", "" };
+        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        size_t n = 0;
+        int r;
+
+        r = table ? 0 : -ENOMEM;
+        if (r >= 0 && *problem) {
+                n++;
+                r = add_problem(table, "cluster", problem, "");
+        }
+        if (r >= 0)
+                r = silent_machines(v, table, &n);
+        if (r >= 0)
+                r = failed_units(v, table, &n);
+        if (r >= 0)
+                r = unplaced_units(v, table, &n);
+        if (r < 0)
+                return r;
+
+        if (output_has_colours()) {
+                on = output_state_colour(n > 0 ? "failed" : "active");
+                off = COLOUR_OFF;
+        }
+        printf("%s●%s fleet  %zu machine%s, %zu unit%s, index %llu, ", on, off, v->machines.n, v->machines.n == 1 ? "" : "s",
+               v->units.n, v->units.n == 1 ? "" : "s", (unsigned long long) number_of(v->cluster, "index"));
+        if (leader)
+                printf("leader %s (term %llu)\n", *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"),
+                       (unsigned long long) number_of(v->cluster, "term"));
+        else
+                puts("no leader");
+        if (n > 0)
+                printf("  %zu problem%s\n", n, n == 1 ? "" : "s");
+        (void) fflush(stdout);
+        if (n > 0)
+                r = table_print(table, false);
+        if (n > PROBLEMS_SHOWN)
+                printf("    ... and %zu more\n", n - PROBLEMS_SHOWN);
+        print_voters(v);
+        *ret_problems = n;
+        return r;
+}
+
+int overview(Client *c) {
+        _cleanup_(view_done) View v = {};
+        size_t problems = 0;
+        Error err = {};
+        int r;
+
+        r = view_read(c, &v, &err);
+        if (r >= 0)
+                r = print_all(&v, &problems);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving the state of the cluster: ");
+        return problems > 0 ? EXIT_FAILED : EXIT_DONE;
+}
