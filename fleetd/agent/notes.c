@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/text.h"
 #include "units/json.h"
 
@@ -67,6 +68,7 @@ static int by_name(const Note *a, const Note *b) {
 
 int notes_save(Notes *n) {
         _cleanup_text_ Text t = {};
+        char lineage[17]; /* all its 64 bits count, and JSON's numbers have fewer */
         int r;
 
         if (!n->dirty)
@@ -75,7 +77,8 @@ int notes_save(Notes *n) {
         HASH_SRT(hh, n->table, by_name);
         json_open(&t, NULL, '{');
         json_add_u64(&t, "floor", n->floor);
-        json_add_u64(&t, "lineage", n->lineage);
+        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) n->lineage);
+        json_add_string(&t, "lineage", lineage);
         json_open(&t, "units", '[');
         for (Note *note = n->table; note; note = note->hh.next) {
                 json_open(&t, NULL, '{');
@@ -143,6 +146,18 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         return 0;
 }
 
+static int notes_read_lineage(Notes *n, const JsonValue *root, Error *err) {
+        const char *lineage = NULL;
+        int r = json_read_string(root, "lineage", &lineage, err);
+
+        if (r < 0 || !lineage)
+                return r;
+        if (parse_hex_id(lineage, 16) < 0)
+                return error_set(err, -EBADMSG, "lineage: expected 16 hex digits, not '%s'", lineage);
+        n->lineage = strtoull(lineage, NULL, 16);
+        return 0;
+}
+
 static int notes_read(Notes *n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_free_ char *text = NULL;
@@ -157,7 +172,7 @@ static int notes_read(Notes *n, Error *err) {
                 return error_set(err, r, "%s", strerror(-r));
 
         r = json_value_parse(text, size, &root, err);
-        r = r ?: json_read_u64(root, "lineage", &n->lineage, err);
+        r = r ?: notes_read_lineage(n, root, err);
         r = r ?: json_read_u64(root, "floor", &n->floor, err);
         units = json_value_member(root, "units");
         for (size_t i = 0; r == 0 && i < json_value_count(units); i++)

@@ -90,6 +90,25 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         notes_close(&n);
 }
 
+/* A lineage is drawn at random from 64 bits, more than a number of JSON holds. */
+static void every_lineage_comes_back(void **state) {
+        static const uint64_t lineages[] = { 1, INT64_MAX, (uint64_t) INT64_MAX + 1, UINT64_MAX };
+
+        for (size_t i = 0; i < ELEMENTS(lineages); i++) {
+                Notes n;
+
+                assert_int_equal(notes_open(&n, *state, NULL), 0);
+                n.lineage = lineages[i];
+                n.dirty = true;
+                assert_int_equal(notes_save(&n), 0);
+                notes_close(&n);
+
+                assert_int_equal(notes_open(&n, *state, NULL), 0);
+                assert_true(n.lineage == lineages[i]);
+                notes_close(&n);
+        }
+}
+
 static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state) {
         Notes n;
 
@@ -166,6 +185,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_scratch(the_first_notes_are_empty_and_make_their_folder),
                 in_scratch(what_was_saved_comes_back_to_the_byte),
+                in_scratch(every_lineage_comes_back),
                 in_scratch(a_note_that_was_removed_stays_away_but_its_index_counts),
                 in_scratch(an_unchanged_note_is_not_written_again),
                 in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
