@@ -86,7 +86,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
 void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 
 /* For simulation: gone at once, as by a crash; nothing is said, written, waited for or answered. Work of ours that is in flight
- * off the loop must never come back. */
+ * off the loop must never come back; each KvSync under way still exists, or was cancelled. */
 KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
