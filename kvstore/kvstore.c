@@ -477,7 +477,7 @@ static void list_members(const KvStore *s, KvState *ret) {
                 KvMember *m = &ret->members[ret->n_members++];
 
                 *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
-                snprintf(m->address, sizeof(m->address), "%s", streq(server->address, "-") ? "" : server->address);
+                snprintf(m->address, sizeof(m->address), "%s", server->address[0] == '-' ? "" : server->address);
                 if (lead && raft_core_match_index(s->replica->core, server->id, &m->match) < 0)
                         m->match = 0;
         }
@@ -608,6 +608,14 @@ int kv_member_demote(KvStore *s, uint64_t raft_id) {
 
 int kv_member_remove(KvStore *s, uint64_t raft_id) {
         return change(s, RAFT_CHANGE_REMOVE, raft_id, NULL);
+}
+
+/* A founder without a peer door has the address "-", who has left his to another one "-" and his id: addresses differ. */
+int kv_member_vacate(KvStore *s, uint64_t raft_id) {
+        char address[32];
+
+        snprintf(address, sizeof(address), "-%" PRIu64, raft_id);
+        return change(s, RAFT_CHANGE_MOVE, raft_id, address);
 }
 
 int kv_transfer(KvStore *s, uint64_t raft_id) {

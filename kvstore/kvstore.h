@@ -134,6 +134,8 @@ int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as 
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
 int kv_member_demote(KvStore *store, uint64_t raft_id);
 int kv_member_remove(KvStore *store, uint64_t raft_id);
+/* It is not dialed any more: its address, which no two may have, is free for another one. */
+int kv_member_vacate(KvStore *store, uint64_t raft_id);
 int kv_transfer(KvStore *store, uint64_t raft_id);                        /* 0: to whom it fits best */
 
 /* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added. */

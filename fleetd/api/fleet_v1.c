@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "units/name.h"
 
@@ -263,12 +264,15 @@ static void units_change(Request *request, const UnitChange *change, unsigned su
         request->forget = units_forget;
 }
 
-/* A unit of a directory is changed there: here the next look at the folder would undo it. */
+/* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder is, a file that
+ * is gone counts as gone: units that the directory keeps because too many files vanished at once have to end somehow. */
 static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
 
         if (!owner || owner->presence != PRESENCE_UP)
+                return false;
+        if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 && errno == ENOENT)
                 return false;
         request_error(request, 409, "%s comes from %s on %s; %s the file there", u->name, u->unit->path ?: "the unit directory",
                       owner->facts && owner->facts->name ? owner->facts->name : owner->id, verb);

@@ -314,7 +314,7 @@ static void directory_look(Directory *d, int dir_fd) {
                         error_write(d, dir_fd, &files[i]);
                 errors_sweep(dir_fd, d->record, files, n);
                 if (diff.n_held != d->n_held && diff.n_held > 0)
-                        log_warning(NO_FIELDS, "%zu files vanished from %s at once: their units are kept; put the files back, or fleetctl destroy the units",
+                        log_warning(NO_FIELDS, "%zu files vanished from %s at once: their units are kept; put the files back, or fleetctl destroy the units on this host",
                                     diff.n_held, d->path);
                 d->n_held = diff.n_held;
 

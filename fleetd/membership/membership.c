@@ -74,40 +74,63 @@ static int membership_remember(Membership *m, const Text *addresses) {
         return write_file_at(dir_fd, name, t.chars, t.size, 0644);
 }
 
+typedef struct Known {
+        PeerAddress *items; /* KNOWN_MAX */
+        size_t n;
+        const char *own; /* our address */
+        uint64_t cluster_id;
+} Known;
+
+static void known_add(Known *known, const char *address) {
+        if (!address[0] || streq(address, known->own) || known->n == KNOWN_MAX)
+                return;
+        for (size_t i = 0; i < known->n; i++)
+                if (streq(known->items[i].address, address))
+                        return;
+        snprintf(known->items[known->n++].address, sizeof(known->items->address), "%s", address);
+}
+
+static void known_add_peer(void *userdata, const PeerState *peer) {
+        Known *known = userdata;
+
+        if (peer->accepted && peer->hello.cluster_id == known->cluster_id)
+                known_add(known, peer->hello.address);
+}
+
 static void membership_on_known(void *userdata) {
         Membership *m = userdata;
         const Cluster *c = registry_cluster(m->registry);
-        _cleanup_free_ PeerAddress *known = NEW0(PeerAddress, KNOWN_MAX);
+        _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, KNOWN_MAX);
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text addresses = {};
-        size_t n_machines = 0, n = 0;
+        Known known = { .items = items, .own = m->peer_address };
+        size_t n_machines = 0;
         KvState state;
         int r;
 
         machines = cluster_machines_sorted(c, &n_machines);
-        if (!known || !machines)
+        if (!items || !machines)
                 return;
-        for (size_t i = 0; i < n_machines && n < KNOWN_MAX; i++) {
+        for (size_t i = 0; i < n_machines && known.n < KNOWN_MAX; i++) {
                 if (!machines[i]->peer[0] || streq(machines[i]->id, m->machine_id))
                         continue;
-                memcpy(known[n].machine_id, machines[i]->id, sizeof(known[n].machine_id));
-                snprintf(known[n].address, sizeof(known[n].address), "%s", machines[i]->peer);
+                memcpy(items[known.n].machine_id, machines[i]->id, sizeof(items->machine_id));
+                snprintf(items[known.n].address, sizeof(items->address), "%s", machines[i]->peer);
                 text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->peer);
-                n++;
+                known.n++;
         }
 
         /* Members that the picture does not know yet (a replica that is just being filled), then Join=. */
         kv_state(m->store, &state);
-        for (size_t i = 0; i < state.n_members + m->join.n && n < KNOWN_MAX; i++) {
-                const char *address = i < state.n_members ? state.members[i].address : m->join.items[i - state.n_members];
-                bool there = streq(address, m->peer_address) || !address[0];
-
-                for (size_t k = 0; k < n && !there; k++)
-                        there = streq(known[k].address, address);
-                if (!there)
-                        snprintf(known[n++].address, sizeof(known[0].address), "%s", address);
-        }
-        r = peers_set_known(m->peers, known, n);
+        for (size_t i = 0; i < state.n_members; i++)
+                known_add(&known, state.members[i].address);
+        for (size_t i = 0; i < m->join.n; i++)
+                known_add(&known, m->join.items[i]);
+        /* Let in, and no replica yet: one of those who dial us leads, and has to hear us before it gives us one. */
+        known.cluster_id = state.cluster_id;
+        if (state.cluster_id != 0 && state.n_members == 0)
+                peers_each(m->peers, known_add_peer, &known);
+        r = peers_set_known(m->peers, items, known.n);
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "cannot keep the list of other hosts: %s", strerror(-r));
         if (addresses.size > 0 && m->cluster_file[0] && addresses.error == 0) {
@@ -351,6 +374,9 @@ static void membership_grow(Membership *m, const KvState *state) {
         case VOTERS_REMOVE:
                 r = kv_member_remove(m->store, change.raft_id);
                 break;
+        case VOTERS_VACATE:
+                r = kv_member_vacate(m->store, change.raft_id);
+                break;
         default:
                 return;
         }
@@ -381,17 +407,20 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
 /* Each start of a replica's daemon is put on record, and the founder's seat, which nobody gave to it, too. */
 static void membership_say_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
-        uint64_t start_number = peers_self(m->peers)->start_number;
-        ClusterMachine founder = { .raft_id = state->raft_id };
-        bool seated = self && self->raft_id != 0;
+        const PeerHello *hello = peers_self(m->peers);
+        ClusterMachine founder = { .raft_id = state->raft_id, .start_number = hello->start_number };
+        bool seated = self && self->raft_id != 0, told;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
                 return;
-        if (seated && (self->raft_id != state->raft_id || (self->start_number >= start_number && streq(self->peer, m->peer_address))))
+        told = seated && streq(self->peer, m->peer_address)
+               && (self->start_number > hello->start_number || (self->start_number == hello->start_number && self->start_nonce[0]));
+        if (told || (seated && self->raft_id != state->raft_id))
                 return;
+        snprintf(founder.start_nonce, sizeof(founder.start_nonce), "%016llx", (unsigned long long) hello->nonce);
         snprintf(founder.id, sizeof(founder.id), "%s", m->machine_id);
         snprintf(founder.peer, sizeof(founder.peer), "%s", m->peer_address);
-        m->writing = registry_member_started(m->registry, &founder, start_number, membership_on_written, m) == 0;
+        m->writing = registry_member_started(m->registry, &founder, membership_on_written, m) == 0;
 }
 
 static void membership_beat_one(void *userdata, const PeerState *peer) {
@@ -436,7 +465,7 @@ static void membership_on_tick(void *userdata) {
 static void membership_on_change(void *userdata, const RegistryChange *change) {
         Membership *m = userdata;
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE)
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_MACHINE || change->kind == CHANGED_CLUSTER) /* of those: a member's key */
                 loop_defer(m->loop, &m->known);
 }
 
@@ -445,14 +474,22 @@ void membership_state_changed(Membership *m) {
 }
 
 void membership_peer_changed(Membership *m, const char *machine_id) {
+        loop_defer(m->loop, &m->known);
         if (membership_is_waiting(m) && !m->joined_said)
                 peers_each(m->peers, membership_ask_one, m);
 }
 
 int membership_admit(const Membership *m, const PeerHello *hello, Error *err) {
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
+        char nonce[17];
+        bool old;
 
-        if (hello->raft_id != 0 && known && known->raft_id == hello->raft_id && hello->start_number < known->start_number)
+        if (hello->raft_id == 0 || !known || known->raft_id != hello->raft_id)
+                return 0;
+        snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long) hello->nonce);
+        old = hello->start_number < known->start_number
+              || (hello->start_number == known->start_number && known->start_nonce[0] && !streq(known->start_nonce, nonce));
+        if (old)
                 return error_set(err, -ESTALE, "machine %s comes with an old image of its state (start %llu, the cluster has seen %llu): "
                                  "stop its fleetd, remove its state directory, and let it join anew", hello->machine_id,
                                  (unsigned long long) hello->start_number, (unsigned long long) known->start_number);

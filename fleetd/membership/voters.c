@@ -5,7 +5,7 @@
 
 static const char *const action_names[_VOTERS_ACTION_MAX] = {
         [VOTERS_NOTHING] = "nothing", [VOTERS_ADD] = "add",       [VOTERS_PROMOTE] = "promote",
-        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove",
+        [VOTERS_DEMOTE] = "demote",   [VOTERS_REMOVE] = "remove",   [VOTERS_VACATE] = "vacate",
 };
 
 const char *voters_action_name(VotersAction action) {
@@ -88,8 +88,17 @@ static bool remove_abandoned(const Seats *s, VotersChange *ret) {
         return true;
 }
 
+/* No two seats may have one address. */
+static const KvMember *seat_at(const Seats *s, const char *address) {
+        for (size_t i = 0; i < s->n; i++)
+                if (streq(s->members[i].address, address))
+                        return &s->members[i];
+        return NULL;
+}
+
 static bool add_standby(const Seats *s, VotersChange *ret) {
         const ClusterMachine *first = NULL;
+        const KvMember *occupant;
 
         if (s->n_standbys >= VOTERS_STANDBYS_MAX || s->n >= KV_MEMBERS_MAX)
                 return false;
@@ -97,11 +106,21 @@ static bool add_standby(const Seats *s, VotersChange *ret) {
         for (const ClusterMachine *m = s->cluster->machines; m; m = m->hh.next) {
                 if (m->raft_id == 0 || !m->peer[0] || m->presence != PRESENCE_UP || seat(s, m->raft_id))
                         continue;
+                occupant = seat_at(s, m->peer);
+                if (occupant && owner(s, occupant->raft_id))
+                        continue;
                 if (!first || strcmp(m->id, first->id) < 0)
                         first = m;
         }
         if (!first)
                 return false;
+
+        /* It has lost its state, and the seat is the one that it had: too few vote to remove that now. */
+        occupant = seat_at(s, first->peer);
+        if (occupant) {
+                decide(ret, VOTERS_VACATE, occupant, "%s is at its address now", cluster_machine_name(first));
+                return true;
+        }
 
         KvMember fresh = { .raft_id = first->raft_id };
 

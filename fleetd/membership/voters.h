@@ -20,6 +20,7 @@ typedef enum VotersAction {
         VOTERS_PROMOTE, /* standby to voter */
         VOTERS_DEMOTE,
         VOTERS_REMOVE,
+        VOTERS_VACATE,  /* it keeps its seat, and gives up its address */
         _VOTERS_ACTION_MAX,
 } VotersAction;
 
@@ -37,7 +38,8 @@ typedef struct VotersChange {
  * that key, too. A host that shuts down keeps its key and its seat; one that leaves loses the key.
  *
  * In this order: a seat without a key goes (of voters only while more than three vote); a host with a key and no seat gets
- * one, while there are fewer than two standbys; standbys that are caught up become voters, when that makes three of one, or
+ * one, while there are fewer than two standbys (a host that lost its state comes back at the address of its old seat, which has to
+ * give that up first); standbys that are caught up become voters, when that makes three of one, or
  * when a voter without a key is to be replaced (add, then remove). The leader keeps its seat, and no change is made after
  * which those that can be reached would be no majority. */
 void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret);

@@ -284,9 +284,10 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
                 unit_changed(c, o->of);
 }
 
-static int read_member(const char *json, size_t size, uint64_t *ret_id, uint64_t *ret_start, char ret_peer[static 64], Error *err) {
+/* Fills of *ret what the key is about. */
+static int read_member(const char *json, size_t size, ClusterMachine *ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        const char *peer = "";
+        const char *peer = "", *nonce = "";
         uint64_t id = 0, start = 0;
         int r;
 
@@ -299,15 +300,19 @@ static int read_member(const char *json, size_t size, uint64_t *ret_id, uint64_t
         r = json_read_u64(root, "start", &start, err);
         if (r < 0)
                 return r;
+        r = json_read_string(root, "nonce", &nonce, err);
+        if (r < 0)
+                return r;
         r = json_read_string(root, "peer", &peer, err);
         if (r < 0)
                 return r;
-        if (id == 0 || strlen(peer) >= 64)
-                return error_set(err, -EBADMSG, "raftId is missing, or peer is too long");
+        if (id == 0 || strlen(peer) >= sizeof(ret->peer) || strlen(nonce) >= sizeof(ret->start_nonce))
+                return error_set(err, -EBADMSG, "raftId is missing, or peer or nonce is too long");
 
-        *ret_id = id;
-        *ret_start = start;
-        snprintf(ret_peer, 64, "%s", peer);
+        ret->raft_id = id;
+        ret->start_number = start;
+        snprintf(ret->start_nonce, sizeof(ret->start_nonce), "%s", nonce);
+        snprintf(ret->peer, sizeof(ret->peer), "%s", peer);
         return 0;
 }
 
@@ -390,18 +395,18 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 return r < 0 ? r : put_state(c, k, &state, modified);
         }
         case LAYOUT_MEMBER: {
-                char peer[64] = "";
-                uint64_t id = 0, start = 0;
+                ClusterMachine said = {};
 
-                r = read_member(value, size, &id, &start, peer, err);
+                r = read_member(value, size, &said, err);
                 if (r < 0)
                         return r;
                 m = get_machine(c, k->machine);
                 if (!m)
                         return -ENOMEM;
-                m->raft_id = id;
-                m->start_number = start;
-                memcpy(m->peer, peer, sizeof(peer));
+                m->raft_id = said.raft_id;
+                m->start_number = said.start_number;
+                memcpy(m->start_nonce, said.start_nonce, sizeof(m->start_nonce));
+                memcpy(m->peer, said.peer, sizeof(m->peer));
                 return 0;
         }
         case LAYOUT_CLUSTER:

@@ -64,20 +64,22 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const char *machine_id, const char *peer_address, uint64_t raft_id, uint64_t start_number) {
-        _cleanup_text_ Text member = {};
+static void write_member(Transaction *t, const ClusterMachine *member) {
+        _cleanup_text_ Text value = {};
 
-        json_open(&member, NULL, '{');
-        json_add_string(&member, "peer", peer_address);
-        json_add_u64(&member, "raftId", raft_id);
-        json_add_u64(&member, "start", start_number);
-        json_close(&member, '}');
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, &member);
+        json_open(&value, NULL, '{');
+        json_add_string(&value, "nonce", member->start_nonce);
+        json_add_string(&value, "peer", member->peer);
+        json_add_u64(&value, "raftId", member->raft_id);
+        json_add_u64(&value, "start", member->start_number);
+        json_close(&value, '}');
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, member->id, &value);
 }
 
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text next = {};
+        ClusterMachine member = {};
         uint64_t index = 0, id = 0;
         int e;
 
@@ -89,14 +91,17 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
         transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, &next);
-        write_member(&t, machine_id, peer_address, id, 0);
+        member.raft_id = id;
+        snprintf(member.id, sizeof(member.id), "%s", machine_id);
+        snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
+        write_member(&t, &member);
 
         t.value = id;
         t.ret_value = ret_id;
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_member_started(Registry *r, const ClusterMachine *member, uint64_t start_number, RegistryDone done, void *userdata) {
+int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         uint64_t index = 0;
         int e;
@@ -105,7 +110,7 @@ int registry_member_started(Registry *r, const ClusterMachine *member, uint64_t 
         if (e < 0)
                 return e;
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
-        write_member(&t, member->id, member->peer, member->raft_id, start_number);
+        write_member(&t, member);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

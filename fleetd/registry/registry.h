@@ -95,6 +95,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 /* Gives a machine a Raft id and a member key: 'done' with KV_OK, and the id in *ret_id, which must live until then. An old
  * member key of that machine is replaced (its Raft id is never used again). */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id, RegistryDone done, void *userdata);
-/* Puts on record with which start number the daemon of that member runs, so that an old image of it is told (rule 16). */
-int registry_member_started(Registry *r, const ClusterMachine *member, uint64_t start_number, RegistryDone done, void *userdata);
+/* Puts on record with which start number and nonce the daemon of that member runs, so that an old image of it is told
+ * (rule 16). Of 'member' count id, Raft id, address and start. */
+int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
 int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);

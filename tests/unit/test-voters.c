@@ -156,6 +156,36 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         picture_free(&s.picture);
 }
 
+static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
+        Seats s;
+        KvMember *old;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+        snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
+        host(&s, "C", 8, PRESENCE_UP);
+        assert_string_equal(plan(&s), "vacate 3");
+        old->address[0] = 0;
+        assert_string_equal(plan(&s), "add 8");
+        picture_free(&s.picture);
+}
+
+static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        snprintf(member(&s, 2, KV_SEAT_STANDBY, LAST, true)->address, 64, "10.0.0.8:2380");
+        host(&s, "C", 8, PRESENCE_UP);
+        assert_string_equal(plan(&s), "nothing");
+        host(&s, "D", 9, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 9");
+        picture_free(&s.picture);
+}
+
 static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
         Seats s;
 
@@ -266,6 +296,8 @@ int main(void) {
                 cmocka_unit_test(beyond_three_voters_there_are_two_standbys),
                 cmocka_unit_test(a_standby_without_a_key_goes),
                 cmocka_unit_test(a_voter_without_a_key_is_replaced_then_removed),
+                cmocka_unit_test(a_host_that_lost_its_state_comes_back_at_its_address),
+                cmocka_unit_test(an_address_that_is_somebody_elses_is_not_given_twice),
                 cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
                 cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
                 cmocka_unit_test(two_voters_alone_become_a_voter_and_a_standby),
