@@ -1,0 +1,106 @@
+#!/bin/bash
+# Who joins, leaves its state behind, and comes back: plain daemons on this machine's loopback, without agents and without hosts.
+# Takes 40 s.
+here=$(cd "$(dirname "$0")" && pwd)
+LAB_BUILD=${LAB_BUILD:-$here/../../build}
+bed=$(mktemp -d)
+declare -A pids=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$bed"' EXIT
+base=$((20000 + RANDOM % 10000))
+(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$bed/key")
+
+gone() { ! kill -0 "$1"; }
+
+# Starts daemon $1, to join daemon $2 (without: to found).
+start() {
+        "$LAB_BUILD/fleetd/fleetd" --state-directory="$bed/state$1" --runtime-directory="$bed/run$1" --unit-directory= --cluster-file= \
+                --listen-socket="$bed/sock$1" --listen-client=off --agent=no --name="h$1" --machine-id="0000000000000000000000000000000$1" \
+                --listen-peer="127.0.0.1:$((base + $1))" --peer-key="$bed/key" ${2:+--join="127.0.0.1:$((base + $2))"} >>"$bed/log$1" 2>&1 &
+        pids[$1]=$!
+        disown
+}
+stop() {
+        kill "${2:--TERM}" "${pids[$1]}"
+        wait_for 10 gone "${pids[$1]}"
+        unset "pids[$1]"
+}
+wait_for() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.1
+        done
+}
+
+# The seats as daemon $1 knows them: "standby voter voter voter".
+seats() {
+        curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/fleet/v1/cluster |
+                python3 -c 'import json, sys; print(*sorted(v["seat"] for v in json.load(sys.stdin)["voters"] if v.get("reachable")))'
+}
+has_seats() { [ "$(seats "$1")" = "$2" ]; }
+leader() { curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(json.load(sys.stdin)["leader"]["id"][-1])'; }
+leads() { [ "$(leader "$1")" = "$2" ]; }
+said() { grep -q "$2" "$bed/log$1"; }
+
+check() {
+        if "$1"; then echo "ok $1"; else echo "not ok $1: $(for i in 1 2 3 4; do echo "h$i: $(seats $i 2>/dev/null)"; done | tr '\n' ';')"; failed=1; tail -n 20 "$bed"/log*; fi
+}
+
+hosts_join_by_any_member_not_only_by_the_leader() {
+        start 1
+        start 2 1
+        wait_for 15 has_seats 2 "standby voter" || return 1
+        start 3 2
+        wait_for 20 has_seats 3 "voter voter voter"
+}
+
+a_host_that_lost_its_state_takes_its_seat_again() {
+        stop 3
+        rm -rf "$bed/state3"
+        start 3 2
+        wait_for 20 has_seats 3 "voter voter voter"
+}
+
+a_founder_that_lost_its_state_comes_back_as_a_member() {
+        local first
+        first=$(leader 1)
+        stop "$first" -KILL
+        rm -rf "$bed/state$first"
+        start "$first" $((first % 3 + 1))
+        wait_for 30 has_seats "$first" "voter voter voter"
+}
+
+an_old_image_of_a_host_is_refused_and_says_so() {
+        local h=3 other=1
+        ! leads 3 3 || { h=1 other=3; }
+        stop $h
+        cp -a "$bed/state$h" "$bed/image"
+        start $h 2
+        wait_for 20 has_seats $h "voter voter voter" || return 1
+        stop $h
+        rm -rf "$bed/state$h"
+        mv "$bed/image" "$bed/state$h"
+        start $h 2
+        wait_for 10 said $h "old image of its state" && wait_for 10 said $other "old image of its state" || return 1
+        stop $h
+        rm -rf "$bed/state$h"
+        start $h 2
+        wait_for 20 has_seats $h "voter voter voter"
+}
+
+a_host_of_another_cluster_is_refused_with_both_ids() {
+        start 4
+        wait_for 10 leads 4 4 || return 1
+        stop 4
+        start 4 1
+        wait_for 10 said 4 "belongs to cluster" && has_seats 1 "voter voter voter"
+}
+
+failed=0
+for c in hosts_join_by_any_member_not_only_by_the_leader a_host_that_lost_its_state_takes_its_seat_again \
+        a_founder_that_lost_its_state_comes_back_as_a_member an_old_image_of_a_host_is_refused_and_says_so \
+        a_host_of_another_cluster_is_refused_with_both_ids; do
+        check $c
+done
+exit $failed
