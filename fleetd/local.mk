@@ -78,7 +78,8 @@ tests_unit_test_voters_LDADD = $(FLEETD_PURE_LIBS)
 endif
 
 if HAVE_CMOCKA
-FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings
+FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
+	tests/unit/test-api
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -93,4 +94,8 @@ tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_settings_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_settings_LDADD = $(FLEETD_PURE_LIBS)
+FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
+tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif

@@ -82,7 +82,9 @@ static bool host_is_local(const char *host, const char *bound) {
                 return false;
         memcpy(name, host, size);
         name[size] = 0;
-        return name[0] == 0 || strcasecmp(name, "localhost") == 0 || starts_with(name, "127.") || streq(name, "[::1]")
+        /* A number is no name that somebody else's name server could answer: 127.0.0.1.example is one. */
+        return name[0] == 0 || strcasecmp(name, "localhost") == 0 || streq(name, "[::1]")
+               || (starts_with(name, "127.") && strspn(name, "0123456789.") == size)
                || (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
 }
 

@@ -152,6 +152,8 @@ static ApiUnit unit_entity(const Cluster *c, const SchedulerView *view, const Cl
                 .hash = u->unit->hash,
                 .text = u->unit->text,
                 .reason = why->message,
+                .owner = u->unit->owner,
+                .global = global,
         };
 }
 

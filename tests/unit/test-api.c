@@ -1,0 +1,436 @@
+/* The HTTP face on real rooms: who may do what at which door, fleet's API of units, and what is said when something is wrong. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+#include "fleetd/api/api.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Room {
+        Host *host;
+        Api *api;
+        char *socket;
+        char tcp[64];
+        char *answer; /* the last one, whole */
+} Room;
+
+static void room_open(Room *room, ClientAccess access) {
+        ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
+                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = access };
+        Error err = {};
+
+        room->api = api_free(room->api);
+        assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
+        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", host_free_port());
+        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static Room *room_new(bool joins) {
+        Room *room = NEW0(Room, 1);
+
+        room->host = host_new(joins);
+        room->socket = scratch_path(room->host->scratch, "socket");
+        room_open(room, CLIENT_READ_WRITE);
+        return room;
+}
+
+static int room_setup(void **state) {
+        *state = room_new(false);
+        return 0;
+}
+
+static int lonely_setup(void **state) {
+        *state = room_new(true);
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        room->api = api_free(room->api);
+        host_free(room->host);
+        free(room->socket);
+        free(room->answer);
+        free(room);
+        return 0;
+}
+
+/* -- Asking -- */
+
+/* 'head': further lines, each with its end. Returns the status; the answer stays in the room. */
+static unsigned ask(Room *room, ApiDoor door, const char *method, const char *target, const char *head, const char *body) {
+        _cleanup_text_ Text t = {};
+        unsigned status = 0;
+
+        text_printf(&t, "%s %s HTTP/1.1\r\n", method, target);
+        if (!strstr(head, "Host:"))
+                text_printf(&t, "Host: %s\r\n", door == API_SOCKET ? "fleet" : room->tcp);
+        text_append(&t, head);
+        if (body)
+                text_printf(&t, "Content-Length: %zu\r\n", strlen(body));
+        text_printf(&t, "Connection: close\r\n\r\n%s", body ?: "");
+        assert_int_equal(t.error, 0);
+        free(room->answer);
+        room->answer = host_ask(room->host, door == API_SOCKET ? room->socket : room->tcp, t.chars, t.size);
+        (void) sscanf(room->answer, "HTTP/1.1 %u", &status);
+        return status;
+}
+
+static const char *body_of(const Room *room) {
+        const char *end = strstr(room->answer, "\r\n\r\n");
+
+        return end ? end + 4 : "";
+}
+
+#define assert_says(room, part)                                                      \
+        do {                                                                         \
+                if (!strstr((room)->answer, part))                                   \
+                        fail_msg("\"%s\" is not said in: %s", part, (room)->answer); \
+        } while (false)
+
+#define JSON "Content-Type: application/json\r\n"
+#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+#define OPTIONS_OF(command) "\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]"
+
+static unsigned put_unit(Room *room, const char *name, const char *body) {
+        _cleanup_text_ Text target = {};
+
+        text_printf(&target, "/fleet/v1/units/%s", name);
+        return ask(room, API_SOCKET, "PUT", target.chars, JSON, body);
+}
+
+/* -- Doors -- */
+
+static void units_are_taken_over_the_socket_only(void **state) {
+        static const char *const targets[] = {
+                "/fleet/v1/units", "/fleet/v1/units/a.service", "/fleet/v1/state", "/fleet/v1/machines", "/fleet/v1/cluster", "/fleet/v1/events",
+                "/fleet/v1/journal/a.service", "/fleet/v1/status/a.service", "/fleet/v1/whatever", "/fleet/v1", "/v1-alpha/units",
+        };
+        static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(targets); i++)
+                for (size_t m = 0; m < ELEMENTS(methods); m++)
+                        assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON, "{" OPTIONS_OF("/bin/true") "}"), 403);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_string_equal(body_of(room), "{}");
+}
+
+static void what_is_no_route_is_no_page_at_either_door(void **state) {
+        static const char *const targets[] = { "/", "/v2", "/v2/", "/v2/keysx", "/v2/nope", "/metrics", "/fleet", "/fleet/v2/units", "/fleet/v1x", "/v3/kv/put" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(targets); i++)
+                for (ApiDoor door = API_SOCKET; door <= API_LOOPBACK; door++) {
+                        assert_int_equal(ask(room, door, "GET", targets[i], "", NULL), 404);
+                        assert_int_equal(ask(room, door, "PUT", targets[i], "", NULL), 404);
+                }
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/nope", "", NULL), 404);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
+}
+
+static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
+        Room *room = *state;
+        char own[128];
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
+        assert_says(room, "a name that points here is not enough");
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM, "value=1"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost.evil.example\r\n" FORM, "value=1"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: 127.0.0.1.evil.example\r\n" FORM, "value=1"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM, "value=1"), 403);
+        assert_says(room, "requests of web pages from elsewhere (Origin: http://evil.example) are refused");
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
+
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"), 201);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "Host: [::1]:2379\r\n", NULL), 200);
+        snprintf(own, sizeof(own), "Origin: http://%s\r\n", room->tcp);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
+}
+
+static void a_read_only_door_takes_no_writes(void **state) {
+        static const char *const methods[] = { "PUT", "POST", "DELETE", "PATCH" };
+        Room *room = *state;
+
+        room_open(room, CLIENT_READ_ONLY);
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
+        for (size_t i = 0; i < ELEMENTS(methods); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, methods[i], "/v2/keys/a", FORM, "value=2"), 403);
+                assert_says(room, "this door is read-only (ClientAccess=read-only)");
+        }
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
+        assert_says(room, "\"value\":\"1\"");
+}
+
+static void a_second_listener_on_the_same_door_is_refused_with_a_sentence(void **state) {
+        Room *room = *state;
+        Error err = {};
+
+        assert_int_equal(api_listen(room->api, API_LOOPBACK, room->tcp, &err), -EADDRINUSE);
+        assert_non_null(strstr(err.message, room->tcp));
+}
+
+/* -- Fleet's own keys -- */
+
+static void the_registry_is_not_seen_over_tcp(void **state) {
+        static const char *const targets[] = { "/v2/keys/_fleet", "/v2/keys/_fleet/unit", "/v2/keys/_fleet/unit/a.service", "/v2/keys/%5ffleet/unit/a.service",
+                                               "/v2/keys/_fleet?recursive=true&quorum=true", "/v2/keys/_fleet/" };
+        Room *room = *state;
+
+        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 404);
+                assert_int_equal(ask(room, API_LOOPBACK, "HEAD", targets[i], "", NULL), 404);
+        }
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
+        assert_null(strstr(room->answer, "secret"));
+        assert_null(strstr(room->answer, "_fleet"));
+}
+
+static void the_registry_is_not_written_over_tcp(void **state) {
+        static const char *const writes[][3] = {
+                { "PUT", "/v2/keys/_fleet/unit/a.service", "value=1" },    { "PUT", "/v2/keys/_fleet", "value=1" },
+                { "PUT", "/v2/keys/_fleet/new", "dir=true" },              { "POST", "/v2/keys/_fleet/unit", "value=1" },
+                { "POST", "/v2/keys/_fleet", "value=1" },                  { "DELETE", "/v2/keys/_fleet?recursive=true", NULL },
+                { "DELETE", "/v2/keys/_fleet/unit/a.service", NULL },      { "PUT", "/v2/keys/%5Ffleet/unit/a.service", "value=1" },
+                { "PUT", "/v2/keys/_fleet/unit/a.service", "value=1&prevExist=true" },
+                { "PUT", "/v2/keys/_fleet/unit/a.service", "ttl=1&refresh=true&prevExist=true" },
+                { "DELETE", "/v2/keys/_fleet/unit/a.service?prevIndex=1", NULL },
+        };
+        Room *room = *state;
+        uint64_t index;
+
+        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        index = kv_index(room->host->store);
+        for (size_t i = 0; i < ELEMENTS(writes); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, writes[i][0], writes[i][1], FORM, writes[i][2]), 401);
+                assert_says(room, "\"errorCode\":110");
+        }
+        assert_int_equal(kv_index(room->host->store), index);
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/?recursive=true", "", NULL), 400);
+        assert_says(room, "\"errorCode\":107");
+        assert_non_null(cluster_unit(registry_cluster(room->host->registry), "a.service"));
+}
+
+/* -- PUT of units -- */
+
+static void a_body_that_is_not_declared_as_json_is_415(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "", "{}"), 415);
+        assert_says(room, "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON JSON, "{}"), 415);
+        assert_says(room, "expected 1 Content-Type, got 2");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", FORM, "{}"), 415);
+        assert_says(room, "only acceptable Content-Type is application/json");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "Content-Type: application/json ; charset=utf-8\r\n",
+                             "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/true") "}"), 201);
+}
+
+static void a_broken_body_is_400_with_its_reason(void **state) {
+        static const char *const rows[][2] = {
+                { "", "unable to decode body: " },
+                { "{", "unable to decode body: " },
+                { "[]", "unable to decode body: " },
+                { "{\"name\":\"b.service\"}", "name in URL \\\"a.service\\\" differs from unit name in request body \\\"b.service\\\"" },
+                { "{\"options\":5}", "unable to decode body: " },
+                { "{\"desiredState\":\"flying\"," OPTIONS_OF("/bin/true") "}", "flying" },
+                { "{\"options\":[{\"section\":\"X-Fleet\",\"name\":\"MachineID\",\"value\":\"x\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}", "Global" },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(put_unit(room, "a.service", rows[i][0]), 400);
+                assert_says(room, rows[i][1]);
+        }
+        assert_null(cluster_unit(registry_cluster(room->host->registry), "a.service"));
+}
+
+static void a_bad_name_is_400(void **state) {
+        static const char *const names[] = { "a", "a.nothing", "a%2Fb.service", "a%00b.service", "a%0ab.service", "%ff.service", ".service" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") == (i == 2 ? 404 : 400));
+        assert_int_equal(registry_cluster(room->host->registry)->units ? 1 : 0, 0);
+}
+
+static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
+        Room *room = *state;
+        const Cluster *c = registry_cluster(room->host->registry);
+
+        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\"}"), 409);
+        assert_says(room, "unit does not exist and options field empty");
+        assert_int_equal(put_unit(room, "a.service", "{\"name\":\"a.service\"," OPTIONS_OF("/bin/one") "}"), 201);
+        assert_string_equal(body_of(room), "");
+        assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
+        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\",\"name\":\"a.service\"}"), 204);
+        assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
+        assert_int_equal(put_unit(room, "a.service", "{}"), 409);
+        assert_says(room, "must provide DesiredState to update existing unit");
+        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/one") "}"), 409);
+        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/one") "}"), 204);
+        assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
+        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/two") "}"), 201);
+        assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(room, "\"name\":\"a.service\"");
+        assert_says(room, "\"value\":\"/bin/two\"");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/v1-alpha/units", "", NULL), 200);
+        assert_says(room, "{\"units\":[{");
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
+        assert_says(room, "unit does not exist");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 404);
+}
+
+static void a_template_is_kept_but_not_launched(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(put_unit(room, "t@.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
+        assert_int_equal(put_unit(room, "t@.service", "{\"desiredState\":\"launched\"}"), 400);
+        assert_says(room, "cannot activate template \\\"t@.service\\\"");
+        assert_int_equal(put_unit(room, "t@.service", "{\"desiredState\":\"inactive\"}"), 204);
+}
+
+static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n";
+        Room *room = *state;
+        Host *h = room->host;
+        UnitChange change = { .has_target = true, .target = TARGET_LAUNCHED };
+        Unit *unit = NULL;
+
+        host_machine(h);
+        assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
+        assert_int_equal(unit_set_owner(unit, h->id, "/etc/fleet/units/a.service"), 0);
+        change.unit = unit;
+        assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)), KV_OK);
+        unit_free(unit);
+
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
+        assert_says(room, "a.service comes from /etc/fleet/units/a.service on alpha; remove the file there");
+        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/other") "}"), 409);
+        assert_says(room, "edit the file there");
+        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"inactive\"}"), 204);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(room, "\"owner\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
+}
+
+static void a_method_that_a_resource_does_not_know_is_405(void **state) {
+        static const char *const rows[][2] = {
+                { "POST", "/fleet/v1/units" }, { "DELETE", "/fleet/v1/units" },    { "POST", "/fleet/v1/units/a.service" }, { "PUT", "/fleet/v1/state" },
+                { "PUT", "/fleet/v1/cluster" }, { "DELETE", "/fleet/v1/machines" }, { "POST", "/fleet/v1/events" },          { "GET", "/fleet/v1" },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_int_equal(ask(room, API_SOCKET, rows[i][0], rows[i][1], JSON, "{}"), 405);
+}
+
+/* -- Pages -- */
+
+static void page_tokens_are_those_of_fleet(void **state) {
+        static const struct {
+                const char *token;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "ZAACAA==", 200, "{}" }, /* page 2 of 100 */
+                { "LQAJAA==", 400, "token limit must be 100" },
+                { "EwBMLg==", 400, "token limit must be 100" },
+                { "_wMAAA==", 400, "token limit must be 100" },
+                { "ZAAAAA==", 400, "token page must be greater than zero" },
+                { "ZAACAAAA", 200, "{}" },
+                { "", 400, "EOF" },
+                { "ZAA=", 400, "unexpected EOF" },
+                { "!", 400, "illegal base64 data at input byte 0" },
+                { "ZAACAA==&nextPageToken=ZAACAA==", 400, "too many values for page token" },
+        };
+        static const char *const collections[] = { "units", "state", "machines" };
+        Room *room = *state;
+        char target[128];
+
+        for (size_t c = 0; c < ELEMENTS(collections); c++)
+                for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                        snprintf(target, sizeof(target), "/fleet/v1/%s?nextPageToken=%s", collections[c], rows[i].token);
+                        assert_int_equal(ask(room, API_SOCKET, "GET", target, "", NULL), rows[i].status);
+                        assert_says(room, rows[i].says);
+                }
+}
+
+static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **state) {
+        Room *room = *state;
+        UnitChange changes[101];
+        Unit *units[101];
+        char name[32];
+
+        for (unsigned i = 0; i < 101; i++) {
+                snprintf(name, sizeof(name), "u%03u.service", i);
+                assert_int_equal(unit_parse(name, "[Service]\nExecStart=/bin/true\n", 30, &units[i], NULL), 0);
+                changes[i] = (UnitChange) { .unit = units[i] };
+        }
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes, 50, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes + 50, 51, host_on_done, room->host)), KV_OK);
+        for (unsigned i = 0; i < 101; i++)
+                unit_free(units[i]);
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(room, "\"nextPageToken\":\"ZAACAA==\"");
+        assert_says(room, "u099.service");
+        assert_null(strstr(room->answer, "u100.service"));
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL), 200);
+        assert_says(room, "u100.service");
+        assert_null(strstr(room->answer, "u099.service"));
+        assert_null(strstr(room->answer, "nextPageToken"));
+}
+
+/* -- Without a quorum -- */
+
+static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 500);
+        assert_says(room, "\"errorCode\":300");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a?quorum=true", "", NULL), 500);
+        assert_says(room, "\"errorCode\":300");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
+        assert_says(room, "\"errorCode\":100");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members/leader", "", NULL), 503);
+        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 503);
+        assert_says(room, "{\"error\":{\"code\":503,");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(units_are_taken_over_the_socket_only),
+                in_a_room(what_is_no_route_is_no_page_at_either_door),
+                in_a_room(a_web_page_cannot_make_a_browser_its_deputy),
+                in_a_room(a_read_only_door_takes_no_writes),
+                in_a_room(a_second_listener_on_the_same_door_is_refused_with_a_sentence),
+                in_a_room(the_registry_is_not_seen_over_tcp),
+                in_a_room(the_registry_is_not_written_over_tcp),
+                in_a_room(a_body_that_is_not_declared_as_json_is_415),
+                in_a_room(a_broken_body_is_400_with_its_reason),
+                in_a_room(a_bad_name_is_400),
+                in_a_room(a_unit_is_created_replaced_wanted_and_destroyed),
+                in_a_room(a_template_is_kept_but_not_launched),
+                in_a_room(what_a_folder_owns_is_changed_in_the_folder),
+                in_a_room(a_method_that_a_resource_does_not_know_is_405),
+                in_a_room(page_tokens_are_those_of_fleet),
+                in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
+                cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
