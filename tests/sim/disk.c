@@ -1,0 +1,200 @@
+#include "tests/sim/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+typedef struct Content {
+        char name[64];
+        uint8_t *bytes;
+        uint64_t size;
+        struct Content *next;
+} Content;
+
+typedef struct SimDisk {
+        Disk base;
+        World *world;
+        Content *files;
+        bool torn;
+        int error;
+} SimDisk;
+
+typedef struct SimFile {
+        DiskFile base;
+        SimDisk *disk;
+        char name[64];
+} SimFile;
+
+static SimDisk *of(Disk *disk) {
+        return container_of(disk, SimDisk, base);
+}
+
+static Content **find(SimDisk *d, const char *name) {
+        Content **at = &d->files;
+
+        while (*at && !streq((*at)->name, name))
+                at = &(*at)->next;
+        return at;
+}
+
+static int sim_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret);
+
+static void sim_close(DiskFile *file) {
+        free(container_of(file, SimFile, base));
+}
+
+static int sim_size(DiskFile *file, uint64_t *ret) {
+        SimFile *f = container_of(file, SimFile, base);
+        Content *c = *find(f->disk, f->name);
+
+        if (!c)
+                return -ENOENT;
+        *ret = c->size;
+        return 0;
+}
+
+static int sim_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
+        SimFile *f = container_of(file, SimFile, base);
+        Content *c = *find(f->disk, f->name);
+
+        if (!c || offset + size > c->size)
+                return -ENODATA;
+        memcpy(bytes, c->bytes + offset, size);
+        return 0;
+}
+
+static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t offset) {
+        SimFile *f = container_of(file, SimFile, base);
+        Content *c = *find(f->disk, f->name);
+        int r = 0;
+
+        if (!c)
+                return -ENOENT;
+        if (f->disk->error < 0)
+                return f->disk->error;
+        if (f->disk->torn) {
+                size = world_draw(f->disk->world, size + 1);
+                r = -EIO;
+        }
+        if (offset + size > c->size) {
+                uint8_t *more = realloc(c->bytes, offset + size);
+
+                if (!more)
+                        return -ENOMEM;
+                memset(more + c->size, 0, offset + size - c->size);
+                c->bytes = more;
+                c->size = offset + size;
+        }
+        memcpy(c->bytes + offset, bytes, size);
+        return r;
+}
+
+static int sim_remove(Disk *disk, const char *name) {
+        Content **at = find(of(disk), name), *c = *at;
+
+        if (!c)
+                return -ENOENT;
+        if (of(disk)->torn)
+                return -EIO;
+        *at = c->next;
+        free(c->bytes);
+        free(c);
+        return 0;
+}
+
+static int sim_rename(Disk *disk, const char *from, const char *to) {
+        Content *c = *find(of(disk), from);
+
+        if (!c)
+                return -ENOENT;
+        if (of(disk)->torn)
+                return -EIO;
+        if (!streq(from, to) && *find(of(disk), to))
+                (void) sim_remove(disk, to);
+        snprintf(c->name, sizeof(c->name), "%s", to);
+        return 0;
+}
+
+static int by_text(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static int sim_list(Disk *disk, char ***ret, size_t *ret_n) {
+        size_t n = 0;
+        char **names;
+
+        for (Content *c = of(disk)->files; c; c = c->next)
+                n++;
+        names = NEW0(char *, n + 1);
+        n = 0;
+        for (Content *c = of(disk)->files; c; c = c->next)
+                names[n++] = strdup(c->name);
+        if (n > 0)
+                qsort(names, n, sizeof(*names), by_text);
+        *ret = names;
+        *ret_n = n;
+        return 0;
+}
+
+static const DiskOps sim_ops = { .open = sim_open, .close = sim_close, .size = sim_size, .read = sim_read, .write = sim_write,
+                                 .remove = sim_remove, .rename = sim_rename, .list = sim_list };
+
+static int sim_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
+        SimDisk *d = of(disk);
+        Content *c = *find(d, name);
+        SimFile *f;
+
+        if (!c) {
+                if (!create)
+                        return -ENOENT;
+                if (d->torn)
+                        return -EIO;
+                if (d->error < 0)
+                        return d->error;
+                c = NEW0(Content, 1);
+                snprintf(c->name, sizeof(c->name), "%s", name);
+                c->bytes = calloc(1, size + 1);
+                c->size = size;
+                c->next = d->files;
+                d->files = c;
+        }
+        f = NEW0(SimFile, 1);
+        f->base.ops = &sim_ops;
+        f->disk = d;
+        snprintf(f->name, sizeof(f->name), "%s", name);
+        *ret = &f->base;
+        return 0;
+}
+
+Disk *sim_disk_new(World *w) {
+        SimDisk *d = NEW0(SimDisk, 1);
+
+        d->base.ops = &sim_ops;
+        d->world = w;
+        return &d->base;
+}
+
+Disk *sim_disk_free(Disk *disk) {
+        SimDisk *d = of(disk);
+
+        while (d->files) {
+                Content *c = d->files;
+
+                d->files = c->next;
+                free(c->bytes);
+                free(c);
+        }
+        free(d);
+        return NULL;
+}
+
+void sim_disk_tear(Disk *disk, bool torn) {
+        of(disk)->torn = torn;
+}
+
+void sim_disk_set_error(Disk *disk, int error) {
+        of(disk)->error = error;
+}

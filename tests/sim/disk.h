@@ -1,0 +1,11 @@
+/* The simulated disk of the Raft log: files in memory that outlive the daemon. Writes are durable when they return (the
+ * log writes with O_DSYNC); a power cut may leave a prefix of one that was under way. */
+#pragma once
+
+#include "io/disk.h"
+#include "tests/sim/world.h"
+
+Disk *sim_disk_new(World *w);
+Disk *sim_disk_free(Disk *disk);
+void sim_disk_tear(Disk *disk, bool torn); /* from now on writes leave a prefix only, and fail: the moment of a power cut */
+void sim_disk_set_error(Disk *disk, int error); /* all writes fail with it (-ENOSPC, -EIO); 0: no more */

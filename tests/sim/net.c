@@ -1,0 +1,543 @@
+#include "tests/sim/net.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+enum { HOSTS_MAX = 16, SILENCE_MS = 300, QUEUE_TELLS_MS = 5 };
+
+typedef struct SimStream SimStream;
+
+typedef struct Chunk {
+        uint8_t *bytes;
+        size_t size;
+        bool fin;
+        uint64_t due_ms;
+        struct Chunk *next;
+} Chunk;
+
+/* One end of a connection. Both ends know each other until one is reset. */
+struct SimStream {
+        Stream base;
+        SimHost *host;
+        SimStream *other;     /* NULL: the other end is gone */
+        SimHost *other_host;
+        uint64_t id;
+        Chunk *first, **last; /* on their way to us */
+        bool paused, closing, finishing, reset_seen, delivering, scheduled, told_drain;
+        uint64_t last_due_ms;
+        SimStream *next;      /* of the host */
+};
+
+typedef struct SimListener {
+        SimHost *host;
+        char address[64];
+        void (*accepted)(void *userdata, Stream *s);
+        void *userdata;
+        struct SimListener *next;
+} SimListener;
+
+typedef struct SimConnect {
+        SimHost *host;
+        uint64_t id, incarnation;
+        char address[64];
+        void (*done)(void *userdata, Stream *s, int error);
+        void *userdata;
+        uint64_t give_up_ms;
+        struct SimConnect *next;
+} SimConnect;
+
+struct SimHost {
+        Network base;
+        SimNet *net;
+        WorldLoop *loop;      /* NULL: no daemon */
+        char address[48];
+        bool power;
+        uint64_t incarnation;
+        SimStream *streams;
+        SimListener *listeners;
+        SimConnect *connects;
+        unsigned index;
+};
+
+struct SimNet {
+        World *world;
+        uint64_t least_ms, most_ms, ids;
+        SimHost *hosts[HOSTS_MAX];
+        unsigned n;
+        bool cut[HOSTS_MAX][HOSTS_MAX];
+        uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the way is good */
+};
+
+static SimStream *of(const Stream *s) {
+        return (SimStream *) container_of(s, SimStream, base);
+}
+
+static bool way_is_good(const SimNet *net, const SimHost *a, const SimHost *b) {
+        return a->power && b->power && (a == b || !net->cut[a->index][b->index]);
+}
+
+static void ways_changed(SimNet *net) {
+        for (unsigned i = 0; i < net->n; i++)
+                for (unsigned k = 0; k < net->n; k++) {
+                        bool good = way_is_good(net, net->hosts[i], net->hosts[k]);
+
+                        if (good)
+                                net->bad_since_ms[i][k] = 0;
+                        else if (net->bad_since_ms[i][k] == 0)
+                                net->bad_since_ms[i][k] = world_now_ms(net->world);
+                }
+}
+
+static uint64_t delay(SimNet *net) {
+        return net->least_ms + world_draw(net->world, net->most_ms - net->least_ms + 1);
+}
+
+/* Events are asked for by stream id: a stream may be gone when they come. */
+typedef struct Later {
+        SimHost *host;
+        uint64_t id;
+} Later;
+
+static SimStream *stream_of(const Later *later) {
+        for (SimStream *s = later->host->streams; s; s = s->next)
+                if (s->id == later->id)
+                        return s;
+        return NULL;
+}
+
+static void stream_schedule(SimStream *s, uint64_t delay_ms, void (*run)(void *userdata)) {
+        Later *later = NEW0(Later, 1);
+
+        *later = (Later) { .host = s->host, .id = s->id };
+        world_at(s->host->net->world, delay_ms, s->host->loop, run, later);
+}
+
+static void stream_free(SimStream *s) {
+        SimStream **at = &s->host->streams;
+
+        while (*at != s)
+                at = &(*at)->next;
+        *at = s->next;
+        if (s->other)
+                s->other->other = NULL;
+        while (s->first) {
+                Chunk *c = s->first;
+
+                s->first = c->next;
+                free(c->bytes);
+                free(c);
+        }
+        free(s);
+}
+
+static void stream_end(SimStream *s, int error, const char *reason) {
+        const StreamEvents *events = s->base.events;
+        void *userdata = s->base.userdata;
+
+        stream_free(s);
+        if (events && events->on_close)
+                events->on_close(userdata, error, reason);
+}
+
+static void on_closed(void *userdata) {
+        Later *later = userdata;
+        SimStream *s = stream_of(later);
+
+        free(later);
+        if (s)
+                stream_end(s, 0, "closed");
+}
+
+static void on_reset(void *userdata) {
+        Later *later = userdata;
+        SimStream *s = stream_of(later);
+
+        if (s && !s->closing && !way_is_good(s->host->net, s->host, s->other_host)) {
+                /* The RST waits for the link as everything else. */
+                world_at(s->host->net->world, 100, s->host->loop, on_reset, later);
+                return;
+        }
+        free(later);
+        if (s && !s->closing) {
+                s->closing = true;
+                stream_end(s, -ECONNRESET, "connection reset");
+        }
+}
+
+static void on_deliver(void *userdata);
+
+static void deliver_later(SimStream *s, uint64_t delay_ms) {
+        if (s->scheduled || s->closing)
+                return;
+        s->scheduled = true;
+        stream_schedule(s, delay_ms, on_deliver);
+}
+
+static void on_drained(void *userdata) {
+        Later *later = userdata;
+        SimStream *s = stream_of(later);
+
+        free(later);
+        if (!s || s->closing)
+                return;
+        s->told_drain = false;
+        if (s->base.queued == 0 && s->base.events && s->base.events->on_drain)
+                s->base.events->on_drain(s->base.userdata);
+}
+
+static void on_deliver(void *userdata) {
+        Later *later = userdata;
+        SimHost *host = later->host;
+        uint64_t id = later->id, now_ms = world_now_ms(host->net->world);
+        SimStream *s = stream_of(later);
+
+        free(later);
+        if (!s)
+                return;
+        s->scheduled = false;
+        while (s && s->first && !s->paused && !s->closing) {
+                Chunk *c = s->first;
+
+                if (!way_is_good(host->net, host, s->other_host)) {
+                        deliver_later(s, 50);
+                        return;
+                }
+                if (c->due_ms > now_ms) {
+                        deliver_later(s, c->due_ms - now_ms);
+                        return;
+                }
+                s->first = c->next;
+                if (!s->first)
+                        s->last = &s->first;
+                if (s->other) {
+                        s->other->base.queued -= c->size;
+                        if (s->other->base.queued == 0 && !s->other->told_drain) {
+                                s->other->told_drain = true;
+                                stream_schedule(s->other, 0, on_drained);
+                        }
+                }
+                if (s->base.events && s->base.events->on_read)
+                        s->base.events->on_read(s->base.userdata, c->bytes ?: (uint8_t *) "", c->fin ? 0 : c->size);
+                free(c->bytes);
+                free(c);
+                s = stream_of(&(Later) { .host = host, .id = id });
+        }
+}
+
+static void chunk_add(SimStream *to, const void *bytes, size_t size, bool fin) {
+        Chunk *c = NEW0(Chunk, 1);
+        SimNet *net = to->host->net;
+
+        c->bytes = size > 0 ? malloc(size) : NULL;
+        if (size > 0)
+                memcpy(c->bytes, bytes, size);
+        c->size = size;
+        c->fin = fin;
+        c->due_ms = MAX(world_now_ms(net->world) + delay(net), to->last_due_ms);
+        to->last_due_ms = c->due_ms;
+        *to->last = c;
+        to->last = &c->next;
+        if (!to->paused)
+                deliver_later(to, c->due_ms - world_now_ms(net->world));
+}
+
+static int sim_write(Stream *stream, const void *bytes, size_t size, Shared *shared) {
+        SimStream *s = of(stream);
+
+        if (s->closing || s->finishing)
+                return -EPIPE;
+        if (shared) {
+                bytes = shared->bytes;
+                size = shared->size;
+        }
+        if (size == 0 || !s->other)
+                return 0; /* into the void: the reset is on its way */
+        s->base.queued += size;
+        chunk_add(s->other, bytes, size, false);
+        return 0;
+}
+
+static void sim_pause(Stream *stream, bool paused) {
+        SimStream *s = of(stream);
+
+        s->paused = paused;
+        if (!paused && s->first)
+                deliver_later(s, 0);
+}
+
+static void sim_close(Stream *stream) {
+        SimStream *s = of(stream);
+
+        if (s->closing)
+                return;
+        s->closing = true;
+        if (s->other)
+                stream_schedule(s->other, delay(s->host->net), on_reset);
+        stream_schedule(s, 0, on_closed);
+}
+
+static void sim_finish(Stream *stream) {
+        SimStream *s = of(stream);
+
+        if (s->closing || s->finishing)
+                return;
+        s->finishing = true;
+        if (s->other)
+                chunk_add(s->other, "", 0, true);
+        s->closing = true;
+        stream_schedule(s, 2 * s->host->net->most_ms + QUEUE_TELLS_MS, on_closed);
+}
+
+static uint64_t sim_kernel_silent_ms(const Stream *stream) {
+        const SimStream *s = of(stream);
+        const SimNet *net = s->host->net;
+        uint64_t bad = net->bad_since_ms[s->host->index][s->other_host->index];
+
+        return bad == 0 ? SILENCE_MS : world_now_ms(net->world) - bad + SILENCE_MS;
+}
+
+static int sim_credentials(const Stream *s, uid_t *uid, gid_t *gid, pid_t *pid) {
+        return -ENOTSUP;
+}
+
+static const StreamOps stream_ops = { .write = sim_write, .pause = sim_pause, .close = sim_close, .finish = sim_finish,
+                                      .kernel_silent_ms = sim_kernel_silent_ms, .peer_credentials = sim_credentials };
+
+static SimStream *stream_new(SimHost *h, SimHost *other) {
+        SimStream *s = NEW0(SimStream, 1);
+
+        s->base.ops = &stream_ops;
+        s->host = h;
+        s->other_host = other;
+        s->id = ++h->net->ids;
+        s->last = &s->first;
+        s->paused = true;
+        snprintf(s->base.local_address, sizeof(s->base.local_address), "%s:1", h->address);
+        snprintf(s->base.peer_address, sizeof(s->base.peer_address), "%s:1", other->address);
+        s->next = h->streams;
+        h->streams = s;
+        return s;
+}
+
+/* -- Connecting: the SYN travels to the other host; there a listener takes it, or the kernel refuses, or nobody answers -- */
+
+static SimConnect *connect_of(const Later *later) {
+        for (SimConnect *c = later->host->connects; c; c = c->next)
+                if (c->id == later->id)
+                        return c;
+        return NULL;
+}
+
+static void connect_end(SimConnect *c, Stream *s, int error) {
+        SimConnect **at = &c->host->connects;
+        void (*done)(void *userdata, Stream *s, int error) = c->done;
+        void *userdata = c->userdata;
+
+        while (*at != c)
+                at = &(*at)->next;
+        *at = c->next;
+        free(c);
+        done(userdata, s, error);
+}
+
+static SimHost *host_at(SimNet *net, const char *address) {
+        size_t n = strcspn(address, ":");
+
+        for (unsigned i = 0; i < net->n; i++)
+                if (strlen(net->hosts[i]->address) == n && strncmp(net->hosts[i]->address, address, n) == 0)
+                        return net->hosts[i];
+        return NULL;
+}
+
+typedef struct Accepting {
+        SimHost *host;
+        uint64_t id;
+        SimListener *listener;
+} Accepting;
+
+static void on_accept(void *userdata) {
+        Accepting *a = userdata;
+        SimStream *s = stream_of(&(Later) { .host = a->host, .id = a->id });
+        bool there = false;
+
+        for (SimListener *l = a->host->listeners; l; l = l->next)
+                there |= l == a->listener;
+        if (s && there)
+                a->listener->accepted(a->listener->userdata, &s->base);
+        else if (s)
+                sim_close(&s->base);
+        free(a);
+}
+
+static void on_syn(void *userdata) {
+        Later *later = userdata;
+        SimHost *h = later->host;
+        SimConnect *c = connect_of(later);
+        SimListener *listener = NULL;
+        SimStream *near, *far;
+        SimHost *other;
+        Accepting *a;
+
+        if (!c) {
+                free(later);
+                return;
+        }
+        other = host_at(h->net, c->address);
+        if (!other || !way_is_good(h->net, h, other)) {
+                uint64_t now_ms = world_now_ms(h->net->world);
+
+                if (now_ms < c->give_up_ms) {
+                        world_at(h->net->world, MIN(c->give_up_ms - now_ms, (uint64_t) 200), h->loop, on_syn, later);
+                        return;
+                }
+                free(later);
+                connect_end(c, NULL, -ETIMEDOUT);
+                return;
+        }
+        free(later);
+        for (SimListener *l = other->listeners; l; l = l->next)
+                if (streq(l->address, c->address))
+                        listener = l;
+        if (!listener || !other->loop) {
+                connect_end(c, NULL, -ECONNREFUSED);
+                return;
+        }
+        near = stream_new(h, other);
+        far = stream_new(other, h);
+        near->other = far;
+        far->other = near;
+        a = NEW0(Accepting, 1);
+        *a = (Accepting) { .host = other, .id = far->id, .listener = listener };
+        world_at(h->net->world, delay(h->net), other->loop, on_accept, a);
+        connect_end(c, &near->base, 0);
+}
+
+static SimHost *of_net(Network *net) {
+        return container_of(net, SimHost, base);
+}
+
+static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms, void (*done)(void *userdata, Stream *s, int error), void *userdata,
+                         int *ret_error) {
+        SimHost *h = of_net(net);
+        SimConnect *c = NEW0(SimConnect, 1);
+        Later *later = NEW0(Later, 1);
+
+        *c = (SimConnect) { .host = h, .id = ++h->net->ids, .done = done, .userdata = userdata, .give_up_ms = world_now_ms(h->net->world) + timeout_ms, .next = h->connects };
+        snprintf(c->address, sizeof(c->address), "%s", address);
+        h->connects = c;
+        *later = (Later) { .host = h, .id = c->id };
+        world_at(h->net->world, 2 * delay(h->net) + 1, h->loop, on_syn, later);
+        return c;
+}
+
+static void sim_cancel(Network *net, void *handle) {
+        SimConnect **at = &of_net(net)->connects;
+
+        while (*at && *at != handle)
+                at = &(*at)->next;
+        if (*at) {
+                SimConnect *c = *at;
+
+                *at = c->next;
+                free(c);
+        }
+}
+
+static int sim_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err) {
+        SimHost *h = of_net(net);
+        SimListener *l = NEW0(SimListener, 1);
+
+        *l = (SimListener) { .host = h, .accepted = accepted, .userdata = userdata, .next = h->listeners };
+        snprintf(l->address, sizeof(l->address), "%s", address);
+        h->listeners = l;
+        *ret = (Listener *) l;
+        return 0;
+}
+
+static void sim_unlisten(Network *net, Listener *listener) {
+        SimListener **at = &of_net(net)->listeners;
+
+        while (*at && *at != (SimListener *) listener)
+                at = &(*at)->next;
+        if (*at) {
+                SimListener *l = *at;
+
+                *at = l->next;
+                free(l);
+        }
+}
+
+static const NetworkOps network_ops = { .connect = sim_connect, .cancel = sim_cancel, .listen = sim_listen, .unlisten = sim_unlisten };
+
+/* -- Hosts -- */
+
+SimNet *sim_net_new(World *w, uint64_t least_ms, uint64_t most_ms) {
+        SimNet *net = NEW0(SimNet, 1);
+
+        net->world = w;
+        net->least_ms = least_ms;
+        net->most_ms = most_ms;
+        return net;
+}
+
+SimNet *sim_net_free(SimNet *net) {
+        for (unsigned i = 0; i < net->n; i++) {
+                sim_host_reset(net->hosts[i], true);
+                free(net->hosts[i]);
+        }
+        free(net);
+        return NULL;
+}
+
+SimHost *sim_host_new(SimNet *net, const char *address) {
+        SimHost *h = NEW0(SimHost, 1);
+
+        assert(net->n < HOSTS_MAX);
+        h->base.ops = &network_ops;
+        h->net = net;
+        h->power = true;
+        h->index = net->n;
+        snprintf(h->address, sizeof(h->address), "%s", address);
+        net->hosts[net->n++] = h;
+        return h;
+}
+
+Network *sim_host_network(SimHost *h, WorldLoop *loop) {
+        h->loop = loop;
+        h->base.loop = world_loop(loop);
+        return &h->base;
+}
+
+void sim_host_reset(SimHost *h, bool silent) {
+        while (h->streams) {
+                SimStream *s = h->streams;
+
+                if (s->other && s->other->host->loop && !silent)
+                        stream_schedule(s->other, delay(h->net), on_reset);
+                stream_free(s);
+        }
+        while (h->listeners)
+                sim_unlisten(&h->base, (Listener *) h->listeners);
+        while (h->connects)
+                sim_cancel(&h->base, h->connects);
+        h->loop = NULL;
+}
+
+void sim_host_power(SimHost *h, bool on) {
+        h->power = on;
+        ways_changed(h->net);
+}
+
+void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut) {
+        net->cut[a->index][b->index] = net->cut[b->index][a->index] = cut;
+        ways_changed(net);
+}
+
+bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b) {
+        return net->cut[a->index][b->index];
+}

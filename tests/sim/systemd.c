@@ -1,0 +1,410 @@
+#include "tests/sim/systemd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "units/unit.h"
+
+typedef struct SimUnit {
+        char name[256];
+        char file[41];    /* hash of the file in our folder; "" none */
+        char loaded[41];  /* hash that systemd holds; "" not loaded */
+        char running[41]; /* hash of what runs; "" nothing */
+        bool linked, failed, job;
+        uint64_t invocation;
+        struct SimUnit *next;
+} SimUnit;
+
+typedef enum CallKind { CALL_LIST, CALL_LINK, CALL_UNLINK, CALL_RELOAD, CALL_START, CALL_STOP, CALL_RESET } CallKind;
+
+typedef struct SimCall {
+        SimSystemd *systemd;
+        CallKind kind;
+        char **names;
+        size_t n;
+        bool files;
+        SystemdDone done;
+        SystemdListed listed;
+        void *userdata;
+        bool executed;
+        int error;
+        struct SimCall *next;
+} SimCall;
+
+struct SimSystemd {
+        Systemd base;
+        World *world;
+        WorldLoop *loop; /* NULL: no daemon */
+        char name[32];
+        SimSystemdHooks hooks;
+        SystemdEvents events;
+        SimUnit *units;
+        SimCall *calls;
+        bool ready;
+        uint64_t invocations, attached;
+};
+
+static SimSystemd *of(Systemd *s) {
+        return container_of(s, SimSystemd, base);
+}
+
+static SimUnit *unit_find(const SimSystemd *s, const char *name) {
+        for (SimUnit *u = s->units; u; u = u->next)
+                if (streq(u->name, name))
+                        return u;
+        return NULL;
+}
+
+static SimUnit *unit_get(SimSystemd *s, const char *name) {
+        SimUnit *u = unit_find(s, name), **at = &s->units;
+
+        if (u)
+                return u;
+        while (*at && strcmp((*at)->name, name) < 0)
+                at = &(*at)->next;
+        u = NEW0(SimUnit, 1);
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        u->next = *at;
+        *at = u;
+        return u;
+}
+
+static void changed(SimSystemd *s, const char *unit) {
+        if (s->loop && s->ready && s->events.on_changed)
+                s->events.on_changed(s->events.userdata, unit);
+}
+
+/* -- Carrying out -- */
+
+static int do_start(SimSystemd *s, const char *name) {
+        SimUnit *u = unit_get(s, name);
+
+        if (!u->loaded[0] && u->linked && u->file[0])
+                memcpy(u->loaded, u->file, sizeof(u->loaded));
+        if (!u->loaded[0])
+                return -ENOENT;
+        if (u->running[0])
+                return 0;
+        memcpy(u->running, u->loaded, sizeof(u->running));
+        u->invocation = ++s->invocations;
+        u->failed = false;
+        world_trace(s->world, s->name, "systemd starts %s (%.7s)", name, u->running);
+        s->hooks.on_start(s->hooks.userdata, name);
+        return 0;
+}
+
+static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
+        if (!u->running[0])
+                return;
+        u->running[0] = 0;
+        world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as asked" : "");
+        s->hooks.on_stop(s->hooks.userdata, u->name, asked);
+}
+
+static void call_execute(SimCall *c) {
+        SimSystemd *s = c->systemd;
+
+        if (c->executed)
+                return;
+        c->executed = true;
+        if (c->kind == CALL_RELOAD)
+                for (SimUnit *u = s->units; u; u = u->next)
+                        if (u->linked && u->file[0])
+                                memcpy(u->loaded, u->file, sizeof(u->loaded));
+        for (size_t i = 0; i < c->n; i++) {
+                SimUnit *u = unit_get(s, c->names[i]);
+
+                switch (c->kind) {
+                case CALL_LINK:
+                        u->linked = true;
+                        if (!u->running[0] && !u->failed)
+                                u->loaded[0] = 0; /* read anew when it is asked for */
+                        break;
+                case CALL_UNLINK:
+                        u->linked = false;
+                        if (!u->running[0])
+                                u->loaded[0] = 0;
+                        break;
+                case CALL_START:
+                        c->error = do_start(s, c->names[i]);
+                        break;
+                case CALL_STOP:
+                        do_stop(s, u, true);
+                        break;
+                case CALL_RESET:
+                        u->failed = false;
+                        break;
+                default:
+                        break;
+                }
+        }
+}
+
+static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
+        SimUnit *u = unit_get(s, name);
+
+        *ret = (SystemdUnit) { .has_file = u->file[0] != 0, .job = u->job };
+        if (!u->loaded[0] && u->linked && u->file[0])
+                memcpy(u->loaded, u->file, sizeof(u->loaded));
+        snprintf(ret->name, sizeof(ret->name), "%s", name);
+        snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
+        snprintf(ret->active, sizeof(ret->active), "%s", u->running[0] ? "active" : u->failed ? "failed" : "inactive");
+        snprintf(ret->sub, sizeof(ret->sub), "%s", u->running[0] ? "running" : u->failed ? "failed" : "dead");
+        snprintf(ret->result, sizeof(ret->result), "success");
+        if (u->invocation > 0)
+                snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx", (unsigned long long) u->invocation);
+        if (u->loaded[0])
+                snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
+        ret->ours = u->loaded[0] != 0;
+        ret->need_reload = u->loaded[0] && u->file[0] && !streq(u->loaded, u->file);
+        memcpy(ret->hash, u->file, sizeof(ret->hash));
+}
+
+static void call_answer(SimCall *c) {
+        SimSystemd *s = c->systemd;
+        SystemdUnit *units;
+        size_t n = 0;
+
+        if (c->kind != CALL_LIST) {
+                c->done(c->userdata, c->error, c->error < 0 ? "systemd will not do it" : "");
+                if (c->kind == CALL_START && c->n > 0 && c->error == 0 && s->loop && s->events.on_job_removed)
+                        s->events.on_job_removed(s->events.userdata, c->names[0], "done");
+                return;
+        }
+        for (SimUnit *u = s->units; u; u = u->next)
+                n++;
+        units = NEW0(SystemdUnit, n + c->n + 1);
+        n = 0;
+        for (size_t i = 0; i < c->n; i++)
+                fill(s, c->names[i], &units[n++]);
+        for (SimUnit *u = c->files ? s->units : NULL; u; u = u->next) {
+                bool there = !u->file[0];
+
+                for (size_t i = 0; i < c->n && !there; i++)
+                        there = streq(c->names[i], u->name);
+                if (!there)
+                        fill(s, u->name, &units[n++]);
+        }
+        c->listed(c->userdata, c->error, units, c->error < 0 ? 0 : n);
+        free(units);
+}
+
+static void call_free(SimCall *c) {
+        SimCall **at = &c->systemd->calls;
+
+        while (*at && *at != c)
+                at = &(*at)->next;
+        if (*at)
+                *at = c->next;
+        for (size_t i = 0; i < c->n; i++)
+                free(c->names[i]);
+        free(c->names);
+        free(c);
+}
+
+typedef struct CallRef {
+        SimSystemd *systemd;
+        SimCall *call;
+        uint64_t attached;
+} CallRef;
+
+static SimCall *call_of(const CallRef *ref) {
+        for (SimCall *c = ref->systemd->calls; c; c = c->next)
+                if (c == ref->call && ref->attached == ref->systemd->attached)
+                        return c;
+        return NULL;
+}
+
+static void on_answer(void *userdata) {
+        CallRef *ref = userdata;
+        SimCall *c = call_of(ref);
+
+        if (c) {
+                SimSystemd *s = c->systemd;
+                char name[256] = "";
+
+                if (c->n > 0)
+                        snprintf(name, sizeof(name), "%s", c->names[0]);
+                call_answer(c);
+                if (call_of(ref)) {
+                        bool acted = c->kind == CALL_START || c->kind == CALL_STOP;
+
+                        call_free(c);
+                        if (acted)
+                                changed(s, name);
+                }
+        }
+        free(ref);
+}
+
+/* systemd works on its own time, whatever the daemon does: the world's event, not the daemon's. */
+static void on_execute(void *userdata) {
+        CallRef *ref = userdata;
+        SimCall *c = call_of(ref);
+
+        if (!c) {
+                free(ref);
+                return;
+        }
+        call_execute(c);
+        world_at(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer, ref);
+}
+
+static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        SimSystemd *s = of(base);
+        SimCall *c = NEW0(SimCall, 1);
+        CallRef *ref = NEW0(CallRef, 1);
+        uint64_t takes_ms = kind == CALL_RELOAD ? 100 + world_draw(s->world, 300) : kind == CALL_STOP ? 5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50)
+                            : 1 + world_draw(s->world, 10);
+
+        *c = (SimCall) { .systemd = s, .kind = kind, .done = done, .userdata = userdata, .next = s->calls };
+        s->calls = c;
+        c->names = NEW0(char *, n + 1);
+        for (; c->n < n; c->n++)
+                c->names[c->n] = strdup(names[c->n]);
+        if (!s->ready) {
+                c->executed = true;
+                c->error = -ENOTCONN;
+        }
+        *ref = (CallRef) { .systemd = s, .call = c, .attached = s->attached };
+        world_at(s->world, takes_ms, NULL, on_execute, ref);
+        return c;
+}
+
+static void sim_set_events(Systemd *s, const SystemdEvents *events) {
+        of(s)->events = events ? *events : (SystemdEvents) {};
+}
+
+static bool sim_is_ready(Systemd *s) {
+        return of(s)->ready;
+}
+
+static bool sim_is_stopping(Systemd *s) {
+        return false;
+}
+
+static void sim_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
+        SimCall *c = call_new(s, CALL_LIST, names, n, NULL, userdata);
+
+        c->listed = done;
+        c->files = files;
+}
+
+static int sim_write_file(Systemd *s, const char *name, const char *text, size_t size) {
+        SimUnit *u = unit_get(of(s), name);
+        Unit *unit = NULL;
+
+        if (unit_read(name, text, size, &unit, NULL) < 0)
+                return -EINVAL;
+        memcpy(u->file, unit->hash, sizeof(u->file));
+        unit_free(unit);
+        return 0;
+}
+
+static int sim_remove_file(Systemd *s, const char *name) {
+        unit_get(of(s), name)->file[0] = 0;
+        return 0;
+}
+
+static void sim_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_LINK, names, n, done, userdata);
+}
+
+static void sim_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_UNLINK, names, n, done, userdata);
+}
+
+static void sim_reload(Systemd *s, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_RELOAD, NULL, 0, done, userdata);
+}
+
+static void sim_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_START, &name, 1, done, userdata);
+}
+
+static void sim_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_STOP, &name, 1, done, userdata);
+}
+
+static void sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        (void) call_new(s, CALL_RESET, &name, 1, done, userdata);
+}
+
+static const SystemdOps sim_ops = {
+        .set_events = sim_set_events, .is_ready = sim_is_ready,       .is_stopping = sim_is_stopping, .list = sim_list,
+        .write_file = sim_write_file, .remove_file = sim_remove_file, .link = sim_link,               .unlink = sim_unlink,
+        .reload = sim_reload,         .start = sim_start,             .stop = sim_stop,               .reset_failed = sim_reset_failed,
+};
+
+SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks) {
+        SimSystemd *s = NEW0(SimSystemd, 1);
+
+        *s = (SimSystemd) { .base = { .ops = &sim_ops }, .world = w, .hooks = *hooks, .ready = true };
+        snprintf(s->name, sizeof(s->name), "%s", name);
+        return s;
+}
+
+Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop) {
+        s->loop = loop;
+        s->ready = true;
+        return &s->base;
+}
+
+void sim_systemd_detach(SimSystemd *s) {
+        s->events = (SystemdEvents) {};
+        while (s->calls) {
+                call_execute(s->calls);
+                call_free(s->calls);
+        }
+        s->attached++;
+        s->loop = NULL;
+}
+
+void sim_systemd_power_cut(SimSystemd *s) {
+        while (s->calls)
+                call_free(s->calls);
+        s->attached++;
+        while (s->units) {
+                SimUnit *u = s->units;
+
+                do_stop(s, u, false);
+                s->units = u->next;
+                free(u);
+        }
+}
+
+SimSystemd *sim_systemd_free(SimSystemd *s) {
+        sim_systemd_power_cut(s);
+        free(s);
+        return NULL;
+}
+
+bool sim_systemd_runs(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = unit_find(s, unit);
+
+        return u && u->running[0];
+}
+
+const char *sim_systemd_hash(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = unit_find(s, unit);
+
+        return u && u->running[0] ? u->running : NULL;
+}
+
+static void on_bus_back(void *userdata) {
+        SimSystemd *s = userdata;
+
+        s->ready = true;
+        if (s->loop && s->events.on_ready)
+                s->events.on_ready(s->events.userdata, true);
+}
+
+void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms) {
+        s->ready = false;
+        if (s->loop && s->events.on_ready)
+                s->events.on_ready(s->events.userdata, false);
+        world_at(s->world, for_ms, NULL, on_bus_back, s);
+}

@@ -1,0 +1,27 @@
+/* The simulated systemd: a small model that obeys, dawdles and fails, and keeps the truth about every process: when it
+ * began, when it ended, and who asked. It outlives the daemon and ends with the host. */
+#pragma once
+
+#include "fleetd/systemd/systemd.h"
+#include "tests/sim/world.h"
+
+typedef struct SimSystemd SimSystemd;
+
+typedef struct SimSystemdHooks {
+        /* A process of 'unit' begins, or ends; 'asked': by the daemon, else by itself or with the host. */
+        void (*on_start)(void *userdata, const char *unit);
+        void (*on_stop)(void *userdata, const char *unit, bool asked);
+        void *userdata;
+} SimSystemdHooks;
+
+SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks);
+SimSystemd *sim_systemd_free(SimSystemd *s);
+
+/* The interface for a daemon that starts on 'loop'. Units that run go on running. */
+Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop);
+void sim_systemd_detach(SimSystemd *s);  /* the daemon is gone: its calls that arrived are carried out, nobody is told */
+void sim_systemd_power_cut(SimSystemd *s); /* all processes end, /run is empty */
+
+bool sim_systemd_runs(const SimSystemd *s, const char *unit);
+const char *sim_systemd_hash(const SimSystemd *s, const char *unit); /* of what runs; NULL */
+void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms);           /* the connection is lost for a time */

@@ -1,0 +1,302 @@
+#include "tests/sim/world.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+typedef struct Event {
+        uint64_t at_ms, serial;
+        WorldLoop *loop;      /* NULL: the world's */
+        uint64_t incarnation; /* of the loop, when it was asked for */
+        void (*run)(void *userdata);
+        void *userdata;
+} Event;
+
+struct World {
+        uint64_t now_ms, serial, seed, hash, incarnations;
+        Random random;
+        Event *heap;
+        size_t n, capacity;
+        WorldLoop *loops; /* that live */
+        const char *replay;
+        bool trace;
+};
+
+typedef struct Flight {
+        WorldLoop *loop;
+        Work *work;
+        struct Flight *next;
+} Flight;
+
+struct WorldLoop {
+        Loop base;
+        World *world;
+        char name[32];
+        uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms, last_work_ms;
+        Flight *flights; /* in order */
+        WorldLoop *next;
+};
+
+static void *must(void *p) {
+        if (!p)
+                abort();
+        return p;
+}
+
+void world_mix(World *w, uint64_t value) {
+        w->hash = (w->hash ^ value) * 0x100000001b3;
+}
+
+World *world_new(uint64_t seed, bool trace) {
+        World *w = must(NEW0(World, 1));
+
+        *w = (World) { .now_ms = WORLD_START_MS, .seed = seed, .hash = 0xcbf29ce484222325, .trace = trace };
+        random_seed(&w->random, seed);
+        return w;
+}
+
+World *world_free(World *w) {
+        assert(!w->loops);
+        free(w->heap);
+        free(w);
+        return NULL;
+}
+
+uint64_t world_now_ms(const World *w) {
+        return w->now_ms;
+}
+
+uint64_t world_draw(World *w, uint64_t n) {
+        return n == 0 ? 0 : random_below(&w->random, n);
+}
+
+bool world_chance(World *w, unsigned percent) {
+        return world_draw(w, 100) < percent;
+}
+
+uint64_t world_hash(const World *w) {
+        return w->hash;
+}
+
+void world_set_replay(World *w, const char *replay) {
+        w->replay = replay;
+}
+
+void world_trace(World *w, const char *who, const char *format, ...) {
+        char sentence[1024];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(sentence, sizeof(sentence), format, ap);
+        va_end(ap);
+        for (const char *p = sentence; *p; p++)
+                world_mix(w, (unsigned char) *p);
+        if (w->trace)
+                printf("[%8llu] %s: %s\n", (unsigned long long) (w->now_ms - WORLD_START_MS), who, sentence);
+}
+
+void world_failed(World *w, const char *checker, const char *format, ...) {
+        va_list ap;
+
+        printf("FAILED %s seed=%llu at %llu.%03llu s: ", checker, (unsigned long long) w->seed, (unsigned long long) (w->now_ms - WORLD_START_MS) / 1000,
+               (unsigned long long) (w->now_ms - WORLD_START_MS) % 1000);
+        va_start(ap, format);
+        vprintf(format, ap);
+        va_end(ap);
+        printf("\nreplay: %s --seed %llu --trace\n", w->replay ?: "the same program", (unsigned long long) w->seed);
+        fflush(stdout);
+        _Exit(1);
+}
+
+/* -- The queue -- */
+
+static bool before(const Event *a, const Event *b) {
+        return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->serial < b->serial;
+}
+
+static void push(World *w, Event e) {
+        size_t i = w->n++;
+
+        if (GROW(w->heap, w->capacity, w->n) < 0)
+                abort();
+        e.serial = w->serial++;
+        for (; i > 0 && before(&e, &w->heap[(i - 1) / 2]); i = (i - 1) / 2)
+                w->heap[i] = w->heap[(i - 1) / 2];
+        w->heap[i] = e;
+}
+
+static Event pop(World *w) {
+        Event first = w->heap[0], last = w->heap[--w->n];
+        size_t i = 0;
+
+        for (;;) {
+                size_t child = 2 * i + 1;
+
+                if (child >= w->n)
+                        break;
+                if (child + 1 < w->n && before(&w->heap[child + 1], &w->heap[child]))
+                        child++;
+                if (!before(&w->heap[child], &last))
+                        break;
+                w->heap[i] = w->heap[child];
+                i = child;
+        }
+        if (w->n > 0)
+                w->heap[i] = last;
+        return first;
+}
+
+void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata) {
+        push(w, (Event) { .at_ms = w->now_ms + delay_ms, .loop = loop, .incarnation = loop ? loop->incarnation : 0, .run = run, .userdata = userdata });
+}
+
+static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
+        for (WorldLoop *l = w->loops; l; l = l->next)
+                if (l == loop && l->incarnation == incarnation)
+                        return l;
+        return NULL;
+}
+
+void world_run(World *w, uint64_t until_ms) {
+        while (w->n > 0 && w->heap[0].at_ms <= until_ms) {
+                Event e = pop(w);
+
+                w->now_ms = MAX(w->now_ms, e.at_ms);
+                if (e.loop) {
+                        WorldLoop *l = living(w, e.loop, e.incarnation);
+
+                        if (!l)
+                                continue;
+                        if (l->paused_until_ms > w->now_ms) {
+                                e.at_ms = l->paused_until_ms;
+                                push(w, e);
+                                continue;
+                        }
+                        world_mix(w, w->now_ms);
+                        world_mix(w, l->incarnation);
+                }
+                e.run(e.userdata);
+        }
+        w->now_ms = MAX(w->now_ms, until_ms);
+}
+
+/* -- Loops -- */
+
+static WorldLoop *of(const Loop *loop) {
+        return container_of(loop, WorldLoop, base);
+}
+
+static uint64_t loop_sim_now_ms(const Loop *loop) {
+        return of(loop)->world->now_ms;
+}
+
+static uint64_t loop_sim_wall_ms(const Loop *loop) {
+        return 1700000000000 + of(loop)->world->now_ms;
+}
+
+static void loop_on_wake(void *userdata) {
+        WorldLoop *l = userdata;
+
+        if (l->wake_ms > l->world->now_ms)
+                return;
+        l->wake_ms = UINT64_MAX;
+        if (loop_run_due(&l->base, 100000))
+                world_at(l->world, 0, l, loop_on_wake, l);
+}
+
+static void loop_sim_wake_at(Loop *loop, uint64_t due_ms) {
+        WorldLoop *l = of(loop);
+
+        if (due_ms == UINT64_MAX || due_ms >= l->wake_ms)
+                return;
+        l->wake_ms = due_ms;
+        world_at(l->world, due_ms > l->world->now_ms ? due_ms - l->world->now_ms : 0, l, loop_on_wake, l);
+}
+
+static void flight_remove(Flight *f) {
+        Flight **at = &f->loop->flights;
+
+        while (*at != f)
+                at = &(*at)->next;
+        *at = f->next;
+        free(f);
+}
+
+static void loop_on_work(void *userdata) {
+        Flight *f = userdata;
+        Work *work = f->work;
+
+        flight_remove(f);
+        work->work(work->userdata);
+        work->done(work->userdata);
+}
+
+static int loop_sim_work(Loop *loop, Work *work) {
+        WorldLoop *l = of(loop);
+        Flight *f = must(NEW0(Flight, 1)), **at = &l->flights;
+        uint64_t now_ms = l->world->now_ms, due_ms = now_ms + l->least_ms + world_draw(l->world, l->most_ms - l->least_ms + 1);
+
+        *f = (Flight) { .loop = l, .work = work };
+        while (*at)
+                at = &(*at)->next;
+        *at = f;
+        due_ms = MAX(due_ms, l->last_work_ms); /* one thread: in order */
+        l->last_work_ms = due_ms;
+        world_at(l->world, due_ms - now_ms, l, loop_on_work, f);
+        return 0;
+}
+
+static const LoopOps loop_sim = { .now_ms = loop_sim_now_ms, .wall_ms = loop_sim_wall_ms, .wake_at = loop_sim_wake_at, .work = loop_sim_work };
+
+WorldLoop *world_loop_new(World *w, const char *name) {
+        WorldLoop *l = must(NEW0(WorldLoop, 1));
+
+        *l = (WorldLoop) { .world = w, .incarnation = ++w->incarnations, .wake_ms = UINT64_MAX, .most_ms = 2, .next = w->loops };
+        snprintf(l->name, sizeof(l->name), "%s", name);
+        loop_init(&l->base, &loop_sim, random_u64(&w->random));
+        w->loops = l;
+        return l;
+}
+
+Loop *world_loop(WorldLoop *l) {
+        return &l->base;
+}
+
+void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms) {
+        l->least_ms = least_ms;
+        l->most_ms = most_ms;
+}
+
+void world_loop_drop_work(WorldLoop *l, bool tear) {
+        while (l->flights) {
+                Work *work = l->flights->work;
+
+                flight_remove(l->flights);
+                tear = tear && world_chance(l->world, 50);
+                if (tear)
+                        work->work(work->userdata);
+        }
+        l->incarnation = ++l->world->incarnations; /* whatever was still to come does not */
+        l->wake_ms = UINT64_MAX;
+        l->last_work_ms = 0;
+}
+
+void world_loop_pause(WorldLoop *l, uint64_t for_ms) {
+        l->paused_until_ms = l->world->now_ms + for_ms;
+}
+
+WorldLoop *world_loop_free(WorldLoop *l) {
+        WorldLoop **at = &l->world->loops;
+
+        world_loop_drop_work(l, false);
+        while (*at != l)
+                at = &(*at)->next;
+        *at = l->next;
+        loop_done(&l->base);
+        free(l);
+        return NULL;
+}

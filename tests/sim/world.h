@@ -1,0 +1,46 @@
+/* Virtual time: one queue of events for all hosts, one seed for all chance.
+ *
+ * Each host has a Loop whose backend is this queue. An event belongs to a host and to its incarnation (a crash ends it, and
+ * with it whatever was still to come), or to the world. Equal times happen in the order of asking. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "io/loop.h"
+
+typedef struct World World;
+typedef struct WorldLoop WorldLoop;
+
+enum { WORLD_START_MS = 1000000 };
+
+World *world_new(uint64_t seed, bool trace);
+World *world_free(World *w);
+
+uint64_t world_now_ms(const World *w);
+uint64_t world_draw(World *w, uint64_t n); /* 0 .. n-1 */
+bool world_chance(World *w, unsigned percent);
+uint64_t world_hash(const World *w);       /* over everything that happened: two runs of a seed have the same */
+
+/* Calls 'run' at 'delay_ms' from now. 'loop' NULL: always; else only if that loop still lives then, and not while it is
+ * paused (it is called when the pause ends). Aborts without memory. */
+void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata);
+
+/* Runs events until 'until_ms', or until nothing is left. */
+void world_run(World *w, uint64_t until_ms);
+
+/* The end of a run: says why, prints the line that replays it, exits 1. */
+void world_failed(World *w, const char *checker, const char *format, ...) __attribute__((format(printf, 3, 4), noreturn));
+void world_set_replay(World *w, const char *replay); /* the command line that is printed */
+void world_trace(World *w, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void world_mix(World *w, uint64_t value); /* into the hash */
+
+/* -- Loops -- */
+
+WorldLoop *world_loop_new(World *w, const char *name);
+Loop *world_loop(WorldLoop *l);
+/* Work that is in flight is dropped (its 'done' never comes); 'tear' may run some of it first, as a power cut might. */
+void world_loop_drop_work(WorldLoop *l, bool tear);
+void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait */
+WorldLoop *world_loop_free(WorldLoop *l);
+void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* how long its disk takes */
