@@ -228,11 +228,8 @@ static void daemon_on_store_closed(void *userdata) {
                 daemon_on_peers_closed(d);
 }
 
-void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
-        snprintf(d->reason, sizeof(d->reason), "%s", reason);
-        d->stopped = stopped;
-        d->userdata = userdata;
-
+/* From the top down, all that stands on the store. */
+static void daemon_close_rooms(Daemon *d) {
         d->api = api_free(d->api);
         d->directory = directory_free(d->directory);
         d->agent = agent_free(d->agent);
@@ -240,6 +237,21 @@ void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata),
         d->engine = engine_free(d->engine);
         d->membership = membership_free(d->membership);
         d->registry = registry_free(d->registry);
+}
+
+void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata) {
+        d->stopped = stopped;
+        d->userdata = userdata;
+        daemon_close_rooms(d);
+        d->store = kv_crash(d->store);
+        daemon_on_store_closed(d);
+}
+
+void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata) {
+        snprintf(d->reason, sizeof(d->reason), "%s", reason);
+        d->stopped = stopped;
+        d->userdata = userdata;
+        daemon_close_rooms(d);
         if (d->store)
                 kv_close(d->store, daemon_on_store_closed, d);
         else

@@ -27,5 +27,8 @@ int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings,
  * 'stopped' comes once, from the loop; the daemon is gone then. */
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);
 
+/* For simulation: gone as by a crash, without a word, and without writing anything. 'stopped' as above. */
+void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata);
+
 Registry *daemon_registry(Daemon *d);
 KvStore *daemon_store(Daemon *d);

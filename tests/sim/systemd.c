@@ -355,18 +355,19 @@ Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop) {
 
 void sim_systemd_detach(SimSystemd *s) {
         s->events = (SystemdEvents) {};
-        while (s->calls) {
-                call_execute(s->calls);
-                call_free(s->calls);
-        }
         s->attached++;
         s->loop = NULL;
+        while (s->calls) {
+                SimCall *c = s->calls;
+
+                call_execute(c);
+                c->error = -ECANCELED; /* for nobody: whoever asked lets go of what belongs to the call */
+                call_answer(c);
+                call_free(c);
+        }
 }
 
 void sim_systemd_power_cut(SimSystemd *s) {
-        while (s->calls)
-                call_free(s->calls);
-        s->attached++;
         while (s->units) {
                 SimUnit *u = s->units;
 

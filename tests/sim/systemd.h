@@ -19,7 +19,7 @@ SimSystemd *sim_systemd_free(SimSystemd *s);
 
 /* The interface for a daemon that starts on 'loop'. Units that run go on running. */
 Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop);
-void sim_systemd_detach(SimSystemd *s);  /* the daemon is gone: its calls that arrived are carried out, nobody is told */
+void sim_systemd_detach(SimSystemd *s);  /* the daemon is gone (freed): its calls that arrived are carried out */
 void sim_systemd_power_cut(SimSystemd *s); /* all processes end, /run is empty */
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit);

@@ -1,0 +1,214 @@
+#include "tests/sim/cluster.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "tests/lib/scratch.h"
+
+enum { PORT = 2380, RESTART_MS = 200 };
+
+SimMachine *cluster_leader(SimCluster *c) {
+        SimMachine *found = NULL;
+        uint64_t term = 0;
+
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                KvState state;
+
+                if (!m->daemon || m->dying || !daemon_store(m->daemon))
+                        continue;
+                kv_state(daemon_store(m->daemon), &state);
+                if (state.role == KV_ROLE_LEADER && state.ready && state.term > term) {
+                        found = m;
+                        term = state.term;
+                }
+        }
+        return found;
+}
+
+void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms) {
+        /* One span, grown: what lies between two troubles is not worth telling apart. */
+        if (m->suspect_until_ms == 0)
+                m->suspect_from_ms = from_ms;
+        m->suspect_until_ms = MAX(m->suspect_until_ms, until_ms);
+}
+
+static void machine_on_start(void *userdata, const char *unit) {
+        check_start(userdata, unit);
+}
+
+static void machine_on_stop(void *userdata, const char *unit, bool asked) {
+        check_stop(userdata, unit, asked);
+}
+
+/* -- Daemons -- */
+
+static void machine_settings(SimMachine *m) {
+        Settings *s = &m->settings;
+        char text[64];
+
+        *s = (Settings) {
+                .state_directory = strdup(m->folder), .runtime_directory = strdup("/run/fleet"), .unit_directory = strdup(""),
+                .cluster_file = strdup(""), .listen_client = strdup(""), .listen_socket = strdup(""), .peer_key = strdup(""),
+                .name = strdup(m->name), .machine_id = strdup(m->machine_id), .agent = true, .engine = true, .brake_ms = 10000,
+                .boot_wait_ms = 10000, .quota = 16 << 20,
+        };
+        snprintf(text, sizeof(text), "%s:%d", m->address, PORT);
+        s->listen_peer = strdup(text);
+        snprintf(text, sizeof(text), "10.0.0.1:%d", PORT);
+        if (m->index > 0)
+                (void) names_add(&s->join, text, strlen(text));
+        (void) pairs_set(&s->metadata, "host", m->name);
+}
+
+static void machine_on_gone(void *userdata) {
+        SimMachine *m = userdata;
+
+        m->daemon = NULL;
+}
+
+/* The loop cannot be freed from inside itself: the world does it. */
+static void machine_on_bury(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->daemon) {
+                world_at(m->cluster->world, 5, NULL, machine_on_bury, m);
+                return;
+        }
+        sim_systemd_detach(m->systemd);
+        sim_host_reset(m->host, true);
+        m->loop = world_loop_free(m->loop);
+        m->dying = false;
+        if (!m->power)
+                sim_systemd_power_cut(m->systemd);
+        if (m->power && m->start_wanted)
+                machine_start_daemon(m);
+}
+
+static void machine_bury(SimMachine *m) {
+        m->dying = true;
+        world_at(m->cluster->world, 0, NULL, machine_on_bury, m);
+}
+
+void machine_start_daemon(SimMachine *m) {
+        SimCluster *c = m->cluster;
+        DaemonEdges edges;
+        Error err = {};
+        int r;
+
+        m->start_wanted = true;
+        if (m->loop || !m->power)
+                return;
+        m->start_wanted = false;
+        sim_disk_tear(m->disk, false);
+        m->loop = world_loop_new(c->world, m->name);
+        edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
+                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug };
+        memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
+        r = daemon_new(&m->daemon, &edges, &m->settings, &err);
+        world_trace(c->world, m->name, "daemon starts");
+        if (r < 0)
+                world_failed(c->world, "daemon-starts", "%s: %s", m->name, error_text(&err, r));
+}
+
+void machine_crash_daemon(SimMachine *m) {
+        if (!m->daemon || m->dying)
+                return;
+        world_trace(m->cluster->world, m->name, "daemon crashes");
+        world_loop_drop_work(m->loop, false);
+        daemon_crash(m->daemon, machine_on_gone, m);
+        machine_bury(m);
+}
+
+void machine_stop_daemon(SimMachine *m) {
+        if (!m->daemon || m->dying)
+                return;
+        world_trace(m->cluster->world, m->name, "daemon stops");
+        daemon_stop(m->daemon, "stop", machine_on_gone, m);
+        machine_bury(m);
+}
+
+void machine_power_cut(SimMachine *m) {
+        if (!m->power)
+                return;
+        world_trace(m->cluster->world, m->name, "power cut");
+        m->power = false;
+        m->start_wanted = false;
+        sim_host_power(m->host, false);
+        if (m->daemon && !m->dying) {
+                sim_disk_tear(m->disk, true);
+                world_loop_drop_work(m->loop, true);
+                daemon_crash(m->daemon, machine_on_gone, m);
+                machine_bury(m);
+        } else if (!m->loop)
+                sim_systemd_power_cut(m->systemd);
+        for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
+                m->runs[i] = (RunningUnit) {};
+}
+
+void machine_power_on(SimMachine *m) {
+        if (m->power)
+                return;
+        m->power = true;
+        m->boots++;
+        world_trace(m->cluster->world, m->name, "power on");
+        snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", m->boots, m->index + 1);
+        sim_host_power(m->host, true);
+        machine_start_daemon(m);
+}
+
+/* -- The cluster -- */
+
+SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
+        SimCluster *c = NEW0(SimCluster, 1);
+
+        c->world = w;
+        c->bug = bug;
+        c->n = hosts;
+        c->net = sim_net_new(w, 0, 1 + world_draw(w, 5));
+        for (unsigned i = 0; i < hosts; i++) {
+                SimMachine *m = &c->machines[i];
+                SimSystemdHooks hooks = { .on_start = machine_on_start, .on_stop = machine_on_stop, .userdata = m };
+
+                *m = (SimMachine) { .cluster = c, .index = i, .power = true };
+                snprintf(m->name, sizeof(m->name), "h%u", i + 1);
+                snprintf(m->address, sizeof(m->address), "10.0.0.%u", i + 1);
+                snprintf(m->machine_id, sizeof(m->machine_id), "%032x", i + 1);
+                snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", 0, i + 1);
+                m->folder = scratch_new();
+                m->host = sim_host_new(c->net, m->address);
+                m->disk = sim_disk_new(w);
+                m->systemd = sim_systemd_new(w, m->name, &hooks);
+                machine_settings(m);
+        }
+        for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
+                c->writers[i] = (SimWriter) { .cluster = c, .index = i };
+        return c;
+}
+
+SimCluster *cluster_free(SimCluster *c) {
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+
+                m->start_wanted = false;
+                if (m->daemon && !m->dying)
+                        machine_crash_daemon(m);
+        }
+        world_run(c->world, world_now_ms(c->world) + 10000);
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+
+                assert(!m->loop);
+                sim_systemd_free(m->systemd);
+                sim_disk_free(m->disk);
+                settings_done(&m->settings);
+                m->folder = scratch_free(m->folder);
+        }
+        sim_net_free(c->net);
+        free(c);
+        return NULL;
+}

@@ -1,0 +1,85 @@
+/* Whole daemons, several in one process: hosts with disks, links and a systemd of their own, people who ask for things, and
+ * what must always hold. */
+#pragma once
+
+#include "fleetd/daemon.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/net.h"
+#include "tests/sim/systemd.h"
+#include "tests/sim/world.h"
+
+enum { CLUSTER_HOSTS_MAX = 5, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64 };
+
+typedef struct Cluster_ SimCluster;
+
+/* A process of a unit on one host, as the checkers remember it. */
+typedef struct RunningUnit {
+        char unit[64];
+        uint64_t since_ms;    /* 0: does not run */
+        uint64_t stopped_ms;  /* when it ended in this boot; 0: it has not run in this boot */
+} RunningUnit;
+
+typedef struct SimMachine {
+        SimCluster *cluster;
+        unsigned index;
+        char name[16], address[32], machine_id[33], boot_id[33];
+        char *folder;         /* state directory: tree and notes */
+        SimHost *host;
+        Disk *disk;
+        SimSystemd *systemd;
+        WorldLoop *loop;      /* NULL: no daemon */
+        Daemon *daemon;
+        Settings settings;
+        bool power, dying, start_wanted;
+        unsigned boots;
+        uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
+        RunningUnit runs[CLUSTER_RUNS_MAX];
+} SimMachine;
+
+/* A client that writes growing numbers to a key of its own. */
+typedef struct Writer_ {
+        SimCluster *cluster;
+        unsigned index;
+        uint64_t attempted, acknowledged, number;
+        SimMachine *asked;    /* whom, while it waits */
+        uint64_t asked_incarnation;
+        uint64_t n_acknowledged, n_unknown, n_refused;
+} SimWriter;
+
+/* A unit that people know of. */
+typedef struct SimPeople {
+        char name[64];
+        unsigned version;
+        uint64_t touched_ms;  /* when somebody last asked for a change of it, or of one it depends on */
+        const char *group;    /* units with one group name depend on each other */
+} SimPerson;
+
+struct Cluster_ {
+        World *world;
+        SimNet *net;
+        const char *bug;
+        SimMachine machines[CLUSTER_HOSTS_MAX];
+        unsigned n;
+        SimWriter writers[CLUSTER_WRITERS];
+        SimPerson units[24];
+        unsigned n_units;
+        bool quiet;           /* no more faults, no more changes */
+        unsigned faults[16];  /* how often each kind happened */
+        uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
+};
+
+SimCluster *cluster_new(World *w, unsigned hosts, const char *bug);
+SimCluster *cluster_free(SimCluster *c);
+void machine_start_daemon(SimMachine *m);
+void machine_crash_daemon(SimMachine *m);    /* kill -9 */
+void machine_stop_daemon(SimMachine *m);     /* systemctl stop */
+void machine_power_cut(SimMachine *m);
+void machine_power_on(SimMachine *m);
+void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
+SimMachine *cluster_leader(SimCluster *c);   /* NULL: none that is ready */
+
+/* Calls that end the run when something does not hold. */
+void check_stop(SimMachine *m, const char *unit, bool asked);
+void check_start(SimMachine *m, const char *unit);
+void check_hashes(SimCluster *c);
+void check_settled(SimCluster *c);           /* after healing: all that was promised */

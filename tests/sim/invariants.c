@@ -1,0 +1,204 @@
+/* What must always hold. Each check is named; a failing one ends the run and prints the seed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetd/scheduler/scheduler.h"
+#include "tests/sim/cluster.h"
+
+static RunningUnit *run_of(SimMachine *m, const char *unit) {
+        for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
+                if (streq(m->runs[i].unit, unit))
+                        return &m->runs[i];
+        for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
+                if (!m->runs[i].unit[0]) {
+                        snprintf(m->runs[i].unit, sizeof(m->runs[i].unit), "%s", unit);
+                        return &m->runs[i];
+                }
+        abort();
+}
+
+static uint64_t touched_ms(const SimCluster *c, const char *unit) {
+        const SimPerson *person = NULL;
+        uint64_t latest = 0;
+
+        for (unsigned i = 0; i < c->n_units; i++)
+                if (streq(c->units[i].name, unit))
+                        person = &c->units[i];
+        for (unsigned i = 0; person && i < c->n_units; i++)
+                if (&c->units[i] == person || (person->group && c->units[i].group && streq(c->units[i].group, person->group)))
+                        latest = MAX(latest, c->units[i].touched_ms);
+        return latest;
+}
+
+/* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then trouble of any
+ * host may move its members. */
+static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) {
+        const SimCluster *c = m->cluster;
+        uint64_t now_ms = world_now_ms(c->world);
+        const char *group = NULL;
+
+        for (unsigned i = 0; i < c->n_units; i++)
+                if (streq(c->units[i].name, unit))
+                        group = c->units[i].group;
+        if (touched_ms(c, unit) >= since_ms)
+                return true;
+        for (unsigned i = 0; i < c->n; i++) {
+                const SimMachine *other = &c->machines[i];
+
+                if ((other == m || group) && other->suspect_until_ms >= since_ms && other->suspect_from_ms > 0 && other->suspect_from_ms <= now_ms)
+                        return true;
+        }
+        return false;
+}
+
+void check_start(SimMachine *m, const char *unit) {
+        RunningUnit *run = run_of(m, unit);
+
+        if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms))
+                world_failed(m->cluster->world, "nothing-restarted-without-cause", "%s was started again on %s in one boot", unit, m->name);
+        run->since_ms = world_now_ms(m->cluster->world);
+        run->stopped_ms = 0;
+}
+
+void check_stop(SimMachine *m, const char *unit, bool asked) {
+        RunningUnit *run = run_of(m, unit);
+
+        if (asked && !has_cause(m, unit, run->since_ms))
+                world_failed(m->cluster->world, "no-stop-without-cause", "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
+                             (unsigned long long) (run->since_ms - WORLD_START_MS));
+        run->stopped_ms = world_now_ms(m->cluster->world);
+}
+
+void check_hashes(SimCluster *c) {
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+                uint64_t hash, applied, slot;
+
+                if (!m->daemon || m->dying || kv_hash(daemon_store(m->daemon), &hash, &applied) < 0 || applied == 0)
+                        continue;
+                slot = applied % ELEMENTS(c->hashes);
+                if (c->hashes_at[slot] == applied && c->hashes[slot] != hash)
+                        world_failed(c->world, "replicas-equal", "%s differs at applied index %llu", m->name, (unsigned long long) applied);
+                c->hashes_at[slot] = applied;
+                c->hashes[slot] = hash;
+        }
+}
+
+static void check_writers(SimCluster *c) {
+        for (unsigned h = 0; h < c->n; h++)
+                for (unsigned i = 0; i < CLUSTER_WRITERS; i++) {
+                        SimWriter *w = &c->writers[i];
+                        char key[32], value[32] = "";
+                        uint64_t found = 0;
+                        TreeTxn *txn;
+                        KvNode node;
+
+                        snprintf(key, sizeof(key), "/writer/%u", i);
+                        if (kv_read(daemon_store(c->machines[h].daemon), &txn) < 0)
+                                abort();
+                        if (tree_get(txn, kv_string(key), &node) == 0) {
+                                snprintf(value, sizeof(value), "%.*s", (int) MIN(node.value.size, sizeof(value) - 1), (const char *) node.value.data);
+                                found = strtoull(value, NULL, 10);
+                        }
+                        tree_abort(txn);
+                        if (found < w->acknowledged)
+                                world_failed(c->world, "no-acknowledged-write-lost", "%s on %s is %llu, but %llu was acknowledged", key, c->machines[h].name,
+                                             (unsigned long long) found, (unsigned long long) w->acknowledged);
+                        if (found > w->attempted)
+                                world_failed(c->world, "nothing-invented", "%s on %s is %llu, but only %llu was asked for", key, c->machines[h].name,
+                                             (unsigned long long) found, (unsigned long long) w->attempted);
+                }
+}
+
+static unsigned running_on(const SimCluster *c, const char *unit, char *ret, size_t size) {
+        unsigned n = 0;
+
+        ret[0] = 0;
+        for (unsigned i = 0; i < c->n; i++)
+                if (sim_systemd_runs(c->machines[i].systemd, unit)) {
+                        size_t used = strlen(ret);
+
+                        snprintf(ret + used, size - used, " %s", c->machines[i].name);
+                        n++;
+                }
+        return n;
+}
+
+static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerView *view, const ClusterUnit *u) {
+        const ClusterMachine *where = NULL;
+        unsigned orders = 0, n;
+        char on[128];
+        Error why = {};
+
+        n = running_on(c, u->name, on, sizeof(on));
+        for (const ClusterMachine *m = picture->machines; m; m = m->hh.next) {
+                const ClusterOrder *o = cluster_order(picture, m->id, u->name);
+
+                if (o && o->order == ORDER_RUN) {
+                        orders++;
+                        where = m;
+                }
+        }
+        if (u->target != TARGET_LAUNCHED) {
+                if (n > 0)
+                        world_failed(c->world, "runs-only-if-wanted", "%s is not wanted, but runs on%s", u->name, on);
+                return;
+        }
+        if (u->unit->placement.global) {
+                if (n != c->n)
+                        world_failed(c->world, "global-runs-everywhere", "%s runs on%s only", u->name, on);
+                return;
+        }
+        if (orders > 1)
+                world_failed(c->world, "a-unit-has-one-place", "%s has %u orders to run", u->name, orders);
+        if (orders == 0 && scheduler_pick(view, u, &where, &why) == 0)
+                world_failed(c->world, "a-unit-that-fits-runs", "%s fits on %s, but is nowhere", u->name, where->id);
+        if (orders == 0 && n == 0)
+                return;
+        if (n != 1)
+                world_failed(c->world, "a-unit-that-fits-runs-exactly-once", "%s runs on%s (%u hosts)", u->name, n > 0 ? on : " none", n);
+        for (unsigned i = 0; i < c->n; i++) {
+                const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
+
+                if (hash && !streq(c->machines[i].machine_id, where->id))
+                        world_failed(c->world, "a-unit-runs-where-ordered", "%s runs on%s, its order is %s's", u->name, on, where->id);
+                if (hash && !streq(hash, u->unit->hash))
+                        world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text", u->name, on);
+        }
+}
+
+void check_settled(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        const Cluster *picture;
+        SchedulerView *view;
+        KvState state;
+
+        if (!leader)
+                world_failed(c->world, "somebody-leads", "no leader after all is well again");
+        kv_state(daemon_store(leader->daemon), &state);
+        for (unsigned i = 0; i < c->n; i++) {
+                KvState other;
+
+                kv_state(daemon_store(c->machines[i].daemon), &other);
+                if (other.raft_index != state.raft_index)
+                        world_failed(c->world, "everybody-catches-up", "%s is at %llu, the leader at %llu", c->machines[i].name,
+                                     (unsigned long long) other.raft_index, (unsigned long long) state.raft_index);
+        }
+        check_hashes(c);
+        check_writers(c);
+
+        picture = registry_cluster(daemon_registry(leader->daemon));
+        if (scheduler_view_new(picture, &view) < 0)
+                abort();
+        for (const ClusterUnit *u = picture->units; u; u = u->hh.next)
+                if (u->unit)
+                        check_unit(c, picture, view, u);
+        for (unsigned i = 0; i < c->n_units; i++) {
+                char on[128];
+
+                if (!cluster_unit(picture, c->units[i].name) && running_on(c, c->units[i].name, on, sizeof(on)) > 0)
+                        world_failed(c->world, "what-was-destroyed-ends", "%s is gone, but runs on%s", c->units[i].name, on);
+        }
+        scheduler_view_free(view);
+}

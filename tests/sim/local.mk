@@ -1,0 +1,7 @@
+# Whole daemons in virtual time: see tests/sim/test-cluster.c.
+check_PROGRAMS += tests/sim/test-cluster
+tests_sim_test_cluster_SOURCES = \
+	tests/sim/test-cluster.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_cluster_LDADD = $(FLEETD_LIBS)

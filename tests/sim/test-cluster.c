@@ -1,0 +1,421 @@
+/* Whole daemons under faults, from a seed: a cluster forms by itself, people write keys and change units, hosts lose power,
+ * daemons crash, links are cut, processes pause. Then everything heals, and all that was promised must be so.
+ *
+ *      test-cluster [--seed N] [--runs N] [--trace] [--bug NAME] [--seconds N] [--expect-failure]
+ */
+#include <assert.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "tests/sim/cluster.h"
+
+enum { FORM_MS = 30000, HEAL_MS = 150000, IDLE_MS = 20000, HASH_EVERY_MS = 250 };
+
+typedef struct Options {
+        uint64_t seed, runs, seconds;
+        bool trace, expect_failure, twice;
+        const char *bug;
+} Options;
+
+static World *tracing; /* for the log's sink, which knows no world */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (tracing)
+                world_trace(tracing, "log", "%s", sentence);
+}
+
+/* -- People who write keys -- */
+
+static bool machine_serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+static SimMachine *any_machine(SimCluster *c) {
+        SimMachine *m = &c->machines[world_draw(c->world, c->n)];
+
+        return machine_serves(m) ? m : NULL;
+}
+
+static void writer_on_done(void *userdata, const KvResult *result) {
+        SimWriter *w = userdata;
+
+        w->asked = NULL;
+        if (result->status == KV_OK) {
+                w->acknowledged = w->attempted;
+                w->n_acknowledged++;
+        } else if (result->status == KV_UNKNOWN)
+                w->n_unknown++;
+        else
+                w->n_refused++;
+}
+
+static void writer_on_turn(void *userdata) {
+        SimWriter *w = userdata;
+        SimCluster *c = w->cluster;
+        SimMachine *m;
+        char key[32], value[32];
+        KvCommand cmd;
+
+        if (c->quiet)
+                return;
+        world_at(c->world, 20 + world_draw(c->world, 200), NULL, writer_on_turn, w);
+        if (w->asked && (!machine_serves(w->asked) || w->asked->boots != w->asked_incarnation))
+                w->asked = NULL; /* its daemon died with the question: the answer is unknown */
+        m = any_machine(c);
+        if (w->asked || !m)
+                return;
+        snprintf(key, sizeof(key), "/writer/%u", w->index);
+        snprintf(value, sizeof(value), "%llu", (unsigned long long) ++w->attempted);
+        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) };
+        w->asked = m;
+        w->asked_incarnation = m->boots;
+        if (kv_propose(daemon_store(m->daemon), &cmd, writer_on_done, w, &w->number) < 0)
+                w->asked = NULL;
+}
+
+/* -- People who want units -- */
+
+static void unit_text(const SimPerson *p, char *ret, size_t size) {
+        const char *fleet = streq(p->group ?: "", "web") ? "[X-Fleet]\nConflicts=web@*.service\n" : streq(p->name, "pong.service") ? "[X-Fleet]\nMachineOf=ping.service\n"
+                            : streq(p->name, "node.service") ? "[X-Fleet]\nGlobal=true\n" : "";
+
+        snprintf(ret, size, "[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %u\n%s", p->name, 100 + p->version, fleet);
+}
+
+static void person_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        SimPerson *p = userdata;
+
+        (void) p; /* what became of it, the registry says in the end */
+}
+
+static void person_asks(SimCluster *c, SimPerson *p, SimMachine *m, unsigned what) {
+        UnitChange change = { .name = p->name };
+        char text[512];
+        Unit *unit = NULL;
+
+        p->touched_ms = world_now_ms(c->world) + 3000; /* it may happen that much later */
+        switch (what) {
+        case 0: /* start, with a new text now and then */
+        case 1:
+                if (what == 1)
+                        p->version++;
+                unit_text(p, text, sizeof(text));
+                if (unit_parse(p->name, text, strlen(text), &unit, NULL) < 0)
+                        abort();
+                change.unit = unit;
+                change.has_target = true;
+                change.target = TARGET_LAUNCHED;
+                break;
+        case 2:
+                change.has_target = true;
+                change.target = world_chance(c->world, 50) ? TARGET_LOADED : TARGET_INACTIVE;
+                break;
+        default:
+                change.remove = true;
+        }
+        world_trace(c->world, "people", "%s %s at %s", what == 0 ? "start" : what == 1 ? "change" : what == 2 ? "stop" : "destroy", p->name, m->name);
+        (void) registry_change_units(daemon_registry(m->daemon), &change, 1, person_on_done, p);
+        unit_free(unit);
+}
+
+static void people_on_turn(void *userdata) {
+        SimCluster *c = userdata;
+        SimMachine *m = any_machine(c);
+
+        if (c->quiet)
+                return;
+        world_at(c->world, 500 + world_draw(c->world, 4000), NULL, people_on_turn, c);
+        if (m)
+                person_asks(c, &c->units[world_draw(c->world, c->n_units)], m, world_draw(c->world, 4) % 4);
+}
+
+static void people_submit_all(SimCluster *c) {
+        static const struct {
+                const char *name, *group;
+        } wanted[] = {
+                { "a.service", NULL },       { "b.service", NULL },       { "c.service", NULL },       { "d.service", NULL },
+                { "web@1.service", "web" },  { "web@2.service", "web" },  { "web@3.service", "web" },  { "ping.service", "pair" },
+                { "pong.service", "pair" },  { "node.service", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(wanted); i++) {
+                SimPerson *p = &c->units[c->n_units++];
+
+                snprintf(p->name, sizeof(p->name), "%s", wanted[i].name);
+                p->group = wanted[i].group;
+                person_asks(c, p, &c->machines[0], 0);
+        }
+}
+
+/* -- Faults: each kind is on in some worlds only, so that one kind also happens alone and often -- */
+
+typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CRASH_ALL, FAULT_POWER_ALL, _FAULT_MAX } Fault;
+
+static const char *const fault_names[] = {
+        [FAULT_CRASH] = "crash", [FAULT_STOP] = "stop", [FAULT_POWER] = "power cut", [FAULT_CUT] = "cut", [FAULT_ISOLATE] = "isolate",
+        [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
+};
+
+static uint64_t totals[_FAULT_MAX];
+
+typedef struct Faults {
+        SimCluster *cluster;
+        bool on[_FAULT_MAX];
+        uint64_t every_ms;
+        SimMachine *cut_a, *cut_b;
+} Faults;
+
+static void on_start_daemon(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static void on_power_on(void *userdata) {
+        machine_power_on(userdata);
+}
+
+typedef struct Heal {
+        SimCluster *cluster;
+        SimMachine *a, *b; /* 'b' NULL: all of a's links */
+} Heal;
+
+static void cut(SimCluster *c, SimMachine *a, SimMachine *b, bool is_cut) {
+        for (unsigned i = 0; i < c->n; i++)
+                if (&c->machines[i] != a && (!b || &c->machines[i] == b))
+                        sim_net_cut(c->net, a->host, c->machines[i].host, is_cut);
+}
+
+static void on_heal(void *userdata) {
+        Heal *h = userdata;
+
+        cut(h->cluster, h->a, h->b, false);
+        world_trace(h->cluster->world, h->a->name, "link heals");
+        free(h);
+}
+
+static void on_fast_disk(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->loop)
+                world_loop_set_work_ms(m->loop, 0, 2);
+}
+
+/* From when a host may be taken for lost, until everybody knows better. */
+static void trouble(SimMachine *m, uint64_t for_ms) {
+        uint64_t now_ms = world_now_ms(m->cluster->world);
+
+        if (for_ms >= 1500)
+                machine_suspect(m, now_ms, now_ms + for_ms + 20000);
+}
+
+static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
+        SimCluster *c = f->cluster;
+        World *w = c->world;
+        uint64_t for_ms = world_chance(w, 50) ? 100 + world_draw(w, 2000) : 1000 + world_draw(w, 15000);
+        Heal *h;
+
+        totals[kind]++;
+        world_trace(w, m->name, "fault: %s for %llu ms", fault_names[kind], (unsigned long long) for_ms);
+        switch (kind) {
+        case FAULT_CRASH:
+                machine_crash_daemon(m);
+                world_at(w, for_ms, NULL, on_start_daemon, m);
+                break;
+        case FAULT_STOP:
+                machine_stop_daemon(m);
+                world_at(w, for_ms, NULL, on_start_daemon, m);
+                break;
+        case FAULT_POWER:
+                machine_suspect(m, world_now_ms(w), world_now_ms(w) + for_ms + 20000);
+                machine_power_cut(m);
+                world_at(w, for_ms, NULL, on_power_on, m);
+                break;
+        case FAULT_CUT:
+        case FAULT_ISOLATE:
+                h = NEW0(Heal, 1);
+                *h = (Heal) { .cluster = c, .a = m, .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
+                cut(c, m, h->b, true);
+                trouble(m, for_ms);
+                if (h->b)
+                        trouble(h->b, for_ms);
+                world_at(w, for_ms, NULL, on_heal, h);
+                break;
+        case FAULT_PAUSE:
+                if (m->loop)
+                        world_loop_pause(m->loop, for_ms);
+                break;
+        case FAULT_SLOW_DISK:
+                if (m->loop)
+                        world_loop_set_work_ms(m->loop, 10, 300);
+                world_at(w, for_ms, NULL, on_fast_disk, m);
+                break;
+        case FAULT_BUS:
+                sim_systemd_drop_bus(m->systemd, for_ms);
+                break;
+        case FAULT_CRASH_ALL:
+        case FAULT_POWER_ALL:
+                for (unsigned i = 0; i < c->n; i++)
+                        fault_happens(f, kind == FAULT_CRASH_ALL ? FAULT_CRASH : FAULT_POWER, &c->machines[i]);
+                break;
+        default:
+                break;
+        }
+}
+
+static void on_fault(void *userdata) {
+        Faults *f = userdata;
+        SimCluster *c = f->cluster;
+        Fault kind = world_draw(c->world, _FAULT_MAX);
+
+        if (c->quiet)
+                return;
+        world_at(c->world, 200 + world_draw(c->world, f->every_ms), NULL, on_fault, f);
+        if (f->on[kind])
+                fault_happens(f, kind, &c->machines[world_draw(c->world, c->n)]);
+}
+
+/* -- One run -- */
+
+static void on_check(void *userdata) {
+        SimCluster *c = userdata;
+
+        check_hashes(c);
+        if (!c->quiet)
+                world_at(c->world, HASH_EVERY_MS, NULL, on_check, c);
+}
+
+static bool cluster_is_formed(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        size_t voters = 0;
+        KvState state;
+
+        if (!leader)
+                return false;
+        kv_state(daemon_store(leader->daemon), &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                voters += state.members[i].seat == KV_SEAT_VOTER;
+        return state.n_members == c->n && voters == MIN(c->n, 3u) && HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == c->n;
+}
+
+static uint64_t raft_index(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        KvState state;
+
+        if (!leader)
+                return 0;
+        kv_state(daemon_store(leader->daemon), &state);
+        return state.raft_index;
+}
+
+static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {
+        World *w = world_new(seed, o->trace);
+        char replay[256];
+        SimCluster *c;
+        Faults faults;
+        uint64_t end_ms, before, hash;
+
+        tracing = w;
+        snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu%s%s", (unsigned long long) o->seconds, o->bug ? " --bug " : "", o->bug ?: "");
+        world_set_replay(w, replay);
+        c = cluster_new(w, world_chance(w, 70) ? 3 : 5, o->bug);
+        faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
+        for (unsigned i = 0; i < _FAULT_MAX; i++)
+                faults.on[i] = world_chance(w, i >= FAULT_CRASH_ALL ? 30 : 60);
+
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start_daemon, &c->machines[i]);
+        end_ms = world_now_ms(w) + FORM_MS;
+        while (!cluster_is_formed(c) && world_now_ms(w) < end_ms)
+                world_run(w, world_now_ms(w) + 100);
+        if (!cluster_is_formed(c))
+                world_failed(w, "a-cluster-forms", "after %d s there are not yet three voters", FORM_MS / 1000);
+
+        people_submit_all(c);
+        for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
+                world_at(w, 10 * i, NULL, writer_on_turn, &c->writers[i]);
+        world_at(w, 5000, NULL, people_on_turn, c);
+        world_at(w, 3000, NULL, on_fault, &faults);
+        world_at(w, HASH_EVERY_MS, NULL, on_check, c);
+        world_run(w, world_now_ms(w) + o->seconds * 1000);
+
+        /* All is well from now on. */
+        c->quiet = true;
+        world_trace(w, "world", "all heals");
+        world_run(w, world_now_ms(w) + 20000);
+        for (unsigned i = 0; i < c->n; i++) {
+                cut(c, &c->machines[i], NULL, false);
+                machine_power_on(&c->machines[i]);
+                machine_start_daemon(&c->machines[i]);
+        }
+        world_run(w, world_now_ms(w) + HEAL_MS);
+        check_settled(c);
+        before = raft_index(c);
+        world_run(w, world_now_ms(w) + IDLE_MS);
+        if (raft_index(c) != before)
+                world_failed(w, "idle-is-idle", "%llu entries in %d s of nothing", (unsigned long long) (raft_index(c) - before), IDLE_MS / 1000);
+
+        for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
+                *ret_acknowledged += c->writers[i].n_acknowledged;
+        cluster_free(c);
+        hash = world_hash(w);
+        tracing = NULL;
+        world_free(w);
+        return hash;
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' },  { "runs", required_argument, NULL, 'r' },    { "trace", no_argument, NULL, 't' },
+                { "bug", required_argument, NULL, 'b' },   { "seconds", required_argument, NULL, 'S' }, { "twice", no_argument, NULL, '2' }, {},
+        };
+        Options o = { .seed = 1, .runs = 5, .seconds = 60 };
+        uint64_t acknowledged = 0;
+        bool seed_given = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        o.seed = strtoull(optarg, NULL, 10);
+                        seed_given = true;
+                        break;
+                case 'r':
+                        o.runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 't':
+                        o.trace = true;
+                        break;
+                case 'b':
+                        o.bug = optarg;
+                        break;
+                case 'S':
+                        o.seconds = strtoull(optarg, NULL, 10);
+                        break;
+                case '2':
+                        o.twice = true;
+                        break;
+                default:
+                        return 2;
+                }
+        if (seed_given && o.trace)
+                o.runs = 1;
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_NOTICE);
+
+        for (uint64_t i = 0; i < o.runs; i++) {
+                uint64_t hash = run_once(o.seed + i, &o, &acknowledged);
+
+                if (o.twice && run_once(o.seed + i, &o, &acknowledged) != hash) {
+                        printf("FAILED one-seed-is-one-run seed=%llu\n", (unsigned long long) (o.seed + i));
+                        return 1;
+                }
+        }
+        printf("%llu runs of %llu s and healing passed; %llu writes acknowledged;", (unsigned long long) o.runs, (unsigned long long) o.seconds,
+               (unsigned long long) acknowledged);
+        for (unsigned i = 0; i < _FAULT_MAX; i++)
+                printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i], i + 1 < _FAULT_MAX ? "," : "\n");
+        return 0;
+}
