@@ -64,6 +64,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 
         if (!v->unit || !v->unit->unit)
                 return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
+        if (v->order->unit_index != v->unit->index)
+                return step(AGENT_NOTHING, "the order is about an older text; the engine will say when it is this host's turn", why);
         if (is_foreign(seen))
                 return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
 

@@ -8,7 +8,7 @@
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
-enum { CLUSTER_HOSTS_MAX = 5, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64 };
+enum { CLUSTER_HOSTS_MAX = 5, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
 
 typedef struct Cluster_ SimCluster;
 
@@ -36,11 +36,13 @@ typedef struct SimMachine {
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
-/* A client that writes growing numbers to a key of its own. */
+/* A client that makes one key after the other. A write whose outcome is unknown may happen at any later time, so each has a
+ * key of its own, and only what was acknowledged must be there. */
 typedef struct Writer_ {
         SimCluster *cluster;
         unsigned index;
-        uint64_t attempted, acknowledged, number;
+        uint64_t attempted, number;
+        bool acknowledged[CLUSTER_WRITES_MAX]; /* by attempt */
         SimMachine *asked;    /* whom, while it waits */
         uint64_t asked_incarnation;
         uint64_t n_acknowledged, n_unknown, n_refused;

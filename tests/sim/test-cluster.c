@@ -44,7 +44,7 @@ static void writer_on_done(void *userdata, const KvResult *result) {
 
         w->asked = NULL;
         if (result->status == KV_OK) {
-                w->acknowledged = w->attempted;
+                w->acknowledged[w->attempted] = true;
                 w->n_acknowledged++;
         } else if (result->status == KV_UNKNOWN)
                 w->n_unknown++;
@@ -56,7 +56,7 @@ static void writer_on_turn(void *userdata) {
         SimWriter *w = userdata;
         SimCluster *c = w->cluster;
         SimMachine *m;
-        char key[32], value[32];
+        char key[64];
         KvCommand cmd;
 
         if (c->quiet)
@@ -65,11 +65,10 @@ static void writer_on_turn(void *userdata) {
         if (w->asked && (!machine_serves(w->asked) || w->asked->boots != w->asked_incarnation))
                 w->asked = NULL; /* its daemon died with the question: the answer is unknown */
         m = any_machine(c);
-        if (w->asked || !m)
+        if (w->asked || !m || w->attempted + 1 >= CLUSTER_WRITES_MAX)
                 return;
-        snprintf(key, sizeof(key), "/writer/%u", w->index);
-        snprintf(value, sizeof(value), "%llu", (unsigned long long) ++w->attempted);
-        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) };
+        snprintf(key, sizeof(key), "/writer/%u/%llu", w->index, (unsigned long long) ++w->attempted);
+        cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
         w->asked = m;
         w->asked_incarnation = m->boots;
         if (kv_propose(daemon_store(m->daemon), &cmd, writer_on_done, w, &w->number) < 0)
