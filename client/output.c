@@ -106,11 +106,23 @@ const char *output_state_colour(const char *state) {
         return !colour ? "" : streq(colour, "green") ? "\033[32m" : streq(colour, "red") ? "\033[31m" : "\033[33m";
 }
 
+/* The column with the longest cell: it gives way where the terminal is too narrow. */
+static size_t widest_column(const Table *t) {
+        size_t widest = 0, column = 0;
+
+        for (size_t i = 0; i < t->cells.n; i++)
+                if (width_of(t->cells.items[i]) > widest) {
+                        widest = width_of(t->cells.items[i]);
+                        column = i % t->headers.n;
+                }
+        return column;
+}
+
 static int fill(struct libscols_table *table, const Table *t, bool colours) {
-        size_t n = t->headers.n;
+        size_t n = t->headers.n, flexible = widest_column(t);
 
         for (size_t i = 0; i < n; i++)
-                if (!scols_table_new_column(table, t->headers.items[i], 0, i + 1 == n ? SCOLS_FL_TRUNC : 0))
+                if (!scols_table_new_column(table, t->headers.items[i], 0, i == flexible ? SCOLS_FL_TRUNC : 0))
                         return -ENOMEM;
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "client/output.h"
 
 enum { PROBLEMS_SHOWN = 20 };
@@ -64,6 +65,24 @@ static int add_problem(Table *t, const char *name, const char *what, const char 
         return r < 0 ? r : table_add(t, next.chars);
 }
 
+/* " 4 min ago", in one unit of time. */
+static void append_age(Text *t, uint64_t since_ms) {
+        static const struct {
+                uint64_t ms;
+                const char *name;
+        } spans[] = { { 86400000, "d" }, { 3600000, "h" }, { 60000, "min" }, { 1000, "s" } };
+        uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
+
+        if (since_ms == 0)
+                return;
+        for (size_t i = 0; i < ELEMENTS(spans); i++)
+                if (age_ms >= spans[i].ms) {
+                        text_printf(t, " %llu %s ago", (unsigned long long) (age_ms / spans[i].ms), spans[i].name);
+                        return;
+                }
+        text_append(t, " just now");
+}
+
 static int failed_units(const View *v, Table *t, size_t *n) {
         for (size_t i = 0; i < v->states.n; i++) {
                 const ApiState *s = &v->states.states[i];
@@ -74,6 +93,7 @@ static int failed_units(const View *v, Table *t, size_t *n) {
                         continue;
                 text_append(&what, "failed on ");
                 append_machine_name(&what, &v->machines, s->machine_id ? s->machine_id : "");
+                append_age(&what, s->since_ms);
                 r = what.error < 0 ? what.error : add_problem(t, s->name, what.chars, "journal ");
                 if (r < 0)
                         return r;

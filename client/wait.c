@@ -12,6 +12,7 @@ enum {
         POLL_MS = 250,     /* between two looks without events */
         LOOK_MS = 2000,    /* with events: a lost one costs no more */
         TICK_MS = 200,     /* of the seconds on a terminal */
+        QUIET_MS = 500,    /* that every start takes: until then there is no reason to give */
         SILENCE_MS = 10000, /* without any answer, until it is an error */
         STALE_MS = 3000,    /* until an end that was there before is taken for the new one */
 };
@@ -112,9 +113,10 @@ static void draw(Wait *w) {
                         legend(w, u->machine, &place);
                 if (u->phase == PHASE_FAILED && u->machine)
                         text_printf(&tail, "fleetctl journal %s", u->name);
-                else if (u->phase != PHASE_DONE && !u->machine && u->reason) {
+                else if (u->phase != PHASE_DONE && !u->machine && u->reason && ms > QUIET_MS) {
                         text_append_printable(&tail, u->reason);
-                        text_append(&tail, "  (Ctrl-C leaves it wanted)");
+                        if (w->allowed_ms == 0)
+                                text_append(&tail, "  (Ctrl-C leaves it wanted)");
                 } else
                         text_printf(&tail, "%.2f s", ms / 1000.0);
 
@@ -123,9 +125,11 @@ static void draw(Wait *w) {
                 if (tail.error >= 0 && window.ws_col > used && tail.size > window.ws_col - used) {
                         size_t keep = window.ws_col - used;
 
-                        while (keep > 0 && ((unsigned char) tail.chars[keep] & 0xc0) == 0x80)
+                        for (keep -= MIN(keep, (size_t) 1); keep > 0 && ((unsigned char) tail.chars[keep] & 0xc0) == 0x80;)
                                 keep--;
+                        tail.size = keep;
                         tail.chars[keep] = 0;
+                        text_append(&tail, "…");
                 }
                 printf("\r%-*s  %-*s  %s%-10s%s  %s\033[K\n", (int) width, u->name,
                        (int) place_width + (place.size > 0 ? 0 : 2), place.size > 0 ? place.chars : "–", colour, u->word,
