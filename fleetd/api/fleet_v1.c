@@ -146,8 +146,6 @@ static ApiUnit unit_entity(const Cluster *c, const SchedulerView *view, const Cl
                 .file = &u->unit->file,
                 .desired_state = u->target,
                 .current_state = global ? _TARGET_INVALID : current,
-                .global = global,
-                .owner = u->unit->owner,
                 .machine_id = where && !global ? where->id : NULL,
                 .hash = u->unit->hash,
                 .text = u->unit->text,
