@@ -607,8 +607,10 @@ static void agent_plan_all(Agent *a) {
                 s = agent_plan(&view, &reason);
                 if (s != AGENT_WRITE)
                         u->writes = 0;
-                if (s == AGENT_NOTHING || s == AGENT_OBEYED)
+                if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
+                        log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
                         continue;
+                }
                 if (s == AGENT_REFUSE) {
                         if (!u->refused)
                                 log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name, reason, u->seen.fragment);
