@@ -162,7 +162,10 @@ static void running_forget(Request *request) {
 
 static int running_start(Api *api, const CallSpec *spec, Running **ret, Error *err) {
         char lines[16];
-        const char *journal[] = { "journalctl", "--unit", spec->unit, "--no-pager", "--quiet", "-n", lines, "-o", spec->output, spec->follow ? "-f" : NULL, NULL };
+        /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox shows the kernel's own
+         * /proc and the host is a container. With --merge it does not ask for a boot. */
+        const char *journal[] = { "journalctl", "--unit", spec->unit, "--no-pager", "--quiet", "-n", lines, "-o", spec->output,
+                                  spec->follow ? "-f" : NULL, "--merge", NULL };
         const char *status[] = { "systemctl", "status", "--full", "--no-pager", "-n", lines, spec->unit, NULL };
         Running *r;
         int e;

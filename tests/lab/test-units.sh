@@ -38,6 +38,10 @@ cat_status_and_journal_answer_from_any_host() {
                 grep -q 'active (running)' <<<"$out" || fail "status on $h: $out"
                 out=$(fleetctl "$h" journal from-beta.service 2>&1)
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal on $h: $out"
+                # It goes on for ever; what was written is there at once.
+                FLEETCTL_ENDPOINT=unix://$(host_socket "$h") timeout 2 "$LAB_BUILD/client/fleetctl" journal -f from-beta.service >"$LAB/out" 2>&1
+                out=$(cat "$LAB/out")
+                grep -q 'here is from-beta.service' <<<"$out" || fail "journal -f on $h: $out"
         done
 }
 
