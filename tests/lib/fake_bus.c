@@ -1,0 +1,290 @@
+#include "tests/lib/fake_bus.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+
+#define PATH "/org/freedesktop/systemd1"
+#define MANAGER "org.freedesktop.systemd1.Manager"
+#define PROPERTIES "org.freedesktop.DBus.Properties"
+
+/* -- Answers -- */
+
+static FakeUnit *unit_of(FakeBus *f, const char *name) {
+        for (size_t i = 0; i < f->n_units; i++)
+                if (streq(f->units[i].name, name))
+                        return &f->units[i];
+        return NULL;
+}
+
+static void unit_path(const char *name, char ret[static 256]) {
+        char *path = NULL;
+
+        assert(sd_bus_path_encode(PATH "/unit", name, &path) >= 0);
+        snprintf(ret, 256, "%s", path);
+        free(path);
+}
+
+static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        const char *name;
+        char path[256];
+
+        assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
+        assert(sd_bus_message_open_container(reply, 'a', "(ssssssouso)") >= 0);
+        while (sd_bus_message_read(m, "s", &name) > 0) {
+                const FakeUnit *u = unit_of(f, name);
+
+                unit_path(name, path);
+                assert(sd_bus_message_append(reply, "(ssssssouso)", name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
+                                             "", path, u && u->job ? 7u : 0u, "", "/") >= 0);
+        }
+        return sd_bus_message_close_container(reply);
+}
+
+static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
+        const char *interface, *property;
+        char *name = NULL;
+        FakeUnit *u;
+        int r;
+
+        assert(sd_bus_message_read(m, "ss", &interface, &property) >= 0);
+        if (streq(property, "SystemState"))
+                return sd_bus_message_append(reply, "v", "s", f->state);
+        assert(sd_bus_path_decode(sd_bus_message_get_path(m), PATH "/unit", &name) > 0);
+        u = unit_of(f, name);
+        free(name);
+        if (!u)
+                return -ENOENT;
+        if (streq(property, "FragmentPath"))
+                return sd_bus_message_append(reply, "v", "s", u->fragment);
+        if (streq(property, "NeedDaemonReload"))
+                return sd_bus_message_append(reply, "v", "b", u->need_reload);
+        if (streq(property, "Result") && streq(interface, "org.freedesktop.systemd1.Service"))
+                return sd_bus_message_append(reply, "v", "s", u->result);
+        if (!streq(property, "InvocationID"))
+                return -ENOENT;
+        r = sd_bus_message_open_container(reply, 'v', "ay");
+        if (r >= 0)
+                r = sd_bus_message_append_array(reply, 'y', u->invocation, u->invocation_size);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static void say_names(FakeBus *f, sd_bus_message *m) {
+        const char *name;
+
+        assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
+        while (sd_bus_message_read(m, "s", &name) > 0)
+                text_printf(&f->said, " %s", name);
+        assert(sd_bus_message_exit_container(m) >= 0);
+}
+
+static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, const char *member) {
+        const char *name, *mode;
+        char job[64];
+
+        if (streq(member, "ListUnitsByNames"))
+                return answer_list(f, m, reply);
+        text_append(&f->said, member);
+        if (streq(member, "StartUnit") || streq(member, "StopUnit")) {
+                assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
+                text_printf(&f->said, " %s %s; ", name, mode);
+                f->n_jobs++;
+                snprintf(job, sizeof(job), PATH "/job/%u", f->n_jobs);
+                if (f->signals_first)
+                        fake_bus_job_removed(f, f->n_jobs, name, "done");
+                return sd_bus_message_append(reply, "o", job);
+        }
+        if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") || streq(member, "DisableUnitFiles")) {
+                say_names(f, m);
+                text_append(&f->said, "; ");
+                if (streq(member, "EnableUnitFiles"))
+                        assert(sd_bus_message_append(reply, "b", 1) >= 0);
+                return sd_bus_message_append(reply, "a(sss)", 0);
+        }
+        if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
+                text_printf(&f->said, " %s", name);
+        text_append(&f->said, "; ");
+        return 0;
+}
+
+static void answer(FakeBus *f, sd_bus_message *m) {
+        const char *member = sd_bus_message_get_member(m);
+        sd_bus_message *reply = NULL;
+        int r;
+
+        if (f->fail && streq(member, f->fail)) {
+                (void) sd_bus_reply_method_errorf(m, f->fail_name, "%s", f->fail_message);
+                return;
+        }
+        assert(sd_bus_message_new_method_return(m, &reply) >= 0);
+        r = sd_bus_message_is_method_call(m, PROPERTIES, "Get") ? answer_property(f, m, reply) : answer_manager(f, m, reply, member);
+        if (r < 0)
+                (void) sd_bus_reply_method_errno(m, r, NULL);
+        else
+                (void) sd_bus_send(f->bus, reply, NULL);
+        sd_bus_message_unref(reply);
+}
+
+static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
+        FakeBus *f = userdata;
+        const char *member = sd_bus_message_get_member(m);
+
+        if (!sd_bus_message_is_method_call(m, NULL, NULL))
+                return 0;
+        f->calls++;
+        if (f->hold && streq(member, f->hold)) {
+                assert(f->n_held < FAKE_HELD_MAX);
+                f->held[f->n_held++] = sd_bus_message_ref(m);
+        } else
+                answer(f, m);
+        return 1;
+}
+
+void fake_bus_release(FakeBus *f) {
+        f->hold = NULL;
+        for (size_t i = 0; i < f->n_held; i++) {
+                answer(f, f->held[i]);
+                sd_bus_message_unref(f->held[i]);
+        }
+        f->n_held = 0;
+}
+
+/* -- The connection, as a guest of the loop -- */
+
+static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+        FakeBus *f = lib;
+        uint64_t deadline_us, now_ms = clock_monotonic_ms();
+
+        *fd = sd_bus_get_fd(f->bus);
+        *events = sd_bus_get_events(f->bus);
+        if (*fd < 0 || sd_bus_get_timeout(f->bus, &deadline_us) < 0)
+                return -ENOTCONN;
+        *timeout_ms = deadline_us == UINT64_MAX ? UINT64_MAX : deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
+        return 0;
+}
+
+static int bus_work(void *lib) {
+        FakeBus *f = lib;
+
+        return sd_bus_process(f->bus, NULL);
+}
+
+static void bus_broken(void *lib, int error) {
+        fake_bus_disconnect(lib);
+}
+
+static const GuestOps bus_guest = { .wants = bus_wants, .work = bus_work, .broken = bus_broken };
+
+void fake_bus_disconnect(FakeBus *f) {
+        for (size_t i = 0; i < f->n_held; i++)
+                sd_bus_message_unref(f->held[i]);
+        f->n_held = 0;
+        f->guest = f->guest ? guest_close(f->guest) : NULL;
+        if (f->bus) {
+                sd_bus_close(f->bus);
+                f->bus = sd_bus_unref(f->bus);
+        }
+}
+
+static int door_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+        FakeBus *f = lib;
+
+        *fd = f->listen_fd;
+        *events = POLLIN;
+        *timeout_ms = UINT64_MAX;
+        return 0;
+}
+
+static int door_work(void *lib) {
+        FakeBus *f = lib;
+        sd_id128_t id = { .bytes = { 1 } };
+        int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+                return 0;
+        fake_bus_disconnect(f);
+        assert(sd_bus_new(&f->bus) >= 0);
+        assert(sd_bus_set_fd(f->bus, fd, fd) >= 0);
+        assert(sd_bus_set_server(f->bus, true, id) >= 0);
+        assert(sd_bus_set_trusted(f->bus, true) >= 0);
+        assert(sd_bus_add_filter(f->bus, NULL, on_message, f) >= 0);
+        assert(sd_bus_start(f->bus) >= 0);
+        assert(guest_open(&f->guest, f->uv, &bus_guest, f) >= 0);
+        f->connections++;
+        return 1;
+}
+
+static void door_broken(void *lib, int error) {
+        assert(!"a listening socket breaks");
+}
+
+static const GuestOps door_guest = { .wants = door_wants, .work = door_work, .broken = door_broken };
+
+/* -- Signals -- */
+
+void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char *result) {
+        char path[64];
+
+        snprintf(path, sizeof(path), PATH "/job/%u", job);
+        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobRemoved", "uoss", job, path, unit, result) >= 0);
+}
+
+void fake_bus_job_new(FakeBus *f, const char *unit) {
+        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", 1u, PATH "/job/1", unit) >= 0);
+}
+
+void fake_bus_reloading(FakeBus *f, bool active) {
+        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "Reloading", "b", (int) active) >= 0);
+}
+
+void fake_bus_changed(FakeBus *f, const char *unit) {
+        char path[256];
+
+        unit_path(unit, path);
+        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 0, 0) >= 0);
+}
+
+/* -- Itself -- */
+
+FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub) {
+        FakeUnit *u = unit_of(f, name) ?: &f->units[f->n_units++];
+
+        assert(f->n_units <= FAKE_UNITS_MAX);
+        *u = (FakeUnit) {};
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        snprintf(u->load, sizeof(u->load), "%s", load);
+        snprintf(u->active, sizeof(u->active), "%s", active);
+        snprintf(u->sub, sizeof(u->sub), "%s", sub);
+        return u;
+}
+
+FakeBus *fake_bus_new(UvLoop *uv, const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        FakeBus *f = NEW0(FakeBus, 1);
+
+        assert(f && strlen(path) < sizeof(address.sun_path));
+        f->uv = uv;
+        f->state = "running";
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+        snprintf(f->address, sizeof(f->address), "unix:path=%s", path);
+        f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert(f->listen_fd >= 0 && bind(f->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 && listen(f->listen_fd, 8) == 0);
+        assert(guest_open(&f->door, uv, &door_guest, f) >= 0);
+        return f;
+}
+
+FakeBus *fake_bus_free(FakeBus *f) {
+        if (!f)
+                return NULL;
+        fake_bus_disconnect(f);
+        guest_close(f->door);
+        close(f->listen_fd);
+        text_done(&f->said);
+        free(f);
+        return NULL;
+}

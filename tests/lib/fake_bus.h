@@ -1,0 +1,46 @@
+/* A systemd that exists on its bus alone: real D-Bus on a unix socket, on the test's loop, and units that do what the test
+ * says. It writes down what it was asked. */
+#pragma once
+
+#include <systemd/sd-bus.h>
+
+#include "base/text.h"
+#include "io/loop_uv.h"
+
+enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
+
+typedef struct FakeUnit {
+        char name[64], load[16], active[16], sub[16], fragment[300], result[16];
+        bool need_reload, job;
+        unsigned char invocation[16];
+        size_t invocation_size; /* 0 or 16 */
+} FakeUnit;
+
+typedef struct FakeBus {
+        UvLoop *uv;
+        int listen_fd;
+        Guest *door, *guest;
+        sd_bus *bus;            /* the one connection; NULL: none */
+        char address[300];      /* for who connects */
+        FakeUnit units[FAKE_UNITS_MAX];
+        size_t n_units;
+        Text said;              /* "StartUnit web.service replace; " for each call but reading ones */
+        unsigned connections, calls, n_jobs;
+        const char *hold;       /* calls of this member are not answered yet */
+        const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
+        bool signals_first;     /* JobRemoved comes before the answer that names the job */
+        const char *state;      /* SystemState */
+        sd_bus_message *held[FAKE_HELD_MAX];
+        size_t n_held;
+} FakeBus;
+
+FakeBus *fake_bus_new(UvLoop *uv, const char *path);
+FakeBus *fake_bus_free(FakeBus *f); /* returns NULL */
+
+FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub);
+void fake_bus_release(FakeBus *f);    /* answers what was held */
+void fake_bus_disconnect(FakeBus *f); /* as when systemd is executed anew: held calls are never answered */
+void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char *result);
+void fake_bus_job_new(FakeBus *f, const char *unit);
+void fake_bus_reloading(FakeBus *f, bool active);
+void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */

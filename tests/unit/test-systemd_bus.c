@@ -1,0 +1,418 @@
+/* The bus to systemd, with a systemd that a test can hold back, overtake and cut off. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/systemd/systemd_bus.h"
+#include "tests/lib/fake_bus.h"
+#include "tests/lib/scratch.h"
+
+enum { PATIENCE_MS = 20000 };
+
+typedef struct Room {
+        UvLoop *uv;
+        Loop *loop;
+        char *scratch, *folder, *bus_path;
+        FakeBus *fake;
+        Systemd *systemd;
+        Timer tick;
+        /* what came */
+        unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
+        char last_changed[64], last_job[80], sentence[400];
+        int error;
+        SystemdUnit units[8];
+        size_t n_units;
+        bool stopping;
+} Room;
+
+static void on_tick(void *userdata) {
+        loop_uv_stop(((Room *) userdata)->uv);
+}
+
+#define UNTIL(room, expression)                                                                  \
+        do {                                                                                     \
+                uint64_t end_ms_ = loop_now_ms((room)->loop) + PATIENCE_MS;                      \
+                while (!(expression)) {                                                          \
+                        assert_true(loop_now_ms((room)->loop) < end_ms_);                        \
+                        assert_int_equal(timer_start(&(room)->tick, (room)->loop, 1), 0);        \
+                        assert_true(loop_uv_run((room)->uv) >= 0);                               \
+                }                                                                                \
+        } while (false)
+
+/* Everything that is on its way between the two has arrived: a question asked now is answered after it. */
+static void settle(Room *room);
+
+static void on_ready(void *userdata, bool ready) {
+        Room *room = userdata;
+
+        (*(ready ? &room->ready : &room->unready))++;
+}
+
+static void on_changed(void *userdata, const char *unit) {
+        Room *room = userdata;
+
+        room->changed++;
+        snprintf(room->last_changed, sizeof(room->last_changed), "%s", unit ?: "all");
+}
+
+static void on_job_removed(void *userdata, const char *unit, const char *result) {
+        Room *room = userdata;
+
+        room->jobs++;
+        snprintf(room->last_job, sizeof(room->last_job), "%s %s", unit, result);
+}
+
+static void on_done(void *userdata, int error, const char *sentence) {
+        Room *room = userdata;
+
+        room->done++;
+        room->error = error;
+        snprintf(room->sentence, sizeof(room->sentence), "%s", sentence);
+}
+
+static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        Room *room = userdata;
+
+        room->listed++;
+        room->error = error;
+        room->n_units = MIN(n, ELEMENTS(room->units));
+        for (size_t i = 0; i < room->n_units; i++)
+                room->units[i] = units[i];
+}
+
+static void on_stopping(void *userdata, bool stopping) {
+        Room *room = userdata;
+
+        room->stopping_asked++;
+        room->stopping = stopping;
+}
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+        Error err = {};
+
+        assert_int_equal(loop_uv_new(&room->uv), 0);
+        room->loop = loop_uv_base(room->uv);
+        room->tick = (Timer) { .fire = on_tick, .userdata = room };
+        room->scratch = scratch_new();
+        room->folder = scratch_path(room->scratch, "units");
+        room->bus_path = scratch_path(room->scratch, "private");
+        room->fake = fake_bus_new(room->uv, room->bus_path);
+        assert_int_equal(systemd_bus_new(&room->systemd, room->loop, room->folder, room->fake->address, &err), 0);
+        room->systemd->ops->set_events(room->systemd, &(SystemdEvents) {
+                .on_ready = on_ready, .on_changed = on_changed, .on_job_removed = on_job_removed, .userdata = room,
+        });
+        UNTIL(room, room->ready == 1);
+        text_clear(&room->fake->said);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        systemd_bus_free(room->systemd);
+        fake_bus_free(room->fake);
+        timer_stop(&room->tick);
+        loop_uv_free(room->uv);
+        free(room->folder);
+        free(room->bus_path);
+        scratch_free(room->scratch);
+        free(room);
+        return 0;
+}
+
+static const SystemdOps *ops(Room *room) {
+        return room->systemd->ops;
+}
+
+static void list(Room *room, const char *name, bool files) {
+        unsigned before = room->listed;
+
+        ops(room)->list(room->systemd, &name, name ? 1 : 0, files, on_listed, room);
+        assert_int_equal(room->listed, before);
+        UNTIL(room, room->listed > before);
+}
+
+static void settle(Room *room) {
+        list(room, "settle.service", false);
+}
+
+/* -- Looking -- */
+
+static void a_connection_subscribes_before_it_is_ready(void **state) {
+        Room *room = *state;
+
+        assert_true(ops(room)->is_ready(room->systemd));
+        assert_false(ops(room)->is_stopping(room->systemd));
+        assert_int_equal(room->fake->connections, 1);
+        assert_int_equal(room->fake->calls, 2); /* Subscribe, and the state of the system */
+}
+
+static void a_listing_tells_state_properties_and_file(void **state) {
+        Room *room = *state;
+        const SystemdUnit *u = room->units;
+        FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\nExecStart=/bin/true\n", 30), 0);
+        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", room->folder);
+        web->need_reload = web->job = true;
+        web->invocation_size = 16;
+        web->invocation[0] = 0xab;
+        list(room, "web.service", false);
+        assert_int_equal(room->error, 0);
+        assert_int_equal(room->n_units, 1);
+        assert_string_equal(u->load, "loaded");
+        assert_string_equal(u->active, "active");
+        assert_string_equal(u->sub, "running");
+        assert_string_equal(u->result, "");
+        assert_string_equal(u->invocation_id, "ab000000000000000000000000000000");
+        assert_true(u->ours && u->need_reload && u->job && u->has_file);
+        assert_int_equal(strlen(u->hash), 40);
+}
+
+static void a_unit_of_the_host_is_not_ours(void **state) {
+        Room *room = *state;
+        FakeUnit *ssh = fake_bus_unit(room->fake, "ssh.service", "loaded", "failed", "failed");
+
+        snprintf(ssh->fragment, sizeof(ssh->fragment), "/usr/lib/systemd/system/ssh.service");
+        snprintf(ssh->result, sizeof(ssh->result), "exit-code");
+        list(room, "ssh.service", false);
+        assert_false(room->units[0].ours);
+        assert_false(room->units[0].has_file);
+        assert_string_equal(room->units[0].fragment, "/usr/lib/systemd/system/ssh.service");
+        assert_string_equal(room->units[0].result, "exit-code");
+}
+
+static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
+        list(room, "a.service", true);
+        assert_int_equal(room->n_units, 2);
+        assert_string_equal(room->units[0].name, "a.service");
+        assert_string_equal(room->units[0].load, "not-found");
+        assert_string_equal(room->units[0].active, "inactive");
+        assert_false(room->units[0].has_file);
+        assert_string_equal(room->units[1].name, "b.service");
+        assert_true(room->units[1].has_file);
+        assert_int_equal(ops(room)->remove_file(room->systemd, "b.service"), 0);
+        list(room, NULL, true);
+        assert_int_equal(room->n_units, 0);
+}
+
+static void signals_tell_whom_to_look_at(void **state) {
+        Room *room = *state;
+
+        fake_bus_changed(room->fake, "web@1.service");
+        settle(room);
+        assert_int_equal(room->changed, 1);
+        assert_string_equal(room->last_changed, "web@1.service");
+        fake_bus_job_removed(room->fake, 5, "web@1.service", "failed");
+        settle(room);
+        assert_string_equal(room->last_job, "web@1.service failed");
+        fake_bus_job_new(room->fake, "web@2.service");
+        settle(room);
+        assert_string_equal(room->last_changed, "web@2.service");
+        assert_false(ops(room)->is_stopping(room->systemd));
+        fake_bus_job_new(room->fake, "shutdown.target");
+        settle(room);
+        assert_true(ops(room)->is_stopping(room->systemd));
+}
+
+/* -- Doing -- */
+
+static void a_start_ends_when_its_job_is_queued(void **state) {
+        Room *room = *state;
+
+        ops(room)->start(room->systemd, "web.service", on_done, room);
+        assert_int_equal(room->done, 0);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, 0);
+        assert_string_equal(room->fake->said.chars, "StartUnit web.service replace; ");
+}
+
+static void a_refused_call_says_what_systemd_said(void **state) {
+        Room *room = *state;
+
+        room->fake->fail = "StartUnit";
+        room->fake->fail_name = "org.freedesktop.systemd1.UnitMasked";
+        room->fake->fail_message = "Unit web.service is masked.";
+        ops(room)->start(room->systemd, "web.service", on_done, room);
+        UNTIL(room, room->done == 1);
+        assert_true(room->error < 0);
+        assert_string_equal(room->sentence, "systemd will not start web.service: Unit web.service is masked.");
+        assert_true(ops(room)->is_ready(room->systemd));
+}
+
+static void a_stop_ends_when_its_job_has_ended(void **state) {
+        Room *room = *state;
+
+        ops(room)->stop(room->systemd, "web.service", on_done, room);
+        settle(room);
+        fake_bus_job_removed(room->fake, 99, "web.service", "done"); /* another one's */
+        settle(room);
+        assert_int_equal(room->done, 0);
+        fake_bus_job_removed(room->fake, 1, "web.service", "done");
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, 0);
+}
+
+static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) {
+        Room *room = *state;
+
+        room->fake->signals_first = true;
+        ops(room)->stop(room->systemd, "web.service", on_done, room);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, 0);
+        assert_int_equal(room->jobs, 1);
+}
+
+static void linking_enables_what_is_to_be_installed(void **state) {
+        static const char *const names[] = { "a.service", "b.service" };
+        Room *room = *state;
+        char expected[1000];
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Install]\nWantedBy=x.target\n", 28), 0);
+        ops(room)->link(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 1);
+        ops(room)->reload(room->systemd, on_done, room);
+        UNTIL(room, room->done == 2);
+        ops(room)->unlink(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 3);
+        ops(room)->reset_failed(room->systemd, "a.service", on_done, room);
+        UNTIL(room, room->done == 4);
+        snprintf(expected, sizeof(expected), "LinkUnitFiles %s/a.service %s/b.service; EnableUnitFiles %s/b.service; Reload; "
+                 "DisableUnitFiles a.service b.service; ResetFailedUnit a.service; ", room->folder, room->folder, room->folder);
+        assert_string_equal(room->fake->said.chars, expected);
+}
+
+/* -- Trouble -- */
+
+static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void **state) {
+        Room *room = *state;
+
+        room->fake->hold = "Reload";
+        ops(room)->reload(room->systemd, on_done, room);
+        fake_bus_reloading(room->fake, true);
+        UNTIL(room, room->unready == 1);
+        assert_false(ops(room)->is_ready(room->systemd));
+        ops(room)->start(room->systemd, "web.service", on_done, room);
+        UNTIL(room, room->done == 1);
+        fake_bus_reloading(room->fake, false);
+        fake_bus_release(room->fake);
+        UNTIL(room, room->ready == 2 && room->done == 2);
+        assert_int_equal(room->error, 0);
+}
+
+static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void **state) {
+        static const char *const name = "web.service";
+        Room *room = *state;
+
+        room->fake->hold = "StartUnit";
+        ops(room)->start(room->systemd, name, on_done, room);
+        ops(room)->stop(room->systemd, "other.service", on_done, room); /* its job never ends */
+        UNTIL(room, room->fake->n_held == 1 && room->fake->n_jobs == 1);
+        settle(room);
+        assert_int_equal(room->done, 0);
+        room->fake->hold = "ListUnitsByNames";
+        ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
+        UNTIL(room, room->fake->n_held == 2);
+        room->fake->hold = NULL;
+
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, room->done == 2 && room->listed == 2);
+        assert_true(room->error == -ECONNRESET || room->error == -ETIMEDOUT);
+        assert_int_equal(room->unready, 1);
+        UNTIL(room, room->ready == 2);
+        assert_int_equal(room->fake->connections, 2);
+        ops(room)->start(room->systemd, name, on_done, room);
+        UNTIL(room, room->done == 3);
+        assert_int_equal(room->error, 0);
+}
+
+static void while_there_is_no_connection_calls_say_so(void **state) {
+        Room *room = *state;
+
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, room->unready == 1);
+        ops(room)->start(room->systemd, "web.service", on_done, room);
+        assert_int_equal(room->done, 0);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, -ENOTCONN); /* it never left */
+        list(room, "web.service", false);
+        assert_int_equal(room->error, -ENOTCONN);
+        assert_int_equal(room->n_units, 0);
+}
+
+static void who_goes_answers_all_that_was_under_way(void **state) {
+        static const char *const name = "web.service";
+        Room *room = *state;
+
+        room->fake->hold = "StartUnit";
+        ops(room)->start(room->systemd, name, on_done, room);
+        ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
+        room->systemd = systemd_bus_free(room->systemd);
+        assert_int_equal(room->done, 1);
+        assert_int_equal(room->listed, 1);
+        assert_true(room->error < 0);
+}
+
+static void an_answer_that_is_none_fails_the_listing(void **state) {
+        Room *room = *state;
+
+        room->fake->fail = "ListUnitsByNames";
+        room->fake->fail_name = "org.freedesktop.DBus.Error.UnknownMethod";
+        room->fake->fail_message = "what?";
+        list(room, "web.service", false);
+        assert_true(room->error < 0);
+        assert_int_equal(room->n_units, 0);
+}
+
+static void whether_the_host_goes_down_is_asked_and_not_waited_for(void **state) {
+        Room *room = *state;
+
+        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        UNTIL(room, room->stopping_asked == 1);
+        assert_false(room->stopping);
+        room->fake->hold = "Get";
+        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        UNTIL(room, room->stopping_asked == 2);
+        assert_false(room->stopping);
+        fake_bus_release(room->fake);
+        settle(room);
+        assert_int_equal(room->stopping_asked, 2);
+        room->fake->state = "stopping";
+        systemd_bus_ask_stopping(room->systemd, on_stopping, room);
+        UNTIL(room, room->stopping_asked == 3);
+        assert_true(room->stopping);
+        assert_true(ops(room)->is_stopping(room->systemd));
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_connection_subscribes_before_it_is_ready),
+                in_a_room(a_listing_tells_state_properties_and_file),
+                in_a_room(a_unit_of_the_host_is_not_ours),
+                in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
+                in_a_room(signals_tell_whom_to_look_at),
+                in_a_room(a_start_ends_when_its_job_is_queued),
+                in_a_room(a_refused_call_says_what_systemd_said),
+                in_a_room(a_stop_ends_when_its_job_has_ended),
+                in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
+                in_a_room(linking_enables_what_is_to_be_installed),
+                in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
+                in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
+                in_a_room(while_there_is_no_connection_calls_say_so),
+                in_a_room(who_goes_answers_all_that_was_under_way),
+                in_a_room(an_answer_that_is_none_fails_the_listing),
+                in_a_room(whether_the_host_goes_down_is_asked_and_not_waited_for),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
