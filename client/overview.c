@@ -101,16 +101,19 @@ static int failed_units(const View *v, Table *t, size_t *n) {
         return 0;
 }
 
-static int unplaced_units(const View *v, Table *t, size_t *n) {
+static int missing_units(const View *v, Table *t, size_t *n) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
                 _cleanup_text_ Text what = {};
                 int r;
 
-                if (!u->name || u->desired_state <= TARGET_INACTIVE || (u->machine_id && *u->machine_id) || unit_is_global(u)
+                bool placed = u->machine_id && *u->machine_id;
+
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE || unit_is_global(u)
                     || (*n)++ >= PROBLEMS_SHOWN)
                         continue;
-                text_printf(&what, "not placed: %s", u->reason && *u->reason ? u->reason : "no machine yet");
+                text_printf(&what, "%s%s", placed ? "" : "not placed: ",
+                            u->reason && *u->reason ? u->reason : placed ? "its machine does not report it" : "no machine yet");
                 r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "");
                 if (r < 0)
                         return r;
@@ -135,6 +138,32 @@ static int silent_machines(const View *v, Table *t, size_t *n) {
         return 0;
 }
 
+static bool is_voter(const JsonValue *member, bool *ret_reachable) {
+        const char *seat = text_of(member, "seat");
+
+        *ret_reachable = false;
+        (void) json_read_bool(member, "reachable", ret_reachable, NULL);
+        return !*seat || streq(seat, "voter");
+}
+
+static int silent_voters(const View *v, Table *t, size_t *n) {
+        const JsonValue *voters = json_value_member(v->cluster, "voters");
+
+        for (size_t i = 0; i < json_value_count(voters); i++) {
+                const JsonValue *one = json_value_item(voters, i);
+                const char *name = text_of(one, "name");
+                bool reachable;
+                int r;
+
+                if (!is_voter(one, &reachable) || reachable || (*n)++ >= PROBLEMS_SHOWN)
+                        continue;
+                r = add_problem(t, *name ? name : text_of(one, "id"), "is a voter and does not answer", "");
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static void print_voters(const View *v) {
         const JsonValue *voters = json_value_member(v->cluster, "voters");
         size_t n = 0, reachable = 0;
@@ -142,12 +171,11 @@ static void print_voters(const View *v) {
         printf("  voters  ");
         for (size_t i = 0; i < json_value_count(voters); i++) {
                 const JsonValue *one = json_value_item(voters, i);
-                const char *seat = text_of(one, "seat"), *name = text_of(one, "name");
-                bool there = false;
+                const char *name = text_of(one, "name");
+                bool there;
 
-                if (*seat && !streq(seat, "voter"))
+                if (!is_voter(one, &there))
                         continue;
-                (void) json_read_bool(one, "reachable", &there, NULL);
                 n++;
                 reachable += there;
                 printf(" %s%s", *name ? name : text_of(one, "id"), there ? "" : " (silent)");
@@ -170,11 +198,13 @@ static int print_all(const View *v, size_t *ret_problems) {
                 r = add_problem(table, "cluster", problem, "");
         }
         if (r >= 0)
+                r = silent_voters(v, table, &n);
+        if (r >= 0)
                 r = silent_machines(v, table, &n);
         if (r >= 0)
                 r = failed_units(v, table, &n);
         if (r >= 0)
-                r = unplaced_units(v, table, &n);
+                r = missing_units(v, table, &n);
         if (r < 0)
                 return r;
 

@@ -212,8 +212,10 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
                 if (s->active && !streq(s->active, "inactive") && !streq(s->active, "failed"))
                         any_active = true;
         }
-        snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state && state->active ? state->active : "unknown",
-                 state && state->sub ? state->sub : "");
+        if (state && state->active)
+                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active, state->sub ? state->sub : "");
+        else
+                snprintf(u->state, sizeof(u->state), "not reported");
 
         switch (w->request->goal) {
         case WAIT_GONE:
@@ -251,23 +253,29 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
         return 0;
 }
 
+/* What the cluster says of a unit; and once that is as wanted, what its machine says. The unit may lose its machine again
+ * while it starts: then all begins anew on another one. */
 static int look_at_unit(Wait *w, Waited *u, const ApiUnit *unit, Error *err) {
-        bool global = unit_is_global(unit);
-        TargetState state = global ? unit->desired_state : unit->current_state;
+        bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
+        TargetState state = unit_is_global(unit) ? unit->desired_state : unit->current_state;
 
         know_machine(w, unit->machine_id);
         if (keep(&u->machine, unit->machine_id) < 0 || keep(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
         if (state == _TARGET_INVALID)
                 state = TARGET_INACTIVE;
-        set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state)
-                    : w->request->target == TARGET_INACTIVE ? "stopping" : "waiting");
-        if (state != w->request->target)
+        if (state != w->request->target) {
+                set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state)
+                            : w->request->target == TARGET_INACTIVE ? "stopping" : "waiting");
+                u->phase = PHASE_STATE;
                 return 0;
+        }
+        if (u->phase == PHASE_SYSTEMD && !moved)
+                return look_at_systemd(w, u, err);
 
+        set_word(u, target_state_to_string(state));
         if (w->request->goal != WAIT_STOPPED)
                 print_arrival(w, u, target_state_to_string(state));
-        set_word(u, target_state_to_string(state));
         if (w->request->goal == WAIT_STATE) {
                 finish(w, u, PHASE_DONE);
                 return 0;
@@ -275,7 +283,7 @@ static int look_at_unit(Wait *w, Waited *u, const ApiUnit *unit, Error *err) {
         u->phase = PHASE_SYSTEMD;
         u->launched_ms = clock_monotonic_ms();
         if (w->allowed_ms > 0)
-                u->deadline_ms = clock_monotonic_ms() + w->allowed_ms;
+                u->deadline_ms = u->launched_ms + w->allowed_ms;
         return look_at_systemd(w, u, err);
 }
 
@@ -300,7 +308,7 @@ static int look(Wait *w, Waited *u) {
         int r;
 
         u->dirty = false;
-        if (u->phase == PHASE_STATE && w->request->goal != WAIT_GONE) {
+        if (w->request->goal != WAIT_GONE) {
                 r = client_unit(w->client, u->name, &unit, &err);
                 if (r > 0)
                         r = look_at_unit(w, u, &unit, &err);
@@ -332,9 +340,7 @@ static int look_at_all(Wait *w) {
 
                 u->dirty = false;
                 r = 0;
-                if (u->phase == PHASE_SYSTEMD)
-                        r = look_at_systemd(w, u, &err);
-                for (size_t k = 0; u->phase == PHASE_STATE && k < units.n; k++)
+                for (size_t k = 0; u->phase < PHASE_DONE && k < units.n; k++)
                         if (units.units[k].name && streq(units.units[k].name, u->name)) {
                                 r = look_at_unit(w, u, &units.units[k], &err);
                                 break;
@@ -464,7 +470,7 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                 w.units[i] = (Waited) { .name = request->names->items[i], .word = "waiting",
                                         .before_ms = request->before_ms ? request->before_ms[i] : 0,
                                         .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
-                snprintf(w.units[i].state, sizeof(w.units[i].state), "unknown");
+                snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
         w.live = stdout_is_terminal() && !request->quiet && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0
                  && (window.ws_row == 0 || w.n + 2 < window.ws_row);

@@ -50,6 +50,7 @@ class Cluster:
         self.delay = 0.0       # until a change is so
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
+        self.silent = None     # the name of a voter
         self.stuck = set()     # units whose states stay when they are destroyed
 
     def tell(self, **event):
@@ -193,7 +194,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
                     "index": c.index, "term": 3, "name": "alpha", "leader": {"id": "1" * 32, "name": "alpha"},
-                    "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": True} for m in MACHINES],
+                    "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
+                               for m in MACHINES],
                     **({"problem": c.problem} if c.problem else {})})
             if path == "/fleet/v1/machines":
                 return self.page("machines", MACHINES, query)

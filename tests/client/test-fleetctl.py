@@ -312,6 +312,28 @@ def stop_returns_when_it_has_stopped(t):
     t.expect("list-units --no-legend --fields=unit,active", out="a.service\tactive\n")
 
 
+def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
+    t.file("s.service", HELLO.replace("Hello", "slow"))
+
+    def move():
+        while ("s.service", "1" * 32) not in t.cluster.states:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        with t.cluster.lock:
+            del t.cluster.states["s.service", "1" * 32]
+            t.cluster.units["s.service"].update(currentState="inactive", machineID="")
+            t.cluster.tell(kind="unit", name="s.service")
+        time.sleep(0.3)
+        with t.cluster.lock:
+            t.cluster.units["s.service"].update(currentState="launched", machineID="2" * 32)
+            t.cluster.put_state("s.service", "2" * 32, "launched", HELLO)
+            t.cluster.tell(kind="unit", name="s.service")
+
+    threading.Thread(target=move).start()
+    t.expect("start s.service", out="Unit s.service inactive\nUnit s.service launched on 11111111.../10.0.0.1\n"
+             "Unit s.service launched on 22222222.../10.0.0.2\n")
+
+
 def a_unit_that_takes_its_time_is_waited_for(t):
     t.file("s.service", HELLO.replace("Hello", "slow"))
     said = "Failed to find an active unit s.service within 2s, err: it is activating (start-pre) on 11111111.../10.0.0.1\n"
@@ -401,7 +423,8 @@ def the_cluster_is_one_screen(t):
     t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
-    t.expect("status", 1, out=["  3 problems\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.cluster.silent = "gamma"
+    t.expect("status", 1, out=["  4 problems\n", "is a voter and does not answer", "gamma (silent)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
