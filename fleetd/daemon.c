@@ -146,7 +146,7 @@ static int daemon_open_facts(Daemon *d, const Settings *s) {
 
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
-        AgentOptions agent = { .machine_id = s->machine_id, .boot_id = d->edges.boot_id, .boot_wait_ms = s->boot_wait_ms };
+        AgentOptions agent = { .machine_id = s->machine_id, .boot_id = d->edges.boot_id, .boot_wait_ms = s->boot_wait_ms, .bug = d->edges.bug };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
         int r = 0;
 

@@ -42,6 +42,10 @@ struct Agent {
         unsigned calls;     /* operations whose answers are to come; the last one frees a closing agent */
         bool looking, writing, removing;
         int note_error;     /* of the last save, said once */
+#ifdef PLANTED_BUGS
+        const char *bug;
+        uint64_t leader_id;
+#endif
 };
 
 /* One call to systemd about some units: remembers which, whatever happens to the agent. */
@@ -716,7 +720,30 @@ static void agent_on_idle(void *userdata) {
         agent_dirty(userdata);
 }
 
+#ifdef PLANTED_BUGS
+static void agent_plant_restart(Agent *a) {
+        KvState state;
+
+        kv_state(registry_store(a->registry), &state);
+        if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
+                for (Note *note = a->notes.table; note; note = note->hh.next)
+                        agent_note_stop(a, note->name, AGENT_STOP);
+        for (AgentUnit *u = a->units; u; u = u->hh.next) {
+                AgentCall *call;
+
+                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id && u->looked && !u->busy
+                    && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
+                        a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
+        }
+        a->leader_id = state.leader_id ?: a->leader_id;
+}
+#endif
+
 void agent_state_changed(Agent *a) {
+#ifdef PLANTED_BUGS
+        if (a->bug && streq(a->bug, "restart-on-leader-change"))
+                agent_plant_restart(a);
+#endif
         agent_dirty(a);
 }
 
@@ -736,6 +763,10 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         };
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
+
+#ifdef PLANTED_BUGS
+        a->bug = options->bug;
+#endif
 
         r = notes_open(&a->notes, options->directory, err);
         if (r == 0)

@@ -15,6 +15,7 @@ typedef struct AgentOptions {
         const char *machine_id, *boot_id; /* copied */
         const char *directory;            /* where the notes are kept */
         uint64_t boot_wait_ms;            /* BootWaitSec= */
+        const char *bug;                  /* planted, where PLANTED_BUGS is compiled in: "restart-on-leader-change"; NULL */
 } AgentOptions;
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options, Error *err);

@@ -38,15 +38,23 @@ typedef struct SimMachine {
 
 /* A client that makes one key after the other. A write whose outcome is unknown may happen at any later time, so each has a
  * key of its own, and only what was acknowledged must be there. */
-typedef struct Writer_ {
+typedef struct Writer_ SimWriter;
+
+typedef struct SimWrite {
+        SimWriter *writer;
+        uint64_t attempt;
+} SimWrite;
+
+struct Writer_ {
         SimCluster *cluster;
         unsigned index;
         uint64_t attempted, number;
-        bool acknowledged[CLUSTER_WRITES_MAX]; /* by attempt */
+        SimWrite writes[CLUSTER_WRITES_MAX];   /* by attempt */
+        bool acknowledged[CLUSTER_WRITES_MAX];
         SimMachine *asked;    /* whom, while it waits */
         uint64_t asked_incarnation;
         uint64_t n_acknowledged, n_unknown, n_refused;
-} SimWriter;
+};
 
 /* A unit that people know of. */
 typedef struct SimPeople {

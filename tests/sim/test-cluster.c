@@ -40,11 +40,13 @@ static SimMachine *any_machine(SimCluster *c) {
 }
 
 static void writer_on_done(void *userdata, const KvResult *result) {
-        SimWriter *w = userdata;
+        SimWrite *write = userdata;
+        SimWriter *w = write->writer;
 
-        w->asked = NULL;
+        if (write->attempt == w->attempted)
+                w->asked = NULL; /* else it had given up waiting: the daemon was being stopped */
         if (result->status == KV_OK) {
-                w->acknowledged[w->attempted] = true;
+                w->acknowledged[write->attempt] = true;
                 w->n_acknowledged++;
         } else if (result->status == KV_UNKNOWN)
                 w->n_unknown++;
@@ -56,6 +58,7 @@ static void writer_on_turn(void *userdata) {
         SimWriter *w = userdata;
         SimCluster *c = w->cluster;
         SimMachine *m;
+        SimWrite *write;
         char key[64];
         KvCommand cmd;
 
@@ -71,7 +74,9 @@ static void writer_on_turn(void *userdata) {
         cmd = (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("written") };
         w->asked = m;
         w->asked_incarnation = m->boots;
-        if (kv_propose(daemon_store(m->daemon), &cmd, writer_on_done, w, &w->number) < 0)
+        write = &w->writes[w->attempted];
+        *write = (SimWrite) { .writer = w, .attempt = w->attempted };
+        if (kv_propose(daemon_store(m->daemon), &cmd, writer_on_done, write, &w->number) < 0)
                 w->asked = NULL;
 }
 

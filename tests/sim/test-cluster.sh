@@ -1,0 +1,51 @@
+#!/bin/bash
+# Whole daemons under faults: 300 seeds that must hold (new ones with each commit, besides the first hundred), ten of them twice
+# with one result, and planted bugs that must be found, by a line that finds them again. See tests/sim/test-cluster.c.
+cd "$(dirname "$(realpath "$0")")/../.." || exit 1
+build=${LAB_BUILD:-build} planted=${CHECK_BUILD:-build-check}
+program=tests/sim/test-cluster
+export TMPDIR=/dev/shm ASAN_OPTIONS=detect_leaks=0
+[ -w "$TMPDIR" ] || TMPDIR=/tmp
+
+for dir in "$build" "$planted"; do
+        make -s -C "$dir" $program >/dev/null || { echo "not ok builds: $program does not compile in $dir"; exit 1; }
+done
+
+# Two processes for two cores; seeds of this commit behind the fixed ones.
+fresh=$((16#$(git rev-parse --short=7 HEAD 2>/dev/null || echo 1)))
+"$build/$program" --seed 1 --runs 150 >"$TMPDIR/fleetd-sim-a.$$" 2>&1 &
+"$build/$program" --seed $fresh --runs 150 >"$TMPDIR/fleetd-sim-b.$$" 2>&1
+rc_b=$?
+wait $!
+rc_a=$?
+cat "$TMPDIR"/fleetd-sim-[ab].$$
+if [ $rc_a = 0 ] && [ $rc_b = 0 ]; then
+        echo "ok holds_with_300_seeds"
+else
+        echo "not ok holds_with_300_seeds: $(grep -h -m1 FAILED "$TMPDIR"/fleetd-sim-[ab].$$)"
+fi
+rm -f "$TMPDIR"/fleetd-sim-[ab].$$
+
+if said=$("$build/$program" --seed 1 --runs 10 --seconds 30 --twice 2>&1); then
+        echo "ok a_seed_is_one_run"
+else
+        echo "not ok a_seed_is_one_run: $(tail -n 1 <<<"$said")"
+fi
+
+for bug in ack-before-commit restart-on-leader-change apply-twice-after-restart; do
+        name=planted_bug_${bug//-/_}_is_found
+        said=$("$planted/$program" --bug $bug --seed 1 --runs 40 2>&1)
+        replay=$(sed -n 's/^replay: //p' <<<"$said")
+        echo "$said"
+        if [ -z "$replay" ]; then
+                echo "not ok $name: 40 seeds found nothing"
+                continue
+        fi
+        echo "ok $name"
+        again=$("$planted"/${replay%--trace} --runs 1 2>&1)
+        if [ "$(grep FAILED <<<"$again")" = "$(grep FAILED <<<"$said")" ]; then
+                echo "ok the_line_for_${bug//-/_}_replays_it"
+        else
+                echo "not ok the_line_for_${bug//-/_}_replays_it: $(grep FAILED <<<"$again")"
+        fi
+done
