@@ -81,10 +81,10 @@ static bool has_come_up(const ClusterOrder *o) {
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
 }
 
+/* An order names the very text that is meant: the agent waits for its turn with any other, even one that differs in
+ * comments alone. */
 static bool is_current(const ClusterOrder *o) {
-        const ClusterState *s = state_of(o);
-
-        return o->unit_index == o->of->index || (s && s->state.hash && streq(s->state.hash, o->of->unit->hash));
+        return o->unit_index == o->of->index;
 }
 
 static OrderKind wanted_kind(const ClusterUnit *u) {

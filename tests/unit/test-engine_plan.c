@@ -262,8 +262,9 @@ static void an_edited_unit_is_ordered_anew_in_place(void **state) {
         picture_obey(&p);
         plans(&p, "");
 
-        /* The same text written again is no edit. */
+        /* The same text written again: the order follows, so that it always names what is meant; nothing else does. */
         picture_text(&p, "a.service", "", "/bin/false");
+        plans(&p, "run a.service A");
         plans(&p, "");
         picture_free(&p);
 }
