@@ -1,0 +1,160 @@
+/* A load of key requests: some connections, each asking again as soon as it was answered, for some seconds. One thread, so
+ * that it takes the same from either server's cores.
+ *
+ *   load put|get CONNECTIONS SECONDS ADDR:PORT...
+ *
+ * Prints "RATE P50 P99 ERRORS": requests a second, latencies in microseconds, answers that were no success. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/memory.h"
+#include "base/parse.h"
+
+enum { KEYS = 1000, VALUE_SIZE = 128, CONNECTIONS_MAX = 4096, ANSWER_MAX = 4096, SAMPLES_MAX = 4 * 1024 * 1024 };
+
+typedef struct Connection {
+        int fd;
+        const char *address;
+        unsigned next_key;
+        char answer[ANSWER_MAX];
+        size_t size;
+        uint64_t asked_us;
+} Connection;
+
+typedef struct Load {
+        bool put;
+        char value[VALUE_SIZE + 1];
+        uint32_t *samples; /* microseconds */
+        size_t n_samples, errors;
+} Load;
+
+static uint64_t now_us(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t) t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static int fail(const char *what) {
+        fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+        exit(1);
+}
+
+static void connection_open(Connection *c, int epoll, unsigned first_key) {
+        struct sockaddr_in a = { .sin_family = AF_INET };
+        struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
+        char host[64];
+        uint16_t port;
+        int one = 1;
+
+        if (parse_address(c->address, host, sizeof(host), &port) < 0 || inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+                fprintf(stderr, "load: expected ADDR:PORT, not '%s'\n", c->address);
+                exit(2);
+        }
+        a.sin_port = htons(port);
+        c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        c->next_key = first_key;
+        if (c->fd < 0 || connect(c->fd, (struct sockaddr *) &a, sizeof(a)) < 0)
+                fail(c->address);
+        (void) setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e) < 0)
+                fail("epoll");
+}
+
+static void connection_ask(Load *l, Connection *c) {
+        char request[512];
+        int n;
+
+        if (l->put)
+                n = snprintf(request, sizeof(request),
+                             "PUT /v2/keys/bench/k%u HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\nvalue=%s",
+                             c->next_key, c->address, 6 + VALUE_SIZE, l->value);
+        else
+                n = snprintf(request, sizeof(request), "GET /v2/keys/bench/k%u HTTP/1.1\r\nHost: %s\r\n\r\n", c->next_key, c->address);
+        c->next_key = (c->next_key * 7 + 1) % KEYS;
+        c->size = 0;
+        c->asked_us = now_us();
+        if (send(c->fd, request, n, MSG_NOSIGNAL) != n)
+                fail("send");
+}
+
+/* Whether the answer is there in full. */
+static bool connection_answered(const Connection *c, unsigned *ret_status) {
+        const char *end = memmem(c->answer, c->size, "\r\n\r\n", 4), *length;
+
+        if (!end || sscanf(c->answer, "HTTP/1.1 %u", ret_status) != 1)
+                return false;
+        length = strcasestr(c->answer, "\r\nContent-Length:");
+        return length && length < end && c->size >= (size_t) (end + 4 - c->answer) + strtoul(length + 17, NULL, 10);
+}
+
+static void connection_read(Load *l, Connection *c) {
+        ssize_t n = recv(c->fd, c->answer + c->size, sizeof(c->answer) - 1 - c->size, 0);
+        unsigned status;
+
+        if (n < 0 && errno == EAGAIN)
+                return;
+        if (n <= 0)
+                fail("the server closed a connection");
+        c->size += n;
+        c->answer[c->size] = 0;
+        if (!connection_answered(c, &status))
+                return;
+        if (status / 100 != 2)
+                l->errors++;
+        if (l->n_samples < SAMPLES_MAX)
+                l->samples[l->n_samples++] = now_us() - c->asked_us;
+        connection_ask(l, c);
+}
+
+static int by_size(const void *a, const void *b) {
+        uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
+
+        return x < y ? -1 : x > y;
+}
+
+int main(int argc, char *argv[]) {
+        Load l = { .put = argc > 1 && streq(argv[1], "put"), .samples = NEW0(uint32_t, SAMPLES_MAX) };
+        struct epoll_event events[256];
+        uint64_t n, seconds, begun_us, end_us;
+        Connection *connections;
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+        if (argc < 5 || parse_u64(argv[2], &n) < 0 || n == 0 || n > CONNECTIONS_MAX || parse_u64(argv[3], &seconds) < 0) {
+                fprintf(stderr, "usage: load put|get CONNECTIONS SECONDS ADDR:PORT...\n");
+                return 2;
+        }
+        memset(l.value, 'v', VALUE_SIZE);
+        connections = NEW0(Connection, n);
+        if (!connections || !l.samples || epoll < 0)
+                fail("setup");
+        for (uint64_t i = 0; i < n; i++) {
+                connections[i].address = argv[4 + i % (argc - 4)];
+                connection_open(&connections[i], epoll, i * 37 % KEYS);
+        }
+
+        begun_us = now_us();
+        end_us = begun_us + seconds * 1000000;
+        for (uint64_t i = 0; i < n; i++)
+                connection_ask(&l, &connections[i]);
+        while (now_us() < end_us) {
+                int ready = epoll_wait(epoll, events, ELEMENTS(events), 100);
+
+                for (int i = 0; i < ready; i++)
+                        connection_read(&l, events[i].data.ptr);
+        }
+
+        if (l.n_samples == 0) {
+                fprintf(stderr, "load: no answer at all\n");
+                return 1;
+        }
+        qsort(l.samples, l.n_samples, sizeof(*l.samples), by_size);
+        printf("%.0f %u %u %zu\n", l.n_samples * 1e6 / (now_us() - begun_us), l.samples[l.n_samples / 2], l.samples[l.n_samples * 99 / 100], l.errors);
+        return 0;
+}
