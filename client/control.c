@@ -37,8 +37,9 @@ static int fail_wait(int r, const Error *err) {
         return EXIT_FAILED;
 }
 
-/* Since when the unit is in the state that its machine reports before it is started; 0: it reports none. */
-static int state_before(Client *c, const char *name, const char *machine, uint64_t *ret_ms, Error *err) {
+/* Since when the unit is in the state that is reported before it is started, which may be left from another time; 0: none
+ * is. */
+static int state_before(Client *c, const char *name, uint64_t *ret_ms, Error *err) {
         _cleanup_listing_ Listing states = {};
         int r;
 
@@ -47,8 +48,7 @@ static int state_before(Client *c, const char *name, const char *machine, uint64
                 return r;
         *ret_ms = 0;
         for (size_t i = 0; i < states.n; i++)
-                if (!machine || (states.states[i].machine_id && streq(states.states[i].machine_id, machine)))
-                        *ret_ms = states.states[i].since_ms;
+                *ret_ms = MAX(*ret_ms, states.states[i].since_ms);
         return 0;
 }
 
@@ -81,8 +81,8 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
                         (void) error_prefix(&err, r, "error retrieving unit %s from registry", names.items[i]);
                 if (r > 0 && unit.desired_state == target)
                         continue;
-                if (r > 0 && target == TARGET_LAUNCHED && unit.current_state > TARGET_INACTIVE)
-                        r = state_before(c, names.items[i], unit.machine_id, &ms, &err);
+                if (r > 0 && target == TARGET_LAUNCHED)
+                        r = state_before(c, names.items[i], &ms, &err);
                 if (r >= 0)
                         r = client_set_state(c, names.items[i], target, &err);
                 if (r >= 0)
@@ -265,7 +265,7 @@ static int restart_one(Client *c, Found *u, Error *err) {
                                                          .quiet = true }, err);
         }
         if (r >= 0 && !u->global)
-                r = state_before(c, u->name, NULL, &before_ms, err);
+                r = state_before(c, u->name, &before_ms, err);
         if (r >= 0)
                 r = client_set_state(c, u->name, TARGET_LAUNCHED, err);
         if (r >= 0 && u->global)

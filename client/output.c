@@ -48,9 +48,13 @@ static size_t width_of(const char *s) {
 }
 
 static void print_cells(const Table *t, char *const *cells, const size_t *widths) {
-        for (size_t i = 0; i < t->headers.n; i++) {
+        size_t n = t->headers.n;
+
+        while (n > 1 && !*cells[n - 1]) /* nothing to align */
+                n--;
+        for (size_t i = 0; i < n; i++) {
                 fputs(cells[i], stdout);
-                if (i + 1 < t->headers.n)
+                if (i + 1 < n)
                         for (size_t at = width_of(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
                                 putchar('\t');
         }

@@ -237,7 +237,7 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
         /* How it ended last time is still reported until the machine has begun anew. It may also have ended in the same way
          * again, too fast to be reported as a change; so it is believed after a while. */
         if (!state || !state->active
-            || (u->before_ms > 0 && state->since_ms == u->before_ms && clock_monotonic_ms() - u->launched_ms < STALE_MS))
+            || (u->before_ms > 0 && state->since_ms <= u->before_ms && clock_monotonic_ms() - u->launched_ms < STALE_MS))
                 return 0;
         if (streq(state->active, "active") || streq(state->active, "reloading")) {
                 set_word(u, state->sub ? state->sub : state->active);

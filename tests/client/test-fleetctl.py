@@ -288,10 +288,13 @@ def how_it_ended_last_time_is_not_how_it_ended_now(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.cluster.lag = 0.5
     t.expect("start bad.service", 1, out=["launched"], err=["failed"])
-    t.expect("stop bad.service", out=["Unit bad.service loaded on "], err=["Successfully"])
-    t.cluster.states["bad.service", "1" * 32].update(systemdActiveState="failed", since=17)
     t.cluster.units["bad.service"]["text"] = HELLO
-    t.expect("start bad.service", out=["launched"])
+    for verb in ("stop", "unload"):
+        t.run(verb, "bad.service")
+        t.cluster.states["bad.service", "1" * 32] = {
+            "name": "bad.service", "machineID": "1" * 32, "hash": "a" * 40, "systemdLoadState": "loaded",
+            "systemdActiveState": "failed", "systemdSubState": "failed", "since": 17}
+        t.expect("start bad.service", out=["launched"])
     t.expect("list-units --no-legend --fields=unit,active", out="bad.service\tactive\n")
 
 
