@@ -15,7 +15,7 @@
 #include "fleetd/systemd/systemd_bus.h"
 #include "io/loop_uv.h"
 
-enum { EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
+enum { LOADING_MS = 600000, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
 
 typedef struct Process {
         UvLoop *uv;
@@ -144,6 +144,7 @@ static int process_open(Process *p, const Settings *s, Error *err) {
 
         edges = (DaemonEdges) { .loop = p->loop, .network = p->network, .log_disk = p->disk, .systemd = p->systemd, .key = p->key };
         r = read_boot_id(edges.boot_id, err);
+        service_extend(LOADING_MS); /* a large log or tree takes its time */
         if (r == 0)
                 r = daemon_new(&p->daemon, &edges, s, err);
         return r;

@@ -110,7 +110,7 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
 
                         log_notice(((LogFields) { .unit = c->unit, .machine = c->machine, .index = index, .term = e->term,
                                                   .message_id = message_scheduled }),
-                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), c->machine, c->reason);
+                                   "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
                 }
                 e->n_written = end;
                 if (e->plan.more)

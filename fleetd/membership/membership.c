@@ -166,7 +166,7 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
                 kv_state(m->store, &state);
                 joined_reply(session, status == KV_OK ? 0 : -EIO, status == KV_OK ? "" : sentence, state.cluster_id, state.lineage, j->raft_id);
                 if (status == KV_OK)
-                        log_notice(((LogFields) { .machine = j->machine, .index = index }), "let machine %s in as replica %llu", j->machine,
+                        log_notice(((LogFields) { .machine = j->machine, .index = index }), "let %s in as replica %llu", peer_hello(session)->name,
                                    (unsigned long long) j->raft_id);
         }
         TAILQ_REMOVE(&m->joinings, j, joinings);

@@ -647,6 +647,12 @@ size_t cluster_load(const ClusterMachine *m) {
         return m->load;
 }
 
+const char *cluster_name_of(const Cluster *c, const char *machine_id) {
+        const ClusterMachine *m = cluster_machine(c, machine_id);
+
+        return m ? cluster_machine_name(m) : machine_id;
+}
+
 const char *cluster_machine_name(const ClusterMachine *m) {
         return m->facts && m->facts->name && *m->facts->name ? m->facts->name : m->id;
 }

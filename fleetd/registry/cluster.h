@@ -110,5 +110,6 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
 size_t cluster_load(const ClusterMachine *m); /* orders run and load */
 const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
+const char *cluster_name_of(const Cluster *c, const char *machine_id); /* the same by id, which is its own name while unknown */
 
 static inline bool cluster_order_is_active(const ClusterOrder *o) { return o->order != ORDER_STOP; }

@@ -25,7 +25,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 presence_record_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);
-                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s", c->machine,
+                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s", cluster_name_of(registry_cluster(r), c->machine),
                            presence_to_string(c->presence), c->reason);
         }
         return transaction_send(r, &t, term, done, userdata);
