@@ -27,7 +27,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c \
-	fleetd/api/api.h fleetd/api/request.h fleetd/api/api.c \
+	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c \
 	fleetd/api/cluster_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c \

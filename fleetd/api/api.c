@@ -2,75 +2,14 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
 
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/api/request.h"
-#include "units/entities.h"
 
 enum { FORM_MAX = 10 * 1024 * 1024, UNIT_BODY_MAX = 1024 * 1024 };
-
-/* -- Requests -- */
-
-bool method_is(const Request *request, const char *method) {
-        return streq(request->http->method, method);
-}
-
-static void request_free(Request *request) {
-        TAILQ_REMOVE(&request->api->requests, request, requests);
-        http_parameters_done(&request->parameters);
-        free(request->path);
-        free(request);
-}
-
-void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
-        HttpRequest *http = request->http;
-
-        http->userdata = NULL;
-        http_answer(http, status, type, fields, body, size);
-        request_free(request);
-}
-
-void request_answer_json(Request *request, unsigned status, Text *body) {
-        if (body->error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, status, "application/json", NULL, body->chars, body->size);
-        text_done(body);
-}
-
-void request_error(Request *request, unsigned status, const char *format, ...) {
-        char sentence[ERROR_MESSAGE_MAX];
-        _cleanup_text_ Text t = {};
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
-        va_end(ap);
-        api_error_write(&t, status, sentence);
-        request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
-}
-
-void request_end(Request *request) {
-        request->http->userdata = NULL;
-        http_end(request->http);
-        request_free(request);
-}
-
-void request_cut(Request *request, const char *reason) {
-        request->http->userdata = NULL;
-        http_cut(request->http, reason);
-        request_free(request);
-}
-
-const char *request_parameter(const Request *request, const char *name) {
-        const HttpParameter *p = http_parameter(&request->parameters, name);
-
-        return p ? p->value : NULL;
-}
 
 /* -- Who may (policy): a browser must not be made a deputy (CVE-2018-1098, -1099) -- */
 

@@ -50,6 +50,7 @@ void request_answer_json(Request *request, unsigned status, Text *body); /* take
 void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
 void request_end(Request *request); /* of a stream: the end, in order */
 void request_cut(Request *request, const char *reason);
+void request_free(Request *request); /* without an answer: the client has left */
 
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
