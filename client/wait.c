@@ -192,6 +192,16 @@ static void know_machine(Wait *w, const char *id) {
         }
 }
 
+/* Load states that nothing but another text will change ("foreign": the host has a unit of that name from elsewhere). */
+static bool cannot_load(const char *load) {
+        static const char *const hopeless[] = { "bad-setting", "error", "masked", "foreign" };
+
+        for (size_t i = 0; i < ELEMENTS(hopeless); i++)
+                if (streq(load, hopeless[i]))
+                        return true;
+        return false;
+}
+
 /* The state of a unit on its machine; for WAIT_GONE and global units anywhere. */
 static int look_at_systemd(Wait *w, Waited *u, Error *err) {
         _cleanup_listing_ Listing states = {};
@@ -248,6 +258,9 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
         } else if (streq(state->active, "failed")) {
                 set_word(u, "failed");
                 fail_active(w, u, ":");
+        } else if (state->load && streq(state->active, "inactive") && cannot_load(state->load)) {
+                set_word(u, state->load);
+                fail_active(w, u, ": systemd cannot load it,");
         } else
                 set_word(u, streq(state->active, "inactive") ? "starting" : state->active);
         return 0;
