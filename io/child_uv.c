@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <linux/close_range.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <uv.h>
@@ -73,6 +74,8 @@ _Noreturn static void child_become(const char *const argv[], char **environment,
         if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(output_fd, 2) == 2) {
                 if (null_fd > 2)
                         close(null_fd);
+                /* LMDB opens a descriptor of its file without close-on-exec. */
+                (void) close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
                 execvpe(argv[0], (char *const *) argv, environment);
         }
         error = errno;

@@ -320,7 +320,10 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                 Error why = {};
 
                 if (has(v, unit->name)) {
-                        error_set(&why, -ENOENT, "it is there");
+                        if (v->machine->presence == PRESENCE_UP)
+                                error_set(&why, -ENOENT, "it is there");
+                        else
+                                error_set(&why, -ENOENT, "it was there, and the machine is %s", presence_to_string(v->machine->presence));
                         refusals_add(&refusals, v->machine, &why);
                         continue;
                 }
