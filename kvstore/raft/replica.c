@@ -12,6 +12,7 @@
 
 enum {
         WRITE_MAX_MS = 10000,      /* a write that takes longer: the disk hangs */
+        TICK_COUNTS_MS = 1000,     /* of the time since the tick before, at most so much was the disk's */
         HAND_OVER_MS = 1000,
         COPY_RETRY_MS = 10000,
         CHUNK_ENTRIES = 256,       /* of one transaction */
@@ -66,8 +67,15 @@ static void on_tick(void *userdata) {
         if (!p->core || p->restarting)
                 return;
 
+        /* Counted in ticks: a span in which we stood still ourselves says nothing about the disk. */
         oldest = p->log ? raft_log_oldest_write_ms(p->log) : 0;
-        if (oldest > 0 && now > oldest + WRITE_MAX_MS)
+        if (oldest == 0 || oldest != p->write_since_ms)
+                p->write_waited_ms = 0;
+        else
+                p->write_waited_ms += MIN(now - p->ticked_ms, (uint64_t) TICK_COUNTS_MS);
+        p->write_since_ms = oldest;
+        p->ticked_ms = now;
+        if (p->write_waited_ms > WRITE_MAX_MS)
                 replica_fail(p, -ETIMEDOUT, "a write to the log has not ended for %u s: the disk hangs", WRITE_MAX_MS / 1000);
 
         enter(p);

@@ -62,6 +62,7 @@ struct Replica {
         unsigned depth;          /* inside an input of the core */
         unsigned changed;        /* bits to be told */
         Timer tick;
+        uint64_t ticked_ms, write_since_ms, write_waited_ms; /* the oldest write in flight, and how long we have watched it */
         Deferred settle;         /* for inputs that a caller of ours made */
         bool started;
 
