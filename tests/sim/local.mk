@@ -5,3 +5,11 @@ tests_sim_test_cluster_SOURCES = \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_cluster_LDADD = $(FLEETD_LIBS)
+
+# Stores alone, in the same world: see tests/sim/test-stores.c.
+check_PROGRAMS += tests/sim/test-stores
+TESTS += tests/sim/test-stores
+tests_sim_test_stores_SOURCES = \
+	tests/sim/test-stores.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
