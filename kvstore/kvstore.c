@@ -22,6 +22,7 @@ enum {
         LEADERLESS_MS = 10000,
         EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
         HAND_OVER_MS = 1000,
+        REACHABLE_SILENT_MS = 3000, /* a session whose other kernel is silent for longer is open in name only */
 };
 
 /* What one input of Raft made, kept until its transactions are committed. */
@@ -461,7 +462,7 @@ static void look_at_peer(void *userdata, const PeerState *peer) {
                 snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s", peer->hello.machine_id);
         for (size_t i = 0; i < l->state->n_members; i++)
                 if (l->state->members[i].raft_id == peer->hello.raft_id)
-                        l->state->members[i].reachable |= peer->dialed || peer->accepted;
+                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) && peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }
 
 static KvSeat seat_of(RaftServerRole role) {

@@ -29,7 +29,7 @@ typedef struct KvMember {
         char address[64];
         KvSeat seat;
         uint64_t match; /* on the leader: what it is known to hold durably; 0 elsewhere */
-        bool reachable; /* a session to it is open (always true for ourselves) */
+        bool reachable; /* a session to it is open, and its kernel was heard lately (always true for ourselves) */
 } KvMember;
 
 enum { KV_MEMBERS_MAX = 16 };
