@@ -121,6 +121,9 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
 
 void presence_record_write(Text *t, PresenceRecord record) {
         json_open(t, NULL, '{');
+        json_add_u64(t, "losses", record.losses);
+        json_add_u64(t, "lost", record.lost_ms);
+        json_add_u64(t, "quiet", record.quiet_ms);
         json_add_string(t, "reason", record.reason);
         json_add_u64(t, "since", record.since_ms);
         json_add_string(t, "state", presence_to_string(record.presence));
@@ -131,6 +134,12 @@ int presence_record_read(const char *json, size_t size, PresenceRecord *ret, Err
         _cleanup_json_ JsonValue *root = NULL;
         PresenceRecord record = {};
         const char *state = "", *reason = "";
+        const struct {
+                const char *name;
+                uint64_t *field;
+        } numbers[] = {
+                { "losses", &record.losses }, { "lost", &record.lost_ms }, { "quiet", &record.quiet_ms }, { "since", &record.since_ms },
+        };
         int r;
 
         r = open_record(json, size, &root, err);
@@ -139,9 +148,11 @@ int presence_record_read(const char *json, size_t size, PresenceRecord *ret, Err
         r = json_read_string(root, "state", &state, err);
         if (r < 0)
                 return r;
-        r = json_read_u64(root, "since", &record.since_ms, err);
-        if (r < 0)
-                return r;
+        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
+                r = json_read_u64(root, numbers[i].name, numbers[i].field, err);
+                if (r < 0)
+                        return r;
+        }
         r = json_read_string(root, "reason", &reason, err);
         if (r < 0)
                 return r;

@@ -23,10 +23,13 @@ int unit_record_read(const char *name, const char *json, size_t size, Unit **ret
 void facts_record_write(Text *t, const Machine *machine);
 int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 
-/* /_fleet/machine/ID/presence: {"reason","since","state"} */
+/* /_fleet/machine/ID/presence: {"losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
-        uint64_t since_ms; /* cluster time */
+        uint64_t since_ms; /* cluster time, as the others */
+        uint64_t losses;   /* in short order; a machine that keeps getting lost gets nothing new for a while */
+        uint64_t lost_ms;  /* the last of them; 0: never */
+        uint64_t quiet_ms; /* nothing new before; 0: no such rest */
         char reason[128];  /* a sentence; "" for none */
 } PresenceRecord;
 

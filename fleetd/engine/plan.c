@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "fleetd/engine/brake.h"
+#include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers. */
@@ -231,7 +232,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
         for (const ClusterOrder *o = u->orders; o; o = o->next) {
                 if (is_down(o->machine))
                         continue;
-                if (!scheduler_fits(pass->view, u, o->machine, false, NULL))
+                if (!scheduler_may_return(pass->view, u, o->machine))
                         return 0;
                 return change(pass, o->machine, u, o, wanted_kind(u), "it is wanted again, and was there");
         }
@@ -239,7 +240,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
         for (const ClusterState *s = u->states; s; s = s->next) {
                 if (!is_stray(s) || !s->state.active || !streq(s->state.active, "active"))
                         continue;
-                if (scheduler_fits(pass->view, u, s->machine, false, NULL))
+                if (scheduler_may_return(pass->view, u, s->machine))
                         return change(pass, s->machine, u, NULL, wanted_kind(u), "it runs there already");
         }
 
@@ -434,7 +435,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                 }
 
                 if (!o || !cluster_order_is_active(o)) {
-                        if (!scheduler_fits(pass->view, u, m, false, NULL))
+                        if (o ? !scheduler_may_return(pass->view, u, m) : !scheduler_fits(pass->view, u, m, false, NULL))
                                 continue;
                         r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
                 } else if (!scheduler_fits(pass->view, u, m, true, &why))
@@ -486,6 +487,22 @@ static int add_neighbours(Pass *pass, const char *machine_id) {
         return 0;
 }
 
+/* Whom the changes from the n-th on may free: units there whose rules, or those of whom is changed, look at each other. Those
+ * whose turn is over are looked at again in the next plan, as in a full pass. */
+static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
+        for (; n < pass->plan->n; n++) {
+                const ClusterMachine *m = cluster_machine(pass->cluster, pass->plan->changes[n].machine);
+
+                for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
+                        int r = u->lists[CLUSTER_RELATED].in || o->of->lists[CLUSTER_RELATED].in ? add_item(pass, o->of) : 0;
+
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
 static int by_name(const Item *a, const Item *b) {
         return strcmp(a->unit->name, b->unit->name);
 }
@@ -517,6 +534,14 @@ static int run_phase(Pass *pass, int phase) {
                 if (r < 0)
                         return r;
                 item->planned = pass->plan->n > n;
+                if (item->planned && !pass->plan->whole) {
+                        r = add_related(pass, u, n);
+                        if (r < 0)
+                                return r;
+                        if (!pass->sorted)
+                                HASH_SRT(hh, pass->items, by_name);
+                        pass->sorted = true;
+                }
         }
         return pass->plan->n > before;
 }
@@ -600,6 +625,12 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
                 return r;
 
         plan.again_ms = pass.brake.again_ms;
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                uint64_t quiet_ms = presence_quiet(m, cluster->now_ms);
+
+                if (quiet_ms > 0)
+                        plan.again_ms = MIN(plan.again_ms, quiet_ms);
+        }
         plan.whole = !units || pass.brake.n > 0;
         if (plan.whole)
                 for (const ClusterUnit *u = cluster->units; u; u = u->hh.next) {

@@ -9,7 +9,7 @@ typedef struct EnginePlan {
         size_t n, capacity;
         bool more;         /* full: there is more to plan once this is written */
         bool whole;        /* all units were looked at, whoever was named: hosts are being replaced one by one */
-        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake); UINT64_MAX: never */
+        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, rest); UINT64_MAX: never */
 } EnginePlan;
 
 enum { ENGINE_PLAN_MAX = 10000 }; /* changes; a unit more or less */

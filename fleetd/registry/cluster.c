@@ -278,6 +278,9 @@ static ClusterMachine *set_facts(ClusterMachine *m, Machine *facts, uint64_t ind
 static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *record, uint64_t index) {
         m->presence = record->presence;
         m->since_ms = record->since_ms;
+        m->losses = record->losses;
+        m->lost_ms = record->lost_ms;
+        m->quiet_ms = record->quiet_ms;
         memcpy(m->presence_reason, record->reason, sizeof(m->presence_reason));
         m->presence_index = index;
         for (ClusterOrder *o = m->orders; o; o = o->hh.next)

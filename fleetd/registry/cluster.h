@@ -65,6 +65,7 @@ struct ClusterMachine {
         uint64_t facts_index;
         Presence presence;       /* PRESENCE_LOST when no key says otherwise */
         uint64_t presence_index, since_ms;
+        uint64_t losses, lost_ms, quiet_ms; /* see units/records.h */
         char presence_reason[128];
         uint64_t raft_id;        /* 0: holds no replica; from the member key */
         char peer[64];

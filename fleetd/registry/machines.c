@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/registry/presence.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/write.h"
 #include "units/json.h"
@@ -10,6 +11,7 @@
 static const char next_raft_id[] = "next-raft-id";
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata) {
+        const Cluster *cluster = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
 
         for (size_t i = 0; i < n; i++) {
@@ -21,7 +23,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                         transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
                 else
                         transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
-                record = (PresenceRecord) { .presence = c->presence, .since_ms = kv_cluster_ms(registry_store(r)) };
+                record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 presence_record_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);

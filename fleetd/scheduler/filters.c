@@ -1,6 +1,7 @@
 /* Hard rules: fleet's table, in fleet's order, the machine's presence first. */
 #include <assert.h>
 
+#include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/rules.h"
 
 static const Placement *wants(const ClusterUnit *unit) {
@@ -134,12 +135,27 @@ static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, co
         return false;
 }
 
+/* -- Rest -- */
+
+/* Twice in short order it was lost: its units stay and come back, but no others come before it has lasted for a while. */
+static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
+        bool minutes = seconds > 90;
+
+        if (staying || quiet_ms == 0)
+                return true;
+        error_set(ret_why, -ENOENT, "it was lost %llu times in short order; nothing new for %llu %s", (unsigned long long) m->losses,
+                  (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds), minutes ? "min" : "s");
+        return false;
+}
+
 const Filter scheduler_filters[_RULE_MAX] = {
         { RULE_PRESENCE, "", presence_fits },
         { RULE_MACHINE_ID, "MachineID", machine_id_fits },
         { RULE_METADATA, "MachineMetadata", metadata_fits },
         { RULE_MACHINE_OF, "MachineOf", machine_of_fits },
         { RULE_CONFLICTS, "Conflicts", conflicts_fit },
+        { RULE_QUIET, "", quiet_fits },
 };
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying,
@@ -153,4 +169,10 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why) {
         return scheduler_refusal(view, unit, machine, staying, ret_why) == RULE_NONE;
+}
+
+bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
+        SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
+
+        return rule == RULE_NONE || rule == RULE_QUIET;
 }

@@ -222,6 +222,10 @@ bool view_has_related(const SchedulerView *view, const ClusterMachine *machine) 
         return v->related == RELATED_SOME;
 }
 
+uint64_t view_now_ms(const SchedulerView *view) {
+        return view->cluster->now_ms;
+}
+
 bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
         return has(find(view, machine), unit);
 }

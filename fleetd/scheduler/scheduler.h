@@ -22,9 +22,15 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 
 /* Which rule refused, for those who act differently on it. */
 typedef enum SchedulerRule {
-        RULE_PRESENCE, RULE_MACHINE_ID, RULE_METADATA, RULE_MACHINE_OF, RULE_CONFLICTS, _RULE_MAX, RULE_NONE = -1,
+        RULE_PRESENCE, RULE_MACHINE_ID, RULE_METADATA, RULE_MACHINE_OF, RULE_CONFLICTS,
+        RULE_QUIET, /* last: all else is well */
+        _RULE_MAX, RULE_NONE = -1,
 } SchedulerRule;
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine, bool staying, Error *ret_why);
+
+/* The same for a unit that is there already, but without an order to run: for newcomers' rules, except that a machine which
+ * keeps getting lost keeps what it has. */
+bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
 /* A unit there that names 'unit' in its Replaces= (and is not named by it in turn), or NULL: 'unit' should go to another
  * machine if there is one. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "fleetd/registry/layout.h"
+#include "fleetd/registry/presence.h"
 #include "units/records.h"
 
 const char *picture_id(char ret[static 33], const char *machine) {
@@ -54,8 +55,9 @@ void picture_remove(Picture *p, const char *key) {
 
 void picture_presence(Picture *p, const char *machine, Presence presence) {
         _cleanup_text_ Text t = {};
+        char id[33];
 
-        presence_record_write(&t, (PresenceRecord) { .presence = presence, .since_ms = p->cluster.now_ms });
+        presence_record_write(&t, presence_next(cluster_machine(&p->cluster, picture_id(id, machine)), presence, p->cluster.now_ms));
         put_text(p, LAYOUT_PRESENCE, NULL, machine, &t);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "fleetd/registry/layout.h"
+#include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/picture.h"
 
@@ -26,6 +27,14 @@ static void two_machines(Picture *p) {
 static void run_on(Picture *p, const char *machine, const char *unit) {
         picture_order(p, machine, unit, ORDER_RUN);
         picture_state(p, machine, unit, "active");
+}
+
+/* Lost and back again, a second for each. */
+static void flap(Picture *p, const char *machine) {
+        p->cluster.now_ms += 1000;
+        picture_presence(p, machine, PRESENCE_LOST);
+        p->cluster.now_ms += 1000;
+        picture_presence(p, machine, PRESENCE_UP);
 }
 
 /* -- fleet's decision vectors -- */
@@ -371,6 +380,52 @@ static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
         picture_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "");
         picture_presence(&p, "B", PRESENCE_LOST);
+        plans(&p, "run a.service A");
+        picture_free(&p);
+}
+
+/* -- Rule 20: who keeps getting lost -- */
+
+static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(void **state) {
+        EnginePlan plan = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        run_on(&p, "A", "g.service");
+        run_on(&p, "B", "g.service");
+        flap(&p, "A");
+        picture_unit(&p, "b.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        plans(&p, "run b.service A"); /* once is no habit */
+
+        flap(&p, "A");
+        picture_unit(&p, "c.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run d.service B; run h.service B");
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(plan.again_ms, 30000);
+        engine_plan_done(&plan);
+
+        p.cluster.now_ms += 30000;
+        plans(&p, "run c.service A; run h.service A");
+        picture_free(&p);
+}
+
+static void what_is_there_without_an_order_may_go_on_where_nothing_new_comes(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        flap(&p, "A");
+        flap(&p, "A");
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_state(&p, "A", "a.service", "active");
+        plans(&p, "run a.service A");
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        plans(&p, "stop a.service A");
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
         picture_free(&p);
 }
@@ -814,6 +869,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
 
         for (unsigned seed = 1; seed <= 60; seed++) {
                 Picture p = { .cluster.now_ms = 1000000 };
+                uint64_t due_ms = UINT64_MAX; /* when time alone may change the plan */
                 Chance c = {};
 
                 random_seed(&c.random, seed);
@@ -825,6 +881,10 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                         p.cluster.now_ms += random_below(&c.random, 20000);
                         for (uint64_t n = random_below(&c.random, 3); n > 0; n--)
                                 happen(&p, &c);
+                        if (p.cluster.now_ms >= due_ms) {
+                                forget_names(&c);
+                                c.n = SIZE_MAX;
+                        }
 
                         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &full), 0);
                         if (c.n == SIZE_MAX)
@@ -840,6 +900,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                                 assert_int_equal(engine_concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_ORDER, .unit = full.changes[k].unit,
                                                                                                   .machine = full.changes[k].machine },
                                                                   add_name, &c), 0);
+                        due_ms = full.again_ms == UINT64_MAX ? UINT64_MAX : p.cluster.now_ms + full.again_ms;
                         planned += full.n;
                         steps++;
                         engine_plan_done(&full);
@@ -849,6 +910,34 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                 picture_free(&p);
         }
         assert_true(planned > steps / 4); /* it was about something */
+}
+
+/* The event is about one unit alone; what is decided about it frees the other. */
+static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
+        const char *named = "d.service";
+        EnginePlan plan = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+        picture_machine(&p, "B", "zone=b", PRESENCE_UP);
+        picture_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        run_on(&p, "B", "d.service");
+        p.cluster.now_ms += 1000;
+        picture_order(&p, "A", "d.service", ORDER_RUN);
+        picture_unit(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", TARGET_LAUNCHED);
+        run_on(&p, "B", "h.service");
+        picture_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
+        picture_state(&p, "A", "d.service", "active");
+
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(plan.n, 2);
+        assert_string_equal(plan.changes[0].unit, "d.service");
+        assert_int_equal(plan.changes[0].order, ORDER_STOP);
+        assert_string_equal(plan.changes[1].unit, "h.service");
+        assert_string_equal(plan.changes[1].reason, "its unit file has changed");
+        engine_plan_done(&plan);
+        picture_free(&p);
 }
 
 static void plans_come_to_rest(void **state) {
@@ -865,7 +954,8 @@ static void plans_come_to_rest(void **state) {
                 }
                 forget_names(&c);
 
-                /* Nothing happens any more but what was ordered. */
+                /* Nothing happens any more but what was ordered, and nobody has to rest for getting lost. */
+                p.cluster.now_ms += QUIET_MAX_MS;
                 bool rests = false;
 
                 for (unsigned i = 0; i < 200 && !rests; i++) {
@@ -976,6 +1066,8 @@ int main(void) {
                 cmocka_unit_test(a_global_unit_comes_with_a_machine_and_goes_with_its_metadata),
                 cmocka_unit_test(metadata_that_change_move_a_unit_gently),
                 cmocka_unit_test(what_is_wanted_again_before_it_stopped_stays_there),
+                cmocka_unit_test(who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while),
+                cmocka_unit_test(what_is_there_without_an_order_may_go_on_where_nothing_new_comes),
                 cmocka_unit_test(a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run),
                 cmocka_unit_test(a_machine_that_returns_first_keeps_its_units),
                 cmocka_unit_test(a_replacement_taken_back_before_it_stopped_counts_as_running),
@@ -990,6 +1082,7 @@ int main(void) {
                 cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),
                 cmocka_unit_test(a_host_that_returns_ends_the_storm),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
+                cmocka_unit_test(whom_a_decision_frees_is_part_of_the_same_plan),
                 cmocka_unit_test(plans_come_to_rest),
                 cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
                 cmocka_unit_test(a_large_plan_comes_in_parts),

@@ -80,6 +80,50 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         picture_free(&p);
 }
 
+static void lose(Picture *p, uint64_t after_ms) {
+        p->cluster.now_ms += after_ms;
+        picture_presence(p, "A", PRESENCE_LOST);
+        p->cluster.now_ms += 1000;
+        picture_presence(p, "A", PRESENCE_UP);
+}
+
+static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
+        Picture p = { .cluster.now_ms = 1000000 };
+        char id[33];
+        const ClusterMachine *m;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        lose(&p, 0);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "");
+        lose(&p, 598000);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 2 times in short order; nothing new for 30 s");
+        assert_string_equal(refusal(&p, "a.service", "A", true), "");
+
+        /* To be away is not to be lost. */
+        p.cluster.now_ms += 10000;
+        picture_presence(&p, "A", PRESENCE_AWAY);
+        picture_presence(&p, "A", PRESENCE_UP);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 2 times in short order; nothing new for 20 s");
+        p.cluster.now_ms += 20000;
+        assert_string_equal(refusal(&p, "a.service", "A", false), "");
+
+        lose(&p, 1000);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 3 times in short order; nothing new for 60 s");
+        lose(&p, 1000);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 2 min");
+        for (unsigned i = 0; i < 10; i++)
+                lose(&p, 1000);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 14 times in short order; nothing new for 60 min");
+
+        /* Ten minutes without trouble, the rest not counted, and all is forgotten. */
+        m = cluster_machine(&p.cluster, picture_id(id, "A"));
+        lose(&p, m->quiet_ms - p.cluster.now_ms + 600001);
+        assert_int_equal(m->losses, 1);
+        assert_string_equal(refusal(&p, "a.service", "A", false), "");
+        picture_free(&p);
+}
+
 static void a_conflict_counts_in_both_directions(void **state) {
         Picture p = {};
 
@@ -240,6 +284,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_rule_says_no_in_a_sentence),
+                cmocka_unit_test(who_keeps_getting_lost_rests_twice_as_long_each_time),
                 cmocka_unit_test(a_conflict_counts_in_both_directions),
                 cmocka_unit_test(what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody),
                 cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),

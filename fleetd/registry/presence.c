@@ -1,0 +1,35 @@
+#include "fleetd/registry/presence.h"
+
+static uint64_t penalty(uint64_t losses) {
+        uint64_t ms = QUIET_MS;
+
+        if (losses < 2)
+                return 0;
+        for (uint64_t i = 2; i < losses && ms < QUIET_MAX_MS; i++)
+                ms *= 2;
+        return MIN(ms, (uint64_t) QUIET_MAX_MS);
+}
+
+PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms) {
+        PresenceRecord record = { .presence = presence, .since_ms = now_ms };
+
+        if (was) {
+                record.losses = was->losses;
+                record.lost_ms = was->lost_ms;
+                record.quiet_ms = was->quiet_ms;
+        }
+        if (presence == PRESENCE_LOST) {
+                /* The time of rest does not count as time without trouble. */
+                bool is_old = now_ms > MAX(record.lost_ms, record.quiet_ms) + LOSS_MEMORY_MS;
+
+                record.losses = record.lost_ms == 0 || is_old ? 1 : record.losses + 1;
+                record.lost_ms = now_ms;
+                record.quiet_ms = MIN(record.quiet_ms, now_ms); /* it begins anew when it is back */
+        } else if (presence == PRESENCE_UP && record.quiet_ms <= record.lost_ms && penalty(record.losses) > 0)
+                record.quiet_ms = now_ms + penalty(record.losses); /* back from its last loss */
+        return record;
+}
+
+uint64_t presence_quiet(const ClusterMachine *m, uint64_t now_ms) {
+        return m->presence == PRESENCE_UP && m->quiet_ms > now_ms ? m->quiet_ms - now_ms : 0;
+}
