@@ -82,10 +82,14 @@ grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | while re
         grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="
 done | rule every_option_is_in_the_manual
 
-# The manual names every option of the daemon.
-if [ -e fleetd/settings.c ] && [ -n "$(ls man/fleetd.conf.5* 2>/dev/null)" ]; then
-        grep -oE '^[[:space:]]*\{ *"[A-Z][A-Za-z]+"' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | while read -r option; do
-                grep -qw "$option=\?" man/fleetd.conf.5* || echo "man/fleetd.conf.5 does not name $option="
-        done | rule every_setting_is_in_the_manual
-fi
+# The manual names every setting of the daemon, every verb and every flag of the client.
+grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | while read -r option; do
+        grep -q "^\*$option=\*" man/fleetd.conf.5.scd || echo "man/fleetd.conf.5 does not name $option="
+done | rule every_setting_is_in_the_manual
+grep -oE '^ +\{ "[a-z-]+", (FLAGS|0)[^"]*"[^"]*", *("[^"]|$)' client/fleetctl.c | grep -oE '"[a-z-]+"' | tr -d '"' | sort -u | while read -r verb; do
+        grep -qE "\*(fleetctl )?$verb\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name the verb $verb"
+done | rule every_verb_is_in_the_manual
+grep -oE '^ +\{ "[a-z-]+", [^,]*, FLAGS_[^"]*(".*|$)' client/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | while read -r flag; do
+        grep -q -- "--$flag\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name --$flag"
+done | rule every_flag_is_in_the_manual
 exit 0
