@@ -19,9 +19,9 @@
 enum {
         KV_KEY_MAX = 8192,            /* bytes of a path ("/a/b"), longer ones are refused */
         KV_DEPTH_MAX = 512,           /* segments */
-        KV_VALUE_MAX = 1024 * 1024,   /* bytes */
+        KV_VALUE_MAX = 240 * 1024,    /* bytes; a unit file as JSON fits, and so does the command into an entry of Raft's */
         KV_TXN_ITEMS_MAX = 4096,
-        KV_COMMAND_MAX = 2 * 1024 * 1024, /* encoded */
+        KV_COMMAND_MAX = 250 * 1024,  /* encoded */
         KV_BATCH_MAX = 256 * 1024,    /* encoded; a single larger command makes a batch of its own */
         KV_BATCH_COMMANDS_MAX = 1000,
 };

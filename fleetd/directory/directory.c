@@ -15,7 +15,7 @@
 #include "units/json.h"
 #include "units/name.h"
 
-enum { SETTLE_MS = 150, RETRY_MS = 1000, PERIOD_MS = 30000, ABSENT_MS = 2000, FILES_MAX = 10000, BATCH_MAX = 64, RECORD_MAX = 4 * 1024 * 1024 };
+enum { SETTLE_MS = 150, RETRY_MS = 1000, PERIOD_MS = 30000, ABSENT_MS = 2000, FILES_MAX = 10000, BATCH_MAX = 64, BATCH_SIZE_MAX = 96 * 1024, RECORD_MAX = 4 * 1024 * 1024 };
 
 struct Directory {
         Loop *loop;         /* borrowed, as the next */
@@ -270,12 +270,20 @@ static void directory_on_done(void *userdata, KvStatus status, const char *sente
 
 static void directory_submit(Directory *d, const DirectoryDiff *diff) {
         static const char *const words[] = { [DIRECTORY_SUBMIT] = "new", [DIRECTORY_UPDATE] = "changed", [DIRECTORY_REMOVE] = "removed" };
-        size_t n = MIN(diff->n, (size_t) BATCH_MAX);
-        _cleanup_free_ UnitChange *changes = NEW0(UnitChange, n + 1);
+        size_t n = 0, size = 0;
+        _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
         int r;
 
         if (!changes)
                 return;
+
+        /* As many as fit into one transaction, escapes of JSON included; the rest follows. */
+        while (n < diff->n && n < BATCH_MAX) {
+                size += diff->tasks[n].unit ? diff->tasks[n].unit->text_size + 512 : 512;
+                if (n > 0 && size > BATCH_SIZE_MAX)
+                        break;
+                n++;
+        }
         for (size_t i = 0; i < n; i++) {
                 const DirectoryTask *task = &diff->tasks[i];
 

@@ -12,7 +12,7 @@ enum {
         BRAKE_MS = 30000,
         FULL_PASS_MS = 30000, /* what an event failed to tell costs so long at most */
         RETRY_MS = 100,
-        PART = 500, /* changes of a plan that go into one transaction */
+        PART = 150, /* changes of a plan that go into one transaction */
 };
 
 static const char message_scheduled[] = "0c2b4fba37fb46e6a5eb9e0a4e3c6b1d";
