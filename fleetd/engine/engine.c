@@ -1,6 +1,7 @@
 /* Changes mark units dirty; one deferred call later they are planned and written in one transaction. While that is under
  * way, and until its effect is in the picture, nothing is planned: a plan made on half of an answer could give a unit a
- * second machine. Beginning to lead, and after any answer that is not a plain yes, all is read anew. */
+ * second machine. Beginning to lead, after any answer that is not a plain yes, and now and then, all units are looked at:
+ * some hundred a turn, with whatever became dirty meanwhile, so that no turn is long. */
 #include "fleetd/engine/engine.h"
 
 #include <stdio.h>
@@ -10,7 +11,8 @@
 
 enum {
         BRAKE_MS = 30000,
-        FULL_PASS_MS = 30000, /* what an event failed to tell costs so long at most */
+        SWEEP_MS = 30000, /* what an event failed to tell costs so long at most */
+        SLICE = 500,      /* units that a sweep looks at in one turn */
         RETRY_MS = 100,
         PART = 150, /* changes of a plan that go into one transaction */
 };
@@ -29,10 +31,13 @@ struct Engine {
         RegistryListener listener;
         Deferred wake;
         Timer again; /* the plan changes by time alone, or something has to be tried again */
+        Timer sweep; /* all units are to be looked at, if anything has changed */
         bool leading;
         uint64_t term;
-        bool all;     /* everything is dirty */
         Dirty *dirty; /* table by unit */
+        bool sweeping;        /* all are dirty from 'cursor' on */
+        char cursor[256];     /* a unit; "": the first */
+        uint64_t swept_index; /* of the picture when the last sweep began */
         EnginePlan plan;       /* written, or being written */
         size_t n_written;      /* of its changes, those before the part under way */
         bool writing;          /* no answer yet */
@@ -48,16 +53,15 @@ static void forget_dirt(Engine *e) {
                 HASH_DEL(e->dirty, d);
                 free(d);
         }
-        e->all = false;
 }
 
 static int add_dirty(void *userdata, const char *unit) {
         Engine *e = userdata;
         Dirty *d;
 
-        if (!unit || e->all) {
-                forget_dirt(e);
-                e->all = true;
+        if (!unit) {
+                e->sweeping = true;
+                e->cursor[0] = 0;
                 return 0;
         }
 
@@ -79,6 +83,25 @@ static int add_dirty(void *userdata, const char *unit) {
 static void mark_all(Engine *e) {
         (void) add_dirty(e, NULL);
         loop_defer(e->loop, &e->wake);
+}
+
+/* Some more units of the sweep. If the one that was next is gone it begins anew: that is rare, and costs time only. */
+static int sweep_on(Engine *e, const Cluster *cluster) {
+        const ClusterUnit *u = e->cursor[0] ? cluster_any_unit(cluster, e->cursor) : NULL;
+        int r;
+
+        if (!u) {
+                e->swept_index = cluster->index;
+                u = cluster->units;
+        }
+        for (size_t n = 0; u && n < SLICE; n++, u = u->hh.next) {
+                r = add_dirty(e, u->name);
+                if (r < 0)
+                        return r;
+        }
+        e->sweeping = u != NULL;
+        snprintf(e->cursor, sizeof(e->cursor), "%s", u ? u->name : "");
+        return 0;
 }
 
 static void on_change(void *userdata, const RegistryChange *change) {
@@ -132,21 +155,25 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
 static int make_plan(Engine *e, const Cluster *cluster) {
         _cleanup_free_ const char **names = NULL;
         size_t n = 0;
+        int r;
 
-        if (e->all)
-                return engine_plan(cluster, NULL, 0, e->options.brake_ms, &e->plan);
-
+        r = e->sweeping ? sweep_on(e, cluster) : 0;
+        if (r < 0)
+                return r;
         names = NEW0(const char *, HASH_COUNT(e->dirty) + 1);
         if (!names)
                 return -ENOMEM;
         for (const Dirty *d = e->dirty; d; d = d->hh.next)
                 names[n++] = d->unit;
-        return engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
+        r = engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
+        if (r >= 0 && e->plan.whole)
+                e->sweeping = false;
+        return r;
 }
 
 static void sleep_until_again(Engine *e, uint64_t again_ms) {
-        /* Time alone dirties everything; so does a full period, in which some event may have been lost. */
-        if (timer_start(&e->again, e->loop, MIN(again_ms, (uint64_t) FULL_PASS_MS)) < 0)
+        timer_stop(&e->again);
+        if (again_ms < UINT64_MAX && timer_start(&e->again, e->loop, again_ms) < 0)
                 log_warning(NO_FIELDS, "the engine has no memory for its timer; it goes on at the next change");
 }
 
@@ -175,12 +202,14 @@ static void pass(void *userdata) {
         }
         if (e->n_written == e->plan.n) {
                 forget_plan(e);
-                if (!e->all && !e->dirty)
+                if (!e->sweeping && !e->dirty)
                         return;
                 r = make_plan(e, cluster);
                 if (r >= 0) {
                         forget_dirt(e);
                         sleep_until_again(e, e->plan.again_ms);
+                        if (e->sweeping)
+                                loop_defer(e->loop, &e->wake);
                 }
         }
         if (r >= 0 && e->plan.n > 0)
@@ -197,6 +226,19 @@ static void on_again(void *userdata) {
         mark_all(userdata);
 }
 
+static void sweep_later(Engine *e) {
+        if (timer_start(&e->sweep, e->loop, SWEEP_MS) < 0)
+                log_warning(NO_FIELDS, "the engine has no memory for its timer; it looks at all units when it is asked to");
+}
+
+static void on_sweep(void *userdata) {
+        Engine *e = userdata;
+
+        if (!e->sweeping && registry_cluster(e->registry)->index != e->swept_index)
+                mark_all(e);
+        sweep_later(e);
+}
+
 /* -- Leading -- */
 
 static void stop(Engine *e) {
@@ -207,7 +249,9 @@ static void stop(Engine *e) {
         else
                 forget_plan(e);
         forget_dirt(e);
+        e->sweeping = false;
         timer_stop(&e->again);
+        timer_stop(&e->sweep);
         deferred_cancel(&e->wake);
 }
 
@@ -230,6 +274,7 @@ void engine_state_changed(Engine *e) {
         log_notice(((LogFields) { .term = e->term }), "this host's engine places units from now on");
         registry_reset(e->registry);
         mark_all(e);
+        sweep_later(e);
 }
 
 int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options) {
@@ -246,6 +291,7 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
         e->listener = (RegistryListener) { .on_change = on_change, .userdata = e };
         e->wake = (Deferred) { .run = pass, .userdata = e };
         e->again = (Timer) { .fire = on_again, .userdata = e };
+        e->sweep = (Timer) { .fire = on_sweep, .userdata = e };
         registry_listen(registry, &e->listener);
         engine_state_changed(e);
         *ret = e;

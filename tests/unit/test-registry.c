@@ -457,8 +457,7 @@ static bool five_hundred_and_more_run(World *w) {
         return m && cluster_load(m) == 700;
 }
 
-static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
-        World *w = *state;
+static void submit_700(World *w) {
         Unit *units[700];
         UnitChange changes[700] = {};
 
@@ -469,12 +468,27 @@ static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
                 units[i] = make_unit(name, "[Service]\nExecStart=/bin/true\n");
                 changes[i] = (UnitChange) { .unit = units[i], .has_target = true, .target = TARGET_LAUNCHED, .only_if_absent = true };
         }
-        start_engine(w);
-        machine(w, self);
         assert_int_equal(answer(w, registry_change_units(w->registry, changes, 700, on_done, w)), KV_OK);
-        run_until(w, five_hundred_and_more_run);
         for (unsigned i = 0; i < ELEMENTS(units); i++)
                 unit_free(units[i]);
+}
+
+static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
+        World *w = *state;
+
+        start_engine(w);
+        machine(w, self);
+        submit_700(w);
+        run_until(w, five_hundred_and_more_run);
+}
+
+static void an_engine_that_begins_looks_at_all_units_turn_by_turn(void **state) {
+        World *w = *state;
+
+        machine(w, self);
+        submit_700(w);
+        start_engine(w);
+        run_until(w, five_hundred_and_more_run);
 }
 
 static void an_engine_may_end_while_it_writes(void **state) {
@@ -505,6 +519,7 @@ int main(void) {
                 TEST(the_engine_orders_what_is_wanted),
                 TEST(the_engine_moves_what_a_lost_machine_had),
                 TEST(more_than_one_transaction_holds_is_ordered_in_parts),
+                TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
                 TEST(an_engine_may_end_while_it_writes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
