@@ -234,7 +234,7 @@ void append_legend(Text *t, const Listing *machines, const char *id, bool full) 
         if (full)
                 text_append(t, id);
         else
-                text_printf(t, "%.8s...", id);
+                text_printf(t, "%.8s...", id ?: "");
         if (machine && machine->primary_ip && *machine->primary_ip)
                 text_printf(t, "/%s", machine->primary_ip);
 }
@@ -245,7 +245,7 @@ void append_machine_name(Text *t, const Listing *machines, const char *id) {
         if (machine && machine->hostname && *machine->hostname)
                 text_append(t, machine->hostname);
         else
-                text_printf(t, "%.8s", id);
+                text_printf(t, "%.8s", id ?: "");
 }
 
 bool stdout_is_terminal(void) {
