@@ -358,16 +358,30 @@ static int listing_visit(void *userdata, const KvNode *node) {
         return 1;
 }
 
+/* A directory with what is in it; a listing is large, so that files go without one. */
+static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
+        _cleanup_free_ Listing *l = NEW0(Listing, 1);
+        int r;
+
+        if (!l)
+                return -ENOMEM;
+        *l = (Listing) { .t = t, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
+        listing_push(l, dir);
+        r = tree_walk(txn, dir->key, recursive, listing_visit, l);
+        while (l->depth > 0)
+                listing_pop(l);
+        return r;
+}
+
 static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
         KvStore *store = request->api->options.store;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_text_ Text t = {};
-        _cleanup_free_ Listing *l = NEW0(Listing, 1);
         KvNode node;
         TreeMeta meta;
         int r;
 
-        r = l ? kv_read(store, &txn) : -ENOMEM;
+        r = kv_read(store, &txn);
         if (r == 0)
                 r = tree_meta(txn, &meta);
         if (r < 0) {
@@ -401,13 +415,11 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 return;
         }
         if (r == 0) {
-                *l = (Listing) { .t = &t, .base = key, .recursive = q->recursive, .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request) };
                 text_append(&t, "{\"action\":\"get\",\"node\":");
-                listing_push(l, &node);
                 if (node.dir)
-                        r = tree_walk(txn, key, q->recursive, listing_visit, l);
-                while (l->depth > 0)
-                        listing_pop(l);
+                        r = list_write(&t, txn, &node, q->recursive, kv_cluster_ms(store), wall_of(request));
+                else
+                        node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
                 text_append(&t, "}\n");
         }
         if (r < 0)
