@@ -80,7 +80,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-systemd_bus
+	tests/unit/test-api tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -99,6 +99,12 @@ FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/sc
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
+tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
+tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fake_bus.h tests/lib/fake_bus.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_systemd_bus_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)

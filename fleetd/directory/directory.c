@@ -151,7 +151,7 @@ static void file_read(Directory *d, int dir_fd, DirectoryFile *f) {
 
         r = read_file_at(dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
         if (r < 0)
-                r = error_set(&err, r, "%s", r == -EFBIG ? "larger than 128 KiB" : r == -ELOOP ? "a symbolic link; only plain files are read" : strerror(-r));
+                r = error_set(&err, r, "%s", r == -EFBIG ? "larger than 128 KiB" : r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
         else if (unit_name_is_refused(f->name, &reason))
                 r = error_set(&err, -EPERM, "%s", reason);
         else

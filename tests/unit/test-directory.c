@@ -1,0 +1,307 @@
+/* The watched folder on a real disk, a real loop and a real store: files become units, and what people see beside them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "fleetd/directory/directory.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+enum { QUIET_MS = 500 };
+
+typedef struct Room {
+        Host *host;
+        char *folder, *records;
+        Directory *directory;
+} Room;
+
+static void watch(Room *room) {
+        DirectoryOptions options = { .path = room->folder, .record_dir = room->records, .machine_id = room->host->id };
+        Error err = {};
+
+        room->directory = directory_free(room->directory);
+        if (directory_new(&room->directory, room->host->loop, room->host->registry, &options, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+
+        room->host = host_new(false);
+        room->folder = scratch_path(room->host->scratch, "folder");
+        room->records = scratch_path(room->host->scratch, "agent");
+        assert_int_equal(mkdir(room->folder, 0755), 0);
+        watch(room);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        directory_free(room->directory);
+        host_free(room->host);
+        free(room->folder);
+        free(room->records);
+        free(room);
+        return 0;
+}
+
+/* -- Files and units -- */
+
+static void write_unit(Room *room, const char *name, const char *text) {
+        _cleanup_free_ char *path = scratch_path(room->folder, name);
+
+        scratch_write(path, text);
+}
+
+static void remove_unit(Room *room, const char *name) {
+        _cleanup_free_ char *path = scratch_path(room->folder, name);
+
+        assert_int_equal(unlink(path), 0);
+}
+
+static bool says(Room *room, const char *name, const char *part) {
+        _cleanup_free_ char *path = scratch_path(room->folder, name), *text = NULL;
+
+        return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
+}
+
+static bool is_there(Room *room, const char *name) {
+        _cleanup_free_ char *path = scratch_path(room->folder, name);
+
+        return access(path, F_OK) == 0;
+}
+
+static const ClusterUnit *unit(Room *room, const char *name) {
+        return cluster_unit(registry_cluster(room->host->registry), name);
+}
+
+static bool runs(Room *room, const char *name, const char *command) {
+        const ClusterUnit *u = unit(room, name);
+
+        return u && strstr(u->unit->text, command);
+}
+
+#define ONE "[Service]\nExecStart=/bin/one\n"
+#define TWO "[Service]\nExecStart=/bin/two\n"
+#define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
+
+static void a_dropped_file_becomes_a_unit_that_is_wanted(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        assert_int_equal(unit(room, "web.service")->target, TARGET_LAUNCHED);
+        assert_string_equal(unit(room, "web.service")->unit->owner, room->host->id);
+        assert_non_null(strstr(unit(room, "web.service")->unit->path, "folder/web.service"));
+        assert_false(is_there(room, "web.service.error"));
+}
+
+static void a_template_is_kept_but_not_started(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web@.service", ONE);
+        UNTIL(room, unit(room, "web@.service"));
+        assert_int_equal(unit(room, "web@.service")->target, TARGET_INACTIVE);
+}
+
+static void an_edit_is_an_update_that_keeps_what_people_want(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
+                                   &(UnitChange) { .name = "web.service", .has_target = true, .target = TARGET_LOADED }, 1, host_on_done, room->host)), KV_OK);
+        write_unit(room, "web.service", TWO);
+        UNTIL(room, runs(room, "web.service", "/bin/two"));
+        assert_int_equal(unit(room, "web.service")->target, TARGET_LOADED);
+}
+
+static void a_removed_file_takes_its_unit_along(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", ONE);
+        write_unit(room, "job.service", TWO);
+        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
+        remove_unit(room, "web.service");
+        UNTIL(room, !unit(room, "web.service"));
+        assert_non_null(unit(room, "job.service"));
+}
+
+static void a_broken_file_says_why_beside_it_and_changes_nothing(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        write_unit(room, "web.service", "[Service]\nExecStart=/bin/one\nno option\n");
+        UNTIL(room, is_there(room, "web.service.error"));
+        assert_true(says(room, "web.service.error", "web.service: line 3: "));
+        assert_true(says(room, "web.service.error", "The cluster still has the version of index "));
+        assert_true(runs(room, "web.service", "/bin/one"));
+
+        write_unit(room, "web.service", TWO);
+        UNTIL(room, runs(room, "web.service", "/bin/two"));
+        UNTIL(room, !is_there(room, "web.service.error"));
+}
+
+static void the_trace_of_a_broken_file_goes_with_it(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", "nonsense");
+        UNTIL(room, is_there(room, "web.service.error"));
+        remove_unit(room, "web.service");
+        UNTIL(room, !is_there(room, "web.service.error"));
+        assert_null(unit(room, "web.service"));
+}
+
+static void what_is_no_plain_unit_file_is_not_taken(void **state) {
+        _cleanup_free_ char *link = NULL, *folder = NULL;
+        Room *room = *state;
+
+        link = scratch_path(room->folder, "link.service");
+        folder = scratch_path(room->folder, "folder.service");
+        assert_int_equal(symlink("/etc/passwd", link), 0);
+        assert_int_equal(mkdir(folder, 0755), 0);
+        write_unit(room, ".hidden.service", ONE);
+        write_unit(room, "web.service~", ONE);
+        write_unit(room, "#web.service", ONE);
+        write_unit(room, "README", ONE);
+        write_unit(room, "last.service", ONE);
+        UNTIL(room, unit(room, "last.service"));
+        UNTIL(room, is_there(room, "link.service.error") && is_there(room, "folder.service.error"));
+        assert_int_equal(HASH_COUNT(registry_cluster(room->host->registry)->units), 1);
+        assert_true(says(room, "link.service.error", "a symbolic link; only plain files are read"));
+}
+
+static void somebody_elses_unit_is_kept_and_said(void **state) {
+        Room *room = *state;
+
+        host_unit(room->host, "web.service", ONE, TARGET_INACTIVE);
+        write_unit(room, "web.service", TWO);
+        UNTIL(room, is_there(room, "web.service.error"));
+        assert_true(says(room, "web.service.error", "the cluster has another unit of this name, submitted by fleetctl"));
+        assert_true(runs(room, "web.service", "/bin/one"));
+}
+
+static void a_unit_destroyed_elsewhere_comes_back_from_its_file(void **state) {
+        Room *room = *state;
+        uint64_t index;
+
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        index = unit(room, "web.service")->index;
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
+                                   &(UnitChange) { .name = "web.service", .remove = true }, 1, host_on_done, room->host)), KV_OK);
+        UNTIL(room, unit(room, "web.service") && unit(room, "web.service")->index > index);
+}
+
+static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", ONE);
+        write_unit(room, "job.service", TWO);
+        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
+        room->directory = directory_free(room->directory);
+        remove_unit(room, "web.service");
+        watch(room);
+        UNTIL(room, !unit(room, "web.service"));
+        assert_non_null(unit(room, "job.service"));
+}
+
+static void another_folder_in_its_place_removes_nothing(void **state) {
+        _cleanup_free_ char *aside = NULL;
+        Room *room = *state;
+
+        aside = scratch_path(room->host->scratch, "aside");
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        assert_int_equal(rename(room->folder, aside), 0);
+        assert_int_equal(mkdir(room->folder, 0755), 0);
+        write_unit(room, "job.service", TWO);
+        UNTIL(room, unit(room, "job.service"));
+        host_pause(room->host, QUIET_MS);
+        assert_non_null(unit(room, "web.service"));
+}
+
+static void many_files_that_vanish_at_once_are_not_believed(void **state) {
+        static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                write_unit(room, names[i], ONE);
+        UNTIL(room, HASH_COUNT(registry_cluster(room->host->registry)->units) == ELEMENTS(names));
+        room->directory = directory_free(room->directory);
+        for (size_t i = 0; i < 3; i++)
+                remove_unit(room, names[i]);
+        watch(room);
+        write_unit(room, "e.service", ONE);
+        UNTIL(room, unit(room, "e.service"));
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_non_null(unit(room, names[i]));
+
+        /* Two of them are back: one that is missing is a removal. */
+        write_unit(room, "a.service", ONE);
+        write_unit(room, "b.service", ONE);
+        UNTIL(room, !unit(room, "c.service"));
+        assert_non_null(unit(room, "a.service"));
+}
+
+static void a_folder_that_comes_later_is_watched_then(void **state) {
+        Room *room = *state;
+
+        room->directory = directory_free(room->directory);
+        assert_int_equal(rmdir(room->folder), 0);
+        watch(room);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(mkdir(room->folder, 0755), 0);
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        write_unit(room, "web.service", TWO);
+        UNTIL(room, runs(room, "web.service", "/bin/two"));
+}
+
+static void a_broken_record_removes_nothing(void **state) {
+        _cleanup_free_ char *record = NULL;
+        Room *room = *state;
+
+        record = scratch_path(room->records, "directory");
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        room->directory = directory_free(room->directory);
+        scratch_write(record, "{\"device\":1,\"names\":[\"web.serv");
+        remove_unit(room, "web.service");
+        write_unit(room, "job.service", TWO);
+        watch(room);
+        UNTIL(room, unit(room, "job.service"));
+        host_pause(room->host, QUIET_MS);
+        assert_non_null(unit(room, "web.service"));
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_dropped_file_becomes_a_unit_that_is_wanted),
+                in_a_room(a_template_is_kept_but_not_started),
+                in_a_room(an_edit_is_an_update_that_keeps_what_people_want),
+                in_a_room(a_removed_file_takes_its_unit_along),
+                in_a_room(a_broken_file_says_why_beside_it_and_changes_nothing),
+                in_a_room(the_trace_of_a_broken_file_goes_with_it),
+                in_a_room(what_is_no_plain_unit_file_is_not_taken),
+                in_a_room(somebody_elses_unit_is_kept_and_said),
+                in_a_room(a_unit_destroyed_elsewhere_comes_back_from_its_file),
+                in_a_room(a_file_removed_while_the_daemon_was_away_takes_its_unit_along),
+                in_a_room(another_folder_in_its_place_removes_nothing),
+                in_a_room(many_files_that_vanish_at_once_are_not_believed),
+                in_a_room(a_folder_that_comes_later_is_watched_then),
+                in_a_room(a_broken_record_removes_nothing),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

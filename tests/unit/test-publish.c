@@ -1,0 +1,136 @@
+/* What goes out of a host's states, and how often. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/agent/publish.h"
+#include "tests/lib/host.h"
+
+typedef struct Room {
+        Host *host;
+        Publisher *publisher;
+        unsigned idle;
+} Room;
+
+static void on_idle(void *userdata) {
+        ((Room *) userdata)->idle++;
+}
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+
+        room->host = host_new(false);
+        assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, room->host->id, on_idle, room), 0);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        publisher_free(room->publisher);
+        host_free(room->host);
+        free(room);
+        return 0;
+}
+
+static void publish(Room *room, const char *unit, const char *sub) {
+        StateChange change = {};
+
+        snprintf(change.unit, sizeof(change.unit), "%s", unit);
+        assert_int_equal(unit_state_init(&change.state, "loaded", "active", sub, NULL, 1, false), 0);
+        assert_int_equal(publisher_send(room->publisher, &change, 1), 0);
+        unit_state_done(&change.state);
+}
+
+static bool has(Room *room, const char *unit, const char *sub) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s && streq(s->state.sub, sub);
+}
+
+static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
+        Room *room = *state;
+
+        assert_true(publisher_ready(room->publisher));
+        publish(room, "web.service", "running");
+        assert_false(publisher_ready(room->publisher));
+        HOST_UNTIL(room->host, has(room, "web.service", "running"));
+        HOST_UNTIL(room->host, room->idle > 0);
+        assert_true(publisher_ready(room->publisher));
+}
+
+static void at_most_five_transactions_go_out_in_a_second(void **state) {
+        Room *room = *state;
+        uint64_t begun_ms = loop_now_ms(room->host->loop);
+        char unit[32];
+
+        for (unsigned i = 0; i < 6; i++) {
+                snprintf(unit, sizeof(unit), "u%u.service", i);
+                HOST_UNTIL(room->host, publisher_ready(room->publisher));
+                publish(room, unit, "running");
+        }
+        assert_true(loop_now_ms(room->host->loop) - begun_ms >= 1000);
+        HOST_UNTIL(room->host, has(room, "u5.service", "running"));
+}
+
+static void a_unit_that_flaps_is_told_five_times_and_then_once_a_second_and_others_are_not_held(void **state) {
+        Room *room = *state;
+        uint64_t begun_ms = loop_now_ms(room->host->loop);
+        unsigned sent = 0;
+        char sub[32];
+
+        while (loop_now_ms(room->host->loop) - begun_ms < 2500) {
+                HOST_UNTIL(room->host, publisher_ready(room->publisher));
+                if (!publisher_allows(room->publisher, "flaps.service")) {
+                        assert_true(publisher_allows(room->publisher, "calm.service"));
+                        room->idle = 0;
+                        HOST_UNTIL(room->host, room->idle > 0);
+                        continue;
+                }
+                snprintf(sub, sizeof(sub), "s%u", sent++);
+                publish(room, "flaps.service", sub);
+        }
+        /* Five at once, and one for each second that passed. */
+        assert_in_range(sent, 5, 9);
+        assert_true(publisher_allows(room->publisher, "calm.service"));
+}
+
+static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
+        Room *room = NEW0(Room, 1);
+        StateChange change = { .unit = "web.service", .remove = true };
+
+        room->host = host_new(true);
+        assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, room->host->id, on_idle, room), 0);
+        assert_int_equal(publisher_send(room->publisher, &change, 1), 0);
+        HOST_UNTIL(room->host, room->idle > 0);
+        assert_true(publisher_ready(room->publisher));
+        *state = room;
+        (void) room_teardown(state);
+}
+
+static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
+        Room *room = *state;
+        unsigned idle;
+
+        publish(room, "web.service", "running");
+        room->publisher = publisher_free(room->publisher);
+        idle = room->idle;
+        HOST_UNTIL(room->host, has(room, "web.service", "running"));
+        assert_int_equal(room->idle, idle);
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
+                in_a_room(at_most_five_transactions_go_out_in_a_second),
+                in_a_room(a_unit_that_flaps_is_told_five_times_and_then_once_a_second_and_others_are_not_held),
+                cmocka_unit_test(a_host_without_a_quorum_is_told_to_try_again),
+                in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
