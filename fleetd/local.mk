@@ -20,8 +20,10 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/membership.h fleetd/membership/membership.c \
 	fleetd/systemd/systemd.h \
 	fleetd/systemd/unit_dir.h fleetd/systemd/unit_dir.c \
-	fleetd/systemd/systemd_bus.h fleetd/systemd/systemd_bus.c \
-	fleetd/agent/agent.h fleetd/agent/agent.c \
+	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
+	fleetd/systemd/job.c fleetd/systemd/manager.c \
+	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
+	fleetd/agent/calls.c fleetd/agent/units.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/notes.h fleetd/agent/notes.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \

@@ -12,7 +12,7 @@
 #include "base/table.h"
 #include "fleetd/daemon.h"
 #include "fleetd/service.h"
-#include "fleetd/systemd/systemd_bus.h"
+#include "fleetd/systemd/bus.h"
 #include "io/loop_uv.h"
 
 enum { LOADING_MS = 600000, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "fleetd/systemd/systemd_bus.h"
+#include "fleetd/systemd/bus.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/scratch.h"
 

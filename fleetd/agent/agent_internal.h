@@ -1,0 +1,72 @@
+/* What the files of the agent share: agent.c decides (the pass and what sets it off), calls.c asks systemd and carries steps
+ * out, units.c keeps what is known of each unit. Each calls only those after it. Nobody outside this folder includes this file. */
+#pragma once
+
+#include "fleetd/agent/agent.h"
+#include "fleetd/agent/plan.h"
+#include "fleetd/agent/publish.h"
+
+/* What the agent knows of one unit on this host. */
+typedef struct AgentUnit {
+        char name[256];
+        SystemdUnit seen;
+        bool looked;        /* 'seen' was read at all */
+        bool look;          /* and must be read again */
+        bool asked;         /* and is being read */
+        bool busy;          /* a step is under way */
+        bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
+        bool refused;       /* said so */
+        char trouble[256];  /* what systemd said to the last call that failed */
+        unsigned failures, writes; /* in a row */
+        uint64_t retry_ms;  /* no step before */
+        uint64_t since_ms;  /* wall clock of the last change of its three states */
+        UT_hash_handle hh;
+} AgentUnit;
+
+struct Agent {
+        Loop *loop;         /* borrowed, as the next two */
+        Registry *registry;
+        Systemd *systemd;
+        char machine_id[33], boot_id[33];
+        Notes notes;
+        AgentUnit *units;   /* by name */
+        Publisher *publisher;
+        RegistryListener listener;
+        Deferred pass;
+        Timer period, boot_wait;
+        KvSync sync;
+        bool syncing, fresh, use_saved, look_all, closing;
+        unsigned calls;     /* operations whose answers are to come; the last one frees a closing agent */
+        bool looking, writing, removing;
+        int note_error;     /* of the last save, said once */
+#ifdef PLANTED_BUGS
+        const char *bug;
+        uint64_t leader_id;
+#endif
+};
+
+/* -- units.c -- */
+
+/* A pass is due. */
+void agent_dirty(Agent *a);
+/* NULL: not known, or with 'make' no memory. */
+AgentUnit *agent_unit(Agent *a, const char *name, bool make);
+/* Makes a unit of each that an order, a state or a note names. */
+void agent_collect(Agent *a);
+/* Forgets units of which nothing is left. */
+void agent_sweep(Agent *a);
+/* A step failed: says so once, and puts off the next one. */
+void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
+void agent_look_at(Agent *a, const SystemdUnit *seen);
+
+/* -- calls.c -- */
+
+/* Reads those again that want to be looked at. */
+void agent_look(Agent *a);
+/* Carries out steps[i] on units[i]: notes first, on disk, then calls to systemd, in batches where it can be. */
+void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n);
+/* Writes the notes if they changed; says once why it cannot. */
+void agent_save(Agent *a);
+#ifdef PLANTED_BUGS
+void agent_plant_restart(Agent *a);
+#endif

@@ -1,0 +1,387 @@
+/* Calls to systemd about units of this host, and the notes that go before them. A call outlives the agent that made it. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/agent/agent_internal.h"
+
+enum {
+        BATCH_MAX = 500,       /* units in one call */
+        WRITES_IN_ROW_MAX = 2, /* of a file that systemd does not take: then they are put off */
+};
+
+/* One call to systemd about some units: remembers which, whatever happens to the agent. */
+typedef struct AgentCall {
+        Agent *agent;
+        AgentStep step;
+        char **names;
+        size_t n;
+        bool reloaded;
+} AgentCall;
+
+/* -- Calls -- */
+
+static AgentCall *agent_call_free(AgentCall *call) {
+        for (size_t i = 0; i < call->n; i++)
+                free(call->names[i]);
+        free(call->names);
+        free(call);
+        return NULL;
+}
+DEFINE_CLEANUP(AgentCall *, agent_call_free)
+
+static AgentCall *agent_call_new(Agent *a, AgentStep step, AgentUnit *const *units, size_t n) {
+        _cleanup_(agent_call_freep) AgentCall *call = NEW0(AgentCall, 1);
+
+        if (!call)
+                return NULL;
+        call->agent = a;
+        call->step = step;
+        call->names = NEW0(char *, n + 1);
+        if (!call->names)
+                return NULL;
+        for (; call->n < n; call->n++) {
+                call->names[call->n] = strdup(units[call->n]->name);
+                if (!call->names[call->n])
+                        return NULL;
+        }
+        for (size_t i = 0; i < n; i++)
+                *(step == AGENT_NOTHING ? &units[i]->asked : &units[i]->busy) = true;
+        a->calls++;
+        return TAKE_PTR(call);
+}
+
+static const char *const *call_names(const AgentCall *call) {
+        return (const char *const *) call->names;
+}
+
+/* Ends a call: its units are looked at again. Returns false when the agent is gone. */
+static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
+        Agent *a = call->agent;
+
+        a->calls--;
+        if (a->closing) {
+                if (a->calls == 0)
+                        free(a);
+                return false;
+        }
+        for (size_t i = 0; i < call->n; i++) {
+                AgentUnit *u = agent_unit(a, call->names[i], false);
+
+                if (!u)
+                        continue;
+                u->busy = false;
+                u->look = true;
+                if (error < 0)
+                        agent_unit_failed(a, u, agent_step_to_string(call->step), sentence && sentence[0] ? sentence : strerror(-error));
+                else if (call->step == AGENT_WRITE && ++u->writes > WRITES_IN_ROW_MAX)
+                        agent_unit_failed(a, u, "put in force", "systemd does not take its file");
+                else {
+                        u->failures = 0;
+                        u->trouble[0] = 0;
+                }
+        }
+        agent_dirty(a);
+        return true;
+}
+
+/* -- Looking -- */
+
+static void agent_on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        _cleanup_(agent_call_freep) AgentCall *call = userdata;
+        Agent *a = call->agent;
+
+        a->calls--;
+        if (a->closing) {
+                if (a->calls == 0)
+                        free(a);
+                return;
+        }
+        a->looking = false;
+        for (size_t i = 0; error == 0 && i < n; i++)
+                agent_look_at(a, &units[i]);
+        for (size_t i = 0; i < call->n; i++) {
+                AgentUnit *u = agent_unit(a, call->names[i], false);
+
+                if (!u)
+                        continue;
+                u->asked = false;
+                u->look |= error < 0;
+        }
+        if (error == 0)
+                agent_dirty(a);
+}
+
+void agent_look(Agent *a) {
+        AgentUnit **units = NULL;
+        bool all = a->look_all;
+        AgentCall *call;
+        size_t n = 0;
+
+        if (a->looking)
+                return;
+
+        units = NEW0(AgentUnit *, HASH_COUNT(a->units) + 1);
+        if (!units)
+                return;
+        for (AgentUnit *u = a->units; u; u = u->hh.next)
+                if (all || u->look)
+                        units[n++] = u;
+        call = n > 0 || all ? agent_call_new(a, AGENT_NOTHING, units, n) : NULL;
+        if (call) {
+                for (size_t i = 0; i < n; i++)
+                        units[i]->look = false;
+                a->look_all = false;
+                a->looking = true;
+                a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
+        }
+        free(units);
+}
+
+/* -- Steps -- */
+
+static void agent_on_called(void *userdata, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *call = userdata;
+        Agent *a = call->agent;
+
+        if (call->step == AGENT_START && !a->closing) {
+                Note *note = notes_get(&a->notes, call->names[0]);
+
+                /* Was the answer lost, then what systemd shows decides whether the start was made. */
+                if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED) {
+                        note->starting = false;
+                        a->notes.dirty = true;
+                        if (error == -ENOTCONN)
+                                note->started_boot[0] = 0; /* it never left for systemd */
+                }
+        }
+        (void) agent_call_done(call, error, sentence);
+}
+
+static void agent_write_done(AgentCall *call, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *owned = call;
+
+        if (!call->agent->closing)
+                call->agent->writing = false;
+        (void) agent_call_done(owned, error, sentence);
+}
+
+static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
+        agent_write_done(userdata, error, sentence);
+}
+
+/* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
+static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        AgentCall *call = userdata;
+        Agent *a = call->agent;
+        bool reload = false;
+
+        if (a->closing || error < 0) {
+                agent_write_done(call, error, "");
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                bool mine = false;
+
+                for (size_t k = 0; k < call->n && !mine; k++)
+                        mine = streq(call->names[k], units[i].name);
+                agent_look_at(a, &units[i]);
+                reload |= mine && (units[i].need_reload || (!units[i].ours && streq(units[i].load, "loaded")) || streq(units[i].load, "not-found"));
+        }
+        if (reload && !call->reloaded) {
+                call->reloaded = true;
+                a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
+        } else
+                agent_write_done(call, 0, "");
+}
+
+static void agent_on_linked(void *userdata, int error, const char *sentence) {
+        AgentCall *call = userdata;
+        Agent *a = call->agent;
+
+        if (a->closing || error < 0)
+                agent_write_done(call, error, sentence);
+        else
+                a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
+}
+
+/* The text that is to be in force: the registry's, or the note's where the cluster cannot be asked. */
+static const Unit *agent_text(const Agent *a, const char *name) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterOrder *o = cluster_order(c, a->machine_id, name);
+        const ClusterUnit *u = cluster_unit(c, name);
+        const Note *note = notes_get(&a->notes, name);
+
+        if (a->fresh && o && o->order != ORDER_STOP && u && u->unit)
+                return u->unit;
+        return note ? note->unit : NULL;
+}
+
+static void agent_write(Agent *a, AgentUnit **units, size_t n) {
+        size_t written = 0;
+        AgentCall *call;
+
+        for (size_t i = 0; i < n; i++) {
+                const Unit *text = agent_text(a, units[i]->name);
+                int r;
+
+                if (!text)
+                        continue;
+                r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
+                if (r < 0)
+                        agent_unit_failed(a, units[i], "write the file of", strerror(-r));
+                else
+                        units[written++] = units[i];
+        }
+        call = written > 0 ? agent_call_new(a, AGENT_WRITE, units, written) : NULL;
+        if (!call)
+                return;
+        a->writing = true;
+        a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
+}
+
+static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *call = userdata;
+        Agent *a = call->agent;
+
+        if (!a->closing) {
+                a->removing = false;
+                for (size_t i = 0; error == 0 && i < call->n; i++) {
+                        int r = a->systemd->ops->remove_file(a->systemd, call->names[i]);
+
+                        if (r < 0 && r != -ENOENT)
+                                log_warning(((LogFields) { .unit = call->names[i], .error = r }), "cannot remove the file of %s: %s",
+                                            call->names[i], strerror(-r));
+                }
+        }
+        (void) agent_call_done(call, error, sentence);
+}
+
+static void agent_on_reset(void *userdata, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *call = userdata;
+
+        (void) agent_call_done(call, 0, ""); /* that it had not failed, or is gone, is as well */
+}
+
+static void agent_remove(Agent *a, AgentUnit **units, size_t n) {
+        AgentCall *call;
+
+        for (size_t i = 0; i < n; i++)
+                if (streq(units[i]->seen.active, "failed") && (call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
+                        a->systemd->ops->reset_failed(a->systemd, units[i]->name, agent_on_reset, call);
+
+        call = agent_call_new(a, AGENT_REMOVE, units, n);
+        if (!call)
+                return;
+        a->removing = true;
+        a->systemd->ops->unlink(a->systemd, call_names(call), call->n, agent_on_unlinked, call);
+}
+
+/* -- Notes -- */
+
+/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. */
+static void agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
+        const char *name = unit->name;
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterOrder *o = a->fresh ? cluster_order(c, a->machine_id, name) : NULL;
+        const ClusterUnit *u = cluster_unit(c, name);
+        Note *note = notes_get(&a->notes, name);
+
+        if (o && o->order != ORDER_STOP && u && u->unit) {
+                if (notes_put(&a->notes, u->unit, o->order, u->index, o->index, &note) < 0)
+                        return;
+        }
+        if (!note || !started)
+                return;
+        snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
+        note->starting = starting;
+        snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
+        note->done = false;
+        a->notes.dirty = true;
+}
+
+static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
+        const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, name);
+        Note *note = notes_get(&a->notes, name);
+
+        if (!note)
+                return;
+        if (s == AGENT_REMOVE || (o && o->order == ORDER_STOP)) {
+                a->notes.floor = MAX(a->notes.floor, o ? o->index : 0);
+                notes_remove(&a->notes, name);
+                return;
+        }
+        note->started_boot[0] = 0;
+        note->starting = note->done = false;
+        a->notes.dirty = true;
+}
+
+void agent_save(Agent *a) {
+        int r = notes_save(&a->notes);
+
+        if (r < 0 && r != a->note_error)
+                log_error(((LogFields) { .error = r }), "cannot save the assignment of this host: %s; orders are obeyed all the same", strerror(-r));
+        a->note_error = r;
+}
+
+/* -- Carrying out -- */
+
+void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
+        AgentUnit *batch[BATCH_MAX];
+        size_t n_batch;
+        AgentCall *call;
+
+        /* Notes first, on disk, before anything that they are about. */
+        for (size_t i = 0; i < n; i++) {
+                if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
+                        agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
+                if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
+                        agent_note_stop(a, units[i]->name, steps[i]);
+                if (steps[i] == AGENT_ADOPT)
+                        units[i]->job_ended = true;
+        }
+        agent_save(a);
+
+        for (size_t i = 0; i < n; i++) {
+                if (steps[i] != AGENT_STOP && steps[i] != AGENT_START)
+                        continue;
+                if (!(call = agent_call_new(a, steps[i], &units[i], 1)))
+                        continue;
+                if (steps[i] == AGENT_START)
+                        units[i]->job_ended = false;
+                (steps[i] == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, units[i]->name, agent_on_called, call);
+        }
+
+        n_batch = 0;
+        for (size_t i = 0; i < n && !a->writing && n_batch < BATCH_MAX; i++)
+                if (steps[i] == AGENT_WRITE)
+                        batch[n_batch++] = units[i];
+        if (n_batch > 0)
+                agent_write(a, batch, n_batch);
+
+        n_batch = 0;
+        for (size_t i = 0; i < n && !a->removing && n_batch < BATCH_MAX; i++)
+                if (steps[i] == AGENT_REMOVE)
+                        batch[n_batch++] = units[i];
+        if (n_batch > 0)
+                agent_remove(a, batch, n_batch);
+}
+
+#ifdef PLANTED_BUGS
+void agent_plant_restart(Agent *a) {
+        KvState state;
+
+        kv_state(registry_store(a->registry), &state);
+        if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
+                for (Note *note = a->notes.table; note; note = note->hh.next)
+                        agent_note_stop(a, note->name, AGENT_STOP);
+        for (AgentUnit *u = a->units; u; u = u->hh.next) {
+                AgentCall *call;
+
+                if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id && u->looked && !u->busy
+                    && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
+                        a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
+        }
+        a->leader_id = state.leader_id ?: a->leader_id;
+}
+#endif

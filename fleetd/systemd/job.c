@@ -1,0 +1,245 @@
+/* One operation: from its call to systemd's answer, or for a stop to the end of its job. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/systemd/bus_internal.h"
+
+/* -- Calls -- */
+
+static void call_free(BusCall *call) {
+        TAILQ_REMOVE(&call->bus->calls, call, calls);
+        sd_bus_slot_unref(call->slot);
+        deferred_cancel(&call->finish);
+        for (size_t i = 0; i < call->n_install; i++)
+                free(call->install[i]);
+        free(call->install);
+        free(call);
+}
+
+void job_call_finish(BusCall *call) {
+        SystemdDone done = call->done;
+        void *userdata = call->userdata;
+        char sentence[sizeof(call->sentence)];
+        int error = call->error;
+
+        memcpy(sentence, call->sentence, sizeof(sentence));
+        call_free(call);
+        done(userdata, error, sentence);
+}
+
+static void call_on_finish(void *userdata) {
+        job_call_finish(userdata);
+}
+
+void job_call_fail(BusCall *call, int error, const char *sentence) {
+        call->error = error;
+        snprintf(call->sentence, sizeof(call->sentence), "%s", sentence);
+        call->slot = sd_bus_slot_unref(call->slot);
+        loop_defer(call->bus->loop, &call->finish);
+}
+
+static BusCall *call_new(SystemdBus *b, SystemdDone done, void *userdata, const char *verb, const char *name) {
+        BusCall *call = NEW0(BusCall, 1);
+
+        if (!call)
+                return NULL;
+        call->bus = b;
+        call->done = done;
+        call->userdata = userdata;
+        call->finish = (Deferred) { .run = call_on_finish, .userdata = call };
+        snprintf(call->what, sizeof(call->what), "%s %s", verb, name);
+        TAILQ_INSERT_TAIL(&b->calls, call, calls);
+        return call;
+}
+
+static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        BusCall *call = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
+
+        call->slot = sd_bus_slot_unref(call->slot);
+        if (e) {
+                call->error = -sd_bus_error_get_errno(e);
+                if (call->error == 0)
+                        call->error = -EIO;
+                snprintf(call->sentence, sizeof(call->sentence), "systemd will not %s: %s", call->what, e->message ?: e->name);
+                job_call_finish(call);
+        } else if (call->answer)
+                call->answer(call, reply);
+        else
+                job_call_finish(call);
+        return 1;
+}
+
+/* Sends 'm' (taken); a message that could not be built is NULL. */
+static void call_send(BusCall *call, sd_bus_message *m, int error) {
+        if (error >= 0)
+                error = sd_bus_call_async(call->bus->bus, &call->slot, m, call_on_reply, call, BUS_CALL_TIMEOUT_US);
+        sd_bus_message_unref(m);
+        if (error < 0)
+                job_call_fail(call, -ENOTCONN, strerror(-error));
+}
+
+/* -- Jobs -- */
+
+static bool bus_job_is_gone(const SystemdBus *b, const char *job) {
+        for (unsigned i = 0; i < BUS_JOBS_GONE; i++)
+                if (streq(b->gone[i], job))
+                        return true;
+        return false;
+}
+
+static void stop_on_answer(BusCall *call, sd_bus_message *reply) {
+        const char *job = "";
+
+        if (sd_bus_message_read(reply, "o", &job) < 0 || bus_job_is_gone(call->bus, job))
+                job_call_finish(call);
+        else
+                snprintf(call->job, sizeof(call->job), "%s", job);
+}
+
+int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
+        SystemdBus *b = userdata;
+        const char *job, *unit, *result;
+        BusCall *call, *next;
+        uint32_t id;
+
+        if (sd_bus_message_read(m, "uoss", &id, &job, &unit, &result) < 0)
+                return 0;
+
+        snprintf(b->gone[b->next_gone++ % BUS_JOBS_GONE], sizeof(b->gone[0]), "%s", job);
+        if (b->events.on_job_removed)
+                b->events.on_job_removed(b->events.userdata, unit, result);
+        for (call = TAILQ_FIRST(&b->calls); call; call = next) {
+                next = TAILQ_NEXT(call, calls);
+                if (call->job[0] && streq(call->job, job))
+                        loop_defer(b->loop, &call->finish);
+        }
+        return 0;
+}
+
+static void job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name, SystemdDone done, void *userdata) {
+        SystemdBus *b = systemd_bus(s);
+        BusCall *call = call_new(b, done, userdata, verb, name);
+        sd_bus_message *m;
+        int r;
+
+        if (!call)
+                return;
+        if (streq(verb, "stop"))
+                call->answer = stop_on_answer;
+        r = manager_method(b, member, &m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "ss", name, "replace");
+        call_send(call, m, r);
+}
+
+void job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        job_start_or_stop(s, "StartUnit", "start", name, done, userdata);
+}
+
+void job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        job_start_or_stop(s, "StopUnit", "stop", name, done, userdata);
+}
+
+void job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        SystemdBus *b = systemd_bus(s);
+        BusCall *call = call_new(b, done, userdata, "reset", name);
+        sd_bus_message *m;
+        int r;
+
+        if (!call)
+                return;
+        r = manager_method(b, "ResetFailedUnit", &m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", name);
+        call_send(call, m, r);
+}
+
+void job_reload(Systemd *s, SystemdDone done, void *userdata) {
+        SystemdBus *b = systemd_bus(s);
+        BusCall *call = call_new(b, done, userdata, "reload", "its units");
+        sd_bus_message *m;
+        int r;
+
+        if (!call)
+                return;
+        r = manager_method(b, "Reload", &m);
+        call_send(call, m, r);
+}
+
+/* -- Links -- */
+
+static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *names, size_t n) {
+        char path[600];
+        int r;
+
+        r = sd_bus_message_open_container(m, 'a', "s");
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                snprintf(path, sizeof(path), "%s/%s", b->dir.path, names[i]);
+                r = sd_bus_message_append(m, "s", path);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+/* What has an [Install] section is enabled as soon as it is linked, as fleet did. */
+static void link_on_answer(BusCall *call, sd_bus_message *reply) {
+        SystemdBus *b = call->bus;
+        sd_bus_message *m;
+        int r;
+
+        if (call->n_install == 0) {
+                job_call_finish(call);
+                return;
+        }
+        call->answer = NULL;
+        r = manager_method(b, "EnableUnitFiles", &m);
+        if (r >= 0)
+                r = append_paths(b, m, (const char *const *) call->install, call->n_install);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "bb", true, true);
+        call_send(call, m, r);
+}
+
+void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        SystemdBus *b = systemd_bus(s);
+        BusCall *call = call_new(b, done, userdata, "link", n == 1 ? names[0] : "the units");
+        sd_bus_message *m;
+        int r;
+
+        if (!call)
+                return;
+        call->answer = link_on_answer;
+        call->install = NEW0(char *, n + 1);
+        for (size_t i = 0; call->install && i < n; i++) {
+                const UnitDirEntry *e = unit_dir_get(&b->dir, names[i]);
+
+                if (e && e->install && (call->install[call->n_install] = strdup(names[i])))
+                        call->n_install++;
+        }
+        r = manager_method(b, "LinkUnitFiles", &m);
+        if (r >= 0)
+                r = append_paths(b, m, names, n);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "bb", true, true);
+        call_send(call, m, r);
+}
+
+void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        SystemdBus *b = systemd_bus(s);
+        BusCall *call = call_new(b, done, userdata, "unlink", n == 1 ? names[0] : "the units");
+        sd_bus_message *m;
+        int r;
+
+        if (!call)
+                return;
+        r = manager_method(b, "DisableUnitFiles", &m);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "s");
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = sd_bus_message_append(m, "s", names[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "b", true);
+        call_send(call, m, r);
+}
