@@ -333,6 +333,10 @@ static HubEvent *watch_pop(Watch *watch) {
         return event;
 }
 
+bool watch_is_current(const Watch *watch) {
+        return watch->n_pending == 0 && !watch->cleared;
+}
+
 static KvBytes watch_key(const Watch *watch) {
         return (KvBytes) { watch->key, watch->key_size };
 }

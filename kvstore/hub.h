@@ -62,6 +62,8 @@ Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
               uint64_t *ret_oldest);
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
+/* Nothing that was published until now is still to be told to it. Inside on_event() the event itself counts as told. */
+bool watch_is_current(const Watch *watch);
 
 void hub_publish(Hub *hub, const KvEvent *event); /* copies (without memory: as hub_cleared()); delivery follows */
 void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */

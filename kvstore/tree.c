@@ -528,41 +528,72 @@ static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
         return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
-              void *userdata) {
+/* The first node of the walk that is behind 'after'; tells as range_first(). */
+static int walk_first(const Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
+        uint8_t bytes[TREE_KEY_LONG];
+        size_t size = tree_key(after, bytes);
+        int r;
+
+        if (after.size == 0)
+                return range_first(&walk->range, walk->cursor, key, data);
+        if (size >= TREE_KEY_LONG || !tree_range_holds(&walk->range, bytes, size))
+                return -EINVAL;
+
+        *key = (MDB_val) { size, bytes };
+        r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
+        if (r < 0)
+                return r == -ENOENT ? 1 : r;
+        if (key->mv_size == size && memcmp(key->mv_data, bytes, size) == 0)
+                return range_next(&walk->range, walk->cursor, key, data);
+        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
+}
+
+static int walk_run(Walk *walk, KvBytes after) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
-        Walk walk = {
-                .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata,
-        };
         MDB_val key, data;
         int at, r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
+        r = tree_error(mdb_cursor_open(walk->txn->txn, walk->txn->tree->nodes, &cursor));
         if (r < 0)
                 return r;
-        walk.cursor = cursor;
+        walk->cursor = cursor;
 
-        at = range_first(&walk.range, cursor, &key, &data);
+        at = walk_first(walk, after, &key, &data);
         while (at == 0) {
                 KvNode node;
 
                 if (key.mv_size == TREE_KEY_LONG) {
-                        r = walk_long(&walk, &key, &data, &at);
+                        r = walk_long(walk, &key, &data, &at);
                         if (r <= 0)
                                 return r;
                         continue;
                 }
                 r = tree_node_decode(data.mv_data, data.mv_size, &node);
                 if (r == 0)
-                        r = walk_visit(&walk, &node);
+                        r = walk_visit(walk, &node);
                 if (r <= 0)
                         return r;
-                if (!recursive && node.dir && key.mv_size < TREE_KEY_CUT)
-                        at = walk_skip_below(&walk, &key, &data);
+                if (!walk->recursive && node.dir && key.mv_size < TREE_KEY_CUT)
+                        at = walk_skip_below(walk, &key, &data);
                 else
-                        at = range_next(&walk.range, cursor, &key, &data);
+                        at = range_next(&walk->range, cursor, &key, &data);
         }
         return at < 0 ? at : 0;
+}
+
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
+              void *userdata) {
+        Walk walk = {
+                .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata,
+        };
+
+        return walk_run(&walk, (KvBytes) {});
+}
+
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
+        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = true, .visit = visit, .userdata = userdata };
+
+        return walk_run(&walk, after);
 }
 
 static int stop_at_first(void *userdata, const KvNode *node) {

@@ -33,6 +33,7 @@ struct Engine {
         Timer again; /* the plan changes by time alone, or something has to be tried again */
         Timer sweep; /* all units are to be looked at, if anything has changed */
         bool leading;
+        bool beginning; /* the picture may not yet tell what the last leader did */
         uint64_t term;
         Dirty *dirty; /* table by unit */
         bool sweeping;        /* all are dirty from 'cursor' on */
@@ -194,6 +195,11 @@ static void pass(void *userdata) {
 
         if (!e->leading || e->writing || !registry_ready(e->registry))
                 return;
+        if (e->beginning && !registry_is_current(e->registry)) {
+                loop_defer(e->loop, &e->wake); /* its events come from the loop, some each turn */
+                return;
+        }
+        e->beginning = false;
         if (e->written_index > 0) {
                 /* Each write has its own index, and the answer's is the last one's: its event wakes us. */
                 if (cluster->index < e->written_index)
@@ -268,11 +274,9 @@ void engine_state_changed(Engine *e) {
         if (!leads)
                 return;
 
-        /* The picture may lag behind the tree by events not told yet; the first plan must know what the last leader did. */
-        e->leading = true;
+        e->leading = e->beginning = true;
         e->term = state.term;
         log_notice(((LogFields) { .term = e->term }), "this host's engine places units from now on");
-        registry_reset(e->registry);
         mark_all(e);
         sweep_later(e);
 }

@@ -1,5 +1,8 @@
-/* Watching and sending. One read of everything below /_fleet, then one watch from the index behind it: no event is missed
- * and none comes twice. When the place is lost (a snapshot, a full window) all is read anew. */
+/* Watching and sending. Everything below /_fleet is read in slices, so that no turn of the loop is long, and a watch from
+ * the index behind the beginning tells what changes meanwhile and later. A slice may be ahead of the events that are told
+ * then: an older one puts its key back, until the newer one follows. So the picture is whole when all is read and no event
+ * is left to tell; the one before it, if there was one, stays until then. When the place is lost (a snapshot, a full
+ * window) all is read anew. */
 #include "fleetd/registry/registry.h"
 
 #include <assert.h>
@@ -9,7 +12,11 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/write.h"
 
-enum { READ_AGAIN_MS = 100 };
+enum {
+        READ_AGAIN_MS = 100,
+        SLICE_NODES = 500,         /* some ms; counted, not timed: the same run is the same slices */
+        SLICE_BYTES = 256 * 1024,
+};
 
 typedef struct Op Op;
 
@@ -18,7 +25,12 @@ struct Registry {
         KvStore *store;
         char machine_id[33];
         Cluster cluster;
+        Cluster next;               /* the one being read, until it is whole */
         bool whole;
+        char read_to[LAYOUT_KEY_MAX]; /* the last key of the slice before; "": none */
+        bool read_all;              /* nothing is behind it */
+        size_t n_nodes, n_bytes;    /* of this slice */
+        Deferred slice;
         Watch *watch;
         Timer again;
         RegistryListener *listeners;
@@ -39,19 +51,40 @@ static const char root[] = "/_fleet";
 
 /* -- Reading -- */
 
-static int on_node(void *userdata, const KvNode *node) {
-        Registry *r = userdata;
+static Cluster *current(Registry *r) {
+        return r->whole ? &r->cluster : &r->next;
+}
+
+static int put_node(Registry *r, const KvNode *node) {
         Error err = {};
         int e;
 
         if (node->dir)
                 return 1;
-        e = cluster_put(&r->cluster, node->key.data, node->key.size, node->value.data, node->value.size, node->created, node->modified, &err);
+        e = cluster_put(current(r), node->key.data, node->key.size, node->value.data, node->value.size, node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
         if (e < 0)
                 log_warning(((LogFields) { .error = e, .index = node->modified }), "left out of the registry: %s", error_text(&err, e));
         return 1;
+}
+
+static int on_node(void *userdata, const KvNode *node) {
+        Registry *r = userdata;
+        LayoutKey k;
+        int e;
+
+        e = put_node(r, node);
+        if (e < 0)
+                return e;
+
+        r->n_nodes++;
+        r->n_bytes += node->value.size;
+        if ((r->n_nodes < SLICE_NODES && r->n_bytes < SLICE_BYTES) || node->dir || !layout_parse(node->key, &k))
+                return 1;
+        snprintf(r->read_to, sizeof(r->read_to), "%.*s", (int) node->key.size, (const char *) node->key.data);
+        r->read_all = false;
+        return 0;
 }
 
 static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed) {
@@ -100,8 +133,22 @@ static void tell(Registry *r, const RegistryChange *change) {
 
 static void read_later(Registry *r, uint64_t delay_ms) {
         r->whole = false;
+        r->watch = watch_close(r->watch);
+        deferred_cancel(&r->slice);
         /* Without memory for a timer the next on_reset or state change of the store brings us back. */
         (void) timer_start(&r->again, r->loop, delay_ms);
+}
+
+static void finish(Registry *r) {
+        KvState state;
+
+        kv_state(r->store, &state);
+        cluster_done(&r->cluster);
+        r->cluster = r->next;
+        r->next = (Cluster) {};
+        r->cluster.lineage = state.lineage;
+        r->whole = true;
+        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
 }
 
 static void on_event(void *userdata, HubEvent *event) {
@@ -112,17 +159,21 @@ static void on_event(void *userdata, HubEvent *event) {
         LayoutKey k;
         int result;
 
-        if (e->index > r->cluster.index)
-                r->cluster.index = e->index;
+        if (e->index > current(r)->index)
+                current(r)->index = e->index;
 
         if (removed)
-                result = cluster_remove(&r->cluster, e->node.key.data, e->node.key.size);
+                result = cluster_remove(current(r), e->node.key.data, e->node.key.size);
         else
-                result = on_node(r, &e->node);
+                result = put_node(r, &e->node);
         if (result < 0) {
                 log_error(((LogFields) { .error = result, .index = e->index }), "the registry has to be read anew: %s", strerror(-result));
-                r->watch = watch_close(r->watch);
                 read_later(r, READ_AGAIN_MS);
+                return;
+        }
+        if (!r->whole) {
+                if (r->read_all && watch_is_current(r->watch))
+                        finish(r);
                 return;
         }
 
@@ -144,47 +195,62 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         read_later(r, 0);
 }
 
-static int read_all(Registry *r) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
-        uint64_t oldest = 0, index;
+static int read_slice(Registry *r) {
         TreeTxn *txn;
         int e;
 
         e = kv_read(r->store, &txn);
         if (e < 0)
                 return e;
-        index = kv_index(r->store);
-        e = tree_walk(txn, kv_string(root), true, on_node, r);
+        r->read_all = true;
+        r->n_nodes = r->n_bytes = 0;
+        e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), on_node, r);
         tree_abort(txn);
-        if (e < 0 && e != -ENOENT)
-                return e;
+        if (r->read_all && e >= 0)
+                r->next.index = MAX(r->next.index, kv_index(r->store));
+        return e < 0 && e != -ENOENT ? e : 0;
+}
 
-        r->cluster.index = index;
-        return hub_watch(kv_hub(r->store), &(WatchOptions) { .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
-                         &events, r, &r->watch, &oldest);
+static void cannot_read(Registry *r, int error) {
+        log_debug(((LogFields) { .error = error }), "the registry cannot be read yet: %s", strerror(-error));
+        read_later(r, READ_AGAIN_MS);
+}
+
+static void on_slice(void *userdata) {
+        Registry *r = userdata;
+        int e;
+
+        e = read_slice(r);
+        if (e < 0)
+                cannot_read(r, e);
+        else if (!r->read_all)
+                loop_defer(r->loop, &r->slice);
+        else if (watch_is_current(r->watch))
+                finish(r);
 }
 
 void registry_reset(Registry *r) {
-        KvState state;
+        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
+        uint64_t oldest = 0, index = kv_index(r->store);
         int e;
 
         r->watch = watch_close(r->watch);
         timer_stop(&r->again);
-        cluster_done(&r->cluster);
+        deferred_cancel(&r->slice);
+        cluster_done(&r->next);
         r->whole = false;
+        r->read_to[0] = 0;
 
-        e = read_all(r);
-        if (e < 0) {
-                log_debug(((LogFields) { .error = e }), "the registry cannot be read yet: %s", strerror(-e));
-                r->watch = watch_close(r->watch);
-                read_later(r, READ_AGAIN_MS);
-                return;
-        }
-
-        kv_state(r->store, &state);
-        r->cluster.lineage = state.lineage;
-        r->whole = true;
-        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
+        e = read_slice(r);
+        if (e >= 0)
+                e = hub_watch(kv_hub(r->store), &(WatchOptions) { .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
+                              &events, r, &r->watch, &oldest);
+        if (e < 0)
+                cannot_read(r, e);
+        else if (r->read_all)
+                finish(r); /* of one transaction: nothing to wait for */
+        else
+                loop_defer(r->loop, &r->slice);
 }
 
 static void read_again(void *userdata) {
@@ -204,6 +270,10 @@ const Cluster *registry_cluster(const Registry *r) {
 
 bool registry_ready(const Registry *r) {
         return r->whole && registry_cluster(r)->lineage != 0;
+}
+
+bool registry_is_current(const Registry *r) {
+        return r->whole && watch_is_current(r->watch);
 }
 
 KvStore *registry_store(const Registry *r) {
@@ -406,6 +476,7 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
         r->store = store;
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
         r->again = (Timer) { .fire = read_again, .userdata = r };
+        r->slice = (Deferred) { .run = on_slice, .userdata = r };
         registry_reset(r);
         *ret = r;
         return 0;
@@ -425,7 +496,9 @@ Registry *registry_free(Registry *r) {
         }
         r->watch = watch_close(r->watch);
         timer_stop(&r->again);
+        deferred_cancel(&r->slice);
         cluster_done(&r->cluster);
+        cluster_done(&r->next);
         free(r);
         return NULL;
 }

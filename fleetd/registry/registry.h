@@ -30,6 +30,7 @@ void registry_unlisten(Registry *r, RegistryListener *listener);
 void registry_reset(Registry *r);                 /* the store's on_reset: read all anew */
 const Cluster *registry_cluster(const Registry *r); /* current; valid until the loop goes on */
 bool registry_ready(const Registry *r);           /* the picture is whole, and the tree has a lineage */
+bool registry_is_current(const Registry *r);      /* whole, and no change of the tree is still to be told */
 KvStore *registry_store(const Registry *r);
 
 /* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence for people. */

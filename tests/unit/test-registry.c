@@ -491,6 +491,29 @@ static void an_engine_that_begins_looks_at_all_units_turn_by_turn(void **state) 
         run_until(w, five_hundred_and_more_run);
 }
 
+static bool is_ready(World *w) {
+        return registry_ready(w->registry);
+}
+
+static void what_changes_while_a_large_picture_is_read_is_in_it(void **state) {
+        World *w = *state;
+
+        submit_700(w);
+        registry_reset(w->registry);
+        assert_false(registry_ready(w->registry));
+        assert_non_null(unit(w, "u699.service")); /* the one before is there until then */
+        assert_int_equal(change(w, (UnitChange) { .name = "u000.service", .remove = true }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .name = "u001.service", .has_target = true, .target = TARGET_LOADED }), KV_OK);
+        assert_int_equal(change(w, (UnitChange) { .name = "u698.service", .remove = true }), KV_OK);
+        run_until(w, is_ready);
+
+        assert_null(cluster_any_unit(registry_cluster(w->registry), "u000.service"));
+        assert_null(cluster_any_unit(registry_cluster(w->registry), "u698.service"));
+        assert_int_equal(unit(w, "u001.service")->target, TARGET_LOADED);
+        assert_int_equal(unit(w, "u699.service")->target, TARGET_LAUNCHED);
+        assert_int_equal(HASH_COUNT(registry_cluster(w->registry)->units), 698);
+}
+
 static void an_engine_may_end_while_it_writes(void **state) {
         World *w = *state;
 
@@ -520,6 +543,7 @@ int main(void) {
                 TEST(the_engine_moves_what_a_lost_machine_had),
                 TEST(more_than_one_transaction_holds_is_ordered_in_parts),
                 TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
+                TEST(what_changes_while_a_large_picture_is_read_is_in_it),
                 TEST(an_engine_may_end_while_it_writes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,13 @@ static void assert_walk(TreeTxn *txn, const char *path, bool recursive, const ch
         assert_string_equal(seen.chars ?: "", expected);
 }
 
+static void assert_walk_from(TreeTxn *txn, const char *path, const char *after, const char *expected) {
+        _cleanup_text_ Text seen = {};
+
+        assert_int_equal(tree_walk_from(txn, kv_string(path), kv_string(after), append_path, &seen), 0);
+        assert_string_equal(seen.chars ?: "", expected);
+}
+
 static void assert_whole(TreeTxn *txn) {
         Error err = {};
 
@@ -180,6 +187,11 @@ static void children_are_listed_without_what_is_below_them(void **state) {
         assert_walk(f->txn, "/", false, "/d /d2 ");
         assert_walk(f->txn, "/d", false, "/d/a /d/a-b /d/a0 /d/b ");
         assert_walk(f->txn, "/d", true, "/d/a /d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
+        assert_walk_from(f->txn, "/d", "", "/d/a /d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
+        assert_walk_from(f->txn, "/d", "/d/a/y", "/d/a/y/z /d/a-b /d/a0 /d/b ");
+        assert_walk_from(f->txn, "/d", "/d/a/gone", "/d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
+        assert_walk_from(f->txn, "/d", "/d/b", "");
+        assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), append_path, NULL), -EINVAL);
         assert_walk(f->txn, "/d/b", true, "");
         assert_walk(f->txn, "/nothing", true, "");
         assert_true(tree_has_children(f->txn, kv_string("/d/a")));
