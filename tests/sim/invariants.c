@@ -32,7 +32,8 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit) {
 }
 
 /* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then trouble of any
- * host may move its members. */
+ * host may move its members. What was started during another host's trouble may be a replacement, which goes when that
+ * host returns first (rule 27). */
 static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) {
         const SimCluster *c = m->cluster;
         uint64_t now_ms = world_now_ms(c->world);
@@ -46,6 +47,8 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) 
         for (unsigned i = 0; i < c->n; i++) {
                 const SimMachine *other = &c->machines[i];
 
+                if (other != m && other->suspect_from_ms > 0 && other->suspect_from_ms <= since_ms && since_ms <= other->suspect_until_ms)
+                        return true;
                 if ((other == m || group) && other->suspect_until_ms >= since_ms && other->suspect_from_ms > 0 && other->suspect_from_ms <= now_ms)
                         return true;
         }
