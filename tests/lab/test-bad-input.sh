@@ -226,6 +226,31 @@ a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit() {
         nothing_lost "a broken identity"
 }
 
+an_old_image_of_a_host_is_turned_away_and_touches_nothing() {
+        host_exec gamma systemctl stop fleetd
+        host_exec gamma sh -c 'rm -rf /var/tmp/image && cp -a /var/lib/fleet /var/tmp/image'
+        host_exec gamma systemctl start fleetd
+        nothing_lost "a restart"
+        host_exec gamma systemctl stop fleetd
+        host_exec gamma sh -c 'rm -rf /var/lib/fleet/* && cp -a /var/tmp/image/. /var/lib/fleet/'
+        host_exec gamma systemctl start --no-block fleetd
+        wait_for 20 daemon_said gamma 'old image' || wait_for 1 daemon_said alpha 'old image' || wait_for 1 daemon_said beta 'old image' ||
+                fail "nobody speaks of an old image: gamma: $(last_words gamma) alpha: $(last_words alpha)"
+        WHAT="an old image" untouched "$(cat "$LAB/before")" $TRIO
+        for h in alpha beta; do
+                wait_for 10 writes $h || fail "$h takes no writes"
+        done
+        WHAT="an old image" untouched "$(cat "$LAB/before")" $TRIO
+}
+
+a_wiped_host_joins_anew_and_adopts_what_runs() {
+        host_exec gamma systemctl stop fleetd
+        host_exec gamma sh -c 'rm -rf /var/lib/fleet/*'
+        host_exec gamma systemctl start fleetd || fail "gamma: $(last_words gamma)"
+        wait_for 40 writes gamma || fail "gamma does not come back: $(last_words gamma)"
+        nothing_lost "a wiped host"
+}
+
 a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit() {
         local h
         host_exec gamma systemctl stop fleetd
@@ -258,4 +283,5 @@ scenario three_hosts_with_units_and_a_key a_malformed_unit_file_is_refused_with_
         a_host_with_another_key_is_turned_away_with_a_sentence a_clone_of_a_host_is_refused_and_touches_nothing \
         a_second_daemon_on_the_same_state_does_not_start wrong_configuration_names_file_line_and_remedy \
         a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
+        an_old_image_of_a_host_is_turned_away_and_touches_nothing a_wiped_host_joins_anew_and_adopts_what_runs \
         a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit
