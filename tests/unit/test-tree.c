@@ -550,7 +550,7 @@ static void a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was(void
 
         signal(SIGXFSZ, SIG_IGN);
         assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-        small = (struct rlimit) { .rlim_cur = tree_file_size(f->tree) + 300000, .rlim_max = old.rlim_max };
+        small = (struct rlimit) { .rlim_cur = tree_file_size(f->tree) + KV_VALUE_MAX / 2, .rlim_max = old.rlim_max };
         fixture_write(f);
         assert_int_equal(tree_put(f->txn, &node), 0);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
