@@ -5,7 +5,8 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c \
 	kvstore/hub.h kvstore/hub.c \
-	kvstore/session/peers.h kvstore/session/peers.c \
+	kvstore/session/peers.h kvstore/session/peers.c kvstore/session/peers_internal.h \
+	kvstore/session/admission.c kvstore/session/hosts.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply.c \

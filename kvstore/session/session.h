@@ -2,7 +2,7 @@
  *
  * The life of a session: TLS (if there is a key), greeting, then perhaps judged (its reading stands still while the rule of
  * clones asks the others), open, ended. The dialing side says its hello first; the accepting side answers with its own when
- * it lets the other in, or with a refusal. What the hellos mean, and who may come in, peers.c decides.
+ * it lets the other in, or with a refusal. What the hellos mean, and who may come in, admission.c decides.
  *
  * A stranger costs us this struct, one timer and at most a hello's bytes, for at most SESSION_HELLO_MS. */
 #pragma once
@@ -57,7 +57,7 @@ struct PeerSession {
         uint64_t begun_ms, heard_ms;
         char address[64]; /* of the other end */
 
-        /* peers.c's: */
+        /* Of peers_internal.h: */
         uint64_t number;
         struct Host *host;   /* while judged or open */
         struct Known *known; /* of a dialed session */
