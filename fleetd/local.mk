@@ -112,3 +112,8 @@ tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fa
 tests_unit_test_systemd_bus_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_systemd_bus_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
+
+FUZZERS += tests/fuzz/fuzz-keys_v2
+tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
