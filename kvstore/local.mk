@@ -1,7 +1,9 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/kvstore.c kvstore/propose.h kvstore/propose.c \
-	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
+	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
+	kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
+	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c \
 	kvstore/hub.h kvstore/hub.c \

@@ -4,7 +4,7 @@
  * inside; what has to be told is told once the input is over ('settled'), so that whoever is told may ask for more. The replica
  * knows bytes only: what an entry means, 'apply' says.
  *
- * The parts are open to the files of this folder (replica.c, transfer.c) and to the door; everybody else has kvstore.h. */
+ * The parts are open to the files of this folder and to the door; everybody else has kvstore.h. */
 #pragma once
 
 #include "base/error.h"

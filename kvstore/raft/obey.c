@@ -1,0 +1,219 @@
+/* What the core asks for: writes, messages, installs, entries to be applied. */
+#include "kvstore/raft/replica_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/log.h"
+#include "kvstore/apply.h"
+#include "kvstore/raft/transfer.h"
+
+enum {
+        CHUNK_ENTRIES = 256,       /* of one transaction */
+        CHUNK_BYTES = 4 * 1024 * 1024,
+};
+
+/* -- The log -- */
+
+static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
+        Replica *p = userdata;
+        int r;
+
+        if (!p->log)
+                return -ESHUTDOWN;
+        r = raft_log_write_meta(p->log, term, vote);
+        if (r < 0)
+                replica_fail(p, r, "cannot write term and vote: %s", strerror(-r));
+        return r;
+}
+
+static int op_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        Replica *p = userdata;
+
+        if (!p->log)
+                return -ESHUTDOWN;
+        return raft_log_append(p->log, generation, first_index, entries, n);
+}
+
+/* -- The commit index, told at once --
+ *
+ * The engine tells followers what is committed with its next entries or heartbeat. Who wrote or watches on a follower would
+ * wait for that up to a heartbeat, so an empty AppendEntries follows each commit that nothing else has carried. */
+
+static uint64_t *told_to(Replica *p, uint64_t id) {
+        uint64_t term = raft_core_term(p->core);
+
+        if (p->followers_term != term) {
+                p->followers_term = term;
+                p->n_followers = 0;
+        }
+        for (size_t i = 0; i < p->n_followers; i++)
+                if (p->followers[i].id == id)
+                        return &p->followers[i].told;
+        if (p->n_followers == RAFT_SERVERS_MAX)
+                return NULL;
+        p->followers[p->n_followers].id = id;
+        p->followers[p->n_followers].told = 0;
+        return &p->followers[p->n_followers++].told;
+}
+
+void replica_on_notice(void *userdata) {
+        Replica *p = userdata;
+        const RaftServers *servers;
+        uint64_t commit;
+
+        if (!replica_is_leader(p))
+                return;
+        servers = raft_core_servers(p->core);
+        commit = raft_core_commit_index(p->core);
+
+        for (size_t i = 0; i < servers->n; i++) {
+                const RaftServer *s = &servers->items[i];
+                const RaftEntry *e;
+                uint64_t match, *told;
+
+                if (s->id == raft_core_id(p->core) || s->role == RAFT_ROLE_SPARE || raft_core_match_index(p->core, s->id, &match) < 0)
+                        continue;
+                told = told_to(p, s->id);
+                e = raft_core_entry(p->core, match);
+                if (!told || !e || MIN(commit, match) <= *told)
+                        continue;
+                replica_send_message(p, s->id,
+                                     &(RaftMessage) { .type = RAFT_MESSAGE_APPEND,
+                                                      .term = raft_core_term(p->core),
+                                                      .append = { .prev_index = match, .prev_term = e->term, .commit = commit } });
+                *told = MIN(commit, match);
+        }
+}
+
+static void op_send(void *userdata, uint64_t to, const char *address, const RaftMessage *message) {
+        Replica *p = userdata;
+
+        if (message->type == RAFT_MESSAGE_APPEND) {
+                uint64_t *told = told_to(p, to);
+
+                if (told)
+                        *told = MAX(*told, MIN(message->append.commit, message->append.prev_index + message->append.n_entries));
+        }
+        replica_send_message(p, to, message);
+}
+
+static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+        Replica *p = userdata;
+
+        transfers_send(p->transfers, to, index);
+}
+
+/* -- The tree -- */
+
+static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
+        Replica *p = userdata;
+        Error err = {};
+        int r;
+
+        if (!p->incoming)
+                return -ESHUTDOWN;
+
+        r = folder_install(&p->folder, p->incoming, !keep_state, &p->tree, &err);
+        if (r < 0) {
+                replica_fail(p, r, "%s", error_text(&err, r));
+                return r;
+        }
+        p->copy_told = true; /* the core knows: it is the one that installs it */
+        p->previous_checkpoint = info->index;
+        p->entries_since = p->bytes_since = 0;
+
+        if (!keep_state) {
+                r = bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, &err);
+                if (r < 0) {
+                        replica_fail(p, r, "%s", error_text(&err, r));
+                        return r;
+                }
+                p->options.events.replaced(p->options.events.userdata);
+        }
+
+        return raft_log_reset(p->log, info->index);
+}
+
+static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+        TreeMeta meta;
+        int r;
+
+        if (entry->type == RAFT_ENTRY_COMMAND)
+                return p->options.events.apply(p->options.events.userdata, txn, index, entry);
+
+        r = apply_empty(txn, index, entry->term);
+        if (r < 0 || entry->type != RAFT_ENTRY_CHANGE)
+                return r;
+
+        r = tree_set_configuration(txn, (KvBytes) { entry->data, entry->size });
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        meta.configuration_index = index;
+        return tree_set_meta(txn, &meta);
+}
+
+/* One transaction. */
+static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = tree_begin_write(p->tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                /* A tree that is ahead (a newer state kept beside a received one) has these already. */
+                if (first_index + i <= meta.applied && !p->options.apply_twice)
+                        continue;
+                r = apply_entry(p, txn, first_index + i, &entries[i]);
+                p->entries_since++;
+                p->bytes_since += entries[i].size;
+        }
+        if (r >= 0)
+                r = tree_commit(TAKE_PTR(txn));
+        if (r >= 0)
+                p->options.events.committed(p->options.events.userdata);
+        return r;
+}
+
+/* In service a step's entries are one transaction; a long log at the start is several, so that no memory grows with it. */
+static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        Replica *p = userdata;
+        int r = 0;
+
+        if (!p->tree)
+                return -ESHUTDOWN;
+
+        for (size_t done = 0, chunk; done < n && r >= 0; done += chunk) {
+                size_t size = 0;
+
+                for (chunk = 0; done + chunk < n && chunk < CHUNK_ENTRIES && size < CHUNK_BYTES; chunk++)
+                        size += entries[done + chunk].size;
+                r = apply_chunk(p, first_index + done, entries + done, chunk);
+        }
+        if (r < 0)
+                folder_distrust(&p->folder);
+        if (r < 0)
+                replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
+        return r;
+}
+
+static void op_changed(void *userdata, unsigned what) {
+        Replica *p = userdata;
+
+        p->changed |= what;
+}
+
+const RaftCoreOps replica_core_ops = {
+        .write_meta = op_write_meta,
+        .append = op_append,
+        .send = op_send,
+        .send_snapshot = op_send_snapshot,
+        .install = op_install,
+        .apply = op_apply,
+        .changed = op_changed,
+};

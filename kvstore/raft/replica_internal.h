@@ -1,0 +1,40 @@
+/* What the files of the replica share: replica.c opens it, ends it and begins it anew; inputs.c takes what comes in, makes
+ * checkpoints and tells what has to be told; obey.c does what the core asks for; outward.c is the replica as others see it.
+ * Each calls only those after it. */
+#pragma once
+
+#include "kvstore/raft/replica.h"
+
+/* -- inputs.c -- */
+
+/* Around every input to the core. 'r' is its answer where it can end the replica, else 0. */
+void replica_enter(Replica *p);
+void replica_leave(Replica *p, int r);
+/* The tick of the core, when it wants it. */
+void replica_arm(Replica *p);
+/* An input is over: what it changed is told. */
+void replica_settle(Replica *p);
+/* Closing goes on once nothing is in flight. */
+void replica_close_step(Replica *p);
+
+/* The inputs: of timers and deferred calls, of the log, of sessions. */
+void replica_on_tick(void *userdata);
+void replica_on_silence(void *userdata);
+void replica_on_settle(void *userdata);
+void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index);
+void replica_on_log_failed(void *userdata, int error, const char *sentence);
+void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+void replica_on_bulk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+
+/* -- obey.c -- */
+
+extern const RaftCoreOps replica_core_ops;
+/* Deferred: tells followers what is committed and has not been told with anything else. */
+void replica_on_notice(void *userdata);
+
+/* -- outward.c -- */
+
+/* There is a core, and it goes on. */
+bool replica_is_open(const Replica *p);
+bool replica_has_vote(const Replica *p);
