@@ -1,6 +1,6 @@
 /* The door: what the replica applies goes to the tree, then to those who proposed, then to those who watch; in this file, and in
- * this order. Here, too: cluster time, and the leader's care for what expires. */
-#include "kvstore/kvstore.h"
+ * this order. */
+#include "kvstore/kvstore_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,19 +10,12 @@
 #include "base/log.h"
 #include "kvstore/apply.h"
 #include "kvstore/events.h"
-#include "kvstore/propose.h"
-#include "kvstore/raft/reads.h"
-#include "kvstore/raft/replica.h"
 
 enum {
-        TICK_MS = 500,          /* between looks at the clock while it runs: a longer gap was a stall */
-        STALL_MS = 1000,        /* what a stall counts at most */
         GRACE_MS = 3000,        /* keys written before a leader came do not expire so long ... */
         GRACE_LONG_MS = 30000,  /* ... or so long, when there had been none for a while */
         LEADERLESS_MS = 10000,
-        EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
         HAND_OVER_MS = 1000,
-        REACHABLE_SILENT_MS = 3000, /* a session whose other kernel is silent for longer is open in name only */
 };
 
 /* What one input of Raft made, kept until its transactions are committed. */
@@ -33,94 +26,6 @@ typedef struct Outcome {
         KvEvent event;
         uint8_t bytes[];  /* the event's */
 } Outcome;
-
-typedef struct Outcomes {
-        Outcome *first, **last;
-} Outcomes;
-
-struct KvStore {
-        Loop *loop;
-        KvEvents events;
-        Peers *peers;
-        char machine_id[33];
-        char address[64];
-        Replica *replica;
-        Proposals *proposals;
-        Reads *reads;
-        Hub *hub;
-        uint64_t origin;
-
-        Outcomes results, published;
-        uint64_t index, entry_ms; /* of the last entry applied */
-        bool reset;               /* a snapshot took the tree's place: to be told */
-
-        uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
-        bool clock_runs;
-        Timer tick;
-
-        bool leads;               /* and is ready */
-        uint64_t lead_ms, lead_index, grace_ms;
-        uint64_t leaderless_ms;   /* since when there is no leader; 0: there is one */
-        bool expiring;
-        Timer expiry;
-
-        Deferred tell;
-        bool closing, handing_over;
-        Timer hand_over;
-        Deferred finish;
-        void (*closed)(void *userdata);
-        void *closed_userdata;
-};
-
-static const char *const role_names[_KV_ROLE_MAX] = {
-        [KV_ROLE_NONE] = "none", [KV_ROLE_FOLLOWER] = "follower", [KV_ROLE_CANDIDATE] = "candidate", [KV_ROLE_LEADER] = "leader",
-};
-static const char *const seat_names[_KV_SEAT_MAX] = {
-        [KV_SEAT_SPARE] = "spare", [KV_SEAT_STANDBY] = "standby", [KV_SEAT_VOTER] = "voter",
-};
-
-const char *kv_role_name(KvRole role) {
-        return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
-}
-
-const char *kv_seat_name(KvSeat seat) {
-        return (unsigned) seat < _KV_SEAT_MAX ? seat_names[seat] : "unknown";
-}
-
-/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall -- */
-
-static void clock_look(KvStore *s) {
-        uint64_t now = loop_now_ms(s->loop);
-
-        if (s->clock_runs && s->clock_ms > 0)
-                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) STALL_MS);
-        s->clock_at_ms = now;
-}
-
-static void clock_set_running(KvStore *s, bool runs) {
-        clock_look(s);
-        s->clock_runs = runs;
-        if (!runs)
-                timer_stop(&s->tick);
-        else if (!timer_armed(&s->tick))
-                (void) timer_start(&s->tick, s->loop, TICK_MS);
-}
-
-static void on_tick(void *userdata) {
-        KvStore *s = userdata;
-
-        clock_look(s);
-        (void) timer_start(&s->tick, s->loop, TICK_MS);
-}
-
-static uint64_t cluster_ms(void *userdata) {
-        KvStore *s = userdata;
-
-        clock_look(s);
-        if (s->clock_ms == 0)
-                s->clock_ms = loop_wall_ms(s->loop); /* the first leader of a cluster begins with its own */
-        return s->clock_ms;
-}
 
 /* -- Applying -- */
 
@@ -279,65 +184,6 @@ static void on_replaced(void *userdata) {
         s->reset = true;
 }
 
-/* -- Expiry: the leader proposes it when something is due; nothing is written when nothing is -- */
-
-static void expiry_look(KvStore *s);
-
-static void on_expired(void *userdata, const KvResult *result) {
-        KvStore *s = userdata;
-
-        s->expiring = false;
-        if (result->status == KV_OK)
-                expiry_look(s);
-        else if (s->leads && !s->closing)
-                (void) timer_start(&s->expiry, s->loop, TICK_MS);
-}
-
-static void expire(KvStore *s, bool in_grace) {
-        KvCommand cmd = {
-                .op = KV_EXPIRE,
-                .key = kv_string("/"),
-                .internal = true,
-                .term = replica_term(s->replica),
-                /* In order of falling due: one at a time while older ones are still spared. */
-                .limit = in_grace ? 1 : EXPIRE_LIMIT,
-        };
-
-        if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
-                s->expiring = true;
-        else
-                (void) timer_start(&s->expiry, s->loop, TICK_MS);
-}
-
-static void expiry_look(KvStore *s) {
-        uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
-        TreeTxn *txn;
-        KvNode node;
-        int r;
-
-        timer_stop(&s->expiry);
-        if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
-                return;
-        r = tree_first_due(txn, UINT64_MAX, &node);
-        tree_abort(txn); /* of 'node' only numbers are used below */
-        if (r < 0)
-                return;
-
-        time = cluster_ms(s);
-        delay = node.expires_ms > time ? node.expires_ms - time : 0;
-        grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
-        if (node.modified <= s->lead_index)
-                delay = MAX(delay, grace_left);
-        if (delay == 0)
-                expire(s, grace_left > 0);
-        else
-                (void) timer_start(&s->expiry, s->loop, delay);
-}
-
-static void on_expiry(void *userdata) {
-        expiry_look(userdata);
-}
-
 /* -- After each input of Raft -- */
 
 static void on_tell(void *userdata) {
@@ -357,14 +203,14 @@ static void see_leader(KvStore *s) {
         bool lead = leads(s);
 
         if (known)
-                clock_set_running(s, true);
+                kv_clock_set_running(s, true);
         if (lead && !s->leads) {
                 s->lead_ms = now;
                 s->lead_index = s->index;
                 s->grace_ms = s->leaderless_ms > 0 && now - s->leaderless_ms >= LEADERLESS_MS ? GRACE_LONG_MS : GRACE_MS;
         }
         if (!known) {
-                clock_set_running(s, false);
+                kv_clock_set_running(s, false);
                 if (s->leaderless_ms == 0)
                         s->leaderless_ms = now;
         } else if (lead || !replica_is_leader(s->replica))
@@ -429,7 +275,7 @@ static void on_settled(void *userdata, unsigned changed) {
                 return;
         }
         if (changed)
-                expiry_look(s);
+                kv_expiry_look(s);
         if (changed & ~(unsigned) RAFT_CHANGED_COMMIT) {
                 announce_address(s);
                 loop_defer(s->loop, &s->tell);
@@ -445,126 +291,11 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* -- What can be asked -- */
-
-typedef struct Looking {
-        const Replica *replica;
-        KvState *state;
-        uint64_t leader;
-} Looking;
-
-static void look_at_peer(void *userdata, const PeerState *peer) {
-        Looking *l = userdata;
-
-        if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
-                return;
-        if (peer->hello.raft_id == l->leader)
-                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s", peer->hello.machine_id);
-        for (size_t i = 0; i < l->state->n_members; i++)
-                if (l->state->members[i].raft_id == peer->hello.raft_id)
-                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) && peer->kernel_silent_ms < REACHABLE_SILENT_MS;
-}
-
-static KvSeat seat_of(RaftServerRole role) {
-        return role == RAFT_ROLE_VOTER ? KV_SEAT_VOTER : role == RAFT_ROLE_STANDBY ? KV_SEAT_STANDBY : KV_SEAT_SPARE;
-}
-
-static void list_members(const KvStore *s, KvState *ret) {
-        const RaftServers *servers = raft_core_servers(s->replica->core);
-        bool lead = replica_is_leader(s->replica);
-
-        for (size_t i = 0; i < servers->n && ret->n_members < KV_MEMBERS_MAX; i++) {
-                const RaftServer *server = &servers->items[i];
-                KvMember *m = &ret->members[ret->n_members++];
-
-                *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
-                snprintf(m->address, sizeof(m->address), "%s", server->address[0] == '-' ? "" : server->address);
-                if (lead && raft_core_match_index(s->replica->core, server->id, &m->match) < 0)
-                        m->match = 0;
-        }
-        if (s->peers)
-                peers_each(s->peers, look_at_peer, &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
-        for (size_t i = 0; i < ret->n_members; i++)
-                if (ret->members[i].seat == KV_SEAT_VOTER) {
-                        ret->n_voters++;
-                        ret->n_voters_reachable += ret->members[i].reachable;
-                }
-}
-
-void kv_state(const KvStore *s, KvState *ret) {
-        const Replica *p = s->replica;
-
-        *ret = (KvState) {
-                .raft_id = p->identity.raft_id,
-                .cluster_id = p->identity.cluster_id,
-                .lineage = p->identity.lineage,
-                .index = s->index,
-                .cluster_ms = kv_cluster_ms(s),
-        };
-
-        if (p->error < 0)
-                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
-        else if (!p->core)
-                snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
-        if (!p->core || p->error < 0)
-                return;
-
-        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER      ? KV_ROLE_LEADER
-                    : raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE
-                                                                       : KV_ROLE_FOLLOWER;
-        ret->term = raft_core_term(p->core);
-        ret->leader_id = replica_leader(p);
-        ret->raft_index = raft_core_applied_index(p->core);
-        ret->commit = raft_core_commit_index(p->core);
-        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(p->core) : ret->leader_id != 0;
-        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
-                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
-        list_members(s, ret);
-        if (!ret->ready)
-                snprintf(ret->problem, sizeof(ret->problem), "no leader: %zu of %zu voters reachable; reads still work",
-                         ret->n_voters_reachable, ret->n_voters);
-}
-
 static void problem(void *userdata, char *ret, size_t size) {
         KvState state;
 
         kv_state(userdata, &state);
         snprintf(ret, size, "%s", state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
-}
-
-int kv_read(KvStore *s, TreeTxn **ret) {
-        return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
-}
-
-uint64_t kv_index(const KvStore *s) {
-        return s->index;
-}
-
-uint64_t kv_cluster_ms(const KvStore *s) {
-        uint64_t now = loop_now_ms(s->loop);
-
-        if (!s->clock_runs || s->clock_ms == 0)
-                return s->clock_ms;
-        return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) STALL_MS);
-}
-
-int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
-        int r;
-
-        r = kv_read(s, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r >= 0)
-                r = tree_hash(txn, ret_hash);
-        if (r >= 0)
-                *ret_applied = meta.applied;
-        return r;
-}
-
-Hub *kv_hub(KvStore *s) {
-        return s->hub;
 }
 
 /* -- What can be done -- */
@@ -759,7 +490,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .replica = s->replica,
                                                    .origin = s->origin,
                                                    .quota = options->quota,
-                                                   .cluster_ms = cluster_ms,
+                                                   .cluster_ms = kv_clock_ms,
                                                    .problem = problem,
                                                    .userdata = s,
                                                    .answer_early = has_bug(options, "ack-before-commit") });
@@ -793,8 +524,8 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         outcomes_init(&s->results);
         outcomes_init(&s->published);
         s->clock_at_ms = loop_now_ms(loop);
-        s->tick = (Timer) { .fire = on_tick, .userdata = s };
-        s->expiry = (Timer) { .fire = on_expiry, .userdata = s };
+        s->tick = (Timer) { .fire = kv_clock_on_tick, .userdata = s };
+        s->expiry = (Timer) { .fire = kv_expiry_on_timer, .userdata = s };
         s->hand_over = (Timer) { .fire = on_hand_over_timer, .userdata = s };
         s->tell = (Deferred) { .run = on_tell, .userdata = s };
         s->finish = (Deferred) { .run = on_finish, .userdata = s };

@@ -1,0 +1,58 @@
+/* What the files of the door share: kvstore.c is the way from the replica to who proposed and who watches; time.c keeps cluster
+ * time and the leader's care for what expires; state.c answers what can be asked. Each calls only those after it. */
+#pragma once
+
+#include "kvstore/kvstore.h"
+#include "kvstore/propose.h"
+#include "kvstore/raft/reads.h"
+#include "kvstore/raft/replica.h"
+
+enum { KV_STALL_MS = 1000 }; /* what a stall counts at most, in cluster time */
+
+typedef struct Outcomes {
+        struct Outcome *first, **last;
+} Outcomes;
+
+struct KvStore {
+        Loop *loop;
+        KvEvents events;
+        Peers *peers;
+        char machine_id[33];
+        char address[64];
+        Replica *replica;
+        Proposals *proposals;
+        Reads *reads;
+        Hub *hub;
+        uint64_t origin;
+
+        Outcomes results, published;
+        uint64_t index, entry_ms; /* of the last entry applied */
+        bool reset;               /* a snapshot took the tree's place: to be told */
+
+        uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
+        bool clock_runs;
+        Timer tick;
+
+        bool leads;               /* and is ready */
+        uint64_t lead_ms, lead_index, grace_ms;
+        uint64_t leaderless_ms;   /* since when there is no leader; 0: there is one */
+        bool expiring;
+        Timer expiry;
+
+        Deferred tell;
+        bool closing, handing_over;
+        Timer hand_over;
+        Deferred finish;
+        void (*closed)(void *userdata);
+        void *closed_userdata;
+};
+
+/* -- time.c -- */
+
+/* Cluster time now; the first leader of a cluster begins with its own. */
+uint64_t kv_clock_ms(void *store);
+void kv_clock_set_running(KvStore *s, bool runs);
+void kv_clock_on_tick(void *store);
+/* Proposes the end of what is due, or waits until something is. */
+void kv_expiry_look(KvStore *s);
+void kv_expiry_on_timer(void *store);

@@ -1,0 +1,135 @@
+/* What can be asked of the store. */
+#include "kvstore/kvstore_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+enum { REACHABLE_SILENT_MS = 3000 }; /* a session whose other kernel is silent for longer is open in name only */
+
+static const char *const role_names[_KV_ROLE_MAX] = {
+        [KV_ROLE_NONE] = "none", [KV_ROLE_FOLLOWER] = "follower", [KV_ROLE_CANDIDATE] = "candidate", [KV_ROLE_LEADER] = "leader",
+};
+static const char *const seat_names[_KV_SEAT_MAX] = {
+        [KV_SEAT_SPARE] = "spare", [KV_SEAT_STANDBY] = "standby", [KV_SEAT_VOTER] = "voter",
+};
+
+const char *kv_role_name(KvRole role) {
+        return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
+}
+
+const char *kv_seat_name(KvSeat seat) {
+        return (unsigned) seat < _KV_SEAT_MAX ? seat_names[seat] : "unknown";
+}
+
+typedef struct Looking {
+        const Replica *replica;
+        KvState *state;
+        uint64_t leader;
+} Looking;
+
+static void look_at_peer(void *userdata, const PeerState *peer) {
+        Looking *l = userdata;
+
+        if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
+                return;
+        if (peer->hello.raft_id == l->leader)
+                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s", peer->hello.machine_id);
+        for (size_t i = 0; i < l->state->n_members; i++)
+                if (l->state->members[i].raft_id == peer->hello.raft_id)
+                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) && peer->kernel_silent_ms < REACHABLE_SILENT_MS;
+}
+
+static KvSeat seat_of(RaftServerRole role) {
+        return role == RAFT_ROLE_VOTER ? KV_SEAT_VOTER : role == RAFT_ROLE_STANDBY ? KV_SEAT_STANDBY : KV_SEAT_SPARE;
+}
+
+static void list_members(const KvStore *s, KvState *ret) {
+        const RaftServers *servers = raft_core_servers(s->replica->core);
+        bool lead = replica_is_leader(s->replica);
+
+        for (size_t i = 0; i < servers->n && ret->n_members < KV_MEMBERS_MAX; i++) {
+                const RaftServer *server = &servers->items[i];
+                KvMember *m = &ret->members[ret->n_members++];
+
+                *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
+                snprintf(m->address, sizeof(m->address), "%s", server->address[0] == '-' ? "" : server->address);
+                if (lead && raft_core_match_index(s->replica->core, server->id, &m->match) < 0)
+                        m->match = 0;
+        }
+        if (s->peers)
+                peers_each(s->peers, look_at_peer, &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
+        for (size_t i = 0; i < ret->n_members; i++)
+                if (ret->members[i].seat == KV_SEAT_VOTER) {
+                        ret->n_voters++;
+                        ret->n_voters_reachable += ret->members[i].reachable;
+                }
+}
+
+void kv_state(const KvStore *s, KvState *ret) {
+        const Replica *p = s->replica;
+
+        *ret = (KvState) {
+                .raft_id = p->identity.raft_id,
+                .cluster_id = p->identity.cluster_id,
+                .lineage = p->identity.lineage,
+                .index = s->index,
+                .cluster_ms = kv_cluster_ms(s),
+        };
+
+        if (p->error < 0)
+                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
+        else if (!p->core)
+                snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
+        if (!p->core || p->error < 0)
+                return;
+
+        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER      ? KV_ROLE_LEADER
+                    : raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE
+                                                                       : KV_ROLE_FOLLOWER;
+        ret->term = raft_core_term(p->core);
+        ret->leader_id = replica_leader(p);
+        ret->raft_index = raft_core_applied_index(p->core);
+        ret->commit = raft_core_commit_index(p->core);
+        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(p->core) : ret->leader_id != 0;
+        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
+        list_members(s, ret);
+        if (!ret->ready)
+                snprintf(ret->problem, sizeof(ret->problem), "no leader: %zu of %zu voters reachable; reads still work",
+                         ret->n_voters_reachable, ret->n_voters);
+}
+
+int kv_read(KvStore *s, TreeTxn **ret) {
+        return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
+}
+
+uint64_t kv_index(const KvStore *s) {
+        return s->index;
+}
+
+uint64_t kv_cluster_ms(const KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (!s->clock_runs || s->clock_ms == 0)
+                return s->clock_ms;
+        return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
+}
+
+int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = kv_read(s, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r >= 0)
+                r = tree_hash(txn, ret_hash);
+        if (r >= 0)
+                *ret_applied = meta.applied;
+        return r;
+}
+
+Hub *kv_hub(KvStore *s) {
+        return s->hub;
+}

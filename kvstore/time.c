@@ -1,0 +1,100 @@
+/* Cluster time, and the leader's care for what expires. */
+#include "kvstore/kvstore_internal.h"
+
+enum {
+        TICK_MS = 500,          /* between looks at the clock while it runs: a longer gap was a stall */
+        EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
+        EXPIRE_RETRY_MS = 500,
+};
+
+/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall -- */
+
+static void clock_look(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop);
+
+        if (s->clock_runs && s->clock_ms > 0)
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
+        s->clock_at_ms = now;
+}
+
+void kv_clock_set_running(KvStore *s, bool runs) {
+        clock_look(s);
+        s->clock_runs = runs;
+        if (!runs)
+                timer_stop(&s->tick);
+        else if (!timer_armed(&s->tick))
+                (void) timer_start(&s->tick, s->loop, TICK_MS);
+}
+
+void kv_clock_on_tick(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        (void) timer_start(&s->tick, s->loop, TICK_MS);
+}
+
+uint64_t kv_clock_ms(void *userdata) {
+        KvStore *s = userdata;
+
+        clock_look(s);
+        if (s->clock_ms == 0)
+                s->clock_ms = loop_wall_ms(s->loop); /* the first leader of a cluster begins with its own */
+        return s->clock_ms;
+}
+
+/* -- Expiry: the leader proposes it when something is due; nothing is written when nothing is -- */
+
+static void on_expired(void *userdata, const KvResult *result) {
+        KvStore *s = userdata;
+
+        s->expiring = false;
+        if (result->status == KV_OK)
+                kv_expiry_look(s);
+        else if (s->leads && !s->closing)
+                (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
+}
+
+static void expire(KvStore *s, bool in_grace) {
+        KvCommand cmd = {
+                .op = KV_EXPIRE,
+                .key = kv_string("/"),
+                .internal = true,
+                .term = replica_term(s->replica),
+                /* In order of falling due: one at a time while older ones are still spared. */
+                .limit = in_grace ? 1 : EXPIRE_LIMIT,
+        };
+
+        if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
+                s->expiring = true;
+        else
+                (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
+}
+
+void kv_expiry_look(KvStore *s) {
+        uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
+        TreeTxn *txn;
+        KvNode node;
+        int r;
+
+        timer_stop(&s->expiry);
+        if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
+                return;
+        r = tree_first_due(txn, UINT64_MAX, &node);
+        tree_abort(txn); /* of 'node' only numbers are used below */
+        if (r < 0)
+                return;
+
+        time = kv_clock_ms(s);
+        delay = node.expires_ms > time ? node.expires_ms - time : 0;
+        grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
+        if (node.modified <= s->lead_index)
+                delay = MAX(delay, grace_left);
+        if (delay == 0)
+                expire(s, grace_left > 0);
+        else
+                (void) timer_start(&s->expiry, s->loop, delay);
+}
+
+void kv_expiry_on_timer(void *userdata) {
+        kv_expiry_look(userdata);
+}
