@@ -306,17 +306,20 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         Room *room = *state;
         Host *h = room->host;
         UnitChange change = { .has_target = true, .target = TARGET_LAUNCHED };
+        _cleanup_free_ char *path = scratch_path(h->scratch, "a.service");
         Unit *unit = NULL;
 
         host_machine(h);
+        scratch_write(path, text);
         assert_int_equal(unit_parse("a.service", text, strlen(text), &unit, NULL), 0);
-        assert_int_equal(unit_set_owner(unit, h->id, "/etc/fleet/units/a.service"), 0);
+        assert_int_equal(unit_set_owner(unit, h->id, path), 0);
         change.unit = unit;
         assert_int_equal(host_wait(h, registry_change_units(h->registry, &change, 1, host_on_done, h)), KV_OK);
         unit_free(unit);
 
         assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
-        assert_says(room, "a.service comes from /etc/fleet/units/a.service on alpha; remove the file there");
+        assert_says(room, path);
+        assert_says(room, "a.service on alpha; remove the file there");
         assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/other") "}"), 409);
         assert_says(room, "edit the file there");
         assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"inactive\"}"), 204);
