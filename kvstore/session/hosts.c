@@ -52,7 +52,7 @@ void host_index(Host *host) {
         HASH_ADD(hh_raft, host->peers->by_raft, hello.raft_id, sizeof(uint64_t), host);
 }
 
-void host_free(Host *host) {
+void peer_host_free(Host *host) {
         Peers *peers = host->peers;
 
         assert(!host->dialed && !host->accepted && !host->judged && host->n_known == 0);

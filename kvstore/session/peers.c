@@ -218,7 +218,7 @@ static void peers_on_tick(void *userdata) {
                 after = host->hh.next;
                 if (!host->dialed && !host->accepted && !host->judged && host->n_known == 0 &&
                     now_ms - host->used_ms >= HOST_KEPT_MS)
-                        host_free(host);
+                        peer_host_free(host);
         }
 
         if (peers->hosts && !peers->closing && timer_start(&peers->tick, peers->loop, PEERS_TICK_MS) < 0)
@@ -234,7 +234,7 @@ static void peers_on_gone_all(void *userdata) {
 
         assert(peers->closing && peers->n_sessions == 0 && !peers->known);
         while (peers->hosts)
-                host_free(peers->hosts);
+                peer_host_free(peers->hosts);
         free(peers);
         closed(closed_userdata);
 }

@@ -93,7 +93,7 @@ Host *host_find(const Peers *peers, const char *machine_id);
 /* Finds it or makes it: 0 or -ENOMEM. */
 int host_get(Peers *peers, const char *machine_id, Host **ret);
 /* Without sessions and addresses. */
-void host_free(Host *host);
+void peer_host_free(Host *host);
 /* Something about it is to be told, later, from the loop. */
 void host_changed(Host *host);
 void host_heard(Host *host, uint64_t when_ms);
