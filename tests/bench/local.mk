@@ -1,9 +1,13 @@
-# make bench: figures, side by side with etcd where it is installed. BENCH_ROUNDS and BENCH_SECONDS change how long it takes.
+# make bench: figures, side by side with etcd where it is installed; as root also those of booted hosts. BENCH_ROUNDS and
+# BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out.
 EXTRA_PROGRAMS += tests/bench/load
 tests_bench_load_LDADD = base/libbase.a
-EXTRA_DIST += tests/bench/bench.py
+EXTRA_DIST += tests/bench/bench.py tests/bench/lab.sh
 CLEANFILES += tests/bench/load
 
-bench: fleetd/fleetd client/fleetctl tests/bench/load
+bench: all tests/bench/load
 	$(top_srcdir)/tests/bench/bench.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --load=tests/bench/load
+	@echo
+	@if [ "$$(id -u)" = 0 ] && [ "$${BENCH_LAB:-yes}" = yes ]; then LAB_BUILD=$(abs_top_builddir) $(top_srcdir)/tests/bench/lab.sh; \
+	else echo "Booted hosts: left out (as root, and without BENCH_LAB=no)."; fi
 .PHONY: bench

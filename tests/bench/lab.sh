@@ -1,0 +1,64 @@
+#!/bin/bash
+# Figures of a cluster of three booted hosts: from `fleetctl start` to running, for one unit and for a hundred, and from a
+# power cut to the replacement. Prints; asserts nothing but that it could measure. Needs root and tests/lab/deps.sh.
+#
+#   LAB_BUILD=build tests/bench/lab.sh
+set -u
+BENCH_ROUNDS=${BENCH_ROUNDS:-3}
+LAB_NAME=${LAB_NAME:-bench}
+. "$(dirname "$(realpath "$0")")/../lab/scenario.sh"
+
+quit() { echo "bench: $*" >&2; exit 1; }
+trap lab_down EXIT
+
+# min, median and max of the numbers on stdin, one a line.
+figures() { sort -n | awk '{ v[NR] = $1 } END { printf "%8d %8d %8d", v[1], v[int((NR + 1) / 2)], v[NR] }'; }
+report() { printf '  %-58s %s ms (min median max of %d)\n' "$1" "$(figures <"$LAB/$2")" "$(wc -l <"$LAB/$2")"; }
+
+# Runs a command and notes how long it took in the file $1.
+timed() {
+        local to=$LAB/$1 start
+        shift
+        start=$(now_ms)
+        "$@" >"$LAB/out" 2>&1 || quit "$*: $(tail -1 "$LAB/out")"
+        echo $(($(now_ms) - start)) >>"$to"
+}
+
+free_on_bench() { hosts_running one.service | head -1; }
+
+lab_up || quit "the bed could not be made"
+(cluster_up) || quit "no cluster: $(cat "$LAB/why" 2>/dev/null)"
+runs_forever one.service </dev/null
+runs_forever many@.service </dev/null
+hundred=$(seq -f 'many@%g.service' 100)
+
+echo "Three booted hosts on $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg); hosts, clients and this script share the cores"
+for _ in $(seq "$BENCH_ROUNDS"); do
+        timed one fleetctl alpha start one.service
+        timed one-gone fleetctl alpha destroy one.service
+done
+report "one unit, fleetctl start until it runs" one
+report "one unit, fleetctl destroy" one-gone
+
+fleetctl alpha submit many@.service >"$LAB/out" 2>&1 || quit "submit: $(tail -1 "$LAB/out")"
+for _ in $(seq "$BENCH_ROUNDS"); do
+        # shellcheck disable=SC2086
+        timed many fleetctl alpha start $hundred
+        # shellcheck disable=SC2086
+        timed many-gone fleetctl alpha destroy $hundred
+done
+report "100 units, fleetctl start until all run" many
+report "100 units, fleetctl destroy" many-gone
+
+fleetctl alpha start one.service >"$LAB/out" 2>&1 || quit "start: $(tail -1 "$LAB/out")"
+for _ in $(seq "$BENCH_ROUNDS"); do
+        victim=$(free_on_bench)
+        [ -n "$victim" ] || quit "one.service runs nowhere"
+        start=$(now_ms)
+        host_kill "$victim" || quit "cannot cut the power of $victim"
+        wait_for 60 runs_once one.service || quit "one.service does not come back"
+        echo $(($(now_ms) - start)) >>"$LAB/replaced"
+        (hosts_up "$victim"; cluster_whole) || quit "$victim does not come back: $(cat "$LAB/why" 2>/dev/null)"
+        wait_for 60 three_vote "$victim" || quit "three hosts, but not three voters"
+done
+report "power cut until the unit runs elsewhere" replaced
