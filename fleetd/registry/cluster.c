@@ -104,6 +104,8 @@ static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
                         l->next->lists[list].prev = l->prev;
         }
         l->in = in;
+        for (ClusterOrder *o = list == CLUSTER_RELATED ? u->orders : NULL; o; o = o->next)
+                o->machine->n_related += in ? 1 : -1;
 }
 
 static bool is_waiting(const ClusterUnit *u) {
@@ -172,6 +174,7 @@ static void remove_order(Cluster *c, ClusterOrder *o) {
 
         if (cluster_order_is_active(o))
                 m->load--;
+        m->n_related -= u->lists[CLUSTER_RELATED].in;
         HASH_DEL(m->orders, o);
         LIST_REMOVE(u->orders, o);
         free(o->reason);
@@ -215,6 +218,7 @@ static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t cre
                         return -ENOMEM;
                 }
                 LIST_INSERT(u->orders, fresh);
+                m->n_related += u->lists[CLUSTER_RELATED].in;
                 o = TAKE_PTR(fresh);
         }
 
@@ -551,34 +555,46 @@ int cluster_remove(Cluster *c, const char *key, size_t key_size) {
         return 0;
 }
 
-void cluster_done(Cluster *c) {
-        ClusterUnit *u, *next_u;
-        ClusterMachine *m, *next_m;
+/* What a machine has, then the machine; returns how much it was. */
+static size_t free_machine(Cluster *c, ClusterMachine *m) {
+        size_t n = 1 + HASH_COUNT(m->orders) + HASH_COUNT(m->states);
+        ClusterOrder *o, *next_o;
+        ClusterState *s, *next_s;
 
-        HASH_ITER(hh, c->machines, m, next_m) {
-                ClusterOrder *o, *next_o;
-                ClusterState *s, *next_s;
-
-                HASH_ITER(hh, m->orders, o, next_o) {
-                        HASH_DEL(m->orders, o);
-                        free(o->reason);
-                        free(o);
-                }
-                HASH_ITER(hh, m->states, s, next_s) {
-                        HASH_DEL(m->states, s);
-                        unit_state_done(&s->state);
-                        free(s);
-                }
-                HASH_DEL(c->machines, m);
-                set_facts(m, NULL, 0);
-                free(m);
+        HASH_ITER(hh, m->orders, o, next_o) {
+                HASH_DEL(m->orders, o);
+                free(o->reason);
+                free(o);
         }
-        HASH_ITER(hh, c->units, u, next_u) {
+        HASH_ITER(hh, m->states, s, next_s) {
+                HASH_DEL(m->states, s);
+                unit_state_done(&s->state);
+                free(s);
+        }
+        HASH_DEL(c->machines, m);
+        set_facts(m, NULL, 0);
+        free(m);
+        return n;
+}
+
+bool cluster_drain(Cluster *c, size_t n) {
+        size_t freed = 0;
+
+        while (c->machines && freed < n)
+                freed += free_machine(c, c->machines);
+        for (ClusterUnit *u = c->units; u && freed < n; u = c->units, freed++) {
                 HASH_DEL(c->units, u);
                 unit_free(u->unit);
                 free(u);
         }
+        if (c->machines || c->units)
+                return false;
         *c = (Cluster) {};
+        return true;
+}
+
+void cluster_done(Cluster *c) {
+        (void) cluster_drain(c, SIZE_MAX);
 }
 
 /* -- Looking -- */

@@ -74,6 +74,7 @@ struct ClusterMachine {
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
         size_t load;             /* orders run and load */
+        size_t n_related;        /* orders of units in the list CLUSTER_RELATED */
         size_t slot;             /* the scheduler's: its place in a view of this picture */
         UT_hash_handle hh;
 };
@@ -88,6 +89,8 @@ typedef struct Cluster {
 } Cluster;
 
 void cluster_done(Cluster *c);
+/* The same in parts: gives back about 'n' things of a picture that nobody looks at any more; true when nothing is left. */
+bool cluster_drain(Cluster *c, size_t n);
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name);          /* NULL: unknown, or no unit key */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);

@@ -26,11 +26,12 @@ struct Registry {
         char machine_id[33];
         Cluster cluster;
         Cluster next;               /* the one being read, until it is whole */
+        Cluster old;                /* the one before, being given back */
         bool whole;
         char read_to[LAYOUT_KEY_MAX]; /* the last key of the slice before; "": none */
         bool read_all;              /* nothing is behind it */
         size_t n_nodes, n_bytes;    /* of this slice */
-        Deferred slice;
+        Deferred slice, drain;
         Watch *watch;
         Timer again;
         RegistryListener *listeners;
@@ -139,15 +140,24 @@ static void read_later(Registry *r, uint64_t delay_ms) {
         (void) timer_start(&r->again, r->loop, delay_ms);
 }
 
+static void on_drain(void *userdata) {
+        Registry *r = userdata;
+
+        if (!cluster_drain(&r->old, SLICE_NODES))
+                loop_defer(r->loop, &r->drain);
+}
+
 static void finish(Registry *r) {
         KvState state;
 
         kv_state(r->store, &state);
-        cluster_done(&r->cluster);
+        cluster_done(&r->old);
+        r->old = r->cluster;
         r->cluster = r->next;
         r->next = (Cluster) {};
         r->cluster.lineage = state.lineage;
         r->whole = true;
+        on_drain(r);
         tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
 }
 
@@ -477,6 +487,7 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
         r->again = (Timer) { .fire = read_again, .userdata = r };
         r->slice = (Deferred) { .run = on_slice, .userdata = r };
+        r->drain = (Deferred) { .run = on_drain, .userdata = r };
         registry_reset(r);
         *ret = r;
         return 0;
@@ -497,8 +508,10 @@ Registry *registry_free(Registry *r) {
         r->watch = watch_close(r->watch);
         timer_stop(&r->again);
         deferred_cancel(&r->slice);
+        deferred_cancel(&r->drain);
         cluster_done(&r->cluster);
         cluster_done(&r->next);
+        cluster_done(&r->old);
         free(r);
         return NULL;
 }

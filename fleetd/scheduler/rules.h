@@ -15,7 +15,7 @@ struct Placed {
 
 /* Calls 'each' for what is on the machine until it returns false. */
 void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*each)(void *userdata, const Placed *placed), void *userdata);
-/* Whether a unit there has Conflicts= or Replaces=; most machines have none, and need not be looked through. */
+/* Whether a unit there has rules about others; most machines have none such, and need not be looked through. */
 bool view_has_related(const SchedulerView *view, const ClusterMachine *machine);
 uint64_t view_now_ms(const SchedulerView *view); /* cluster time of the picture */
 bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit); /* active there */

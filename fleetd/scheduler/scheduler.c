@@ -14,7 +14,7 @@ typedef struct Decision {
 typedef struct ViewMachine {
         const ClusterMachine *machine;
         size_t load;
-        enum { RELATED_UNKNOWN, RELATED_NONE, RELATED_SOME } related; /* has units that ask after others; found out once */
+        bool related; /* this pass has put a unit there that asks after others */
         Decision *decisions;
         size_t n, capacity;
 } ViewMachine;
@@ -77,10 +77,6 @@ int scheduler_view_new(const Cluster *cluster, SchedulerView **ret) {
 
         *ret = TAKE_PTR(view);
         return 0;
-}
-
-static bool is_related(const ClusterUnit *u) {
-        return u->unit && (u->unit->placement.conflicts.n > 0 || u->unit->placement.replaces.n > 0);
 }
 
 static ViewMachine *find(const SchedulerView *view, const ClusterMachine *m) {
@@ -164,8 +160,8 @@ static int decide(SchedulerView *view, const char *machine_id, const ClusterUnit
         int r;
 
         was = has(v, unit->name);
-        if (there && is_related(unit))
-                v->related = RELATED_SOME;
+        if (there && unit->lists[CLUSTER_RELATED].in)
+                v->related = true;
         if (d)
                 d->there = there;
         else {
@@ -211,15 +207,7 @@ void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*
 }
 
 bool view_has_related(const SchedulerView *view, const ClusterMachine *machine) {
-        ViewMachine *v = find(view, machine);
-
-        if (v->related == RELATED_UNKNOWN) {
-                v->related = RELATED_NONE;
-                for (const ClusterOrder *o = machine->orders; o && v->related == RELATED_NONE; o = o->hh.next)
-                        if (is_related(o->of))
-                                v->related = RELATED_SOME;
-        }
-        return v->related == RELATED_SOME;
+        return machine->n_related > 0 || find(view, machine)->related;
 }
 
 uint64_t view_now_ms(const SchedulerView *view) {
