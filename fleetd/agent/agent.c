@@ -148,7 +148,8 @@ static void agent_plan_all(Agent *a) {
                         continue;
                 }
                 u->refused = false;
-                if (u->retry_ms > now_ms) {
+                /* A note waits for nobody: what is seen now must not be seen too late. */
+                if (u->retry_ms > now_ms && s != AGENT_NOTE && s != AGENT_ADOPT) {
                         next_ms = MIN(next_ms, u->retry_ms);
                         continue;
                 }

@@ -74,12 +74,42 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static void say_names(FakeBus *f, sd_bus_message *m) {
+/* What a systemd would do of it. */
+static void obey(FakeBus *f, const char *member, const char *name) {
+        const char *slash = strrchr(name, '/');
+        FakeUnit *u = unit_of(f, slash ? slash + 1 : name);
+
+        if (streq(member, "StartUnit"))
+                f->starts++;
+        if (streq(member, "StopUnit"))
+                f->stops++;
+        if (!f->obeys)
+                return;
+        if (streq(member, "LinkUnitFiles") && !u) {
+                u = fake_bus_unit(f, slash + 1, "loaded", "inactive", "dead");
+                snprintf(u->fragment, sizeof(u->fragment), "%s", name);
+        } else if (!u)
+                return;
+        else if (streq(member, "StartUnit")) {
+                snprintf(u->active, sizeof(u->active), "active");
+                snprintf(u->sub, sizeof(u->sub), "running");
+                u->invocation_size = 16;
+                u->invocation[0]++;
+        } else if (streq(member, "StopUnit")) {
+                snprintf(u->active, sizeof(u->active), "inactive");
+                snprintf(u->sub, sizeof(u->sub), "dead");
+        } else if (streq(member, "DisableUnitFiles"))
+                *u = f->units[--f->n_units];
+}
+
+static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         const char *name;
 
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
-        while (sd_bus_message_read(m, "s", &name) > 0)
+        while (sd_bus_message_read(m, "s", &name) > 0) {
                 text_printf(&f->said, " %s", name);
+                obey(f, member, name);
+        }
         assert(sd_bus_message_exit_container(m) >= 0);
 }
 
@@ -94,13 +124,14 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
                 assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
                 text_printf(&f->said, " %s %s; ", name, mode);
                 f->n_jobs++;
+                obey(f, member, name);
                 snprintf(job, sizeof(job), PATH "/job/%u", f->n_jobs);
-                if (f->signals_first)
+                if (f->signals_first || f->obeys)
                         fake_bus_job_removed(f, f->n_jobs, name, "done");
                 return sd_bus_message_append(reply, "o", job);
         }
         if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") || streq(member, "DisableUnitFiles")) {
-                say_names(f, m);
+                say_names(f, m, member);
                 text_append(&f->said, "; ");
                 if (streq(member, "EnableUnitFiles"))
                         assert(sd_bus_message_append(reply, "b", 1) >= 0);
@@ -140,6 +171,13 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         if (f->hold && streq(member, f->hold)) {
                 assert(f->n_held < FAKE_HELD_MAX);
                 f->held[f->n_held++] = sd_bus_message_ref(m);
+                if (f->deaf) {
+                        const char *name;
+
+                        assert(sd_bus_message_read(m, "s", &name) >= 0);
+                        obey(f, member, name);
+                        assert(sd_bus_message_rewind(m, true) >= 0);
+                }
         } else
                 answer(f, m);
         return 1;

@@ -25,9 +25,11 @@ typedef struct FakeBus {
         FakeUnit units[FAKE_UNITS_MAX];
         size_t n_units;
         Text said;              /* "StartUnit web.service replace; " for each call but reading ones */
-        unsigned connections, calls, n_jobs;
+        unsigned connections, calls, n_jobs, starts, stops;
         const char *hold;       /* calls of this member are not answered yet */
         const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
+        bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
+        bool deaf;              /* but held calls are done all the same, as when only the answer got lost */
         bool signals_first;     /* JobRemoved comes before the answer that names the job */
         const char *state;      /* SystemState */
         sd_bus_message *held[FAKE_HELD_MAX];

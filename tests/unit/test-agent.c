@@ -1,0 +1,281 @@
+/* The agent between a real registry and a systemd on a real bus: orders in, calls and states out, and what trouble costs. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "fleetd/agent/agent.h"
+#include "fleetd/systemd/bus.h"
+#include "tests/lib/fake_bus.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+enum { QUIET_MS = 300, AGENT_RETRY_MS = 500 };
+
+static const char boot_id[] = "b0000000000000000000000000000001";
+
+typedef struct Room {
+        Host *host;
+        char *folder, *bus_path, *notes;
+        FakeBus *fake;
+        Systemd *systemd;
+        Agent *agent;
+} Room;
+
+static void agent_open(Room *room) {
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = 60000 };
+        Error err = {};
+
+        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, room->folder, room->fake->address, &err), 0);
+        if (agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &options, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
+static void agent_close(Room *room) {
+        room->agent = agent_free(room->agent);
+        room->systemd = systemd_bus_free(room->systemd);
+}
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+
+        room->host = host_new(false);
+        room->folder = scratch_path(room->host->scratch, "units");
+        room->bus_path = scratch_path(room->host->scratch, "private");
+        room->notes = scratch_path(room->host->scratch, "agent");
+        room->fake = fake_bus_new(room->host->uv, room->bus_path);
+        room->fake->obeys = true;
+        host_machine(room->host);
+        agent_open(room);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        agent_close(room);
+        fake_bus_free(room->fake);
+        host_free(room->host);
+        free(room->folder);
+        free(room->bus_path);
+        free(room->notes);
+        free(room);
+        return 0;
+}
+
+#define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
+#define ONE "[Service]\nExecStart=/bin/one\n"
+#define TWO "[Service]\nExecStart=/bin/two\n"
+#define TUNED ONE "[X-Fleet]\nConflicts=x*\n"
+
+static bool says(Room *room, const char *unit, const char *active) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s && streq(s->state.active, active);
+}
+
+static bool has_order(Room *room, const char *unit) {
+        return cluster_order(registry_cluster(room->host->registry), room->host->id, unit);
+}
+
+static bool has_file(Room *room, const char *unit, const char *part) {
+        _cleanup_free_ char *path = scratch_path(room->folder, unit), *text = NULL;
+
+        return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
+}
+
+/* The unit is ordered to run, does so, and says so. */
+static void run_unit(Room *room, const char *unit, const char *text) {
+        host_unit(room->host, unit, text, TARGET_LAUNCHED);
+        host_order(room->host, unit, ORDER_RUN);
+        UNTIL(room, says(room, unit, "active"));
+}
+
+static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        assert_true(has_file(room, "web.service", "/bin/one"));
+        assert_int_equal(room->fake->starts, 1);
+        assert_null(strstr(room->fake->said.chars, "Reload;")); /* a new unit needs none */
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_loaded_unit_is_not_started(void **state) {
+        Room *room = *state;
+
+        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
+        host_order(room->host, "web.service", ORDER_LOAD);
+        UNTIL(room, says(room, "web.service", "inactive") && has_file(room, "web.service", "/bin/one"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 0);
+}
+
+static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+        assert_false(has_file(room, "web.service", ""));
+        UNTIL(room, !says(room, "web.service", "inactive") && !says(room, "web.service", "active"));
+        assert_int_equal(room->fake->n_units, 0);
+}
+
+static void a_changed_text_is_stopped_and_started_once(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
+        assert_int_equal(room->fake->stops, 1);
+        assert_true(has_file(room, "web.service", "/bin/two"));
+}
+
+static void an_edit_of_our_own_section_stops_nothing(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        host_unit(room->host, "web.service", TUNED, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_file(room, "web.service", "Conflicts"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 1);
+        assert_int_equal(room->fake->stops, 0);
+}
+
+static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
+        const ClusterState *s;
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
+
+        snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
+        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "ssh.service", ORDER_RUN);
+        UNTIL(room, (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "ssh.service")) && streq(s->state.load, "foreign"));
+        host_order(room->host, "ssh.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "ssh.service"));
+        assert_int_equal(room->fake->starts + room->fake->stops, 0);
+        assert_string_equal(u->active, "active");
+}
+
+static void a_new_daemon_touches_nothing_that_runs(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        text_clear(&room->fake->said);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_string_equal(room->fake->said.chars, "Subscribe; ");
+}
+
+static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
+        _cleanup_free_ char *path = NULL;
+        Room *room = *state;
+
+        path = scratch_path(room->notes, "assignment");
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        scratch_write(path, "rubbish");
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 1);
+        assert_int_equal(room->fake->stops, 0);
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+}
+
+static void a_start_that_never_reached_systemd_is_made_again(void **state) {
+        Room *room = *state;
+
+        room->fake->hold = "StartUnit";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        room->fake->hold = "StartUnit";
+        room->fake->deaf = true;
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 1);
+
+        /* And that it ends by itself, and is forgotten by systemd, starts it no second time. */
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, says(room, "web.service", "inactive"));
+        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void while_systemd_reloads_nothing_is_gone(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_reloading(room->fake, true);
+        fake_bus_unit(room->fake, "web.service", "not-found", "inactive", "dead"); /* as it looks from within a reload */
+        fake_bus_changed(room->fake, "web.service");
+        host_pause(room->host, QUIET_MS);
+        assert_true(says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(void **state) {
+        Room *room = *state;
+
+        room->fake->fail = "LinkUnitFiles";
+        room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
+        room->fake->fail_message = "no";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 0);
+        room->fake->fail = NULL;
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+int main(void) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(an_ordered_unit_is_written_linked_started_and_told),
+                in_a_room(a_loaded_unit_is_not_started),
+                in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
+                in_a_room(a_changed_text_is_stopped_and_started_once),
+                in_a_room(an_edit_of_our_own_section_stops_nothing),
+                in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
+                in_a_room(a_new_daemon_touches_nothing_that_runs),
+                in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
+                in_a_room(a_start_that_never_reached_systemd_is_made_again),
+                in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
+                in_a_room(while_systemd_reloads_nothing_is_gone),
+                in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
