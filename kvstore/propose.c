@@ -14,6 +14,8 @@ enum {
         FRAME_COMMANDS_MAX = 1000,
 };
 
+static_assert(KV_COMMAND_MAX + ITEM_OVERHEAD + BATCH_OVERHEAD <= RAFT_ENTRY_SIZE_MAX, "a command fits into an entry of its own");
+
 typedef enum ProposalState {
         PROPOSAL_QUEUED,   /* not yet in anybody's hands: nothing has happened */
         PROPOSAL_SENT,     /* to the leader of 'term', which has not said that it took it */
@@ -539,8 +541,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         list_append(&p->queue, x);
         if (status != KV_OK)
                 settle_status(p, x, status, err.message);
-        else if (w.size + ITEM_OVERHEAD + BATCH_OVERHEAD > RAFT_ENTRY_SIZE_MAX)
-                settle_status(p, x, KV_TOO_LARGE, "a command of more than 255 KiB does not fit into the log");
+        else if (w.size > KV_COMMAND_MAX) /* no host could apply it */
+                settle_status(p, x, KV_TOO_LARGE, "a command of more than 250 KiB does not fit into the log");
         else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
                 settle_status(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {

@@ -387,6 +387,27 @@ static void a_command_larger_than_an_entry_is_refused_before_the_log(void **stat
         put_ok(h, "/big", value);
 }
 
+/* Each value may be as large; what the log takes must be what those who apply it take. */
+static void a_comparison_is_refused_or_applied_whatever_its_size(void **state) {
+        Host *h = open_host(*state, 0, false);
+        static char value[KV_VALUE_MAX];
+        unsigned n_refused = 0, n_applied = 0;
+
+        memset(value, 'x', sizeof(value));
+        put_ok(h, "/a", "1");
+        for (size_t size = KV_COMMAND_MAX - 512; size < KV_BATCH_MAX + 512; size += 64) {
+                KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = { value, size / 2 },
+                                  .has_prev_value = true, .prev_value = { value, size - size / 2 } };
+                Answer a = ask(h, &cmd);
+
+                n_refused += a.status == KV_TOO_LARGE;
+                n_applied += a.status == KV_COMPARE_FAILED;
+                assert_int_equal(h->failed, 0);
+        }
+        assert_true(n_refused > 0 && n_applied > 0);
+        put_ok(h, "/a", "2");
+}
+
 static bool seen(void *userdata) {
         return *(unsigned *) userdata >= 2;
 }
@@ -1038,6 +1059,7 @@ int main(void) {
                 ALONE(a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once),
                 ALONE(a_refused_command_is_an_answer_and_changes_nothing),
                 ALONE(a_command_larger_than_an_entry_is_refused_before_the_log),
+                ALONE(a_comparison_is_refused_or_applied_whatever_its_size),
                 ALONE(a_watcher_is_told_of_each_change_after_it_can_be_read),
                 ALONE(many_proposals_of_one_turn_are_answered_in_order),
                 ALONE(a_full_queue_says_busy),
