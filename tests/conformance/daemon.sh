@@ -1,11 +1,14 @@
-# One daemon of its own in a scratch folder: sourced by tests and benches. It needs no rights, starts no unit, and
-# listens on a free port of loopback: $address. It is gone when the script is.
+# Daemons of their own in a scratch folder: sourced by tests. They need no rights, start no unit, and listen on free ports of
+# loopback. They are gone when the script is.
 
 scratch=$(mktemp -d)
-daemon_pid=
+daemon_pids=
 
 daemon_cleanup() {
-        [ -z "$daemon_pid" ] || { kill "$daemon_pid" 2>/dev/null && wait "$daemon_pid" 2>/dev/null; }
+        local pid
+        for pid in $daemon_pids; do
+                kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+        done
         rm -rf "$scratch"
 }
 trap daemon_cleanup EXIT
@@ -14,21 +17,52 @@ free_port() {
         python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# daemon_start PROGRAM: returns when it takes writes.
+takes_writes() { curl -sf -o /dev/null -X PUT "http://$1/v2/keys/ready" -d value=yes; }
+
+# daemon_start PROGRAM NAME [OPTION...]: returns when it takes writes. Sets address, and daemon_pid to its process.
 daemon_start() {
-        local i
+        local program=$1 name=$2 i
+        shift 2
         address=127.0.0.1:$(free_port)
         : >"$scratch/fleetd.conf"
-        "$1" --config="$scratch/fleetd.conf" --state-directory="$scratch/state" --runtime-directory="$scratch/run" \
-                --unit-directory= --cluster-file= --listen-socket="$scratch/socket" --listen-client="$address" --listen-peer= \
-                --agent=no --machine-id=0123456789abcdef0123456789abcdef >"$scratch/log" 2>&1 &
+        "$program" --config="$scratch/fleetd.conf" --state-directory="$scratch/$name" --runtime-directory="$scratch/$name-run" \
+                --unit-directory= --cluster-file= --listen-socket="$scratch/$name.sock" --listen-client="$address" --agent=no \
+                --name="$name" --machine-id="$(printf %s "$name" | md5sum | cut -c1-32)" "$@" >"$scratch/$name.log" 2>&1 &
         daemon_pid=$!
+        daemon_pids="$daemon_pids $daemon_pid"
         for i in $(seq 300); do
-                curl -sf -o /dev/null -X PUT "http://$address/v2/keys/ready" -d value=yes && return 0
+                takes_writes "$address" && return 0
                 kill -0 "$daemon_pid" 2>/dev/null || break
                 sleep 0.1
         done
-        echo "# fleetd did not come up:"
-        sed 's/^/# /' "$scratch/log"
+        sed 's/^/# /' "$scratch/$name.log"
         return 1
+}
+
+# The last word of a daemon's log, for a result.
+daemon_word() { tail -1 "$scratch/$1.log"; }
+
+# player ADDRESS [OPTION...]: plays the recorded sequences, and prints a result for each.
+player() {
+        local address=$1 verdict name
+        shift
+        # Sanitizers and busy machines are slow: more patience for what has to come, none for what must not.
+        python3 "$here/replay.py" "http://$address" "$here/etcd-v2.jsonl" --verbose --patience 3 --header-wait 10 "$@" >"$scratch/results" 2>&1
+        sed 's/^/# /' "$scratch/results"
+        grep -qE '^[0-9]+ passed, [0-9]+ failed$' "$scratch/results" || echo "not ok player_ends: $(tail -1 "$scratch/results")"
+        grep -E '^(ok  |BAD ) ' "$scratch/results" | while read -r verdict name _; do
+                name=${name%:}
+                case $verdict in
+                ok) meant "$name" && echo "not ok $name: agrees with etcd, but is among the deviations" || echo "ok $name" ;;
+                BAD) meant "$name" && echo "ok $name (otherwise, as meant)" || echo "not ok $name: $(grep -m1 -F "FAIL $name #" "$scratch/results" | cut -c1-300)" ;;
+                esac
+        done
+}
+meant() { grep -qF "$1: " <(grep -v '^#' "$here/deviations"); }
+
+# daemon_ends NAME PID: it still lives, and ends well when asked to.
+daemon_ends() {
+        kill -0 "$2" 2>/dev/null && echo "ok ${1}_lives" || echo "not ok ${1}_lives: $(daemon_word "$1")"
+        kill -TERM "$2"
+        wait "$2" && echo "ok ${1}_ends_well" || echo "not ok ${1}_ends_well: exit status $?: $(daemon_word "$1")"
 }
