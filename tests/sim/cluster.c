@@ -37,6 +37,14 @@ void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms) {
         m->suspect_until_ms = MAX(m->suspect_until_ms, until_ms);
 }
 
+void machine_absent(SimMachine *m, uint64_t for_ms) {
+        uint64_t now_ms = world_now_ms(m->cluster->world);
+
+        if (m->absent_until_ms < now_ms)
+                m->absent_from_ms = now_ms;
+        m->absent_until_ms = MAX(m->absent_until_ms, now_ms + for_ms);
+}
+
 static void machine_on_start(void *userdata, const char *unit) {
         check_start(userdata, unit);
 }

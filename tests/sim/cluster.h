@@ -33,6 +33,7 @@ typedef struct SimMachine {
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
+        uint64_t absent_from_ms, absent_until_ms;   /* its daemon did not act: what was asked meanwhile happens afterwards */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
@@ -86,6 +87,7 @@ void machine_stop_daemon(SimMachine *m);     /* systemctl stop */
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
+void machine_absent(SimMachine *m, uint64_t for_ms);
 SimMachine *cluster_leader(SimCluster *c);   /* NULL: none that is ready */
 
 /* Calls that end the run when something does not hold. */

@@ -6,6 +6,8 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/cluster.h"
 
+enum { SETTLES_MS = 5000 }; /* a daemon that is back has caught up with what was asked meanwhile */
+
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
         for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
                 if (streq(m->runs[i].unit, unit))
@@ -37,12 +39,15 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit) {
 static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) {
         const SimCluster *c = m->cluster;
         uint64_t now_ms = world_now_ms(c->world);
+        uint64_t asked_since_ms = since_ms;
         const char *group = NULL;
 
         for (unsigned i = 0; i < c->n_units; i++)
                 if (streq(c->units[i].name, unit))
                         group = c->units[i].group;
-        if (touched_ms(c, unit) >= since_ms)
+        if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms && since_ms <= m->absent_until_ms + SETTLES_MS)
+                asked_since_ms = m->absent_from_ms;
+        if (touched_ms(c, unit) >= asked_since_ms)
                 return true;
         for (unsigned i = 0; i < c->n; i++) {
                 const SimMachine *other = &c->machines[i];

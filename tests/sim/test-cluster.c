@@ -221,6 +221,7 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
         Heal *h;
 
         totals[kind]++;
+        machine_absent(m, for_ms);
         world_trace(w, m->name, "fault: %s for %llu ms", fault_names[kind], (unsigned long long) for_ms);
         switch (kind) {
         case FAULT_CRASH:
