@@ -457,6 +457,21 @@ static bool five_hundred_and_more_run(World *w) {
         return m && cluster_load(m) == 700;
 }
 
+static void the_tree_knows_who_keeps_getting_lost(void **state) {
+        World *w = *state;
+        ClusterMachine *m;
+
+        machine(w, self);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(presence(w, self, PRESENCE_LOST), KV_OK);
+                assert_int_equal(presence(w, self, PRESENCE_UP), KV_OK);
+        }
+        registry_reset(w->registry);
+        m = cluster_machine(registry_cluster(w->registry), self);
+        assert_int_equal(m->losses, 2);
+        assert_int_equal(m->quiet_ms, m->since_ms + 30000);
+}
+
 static void submit_700(World *w) {
         Unit *units[700];
         UnitChange changes[700] = {};
@@ -541,6 +556,7 @@ int main(void) {
                 TEST(who_forgets_is_not_answered),
                 TEST(the_engine_orders_what_is_wanted),
                 TEST(the_engine_moves_what_a_lost_machine_had),
+                TEST(the_tree_knows_who_keeps_getting_lost),
                 TEST(more_than_one_transaction_holds_is_ordered_in_parts),
                 TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
                 TEST(what_changes_while_a_large_picture_is_read_is_in_it),
