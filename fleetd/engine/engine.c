@@ -166,10 +166,7 @@ static int make_plan(Engine *e, const Cluster *cluster) {
                 return -ENOMEM;
         for (const Dirty *d = e->dirty; d; d = d->hh.next)
                 names[n++] = d->unit;
-        r = engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
-        if (r >= 0 && e->plan.whole)
-                e->sweeping = false;
-        return r;
+        return engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
 }
 
 static void sleep_until_again(Engine *e, uint64_t again_ms) {

@@ -534,7 +534,7 @@ static int run_phase(Pass *pass, int phase) {
                 if (r < 0)
                         return r;
                 item->planned = pass->plan->n > n;
-                if (item->planned && !pass->plan->whole) {
+                if (item->planned) {
                         r = add_related(pass, u, n);
                         if (r < 0)
                                 return r;
@@ -631,14 +631,19 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
                 if (quiet_ms > 0)
                         plan.again_ms = MIN(plan.again_ms, quiet_ms);
         }
-        plan.whole = !units || pass.brake.n > 0;
-        if (plan.whole)
+        /* Which host's turn it is depends on what becomes of units of those before. */
+        for (size_t i = 0; i < pass.brake.n_free; i++) {
+                r = add_neighbours(&pass, pass.brake.hosts[i]->id);
+                if (r < 0)
+                        return r;
+        }
+        if (!units)
                 for (const ClusterUnit *u = cluster->units; u; u = u->hh.next) {
                         r = add_item(&pass, u);
                         if (r < 0)
                                 return r;
                 }
-        for (size_t i = 0; i < n_units && !plan.whole; i++) {
+        for (size_t i = 0; i < n_units; i++) {
                 const ClusterUnit *u = cluster_any_unit(cluster, units[i]);
 
                 r = u ? add_item(&pass, u) : 0;

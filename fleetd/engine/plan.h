@@ -8,7 +8,6 @@ typedef struct EnginePlan {
         OrderChange *changes;
         size_t n, capacity;
         bool more;         /* full: there is more to plan once this is written */
-        bool whole;        /* all units were looked at, whoever was named: hosts are being replaced one by one */
         uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, rest); UINT64_MAX: never */
 } EnginePlan;
 
@@ -20,6 +19,6 @@ void engine_plan_done(EnginePlan *plan);
  * negative errno; 'add' with NULL means all of them. Names may come twice. */
 int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (*add)(void *userdata, const char *unit), void *userdata);
 
-/* 'units': names to look at (NULL: all); units that follow others are always looked at. 'brake_ms': for how long nothing
- * moves when many hosts vanish together (rule 20). */
+/* 'units': names to look at (NULL: all); units that follow others are always looked at, and those of hosts whose turn it is
+ * to be replaced. 'brake_ms': for how long nothing moves when many hosts vanish together (rule 20). */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret);

@@ -603,6 +603,7 @@ static void six_machines(Picture *p) {
 }
 
 static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
+        const char *moved = "a.service";
         Picture p;
         EnginePlan plan = {};
 
@@ -634,6 +635,11 @@ static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
         plans(&p, "run a.service E");
         plans(&p, "");
         picture_state(&p, "E", "a.service", "active");
+        /* It is the next one's turn, though what happened is about the first one's unit alone. */
+        assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &plan), 0);
+        assert_int_equal(plan.n, 2);
+        assert_string_equal(plan.changes[1].unit, "b.service");
+        engine_plan_done(&plan);
         plans(&p, "stop a.service A; run b.service F");
         picture_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
         plans(&p, "run c.service D");
