@@ -64,6 +64,8 @@ static void daemon_on_state(void *userdata) {
                 facts_state_changed(d->facts);
         if (d->agent)
                 agent_state_changed(d->agent);
+        if (d->api)
+                api_state_changed(d->api);
 }
 
 static void daemon_on_reset(void *userdata) {
@@ -134,7 +136,8 @@ static int daemon_open_facts(Daemon *d, const Settings *s) {
         char host[64] = "";
         uint16_t port;
         Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
-                          .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL };
+                          .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL,
+                          .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
         if (s->listen_peer[0])
                 (void) parse_address(s->listen_peer, host, sizeof(host), &port);

@@ -41,6 +41,17 @@ static int set_address(const char *value, void *field, Error *err) {
         return set_text(value, field, err);
 }
 
+/* http://HOST:PORT, as etcd's clients take it: a path would be lost. */
+static int set_url(const char *value, void *field, Error *err) {
+        const char *host = starts_with(value, "http://") ? value + 7 : starts_with(value, "https://") ? value + 8 : NULL;
+        const char *colon = host ? strrchr(host, ':') : NULL;
+        uint64_t port;
+
+        if (value[0] && (!colon || colon == host || strlen(value) > 200 || value[strcspn(value, ", \t")] || parse_u64(colon + 1, &port) < 0 || port == 0 || port > 65535))
+                return error_set(err, -EINVAL, "expected http://HOST:PORT, for example http://10.0.0.1:2379, not '%s'", value);
+        return set_text(value, field, err);
+}
+
 static int set_machine_id(const char *value, void *field, Error *err) {
         if (!machine_id_is_valid(value))
                 return error_set(err, -EINVAL, "expected 32 lower-case hex digits, not '%s'", value);
@@ -142,6 +153,7 @@ static const struct {
         { "UnitDirectory", "unit-directory", "DIR", "watched folder of unit files (/etc/fleet/units); empty: none", set_path, offsetof(Settings, unit_directory) },
         { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere", set_path, offsetof(Settings, cluster_file) },
         { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none", set_address, offsetof(Settings, listen_client) },
+        { "AdvertiseClient", "advertise-client", "URL", "where clients elsewhere reach this host's key API (none)", set_url, offsetof(Settings, advertise_client) },
         { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key", set_address, offsetof(Settings, listen_peer) },
         { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)", set_path, offsetof(Settings, listen_socket) },
         { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path, offsetof(Settings, peer_key) },
@@ -165,6 +177,7 @@ void settings_done(Settings *s) {
         free(s->unit_directory);
         free(s->cluster_file);
         free(s->listen_client);
+        free(s->advertise_client);
         free(s->listen_peer);
         free(s->listen_socket);
         free(s->peer_key);
@@ -182,6 +195,7 @@ static int settings_defaults(Settings *s) {
                 .unit_directory = strdup("/etc/fleet/units"),
                 .cluster_file = strdup("/etc/fleet/fleetd.conf.d/50-cluster.conf"),
                 .listen_client = strdup("127.0.0.1:2379"),
+                .advertise_client = strdup(""),
                 .listen_peer = strdup(""),
                 .listen_socket = strdup("/run/fleet.sock"),
                 .peer_key = strdup(""),
@@ -192,7 +206,7 @@ static int settings_defaults(Settings *s) {
                 .quota = 256 << 20,
         };
         return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file && s->listen_client
-                       && s->listen_peer && s->listen_socket && s->peer_key
+                       && s->advertise_client && s->listen_peer && s->listen_socket && s->peer_key
                        ? 0 : -ENOMEM;
 }
 

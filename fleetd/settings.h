@@ -17,6 +17,7 @@ typedef struct Settings {
         char *unit_directory;    /* /etc/fleet/units: the watched folder; "" for none */
         char *cluster_file;      /* /etc/fleet/fleetd.conf.d/50-cluster.conf: where the other hosts are remembered; "" for none */
         char *listen_client;     /* 127.0.0.1:2379; "" for none */
+        char *advertise_client;  /* URL, "" for none */
         char *listen_peer;       /* "" for none */
         char *listen_socket;     /* /run/fleet.sock; "" for none */
         char *peer_key;          /* file, "" for none */

@@ -593,6 +593,24 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
         return r < 0 ? r : 0;
 }
 
+static KvAction action_asked(const KvCommand *cmd) {
+        bool conditions = cmd->prev_index > 0 || cmd->has_prev_value;
+
+        switch (cmd->op) {
+        case KV_CREATE:
+        case KV_POST:
+                return KV_ACTION_CREATE;
+        case KV_UPDATE:
+                return KV_ACTION_UPDATE;
+        case KV_DELETE:
+                return conditions ? KV_ACTION_CAD : KV_ACTION_DELETE;
+        case KV_EXPIRE:
+                return KV_ACTION_EXPIRE;
+        default:
+                return conditions ? KV_ACTION_CAS : KV_ACTION_SET;
+        }
+}
+
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink) {
         KvBatchHead head;
         KvBatchItem item;
@@ -620,6 +638,9 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
                         r = apply_command(txn, &meta, &cmd, term, &arena, sink, &result);
                 if (r < 0)
                         return r;
+                if (result.status != KV_OK)
+                        result.action = action_asked(&cmd);
+                result.internal = cmd.internal;
                 result.raft_index = raft_index;
                 result.term = term;
                 if (sink && sink->on_result)

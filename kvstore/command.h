@@ -124,7 +124,8 @@ typedef struct KvNode {
 /* What a command answered. Lives as long as the apply call's arena: copy what outlives it. */
 typedef struct KvResult {
         KvStatus status;
-        KvAction action;
+        KvAction action;         /* what was done; of a refused command: what was asked for */
+        bool internal;           /* the command was one of our own rooms' */
         uint64_t index;          /* the store's index after the command (of the write itself when it was one) */
         bool has_node, has_prev;
         KvNode node, prev;

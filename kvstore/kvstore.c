@@ -82,6 +82,9 @@ static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, co
         Applying *a = userdata;
         Outcome *o;
 
+        if (!result->internal && result->action != KV_ACTION_EXPIRE)
+                (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
+
         if (!proposals_waits(a->store->proposals, origin, number))
                 return;
         o = malloc(sizeof(*o));
@@ -100,6 +103,8 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
         uint8_t *at;
         Outcome *o;
 
+        if (event->action == KV_ACTION_EXPIRE && !kv_path_is_ours(event->node.key))
+                a->store->done[KV_ACTION_EXPIRE]++;
         if (event->has_prev)
                 size += event->prev.key.size + event->prev.value.size;
         o = malloc(sizeof(*o) + size);

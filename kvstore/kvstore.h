@@ -14,6 +14,7 @@
 #include "kvstore/command.h"
 #include "kvstore/hub.h"
 #include "kvstore/session/peers.h"
+#include "kvstore/traffic.h"
 #include "kvstore/tree.h"
 
 typedef struct KvStore KvStore;
@@ -90,6 +91,14 @@ void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
+
+/* What this replica has applied since it was opened, by the action that was asked for; our own keys are not counted. */
+typedef struct KvCounts {
+        uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
+        Traffic traffic;
+} KvCounts;
+
+void kv_counts(const KvStore *store, KvCounts *ret);
 
 /* -- Read: this replica's tree -- */
 

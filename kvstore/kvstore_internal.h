@@ -28,6 +28,7 @@ struct KvStore {
         Outcomes results, published;
         uint64_t index, entry_ms; /* of the last entry applied */
         bool reset;               /* a snapshot took the tree's place: to be told */
+        uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX]; /* of users' commands that were applied */
 
         uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
         bool clock_runs;

@@ -10,6 +10,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/hub.h kvstore/hub.c \
 	kvstore/session/peers.h kvstore/session/peers.c kvstore/session/peers_internal.h \
 	kvstore/session/admission.c kvstore/session/hosts.c \
+	kvstore/traffic.h kvstore/traffic.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply.c \

@@ -115,6 +115,12 @@ uint64_t kv_cluster_ms(const KvStore *s) {
         return s->clock_ms + MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
 }
 
+void kv_counts(const KvStore *s, KvCounts *ret) {
+        memcpy(ret->done, s->done, sizeof(ret->done));
+        memcpy(ret->refused, s->refused, sizeof(ret->refused));
+        ret->traffic = s->replica->traffic;
+}
+
 int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;

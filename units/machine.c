@@ -7,6 +7,7 @@
 void machine_done(Machine *machine) {
         free(machine->name);
         free(machine->address);
+        free(machine->client);
         free(machine->peer);
         pairs_done(&machine->metadata);
         free(machine->version);
@@ -26,7 +27,8 @@ int machine_copy(const Machine *from, Machine *ret) {
 
         memcpy(copy.id, from->id, sizeof(copy.id));
         if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0
-            || copy_string(from->peer, &copy.peer) < 0 || pairs_copy(&from->metadata, &copy.metadata) < 0
+            || copy_string(from->client, &copy.client) < 0 || copy_string(from->peer, &copy.peer) < 0
+            || pairs_copy(&from->metadata, &copy.metadata) < 0
             || copy_string(from->version, &copy.version) < 0 || copy_string(from->boot_id, &copy.boot_id) < 0)
                 return -ENOMEM;
 
@@ -40,7 +42,8 @@ static bool same(const char *a, const char *b) {
 }
 
 bool machine_equal(const Machine *a, const Machine *b) {
-        return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) && same(a->peer, b->peer)
+        return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) && same(a->client, b->client)
+                && same(a->peer, b->peer)
                 && pairs_equal(&a->metadata, &b->metadata) && same(a->version, b->version)
                 && same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id;
 }

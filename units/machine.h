@@ -20,6 +20,7 @@ typedef struct Machine {
         char id[MACHINE_ID_SIZE];
         char *name;       /* what people call it: its host name */
         char *address;    /* primary IP for clients and lists; may be NULL */
+        char *client;     /* URL where clients reach its key API (AdvertiseClient=); may be NULL */
         char *peer;       /* "ADDR:PORT" where its peers reach it; NULL while it listens to none */
         Pairs metadata;   /* one value a key */
         char *version;    /* of its fleetd */

@@ -75,6 +75,7 @@ void facts_record_write(Text *t, const Machine *machine) {
         json_open(t, NULL, '{');
         json_add_string(t, "address", machine->address);
         json_add_string(t, "boot", machine->boot_id);
+        json_add_string(t, "client", machine->client);
         json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "name", machine->name);
         json_add_string(t, "peer", machine->peer);
@@ -90,7 +91,7 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
                 const char *name;
                 char **field;
         } strings[] = {
-                { "address", &machine.address }, { "boot", &machine.boot_id }, { "name", &machine.name },
+                { "address", &machine.address }, { "boot", &machine.boot_id }, { "client", &machine.client }, { "name", &machine.name },
                 { "peer", &machine.peer },       { "version", &machine.version },
         };
         int r;

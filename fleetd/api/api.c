@@ -194,13 +194,23 @@ int api_listen(Api *api, ApiDoor kind, const char *address, Error *err) {
         return 0;
 }
 
+void api_state_changed(Api *api) {
+        KvState state;
+
+        kv_state(api->options.store, &state);
+        if (state.leader_id == api->leader_id)
+                return;
+        api->leader_id = state.leader_id;
+        api->leader_since_ms = loop_now_ms(api->loop);
+}
+
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         Api *api = NEW0(Api, 1);
         int r;
 
         if (!api)
                 return -ENOMEM;
-        *api = (Api) { .loop = loop, .options = *options };
+        *api = (Api) { .loop = loop, .options = *options, .started_ms = loop_now_ms(loop), .leader_since_ms = loop_now_ms(loop) };
         TAILQ_INIT(&api->doors);
         TAILQ_INIT(&api->requests);
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);

@@ -392,6 +392,10 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 r = -ENOENT;
         else
                 r = tree_get(txn, key, &node);
+        if (r == 0)
+                request->api->gets++;
+        else
+                request->api->gets_failed++;
         if (r == -ENOENT) {
                 KvBytes missing = key;
                 KvNode above;
@@ -439,10 +443,13 @@ typedef struct KeysWait {
         size_t key_size;
         uint64_t number; /* of a proposal, 0: none */
         Watch *watch;
-        bool started, stream;
+        bool stream;
+        Api *api; /* where the watch is counted; NULL: none yet */
 } KeysWait;
 
 static void wait_free(KeysWait *w) {
+        if (w->api)
+                w->api->n_watching--;
         watch_close(w->watch);
         http_parameters_done(&w->query.form);
         free(w->key);
@@ -562,6 +569,8 @@ static void get_watch(KeysWait *w) {
         w->stream = w->query.stream;
         r = hub_watch(kv_hub(store), &options, &keys_watch, w, &w->watch, &oldest);
         if (r == 0) {
+                w->api = request->api;
+                w->api->n_watching++;
                 http_begin(request->http, 200, "application/json", head_of(&head, request, index, false));
                 return;
         }

@@ -26,6 +26,9 @@ struct Api {
         TAILQ_HEAD(, ApiDoorState) doors;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* requests led to and from other hosts */
+        uint64_t started_ms, leader_id, leader_since_ms;
+        uint64_t gets, gets_failed;     /* of keys, since the start */
+        unsigned n_watching;            /* clients that wait for a key */
 };
 
 /* One request while it is worked on. Handlers hang their own state on 'state'; 'forget' is called when it ends before

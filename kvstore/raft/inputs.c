@@ -152,6 +152,11 @@ static void receive(Replica *p, uint64_t from, const char *address, const void *
         if ((message.type == RAFT_MESSAGE_APPEND || message.type == RAFT_MESSAGE_SNAPSHOT) && message.term >= raft_core_term(p->core))
                 heard_leader(p);
 
+        if (message.type == RAFT_MESSAGE_APPEND)
+                traffic_received(&p->traffic);
+        else if (message.type == RAFT_MESSAGE_APPEND_RESULT)
+                traffic_answered(&p->traffic, from, loop_now_ms(p->loop));
+
         replica_enter(p);
         r = raft_core_receive(p->core, loop_now_ms(p->loop), from, address, &message);
         p->incoming = NULL;

@@ -83,8 +83,11 @@ void replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const W
 
 void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
         _cleanup_writer_ Writer w = {};
+        int r;
 
         replica_write_head(p, &w, to);
         raft_message_encode(&w, message);
-        (void) replica_send(p, to, PEER_RAFT, &w); /* dropping is safe */
+        r = replica_send(p, to, PEER_RAFT, &w); /* dropping is safe */
+        if (message->type == RAFT_MESSAGE_APPEND)
+                traffic_sent(&p->traffic, to, loop_now_ms(p->loop), r < 0);
 }

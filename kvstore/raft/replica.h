@@ -15,6 +15,7 @@
 #include "kvstore/raft/folder.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/session/peers.h"
+#include "kvstore/traffic.h"
 #include "kvstore/tree.h"
 
 typedef struct Replica Replica;
@@ -76,6 +77,7 @@ struct Replica {
         } followers[RAFT_SERVERS_MAX];
         size_t n_followers;
         uint64_t followers_term; /* of our leading, in which they were told */
+        Traffic traffic;
 
         int error;               /* negative errno: failed, or failing */
         char reason[256];

@@ -5,6 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd
 . "$here/daemon.sh"
 
-daemon_start "$program" alone || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
+(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
+daemon_start "$program" alone --listen-peer="127.0.0.1:$(free_port)" --peer-key="$scratch/key" || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 player "$address"
 daemon_ends alone "$daemon_pid"

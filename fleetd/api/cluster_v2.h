@@ -1,0 +1,20 @@
+/* What the handlers of etcd's pages beside the keys share. Within fleetd/api only. */
+#pragma once
+
+#include "base/text.h"
+#include "fleetd/api/request.h"
+
+/* 'rest': behind "/v2/members/" or "/v2/stats/", "" when nothing follows. */
+void v2_members_handle(Request *request, const char *rest);
+void v2_machines_handle(Request *request);
+void v2_stats_handle(Request *request, const char *rest);
+
+void answer_allow(Request *request, const char *methods); /* 405, and which ones are known */
+void answer_not_found(Request *request);                  /* 404, the router's words */
+/* With the cluster's id, as all answers about members and rights have it. */
+void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
+
+enum { MEMBER_ID_SIZE = 17 };
+
+/* The id that v2 clients see of a member: 64 bits as etcd's, not two alike in any two clusters; "0" for none. */
+void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER_ID_SIZE]);

@@ -1,0 +1,304 @@
+/* /v2/members and /v2/machines: who is in this cluster, and where clients find them. A member's client address is the door that
+ * the request came by, for this host, and what AdvertiseClient= says, for the others. Changes of membership are not made
+ * here: they are checked as etcd checks them, and then refused with the reason. */
+#include <stdio.h>
+#include <strings.h>
+
+#include "fleetd/api/cluster_v2.h"
+#include "units/json.h"
+
+/* The finalizer of splitmix64: a bijection, so members of one cluster never collide. */
+static uint64_t mix(uint64_t x) {
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+        return x ^ (x >> 31);
+}
+
+void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER_ID_SIZE]) {
+        snprintf(ret, MEMBER_ID_SIZE, "%llx", raft_id == 0 ? 0ull : (unsigned long long) mix(state->cluster_id + raft_id));
+}
+
+void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body) {
+        char cluster[24];
+
+        if (body->error < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state->cluster_id);
+        request_answer(request, status, "application/json", (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
+}
+
+static void answer_message(Request *request, const KvState *state, unsigned status, const char *format, ...) _printf_(4, 5);
+
+static void answer_message(Request *request, const KvState *state, unsigned status, const char *format, ...) {
+        _cleanup_text_ Text t = {}, message = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&message, format, ap);
+        va_end(ap);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "message", message.chars);
+        json_close(&t, '}');
+        t.error = t.error ?: message.error;
+        answer_of_cluster(request, state, status, &t);
+}
+
+/* -- Who is there -- */
+
+/* What can be dialed by who asked: the address that the request was sent to; over the socket, the door beside it. */
+static void own_url(const Request *request, Text *t) {
+        const char *address = request->http->host;
+        const ApiDoorState *door;
+
+        if (request->door == API_SOCKET) {
+                address = "";
+                TAILQ_FOREACH(door, &request->api->doors, doors)
+                        if (door->door == API_LOOPBACK)
+                                address = door->address;
+        }
+        text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
+}
+
+static const Machine *facts_of(const Request *request, uint64_t raft_id) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (m->raft_id == raft_id && m->facts)
+                        return m->facts;
+        return NULL;
+}
+
+/* "" where nothing is known. */
+static void client_url(const Request *request, const KvState *state, uint64_t raft_id, Text *t) {
+        const Machine *facts = facts_of(request, raft_id);
+
+        text_clear(t);
+        if (raft_id == state->raft_id)
+                own_url(request, t);
+        else
+                text_append(t, facts && facts->client ? facts->client : "");
+}
+
+static void member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
+        const Machine *facts = facts_of(request, member->raft_id);
+        _cleanup_text_ Text url = {};
+        char id[MEMBER_ID_SIZE];
+
+        v2_member_id(state, member->raft_id, id);
+        json_open(t, NULL, '{');
+        json_add_string(t, "id", id);
+        json_add_string_always(t, "name", member->raft_id == state->raft_id ? request->api->name : facts ? facts->name : NULL);
+        json_open(t, "peerURLs", '[');
+        if (member->address[0]) {
+                text_printf(&url, "http://%s", member->address);
+                json_add_item(t, url.chars ?: "");
+        }
+        json_close(t, ']');
+        json_open(t, "clientURLs", '[');
+        client_url(request, state, member->raft_id, &url);
+        if (url.size > 0)
+                json_add_item(t, url.chars);
+        json_close(t, ']');
+        json_close(t, '}');
+        t->error = t->error ?: url.error;
+}
+
+/* By the id that is shown, as etcd lists them. */
+static size_t members_sorted(const KvState *state, const KvMember *ret[static KV_MEMBERS_MAX]) {
+        for (size_t i = 0; i < state->n_members; i++) {
+                uint64_t id = mix(state->cluster_id + state->members[i].raft_id);
+                size_t at = i;
+
+                for (; at > 0 && mix(state->cluster_id + ret[at - 1]->raft_id) > id; at--)
+                        ret[at] = ret[at - 1];
+                ret[at] = &state->members[i];
+        }
+        return state->n_members;
+}
+
+static void answer_member(Request *request, const KvState *state, const KvMember *member) {
+        _cleanup_text_ Text t = {};
+
+        member_write(&t, request, state, member);
+        text_append_char(&t, '\n');
+        answer_of_cluster(request, state, 200, &t);
+}
+
+static void members_list(Request *request, const KvState *state) {
+        const KvMember *sorted[KV_MEMBERS_MAX];
+        _cleanup_text_ Text t = {};
+        size_t n = members_sorted(state, sorted);
+
+        json_open(&t, NULL, '{');
+        json_open(&t, "members", '[');
+        for (size_t i = 0; i < n; i++)
+                member_write(&t, request, state, sorted[i]);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        text_append_char(&t, '\n');
+        answer_of_cluster(request, state, 200, &t);
+}
+
+static const KvMember *member_by_raft_id(const KvState *state, uint64_t raft_id) {
+        for (size_t i = 0; raft_id != 0 && i < state->n_members; i++)
+                if (state->members[i].raft_id == raft_id)
+                        return &state->members[i];
+        return NULL;
+}
+
+static const KvMember *member_by_id(const KvState *state, const char *id) {
+        char own[MEMBER_ID_SIZE];
+
+        for (size_t i = 0; i < state->n_members; i++) {
+                v2_member_id(state, state->members[i].raft_id, own);
+                if (strcasecmp(own, id) == 0)
+                        return &state->members[i];
+        }
+        return NULL;
+}
+
+/* -- Changes: etcd's checks, in its order -- */
+
+/* The digits of an id without the zeros before them, or NULL when 'text' is no id. */
+static const char *id_digits(const char *text) {
+        size_t n = strspn(text, "0123456789abcdefABCDEF");
+
+        if (n == 0 || text[n])
+                return NULL;
+        while (text[0] == '0' && text[1])
+                text++;
+        return strlen(text) <= 16 ? text : NULL;
+}
+
+static int url_check(const char *url, Error *err) {
+        static const char *const schemes[] = { "http://", "https://", "unix://", "unixs://" };
+        const char *rest = NULL, *colon;
+
+        for (size_t i = 0; i < ELEMENTS(schemes); i++)
+                if (starts_with(url, schemes[i]))
+                        rest = url + strlen(schemes[i]);
+        if (!rest)
+                return error_set(err, -EINVAL, "URL scheme must be http, https, unix, or unixs: %s", url);
+        colon = strrchr(rest, ':');
+        if (starts_with(url, "http") && (!colon || strcspn(rest, "/") < (size_t) (colon - rest)))
+                return error_set(err, -EINVAL, "URL address does not have the form \"host:port\": %s", url);
+        if (starts_with(url, "http") && strchr(rest, '/'))
+                return error_set(err, -EINVAL, "URL must not contain a path: %s", url);
+        return 0;
+}
+
+static int body_check(const HttpRequest *http, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *urls;
+        int r;
+
+        r = json_value_parse(http->body, http->body_size, &root, err);
+        if (r < 0)
+                return r;
+        if (json_value_type(root) != JSON_VALUE_OBJECT)
+                return error_set(err, -EINVAL, "expected an object with \"peerURLs\"");
+        urls = json_value_member(root, "peerURLs");
+        if (urls && json_value_type(urls) != JSON_VALUE_ARRAY)
+                return error_set(err, -EINVAL, "peerURLs: expected a list of strings");
+        if (json_value_count(urls) == 0)
+                return error_set(err, -EINVAL, "no valid URLs given");
+        for (size_t i = 0; r == 0 && i < json_value_count(urls); i++) {
+                const char *url = json_value_string(json_value_item(urls, i));
+
+                r = url ? url_check(url, err) : error_set(err, -EINVAL, "peerURLs: expected a list of strings");
+        }
+        return r;
+}
+
+/* False: it was answered. */
+static bool body_is_good(Request *request, const KvState *state) {
+        const char *type = request->http->content_type ?: "";
+        size_t size = strcspn(type, "; \t");
+        Error err = {};
+
+        if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
+                answer_message(request, state, 415, "Bad Content-Type %.*s, accept application/json", (int) MIN(size, (size_t) 200), type);
+                return false;
+        }
+        if (body_check(request->http, &err) < 0) {
+                answer_message(request, state, 400, "%s", err.message);
+                return false;
+        }
+        return true;
+}
+
+static void answer_refused(Request *request, const KvState *state) {
+        answer_message(request, state, 403, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
+}
+
+static void member_change(Request *request, const KvState *state, const char *text) {
+        const char *id = id_digits(text);
+
+        if (!id)
+                answer_message(request, state, 404, "No such member: %.200s", text);
+        else if (method_is(request, "PUT") && !body_is_good(request, state))
+                return;
+        else if (!member_by_id(state, id))
+                answer_message(request, state, 404, "No such member: %s", id);
+        else
+                answer_refused(request, state);
+}
+
+/* -- The doors of this file -- */
+
+void v2_members_handle(Request *request, const char *id) {
+        const KvMember *member;
+        KvState state;
+        char cluster[24];
+
+        kv_state(request->api->options.store, &state);
+        if (method_is(request, "GET")) {
+                if (id[0] == 0)
+                        members_list(request, &state);
+                else if (streq(id, "leader") && !(member = member_by_raft_id(&state, state.leader_id)))
+                        answer_message(request, &state, 503, "During election");
+                else if (streq(id, "leader") || (member = member_by_id(&state, id)))
+                        answer_member(request, &state, member);
+                else
+                        answer_message(request, &state, 404, "Not found");
+        } else if (method_is(request, "POST")) {
+                if (body_is_good(request, &state))
+                        answer_refused(request, &state);
+        } else if (!method_is(request, "PUT") && !method_is(request, "DELETE"))
+                answer_allow(request, "GET,POST,DELETE,PUT");
+        else if (id[0])
+                member_change(request, &state, id);
+        else {
+                snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state.cluster_id);
+                request_answer(request, 405, "text/plain; charset=utf-8",
+                               (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, { "X-Content-Type-Options", "nosniff" }, {} },
+                               "Method Not Allowed\n", 19);
+        }
+}
+
+void v2_machines_handle(Request *request) {
+        const KvMember *sorted[KV_MEMBERS_MAX];
+        _cleanup_text_ Text t = {}, url = {};
+        KvState state;
+        size_t n;
+
+        if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
+                answer_allow(request, "GET,HEAD");
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        n = members_sorted(&state, sorted);
+        for (size_t i = 0; i < n; i++) {
+                client_url(request, &state, sorted[i]->raft_id, &url);
+                if (url.size > 0)
+                        text_printf(&t, "%s%s", t.size > 0 ? ", " : "", url.chars);
+        }
+        if (t.size == 0)
+                own_url(request, &t); /* of no cluster yet: this door is there all the same */
+        if (t.error < 0 || url.error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, "text/plain; charset=utf-8", NULL, t.chars, t.size);
+}

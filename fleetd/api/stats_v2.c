@@ -1,0 +1,151 @@
+/* /v2/stats: counters of this host since its start. 'state' is what Raft says, also after a lost election. */
+#include <stdio.h>
+#include <time.h>
+
+#include "fleetd/api/cluster_v2.h"
+#include "units/json.h"
+
+static void add_time(Text *t, const char *name, uint64_t wall_ms) {
+        time_t seconds = (time_t) (wall_ms / 1000);
+        char date[32], whole[48];
+        struct tm tm;
+
+        gmtime_r(&seconds, &tm);
+        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+        snprintf(whole, sizeof(whole), "%s.%03uZ", date, (unsigned) (wall_ms % 1000));
+        json_add_string(t, name, whole);
+}
+
+/* As Go prints a duration: "1h2m3.5s". */
+static void add_span(Text *t, const char *name, uint64_t ms) {
+        uint64_t minutes = ms / 60000;
+        char text[64] = "";
+        size_t n = 0;
+
+        if (minutes >= 60)
+                n += (size_t) snprintf(text, sizeof(text), "%lluh", (unsigned long long) minutes / 60);
+        if (minutes > 0)
+                n += (size_t) snprintf(text + n, sizeof(text) - n, "%llum", (unsigned long long) minutes % 60);
+        snprintf(text + n, sizeof(text) - n, "%llu.%03us", (unsigned long long) ms / 1000 % 60, (unsigned) (ms % 1000));
+        json_add_string(t, name, text);
+}
+
+static void add_count(Text *t, const char *name, uint64_t n) {
+        text_printf(t, "%s\"%s\":%llu", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name, (unsigned long long) n);
+}
+
+static void add_seconds(Text *t, const char *name, double ms) {
+        text_printf(t, "%s\"%s\":%.6f", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name, ms / 1000);
+}
+
+static void stats_self(Request *request, const KvState *state, const KvCounts *counts, Text *t) {
+        static const char *const roles[_KV_ROLE_MAX] = {
+                [KV_ROLE_NONE] = "StateFollower", [KV_ROLE_FOLLOWER] = "StateFollower", [KV_ROLE_CANDIDATE] = "StateCandidate",
+                [KV_ROLE_LEADER] = "StateLeader",
+        };
+        Api *api = request->api;
+        char id[MEMBER_ID_SIZE], leader[MEMBER_ID_SIZE];
+        uint64_t now = loop_now_ms(api->loop), wall = loop_wall_ms(api->loop);
+
+        v2_member_id(state, state->raft_id, id);
+        v2_member_id(state, state->leader_id, leader);
+        json_add_string_always(t, "name", api->name);
+        json_add_string(t, "id", id);
+        json_add_string(t, "state", roles[state->role]);
+        add_time(t, "startTime", wall - (now - api->started_ms));
+        json_open(t, "leaderInfo", '{');
+        json_add_string(t, "leader", leader);
+        add_span(t, "uptime", now - api->leader_since_ms);
+        add_time(t, "startTime", wall - (now - api->leader_since_ms));
+        json_close(t, '}');
+        add_count(t, "recvAppendRequestCnt", counts->traffic.appends_received);
+        add_count(t, "sendAppendRequestCnt", counts->traffic.appends_sent);
+}
+
+static void stats_leader(const KvState *state, const KvCounts *counts, Text *t) {
+        char id[MEMBER_ID_SIZE];
+
+        v2_member_id(state, state->raft_id, id);
+        json_add_string(t, "leader", id);
+        json_open(t, "followers", '{');
+        for (size_t i = 0; i < state->n_members; i++) {
+                TrafficMember none = {};
+                const TrafficMember *m = &none;
+
+                if (state->members[i].raft_id == state->raft_id)
+                        continue;
+                for (size_t k = 0; k < counts->traffic.n_members; k++)
+                        if (counts->traffic.members[k].raft_id == state->members[i].raft_id)
+                                m = &counts->traffic.members[k];
+                v2_member_id(state, state->members[i].raft_id, id);
+                json_open(t, id, '{');
+                json_open(t, "latency", '{');
+                add_seconds(t, "current", m->current);
+                add_seconds(t, "average", m->average);
+                add_seconds(t, "standardDeviation", traffic_deviation(m));
+                add_seconds(t, "minimum", m->minimum);
+                add_seconds(t, "maximum", m->maximum);
+                json_close(t, '}');
+                json_open(t, "counts", '{');
+                add_count(t, "fail", m->n_failures);
+                add_count(t, "success", m->n_answers);
+                json_close(t, '}');
+                json_close(t, '}');
+        }
+        json_close(t, '}');
+}
+
+static void stats_store(const Api *api, const KvCounts *c, Text *t) {
+        add_count(t, "getsSuccess", api->gets);
+        add_count(t, "getsFail", api->gets_failed);
+        add_count(t, "setsSuccess", c->done[KV_ACTION_SET]);
+        add_count(t, "setsFail", c->refused[KV_ACTION_SET]);
+        add_count(t, "deleteSuccess", c->done[KV_ACTION_DELETE]);
+        add_count(t, "deleteFail", c->refused[KV_ACTION_DELETE]);
+        add_count(t, "updateSuccess", c->done[KV_ACTION_UPDATE]);
+        add_count(t, "updateFail", c->refused[KV_ACTION_UPDATE]);
+        add_count(t, "createSuccess", c->done[KV_ACTION_CREATE]);
+        add_count(t, "createFail", c->refused[KV_ACTION_CREATE]);
+        add_count(t, "compareAndSwapSuccess", c->done[KV_ACTION_CAS]);
+        add_count(t, "compareAndSwapFail", c->refused[KV_ACTION_CAS]);
+        add_count(t, "compareAndDeleteSuccess", c->done[KV_ACTION_CAD]);
+        add_count(t, "compareAndDeleteFail", c->refused[KV_ACTION_CAD]);
+        add_count(t, "expireCount", c->done[KV_ACTION_EXPIRE]);
+        add_count(t, "watchers", api->n_watching);
+}
+
+void v2_stats_handle(Request *request, const char *rest) {
+        bool self = streq(rest, "self"), leader = streq(rest, "leader"), store = streq(rest, "store");
+        static const char refused[] = "{\"message\":\"not current leader\"}";
+        _cleanup_text_ Text t = {};
+        KvCounts counts;
+        KvState state;
+
+        if (!self && !leader && !store) {
+                answer_not_found(request);
+                return;
+        }
+        if (!method_is(request, "GET")) {
+                answer_allow(request, "GET");
+                return;
+        }
+        api_state_changed(request->api);
+        kv_state(request->api->options.store, &state);
+        kv_counts(request->api->options.store, &counts);
+        if (leader && state.role != KV_ROLE_LEADER) {
+                request_answer(request, 403, "application/json", NULL, refused, sizeof(refused) - 1);
+                return;
+        }
+        json_open(&t, NULL, '{');
+        if (self)
+                stats_self(request, &state, &counts, &t);
+        else if (leader)
+                stats_leader(&state, &counts, &t);
+        else
+                stats_store(request->api, &counts, &t);
+        json_close(&t, '}');
+        if (t.error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, "application/json", NULL, t.chars, t.size);
+}

@@ -1,0 +1,123 @@
+#!/bin/bash
+# The key API on each host of a cluster of three, whoever leads: every recorded sequence but for the deviations that are meant,
+# and what all hosts have to agree about.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+program=${CHECK_BUILD:-build}/fleetd/fleetd
+scratch=$(mktemp -d)
+declare -A pids=() doors=()
+trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$scratch"' EXIT
+(umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
+read -r -a ports < <(python3 -c '
+import socket
+all = [socket.socket() for _ in range(6)]
+for s in all: s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in all])')
+
+check() { if "$@" >/dev/null 2>&1; then echo "ok $*"; else echo "not ok $*: $(tail -qn 1 "$scratch"/log* | tr '\n' ';')"; fi; }
+wait_for() {
+        local end=$((SECONDS + $1))
+        shift
+        until "$@" >/dev/null 2>&1; do
+                [ $SECONDS -lt $end ] || return 1
+                sleep 0.1
+        done
+}
+
+start() {
+        doors[$1]=127.0.0.1:${ports[$1 - 1]}
+        : >"$scratch/conf$1"
+        "$program" --config="$scratch/conf$1" --state-directory="$scratch/state$1" --runtime-directory="$scratch/run$1" --unit-directory= \
+                --cluster-file= --listen-socket="$scratch/sock$1" --listen-client="${doors[$1]}" --agent=no --name="h$1" \
+                --machine-id="0000000000000000000000000000000$1" --listen-peer="127.0.0.1:${ports[$1 + 2]}" --peer-key="$scratch/key" \
+                ${2:+--join="127.0.0.1:${ports[$2 + 2]}"} >"$scratch/log$1" 2>&1 &
+        pids[$1]=$!
+}
+
+get() { curl -sf -m 3 "http://${doors[$1]}$2"; }
+voters() { [ "$(curl -sf -m 2 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+leads() { get "$1" /v2/stats/self | grep -q '"state":"StateLeader"'; }
+field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
+
+start 1
+wait_for 20 voters 1 1
+start 2 1
+start 3 1
+wait_for 60 voters 1 3 && wait_for 20 voters 2 3 && wait_for 20 voters 3 3
+check voters 1 3
+
+# -- Every vector, on each host --
+
+grep -vE "^\{\"name\": \"($(sed -nE 's/^([a-z0-9/-]+): .*/\1/p' "$here/deviations" | paste -sd'|'))\"" "$here/etcd-v2.jsonl" >"$scratch/vectors"
+for host in 1 2 3; do
+        seat=follower
+        others=(--skip-tag leader)
+        leads $host && { seat=leader; others=(); }
+        python3 "$here/replay.py" "http://${doors[$host]}" "$scratch/vectors" --verbose --patience 3 --header-wait 10 "${others[@]}" >"$scratch/results" 2>&1
+        sed "s/^/# h$host: /" "$scratch/results"
+        grep -E '^BAD ' "$scratch/results" | while read -r _ name _; do
+                echo "not ok $seat ${name%:}: $(grep -m1 -F "FAIL ${name%:} #" "$scratch/results" | cut -c1-300)"
+        done
+        summary=$(tail -1 "$scratch/results")
+        case $summary in
+        [1-9]*" passed, 0 failed") echo "ok every_sequence_on_h${host}_a_$seat" ;;
+        *) echo "not ok every_sequence_on_h${host}_a_$seat: $summary" ;;
+        esac
+done
+
+# -- What they agree about --
+
+same_everywhere() {
+        local one
+        one=$(get 1 "$1" | field "$2") && [ -n "$one" ] && [ "$one" = "$(get 2 "$1" | field "$2")" ] && [ "$one" = "$(get 3 "$1" | field "$2")" ]
+}
+what_one_writes_all_read() {
+        local host
+        for host in 1 2 3; do
+                curl -sf -m 5 -X PUT "http://${doors[$host]}/v2/keys/agreed" -d "value=by$host" || return 1
+                [ "$(get $((host % 3 + 1)) '/v2/keys/agreed?quorum=true' | field '["node"]["value"]')" = "by$host" ] || return 1
+        done
+}
+cluster_id() { curl -sfi -m 3 "http://${doors[$1]}/v2/members" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //ip'; }
+one_cluster_id() { [ -n "$(cluster_id 1)" ] && [ "$(cluster_id 1)" = "$(cluster_id 2)" ] && [ "$(cluster_id 1)" = "$(cluster_id 3)" ]; }
+statistics_of_followers_are_the_leaders() {
+        local host leader=0
+        for host in 1 2 3; do
+                if leads $host; then
+                        leader=$host
+                        [ "$(get $host /v2/stats/leader | field '["followers"].__len__()')" = 2 ] || return 1
+                else
+                        [ "$(curl -s -m 3 -o /dev/null -w '%{http_code}' "http://${doors[$host]}/v2/stats/leader")" = 403 ] || return 1
+                fi
+        done
+        [ $leader -gt 0 ] && [ "$(get 1 /v2/stats/self | field '["leaderInfo"]["leader"]')" = "$(get $leader /v2/stats/self | field '["id"]')" ]
+}
+# Without an agent a host tells the others no URL; its own is the door that was asked.
+each_host_names_its_own_door() {
+        local host
+        for host in 1 2 3; do
+                [ "$(get $host /v2/machines)" = "http://${doors[$host]}" ] || return 1
+        done
+}
+a_member_is_read_by_its_id() {
+        local id
+        id=$(get 2 /v2/members/leader | field '["id"]') && [ "$(get 3 "/v2/members/$id" | field '["id"]')" = "$id" ]
+}
+check same_everywhere /v2/members '["members"].__len__()'
+check same_everywhere /v2/members '["members"][0]["id"]'
+check same_everywhere /v2/members/leader '["name"]'
+check same_everywhere /v2/stats/self '["leaderInfo"]["leader"]'
+check one_cluster_id
+check what_one_writes_all_read
+check statistics_of_followers_are_the_leaders
+check each_host_names_its_own_door
+check a_member_is_read_by_its_id
+
+for host in 1 2 3; do
+        kill -0 "${pids[$host]}" 2>/dev/null && echo "ok h${host}_lives" || echo "not ok h${host}_lives: $(tail -1 "$scratch/log$host")"
+done
+kill -TERM "${pids[@]}"
+for host in 1 2 3; do
+        wait "${pids[$host]}" && echo "ok h${host}_ends_well" || { echo "not ok h${host}_ends_well: exit status $?"; cat "$scratch/log$host"; }
+done
+pids=()
