@@ -70,6 +70,31 @@ static const Machine *facts_of(const Request *request, uint64_t raft_id) {
         return NULL;
 }
 
+typedef struct Naming {
+        uint64_t raft_id;
+        char name[PEER_NAME_MAX];
+} Naming;
+
+static void look_at_peer(void *userdata, const PeerState *peer) {
+        Naming *n = userdata;
+
+        if (peer->hello.raft_id == n->raft_id)
+                snprintf(n->name, sizeof(n->name), "%s", peer->hello.name);
+}
+
+/* Who runs no units has no facts: then what it said when it greeted us. */
+static void member_name(const Request *request, const KvState *state, uint64_t raft_id, Naming *ret) {
+        const Machine *facts = facts_of(request, raft_id);
+
+        *ret = (Naming) { .raft_id = raft_id };
+        if (raft_id == state->raft_id)
+                snprintf(ret->name, sizeof(ret->name), "%s", request->api->name);
+        else if (facts && facts->name)
+                snprintf(ret->name, sizeof(ret->name), "%s", facts->name);
+        else if (request->api->options.peers)
+                peers_each(request->api->options.peers, look_at_peer, ret);
+}
+
 /* "" where nothing is known. */
 static void client_url(const Request *request, const KvState *state, uint64_t raft_id, Text *t) {
         const Machine *facts = facts_of(request, raft_id);
@@ -82,14 +107,15 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
 }
 
 static void member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
-        const Machine *facts = facts_of(request, member->raft_id);
         _cleanup_text_ Text url = {};
         char id[MEMBER_ID_SIZE];
+        Naming naming;
 
         v2_member_id(state, member->raft_id, id);
+        member_name(request, state, member->raft_id, &naming);
         json_open(t, NULL, '{');
         json_add_string(t, "id", id);
-        json_add_string_always(t, "name", member->raft_id == state->raft_id ? request->api->name : facts ? facts->name : NULL);
+        json_add_string_always(t, "name", naming.name);
         json_open(t, "peerURLs", '[');
         if (member->address[0]) {
                 text_printf(&url, "http://%s", member->address);

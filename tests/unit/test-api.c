@@ -413,6 +413,77 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
 }
 
+/* -- What etcd's clients ask beside the keys -- */
+
+static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
+        Room *room = *state;
+
+        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
+        assert_string_equal(body_of(room), "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,\"deleteFail\":0,"
+                                           "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,\"compareAndSwapSuccess\":0,"
+                                           "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}");
+
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a/b", FORM, "value=1"), 400);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=false", FORM, "value=1"), 412);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=true", FORM, "value=2"), 200);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=1", FORM, "value=3"), 412);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=2", FORM, "value=3"), 200);
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/a?prevValue=1", "", NULL), 412);
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/b", "", NULL), 404);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/b", "", NULL), 404);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/t?ttl=0", FORM, "value=1"), 201);
+        HOST_UNTIL(room->host, ask(room, API_LOOPBACK, "HEAD", "/v2/keys/t", "", NULL) == 404);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
+        assert_says(room, "\"getsSuccess\":1,");
+        assert_says(room, "\"setsSuccess\":2,\"setsFail\":1,\"deleteSuccess\":0,\"deleteFail\":1,\"updateSuccess\":1,\"updateFail\":0,"
+                          "\"createSuccess\":0,\"createFail\":1,\"compareAndSwapSuccess\":1,\"compareAndSwapFail\":1,"
+                          "\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":1,\"expireCount\":1,");
+}
+
+static void another_hosts_url_is_the_one_it_advertises(void **state) {
+        Room *room = *state;
+        char own[128];
+        Machine other = { .id = "00000000000000000000000000000002", .name = (char *) "beta", .client = (char *) "http://10.0.0.2:2379", .raft_id = 2 };
+
+        /* It has said so, and is no member: it is in nobody's list. */
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other, host_on_done, room->host)), KV_OK);
+        snprintf(own, sizeof(own), "http://%s", room->tcp);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
+        assert_string_equal(body_of(room), own);
+
+        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(room->host, ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL) == 200 && strstr(body_of(room), ", "));
+        assert_says(room, "http://10.0.0.2:2379");
+        assert_says(room, own);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(room, "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
+}
+
+static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
+        Room *room = *state;
+        _cleanup_text_ Text target = {};
+        const char *id;
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        id = strstr(body_of(room), "\"id\":\"");
+        assert_non_null(id);
+        text_printf(&target, "/v2/members/%.*s", (int) strcspn(id + 6, "\""), id + 6);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", target.chars, "", NULL), 200);
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", target.chars, "", NULL), 403);
+        assert_says(room, "Join=");
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"), 400);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/v2/members", JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/members", "", NULL), 405);
+        assert_null(strstr(room->answer, "Allow:"));
+        assert_says(room, "X-Etcd-Cluster-Id: ");
+        assert_int_equal(ask(room, API_LOOPBACK, "PATCH", "/v2/members", "", NULL), 405);
+        assert_says(room, "Allow: GET,POST,DELETE,PUT");
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -432,6 +503,9 @@ int main(void) {
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
+                in_a_room(statistics_count_what_users_did_and_not_what_we_did),
+                in_a_room(another_hosts_url_is_the_one_it_advertises),
+                in_a_room(members_are_not_changed_here_and_the_reason_is_said),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
         };
 

@@ -82,8 +82,13 @@ static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
 
         machine.name = strdup("alpha");
         machine.version = strdup("0.1.0");
+        machine.client = strdup("http://10.0.0.1:2379");
         assert_int_equal(machine_metadata_parse("zone=a", &machine.metadata, NULL), 0);
         assert_int_equal(machine_copy(&machine, &copy), 0);
+        assert_true(machine_equal(&machine, &copy));
+        copy.client[7] = '2';
+        assert_false(machine_equal(&machine, &copy));
+        copy.client[7] = '1';
         assert_true(machine_equal(&machine, &copy));
         assert_int_equal(pairs_set(&copy.metadata, "zone", "b"), 0);
         assert_false(machine_equal(&machine, &copy));

@@ -85,11 +85,13 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         const Settings *s = &room->settings;
 
         config(room, "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, 10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
-                     "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess=read-only\nVoters=1\nListenClient=off\n");
+                     "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess=read-only\nVoters=1\nListenClient=off\n"
+                     "AdvertiseClient=http://10.0.0.1:2379\n");
         assert_int_equal(told(room, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
         assert_string_equal(s->listen_client, "");
+        assert_string_equal(s->advertise_client, "http://10.0.0.1:2379");
         assert_int_equal(s->join.n, 2);
         assert_string_equal(s->join.items[1], "10.0.0.3:2380");
         assert_int_equal(s->metadata.n, 2);
@@ -142,6 +144,9 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\n\nAgent=maybe\n", "fleetd.conf: line 3: Agent=: expected yes or no, not 'maybe'" },
                 { "[Fleetd]\nListenClient=2379\n", "line 2: ListenClient=: expected ADDR:PORT" },
                 { "[Fleetd]\nListenClient=127.0.0.1:99999\n", "expected ADDR:PORT" },
+                { "[Fleetd]\nAdvertiseClient=10.0.0.1:2379\n", "AdvertiseClient=: expected http://HOST:PORT, for example http://10.0.0.1:2379, not" },
+                { "[Fleetd]\nAdvertiseClient=http://10.0.0.1:2379/\n", "expected http://HOST:PORT" },
+                { "[Fleetd]\nAdvertiseClient=http://10.0.0.1\n", "expected http://HOST:PORT" },
                 { "[Fleetd]\nJoin=10.0.0.1:2380 nowhere\n", "Join=: expected ADDR:PORT, for example 10.0.0.1:2380, not 'nowhere'" },
                 { "[Fleetd]\nStateDirectory=var\n", "expected an absolute path, not 'var'" },
                 { "[Fleetd]\nQuota=many\n", "expected a size, for example 256M" },
