@@ -65,7 +65,7 @@ static const Machine *facts_of(const Request *request, uint64_t raft_id) {
         const Cluster *c = registry_cluster(request->api->options.registry);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (m->raft_id == raft_id && m->facts)
+                if (m->facts && (m->raft_id == raft_id || m->facts->raft_id == raft_id))
                         return m->facts;
         return NULL;
 }
