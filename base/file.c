@@ -92,6 +92,13 @@ int fsync_dir(int dir_fd) {
         return fsync(dir_fd) < 0 ? -errno : 0;
 }
 
+bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size) {
+        _cleanup_free_ char *found = NULL;
+        size_t found_size;
+
+        return read_file_at(dir_fd, name, size, &found, &found_size) == 0 && found_size == size && memcmp(found, bytes, size) == 0;
+}
+
 int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
         _cleanup_close_ int fd = -1;
         char tmp[300];

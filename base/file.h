@@ -1,6 +1,7 @@
 /* Files, by a folder's descriptor: whole reads with a bound, and writes that are there whole or not at all. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -8,6 +9,9 @@
 /* Reads a regular file of at most 'max' bytes; symbolic links as the last component are refused (-ELOOP), so are
  * folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
+
+/* Whether 'name' is a file that holds just these bytes: then it need not be written. */
+bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size);
 
 /* Replaces 'name': write to a hidden temporary file, fsync, rename, fsync the folder. After a crash either the old or
  * the new content is there. */

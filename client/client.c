@@ -43,6 +43,15 @@ static void *join(const Listing *l, size_t size, const void *(*items)(const ApiP
         return all;
 }
 
+/* 'items' were joined from all of its pages; NULL: no memory. */
+static int listing_take(Listing *l, const void *items, Listing *ret) {
+        if (!items)
+                return -ENOMEM;
+        *ret = *l;
+        *l = (Listing) {};
+        return 0;
+}
+
 static const void *page_units(const ApiPage *page) { return page->units; }
 static const void *page_states(const ApiPage *page) { return page->states; }
 static const void *page_machines(const ApiPage *page) { return page->machines; }
@@ -92,11 +101,7 @@ int client_units(Client *c, Listing *ret, Error *err) {
         if (r < 0)
                 return r;
         l.units = join(&l, sizeof(ApiUnit), page_units);
-        if (!l.units)
-                return -ENOMEM;
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        return listing_take(&l, l.units, ret);
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
@@ -115,11 +120,7 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
         if (r < 0)
                 return r;
         l.states = join(&l, sizeof(ApiState), page_states);
-        if (!l.states)
-                return -ENOMEM;
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        return listing_take(&l, l.states, ret);
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {
@@ -130,11 +131,7 @@ int client_machines(Client *c, Listing *ret, Error *err) {
         if (r < 0)
                 return r;
         l.machines = join(&l, sizeof(ApiMachine), page_machines);
-        if (!l.machines)
-                return -ENOMEM;
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        return listing_take(&l, l.machines, ret);
 }
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "units/json.h"
 
-enum { NOTES_SIZE_MAX = 16 * 1024 * 1024 };
+enum { NOTES_SIZE_MAX = 16 * 1024 * 1024, LINEAGE_DIGITS = 16 };
 
 Note *notes_get(const Notes *n, const char *name) {
         Note *note;
@@ -127,8 +127,8 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
                 return r;
 
         kind = order ? order_kind_from_string(order) : _ORDER_INVALID;
-        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != 32)
-            || (before && strlen(before) != 32))
+        if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != sizeof(note->started_boot) - 1)
+            || (before && strlen(before) != sizeof(note->before) - 1))
                 return error_set(err, -EBADMSG, "a unit without name, order or text");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
@@ -140,9 +140,9 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         note->starting = starting;
         note->done = done;
         if (boot)
-                memcpy(note->started_boot, boot, 33);
+                memcpy(note->started_boot, boot, sizeof(note->started_boot));
         if (before)
-                memcpy(note->before, before, 33);
+                memcpy(note->before, before, sizeof(note->before));
         return 0;
 }
 
@@ -152,8 +152,8 @@ static int notes_read_lineage(Notes *n, const JsonValue *root, Error *err) {
 
         if (r < 0 || !lineage)
                 return r;
-        if (parse_hex_id(lineage, 16) < 0)
-                return error_set(err, -EBADMSG, "lineage: expected 16 hex digits, not '%s'", lineage);
+        if (parse_hex_id(lineage, LINEAGE_DIGITS) < 0)
+                return error_set(err, -EBADMSG, "lineage: expected %d hex digits, not '%s'", LINEAGE_DIGITS, lineage);
         n->lineage = strtoull(lineage, NULL, 16);
         return 0;
 }

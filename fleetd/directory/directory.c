@@ -15,7 +15,18 @@
 #include "units/json.h"
 #include "units/name.h"
 
-enum { SETTLE_MS = 150, RETRY_MS = 1000, PERIOD_MS = 30000, ABSENT_MS = 2000, FILES_MAX = 10000, BATCH_MAX = 64, BATCH_SIZE_MAX = 96 * 1024, RECORD_MAX = 4 * 1024 * 1024 };
+enum {
+        SETTLE_MS = 150,
+        RETRY_MS = 1000,
+        PERIOD_MS = 30000,
+        ABSENT_MS = 2000,             /* between looks at a folder that cannot be watched, or is not there */
+        FILES_MAX = 10000,
+        BATCH_MAX = 64,               /* changes in one transaction ... */
+        BATCH_SIZE_MAX = 96 * 1024,   /* ... and bytes */
+        CHANGE_OVERHEAD = 512,        /* of a change in a transaction, besides the text */
+        RECORD_MAX = 4 * 1024 * 1024,
+        EVENTS_SIZE = 16 * 1024,      /* of inotify, read at a time */
+};
 
 struct Directory {
         Loop *loop;         /* borrowed, as the next */
@@ -150,8 +161,10 @@ static void file_read(Directory *d, int dir_fd, DirectoryFile *f) {
         int r;
 
         r = read_file_at(dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
-        if (r < 0)
-                r = error_set(&err, r, "%s", r == -EFBIG ? "larger than 128 KiB" : r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
+        if (r == -EFBIG)
+                r = error_set(&err, r, "larger than %d KiB", UNIT_SIZE_MAX / 1024);
+        else if (r < 0)
+                r = error_set(&err, r, "%s", r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
         else if (unit_name_is_refused(f->name, &reason))
                 r = error_set(&err, -EPERM, "%s", reason);
         else
@@ -214,7 +227,6 @@ static int directory_read(Directory *d, int dir_fd, DirectoryFile **ret, size_t 
 
 static void error_write(Directory *d, int dir_fd, const DirectoryFile *f) {
         const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), f->name);
-        _cleanup_free_ char *old = NULL;
         _cleanup_text_ Text t = {};
         char name[264];
         int r;
@@ -229,7 +241,7 @@ static void error_write(Directory *d, int dir_fd, const DirectoryFile *f) {
         text_printf(&t, "%s\n", f->error);
         if (u)
                 text_printf(&t, "The cluster still has the version of index %llu.\n", (unsigned long long) u->index);
-        if (t.error < 0 || (read_file_at(dir_fd, name, 64 * 1024, &old, NULL) == 0 && streq(old, t.chars)))
+        if (t.error < 0 || file_holds_at(dir_fd, name, t.chars, t.size))
                 return;
         log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s", d->path, f->name, f->error);
         r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
@@ -279,7 +291,7 @@ static void directory_submit(Directory *d, const DirectoryDiff *diff) {
 
         /* As many as fit into one transaction, escapes of JSON included; the rest follows. */
         while (n < diff->n && n < BATCH_MAX) {
-                size += diff->tasks[n].unit ? diff->tasks[n].unit->text_size + 512 : 512;
+                size += CHANGE_OVERHEAD + (diff->tasks[n].unit ? diff->tasks[n].unit->text_size : 0);
                 if (n > 0 && size > BATCH_SIZE_MAX)
                         break;
                 n++;
@@ -366,7 +378,7 @@ static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_
 }
 
 static int directory_work(void *lib) {
-        char buffer[16 * 1024] __attribute__((aligned(__alignof__(struct inotify_event))));
+        char buffer[EVENTS_SIZE] __attribute__((aligned(__alignof__(struct inotify_event))));
         Directory *d = lib;
         ssize_t n = read(d->inotify_fd, buffer, sizeof(buffer));
         bool ours = true;

@@ -54,7 +54,7 @@ struct Membership {
 /* -- Whom to dial, and to remember -- */
 
 static int membership_remember(Membership *m, const Text *addresses) {
-        _cleanup_free_ char *dir = strdup(m->cluster_file), *base = strdup(m->cluster_file), *old = NULL;
+        _cleanup_free_ char *dir = strdup(m->cluster_file), *base = strdup(m->cluster_file);
         _cleanup_close_ int dir_fd = -1;
         _cleanup_text_ Text t = {};
         const char *name;
@@ -69,7 +69,7 @@ static int membership_remember(Membership *m, const Text *addresses) {
         text_printf(&t, "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\nJoin=%s\n", addresses->chars);
         if (t.error < 0)
                 return t.error;
-        if (read_file_at(dir_fd, name, 64 * 1024, &old, NULL) == 0 && streq(old, t.chars))
+        if (file_holds_at(dir_fd, name, t.chars, t.size))
                 return 0;
         return write_file_at(dir_fd, name, t.chars, t.size, 0644);
 }
@@ -215,7 +215,7 @@ static void membership_on_join(void *userdata, PeerSession *session, PeerFrame t
         int error;
 
         version = read_u8(&r);
-        address = read_string(&r, 63);
+        address = read_string(&r, sizeof(host) - 1);
         if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || parse_address(address, host, sizeof(host), &port) < 0)
                 error = error_set(&err, -EBADMSG, "%s does not understand the request to join: another version?", m->name);
         else

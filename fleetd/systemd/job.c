@@ -181,30 +181,32 @@ static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *nam
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-/* What has an [Install] section is enabled as soon as it is linked, as fleet did. */
-static void link_on_answer(BusCall *call, sd_bus_message *reply) {
-        SystemdBus *b = call->bus;
+/* LinkUnitFiles or EnableUnitFiles: at runtime, by force. */
+static void call_send_files(BusCall *call, const char *member, const char *const *names, size_t n) {
         sd_bus_message *m;
         int r;
 
-        if (call->n_install == 0) {
-                job_call_finish(call);
-                return;
-        }
-        call->answer = NULL;
-        r = manager_method(b, "EnableUnitFiles", &m);
+        r = manager_method(call->bus, member, &m);
         if (r >= 0)
-                r = append_paths(b, m, (const char *const *) call->install, call->n_install);
+                r = append_paths(call->bus, m, names, n);
         if (r >= 0)
                 r = sd_bus_message_append(m, "bb", true, true);
         call_send(call, m, r);
 }
 
+/* What has an [Install] section is enabled as soon as it is linked, as fleet did. */
+static void link_on_answer(BusCall *call, sd_bus_message *reply) {
+        if (call->n_install == 0) {
+                job_call_finish(call);
+                return;
+        }
+        call->answer = NULL;
+        call_send_files(call, "EnableUnitFiles", (const char *const *) call->install, call->n_install);
+}
+
 void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "link", n == 1 ? names[0] : "the units");
-        sd_bus_message *m;
-        int r;
 
         if (!call)
                 return;
@@ -216,12 +218,7 @@ void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, 
                 if (e && e->install && (call->install[call->n_install] = strdup(names[i])))
                         call->n_install++;
         }
-        r = manager_method(b, "LinkUnitFiles", &m);
-        if (r >= 0)
-                r = append_paths(b, m, names, n);
-        if (r >= 0)
-                r = sd_bus_message_append(m, "bb", true, true);
-        call_send(call, m, r);
+        call_send_files(call, "LinkUnitFiles", names, n);
 }
 
 void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {

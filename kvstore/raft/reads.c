@@ -251,65 +251,67 @@ static void remote_done(void *userdata, KvStatus status) {
         free(m);
 }
 
+/* What write_check() wrote. */
+typedef struct Check {
+        uint64_t from, term, number, index;
+        uint8_t kind;
+} Check;
+
+static bool read_check(const Reads *reads, PeerSession *session, const void *payload, size_t size, Check *ret) {
+        Reader r = reader_over(payload, size);
+
+        if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &ret->from))
+                return false;
+        ret->kind = read_u8(&r);
+        ret->term = read_u64(&r);
+        ret->number = read_u64(&r);
+        ret->index = read_u64(&r);
+        return reader_end(&r) >= 0;
+}
+
 static void on_check(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Reads *reads = userdata;
-        Reader r = reader_over(payload, size);
-        uint64_t from, term, number;
         Remote *m;
-        uint8_t kind;
+        Check c;
 
-        if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &from))
-                return;
-        kind = read_u8(&r);
-        term = read_u64(&r);
-        number = read_u64(&r);
-        (void) read_u64(&r);
-        if (reader_end(&r) < 0)
+        if (!read_check(reads, session, payload, size, &c))
                 return;
 
         if (replica_term(reads->replica) == 0)
                 return; /* nothing known, or closing */
-        if (kind == CHECK_TERM) {
-                answer(reads, peer_number(session), from, CHECK_TERM, MAX(term, replica_term(reads->replica)), number, 0);
+        if (c.kind == CHECK_TERM) {
+                answer(reads, peer_number(session), c.from, CHECK_TERM, MAX(c.term, replica_term(reads->replica)), c.number, 0);
                 return;
         }
 
-        if (kind != CHECK_READ || !replica_is_leader(reads->replica) || reads->n_remote >= READS_REMOTE_MAX)
+        if (c.kind != CHECK_READ || !replica_is_leader(reads->replica) || reads->n_remote >= READS_REMOTE_MAX)
                 return; /* who asks will ask again, perhaps somebody else */
         m = NEW0(Remote, 1);
         if (!m)
                 return;
         *m = (Remote) { .sync = { .done = remote_done, .userdata = m }, .reads = reads, .session = peer_number(session),
-                        .from = from, .number = number };
+                        .from = c.from, .number = c.number };
         reads->n_remote++;
         reads_add(reads, &m->sync);
 }
 
 static void on_checked(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Reads *reads = userdata;
-        Reader r = reader_over(payload, size);
-        uint64_t from, term, number, index;
-        uint8_t kind;
+        Check c;
 
-        if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &from))
-                return;
-        kind = read_u8(&r);
-        term = read_u64(&r);
-        number = read_u64(&r);
-        index = read_u64(&r);
-        if (reader_end(&r) < 0 || !reads->checking || number != reads->number)
+        if (!read_check(reads, session, payload, size, &c) || !reads->checking || c.number != reads->number)
                 return;
 
-        if (kind == CHECK_READ) {
+        if (c.kind == CHECK_READ) {
                 if (!replica_is_leader(reads->replica))
-                        passed(reads, index);
+                        passed(reads, c.index);
                 return;
         }
 
-        if (kind != CHECK_TERM || !replica_is_leader(reads->replica) || term != replica_term(reads->replica)
+        if (c.kind != CHECK_TERM || !replica_is_leader(reads->replica) || c.term != replica_term(reads->replica)
             || reads->n_confirmed >= RAFT_SERVERS_MAX)
                 return;
-        reads->confirmed[reads->n_confirmed++] = from;
+        reads->confirmed[reads->n_confirmed++] = c.from;
         if (has_majority(reads))
                 passed(reads, reads->check_index);
 }

@@ -80,6 +80,17 @@ static void a_name_that_is_too_long_is_refused(void **state) {
         assert_int_equal(write_file_at(lab->fd, name, "x", 1, 0600), -ENAMETOOLONG);
 }
 
+static void a_file_holds_its_bytes_and_no_others(void **state) {
+        Lab *lab = *state;
+
+        assert_false(file_holds_at(lab->fd, "file", "12345", 5));
+        assert_int_equal(write_file_at(lab->fd, "file", "12345", 5, 0600), 0);
+        assert_true(file_holds_at(lab->fd, "file", "12345", 5));
+        assert_false(file_holds_at(lab->fd, "file", "12346", 5));
+        assert_false(file_holds_at(lab->fd, "file", "1234", 4));
+        assert_false(file_holds_at(lab->fd, "file", "123456", 6));
+}
+
 static void reads_are_bounded_and_only_of_regular_files(void **state) {
         Lab *lab = *state;
         char *text = NULL;
@@ -158,6 +169,7 @@ int main(void) {
                 T(a_written_file_is_read_back_and_replaced_whole),
                 T(a_left_over_temporary_file_or_link_is_no_obstacle),
                 T(a_name_that_is_too_long_is_refused),
+                T(a_file_holds_its_bytes_and_no_others),
                 T(reads_are_bounded_and_only_of_regular_files),
                 T(folders_are_made_with_all_above_them),
                 T(bytes_at_an_offset_are_all_or_an_error),
