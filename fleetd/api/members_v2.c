@@ -255,8 +255,9 @@ static bool body_is_good(Request *request, const KvState *state) {
         return true;
 }
 
+/* 409: the status whose message etcd's clients show. */
 static void answer_refused(Request *request, const KvState *state) {
-        answer_message(request, state, 403, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
+        answer_message(request, state, 409, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
 }
 
 static void member_change(Request *request, const KvState *state, const char *text) {
