@@ -17,6 +17,7 @@
 
 enum {
         SETTLE_MS = 150,
+        BUSY_MS = 1000,               /* a folder that is never quiet is looked at after so long */
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
         ABSENT_MS = 2000,             /* between looks at a folder that cannot be watched, or is not there */
@@ -36,6 +37,7 @@ struct Directory {
         Guest *guest;
         bool watched;       /* the folder was there, and inotify tells of it */
         Timer settle;       /* runs out: look */
+        uint64_t busy_ms;   /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
         DirectoryRecord *record;
         uint64_t device, inode; /* of the folder that the record is about */
@@ -350,6 +352,7 @@ static void directory_on_settled(void *userdata) {
         Directory *d = userdata;
         _cleanup_close_ int dir_fd = -1;
 
+        d->busy_ms = 0;
         if (d->writing || !registry_ready(d->registry)) {
                 directory_later(d, RETRY_MS);
                 return;
@@ -377,6 +380,16 @@ static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_
         return 0;
 }
 
+/* The folder has to be quiet for a moment; but one in which something is always written is looked at all the same. */
+static void directory_settle(Directory *d) {
+        uint64_t now_ms = loop_now_ms(d->loop);
+
+        if (d->busy_ms == 0)
+                d->busy_ms = now_ms;
+        if (now_ms - d->busy_ms < BUSY_MS)
+                (void) timer_start(&d->settle, d->loop, SETTLE_MS);
+}
+
 static int directory_work(void *lib) {
         char buffer[EVENTS_SIZE] __attribute__((aligned(__alignof__(struct inotify_event))));
         Directory *d = lib;
@@ -394,7 +407,7 @@ static int directory_work(void *lib) {
                         ours = false;
         }
         if (!ours) /* what we write ourselves is no event */
-                (void) timer_start(&d->settle, d->loop, SETTLE_MS);
+                directory_settle(d);
         return 1;
 }
 

@@ -267,6 +267,16 @@ static void a_folder_that_comes_later_is_watched_then(void **state) {
         UNTIL(room, runs(room, "web.service", "/bin/two"));
 }
 
+static void a_folder_that_is_never_quiet_is_looked_at_all_the_same(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "first.service", ONE);
+        UNTIL(room, unit(room, "first.service"));
+        host_pause(room->host, QUIET_MS);
+        write_unit(room, "web.service", ONE);
+        HOST_UNTIL(room->host, (write_unit(room, "noise", "x"), unit(room, "web.service")));
+}
+
 static void a_broken_record_removes_nothing(void **state) {
         _cleanup_free_ char *record = NULL;
         Room *room = *state;
@@ -300,6 +310,7 @@ int main(void) {
                 in_a_room(another_folder_in_its_place_removes_nothing),
                 in_a_room(many_files_that_vanish_at_once_are_not_believed),
                 in_a_room(a_folder_that_comes_later_is_watched_then),
+                in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),
                 in_a_room(a_broken_record_removes_nothing),
         };
 
