@@ -41,10 +41,10 @@ a_wait_for_an_index_of_the_past_answers_at_once() {
 
 a_key_with_a_ttl_expires_on_all_hosts() {
         local h
-        keys alpha /mortal -XPUT -d value=x -d ttl=1 | json node ttl | grep -qx 1 || fail "no ttl in the answer"
-        wait_for 2 key_is gamma /mortal x || fail "gamma does not see it"
+        keys alpha /mortal -XPUT -d value=x -d ttl=4 | json node ttl | grep -qx 4 || fail "no ttl in the answer"
+        wait_for 3 key_is gamma /mortal x || fail "gamma does not see it"
         for h in $LAB_HOSTS; do
-                wait_for 4 key_gone "$h" /mortal || fail "it lives on on $h"
+                wait_for 8 key_gone "$h" /mortal || fail "it lives on on $h"
         done
         [ "$(keys beta "/mortal?wait=true&waitIndex=1" | json node key)" = /mortal ] || fail "its history is lost"
 }
