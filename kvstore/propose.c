@@ -53,6 +53,7 @@ struct Proposals {
         uint64_t next_number;
         size_t n_own, own_bytes;         /* ours without an answer */
         size_t n_foreign, foreign_bytes; /* others' in the queue */
+        uint64_t foreign_term;           /* in which they were taken */
         uint64_t window[PROPOSE_WINDOW]; /* indexes of our entries that are not applied */
         size_t n_window;
         uint64_t term, leader; /* as of the last look */
@@ -254,12 +255,22 @@ static void drop_foreign(Proposals *p) {
         }
 }
 
+/* Who asked in an earlier term asks again now: what was taken then must not reach the log any more. */
+static void begin_foreign_term(Proposals *p) {
+        uint64_t term = replica_term(p->options.replica);
+
+        if (p->foreign_term != term)
+                drop_foreign(p);
+        p->foreign_term = term;
+}
+
 static void on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
         uint64_t leader = replica_leader(replica), now = loop_now_ms(p->options.loop);
 
         if (replica_is_leader(replica)) {
+                begin_foreign_term(p);
                 while (p->queue.first && p->n_window < PROPOSE_WINDOW)
                         if (submit_batch(p) < 0)
                                 break; /* full, or handing over: what settles it wakes us */
@@ -422,6 +433,7 @@ static void on_propose(void *userdata, PeerSession *session, PeerFrame type, con
         if (r.failed || n > FRAME_COMMANDS_MAX)
                 return;
         here = replica_is_leader(replica) && replica_term(replica) == term;
+        begin_foreign_term(p);
 
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(&r);
