@@ -177,13 +177,34 @@ static int load_events(KvStore *s) {
         int r;
 
         r = kv_read(s, &txn);
+        if (r >= 0 && kv_has_bug(s->bug, "forget-events-on-restart")) {
+                hub_reach_back(s->hub, 1, 1);
+                return 0;
+        }
         return r < 0 ? r : events_load(txn, s->hub);
 }
+
+#ifdef PLANTED_BUGS
+static void forget_index(KvStore *s) {
+        TreeTxn *txn;
+        TreeMeta meta;
+
+        if (tree_begin_write(s->replica->tree, &txn) < 0)
+                return;
+        if (tree_meta(txn, &meta) >= 0 && meta.index-- > 0)
+                (void) tree_set_meta(txn, &meta);
+        (void) tree_commit(txn);
+}
+#endif
 
 static void on_replaced(void *userdata) {
         KvStore *s = userdata;
         TreeMeta meta;
 
+#ifdef PLANTED_BUGS
+        if (kv_has_bug(s->bug, "forget-index-on-restore"))
+                forget_index(s);
+#endif
         if (read_meta(s, &meta) >= 0)
                 take_meta(s, &meta);
         s->reset = true;
@@ -442,14 +463,6 @@ KvStore *kv_crash(KvStore *s) {
         return store_free(s);
 }
 
-static bool has_bug(const KvOptions *options, const char *bug) {
-#ifdef PLANTED_BUGS
-        return options->bug && streq(options->bug, bug);
-#else
-        return false;
-#endif
-}
-
 static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
         *ret = (ReplicaOptions) {
                 .tree_path = options->tree_path,
@@ -462,7 +475,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_kept = options->checkpoint_kept ? options->checkpoint_kept : 2048,
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
-                .apply_twice = has_bug(options, "apply-twice-after-restart"),
+                .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
                 .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
                             .failed = on_failed, .userdata = s },
         };
@@ -489,6 +502,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         r = reads_new(&s->reads, s->replica);
         if (r < 0)
                 return r;
+        reads_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
         return proposals_new(&s->proposals,
                              &(ProposalsOptions) { .loop = s->loop,
                                                    .peers = s->peers,
@@ -498,7 +512,8 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .cluster_ms = kv_clock_ms,
                                                    .problem = problem,
                                                    .userdata = s,
-                                                   .answer_early = has_bug(options, "ack-before-commit") });
+                                                   .answer_early = kv_has_bug(options->bug, "ack-before-commit"),
+                                                   .ask_blindly = kv_has_bug(options->bug, "ask-again-blindly") });
 }
 
 /* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. */
@@ -523,6 +538,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->loop = loop;
         s->events = options->events;
         s->peers = options->peers;
+        s->bug = options->bug;
         s->origin = options->peers ? peers_self(options->peers)->nonce : random_u64(loop_random(loop));
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);

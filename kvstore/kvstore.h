@@ -73,8 +73,10 @@ typedef struct KvOptions {
         uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
         uint64_t log_file_size;                         /* 0: 4 MiB */
         size_t window;                                  /* 0: HUB_WINDOW */
-        const char *bug;           /* a planted one, for the simulations to find ("ack-before-commit",
-                                    * "apply-twice-after-restart"); only where PLANTED_BUGS is compiled in, NULL: none */
+        /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
+         * "apply-twice-after-restart", "serve-before-caught-up", "ask-again-blindly", "forget-index-on-restore",
+         * "forget-events-on-restart", "expire-early". Borrowed. */
+        const char *bug;
         KvEvents events;
 } KvOptions;
 

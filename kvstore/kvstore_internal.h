@@ -13,6 +13,14 @@ typedef struct Outcomes {
         struct Outcome *first, **last;
 } Outcomes;
 
+static inline bool kv_has_bug(const char *planted, const char *bug) {
+#ifdef PLANTED_BUGS
+        return planted && streq(planted, bug);
+#else
+        return false;
+#endif
+}
+
 struct KvStore {
         Loop *loop;
         KvEvents events;
@@ -24,6 +32,7 @@ struct KvStore {
         Reads *reads;
         Hub *hub;
         uint64_t origin;
+        const char *bug; /* KvOptions' */
 
         Outcomes results, published;
         uint64_t index, entry_ms; /* of the last entry applied */

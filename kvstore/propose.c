@@ -332,6 +332,10 @@ static void leader_lost(Proposals *p) {
         for (Proposal *x = p->own; x; x = x->hh.next)
                 if (x->due_ms == 0)
                         x->due_ms = due;
+#ifdef PLANTED_BUGS
+        if (p->options.ask_blindly)
+                send_again(p, UINT64_MAX);
+#endif
         keep_time(p);
 }
 

@@ -28,7 +28,8 @@ typedef struct ProposalsOptions {
         uint64_t (*cluster_ms)(void *userdata); /* the time that an entry made now carries */
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */
         void *userdata;
-        bool answer_early; /* a planted bug: answers when the entry is submitted */
+        /* Planted bugs: answers when the entry is submitted; asks the next leader without knowing what became of it. */
+        bool answer_early, ask_blindly;
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);

@@ -32,7 +32,7 @@ struct Reads {
         uint64_t confirmed[RAFT_SERVERS_MAX];
         size_t n_confirmed;
         unsigned n_remote;
-        bool checking;
+        bool checking, unchecked;
         Deferred kick;
         Timer timer;
 };
@@ -320,9 +320,13 @@ static void on_checked(void *userdata, PeerSession *session, PeerFrame type, con
 
 void reads_add(Reads *reads, KvSync *sync) {
         sync->due_ms = loop_now_ms(reads->replica->loop) + READS_WAIT_MS;
-        queue_add(&reads->arrived, sync);
+        queue_add(reads->unchecked ? &reads->sure : &reads->arrived, sync);
         loop_defer(reads->replica->loop, &reads->kick);
         keep_time(reads);
+}
+
+void reads_set_unchecked(Reads *reads, bool unchecked) {
+        reads->unchecked = unchecked;
 }
 
 void reads_cancel(Reads *reads, KvSync *sync) {

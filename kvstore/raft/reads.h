@@ -18,6 +18,7 @@ int reads_new(Reads **ret, Replica *replica);
 Reads *reads_free(Reads *reads); /* asserts that nobody of ours waits; returns NULL */
 
 void reads_add(Reads *reads, KvSync *sync);
+void reads_set_unchecked(Reads *reads, bool unchecked); /* a planted bug: nobody is asked, what is applied is served */
 void reads_cancel(Reads *reads, KvSync *sync);
 /* Entries were applied, or Raft's state changed ('changed': RAFT_CHANGED_ bits). */
 void reads_settled(Reads *reads, unsigned changed);

@@ -69,7 +69,7 @@ struct SimNet {
         uint64_t least_ms, most_ms, ids;
         SimHost *hosts[HOSTS_MAX];
         unsigned n;
-        bool cut[HOSTS_MAX][HOSTS_MAX];
+        bool cut[HOSTS_MAX][HOSTS_MAX]; /* from, to */
         uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the way is good */
 };
 
@@ -77,8 +77,8 @@ static SimStream *of(const Stream *s) {
         return (SimStream *) container_of(s, SimStream, base);
 }
 
-static bool way_is_good(const SimNet *net, const SimHost *a, const SimHost *b) {
-        return a->power && b->power && (a == b || !net->cut[a->index][b->index]);
+static bool way_is_good(const SimNet *net, const SimHost *from, const SimHost *to) {
+        return from->power && to->power && (from == to || !net->cut[from->index][to->index]);
 }
 
 static void ways_changed(SimNet *net) {
@@ -157,7 +157,7 @@ static void on_reset(void *userdata) {
         Later *later = userdata;
         SimStream *s = stream_of(later);
 
-        if (s && !s->closing && !way_is_good(s->host->net, s->host, s->other_host)) {
+        if (s && !s->closing && !way_is_good(s->host->net, s->other_host, s->host)) {
                 /* The RST waits for the link as everything else. */
                 world_at(s->host->net->world, 100, s->host->loop, on_reset, later);
                 return;
@@ -203,7 +203,7 @@ static void on_deliver(void *userdata) {
         while (s && s->first && !s->paused && !s->closing) {
                 Chunk *c = s->first;
 
-                if (!way_is_good(host->net, host, s->other_host)) {
+                if (!way_is_good(host->net, s->other_host, host)) {
                         deliver_later(s, 50);
                         return;
                 }
@@ -296,7 +296,7 @@ static void sim_finish(Stream *stream) {
 static uint64_t sim_kernel_silent_ms(const Stream *stream) {
         const SimStream *s = of(stream);
         const SimNet *net = s->host->net;
-        uint64_t bad = net->bad_since_ms[s->host->index][s->other_host->index];
+        uint64_t bad = net->bad_since_ms[s->other_host->index][s->host->index];
 
         return bad == 0 ? SILENCE_MS : world_now_ms(net->world) - bad + SILENCE_MS;
 }
@@ -388,7 +388,7 @@ static void on_syn(void *userdata) {
                 return;
         }
         other = host_at(h->net, c->address);
-        if (!other || !way_is_good(h->net, h, other)) {
+        if (!other || !way_is_good(h->net, h, other) || !way_is_good(h->net, other, h)) {
                 uint64_t now_ms = world_now_ms(h->net->world);
 
                 if (now_ms < c->give_up_ms) {
@@ -536,6 +536,16 @@ void sim_host_power(SimHost *h, bool on) {
 void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut) {
         net->cut[a->index][b->index] = net->cut[b->index][a->index] = cut;
         ways_changed(net);
+}
+
+void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut) {
+        net->cut[from->index][to->index] = cut;
+        ways_changed(net);
+}
+
+void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms) {
+        net->least_ms = least_ms;
+        net->most_ms = most_ms;
 }
 
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b) {

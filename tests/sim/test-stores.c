@@ -1,79 +1,66 @@
-/* Five stores in virtual time, below the daemon: the door, proposals, the replica, checkpoints and transfers on simulated
- * disks, links and clocks, under crashes, power cuts, partitions, stalls and changes of membership.
+/* What clients see of five stores under faults (tests/sim/stores.h): every answer judged.
  *
  *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--bug NAME] [--trace] [--twice]
  *
- * Checked: who is told "written" reads it at once, there; a linearizable read shows all that was acknowledged before it began;
- * equal applied index, equal tree; nothing refused for reasons of its own; after healing everybody writes, follows, and has
- * caught up. Writers are clients with one write under way: after an unknown outcome each goes on with a new key. */
+ * Checked: histories of keys and directories are linearizable (tests/sim/history.h); plain reads are never invented, and never
+ * run backward at one host; watches are complete (tests/sim/watchers.h); who is told "written" finds it applied there; answers
+ * come in time, and within 1.5 s of the leader's loss; equal applied index, equal tree; after healing everybody writes, follows,
+ * has caught up, and nothing that is due still stands. */
 #include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/log.h"
-#include "kvstore/kvstore.h"
-#include "tests/lib/scratch.h"
-#include "tests/sim/disk.h"
-#include "tests/sim/net.h"
-#include "tests/sim/world.h"
+#include "base/memory.h"
+#include "tests/sim/history.h"
+#include "tests/sim/stores.h"
 
-enum { HOSTS = 5, WRITERS = 6, HASHES = 65536, HEAL_MS = 30000, BEHIND_MAX = 200, ANSWER_MAX_MS = 9000 };
-
-typedef struct Stores Stores;
-
-typedef struct Host {
-        Stores *all;
-        char name[16], address[32], door[64], machine_id[33], boot_id[33];
-        char *folder, *tree;
-        SimHost *card;
-        Disk *disk;
-        WorldLoop *loop; /* NULL: no daemon */
-        Peers *peers;
-        KvStore *store;
-        uint64_t raft_id; /* given at joining; 0: not yet */
-        unsigned boots;
-        bool power, dying, wanted;
-} Host;
-
-/* One client: its key is /w/NUMBER/EPOCH, its value a number that grows. */
-typedef struct Client {
-        uint64_t epoch, tried, acknowledged; /* 'acknowledged' of this epoch */
-        Host *asked;                         /* NULL: nothing is under way */
-        uint64_t n_ok, n_unknown, n_refused;
-} Client;
-
-typedef struct Write {
-        Stores *all;
-        Host *host;
-        unsigned client;
-        uint64_t epoch, number, begun_ms;
-        struct Write *next;
-} Write;
-
-typedef struct Read {
-        Stores *all;
-        Host *host;
-        KvSync sync;
-        uint64_t epoch[WRITERS], floor[WRITERS], begun_ms;
-        struct Read *next;
-} Read;
-
-struct Stores {
-        World *world;
-        SimNet *net;
-        const char *bug;
-        Host hosts[HOSTS];
-        Client clients[WRITERS];
-        Write *writes;
-        Read *reads;
-        uint64_t hashes[HASHES]; /* of the tree at an applied index */
-        uint64_t last_raft_id;
-        unsigned disk_ms;
-        bool quiet;
-        uint64_t n_reads, n_transfers;
+enum {
+        KEYS = 4, OBJECTS = 6, CLIENTS = 12, WATCHERS = 8, N_UNKNOWN_MAX = 12,
+        HEAL_MS = 30000, REST_MS = 8000, ANSWER_MAX_MS = 9000, LOST_MAX_MS = 1500, SLACK_MS = 400,
 };
+
+/* All hosts' wall clocks say so at the world's beginning, and so does cluster time. */
+#define CLUSTER_START_MS UINT64_C(1700000000000)
+
+typedef struct Test Test;
+
+/* A key /k/NUMBER/EPOCH, or a directory /d/NUMBER/EPOCH; with a full history its name is never used again. */
+typedef struct Object {
+        Test *test;
+        unsigned number, n_pending;
+        uint64_t epoch;
+        History history;
+} Object;
+
+typedef struct Ask {
+        Test *test;
+        Object *object; /* NULL: nothing is under way */
+        Host *host;
+        int number;
+        uint64_t begun_ms;
+        KvSync sync;
+} Ask;
+
+struct Test {
+        Stores stores;
+        Object objects[OBJECTS];
+        Ask clients[CLIENTS];
+        uint64_t at; /* in the order of all that clients see */
+        uint64_t seen_index[STORES], seen_life[STORES];
+        uint64_t n_answers;
+        bool rests;
+};
+
+typedef struct Sums {
+        uint64_t judged, unknown, undecided, histories, events, moves, cleared, compared, ms, faults[_FAULT_MAX];
+} Sums;
+
+static Sums sums;
+static Test *running; /* for the log's sink, which has no other way */
 
 /* A crash takes along a write that is in flight, and what belongs to it: by design nobody frees that. */
 const char *__asan_default_options(void);
@@ -81,509 +68,383 @@ const char *__asan_default_options(void) {
         return "detect_leaks=0";
 }
 
-static Stores *running; /* for the log's sink, which has no other way */
-
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        if (!running)
-                return;
-        world_trace(running->world, "log", "%s", sentence);
-        if (starts_with(sentence, "sending the tree"))
-                running->n_transfers++;
+        if (running)
+                stores_log(&running->stores, sentence);
 }
 
-/* -- Hosts -- */
+/* -- Histories -- */
 
-static bool is_up(const Host *h) {
-        return h->store && !h->dying;
-}
-
-static void on_failed(void *userdata, int error, const char *reason) {
-        Host *h = userdata;
-
-        world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
-}
-
-static void open_peers(Host *h) {
-        PeersOptions options = { .self = { .nonce = random_u64(loop_random(world_loop(h->loop))) | 1 } };
-        PeerAddress known[HOSTS] = {};
-        size_t n = 0;
-
-        memcpy(options.self.machine_id, h->machine_id, sizeof(h->machine_id));
-        memcpy(options.self.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.self.address, h->door, sizeof(h->door));
-        if (peers_new(&h->peers, world_loop(h->loop), sim_host_network(h->card, h->loop), &options) < 0 ||
-            peers_listen(h->peers, h->door, NULL) < 0)
-                abort();
-        for (unsigned i = 0; i < HOSTS; i++)
-                if (&h->all->hosts[i] != h)
-                        memcpy(known[n++].address, h->all->hosts[i].door, sizeof(h->door));
-        if (peers_set_known(h->peers, known, n) < 0)
-                abort();
-}
-
-static void start(Host *h) {
-        Stores *all = h->all;
-        KvOptions options = {
-                .tree_path = h->tree,
-                .log_disk = h->disk,
-                .join = h != &all->hosts[0],
-                .bug = all->bug,
-                .checkpoint_entries = 100 + (unsigned) world_draw(all->world, 400),
-                .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
-                .log_file_size = 64 * 1024,
-                .quota = 16 * 1024 * 1024,
-                .events = { .on_failed = on_failed, .userdata = h },
-        };
+static void judge(Object *o) {
+        World *w = o->test->stores.world;
         Error err = {};
+        int r = history_judge(&o->history, &err);
 
-        h->wanted = h->loop || !h->power;
-        if (h->wanted)
-                return;
-
-        world_trace(all->world, h->name, "starts");
-        sim_disk_tear(h->disk, false);
-        h->loop = world_loop_new(all->world, h->name);
-        world_loop_set_work_ms(h->loop, 0, all->disk_ms);
-        open_peers(h);
-        options.peers = h->peers;
-        memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
-        memcpy(options.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.address, h->door, sizeof(h->door));
-        if (kv_open(&h->store, world_loop(h->loop), &options, &err) < 0)
-                world_failed(all->world, "a-store-opens", "%s: %s", h->name, error_text(&err, 0));
-}
-
-static void on_bury(void *userdata) {
-        Host *h = userdata;
-
-        if (h->peers || h->store) {
-                world_at(h->all->world, 5, NULL, on_bury, h);
-                return;
+        if (r == -EUCLEAN)
+                world_failed(w, "histories-are-linearizable", "/%c/%u/%" PRIu64 ": %s", o->history.dir ? 'd' : 'k', o->number, o->epoch, error_text(&err, 0));
+        sums.undecided += r < 0;
+        sums.histories++;
+        for (unsigned i = 0; i < o->history.n; i++) {
+                sums.judged += o->history.ops[i].outcome == OP_ANSWERED;
+                sums.unknown += o->history.ops[i].outcome == OP_UNKNOWN;
         }
-        sim_host_reset(h->card, true);
-        h->loop = world_loop_free(h->loop);
-        h->dying = false;
-        if (h->wanted)
-                start(h);
+        o->epoch++;
+        o->history = (History) { .dir = o->history.dir };
 }
 
-static void on_peers_closed(void *userdata) {
-        Host *h = userdata;
-
-        h->peers = NULL;
+static bool is_full(const Object *o) {
+        return o->history.n >= HISTORY_OPS || o->history.n_unknown >= N_UNKNOWN_MAX;
 }
 
-static void on_store_closed(void *userdata) {
-        Host *h = userdata;
-
-        h->store = NULL;
-        peers_close(h->peers, "stop", on_peers_closed, h);
+static Op *op_of(const Ask *a) {
+        return &a->object->history.ops[a->number];
 }
 
-/* Nobody is answered any more: what was under way is unknown to its client. */
-static void forget(Host *h) {
-        for (Write **at = &h->all->writes; *at;) {
-                Write *w = *at;
+/* The answer came, or never will. */
+static void end(Ask *a, OpOutcome outcome) {
+        Object *o = TAKE_PTR(a->object);
+        Op *op = &o->history.ops[a->number];
 
-                if (w->host != h) {
-                        at = &w->next;
-                        continue;
-                }
-                *at = w->next;
-                h->all->clients[w->client].asked = NULL;
-                h->all->clients[w->client].epoch++;
-                h->all->clients[w->client].acknowledged = 0;
-                free(w);
-        }
-        for (Read **at = &h->all->reads; *at;) {
-                Read *r = *at;
-
-                if (r->host != h) {
-                        at = &r->next;
-                        continue;
-                }
-                *at = r->next;
-                free(r);
-        }
+        op->outcome = outcome;
+        if (outcome == OP_ANSWERED)
+                op->returned = ++o->test->at;
+        o->history.n_unknown += outcome == OP_UNKNOWN && op->kind != OP_READ;
+        o->n_pending--;
+        if (o->n_pending == 0 && is_full(o))
+                judge(o);
 }
 
-static void die(Host *h, bool tear) {
-        h->dying = true;
-        if (tear)
-                sim_disk_tear(h->disk, true);
-        world_loop_drop_work(h->loop, tear);
-        h->store = kv_crash(h->store);
-        forget(h);
-        peers_close(h->peers, "", on_peers_closed, h);
-        world_at(h->all->world, 0, NULL, on_bury, h);
+static void on_gone(void *userdata, Host *h) {
+        Test *t = userdata;
+
+        for (unsigned i = 0; i < CLIENTS; i++)
+                if (t->clients[i].object && t->clients[i].host == h)
+                        end(&t->clients[i], OP_UNKNOWN);
 }
 
-static void crash(Host *h) {
-        if (!is_up(h))
-                return;
-        world_trace(h->all->world, h->name, "crashes");
-        die(h, false);
-        h->wanted = true;
+static void object_path(const Object *o, char ret[64]) {
+        snprintf(ret, 64, "/%c/%u/%" PRIu64, o->history.dir ? 'd' : 'k', o->number, o->epoch);
 }
 
-static void stop(Host *h) {
-        if (!is_up(h))
-                return;
-        world_trace(h->all->world, h->name, "stops");
-        h->dying = true;
-        kv_close(h->store, on_store_closed, h);
-        world_at(h->all->world, 0, NULL, on_bury, h);
-        h->wanted = true;
+static unsigned value_of(const Object *o, int number, char ret[2048]) {
+        return (unsigned) snprintf(ret, 2048, "%-*d", (int) o->history.ops[number].pad, number);
 }
 
-static void power_cut(Host *h) {
-        if (!h->power || h->dying)
-                return;
-        world_trace(h->all->world, h->name, "power cut");
-        h->power = h->wanted = false;
-        sim_host_power(h->card, false);
-        if (h->store)
-                die(h, true);
+static const char *outcome_of(const Object *o, int number) {
+        static const char *const names[] = { [OP_UNKNOWN] = "unknown", [OP_REFUSED] = "refused", [OP_ANSWERED] = "answered" };
+
+        return number >= 0 && (unsigned) number < o->history.n ? names[o->history.ops[number].outcome] : "never asked";
 }
 
-static void power_on(Host *h) {
-        if (h->power)
-                return;
-        world_trace(h->all->world, h->name, "power on");
-        h->power = true;
-        h->boots++;
-        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", h->boots);
-        sim_host_power(h->card, true);
-        start(h);
-}
+/* Who wrote what is there; -1: nothing is. */
+static int writer_of(Ask *a, const KvNode *node) {
+        Object *o = a->object;
+        World *w = o->test->stores.world;
+        char value[2048], text[16];
+        int number;
 
-static Host *leader_of(Stores *all) {
-        for (unsigned i = 0; i < HOSTS; i++) {
-                KvState state;
-
-                if (!is_up(&all->hosts[i]))
-                        continue;
-                kv_state(all->hosts[i].store, &state);
-                if (state.role == KV_ROLE_LEADER && state.ready)
-                        return &all->hosts[i];
-        }
-        return NULL;
-}
-
-/* -- Clients -- */
-
-static uint64_t number_at(Stores *all, Host *h, unsigned client, uint64_t epoch) {
-        char key[64], text[32];
-        uint64_t number = 0;
-        TreeTxn *txn;
-        KvNode node;
-
-        snprintf(key, sizeof(key), "/w/%u/%" PRIu64, client, epoch);
-        if (kv_read(h->store, &txn) < 0)
-                world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        if (tree_get(txn, kv_string(key), &node) >= 0) {
-                snprintf(text, sizeof(text), "%.*s", (int) MIN(node.value.size, (size_t) 20), (const char *) node.value.data);
-                number = strtoull(text, NULL, 10);
-        }
-        tree_abort(txn);
+        snprintf(text, sizeof(text), "%.*s", (int) MIN(node->value.size, (size_t) 8), (const char *) node->value.data);
+        number = atoi(text);
+        if (history_seen(&o->history, number, node->modified) < 0 || node->value.size != value_of(o, number, value) ||
+            memcmp(node->value.data, value, node->value.size) != 0)
+                world_failed(w, "nothing-is-invented", "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")", a->host->name,
+                             (int) node->key.size, (const char *) node->key.data, text, node->modified, outcome_of(o, number),
+                             number >= 0 && (unsigned) number < o->history.n ? o->history.ops[number].effect : 0);
         return number;
 }
 
+static void take_found(Ask *a, Op *op, const KvNode *node) {
+        op->found = writer_of(a, node);
+        op->found_modified = node->modified;
+        op->found_created = node->created;
+        op->found_expires_ms = node->expires_ms;
+}
+
 /* A stall of ours may come on top of what the door promises. */
-static void check_answer_time(Stores *all, const Host *h, uint64_t begun_ms) {
-        uint64_t took_ms = world_now_ms(all->world) - begun_ms;
+static void check_answer_time(const Ask *a) {
+        World *w = a->test->stores.world;
+        uint64_t took_ms = world_now_ms(w) - a->begun_ms;
 
         if (took_ms > ANSWER_MAX_MS)
-                world_failed(all->world, "answers-come", "%s: after %" PRIu64 " ms", h->name, took_ms);
+                world_failed(w, "answers-come", "%s: after %" PRIu64 " ms", a->host->name, took_ms);
 }
 
-static void on_written(void *userdata, const KvResult *result) {
-        Write *w = userdata, **at = &w->all->writes;
-        Client *c = &w->all->clients[w->client];
+/* -- Reading -- */
 
-        while (*at != w)
-                at = &(*at)->next;
-        *at = w->next;
-        c->asked = NULL;
-        check_answer_time(w->all, w->host, w->begun_ms);
+static int on_child(void *userdata, const KvNode *node) {
+        Ask *a = userdata;
+        int number = writer_of(a, node);
+        char name[32];
 
-        switch (result->status) {
-        case KV_OK:
-                c->n_ok++;
-                c->acknowledged = w->number;
-                if (number_at(w->all, w->host, w->client, w->epoch) != w->number)
-                        world_failed(w->all->world, "own-writes-are-read", "%s: client %u", w->host->name, w->client);
-                break;
-        case KV_UNKNOWN:
-                c->n_unknown++;
-                c->epoch++;
-                c->acknowledged = 0;
-                break;
-        case KV_NO_LEADER:
-        case KV_BUSY:
-                c->n_refused++;
-                break;
-        default:
-                world_failed(w->all->world, "nothing-else-is-refused", "%s: %s", w->host->name, kv_status_name(result->status));
-        }
-        free(w);
+        snprintf(name, sizeof(name), "/%020" PRIu64, node->created);
+        if (node->key.size < 21 || memcmp((const char *) node->key.data + node->key.size - 21, name, 21) != 0)
+                world_failed(a->test->stores.world, "children-are-in-order", "%.*s is of index %" PRIu64, (int) node->key.size,
+                             (const char *) node->key.data, node->created);
+        op_of(a)->children[number / 64] |= 1ull << (number % 64);
+        return 1;
 }
 
-static void write_some(Stores *all, unsigned client, Host *h) {
-        Client *c = &all->clients[client];
-        char key[64], value[2000];
-        Write *w;
+static void read_now(Ask *a) {
+        Test *t = a->test;
+        Op *op = op_of(a);
+        unsigned host = a->host->number;
+        TreeTxn *txn;
+        TreeMeta meta;
+        KvNode node;
+        char path[64];
 
-        if (c->asked || !is_up(h))
-                return;
-        w = NEW0(Write, 1);
-        if (!w)
-                abort();
-        *w = (Write) { .all = all, .host = h, .client = client, .epoch = c->epoch, .number = ++c->tried,
-                       .begun_ms = world_now_ms(all->world), .next = all->writes };
-        all->writes = w;
-        c->asked = h;
-        snprintf(key, sizeof(key), "/w/%u/%" PRIu64, client, c->epoch);
-        snprintf(value, sizeof(value), "%-*" PRIu64, world_chance(all->world, 25) ? 1800 : 10, w->number);
-        if (kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string(value) }, on_written, w, NULL) < 0)
-                abort();
+        if (kv_read(a->host->store, &txn) < 0 || tree_meta(txn, &meta) < 0)
+                world_failed(t->stores.world, "a-tree-can-be-read", "%s", a->host->name);
+        object_path(a->object, path);
+        op->index = meta.index;
+        op->now_ms = meta.cluster_ms;
+        op->status = tree_get(txn, kv_string(path), &node) < 0 ? KV_NOT_FOUND : KV_OK;
+        if (op->status == KV_OK && !a->object->history.dir)
+                take_found(a, op, &node);
+        else if (op->status == KV_OK && tree_walk(txn, kv_string(path), false, on_child, a) < 0)
+                world_failed(t->stores.world, "a-tree-can-be-read", "%s", a->host->name);
+        tree_abort(txn);
+
+        if (t->seen_life[host] == a->host->lives && meta.index < t->seen_index[host])
+                world_failed(t->stores.world, "reads-never-run-backward", "%s: %" PRIu64 " after %" PRIu64, a->host->name, meta.index,
+                             t->seen_index[host]);
+        t->seen_life[host] = a->host->lives;
+        t->seen_index[host] = meta.index;
 }
 
 static void on_read(void *userdata, KvStatus status) {
-        Read *r = userdata, **at = &r->all->reads;
+        Ask *a = userdata;
 
-        while (*at != r)
-                at = &(*at)->next;
-        *at = r->next;
-        check_answer_time(r->all, r->host, r->begun_ms);
-
-        for (unsigned i = 0; status == KV_OK && i < WRITERS; i++) {
-                uint64_t number = r->floor[i] ? number_at(r->all, r->host, i, r->epoch[i]) : 0;
-
-                if (number < r->floor[i])
-                        world_failed(r->all->world, "reads-are-linearizable", "%s: client %u: read %" PRIu64 ", acknowledged %" PRIu64,
-                                     r->host->name, i, number, r->floor[i]);
-        }
-        r->all->n_reads += status == KV_OK;
-        free(r);
+        check_answer_time(a);
+        if (status == KV_OK)
+                read_now(a);
+        end(a, status == KV_OK ? OP_ANSWERED : OP_REFUSED);
 }
 
-static void read_some(Stores *all, Host *h) {
-        Read *r;
+/* -- Writing -- */
 
-        if (!is_up(h))
+static void on_written(void *userdata, const KvResult *result) {
+        Ask *a = userdata;
+        Test *t = a->test;
+        Op *op = op_of(a);
+
+        check_answer_time(a);
+        world_trace(t->stores.world, a->host->name, "answers operation %d of /%u/%" PRIu64 ": %s, index %" PRIu64 ", entry %" PRIu64 " of term %" PRIu64,
+                    a->number, a->object->number, a->object->epoch, kv_status_name(result->status), result->index, result->raft_index, result->term);
+        if (result->status == KV_NO_LEADER || result->status == KV_BUSY || result->status == KV_UNKNOWN) {
+                end(a, result->status == KV_UNKNOWN ? OP_UNKNOWN : OP_REFUSED);
                 return;
-        r = NEW0(Read, 1);
-        if (!r)
-                abort();
-        *r = (Read) { .all = all, .host = h, .sync = { .done = on_read, .userdata = r }, .begun_ms = world_now_ms(all->world),
-                      .next = all->reads };
-        for (unsigned i = 0; i < WRITERS; i++) {
-                r->floor[i] = all->clients[i].acknowledged;
-                r->epoch[i] = all->clients[i].epoch;
         }
-        all->reads = r;
-        kv_sync(h->store, &r->sync);
-}
-
-static void check_hash(Stores *all, Host *h) {
-        uint64_t hash, applied;
-
-        if (!is_up(h))
-                return;
-        if (kv_hash(h->store, &hash, &applied) < 0)
-                world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        if (applied >= HASHES)
-                return;
-        if (all->hashes[applied] != 0 && all->hashes[applied] != hash)
-                world_failed(all->world, "replicas-are-equal", "%s at entry %" PRIu64, h->name, applied);
-        all->hashes[applied] = hash;
-}
-
-/* -- Who belongs: three voters, now and then others; what fleetd/membership does in earnest -- */
-
-static void let_in(Stores *all, Host *leader, const KvState *state) {
-        for (unsigned i = 1; i < HOSTS; i++) {
-                Host *h = &all->hosts[i];
-                KvState mine;
-                Error err = {};
-                bool member = false;
-
-                if (!is_up(h))
-                        continue;
-                kv_state(h->store, &mine);
-                if (mine.cluster_id == 0) {
-                        if (h->raft_id == 0)
-                                h->raft_id = ++all->last_raft_id;
-                        if (kv_joined(h->store, state->cluster_id, state->lineage, h->raft_id, &err) < 0)
-                                world_failed(all->world, "a-host-joins", "%s: %s", h->name, error_text(&err, 0));
-                        continue;
-                }
-                for (size_t k = 0; k < state->n_members; k++)
-                        member |= state->members[k].raft_id == h->raft_id;
-                if (!member)
-                        (void) kv_member_add(leader->store, h->raft_id, h->door); /* again until it is one */
+        t->n_answers++;
+        op->status = result->status;
+        op->index = result->index;
+        op->now_ms = result->now_ms;
+        if (result->now_ms > CLUSTER_START_MS + world_now_ms(t->stores.world))
+                world_failed(t->stores.world, "cluster-time-does-not-run-ahead", "%s: by %" PRIu64 " ms", a->host->name,
+                             result->now_ms - CLUSTER_START_MS - world_now_ms(t->stores.world));
+        if (kv_index(a->host->store) < result->index)
+                world_failed(t->stores.world, "own-writes-are-read", "%s: index %" PRIu64, a->host->name, result->index);
+        if (result->status == KV_OK) {
+                watchers_said(t->stores.watchers, result);
+                op->outcome = OP_ANSWERED;
+                if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) && writer_of(a, &result->node) != a->number)
+                        world_failed(t->stores.world, "answers-are-to-the-question", "%s: index %" PRIu64, a->host->name, result->index);
+                if (result->has_prev && !a->object->history.dir)
+                        take_found(a, op, &result->prev);
         }
+        end(a, OP_ANSWERED);
 }
 
-static void change_members(Stores *all) {
-        Host *leader = leader_of(all);
-        KvState state;
-        bool more;
+/* A write that was answered and is there, or was; -1: none. */
+static int some_writer(World *w, const History *h) {
+        for (unsigned i = 0; i < 8 && h->n > 1; i++) {
+                unsigned k = h->n - 2 - (unsigned) world_draw(w, MIN(h->n - 1, h->dir ? 60u : 6u));
 
-        if (!leader)
-                return;
-        kv_state(leader->store, &state);
-        let_in(all, leader, &state);
-
-        more = state.n_voters < 3 || (!all->quiet && state.n_voters == 3 && world_chance(all->world, 1));
-        for (size_t k = 0; k < state.n_members; k++) {
-                const KvMember *m = &state.members[k];
-
-                if (more && m->seat == KV_SEAT_STANDBY && world_chance(all->world, 50))
-                        (void) kv_member_promote(leader->store, m->raft_id);
-                else if (state.n_voters > 3 && m->seat == KV_SEAT_VOTER && m->raft_id != state.raft_id && world_chance(all->world, 5))
-                        (void) kv_member_demote(leader->store, m->raft_id);
+                if (h->ops[k].effect > 0)
+                        return (int) k;
         }
+        return -1;
 }
 
-/* -- Faults -- */
+static void propose(Ask *a) {
+        World *w = a->test->stores.world;
+        Object *o = a->object;
+        Op *op = op_of(a);
+        int other = op->compare_op;
+        char path[128], value[2048], compared[2048];
+        KvCommand cmd = { .op = KV_SET };
 
-static void cut(Stores *all, Host *a, Host *b, bool is_cut) {
-        if (a != b)
-                sim_net_cut(all->net, a->card, b->card, is_cut);
-}
-
-static void heal_links(Stores *all) {
-        for (unsigned i = 0; i < HOSTS; i++)
-                for (unsigned k = 0; k < i; k++)
-                        cut(all, &all->hosts[i], &all->hosts[k], false);
-}
-
-static void make_fault(Stores *all) {
-        Host *h = &all->hosts[world_draw(all->world, HOSTS)];
-        Host *leader = leader_of(all);
-
-        switch (world_draw(all->world, 10)) {
-        case 0:
-                crash(h);
+        op->pad = world_chance(w, 20) ? 1500 : 8;
+        cmd.value = (KvBytes) { value, value_of(o, a->number, value) };
+        object_path(o, path);
+        switch (op->kind) {
+        case OP_CREATE:
+                cmd.op = KV_CREATE;
                 break;
-        case 1:
-                power_cut(h);
+        case OP_UPDATE:
+                cmd.op = KV_UPDATE;
                 break;
-        case 2:
-        case 3:
-                power_on(h);
+        case OP_POST:
+                cmd.op = KV_POST;
                 break;
-        case 4:
-                stop(h);
+        case OP_DELETE:
+        case OP_DELETE_INDEX:
+        case OP_DELETE_VALUE:
+                cmd.op = KV_DELETE;
                 break;
-        case 5:
-                cut(all, h, &all->hosts[world_draw(all->world, HOSTS)], true);
+        case OP_DELETE_CHILD:
+                cmd.op = KV_DELETE;
+                snprintf(path + strlen(path), 32, "/%020" PRIu64, o->history.ops[other].effect);
                 break;
-        case 6:
-                heal_links(all);
-                break;
-        case 7:
-                if (h->loop)
-                        world_loop_pause(h->loop, world_draw(all->world, 3000));
-                break;
-        case 8:
-                for (unsigned i = 0; i < HOSTS; i++)
-                        cut(all, h, &all->hosts[i], true);
+        case OP_CLEAR:
+                cmd.op = KV_DELETE;
+                cmd.dir = cmd.recursive = true;
                 break;
         default:
-                if (leader)
-                        (void) kv_transfer(leader->store, 0);
+                break;
+        }
+        if (op->kind == OP_SWAP_INDEX || op->kind == OP_DELETE_INDEX)
+                cmd.prev_index = op->compare_index = o->history.ops[other].effect;
+        if (op->kind == OP_SWAP_VALUE || op->kind == OP_DELETE_VALUE) {
+                cmd.has_prev_value = true;
+                cmd.prev_value = (KvBytes) { compared, value_of(o, other, compared) };
+        }
+        if (op->kind <= OP_SWAP_VALUE && world_chance(w, 10)) {
+                cmd.has_ttl = true;
+                cmd.ttl_ms = op->ttl_ms = 1 + world_draw(w, 2000);
+        }
+        if (cmd.op == KV_DELETE)
+                cmd.value = (KvBytes) {};
+        cmd.key = kv_string(path);
+        if (kv_propose(a->host->store, &cmd, on_written, a, NULL) < 0)
+                abort();
+}
+
+static OpKind draw_kind(World *w, bool dir) {
+        static const OpKind of_key[] = { OP_SET, OP_SET, OP_SET, OP_CREATE, OP_CREATE, OP_UPDATE, OP_UPDATE, OP_SWAP_INDEX, OP_SWAP_INDEX, OP_SWAP_VALUE,
+                                         OP_SWAP_VALUE, OP_DELETE, OP_DELETE_INDEX, OP_DELETE_VALUE, OP_READ, OP_READ, OP_READ, OP_READ, OP_PLAIN_READ };
+        static const OpKind of_dir[] = { OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_POST, OP_DELETE_CHILD,
+                                         OP_DELETE_CHILD, OP_DELETE_CHILD, OP_CLEAR, OP_READ, OP_READ, OP_READ, OP_PLAIN_READ };
+
+        return dir ? of_dir[world_draw(w, ELEMENTS(of_dir))] : of_key[world_draw(w, ELEMENTS(of_key))];
+}
+
+static void ask(Test *t, Ask *a, Host *h) {
+        World *w = t->stores.world;
+        Object *o = &t->objects[world_draw(w, OBJECTS)];
+        OpKind kind = draw_kind(w, o->history.dir);
+        bool compares = kind == OP_SWAP_INDEX || kind == OP_SWAP_VALUE || kind == OP_DELETE_INDEX || kind == OP_DELETE_VALUE || kind == OP_DELETE_CHILD;
+        Op *op;
+        int other;
+
+        if (!store_is_up(h) || is_full(o))
+                return;
+        op = history_call(&o->history, kind, ++t->at);
+        op->outcome = OP_UNKNOWN;
+        *a = (Ask) { .test = t, .object = o, .host = h, .number = history_number(&o->history, op), .begun_ms = world_now_ms(w) };
+        o->n_pending++;
+        other = some_writer(w, &o->history);
+        if (compares && other < 0)
+                op->kind = kind = OP_READ;
+        op->compare_op = other;
+
+        if (kind == OP_PLAIN_READ) {
+                read_now(a);
+                end(a, OP_ANSWERED);
+        } else if (kind == OP_READ) {
+                a->sync = (KvSync) { .done = on_read, .userdata = a };
+                kv_sync(h->store, &a->sync);
+        } else {
+                propose(a);
+        }
+}
+
+/* Nobody waits longer than promised for an answer where no leader is known. */
+static void check_lost(Test *t) {
+        uint64_t now_ms = world_now_ms(t->stores.world);
+
+        for (unsigned i = 0; i < CLIENTS; i++) {
+                const Ask *a = &t->clients[i];
+                uint64_t since_ms;
+
+                if (!a->object || !store_is_up(a->host) || a->host->lost_ms == 0)
+                        continue;
+                since_ms = MAX(MAX(a->begun_ms, a->host->lost_ms), a->host->paused_ms);
+                if (now_ms > since_ms + LOST_MAX_MS + SLACK_MS)
+                        world_failed(t->stores.world, "answers-come-after-loss", "%s: no leader for %" PRIu64 " ms", a->host->name, now_ms - since_ms);
         }
 }
 
 static void on_turn(void *userdata) {
-        Stores *all = userdata;
+        Test *t = userdata;
+        World *w = t->stores.world;
 
-        world_at(all->world, world_draw(all->world, 12), NULL, on_turn, all);
-        for (unsigned i = 0; i < WRITERS; i++)
-                if (world_chance(all->world, all->quiet ? 20 : 60))
-                        write_some(all, i, &all->hosts[world_draw(all->world, HOSTS)]);
-        if (world_chance(all->world, 10))
-                read_some(all, &all->hosts[world_draw(all->world, HOSTS)]);
-        if (world_chance(all->world, 5))
-                check_hash(all, &all->hosts[world_draw(all->world, HOSTS)]);
-        if (world_chance(all->world, 10))
-                change_members(all);
-        if (!all->quiet && world_chance(all->world, 1))
-                make_fault(all);
+        if (t->stores.ending)
+                return;
+        world_at(w, world_draw(w, 12), NULL, on_turn, t);
+        stores_turn(&t->stores);
+        check_lost(t);
+        for (unsigned i = 0; i < CLIENTS && !t->rests; i++)
+                if (!t->clients[i].object && world_chance(w, t->stores.quiet ? 10 : 50))
+                        ask(t, &t->clients[i], stores_any(&t->stores));
+        if (world_chance(w, 5)) {
+                Host *h = stores_any(&t->stores);
+
+                if (store_is_up(h))
+                        watchers_turn(t->stores.watchers, h->store, h->number);
+        }
 }
 
 /* -- Runs -- */
 
-static void heal_and_check(Stores *all) {
-        uint64_t before[WRITERS];
+static void check_healed(Test *t) {
+        Stores *all = &t->stores;
+        Host *leader = stores_leader(all);
         KvState leads, state;
-        Host *leader;
+        TreeTxn *txn;
+        KvNode node;
 
-        world_trace(all->world, "world", "all heals");
-        all->quiet = true;
-        heal_links(all);
-        for (unsigned i = 0; i < HOSTS; i++) {
-                power_on(&all->hosts[i]);
-                start(&all->hosts[i]);
-        }
-        world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
-        for (unsigned i = 0; i < WRITERS; i++)
-                before[i] = all->clients[i].n_ok;
-        world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
-
-        for (unsigned i = 0; i < WRITERS; i++)
-                if (all->clients[i].n_ok == before[i])
-                        world_failed(all->world, "everybody-writes-again", "client %u", i);
-        leader = leader_of(all);
         if (!leader)
                 world_failed(all->world, "there-is-a-leader", "none");
         kv_state(leader->store, &leads);
-        for (unsigned i = 0; i < HOSTS; i++) {
-                kv_state(all->hosts[i].store, &state);
+        for (unsigned i = 0; i < STORES; i++) {
+                Host *h = &all->hosts[i];
+
+                if (!store_is_up(h))
+                        world_failed(all->world, "everybody-lives", "%s", h->name);
+                kv_state(h->store, &state);
                 if (!state.ready)
-                        world_failed(all->world, "everybody-follows", "%s: %s", all->hosts[i].name, state.problem);
-                if (state.raft_index + BEHIND_MAX < leads.raft_index)
-                        world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64, all->hosts[i].name,
-                                     state.raft_index, leads.raft_index);
-                check_hash(all, &all->hosts[i]);
+                        world_failed(all->world, "everybody-follows", "%s: %s", h->name, state.problem);
+                if (state.raft_index != leads.raft_index)
+                        world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64, h->name, state.raft_index, leads.raft_index);
+                stores_check_hash(all, h);
         }
+        for (unsigned i = 0; i < CLIENTS; i++)
+                if (t->clients[i].object)
+                        world_failed(all->world, "everybody-is-answered", "client %u", i);
+        if (kv_read(leader->store, &txn) < 0)
+                world_failed(all->world, "a-tree-can-be-read", "%s", leader->name);
+        if (tree_first_due(txn, leads.cluster_ms - REST_MS / 2, &node) >= 0)
+                world_failed(all->world, "what-is-due-goes", "%.*s", (int) node.key.size, (const char *) node.key.data);
+        tree_abort(txn);
+        watchers_judge(all->watchers, leads.index);
 }
 
-static void make_hosts(Stores *all) {
-        for (unsigned i = 0; i < HOSTS; i++) {
-                Host *h = &all->hosts[i];
+static void heal_and_check(Test *t) {
+        Stores *all = &t->stores;
+        uint64_t before;
 
-                *h = (Host) { .all = all, .power = true, .folder = scratch_new(), .disk = sim_disk_new(all->world) };
-                snprintf(h->name, sizeof(h->name), "h%u", i + 1);
-                snprintf(h->address, sizeof(h->address), "10.0.0.%u", i + 1);
-                snprintf(h->door, sizeof(h->door), "10.0.0.%u:2380", i + 1);
-                snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
-                snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
-                h->tree = scratch_path(h->folder, "tree");
-                h->card = sim_host_new(all->net, h->address);
-        }
-        all->hosts[0].raft_id = all->last_raft_id = 1;
-        for (unsigned i = 0; i < HOSTS; i++)
-                start(&all->hosts[i]);
-}
-
-static void end_hosts(Stores *all) {
-        for (unsigned i = 0; i < HOSTS; i++) {
-                Host *h = &all->hosts[i];
-
-                while (h->loop) {
-                        h->wanted = h->power = false;
-                        if (is_up(h))
-                                die(h, false);
-                        world_run(all->world, world_now_ms(all->world) + 100);
-                }
-                sim_disk_free(h->disk);
-                free(h->tree);
-                scratch_free(h->folder);
-        }
+        stores_heal(all);
+        world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
+        before = t->n_answers;
+        world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
+        if (t->n_answers == before)
+                world_failed(all->world, "everybody-writes-again", "no answer in %d ms", HEAL_MS / 2);
+        t->rests = true;
+        world_run(all->world, world_now_ms(all->world) + REST_MS);
+        check_healed(t);
+        for (unsigned i = 0; i < OBJECTS; i++)
+                judge(&t->objects[i]);
 }
 
 typedef struct Options {
@@ -592,39 +453,51 @@ typedef struct Options {
         bool trace, twice;
 } Options;
 
-static uint64_t run_once(uint64_t seed, const Options *o, uint64_t sums[4]) {
-        Stores *all = NEW0(Stores, 1);
-        char replay[128];
+static uint64_t run_once(uint64_t seed, const Options *o) {
+        Test *t = NEW0(Test, 1);
+        Stores *all;
+        char replay[160];
         uint64_t hash;
 
-        if (!all)
+        if (!t)
                 abort();
-        all->world = world_new(seed, o->trace);
-        all->bug = o->bug;
+        all = &t->stores;
+        *all = (Stores) { .world = world_new(seed, o->trace), .bug = o->bug, .gone = on_gone, .userdata = t };
+        all->watchers = watchers_new(all->world, WATCHERS);
         snprintf(replay, sizeof(replay), "tests/sim/test-stores --seconds %" PRIu64 "%s%s", o->seconds, o->bug ? " --bug " : "", o->bug ?: "");
         world_set_replay(all->world, replay);
-        all->net = sim_net_new(all->world, 0, 1 + world_draw(all->world, 5));
-        all->disk_ms = 1 + (unsigned) world_draw(all->world, 20);
-        running = all;
-        make_hosts(all);
-        on_turn(all);
+        for (unsigned i = 0; i < OBJECTS; i++)
+                t->objects[i] = (Object) { .test = t, .number = i < KEYS ? i : i - KEYS, .history.dir = i >= KEYS };
+        running = t;
+        stores_begin(all);
+        on_turn(t);
         world_run(all->world, world_now_ms(all->world) + o->seconds * 1000);
-        heal_and_check(all);
+        heal_and_check(t);
 
-        for (unsigned i = 0; i < WRITERS; i++) {
-                sums[0] += all->clients[i].n_ok;
-                sums[1] += all->clients[i].n_unknown;
-        }
-        sums[2] += all->n_reads;
-        sums[3] += all->n_transfers;
-        all->quiet = true;
-        end_hosts(all);
+        sums.events += watchers_events(all->watchers);
+        sums.moves += watchers_moves(all->watchers);
+        sums.cleared += watchers_cleared(all->watchers);
+        sums.compared += all->n_compared;
+        sums.ms += world_now_ms(all->world) - WORLD_START_MS;
+        for (unsigned i = 0; i < _FAULT_MAX; i++)
+                sums.faults[i] += all->counts[i];
+        stores_end(all);
         hash = world_hash(all->world);
         running = NULL;
-        sim_net_free(all->net);
+        watchers_free(all->watchers);
         world_free(all->world);
-        free(all);
+        free(t);
         return hash;
+}
+
+static void print_sums(const Options *o) {
+        printf("%" PRIu64 " runs of %" PRIu64 " s and healing passed: %.1f hours simulated, %" PRIu64 " operations judged in %" PRIu64 " histories, %" PRIu64
+               " unknown outcomes, %" PRIu64 " histories undecided\n",
+               o->runs, o->seconds, (double) sums.ms / 3600000, sums.judged, sums.histories, sums.unknown, sums.undecided);
+        printf("%" PRIu64 " events told, %" PRIu64 " watches moved, %" PRIu64 " places lost; %" PRIu64 " trees compared\n", sums.events, sums.moves,
+               sums.cleared, sums.compared);
+        for (FaultKind i = 0; i < _FAULT_MAX; i++)
+                printf("fault %s %" PRIu64 "\n", fault_name(i), sums.faults[i]);
 }
 
 int main(int argc, char *argv[]) {
@@ -632,15 +505,14 @@ int main(int argc, char *argv[]) {
                 { "seed", required_argument, NULL, 's' },    { "runs", required_argument, NULL, 'r' }, { "trace", no_argument, NULL, 't' },
                 { "seconds", required_argument, NULL, 'S' }, { "bug", required_argument, NULL, 'b' },  { "twice", no_argument, NULL, '2' }, {},
         };
-        Options o = { .seed = 1, .runs = 4, .seconds = 30 };
-        uint64_t sums[4] = {};
+        Options o = { .seed = 1, .seconds = 30 };
         int c;
 
         while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
                 switch (c) {
                 case 's':
                         o.seed = strtoull(optarg, NULL, 10);
-                        o.runs = 1;
+                        o.runs = o.runs ?: 1;
                         break;
                 case 'r':
                         o.runs = strtoull(optarg, NULL, 10);
@@ -660,19 +532,19 @@ int main(int argc, char *argv[]) {
                 default:
                         return 2;
                 }
+        o.runs = o.runs ?: 4;
         setvbuf(stdout, NULL, _IOLBF, 0);
         log_set_sink(on_log, NULL);
         log_set_max_priority(LOG_DEBUG);
 
         for (uint64_t i = 0; i < o.runs; i++) {
-                uint64_t hash = run_once(o.seed + i, &o, sums);
+                uint64_t hash = run_once(o.seed + i, &o);
 
-                if (o.twice && run_once(o.seed + i, &o, sums) != hash) {
+                if (o.twice && run_once(o.seed + i, &o) != hash) {
                         printf("FAILED one-seed-is-one-run seed=%" PRIu64 "\n", o.seed + i);
                         return 1;
                 }
         }
-        printf("%" PRIu64 " runs of %" PRIu64 " s and healing passed; %" PRIu64 " writes acknowledged, %" PRIu64 " unknown, %" PRIu64
-               " reads, %" PRIu64 " transfers\n", o.runs, o.seconds, sums[0], sums[1], sums[2], sums[3]);
+        print_sums(&o);
         return 0;
 }
