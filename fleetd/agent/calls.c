@@ -373,8 +373,10 @@ void agent_plant_restart(Agent *a) {
 
         kv_state(registry_store(a->registry), &state);
         if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (Note *note = a->notes.table; note; note = note->hh.next)
+                for (Note *note = a->notes.table, *next; note; note = next) {
+                        next = note->hh.next; /* under an order to stop the note goes */
                         agent_note_stop(a, note->name, AGENT_STOP);
+                }
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentCall *call;
 
