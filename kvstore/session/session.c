@@ -152,7 +152,20 @@ static int session_write_hello(PeerSession *s) {
         _cleanup_writer_ Writer w = {};
 
         hello_write(&w, s->self);
-        return w.error < 0 ? w.error : session_write(s, PEER_HELLO, w.bytes, w.size);
+        if (w.error < 0)
+                return w.error;
+        s->said = XXH3_64bits(w.bytes, w.size);
+        return session_write(s, PEER_HELLO, w.bytes, w.size);
+}
+
+/* What a session says that is opened: its hello, or nothing where that was said with the dialing and has not changed since. */
+static int session_say_news(PeerSession *s) {
+        _cleanup_writer_ Writer w = {};
+
+        hello_write(&w, s->self);
+        if (w.error < 0)
+                return w.error;
+        return s->dialed && s->said == XXH3_64bits(w.bytes, w.size) ? 0 : session_write_hello(s);
 }
 
 int session_say_hello(PeerSession *s) {
@@ -388,12 +401,10 @@ void session_open(PeerSession *s) {
         assert(judged || s->state == SESSION_GREETING);
         s->state = SESSION_OPEN;
         timer_stop(&s->timer);
-        if (!s->dialed) {
-                r = session_write_hello(s);
-                if (r < 0) {
-                        session_cut(s, r, "cannot say our hello");
-                        return;
-                }
+        r = session_say_news(s);
+        if (r < 0) {
+                session_cut(s, r, "cannot say our hello");
+                return;
         }
         if (judged) {
                 stream_pause(s->stream, false);

@@ -52,6 +52,7 @@ struct PeerSession {
         Timer stall;
         uint64_t stalled_sent;   /* what had left when the stall timer was started */
         uint64_t written;        /* bytes ever given to the stream */
+        uint64_t said;           /* hash of the last hello of ours */
         uint8_t *bytes;          /* a frame that is not whole yet */
         size_t n_bytes, capacity;
         uint64_t begun_ms, heard_ms;
