@@ -407,6 +407,10 @@ static void check_healed(Test *t) {
         if (!leader)
                 world_failed(all->world, "there-is-a-leader", "none");
         kv_state(leader->store, &leads);
+        for (size_t i = 0; i < leads.n_members; i++)
+                world_trace(all->world, leader->name, "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64, leads.members[i].raft_id,
+                            leads.members[i].address, kv_seat_name(leads.members[i].seat), leads.members[i].reachable ? "reachable" : "not reachable",
+                            leads.members[i].match);
         for (unsigned i = 0; i < STORES; i++) {
                 Host *h = &all->hosts[i];
 
@@ -414,7 +418,9 @@ static void check_healed(Test *t) {
                         world_failed(all->world, "everybody-lives", "%s", h->name);
                 kv_state(h->store, &state);
                 if (!state.ready)
-                        world_failed(all->world, "everybody-follows", "%s: %s", h->name, state.problem);
+                        world_failed(all->world, "everybody-follows", "%s (replica %" PRIu64 " of cluster %" PRIx64 "%s%s%s): %s", h->name, h->raft_id,
+                                     state.cluster_id, h->wipe ? ", to be wiped" : "", h->leaving ? ", leaving" : "",
+                                     h->disk_breaks ? ", without a disk" : "", state.problem);
                 if (state.raft_index != leads.raft_index)
                         world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64, h->name, state.raft_index, leads.raft_index);
                 stores_check_hash(all, h);
