@@ -1,4 +1,4 @@
-/* kv get, set, ls, rm, watch: the cluster's keys, as etcdctl showed them. */
+/* kv get, set, mk, ls, rm, watch, exec-watch: the cluster's keys, as etcdctl showed them. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -6,9 +6,9 @@
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { KV_VALUE_MAX = 1024 * 1024, LEVELS_MAX = 200 }; /* bytes read from stdin; of directories */
+enum { KV_VALUE_MAX = 1024 * 1024 }; /* bytes read from stdin */
 
-static void append_key(Text *t, const char *key) {
+void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
         append_escaped(t, key, true);
 }
@@ -33,10 +33,8 @@ static int fail_answer(const Reply *reply) {
         return EXIT_KV;
 }
 
-/* One request. EXIT_DONE, or an exit status that is said already. With --output=json the answer is printed as it is, and
- * *ret_node stays NULL; else it borrows from *ret_root. */
-static int request(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
-                   const JsonValue **ret_node) {
+int kv_request(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
+               const JsonValue **ret_node) {
         _cleanup_reply_ Reply reply = {};
         Error err = {};
         int r;
@@ -61,19 +59,46 @@ static int request(Client *c, const char *method, const Text *path, const Text *
         return EXIT_DONE;
 }
 
-static const char *text_of(const JsonValue *node, const char *name) {
+int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root, const JsonValue **ret_node,
+           uint64_t *ret_index, uint64_t *ret_code, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        const char *message = "", *cause = "";
+        int r;
+
+        if (path->error < 0 || (form && form->error < 0))
+                return -ENOMEM;
+        r = connection_request(c->connection, method, path->chars, "application/x-www-form-urlencoded",
+                               form ? form->chars ? form->chars : "" : NULL, &reply, err);
+        if (r < 0)
+                return r;
+        if (ret_index)
+                *ret_index = reply.index;
+        r = json_value_parse(reply.body.chars ? reply.body.chars : "", reply.body.size, ret_root, NULL);
+        if (reply.status >= 200 && reply.status < 300) {
+                if (r < 0)
+                        return error_set(err, r, "fleetd's answer is no JSON");
+                *ret_node = json_value_member(*ret_root, "node");
+                return 0;
+        }
+        if (r < 0 || json_read_u64(*ret_root, "errorCode", ret_code, NULL) < 0 || *ret_code == 0
+            || json_read_string(*ret_root, "message", &message, NULL) < 0 || json_read_string(*ret_root, "cause", &cause, NULL) < 0)
+                return reply_check(&reply, err);
+        return error_set(err, -EREMOTEIO, "%llu: %s (%s)", (unsigned long long) *ret_code, message, cause);
+}
+
+const char *kv_text_of(const JsonValue *node, const char *name) {
         const char *s = NULL;
 
         return json_read_string(node, name, &s, NULL) < 0 || !s ? "" : s;
 }
 
-static bool is_dir(const JsonValue *node) {
+bool kv_is_dir(const JsonValue *node) {
         bool dir = false;
 
         return json_read_bool(node, "dir", &dir, NULL) >= 0 && dir;
 }
 
-static int usage(const char *sentence) {
+int kv_usage(const char *sentence) {
         fprintf(stderr, "fleetctl: %s\n", sentence);
         return EXIT_USAGE;
 }
@@ -85,18 +110,18 @@ static int kv_get(Client *c, char **args, size_t n) {
         int r;
 
         if (n != 1)
-                return usage("kv get takes one key");
-        append_key(&path, args[0]);
+                return kv_usage("kv get takes one key");
+        kv_append_key(&path, args[0]);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        r = request(c, "GET", &path, NULL, &root, &node);
+        r = kv_request(c, "GET", &path, NULL, &root, &node);
         if (r != EXIT_DONE || !node)
                 return r;
-        if (is_dir(node)) {
+        if (kv_is_dir(node)) {
                 fprintf(stderr, "%s: is a directory; fleetctl kv ls %s\n", args[0], args[0]);
                 return EXIT_FAILED;
         }
-        puts(text_of(node, "value"));
+        puts(kv_text_of(node, "value"));
         return EXIT_DONE;
 }
 
@@ -106,8 +131,8 @@ static void print_names(const JsonValue *node, bool recursive, unsigned level) {
         for (size_t i = 0; i < json_value_count(nodes); i++) {
                 const JsonValue *child = json_value_item(nodes, i);
 
-                printf("%s%s\n", text_of(child, "key"), is_dir(child) ? "/" : "");
-                if (recursive && level < LEVELS_MAX)
+                printf("%s%s\n", kv_text_of(child, "key"), kv_is_dir(child) ? "/" : "");
+                if (recursive && level < KV_LEVELS_MAX)
                         print_names(child, recursive, level + 1);
         }
 }
@@ -119,29 +144,29 @@ static int kv_ls(Client *c, char **args, size_t n) {
         int r;
 
         if (n > 1)
-                return usage("kv ls takes at most one key");
-        append_key(&path, n > 0 ? args[0] : "/");
+                return kv_usage("kv ls takes at most one key");
+        kv_append_key(&path, n > 0 ? args[0] : "/");
         text_append(&path, "?sorted=true");
         if (c->options.recursive)
                 text_append(&path, "&recursive=true");
         if (c->options.quorum)
                 text_append(&path, "&quorum=true");
-        r = request(c, "GET", &path, NULL, &root, &node);
+        r = kv_request(c, "GET", &path, NULL, &root, &node);
         if (r != EXIT_DONE || !node)
                 return r;
-        if (is_dir(node))
+        if (kv_is_dir(node))
                 print_names(node, c->options.recursive, 0);
         else
-                puts(text_of(node, "key"));
+                puts(kv_text_of(node, "key"));
         return EXIT_DONE;
 }
 
-static void add_field(Text *form, const char *name, const char *value) {
+void kv_add_field(Text *form, const char *name, const char *value) {
         text_printf(form, "%s%s=", form->size > 0 ? "&" : "", name);
         append_escaped(form, value, false);
 }
 
-static void add_number(Text *form, const char *name, uint64_t value) {
+void kv_add_number(Text *form, const char *name, uint64_t value) {
         text_printf(form, "%s%s=%llu", form->size > 0 ? "&" : "", name, (unsigned long long) value);
 }
 
@@ -171,7 +196,7 @@ static int kv_set(Client *c, char **args, size_t n) {
         int r;
 
         if (n < 1 || n > 2)
-                return usage("kv set takes a key and a value; without a value it is read from stdin");
+                return kv_usage("kv set takes a key and a value; without a value it is read from stdin");
         if (n == 1) {
                 r = read_value(&piped);
                 if (r < 0) {
@@ -180,17 +205,42 @@ static int kv_set(Client *c, char **args, size_t n) {
                         return EXIT_FAILED;
                 }
         }
-        append_key(&path, args[0]);
-        add_field(&form, "value", n > 1 ? args[1] : piped);
+        kv_append_key(&path, args[0]);
+        kv_add_field(&form, "value", n > 1 ? args[1] : piped);
         if (o->ttl_given)
-                add_number(&form, "ttl", o->ttl);
+                kv_add_number(&form, "ttl", o->ttl);
         if (o->swap_with_value)
-                add_field(&form, "prevValue", o->swap_with_value);
+                kv_add_field(&form, "prevValue", o->swap_with_value);
         if (o->swap_with_index > 0)
-                add_number(&form, "prevIndex", o->swap_with_index);
-        r = request(c, "PUT", &path, &form, &root, &node);
+                kv_add_number(&form, "prevIndex", o->swap_with_index);
+        r = kv_request(c, "PUT", &path, &form, &root, &node);
         if (r == EXIT_DONE && node)
-                puts(text_of(node, "value"));
+                puts(kv_text_of(node, "value"));
+        return r;
+}
+
+/* Only if there is nothing; with --in-order below KEY, by a name of its own, which is printed. */
+static int kv_mk(Client *c, char **args, size_t n) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, form = {};
+        const JsonValue *node = NULL;
+        const Options *o = &c->options;
+        int r;
+
+        if (n < 1 || n > 2 || (o->dir && n > 1))
+                return kv_usage("kv mk takes a key and a value; a directory (--dir) has no value");
+        kv_append_key(&path, args[0]);
+        if (o->dir)
+                kv_add_field(&form, "dir", "true");
+        else
+                kv_add_field(&form, "value", n > 1 ? args[1] : "");
+        if (o->ttl_given)
+                kv_add_number(&form, "ttl", o->ttl);
+        if (!o->in_order)
+                kv_add_field(&form, "prevExist", "false");
+        r = kv_request(c, o->in_order ? "POST" : "PUT", &path, &form, &root, &node);
+        if (r == EXIT_DONE && node && (o->in_order || !o->dir))
+                puts(kv_text_of(node, o->in_order ? "key" : "value"));
         return r;
 }
 
@@ -201,21 +251,21 @@ static int kv_rm(Client *c, char **args, size_t n) {
         const Options *o = &c->options;
 
         if (n != 1)
-                return usage("kv rm takes one key");
-        append_key(&path, args[0]);
+                return kv_usage("kv rm takes one key");
+        kv_append_key(&path, args[0]);
         if (o->recursive)
-                add_field(&query, "recursive", "true");
+                kv_add_field(&query, "recursive", "true");
         if (o->dir)
-                add_field(&query, "dir", "true");
+                kv_add_field(&query, "dir", "true");
         if (o->with_value)
-                add_field(&query, "prevValue", o->with_value);
+                kv_add_field(&query, "prevValue", o->with_value);
         if (o->with_index > 0)
-                add_number(&query, "prevIndex", o->with_index);
+                kv_add_number(&query, "prevIndex", o->with_index);
         if (query.size > 0)
                 text_printf(&path, "?%s", query.chars);
         if (query.error < 0)
                 return client_fail(query.error, NULL, "%s", "");
-        return request(c, "DELETE", &path, NULL, &root, &node);
+        return kv_request(c, "DELETE", &path, NULL, &root, &node);
 }
 
 /* -- watch: one plain wait after the other, as all clients of etcd do -- */
@@ -224,7 +274,20 @@ typedef struct Watch {
         bool json;
         bool told;      /* this wait has brought a change */
         uint64_t index; /* of the last change seen; 0: none yet */
+        char **command; /* to be run for each; NULL: printed */
 } Watch;
+
+/* etcdctl's variables. */
+static int run_for_change(const Watch *watch, const JsonValue *root, const JsonValue *node) {
+        char index[24];
+        const char *const environment[] = {
+                "ETCD_WATCH_ACTION", kv_text_of(root, "action"), "ETCD_WATCH_KEY", kv_text_of(node, "key"),
+                "ETCD_WATCH_VALUE", kv_text_of(node, "value"), "ETCD_WATCH_MODIFIED_INDEX", index, NULL,
+        };
+
+        snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
+        return kv_run(watch->command, environment, NULL, NULL, 0);
+}
 
 static int on_change(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
@@ -240,12 +303,18 @@ static int on_change(void *userdata, const char *line, size_t size) {
         if (r < 0)
                 return r;
         watch->told = true;
+        if (watch->command) {
+                r = run_for_change(watch, root, node);
+                if (r > 0)
+                        fprintf(stderr, "fleetctl: %s ended with exit status %d\n", watch->command[0], r);
+                return MIN(r, 0);
+        }
         if (watch->json)
                 puts(line);
-        else if (*text_of(node, "value"))
-                printf("%s %s %s\n", text_of(root, "action"), text_of(node, "key"), text_of(node, "value"));
+        else if (*kv_text_of(node, "value"))
+                printf("%s %s %s\n", kv_text_of(root, "action"), kv_text_of(node, "key"), kv_text_of(node, "value"));
         else
-                printf("%s %s%s\n", text_of(root, "action"), text_of(node, "key"), is_dir(node) ? "/" : "");
+                printf("%s %s%s\n", kv_text_of(root, "action"), kv_text_of(node, "key"), kv_is_dir(node) ? "/" : "");
         (void) fflush(stdout);
         return 0;
 }
@@ -260,11 +329,9 @@ static bool is_forgotten(const Reply *reply, uint64_t *ret_index) {
                && json_read_u64(root, "index", ret_index, NULL) >= 0;
 }
 
-static int kv_watch(Client *c, char **args, size_t n) {
-        Watch watch = { .json = streq(c->options.output, "json"), .index = c->options.after_index };
+static int follow(Client *c, const char *key, char **command) {
+        Watch watch = { .json = streq(c->options.output, "json"), .index = c->options.after_index, .command = command };
 
-        if (n != 1)
-                return usage("kv watch takes one key");
         do {
                 _cleanup_stream_ Stream *stream = NULL;
                 _cleanup_text_ Text path = {};
@@ -273,7 +340,7 @@ static int kv_watch(Client *c, char **args, size_t n) {
                 int r;
 
                 watch.told = false;
-                append_key(&path, args[0]);
+                kv_append_key(&path, key);
                 text_append(&path, "?wait=true");
                 if (c->options.recursive)
                         text_append(&path, "&recursive=true");
@@ -293,16 +360,29 @@ static int kv_watch(Client *c, char **args, size_t n) {
                         return client_fail(r, &err, "%s", "");
                 else if (watch.index == 0)
                         watch.index = stream_reply(stream)->index; /* ended early: go on from where it began */
-        } while (c->options.forever || !watch.told);
+        } while (command || c->options.forever || !watch.told);
         return EXIT_DONE;
+}
+
+static int kv_watch(Client *c, char **args, size_t n) {
+        return n == 1 ? follow(c, args[0], NULL) : kv_usage("kv watch takes one key");
+}
+
+int kv_exec_watch(Client *c, char **args, size_t n) {
+        return n >= 2 ? follow(c, args[0], args + 1) : kv_usage("kv exec-watch takes a key and a command: fleetctl kv exec-watch /config -- systemctl reload web");
 }
 
 static const KvVerb verbs[] = {
         { "get", "KEY", "Print the value of a key", kv_get },
         { "set", "KEY [VALUE]", "Set a key, from stdin without a value", kv_set },
+        { "mk", "KEY [VALUE]", "Make a key or directory that is not there", kv_mk },
         { "ls", "[KEY]", "List the keys in a directory", kv_ls },
         { "rm", "KEY", "Remove a key", kv_rm },
         { "watch", "KEY", "Wait for a change of a key, and print it", kv_watch },
+        { "exec-watch", "KEY -- CMD...", "Run a command for each change", kv_exec_watch },
+        { "lock", "NAME -- CMD...", "Run a command that runs once in the cluster", kv_lock },
+        { "export", "[KEY [DIR]]", "Print all below a key as JSON, or write it to files", kv_export },
+        { "import", "KEY [FILE|DIR]", "Set keys from JSON, or from files", kv_import },
 };
 
 const KvVerb *kv_verbs(size_t *ret_n) {
@@ -312,13 +392,17 @@ const KvVerb *kv_verbs(size_t *ret_n) {
 
 int verb_kv(Client *c, char **args, size_t n) {
         const KvVerb *found = NULL;
+        bool exact = false, ambiguous = false;
 
         if (n == 0)
-                return usage("kv get, set, ls, rm or watch? fleetctl help kv");
-        for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                if (*args[0] && starts_with(verbs[i].name, args[0])) /* no two begin alike */
+                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, export or import? fleetctl help kv");
+        for (size_t i = 0; i < ELEMENTS(verbs) && !exact; i++)
+                if (*args[0] && starts_with(verbs[i].name, args[0])) {
+                        exact = streq(verbs[i].name, args[0]);
+                        ambiguous = found && !exact;
                         found = &verbs[i];
-        if (!found) {
+                }
+        if (!found || ambiguous) {
                 fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
                 fputs("Run 'fleetctl help kv' for usage.\n", stderr);
                 return EXIT_USAGE;

@@ -36,13 +36,14 @@ static const Flag flags[] = {
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by name or the beginning of its id" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes" },
+        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes (lock: default 30)" },
         { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value), "set: only if this is the value" },
         { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index), "set: only if this is the modified index" },
         { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if this is the value" },
         { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index), "rm: only if this is the modified index" },
         { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: and all below" },
-        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also an empty directory" },
+        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also an empty directory; mk: a directory" },
+        { "in-order", 0, FLAGS_KV, FLAG_BOOL, AT(in_order), "mk: below the key, by a name that is last in order" },
         { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: go on after the first change" },
         { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), "watch: changes after this index" },
         { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: what the leader has" },
@@ -221,6 +222,8 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         }
         for (; i < *n; i++)
                 args[n_kept++] = args[i];
+        if (n_kept < *n)
+                args[n_kept] = NULL; /* a command among them ends as argv does */
         *n = n_kept;
         return 0;
 }

@@ -40,7 +40,7 @@ typedef struct Options {
 
         const char *swap_with_value, *with_value;
         uint64_t ttl, swap_with_index, with_index, after_index;
-        bool ttl_given, recursive, dir, forever, quorum;
+        bool ttl_given, recursive, dir, forever, quorum, in_order;
 
         bool verbs;
         const char *ignored; /* what fleet's fleetctl needed and we do not */

@@ -1,0 +1,263 @@
+/* kv lock: one holder at a time. Who wants it puts an in-order key below the lock's directory, waits until the key just before its
+ * own is gone, and runs the command; all the while the key is refreshed, and vanishes with whoever cannot. */
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/client.h"
+#include "client/kv.h"
+
+extern char **environ;
+
+enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, CODE_NOT_FOUND = 100, EXIT_CANNOT_RUN = 127, EXIT_SIGNAL = 128 };
+
+/* -- Commands -- */
+
+/* Waits for one of our signals. The signal, or 0 when the time is over. */
+static int wait_signal(const sigset_t *set, uint64_t ms) {
+        struct timespec span = { .tv_sec = (time_t) (ms / 1000), .tv_nsec = (long) (ms % 1000) * 1000000 };
+        int signal = sigtimedwait(set, NULL, &span);
+
+        return signal > 0 ? signal : 0;
+}
+
+static void our_signals(sigset_t *ret) {
+        sigemptyset(ret);
+        sigaddset(ret, SIGCHLD);
+        sigaddset(ret, SIGINT);
+        sigaddset(ret, SIGTERM);
+        sigaddset(ret, SIGHUP);
+}
+
+static int spawn(char **command, const sigset_t *mask, pid_t *ret) {
+        posix_spawnattr_t attributes;
+        int r;
+
+        r = posix_spawnattr_init(&attributes);
+        if (r != 0)
+                return -r;
+        (void) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+        (void) posix_spawnattr_setsigmask(&attributes, mask);
+        r = posix_spawnp(ret, command[0], NULL, &attributes, command, environ);
+        (void) posix_spawnattr_destroy(&attributes);
+        return -r;
+}
+
+int kv_run(char **command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms) {
+        sigset_t ours, before;
+        int status = 0, r, signal;
+        pid_t pid;
+
+        for (; environment && environment[0] && environment[1]; environment += 2)
+                (void) setenv(environment[0], environment[1], true);
+        our_signals(&ours);
+        (void) sigprocmask(SIG_BLOCK, &ours, &before);
+        (void) fflush(stdout);
+        r = spawn(command, &before, &pid);
+        if (r < 0) {
+                fprintf(stderr, "fleetctl: cannot run %s: %s\n", command[0], strerror(-r));
+                (void) sigprocmask(SIG_SETMASK, &before, NULL);
+                return EXIT_CANNOT_RUN;
+        }
+        while (waitpid(pid, &status, WNOHANG) == 0) {
+                signal = wait_signal(&ours, tick ? tick_ms : 3600000);
+                if (signal != 0 && signal != SIGCHLD)
+                        (void) kill(pid, signal);
+                else if (signal == 0 && tick && !tick(userdata)) {
+                        (void) kill(pid, SIGTERM);
+                        tick = NULL;
+                }
+        }
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
+        return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* -- The lock -- */
+
+typedef struct Lock {
+        Client *client;
+        Text directory, key;  /* of the lock, and ours below it */
+        uint64_t ttl;         /* s */
+        uint64_t refreshed_ms; /* monotonic; when it was last sure to live for so long */
+        bool lost;
+} Lock;
+
+static uint64_t now_ms(void) {
+        struct timespec now;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* True while the lock is ours, or our place in the queue. */
+static bool lock_refresh(void *userdata) {
+        Lock *lock = userdata;
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, form = {};
+        uint64_t asked_ms = now_ms(), code = 0;
+        const JsonValue *node;
+        Error err = {};
+        int r;
+
+        kv_append_key(&path, lock->key.chars);
+        kv_add_field(&form, "refresh", "true");
+        kv_add_field(&form, "prevExist", "true");
+        kv_add_number(&form, "ttl", lock->ttl);
+        r = kv_ask(lock->client, "PUT", &path, &form, &root, &node, NULL, &code, &err);
+        if (r == 0)
+                lock->refreshed_ms = asked_ms;
+        else if ((r == -EREMOTEIO && code == CODE_NOT_FOUND) || now_ms() - lock->refreshed_ms >= lock->ttl * 1000) {
+                fprintf(stderr, "fleetctl: the lock is lost: %s\n", error_text(&err, r));
+                lock->lost = true;
+        }
+        return !lock->lost;
+}
+
+static bool lock_refresh_if_due(Lock *lock) {
+        return now_ms() - lock->refreshed_ms < lock->ttl * 1000 / 3 || lock_refresh(lock);
+}
+
+static int lock_queue(Lock *lock) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {}, form = {};
+        char host[64] = "", holder[96];
+        const JsonValue *node = NULL;
+        uint64_t code = 0;
+        Error err = {};
+        int r;
+
+        (void) gethostname(host, sizeof(host) - 1);
+        snprintf(holder, sizeof(holder), "%s %ld", host, (long) getpid());
+        kv_append_key(&path, lock->directory.chars);
+        kv_add_field(&form, "value", holder);
+        kv_add_number(&form, "ttl", lock->ttl);
+        lock->refreshed_ms = now_ms();
+        r = kv_ask(lock->client, "POST", &path, &form, &root, &node, NULL, &code, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error:  ");
+        text_append(&lock->key, kv_text_of(node, "key"));
+        return lock->key.error < 0 || lock->key.size == 0 ? client_fail(-ENOMEM, NULL, "%s", "") : EXIT_DONE;
+}
+
+/* 1: it is our turn; 0: 'before' is who holds it, or waits just before us, as of *ret_index; negative: it cannot be told. */
+static int lock_look(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
+        const JsonValue *node = NULL, *nodes;
+        uint64_t code = 0;
+        bool seen = false;
+        int r;
+
+        text_clear(before);
+        kv_append_key(&path, lock->directory.chars);
+        text_append(&path, "?sorted=true&quorum=true");
+        r = kv_ask(lock->client, "GET", &path, NULL, &root, &node, ret_index, &code, err);
+        if (r < 0)
+                return r;
+        nodes = json_value_member(node, "nodes");
+        for (size_t i = 0; i < json_value_count(nodes) && !seen; i++) {
+                const char *key = kv_text_of(json_value_item(nodes, i), "key");
+
+                seen = streq(key, lock->key.chars);
+                if (!seen) {
+                        text_clear(before);
+                        text_append(before, key);
+                }
+        }
+        if (!seen)
+                return error_set(err, -ESTALE, "our place in the queue is gone: this machine was too slow for %llu s",
+                                 (unsigned long long) lock->ttl);
+        return before->error < 0 ? before->error : before->size == 0;
+}
+
+static int on_gone(void *userdata, const char *line, size_t size) {
+        *(bool *) userdata = true;
+        return 0;
+}
+
+/* Waits until something happens at 'before', or the wait ends by itself. False: we were interrupted, or lost our place. */
+static bool lock_wait(Lock *lock, const char *before, uint64_t index, const sigset_t *ours) {
+        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_text_ Text path = {};
+        bool changed = false;
+        Error err = {};
+        int r;
+
+        kv_append_key(&path, before);
+        text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
+        r = path.error < 0 ? path.error : stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
+        while (r >= 0 && !changed) {
+                r = stream_wait(stream, LOOK_MS, &err);
+                if (wait_signal(ours, 0) != 0 || !lock_refresh_if_due(lock))
+                        return false;
+        }
+        /* An answer that is an error, or none, is looked into by asking again; not at once. */
+        return changed || r == -ENODATA || wait_signal(ours, LOOK_MS) == 0;
+}
+
+static int lock_acquire(Lock *lock) {
+        _cleanup_text_ Text before = {};
+        sigset_t ours, mask;
+        uint64_t index = 0;
+        bool goes_on = true;
+        Error err = {};
+        int r = 0;
+
+        our_signals(&ours);
+        sigdelset(&ours, SIGCHLD);
+        (void) sigprocmask(SIG_BLOCK, &ours, &mask);
+        while (goes_on && (r = lock_look(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
+                if (r < 0)
+                        goes_on = wait_signal(&ours, LOOK_MS) == 0 && lock_refresh_if_due(lock);
+                else
+                        goes_on = lock_wait(lock, before.chars, index, &ours);
+        }
+        (void) sigprocmask(SIG_SETMASK, &mask, NULL);
+        if (r > 0)
+                return EXIT_DONE;
+        if (r == -ESTALE)
+                fprintf(stderr, "fleetctl: %s\n", err.message);
+        return EXIT_FAILED;
+}
+
+static void lock_release(Lock *lock) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
+        const JsonValue *node;
+        uint64_t code = 0;
+        Error err = {};
+        int r;
+
+        kv_append_key(&path, lock->key.chars);
+        r = kv_ask(lock->client, "DELETE", &path, NULL, &root, &node, NULL, &code, &err);
+        if (r < 0 && code != CODE_NOT_FOUND)
+                fprintf(stderr, "fleetctl: the lock ends by itself in %llu s: %s\n", (unsigned long long) lock->ttl, error_text(&err, r));
+}
+
+int kv_lock(Client *c, char **args, size_t n) {
+        Lock lock = { .client = c, .ttl = c->options.ttl_given ? c->options.ttl : TTL_S };
+        int status;
+
+        if (n < 2 || !*args[0])
+                return kv_usage("kv lock takes a name and a command: fleetctl kv lock backup -- /usr/bin/backup --all");
+        if (lock.ttl < 3 || lock.ttl > TTL_MAX_S)
+                return kv_usage("kv lock --ttl: expected 3 to 86400 seconds");
+        text_printf(&lock.directory, "%s%s", args[0][0] == '/' ? "" : "/_lock/", args[0]);
+        status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL, "%s", "") : lock_queue(&lock);
+        if (status == EXIT_DONE) {
+                status = lock_acquire(&lock);
+                if (status == EXIT_DONE)
+                        status = kv_run(args + 1, NULL, lock_refresh, &lock, lock.ttl * 1000 / 3);
+                if (lock.lost)
+                        status = EXIT_FAILED;
+                else
+                        lock_release(&lock);
+        }
+        text_done(&lock.directory);
+        text_done(&lock.key);
+        return status;
+}
