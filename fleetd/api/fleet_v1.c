@@ -530,13 +530,15 @@ static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
         return NULL;
 }
 
-static void member_write(Text *t, const Cluster *c, const char *name, const KvMember *member, uint64_t raft_id) {
-        const ClusterMachine *m = machine_of(c, raft_id);
+/* A host that is alone and has no door for others is in no member key: it knows itself all the same. */
+static void member_write(Text *t, const Request *request, const KvState *state, const char *name, const KvMember *member, uint64_t raft_id) {
+        const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
+        bool self = raft_id == state->raft_id;
 
         json_open(t, name, '{');
         json_add_string(t, "address", member ? member->address : m ? m->peer : NULL);
-        json_add_string(t, "id", m ? m->id : NULL);
-        json_add_string(t, "name", m && m->facts ? m->facts->name : NULL);
+        json_add_string(t, "id", m ? m->id : self ? request->api->machine_id : NULL);
+        json_add_string(t, "name", m && m->facts ? m->facts->name : self ? request->api->name : NULL);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
                 json_add_string(t, "seat", kv_seat_name(member->seat));
@@ -545,7 +547,6 @@ static void member_write(Text *t, const Cluster *c, const char *name, const KvMe
 }
 
 void cluster_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_text_ Text t = {};
         char id[24];
         KvState state;
@@ -560,7 +561,7 @@ void cluster_handle(Request *request) {
         json_add_string(&t, "clusterId", id);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
-                member_write(&t, c, "leader", NULL, state.leader_id);
+                member_write(&t, request, &state, "leader", NULL, state.leader_id);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
         json_add_string(&t, "problem", state.problem);
@@ -569,7 +570,7 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "term", state.term);
         json_open(&t, "voters", '[');
         for (size_t i = 0; i < state.n_members; i++)
-                member_write(&t, c, NULL, &state.members[i], state.members[i].raft_id);
+                member_write(&t, request, &state, NULL, &state.members[i], state.members[i].raft_id);
         json_close(&t, ']');
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
