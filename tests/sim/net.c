@@ -528,6 +528,12 @@ void sim_host_reset(SimHost *h, bool silent) {
         h->loop = NULL;
 }
 
+void sim_host_dropped(SimHost *h) {
+        for (SimStream *s = h->streams; s; s = s->next)
+                if (s->closing)
+                        stream_schedule(s, 0, on_closed);
+}
+
 void sim_host_power(SimHost *h, bool on) {
         h->power = on;
         ways_changed(h->net);

@@ -19,6 +19,8 @@ Network *sim_host_network(SimHost *h, WorldLoop *loop); /* for a daemon that sta
 
 /* The daemon is gone: its streams are reset ('silent': without a word, as when power is cut), its listeners closed. */
 void sim_host_reset(SimHost *h, bool silent);
+/* The loop has dropped what was to come (world_loop_drop_work()): streams that were being closed still end. */
+void sim_host_dropped(SimHost *h);
 void sim_host_power(SimHost *h, bool on);
 void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut); /* both ways */
 void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut); /* what 'from' says does not arrive */

@@ -155,6 +155,7 @@ static void die(Host *h, bool tear) {
         if (tear)
                 sim_disk_tear(h->disk, true);
         world_loop_drop_work(h->loop, tear);
+        sim_host_dropped(h->card);
         watchers_leave(h->all->watchers, h->number);
         h->store = kv_crash(h->store);
         h->all->gone(h->all->userdata, h);
