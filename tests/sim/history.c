@@ -176,8 +176,11 @@ static bool step(const History *h, State *s, const Op *op, int number) {
         if (step_key(s, op, number))
                 return true;
         *s = before;
-        if (op->outcome != OP_ANSWERED || s->writer < 0 || s->expires_ms == 0 ||
-            (s->expires_ms != EXPIRES_UNKNOWN && s->expires_ms > op->now_ms))
+        if (s->writer < 0 || s->expires_ms == 0)
+                return false;
+        if (s->expires_ms != EXPIRES_UNKNOWN)
+                s->now_ms = MAX(s->now_ms, s->expires_ms);
+        if (op->outcome == OP_ANSWERED && s->now_ms > op->now_ms)
                 return false;
         s->writer = -1;
         s->modified = s->created = s->expires_ms = 0;

@@ -75,11 +75,27 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* -- Histories -- */
 
+static const char *outcome_of(const Object *o, int number) {
+        static const char *const names[] = { [OP_UNKNOWN] = "unknown", [OP_REFUSED] = "refused", [OP_ANSWERED] = "answered" };
+
+        return number >= 0 && (unsigned) number < o->history.n ? names[o->history.ops[number].outcome] : "never asked";
+}
+
 static void judge(Object *o) {
         World *w = o->test->stores.world;
         Error err = {};
         int r = history_judge(&o->history, &err);
 
+        for (unsigned i = 0; r == -EUCLEAN && i < o->history.n; i++) {
+                const Op *op = &o->history.ops[i];
+
+                world_trace(w, "history",
+                            "%u: kind %d %s, %" PRIu64 "..%" PRIu64 ", compares %d or %" PRIu64 ", lives %" PRIu64 " ms: %s, index %" PRIu64 " (wrote %" PRIu64
+                            ") at %" PRIu64 ", found %d of %" PRIu64 ", %" PRIu64 ", expires %" PRIu64,
+                            i, op->kind, outcome_of(o, (int) i), op->called, op->returned, op->compare_op, op->compare_index, op->ttl_ms,
+                            kv_status_name(op->status), op->index, op->effect, op->now_ms, op->found, op->found_modified, op->found_created,
+                            op->found_expires_ms);
+        }
         if (r == -EUCLEAN)
                 world_failed(w, "histories-are-linearizable", "/%c/%u/%" PRIu64 ": %s", o->history.dir ? 'd' : 'k', o->number, o->epoch, error_text(&err, 0));
         sums.undecided += r < 0;
@@ -128,12 +144,6 @@ static void object_path(const Object *o, char ret[64]) {
 
 static unsigned value_of(const Object *o, int number, char ret[2048]) {
         return (unsigned) snprintf(ret, 2048, "%-*d", (int) o->history.ops[number].pad, number);
-}
-
-static const char *outcome_of(const Object *o, int number) {
-        static const char *const names[] = { [OP_UNKNOWN] = "unknown", [OP_REFUSED] = "refused", [OP_ANSWERED] = "answered" };
-
-        return number >= 0 && (unsigned) number < o->history.n ? names[o->history.ops[number].outcome] : "never asked";
 }
 
 /* Who wrote what is there; -1: nothing is. */
