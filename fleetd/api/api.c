@@ -99,7 +99,7 @@ static void route(Request *request) {
         else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
                 cluster_v2_handle(request);
         else if (!fleet || (fleet[0] && fleet[0] != '/'))
-                request_answer(request, 404, "text/plain; charset=utf-8", NULL, "404 page not found\n", 19);
+                request_not_found(request);
         else if (request->door != API_SOCKET)
                 request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
         else if (!registry_ready(request->api->options.registry))
@@ -128,7 +128,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         http->userdata = request;
 
         if (http_target_split(http->target, &request->path, &request->path_size, &request->query) < 0)
-                request_answer(request, 400, "text/plain; charset=utf-8", NULL, "400 Bad Request", 15);
+                request_answer_text(request, 400, "text/plain; charset=utf-8", NULL, "400 Bad Request");
         else if (!request_is_allowed(request, door))
                 return;
         else if (!starts_with(request->path, "/v2/keys") && http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err) < 0)

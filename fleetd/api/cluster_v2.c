@@ -4,21 +4,11 @@
 
 #include <stdio.h>
 
-void answer_allow(Request *request, const char *methods) {
-        request_answer(request, 405, "text/plain; charset=utf-8",
-                       (HttpField[]) { { "Allow", methods }, { "X-Content-Type-Options", "nosniff" }, {} }, "Method Not Allowed\n", 19);
-}
-
-void answer_not_found(Request *request) {
-        request_answer(request, 404, "text/plain; charset=utf-8", (HttpField[]) { { "X-Content-Type-Options", "nosniff" }, {} },
-                       "404 page not found\n", 19);
-}
-
 static void version(Request *request) {
         if (method_is(request, "GET"))
-                request_answer(request, 200, "application/json", NULL, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}", 46);
+                request_answer_text(request, 200, "application/json", NULL, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
         else
-                answer_allow(request, "GET");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
 }
 
 static void health(Request *request) {
@@ -26,11 +16,11 @@ static void health(Request *request) {
 
         kv_state(request->api->options.store, &state);
         if (!method_is(request, "GET"))
-                answer_allow(request, "GET");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
         else if (state.ready)
-                request_answer(request, 200, "text/plain; charset=utf-8", NULL, "{\"health\":\"true\"}", 17);
+                request_answer_text(request, 200, "text/plain; charset=utf-8", NULL, "{\"health\":\"true\"}");
         else
-                request_answer(request, 503, "text/plain; charset=utf-8", NULL, "{\"health\":\"false\"}", 18);
+                request_answer_text(request, 503, "text/plain; charset=utf-8", NULL, "{\"health\":\"false\"}");
 }
 
 /* There are no users: rights go with the door. */
@@ -39,7 +29,7 @@ static void auth_enable(Request *request) {
         KvState state;
 
         if (!method_is(request, "GET")) {
-                answer_allow(request, "GET,PUT,DELETE");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET,PUT,DELETE" });
                 return;
         }
         kv_state(request->api->options.store, &state);
@@ -67,5 +57,5 @@ void cluster_v2_handle(Request *request) {
         else if (streq(path, "/v2/auth/enable"))
                 auth_enable(request);
         else
-                answer_not_found(request);
+                request_not_found(request);
 }

@@ -9,8 +9,6 @@ void v2_members_handle(Request *request, const char *rest);
 void v2_machines_handle(Request *request);
 void v2_stats_handle(Request *request, const char *rest);
 
-void answer_allow(Request *request, const char *methods); /* 405, and which ones are known */
-void answer_not_found(Request *request);                  /* 404, the router's words */
 /* With the cluster's id, as all answers about members and rights have it. */
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
 

@@ -301,11 +301,16 @@ static void answer_error(Request *request, unsigned code, const void *cause, siz
         request_answer(request, status, "application/json", head_of(&head, request, index, true), t.chars ?: "", t.size);
 }
 
+/* What did not come out of the store: etcd's index is 0 then. */
+static void answer_refusal(Request *request, unsigned code, const char *cause) {
+        answer_error(request, code, cause, strlen(cause), 0);
+}
+
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
         KeysHead head;
 
         if (t->error < 0)
-                answer_error(request, 300, "out of memory", 13, 0);
+                answer_refusal(request, 300, "out of memory");
         else
                 request_answer(request, status, "application/json", head_of(&head, request, index, false), t->chars, t->size);
 }
@@ -385,7 +390,7 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
         if (r == 0)
                 r = tree_meta(txn, &meta);
         if (r < 0) {
-                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+                answer_refusal(request, 300, strerror(-r));
                 return;
         }
         if (request->door != API_SOCKET && kv_path_is_ours(key))
@@ -427,7 +432,7 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 text_append(&t, "}\n");
         }
         if (r < 0)
-                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+                answer_refusal(request, 300, strerror(-r));
         else
                 answer_text(request, 200, meta.index, &t);
 }
@@ -480,7 +485,7 @@ static void answer_unavailable(Request *request, KvStatus status) {
                 snprintf(cause, sizeof(cause), "etcdserver: request timed out: the leader was lost; whether it happened is unknown: read the key again");
         else
                 snprintf(cause, sizeof(cause), "%s", state.problem[0] ? state.problem : "no leader; reads still work");
-        answer_error(request, 300, cause, strlen(cause), 0);
+        answer_refusal(request, 300, cause);
 }
 
 static void get_on_synced(void *userdata, KvStatus status) {
@@ -581,7 +586,7 @@ static void get_watch(KeysWait *w) {
                 snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]", (unsigned long long) oldest, (unsigned long long) w->query.wait_index);
                 answer_error(request, 401, cause, strlen(cause), index);
         } else
-                answer_error(request, 300, "too many watches", 16, 0);
+                answer_refusal(request, 300, "too many watches");
         wait_free(w);
 }
 
@@ -651,7 +656,7 @@ static void write_propose(KeysWait *w) {
         r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
         if (r < 0) {
                 request->forget = NULL;
-                answer_error(request, 300, strerror(-r), strlen(strerror(-r)), 0);
+                answer_refusal(request, 300, strerror(-r));
                 wait_free(w);
         }
 }
@@ -680,7 +685,7 @@ static void redirect_clean(Request *request) {
         size_t size;
 
         if (kv_path_clean(request->path, request->path_size, &clean, &size) < 0) {
-                request_answer(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n", 24);
+                request_answer_text(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n");
                 return;
         }
         for (size_t i = 0; i < size; i++) {
@@ -722,27 +727,26 @@ void keys_v2_handle(Request *request) {
         for (size_t i = 0; i < ELEMENTS(methods); i++)
                 known |= method_is(request, methods[i]);
         if (!known) {
-                request_answer(request, 405, "text/plain; charset=utf-8",
-                               (HttpField[]) { { "Allow", "HEAD,GET,PUT,POST,DELETE" }, { "X-Content-Type-Options", "nosniff" }, {} }, "Method Not Allowed\n", 19);
+                request_not_allowed(request, &(HttpField) { "Allow", "HEAD,GET,PUT,POST,DELETE" });
                 return;
         }
 
         w = NEW0(KeysWait, 1);
         if (!w) {
-                answer_error(request, 300, "out of memory", 13, 0);
+                answer_refusal(request, 300, "out of memory");
                 return;
         }
         w->request = request;
         request->state = w;
         r = query_read(request, &w->query, &e);
         if (r < 0) {
-                answer_error(request, e.code, e.cause, strlen(e.cause), 0);
+                answer_refusal(request, e.code, e.cause);
                 wait_free(w);
                 return;
         }
         r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
         if (r < 0) {
-                answer_error(request, 210, "the key is longer than 8 KiB or deeper than 512 levels", 54, 0);
+                answer_refusal(request, 210, "the key is longer than 8 KiB or deeper than 512 levels");
                 wait_free(w);
                 return;
         }

@@ -294,14 +294,12 @@ void v2_members_handle(Request *request, const char *id) {
                 if (body_is_good(request, &state))
                         answer_refused(request, &state);
         } else if (!method_is(request, "PUT") && !method_is(request, "DELETE"))
-                answer_allow(request, "GET,POST,DELETE,PUT");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET,POST,DELETE,PUT" });
         else if (id[0])
                 member_change(request, &state, id);
         else {
                 snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state.cluster_id);
-                request_answer(request, 405, "text/plain; charset=utf-8",
-                               (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, { "X-Content-Type-Options", "nosniff" }, {} },
-                               "Method Not Allowed\n", 19);
+                request_not_allowed(request, &(HttpField) { "X-Etcd-Cluster-Id", cluster });
         }
 }
 
@@ -312,7 +310,7 @@ void v2_machines_handle(Request *request) {
         size_t n;
 
         if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
-                answer_allow(request, "GET,HEAD");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET,HEAD" });
                 return;
         }
         kv_state(request->api->options.store, &state);

@@ -24,6 +24,20 @@ void request_answer(Request *request, unsigned status, const char *type, const H
         request_free(request);
 }
 
+void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields, const char *text) {
+        request_answer(request, status, type, fields, text, strlen(text));
+}
+
+void request_not_allowed(Request *request, const HttpField *field) {
+        request_answer_text(request, 405, "text/plain; charset=utf-8", (HttpField[]) { *field, { "X-Content-Type-Options", "nosniff" }, {} },
+                            "Method Not Allowed\n");
+}
+
+void request_not_found(Request *request) {
+        request_answer_text(request, 404, "text/plain; charset=utf-8", (HttpField[]) { { "X-Content-Type-Options", "nosniff" }, {} },
+                            "404 page not found\n");
+}
+
 void request_answer_json(Request *request, unsigned status, Text *body) {
         if (body->error < 0)
                 request_error(request, 500, "out of memory");

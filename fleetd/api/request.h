@@ -49,6 +49,10 @@ struct Request {
 
 /* Ends the work on a request: after each of these it is gone. */
 void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size);
+void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields, const char *text);
+/* etcd's router: 405 with one more field ({ "Allow", "GET,HEAD" } as a rule), and 404. */
+void request_not_allowed(Request *request, const HttpField *field);
+void request_not_found(Request *request);
 void request_answer_json(Request *request, unsigned status, Text *body); /* takes the text; 500 if building it had failed */
 void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
 void request_end(Request *request); /* of a stream: the end, in order */

@@ -122,11 +122,11 @@ void v2_stats_handle(Request *request, const char *rest) {
         KvState state;
 
         if (!self && !leader && !store) {
-                answer_not_found(request);
+                request_not_found(request);
                 return;
         }
         if (!method_is(request, "GET")) {
-                answer_allow(request, "GET");
+                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
                 return;
         }
         api_state_changed(request->api);

@@ -135,6 +135,19 @@ static void what_is_no_route_is_no_page_at_either_door(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
 }
 
+static void a_fixed_page_is_as_long_as_its_text(void **state) {
+        static const char *const targets[] = { "/version", "/health", "/nope", "/v2/auth/enable" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                char length[64];
+
+                (void) ask(room, API_LOOPBACK, "GET", targets[i], "", NULL);
+                snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen(body_of(room)));
+                assert_says(room, length);
+        }
+}
+
 static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
         Room *room = *state;
         char own[128];
@@ -493,6 +506,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
+                in_a_room(a_fixed_page_is_as_long_as_its_text),
                 in_a_room(a_web_page_cannot_make_a_browser_its_deputy),
                 in_a_room(a_read_only_door_takes_no_writes),
                 in_a_room(a_second_listener_on_the_same_door_is_refused_with_a_sentence),
