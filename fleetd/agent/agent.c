@@ -88,7 +88,10 @@ static void agent_freshen(Agent *a) {
 
         kv_state(store, &state);
         if (!state.ready || !registry_ready(a->registry)) {
-                a->fresh = false;
+                /* What was asked of a leader that is gone proves nothing about the time after it. */
+                if (a->syncing)
+                        kv_sync_cancel(store, &a->sync);
+                a->fresh = a->syncing = false;
                 return;
         }
         if (a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage) {
