@@ -1,0 +1,189 @@
+"""The two that are compared, as clusters of one or three members on this machine."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+
+
+def free_port(host):
+    with socket.socket() as s:
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """One cluster of one or three members on 127.0.0.1 to 127.0.0.3."""
+
+    def __init__(self, scratch, members):
+        self.hosts = ["127.0.0.%d" % (i + 1) for i in range(members)]
+        self.folder = os.path.join(scratch, "%s-%d" % (self.name, members))
+        os.mkdir(self.folder)
+        self.addresses = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
+        self.peers = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
+        self.processes = []
+
+    def spawn(self, args, i):
+        log = open(os.path.join(self.folder, "log-%d" % i), "w")
+        self.processes.append(subprocess.Popen(args, stdout=log, stderr=log))
+
+    def request(self, address, method, path, body=None):
+        conn = http.client.HTTPConnection(address, timeout=5)
+        try:
+            headers = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            conn.request(method, path, body, headers)
+            answer = conn.getresponse()
+            answer.read()
+            return answer.status
+        except OSError:
+            return 0
+        finally:
+            conn.close()
+
+    def wait(self, what, test):
+        for _ in range(300):
+            if test():
+                return
+            for p in self.processes:
+                if p.poll() is not None:
+                    raise SystemExit("%s ended: %s" % (self.name, self.last_words()))
+            time.sleep(0.1)
+        raise SystemExit("%s: %s did not come true: %s" % (self.name, what, self.last_words()))
+
+    def last_words(self):
+        words = []
+        for i in range(len(self.processes)):
+            with open(os.path.join(self.folder, "log-%d" % i)) as log:
+                words += log.readlines()[-3:]
+        return "".join(words)
+
+    def fill(self):
+        """Every member takes a write, and every key that is read exists."""
+        for a in self.addresses:
+            self.wait("a write at " + a, lambda: self.request(a, "PUT", "/v2/keys/ready", "value=yes") in (200, 201))
+        conn = http.client.HTTPConnection(self.addresses[0], timeout=20)
+        for i in range(1000):
+            conn.request("PUT", "/v2/keys/bench/k%d" % i, "value=" + 128 * "v", {"Content-Type": "application/x-www-form-urlencoded"})
+            conn.getresponse().read()
+        conn.close()
+        for a in self.addresses:
+            self.wait("the last key at " + a, lambda: self.request(a, "GET", "/v2/keys/bench/k999") == 200)
+
+    def memory_kib(self):
+        sizes = []
+        for p in self.processes:
+            with open("/proc/%d/status" % p.pid) as status:
+                sizes += [int(line.split()[1]) for line in status if line.startswith("VmRSS:")]
+        return sizes
+
+    def stop(self):
+        for p in self.processes:
+            p.terminate()
+        for p in self.processes:
+            p.wait()
+
+    def kill(self):
+        for p in self.processes:
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+
+
+class Fleetd(Server):
+    name = "fleetd"
+
+    def __init__(self, scratch, members, program):
+        super().__init__(scratch, members)
+        key = os.path.join(self.folder, "key")
+        with open(key, "w") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(secrets.token_hex(32) + "\n")
+        empty = os.path.join(self.folder, "fleetd.conf")
+        open(empty, "w").close()
+        self.sockets = []
+        for i in range(members):
+            d = os.path.join(self.folder, str(i))
+            self.sockets.append(d + ".sock")
+            args = [program, "--config=" + empty, "--state-directory=" + d, "--runtime-directory=" + d + "-run", "--unit-directory=",
+                    "--cluster-file=", "--listen-socket=" + self.sockets[i], "--listen-client=" + self.addresses[i], "--agent=no",
+                    "--name=bench%d" % i, "--machine-id=" + ("%02x" % (i + 1)) * 16]
+            if members > 1:
+                args += ["--listen-peer=" + self.peers[i], "--peer-key=" + key]
+            if i > 0:
+                args += ["--join=" + self.peers[0]]
+            self.spawn(args, i)
+            if i == 0:
+                self.wait("the first host", lambda: self.request(self.addresses[0], "PUT", "/v2/keys/ready", "value=yes") in (200, 201))
+        self.wait("%d voters" % members, lambda: self.voters() == members)
+        self.fill()
+
+    def voters(self):
+        conn = http.client.HTTPConnection("fleet")
+        try:
+            conn.sock = socket.socket(socket.AF_UNIX)
+            conn.sock.connect(self.sockets[0])
+            conn.request("GET", "/fleet/v1/cluster")
+            found = json.loads(conn.getresponse().read())
+            return sum(1 for v in found.get("voters", []) if v.get("seat") == "voter")
+        except (OSError, ValueError):
+            return 0
+        finally:
+            conn.close()
+
+
+class Etcd(Server):
+    name = "etcd"
+
+    def __init__(self, scratch, members, program):
+        super().__init__(scratch, members)
+        cluster = ",".join("e%d=http://%s" % (i, p) for i, p in enumerate(self.peers))
+        for i in range(members):
+            self.spawn([program, "--enable-v2=true", "--name=e%d" % i, "--data-dir=" + os.path.join(self.folder, str(i)),
+                        "--listen-client-urls=http://" + self.addresses[i], "--advertise-client-urls=http://" + self.addresses[i],
+                        "--listen-peer-urls=http://" + self.peers[i], "--initial-advertise-peer-urls=http://" + self.peers[i],
+                        "--initial-cluster=" + cluster, "--initial-cluster-state=new"], i)
+        self.fill()
+
+
+class Bench:
+    """What a row is given: options, a scratch folder, and clusters of both."""
+
+    def __init__(self, opts, scratch):
+        self.opts = opts
+        self.scratch = scratch
+        self.etcd = shutil.which("etcd")
+
+    @contextlib.contextmanager
+    def clusters(self, members):
+        """One cluster of each, side by side: fleetd's first, and etcd's where it is installed."""
+        made = []
+        try:
+            with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+                made.append(Fleetd(folder, members, self.opts.fleetd))
+                if self.etcd:
+                    made.append(Etcd(folder, members, self.etcd))
+                yield made
+                for s in made:
+                    s.stop()
+        finally:
+            for s in made:
+                s.kill()
+
+
+def figures(values, form="%8.0f"):
+    """Minimum, median and maximum."""
+    return " ".join(form % v for v in (min(values), statistics.median(values), max(values)))
+
+
+def ratio(values, above="fleetd", below="etcd"):
+    """Of the medians of two series, as text; empty when one is missing."""
+    if not values.get(above) or not values.get(below) or not statistics.median(values[below]):
+        return ""
+    return "%6.2f" % (statistics.median(values[above]) / statistics.median(values[below]))
