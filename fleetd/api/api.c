@@ -76,6 +76,8 @@ static void fleet_route(Request *request, const char *path) {
                 states_handle(request, rest);
         else if (streq(path, "/machines"))
                 machines_handle(request);
+        else if (streq(path, "/discovery"))
+                discovery_handle(request);
         else if (streq(path, "/cluster"))
                 cluster_handle(request);
         else if (streq(path, "/events"))

@@ -89,7 +89,7 @@ bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, c
         return true;
 }
 
-static const char *next_of(const char *token) {
+const char *next_of(const char *token) {
         return token[0] ? token : NULL;
 }
 
@@ -208,28 +208,48 @@ static void units_get(Request *request, const char *name) {
         request_answer_json(request, 200, &t);
 }
 
-/* -- Changing units -- */
+/* -- Changing the registry -- */
 
-typedef struct UnitsWork {
+struct ChangeWork {
         Request *request;
         unsigned success; /* the status when all went well */
-} UnitsWork;
+        const char *type; /* of the answer that has no body */
+};
 
-static void units_forget(Request *request) {
+static void change_forget(Request *request) {
         registry_forget(request->api->options.registry, request->state);
         free(request->state);
 }
 
-static void units_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
-        UnitsWork *w = userdata;
+ChangeWork *change_new(Request *request, unsigned success, const char *type) {
+        ChangeWork *w = NEW0(ChangeWork, 1);
+
+        if (w)
+                *w = (ChangeWork) { .request = request, .success = success, .type = type };
+        return w;
+}
+
+void change_sent(Request *request, ChangeWork *w, int r) {
+        if (r < 0) {
+                free(w);
+                request_error(request, 500, "%s", strerror(-r));
+                return;
+        }
+        request->state = w;
+        request->forget = change_forget;
+}
+
+void change_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        ChangeWork *w = userdata;
         Request *request = w->request;
+        const char *type = w->type;
         unsigned success = w->success;
 
         request->forget = NULL;
         free(w);
         switch (status) {
         case KV_OK:
-                request_answer(request, success, NULL, NULL, "", 0);
+                request_answer(request, success, type, NULL, "", 0);
                 break;
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
@@ -248,20 +268,9 @@ static void units_on_done(void *userdata, KvStatus status, const char *sentence,
 }
 
 static void units_change(Request *request, const UnitChange *change, unsigned success) {
-        UnitsWork *w = NEW0(UnitsWork, 1);
-        int r = -ENOMEM;
+        ChangeWork *w = change_new(request, success, NULL);
 
-        if (w) {
-                *w = (UnitsWork) { .request = request, .success = success };
-                r = registry_change_units(request->api->options.registry, change, 1, units_on_done, w);
-        }
-        if (r < 0) {
-                free(w);
-                request_error(request, 500, "%s", strerror(-r));
-                return;
-        }
-        request->state = w;
-        request->forget = units_forget;
+        change_sent(request, w, w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) : -ENOMEM);
 }
 
 /* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder is, a file that
@@ -462,59 +471,6 @@ void states_handle(Request *request, const char *name) {
                         page[i] = state_entity(states[first + i]);
                 if (page)
                         api_states_page_write(&t, page, n, next_of(next));
-                else
-                        t.error = -ENOMEM;
-                request_answer_json(request, 200, &t);
-        }
-}
-
-/* -- Machines -- */
-
-static const char *machine_role(const KvState *state, const ClusterMachine *m) {
-        if (m->raft_id == 0)
-                return NULL;
-        if (m->raft_id == state->leader_id)
-                return "leader";
-        for (size_t i = 0; i < state->n_members; i++)
-                if (state->members[i].raft_id == m->raft_id)
-                        return kv_seat_name(state->members[i].seat);
-        return NULL;
-}
-
-void machines_handle(Request *request) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        const char *all = request_parameter(request, "all");
-        _cleanup_free_ ClusterMachine **machines = NULL;
-        size_t total = 0, known = 0, first, n;
-        _cleanup_text_ Text t = {};
-        KvState state;
-        char next[16];
-
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET and PATCH supported against this resource");
-                return;
-        }
-        kv_state(request->api->options.store, &state);
-        machines = cluster_machines_sorted(c, &total);
-        for (size_t i = 0; machines && i < total; i++)
-                if (machines[i]->facts && (machine_is_there(machines[i]) || (all && streq(all, "true"))))
-                        machines[known++] = machines[i];
-        if (!machines) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        if (page_of(request, known, &first, &n, next)) {
-                _cleanup_free_ ApiMachine *page = NEW0(ApiMachine, n + 1);
-
-                for (size_t i = 0; page && i < n; i++) {
-                        const ClusterMachine *m = machines[first + i];
-
-                        page[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->facts->metadata, .hostname = m->facts->name,
-                                                 .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
-                                                 .since_ms = m->since_ms, .n_units = cluster_load(m) };
-                }
-                if (page)
-                        api_machines_page_write(&t, page, n, next_of(next));
                 else
                         t.error = -ENOMEM;
                 request_answer_json(request, 200, &t);

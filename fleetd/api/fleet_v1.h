@@ -10,6 +10,15 @@ enum { PAGE_SIZE = 100 };
 /* The page that the request asks for. False: it was answered with 400 already. */
 bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]);
 
+const char *next_of(const char *token); /* NULL on the last page */
+
+/* A change of the registry that a request waits for: change_on_done() answers 'success', or why not. */
+typedef struct ChangeWork ChangeWork;
+
+ChangeWork *change_new(Request *request, unsigned success, const char *type); /* 'type' of the empty answer, may be NULL; NULL: no memory */
+void change_sent(Request *request, ChangeWork *work, int r);                  /* 'r' as sending it returned; below 0 answers 500 */
+void change_on_done(void *work, KvStatus status, const char *sentence, uint64_t index);
+
 /* Why a unit is where it is, or nowhere: a sentence in 'ret'. */
 void unit_reason(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 

@@ -133,10 +133,12 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
-        if (m->facts || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states)
+        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states)
                 return;
 
         HASH_DEL(c->machines, m);
+        pairs_done(&m->set);
+        pairs_done(&m->metadata);
         free(m);
 }
 
@@ -279,6 +281,36 @@ static ClusterMachine *set_facts(ClusterMachine *m, Machine *facts, uint64_t ind
         return m;
 }
 
+static int merge_metadata(ClusterMachine *m) {
+        _cleanup_pairs_ Pairs merged = {};
+
+        if (m->facts && pairs_copy(&m->facts->metadata, &merged) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < m->set.n; i++)
+                if (pairs_set(&merged, m->set.items[i].key, *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
+                        return -ENOMEM;
+        pairs_done(&m->metadata);
+        m->metadata = merged;
+        merged = (Pairs) {};
+        return 0;
+}
+
+/* 'value' NULL: not set any more. */
+static int set_metadata(ClusterMachine *m, const char *key, const char *value) {
+        int r;
+
+        r = pairs_set(&m->set, key, value);
+        return r < 0 ? r : merge_metadata(m);
+}
+
+static int read_metadata(const char *key, const char *bytes, size_t size, char ret[static METADATA_VALUE_MAX + 1], Error *err) {
+        if (size > METADATA_VALUE_MAX || memchr(bytes, 0, size))
+                return error_set(err, -EBADMSG, "not a value of machine metadata");
+        memcpy(ret, bytes, size);
+        ret[size] = 0;
+        return machine_metadata_check(key, ret, err);
+}
+
 static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *record, uint64_t index) {
         m->presence = record->presence;
         m->since_ms = record->since_ms;
@@ -374,8 +406,20 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                         free(facts);
                         return r < 0 ? r : -ENOMEM;
                 }
-                set_facts(m, facts, modified);
-                return 0;
+                return merge_metadata(set_facts(m, facts, modified));
+        }
+        case LAYOUT_METADATA: {
+                char text[METADATA_VALUE_MAX + 1];
+
+                r = read_metadata(k->unit, value, size, text, err);
+                if (r < 0)
+                        return r;
+                m = get_machine(c, k->machine);
+                if (!m)
+                        return -ENOMEM;
+                r = set_metadata(m, k->unit, text);
+                machine_changed(c, m);
+                return r;
         }
         case LAYOUT_PRESENCE: {
                 PresenceRecord record = {};
@@ -424,59 +468,70 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
         return 0;
 }
 
-static void remove_key(Cluster *c, const LayoutKey *k) {
+/* -ENOMEM: what a machine's metadata are without that key cannot be put together. */
+static int remove_key(Cluster *c, const LayoutKey *k) {
         ClusterUnit *u = cluster_any_unit(c, k->unit);
         ClusterMachine *m = cluster_machine(c, k->machine);
         ClusterOrder *o;
         ClusterState *s;
+        int r = 0;
 
         switch (k->kind) {
         case LAYOUT_UNIT:
                 if (!u)
-                        return;
+                        break;
                 u->unit = unit_free(u->unit);
                 u->index = 0;
                 unit_changed(c, u);
-                return;
+                break;
         case LAYOUT_TARGET:
                 if (!u)
-                        return;
+                        break;
                 u->target = TARGET_INACTIVE;
                 u->target_index = 0;
                 unit_changed(c, u);
-                return;
+                break;
         case LAYOUT_FACTS:
-                if (m)
-                        machine_changed(c, set_facts(m, NULL, 0));
-                return;
+                if (!m)
+                        break;
+                r = merge_metadata(set_facts(m, NULL, 0));
+                machine_changed(c, m);
+                break;
+        case LAYOUT_METADATA:
+                if (!m)
+                        break;
+                r = set_metadata(m, k->unit, NULL);
+                machine_changed(c, m);
+                break;
         case LAYOUT_PRESENCE:
                 if (!m)
-                        return;
+                        break;
                 set_presence(c, m, &(PresenceRecord) { .presence = PRESENCE_LOST }, 0);
                 machine_changed(c, m);
-                return;
+                break;
         case LAYOUT_MEMBER:
                 if (!m)
-                        return;
+                        break;
                 m->raft_id = 0;
                 m->peer[0] = 0;
                 machine_changed(c, m);
-                return;
+                break;
         case LAYOUT_ORDER:
                 o = cluster_order(c, k->machine, k->unit);
                 if (o)
                         remove_order(c, o);
-                return;
+                break;
         case LAYOUT_STATE:
                 s = cluster_state(c, k->machine, k->unit);
                 if (s)
                         remove_state(c, s);
-                return;
+                break;
         case LAYOUT_CLUSTER:
         case _LAYOUT_MAX:
         case _LAYOUT_OTHER:
                 break;
         }
+        return r;
 }
 
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
@@ -494,7 +549,8 @@ int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value,
                 return r;
 
         /* Better unknown than out of date: nobody shall act on what somebody has replaced. */
-        remove_key(c, &k);
+        if (remove_key(c, &k) < 0)
+                return -ENOMEM;
         return error_prefix(err, -EBADMSG, "%.*s", (int) key_size, key);
 }
 
@@ -526,6 +582,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
         for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (m->facts)
                         CONSIDER(LAYOUT_FACTS, NULL, m->id);
+                for (size_t i = 0; i < m->set.n; i++)
+                        CONSIDER(LAYOUT_METADATA, m->set.items[i].key, m->id);
                 if (m->presence_index > 0)
                         CONSIDER(LAYOUT_PRESENCE, NULL, m->id);
                 if (m->raft_id > 0)
@@ -540,8 +598,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
         for (size_t i = 0; i < n; i++) {
                 LayoutKey k;
 
-                if (layout_parse(kv_string(victims[i].key), &k))
-                        remove_key(c, &k);
+                if (layout_parse(kv_string(victims[i].key), &k) && remove_key(c, &k) < 0)
+                        return -ENOMEM;
         }
         return 0;
 }
@@ -551,8 +609,7 @@ int cluster_remove(Cluster *c, const char *key, size_t key_size) {
 
         if (!layout_parse((KvBytes) { key, key_size }, &k))
                 return remove_below(c, (KvBytes) { key, key_size });
-        remove_key(c, &k);
-        return 0;
+        return remove_key(c, &k);
 }
 
 /* What a machine has, then the machine; returns how much it was. */
@@ -573,6 +630,8 @@ static size_t free_machine(Cluster *c, ClusterMachine *m) {
         }
         HASH_DEL(c->machines, m);
         set_facts(m, NULL, 0);
+        pairs_done(&m->set);
+        pairs_done(&m->metadata);
         free(m);
         return n;
 }

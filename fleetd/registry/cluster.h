@@ -63,6 +63,8 @@ struct ClusterMachine {
         char id[33];
         Machine *facts;          /* NULL while unknown */
         uint64_t facts_index;
+        Pairs set;               /* metadata set by people; "" hides what the host says itself */
+        Pairs metadata;          /* what counts: the host's own, and what was set over it */
         Presence presence;       /* PRESENCE_LOST when no key says otherwise */
         uint64_t presence_index, since_ms;
         uint64_t losses, lost_ms, quiet_ms; /* see units/records.h */

@@ -23,6 +23,9 @@ const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const c
         case LAYOUT_PRESENCE:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/presence", machine);
                 break;
+        case LAYOUT_METADATA:
+                n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/metadata/%s", machine, unit);
+                break;
         case LAYOUT_ORDER:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/unit/%s", machine, unit);
                 break;
@@ -101,9 +104,12 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                 if (segment_is(s, 2, "presence"))
                         return LAYOUT_PRESENCE;
         }
-        if (s->n == 4 && segment_is(s, 0, "machine") && segment_is(s, 2, "unit") && copy_machine(s, 1, ret->machine) &&
-            copy_name(s, 3, ret->unit))
-                return LAYOUT_ORDER;
+        if (s->n == 4 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine) && copy_name(s, 3, ret->unit)) {
+                if (segment_is(s, 2, "unit"))
+                        return LAYOUT_ORDER;
+                if (segment_is(s, 2, "metadata"))
+                        return LAYOUT_METADATA;
+        }
         if (s->n == 3 && segment_is(s, 0, "state") && copy_name(s, 1, ret->unit) && copy_machine(s, 2, ret->machine))
                 return LAYOUT_STATE;
         if (s->n == 3 && segment_is(s, 0, "cluster") && segment_is(s, 1, "member") && copy_machine(s, 2, ret->machine))

@@ -12,6 +12,7 @@ typedef enum LayoutKind {
         LAYOUT_TARGET,   /* /_fleet/target/NAME */
         LAYOUT_FACTS,    /* /_fleet/machine/ID/facts */
         LAYOUT_PRESENCE, /* /_fleet/machine/ID/presence */
+        LAYOUT_METADATA, /* /_fleet/machine/ID/metadata/KEY: plain text, set by people; empty hides the host's own */
         LAYOUT_ORDER,    /* /_fleet/machine/ID/unit/NAME */
         LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
         LAYOUT_CLUSTER,  /* /_fleet/cluster/NAME: engine, next-raft-id, voters, ... */
@@ -22,7 +23,7 @@ typedef enum LayoutKind {
 
 typedef struct LayoutKey {
         LayoutKind kind;
-        char unit[256];    /* or the cluster key's name */
+        char unit[256];    /* or the cluster or metadata key's name */
         char machine[33];
 } LayoutKey;
 

@@ -101,6 +101,7 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
                 change.unit = k->unit;
                 break;
         case LAYOUT_FACTS:
+        case LAYOUT_METADATA:
                 change.kind = CHANGED_MACHINE;
                 change.machine = k->machine;
                 break;

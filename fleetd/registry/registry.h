@@ -53,6 +53,14 @@ typedef struct UnitChange {
 /* All or nothing. One check and one owner rule for API and directory. */
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata);
 
+/* Metadata that people give a machine, known or not; "" takes away what it says of itself under that key. */
+typedef struct MetadataChange {
+        const char *machine, *key, *value; /* borrowed for the call */
+} MetadataChange;
+
+/* In order, all or nothing. */
+int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done, void *userdata);
+
 /* -- schedule.c: the engine's -- */
 
 typedef struct OrderChange {

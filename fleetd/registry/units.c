@@ -1,4 +1,4 @@
-/* What people and the directory ask: units and their targets.
+/* What people and the directory ask: units, their targets, and metadata of machines.
  *
  * A unit key and its target key come and go together, so that neither is ever without the other: whoever makes a unit
  * gives it a target, and destroying removes both. */
@@ -73,6 +73,18 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
                 e = add_change(r, &t, &changes[i]);
                 if (e < 0)
                         return e;
+        }
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_text_ Text value = {};
+
+                text_append(&value, changes[i].value);
+                transaction_write(&t, KV_SET, LAYOUT_METADATA, changes[i].key, changes[i].machine, &value);
         }
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -36,8 +36,7 @@ static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, 
 }
 
 static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
-        static const Pairs nothing = {};
-        const Pairs *has = m->facts ? &m->facts->metadata : &nothing;
+        const Pairs *has = &m->metadata;
         _cleanup_text_ Text asked = {};
         const char *key, *value;
 

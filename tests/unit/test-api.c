@@ -10,6 +10,7 @@
 #include "fleetd/api/api.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "units/json.h"
 
 typedef struct Room {
         Host *host;
@@ -340,6 +341,96 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         assert_says(room, "\"owner\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
 }
 
+static unsigned patch(Room *room, const char *op, const char *path, const char *value) {
+        _cleanup_text_ Text body = {};
+
+        text_printf(&body, "[{\"op\":\"%s\",\"path\":\"%s\"%s%s}]", op, path, *value ? ",\"value\":" : "", value);
+        return ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars);
+}
+
+static void a_machines_metadata_are_patched(void **state) {
+#define PATH "/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/metadata/"
+        static const struct {
+                const char *op, *path, *value;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { "add", PATH "gpu", "\"yes\"", 204, "Content-Type: application/json" },
+                { "replace", PATH "gpu", "{\"value\":\"two\"}", 204, "" },
+                { "replace", PATH "disk", "{\"Value\":\"ssd\"}", 204, "" },
+                { "remove", PATH "zone", "", 204, "" },
+                { "add", "/nope/metadata/gpu", "\"yes\"", 204, "" },
+                { "test", PATH "gpu", "\"x\"", 400, "invalid op: expect add, remove, or replace" },
+                { "add", "/nope/other/gpu", "\"x\"", 400, "machine metadata path invalid" },
+                { "add", PATH, "\"x\"", 400, "machine metadata path invalid" },
+                { "add", PATH "a/b", "\"x\"", 400, "machine metadata path invalid" },
+                { "add", PATH "..", "\"x\"", 400, "machine metadata path invalid" },
+                { "add", PATH "gpu", "{\"value\":\"\"}", 400, "invalid value: add and replace require a value" },
+                { "add", PATH "gpu", "", 400, "invalid value: add and replace require a value" },
+                { "add", PATH "gpu", "\"a\\u0007b\"", 400, "control character" },
+        };
+        _cleanup_pairs_ Pairs own = {};
+        Room *room = *state;
+        Machine facts = { .name = (char *) "beta" };
+        const ClusterMachine *m;
+
+        snprintf(facts.id, sizeof(facts.id), "%s", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+        assert_int_equal(machine_metadata_parse("zone=a,disk=hdd", &own, NULL), 0);
+        facts.metadata = own;
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &facts, host_on_done, room->host)), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(patch(room, rows[i].op, rows[i].path, rows[i].value), rows[i].status);
+                assert_says(room, rows[i].says);
+        }
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "[]"), 204);
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "{}"), 400);
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "not json"), 400);
+
+        m = cluster_machine(registry_cluster(room->host->registry), facts.id);
+        assert_non_null(m);
+        assert_int_equal(m->metadata.n, 2);
+        assert_string_equal(pairs_get(&m->metadata, "gpu"), "two");
+        assert_string_equal(pairs_get(&m->metadata, "disk"), "ssd");
+
+        /* All or nothing. */
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "",
+                             "[{\"op\":\"remove\",\"path\":\"" PATH "gpu\"},{\"op\":\"remove\",\"path\":\"x\"}]"), 400);
+        assert_string_equal(pairs_get(&m->metadata, "gpu"), "two");
+#undef PATH
+}
+
+static void the_discovery_document_names_every_method(void **state) {
+        static const struct {
+                const char *resource, *method, *id, *path;
+        } rows[] = {
+                { "Machines", "List", "fleet.Machine.List", "machines" },
+                { "Units", "List", "fleet.Unit.List", "units" },
+                { "Units", "Get", "fleet.Unit.Get", "units/{unitName}" },
+                { "Units", "Delete", "fleet.Unit.Delete", "units/{unitName}" },
+                { "Units", "Set", "fleet.Unit.Set", "units/{unitName}" },
+                { "UnitState", "Get", "fleet.UnitState.Get", "state/{unitName}" },
+                { "UnitState", "List", "fleet.UnitState.List", "state" },
+        };
+        static const char *const schemas[] = { "Machine", "MachinePage", "UnitOption", "Unit", "UnitPage", "UnitState", "UnitStatePage" };
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *v;
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/discovery?alt=json", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_string_equal(json_value_string(json_value_member(root, "id")), "fleet:v1");
+        for (size_t i = 0; i < ELEMENTS(schemas); i++)
+                assert_non_null(json_value_member(json_value_member(root, "schemas"), schemas[i]));
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                v = json_value_member(json_value_member(json_value_member(root, "resources"), rows[i].resource), "methods");
+                v = json_value_member(v, rows[i].method);
+                assert_string_equal(json_value_string(json_value_member(v, "id")), rows[i].id);
+                assert_string_equal(json_value_string(json_value_member(v, "path")), rows[i].path);
+        }
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/discovery", JSON, "{}"), 400);
+        assert_says(room, "only HTTP GET supported against this resource");
+}
+
 static void a_method_that_a_resource_does_not_know_is_405(void **state) {
         static const char *const rows[][2] = {
                 { "POST", "/fleet/v1/units" }, { "DELETE", "/fleet/v1/units" },    { "POST", "/fleet/v1/units/a.service" }, { "PUT", "/fleet/v1/state" },
@@ -518,6 +609,8 @@ int main(void) {
                 in_a_room(a_unit_is_created_replaced_wanted_and_destroyed),
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
+                in_a_room(a_machines_metadata_are_patched),
+                in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),

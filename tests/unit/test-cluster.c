@@ -41,6 +41,36 @@ static void a_picture_holds_what_its_keys_say(void **state) {
         picture_free(&p);
 }
 
+static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
+        Picture p = {};
+        char id[33], gpu[128], zone[128];
+        ClusterMachine *m;
+
+        snprintf(gpu, sizeof(gpu), "/_fleet/machine/%s/metadata/gpu", picture_id(id, "A"));
+        snprintf(zone, sizeof(zone), "/_fleet/machine/%s/metadata/zone", id);
+        picture_put(&p, gpu, "yes");
+        m = cluster_machine(&p.cluster, id);
+        assert_non_null(m);
+        assert_string_equal(pairs_get(&m->metadata, "gpu"), "yes");
+
+        picture_machine(&p, "A", "zone=a,gpu=no", PRESENCE_UP);
+        assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
+        assert_string_equal(pairs_get(&m->metadata, "gpu"), "yes");
+        assert_string_equal(pairs_get(&m->facts->metadata, "gpu"), "no");
+        picture_put(&p, zone, "");
+        assert_null(pairs_get(&m->metadata, "zone"));
+        picture_remove(&p, zone);
+        picture_remove(&p, gpu);
+        assert_string_equal(pairs_get(&m->metadata, "zone"), "a");
+        assert_string_equal(pairs_get(&m->metadata, "gpu"), "no");
+        picture_free(&p);
+
+        picture_put(&p, gpu, "yes");
+        picture_remove(&p, gpu);
+        assert_null(cluster_machine(&p.cluster, id));
+        picture_free(&p);
+}
+
 static void an_entry_ends_with_its_last_key(void **state) {
         Picture p = {};
         char id[33], key[128];
@@ -227,6 +257,7 @@ static void counts_and_lists_never_drift(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_picture_holds_what_its_keys_say),
+                cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
                 cmocka_unit_test(an_entry_ends_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
                 cmocka_unit_test(a_value_that_does_not_parse_is_unknown_not_old),

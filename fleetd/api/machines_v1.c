@@ -1,0 +1,174 @@
+/* /fleet/v1/machines: who is there, and the metadata that people give them. */
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "fleetd/api/fleet_v1.h"
+
+enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
+
+/* -- Listing -- */
+
+static const char *machine_role(const KvState *state, const ClusterMachine *m) {
+        if (m->raft_id == 0)
+                return NULL;
+        if (m->raft_id == state->leader_id)
+                return "leader";
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == m->raft_id)
+                        return kv_seat_name(state->members[i].seat);
+        return NULL;
+}
+
+static void machines_list(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const char *all = request_parameter(request, "all");
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        size_t total = 0, known = 0, first, n;
+        _cleanup_text_ Text t = {};
+        KvState state;
+        char next[16];
+
+        kv_state(request->api->options.store, &state);
+        machines = cluster_machines_sorted(c, &total);
+        for (size_t i = 0; machines && i < total; i++)
+                if (machines[i]->facts && (machine_is_there(machines[i]) || (all && streq(all, "true"))))
+                        machines[known++] = machines[i];
+        if (!machines) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        if (page_of(request, known, &first, &n, next)) {
+                _cleanup_free_ ApiMachine *page = NEW0(ApiMachine, n + 1);
+
+                for (size_t i = 0; page && i < n; i++) {
+                        const ClusterMachine *m = machines[first + i];
+
+                        page[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->metadata, .hostname = m->facts->name,
+                                                 .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
+                                                 .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                }
+                if (page)
+                        api_machines_page_write(&t, page, n, next_of(next));
+                else
+                        t.error = -ENOMEM;
+                request_answer_json(request, 200, &t);
+        }
+}
+
+/* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */
+
+/* "/ID/metadata/KEY"; the key points into it. */
+static bool path_parse(const char *path, char ret_machine[static MACHINE_ID_SIZE], const char **ret_key) {
+        const char *end = path[0] == '/' ? strchr(path + 1, '/') : NULL;
+        const char *key = end ? starts_with(end, "/metadata/") ? end + strlen("/metadata/") : NULL : NULL;
+
+        if (!key || end == path + 1 || machine_metadata_check(key, "", NULL) < 0 || streq(key, ".") || streq(key, ".."))
+                return false;
+        snprintf(ret_machine, MACHINE_ID_SIZE, "%.*s", (int) (end - path - 1), path + 1);
+        if (end - path - 1 != MACHINE_ID_SIZE - 1 || !machine_id_is_valid(ret_machine))
+                ret_machine[0] = 0;
+        *ret_key = key;
+        return true;
+}
+
+static int find_value(void *userdata, const char *name, const JsonValue *v) {
+        const char **found = userdata;
+
+        if (strcasecmp(name, "value") == 0 && json_value_string(v))
+                *found = json_value_string(v);
+        return 0;
+}
+
+/* fleet took {"value": "TEXT"} and documented "TEXT": both are good. */
+static const char *operation_value(const JsonValue *operation) {
+        const JsonValue *v = json_value_member(operation, "value");
+        const char *found = json_value_string(v);
+
+        if (json_value_type(v) == JSON_VALUE_OBJECT)
+                (void) json_value_each(v, find_value, &found);
+        return found;
+}
+
+/* One operation. Its machine is "" where none can have that id: then it is right, and changes nothing. */
+static int operation_read(const JsonValue *operation, char ret_machine[static MACHINE_ID_SIZE], MetadataChange *ret, Error *err) {
+        const char *op = json_value_string(json_value_member(operation, "op")) ?: "";
+        const char *path = json_value_string(json_value_member(operation, "path")) ?: "";
+        const char *value = operation_value(operation) ?: "";
+        bool removes = streq(op, "remove");
+
+        if (!removes && !streq(op, "add") && !streq(op, "replace"))
+                return error_set(err, -EINVAL, "invalid op: expect add, remove, or replace");
+        if (!path_parse(path, ret_machine, &ret->key))
+                return error_set(err, -EINVAL, "machine metadata path invalid");
+        if (!removes && !*value)
+                return error_set(err, -EINVAL, "invalid value: add and replace require a value");
+        ret->machine = ret_machine;
+        ret->value = removes ? "" : value;
+        return machine_metadata_check(ret->key, ret->value, err);
+}
+
+/* What is set over a machine's own metadata is bounded, as those are. */
+static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, Error *err) {
+        for (size_t i = 0; i < n; i++) {
+                const ClusterMachine *m = cluster_machine(c, changes[i].machine);
+                size_t keys = m ? m->set.n : 0;
+
+                for (size_t k = 0; k < n; k++)
+                        keys += streq(changes[k].machine, changes[i].machine) && (!m || !pairs_get(&m->set, changes[k].key));
+                if (keys > METADATA_KEYS_MAX)
+                        return error_set(err, -EINVAL, "machine %s would have more than %d metadata keys", changes[i].machine, METADATA_KEYS_MAX);
+        }
+        return 0;
+}
+
+static void machines_patch(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_free_ MetadataChange *changes = NULL;
+        _cleanup_free_ char (*ids)[MACHINE_ID_SIZE] = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
+        size_t n = 0, n_operations;
+        Error err = {};
+        ChangeWork *w;
+        int r;
+
+        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
+        if (r >= 0 && json_value_type(root) != JSON_VALUE_ARRAY)
+                r = error_set(&err, -EBADMSG, "expected an array of operations");
+        n_operations = json_value_count(root);
+        if (r >= 0 && n_operations > OPERATIONS_MAX)
+                r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
+        if (r < 0) {
+                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        changes = NEW0(MetadataChange, n_operations + 1);
+        ids = calloc(n_operations + 1, sizeof(*ids));
+        w = changes && ids ? change_new(request, 204, "application/json") : NULL;
+        if (!w) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        for (size_t i = 0; r >= 0 && i < n_operations; i++) {
+                r = operation_read(json_value_item(root, i), ids[i], &changes[n], &err);
+                if (r >= 0 && ids[i][0])
+                        n++;
+        }
+        if (r >= 0)
+                r = keys_fit(c, changes, n, &err);
+        if (r < 0) {
+                free(w);
+                request_error(request, 400, "%s", error_text(&err, r));
+                return;
+        }
+        change_sent(request, w, registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
+}
+
+void machines_handle(Request *request) {
+        if (method_is(request, "GET"))
+                machines_list(request);
+        else if (method_is(request, "PATCH"))
+                machines_patch(request);
+        else
+                request_error(request, 405, "only GET and PATCH supported against this resource");
+}
