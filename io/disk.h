@@ -12,7 +12,7 @@ typedef struct Disk Disk;
 typedef struct DiskFile DiskFile;
 
 typedef struct DiskOps {
-        /* Opens, or makes with 'size' bytes reserved (zeroes when read) and the folder synced. */
+        /* Opens, or makes with 'size' bytes of zeroes, in place and durable, and the folder synced. */
         int (*open)(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret);
         void (*close)(DiskFile *file);
         int (*size)(DiskFile *file, uint64_t *ret);

