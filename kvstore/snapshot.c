@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/table.h"
+#include "kvstore/tree_format.h"
 
 enum {
         COPY_CHUNK = 256 * 1024,
@@ -17,14 +17,35 @@ enum {
 
 /* -- Reading all of it -- */
 
-static int hash_node(void *userdata, const KvNode *node) {
-        uint64_t *sum = userdata;
-        uint64_t fields[] = { node->dir, node->created, node->modified, node->expires_ms, node->key.size };
-        XXH64_hash_t h = XXH3_64bits(fields, sizeof(fields));
-
-        h = XXH3_64bits_withSeed(node->key.data, node->key.size, h);
-        *sum += XXH3_64bits_withSeed(node->value.data, node->value.size, h);
+static int sum_node(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata += tree_node_hash(node);
         return 1;
+}
+
+static int sum_events(TreeTxn *txn, uint64_t *sum) {
+        MDB_cursor *cursor;
+        MDB_val key, data;
+        int r;
+
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        if (r < 0)
+                return r;
+        while ((r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) == 0)
+                *sum += tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
+        mdb_cursor_close(cursor);
+        return r == -ENOENT ? 0 : r;
+}
+
+int tree_sum(TreeTxn *txn, uint64_t *ret) {
+        uint64_t sum = 0;
+        int r;
+
+        r = tree_walk(txn, kv_string("/"), true, sum_node, &sum);
+        if (r == 0)
+                r = sum_events(txn, &sum);
+        if (r == 0)
+                *ret = sum;
+        return r;
 }
 
 int tree_hash(TreeTxn *txn, uint64_t *ret) {
@@ -34,9 +55,18 @@ int tree_hash(TreeTxn *txn, uint64_t *ret) {
 
         r = tree_meta(txn, &meta);
         if (r == 0)
-                r = tree_walk(txn, kv_string("/"), true, hash_node, &sum);
+                r = tree_sum(txn, &sum);
         if (r == 0)
-                *ret = sum ^ XXH3_64bits(&meta.index, sizeof(meta.index)) ^ XXH3_64bits(meta.windows, sizeof(meta.windows));
+                *ret = tree_meta_hash(&meta, sum);
+        return r;
+}
+
+int tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
+        TreeMeta meta;
+        int r = tree_meta(txn, &meta);
+
+        if (r == 0)
+                *ret = tree_meta_hash(&meta, meta.sum);
         return r;
 }
 
@@ -59,6 +89,7 @@ static int check_node(void *userdata, const KvNode *node) {
         *(ours ? &check->seen.n_own_nodes : &check->seen.n_nodes) += 1;
         *(ours ? &check->seen.n_own_bytes : &check->seen.n_bytes) += node->key.size + node->value.size;
         check->n_expiring += node->expires_ms > 0;
+        check->seen.sum += tree_node_hash(node);
         return 1;
 }
 
@@ -73,6 +104,8 @@ int tree_check(TreeTxn *txn, Error *err) {
                 r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, &expiry));
         if (r == 0)
                 r = tree_walk(txn, kv_string("/"), true, check_node, &check);
+        if (r == 0)
+                r = sum_events(txn, &check.seen.sum);
         if (r == -EUCLEAN)
                 return error_set(err, r, "a node of the tree is damaged");
         if (r < 0)
@@ -81,6 +114,8 @@ int tree_check(TreeTxn *txn, Error *err) {
             meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
             expiry.ms_entries != check.n_expiring)
                 return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
+        if (txn->summed && meta.sum != check.seen.sum)
+                return error_set(err, -EUCLEAN, "the tree does not hold what was written to it");
         return 0;
 }
 

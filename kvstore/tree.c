@@ -84,13 +84,29 @@ static int open_tables(Tree *tree, bool read_only) {
         return tree_error(mdb_txn_commit(txn));
 }
 
-static int check_version(Tree *tree) {
+/* A tree of a version that kept no sum gets it. */
+static int begin_sum(Tree *tree) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_begin_write(tree, &txn);
+        if (r == 0)
+                r = tree_sum(txn, &txn->meta.sum);
+        if (r < 0)
+                return r;
+        txn->meta_changed = true;
+        return tree_commit(TAKE_PTR(txn));
+}
+
+static int check_version(Tree *tree, bool read_only) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         int r;
 
         r = tree_begin_read(tree, &txn);
-        return r < 0 ? r : tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_meta(txn, &meta);
+        return r < 0 || txn->summed || read_only ? r : begin_sum(tree);
 }
 
 DEFINE_CLEANUP(Tree *, tree_close);
@@ -126,7 +142,7 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
                 r = open_tables(tree, options->read_only);
         }
         if (r == 0)
-                r = check_version(tree);
+                r = check_version(tree, options->read_only);
         if (r == -ENOTSUP)
                 return error_set(err, r, "the tree in %s was written by a newer fleetd", path);
         if (r == -EUCLEAN)
@@ -173,9 +189,9 @@ static int read_meta(TreeTxn *txn) {
                 return 0;
         r = tree_error(mdb_get(txn->txn, txn->tree->meta, &key, &data));
         if (r == 0)
-                r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta);
+                r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta, &txn->summed);
         else if (r == -ENOENT)
-                txn->meta = (TreeMeta) {}, r = 0;
+                txn->meta = (TreeMeta) {}, txn->summed = true, r = 0;
         txn->meta_read = r == 0;
         return r;
 }
@@ -243,6 +259,7 @@ int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
         (*ret)->outer = outer;
         (*ret)->meta = outer->meta;
         (*ret)->meta_read = true;
+        (*ret)->summed = outer->summed;
         return 0;
 }
 
@@ -307,6 +324,7 @@ int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
         txn->meta.n_bytes = old.n_bytes;
         txn->meta.n_own_nodes = old.n_own_nodes;
         txn->meta.n_own_bytes = old.n_own_bytes;
+        txn->meta.sum = old.sum;
         memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
         txn->meta_changed = true;
         return 0;
@@ -365,6 +383,7 @@ static void count(TreeTxn *txn, const KvNode *node, bool there) {
 
         *n_nodes += there ? 1 : -1;
         *n_bytes += there ? size : -size;
+        txn->meta.sum += there ? tree_node_hash(node) : -tree_node_hash(node);
         txn->meta_changed = true;
 }
 
@@ -645,6 +664,7 @@ static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) 
         w->oldest = tree_get_big_endian((const uint8_t *) key.mv_data + 1) + 1;
         weight = read_u64(&r);
         w->bytes -= MIN(w->bytes, weight);
+        txn->meta.sum -= tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
         w->n--;
         return tree_error(mdb_cursor_del(cursor, 0));
 }
@@ -673,6 +693,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
                 return r;
         w->n++;
         w->bytes += weight;
+        txn->meta.sum += tree_event_hash(bytes, sizeof(bytes), scratch->bytes, scratch->size);
         txn->meta_changed = true;
         while (r == 0 && (w->n > TREE_WINDOW_EVENTS || (w->bytes > TREE_WINDOW_BYTES && w->n > 1)))
                 r = drop_oldest_event(txn, cursor, window);

@@ -44,6 +44,7 @@ typedef struct TreeMeta {
         uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
         TreeWindow windows[_TREE_WINDOW_MAX];
+        uint64_t sum;                      /* of the hashes of all nodes and events: tree_kept_hash() */
 } TreeMeta;
 
 enum { TREE_CONFIGURATION_MAX = 16 * 1024 };
@@ -107,11 +108,14 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
 int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event),
                 void *userdata);
 
-/* Hash over all nodes, the windows' figures and the store's index: equal on replicas with equal applied index. Walks the
- * whole tree. */
+/* Hash over all nodes and events, and what the meta says of them: equal on replicas with equal applied index. Walks the whole
+ * tree. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
+/* The same, from the sum that each change has kept; asks nothing of the nodes. Another answer than tree_hash(): the tree was
+ * changed behind our back. */
+int tree_kept_hash(TreeTxn *txn, uint64_t *ret);
 
-/* Reads everything: each node decodes, its directory is there, and the counts agree. -EUCLEAN and a sentence if not. */
+/* Reads everything: each node decodes, its directory is there, counts and sum agree. -EUCLEAN and a sentence if not. */
 int tree_check(TreeTxn *txn, Error *err);
 
 uint64_t tree_file_size(const Tree *tree);

@@ -3,7 +3,7 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 1,
+        TREE_VERSION = 2, /* 1 had no sum */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -137,13 +137,15 @@ void tree_meta_encode(const TreeMeta *meta, Writer *w) {
                 write_u64(w, window->n);
                 write_u64(w, window->bytes);
         }
+        write_u64(w, meta->sum);
 }
 
-int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret) {
+int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_summed) {
         Reader r = reader_over(bytes, size);
-        TreeMeta meta;
+        uint8_t version = read_u8(&r);
+        TreeMeta meta = {};
 
-        if (read_u8(&r) != TREE_VERSION)
+        if (version == 0 || version > TREE_VERSION)
                 return -ENOTSUP;
         meta.applied = read_u64(&r);
         meta.applied_term = read_u64(&r);
@@ -162,8 +164,31 @@ int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret) {
                 window->n = read_u64(&r);
                 window->bytes = read_u64(&r);
         }
+        if (version > 1)
+                meta.sum = read_u64(&r);
         if (reader_end(&r) < 0)
                 return -EUCLEAN;
+        *ret_summed = version > 1;
         *ret = meta;
         return 0;
+}
+
+/* -- Hashes -- */
+
+uint64_t tree_node_hash(const KvNode *node) {
+        uint64_t fields[] = { node->dir, node->created, node->modified, node->expires_ms, node->key.size };
+        XXH64_hash_t h = XXH3_64bits(fields, sizeof(fields));
+
+        h = XXH3_64bits_withSeed(node->key.data, node->key.size, h);
+        return XXH3_64bits_withSeed(node->value.data, node->value.size, h);
+}
+
+uint64_t tree_event_hash(const void *key, size_t key_size, const void *bytes, size_t size) {
+        return XXH3_64bits_withSeed(bytes, size, XXH3_64bits(key, key_size));
+}
+
+uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
+        uint64_t fields[] = { sum, meta->index, meta->cluster_ms, meta->quota };
+
+        return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), XXH3_64bits(fields, sizeof(fields)));
 }

@@ -41,7 +41,13 @@ bool tree_path_is_child(KvBytes path, KvBytes parent); /* of a path that is know
 void tree_node_encode(const KvNode *node, Writer *w);
 int tree_node_decode(const void *bytes, size_t size, KvNode *ret);
 void tree_meta_encode(const TreeMeta *meta, Writer *w);
-int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret);
+int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_summed); /* not summed: of a version that had none */
+
+/* Of one record of nodes or events; a tree's hash is of their sum, so that their order does not count and each change is one
+ * addition. */
+uint64_t tree_node_hash(const KvNode *node);
+uint64_t tree_event_hash(const void *key, size_t key_size, const void *bytes, size_t size);
+uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum);
 
 void tree_put_big_endian(uint8_t *bytes, uint64_t v);
 uint64_t tree_get_big_endian(const uint8_t *bytes);

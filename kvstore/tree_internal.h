@@ -20,8 +20,11 @@ struct TreeTxn {
         TreeTxn *outer;
         struct MDB_txn *txn;
         bool write;
-        bool meta_read, meta_changed;
+        bool meta_read, meta_changed, summed;
         TreeMeta meta;
 };
+
+/* The sum of all records' hashes, by reading them. */
+int tree_sum(TreeTxn *txn, uint64_t *ret);
 
 int tree_error(int rc); /* LMDB's code as a negative errno; -EUCLEAN: what is stored makes no sense */

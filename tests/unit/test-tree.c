@@ -464,6 +464,98 @@ static void the_hash_tells_any_difference(void **state) {
         assert_true(hash != last);
 }
 
+static void assert_kept(TreeTxn *txn) {
+        uint64_t walked, kept;
+
+        assert_int_equal(tree_hash(txn, &walked), 0);
+        assert_int_equal(tree_kept_hash(txn, &kept), 0);
+        assert_int_equal(walked, kept);
+}
+
+/* What comes, goes, is replaced, is taken back: whatever happens, the sum is that of what is there. */
+static void the_kept_hash_is_that_of_a_walk_after_any_change(void **state) {
+        Fixture *f = *state;
+        Random random;
+
+        random_seed(&random, 7);
+        put_dir(f, "/d");
+        for (unsigned i = 0; i < 3000; i++) {
+                char path[800], value[64];
+                int width = random_below(&random, 20) == 0 ? 600 : 2; /* keys that are cut and hashed, too */
+                TreeTxn *outer = f->txn;
+                bool nested = random_below(&random, 10) == 0;
+
+                snprintf(path, sizeof(path), "/d/%0*u", width, (unsigned) random_below(&random, 40));
+                snprintf(value, sizeof(value), "%u", (unsigned) random_below(&random, 5));
+                if (nested)
+                        assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
+                switch (random_below(&random, 8)) {
+                case 0:
+                        (void) tree_delete(f->txn, kv_string(path));
+                        break;
+                case 1:
+                        put_expiring(f, path, i, 1 + random_below(&random, 9));
+                        break;
+                case 2:
+                        if (random_below(&random, 30) == 0)
+                                assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
+                        break;
+                case 3:
+                        assert_int_equal(tree_add_event(f->txn, i % 2, i + 1, kv_string(value), random_below(&random, 3) * TREE_WINDOW_BYTES / 4), 0);
+                        break;
+                default:
+                        put(f, path, value);
+                }
+                if (nested && random_below(&random, 2) == 0)
+                        tree_abort(f->txn);
+                else if (nested)
+                        assert_int_equal(tree_commit(f->txn), 0);
+                f->txn = outer;
+                if (i % 50 == 0) {
+                        assert_kept(f->txn);
+                        assert_whole(f->txn);
+                }
+                if (i % 500 == 0) {
+                        commit(f);
+                        f->tree = tree_close(f->tree);
+                        fixture_open(f);
+                        fixture_write(f);
+                        assert_kept(f->txn);
+                }
+        }
+}
+
+static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *file = scratch_path(f->scratch, "tree/data.mdb"), *to = scratch_path(f->scratch, "copy");
+        _cleanup_free_ char *bytes = NULL;
+        TreeMeta meta;
+        Error err = {};
+        size_t size;
+        FILE *stream;
+
+        put(f, "/a", "a-needle-in-the-hay");
+        commit(f);
+        f->tree = tree_close(f->tree);
+
+        stream = fopen(file, "r+");
+        assert_non_null(stream);
+        fseek(stream, 0, SEEK_END);
+        size = (size_t) ftell(stream);
+        rewind(stream);
+        bytes = malloc(size);
+        assert_int_equal(fread(bytes, 1, size, stream), size);
+        char *needle = memmem(bytes, size, "a-needle-in", 11);
+        assert_non_null(needle);
+        fseek(stream, needle - bytes, SEEK_SET);
+        fputc('A', stream);
+        fclose(stream);
+
+        fixture_open(f);
+        assert_int_equal(tree_copy(f->tree, to, 0, &meta, &err), -EUCLEAN);
+        assert_string_equal(err.message, "the tree does not hold what was written to it");
+}
+
 static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
@@ -623,6 +715,8 @@ int main(void) {
                 TEST(meta_and_configuration_are_kept),
                 TEST(a_reader_sees_what_was_there_when_it_began),
                 TEST(the_hash_tells_any_difference),
+                TEST(the_kept_hash_is_that_of_a_walk_after_any_change),
+                TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
