@@ -493,29 +493,71 @@ static int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret) {
         }
 }
 
-static int check_holds(Apply *a, const KvCheck *check) {
-        KvNode node;
-        int r = get(a, check->key, &node);
+/* Whether a check holds; *ret_there: 'node' is what stands at its key. */
+static int check_holds(Apply *a, const KvCheck *check, KvNode *node, bool *ret_there) {
+        int r = get(a, check->key, node);
+        bool there = r == 0;
 
         if (r < 0 && r != -ENOENT)
                 return r;
+        *ret_there = there;
         switch (check->kind) {
         case KV_CHECK_ABSENT:
-                return r == -ENOENT;
+                return !there;
         case KV_CHECK_EXISTS:
-                return r == 0;
+                return there;
         case KV_CHECK_MODIFIED:
-                return check->index == 0 ? r == -ENOENT : r == 0 && node.modified == check->index;
+                return check->index == 0 ? !there : there && node->modified == check->index;
+        case KV_CHECK_VALUE:
+                return there && !node->dir && kv_bytes_equal(node->value, check->value);
         default:
                 return -EBADMSG;
         }
 }
 
-static int apply_writes(Apply *a, const KvCommand *cmd, KvResult *ret) {
+static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        for (size_t i = 0; i < cmd->n_checks; i++) {
+                KvNode node;
+                bool there;
+                int r = check_holds(a, &cmd->checks[i], &node, &there);
+
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        continue;
+                if (there && keep(a, &node) < 0)
+                        return -ENOMEM;
+                (void) refuse(a, ret, KV_COMPARE_FAILED, cmd->checks[i].key);
+                ret->refused_at = i + 1;
+                ret->has_found = there;
+                if (there)
+                        ret->found = node;
+                return 0;
+        }
+        return 1;
+}
+
+/* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than itself. */
+static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
+        *w = (KvWritten) { .action = one->action, .node = one->node, .has_prev = one->has_prev, .prev = one->prev };
+        if (!w->has_prev || (*size += w->prev.value.size) <= KV_WRITTEN_MAX)
+                return;
+        *size -= w->prev.value.size;
+        w->prev.value = (KvBytes) {};
+        w->prev_cut = true;
+}
+
+/* 'written' may be NULL: then nobody asks. */
+static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvResult *ret) {
+        size_t size = 0;
         int r = 1;
 
         for (size_t i = 0; r > 0 && i < cmd->n_writes; i++) {
                 r = apply_one(a, &cmd->writes[i], ret);
+                if (r > 0 && written)
+                        note_written(&written[i], ret, &size);
+                if (r == 0)
+                        ret->refused_at = cmd->n_checks + i + 1;
                 if (r == 0 && ret->status == KV_COMPARE_FAILED)
                         ret->cause = cmd->writes[i].key;
         }
@@ -524,15 +566,17 @@ static int apply_writes(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
         uint64_t index = a->meta->index;
+        KvWritten *written = NULL;
         TreeTxn *outer = a->txn;
         int r, k;
 
-        for (size_t i = 0; i < cmd->n_checks; i++) {
-                r = check_holds(a, &cmd->checks[i]);
-                if (r < 0)
-                        return r;
-                if (r == 0)
-                        return refuse(a, ret, KV_COMPARE_FAILED, cmd->checks[i].key);
+        r = apply_checks(a, cmd, ret);
+        if (r <= 0)
+                return r;
+        if (!cmd->internal && cmd->n_writes > 0) {
+                written = arena_alloc(a->arena, cmd->n_writes * sizeof(KvWritten));
+                if (!written)
+                        return -ENOMEM;
         }
 
         /* A single write checks before it changes anything; only the second one has something to take back. */
@@ -542,7 +586,7 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                         return r;
         }
         a->collect = true;
-        r = apply_writes(a, cmd, ret);
+        r = apply_writes(a, cmd, written, ret);
         a->collect = false;
         if (a->txn != outer) {
                 if (r > 0) {
@@ -562,6 +606,7 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 a->sink->on_event(a->sink->userdata, &a->events[i]);
         *ret = (KvResult) {
                 .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+                .written = written, .n_written = written ? cmd->n_writes : 0,
         };
         return 1;
 }

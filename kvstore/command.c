@@ -7,7 +7,7 @@
  *     version u8, op u8, flags u16
  *     [ttl_ms u64] [prev_index u64] [term u64]     those that the flags announce
  *     expire:       limit u64
- *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED]),
+ *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of KV_CHECK_VALUE]),
  *                   n varint, n writes (each from 'op' on; they share the transaction's 'internal' and 'term')
  *     all others:   key, value, [prev_value]
  *
@@ -177,6 +177,8 @@ static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
                         write_bytes(w, c->key);
                         if (c->kind == KV_CHECK_MODIFIED)
                                 write_u64(w, c->index);
+                        else if (c->kind == KV_CHECK_VALUE)
+                                write_bytes(w, c->value);
                 }
                 write_varint(w, cmd->n_writes);
                 for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++)
@@ -238,6 +240,8 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
                 c->key = read_bytes(r, KV_KEY_MAX);
                 if (c->kind == KV_CHECK_MODIFIED)
                         c->index = read_u64(r);
+                else if (c->kind == KV_CHECK_VALUE)
+                        c->value = read_bytes(r, KV_VALUE_MAX);
         }
 
         n = read_varint(r);
@@ -407,7 +411,9 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
                 r = check_path(c->key, cmd->internal, ret_status, err);
                 if (r < 0)
                         return r;
-                size += c->key.size + 20;
+                if (c->value.size > KV_VALUE_MAX)
+                        return refuse(KV_TOO_LARGE, ret_status, error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
+                size += c->key.size + c->value.size + 20;
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
@@ -479,20 +485,38 @@ static void place(char **at, KvBytes *bytes) {
         *at += bytes->size;
 }
 
+static size_t node_size(const KvNode *node) {
+        return node->key.size + node->value.size;
+}
+
+static void place_node(char **at, KvNode *node) {
+        place(at, &node->key);
+        place(at, &node->value);
+}
+
 KvResult *kv_result_copy(const KvResult *result) {
-        size_t size = result->node.key.size + result->node.value.size + result->prev.key.size + result->prev.value.size +
-                      result->cause.size;
-        KvResult *copy = malloc(sizeof(KvResult) + size);
+        size_t size = node_size(&result->node) + node_size(&result->prev) + node_size(&result->found) + result->cause.size + result->n_written * sizeof(KvWritten);
+        KvResult *copy;
         char *at;
 
+        for (const KvWritten *w = result->written; w < result->written + result->n_written; w++)
+                size += node_size(&w->node) + node_size(&w->prev);
+        copy = malloc(sizeof(KvResult) + size);
         if (!copy)
                 return NULL;
         *copy = *result;
         at = (char *) (copy + 1);
-        place(&at, &copy->node.key);
-        place(&at, &copy->node.value);
-        place(&at, &copy->prev.key);
-        place(&at, &copy->prev.value);
+        if (copy->n_written > 0) {
+                copy->written = memcpy(at, result->written, result->n_written * sizeof(KvWritten));
+                at += result->n_written * sizeof(KvWritten);
+        }
+        for (KvWritten *w = copy->written; w < copy->written + copy->n_written; w++) {
+                place_node(&at, &w->node);
+                place_node(&at, &w->prev);
+        }
+        place_node(&at, &copy->node);
+        place_node(&at, &copy->prev);
+        place_node(&at, &copy->found);
         place(&at, &copy->cause);
         return copy;
 }

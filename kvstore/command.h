@@ -24,6 +24,7 @@ enum {
         KV_COMMAND_MAX = 250 * 1024,  /* encoded */
         KV_BATCH_MAX = 256 * 1024,    /* encoded; a single larger command makes a batch of its own */
         KV_BATCH_COMMANDS_MAX = 1000,
+        KV_WRITTEN_MAX = 1024 * 1024, /* bytes of old values that the answer to one transaction brings */
 };
 
 /* Bytes that are not ours: a path or a value. Paths begin with '/', have no empty segment and no trailing slash; the root
@@ -53,6 +54,7 @@ typedef enum KvCheckKind {
         KV_CHECK_ABSENT,
         KV_CHECK_EXISTS,
         KV_CHECK_MODIFIED, /* modified index equals 'index'; 0: absent */
+        KV_CHECK_VALUE,    /* a file whose value equals 'value' */
         _KV_CHECK_MAX,
 } KvCheckKind;
 
@@ -60,6 +62,7 @@ typedef struct KvCheck {
         KvCheckKind kind;
         KvBytes key;
         uint64_t index;
+        KvBytes value;
 } KvCheck;
 
 /* One operation; of a transaction's writes 'op' is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, and 'internal' and 'term' are
@@ -121,6 +124,14 @@ typedef struct KvNode {
         uint64_t expires_ms;         /* cluster time; 0: never */
 } KvNode;
 
+/* What one write of a transaction did. */
+typedef struct KvWritten {
+        KvAction action;
+        KvNode node, prev;
+        bool has_prev;
+        bool prev_cut; /* the old value was left out: KV_WRITTEN_MAX */
+} KvWritten;
+
 /* What a command answered. Lives as long as the apply call's arena: copy what outlives it. */
 typedef struct KvResult {
         KvStatus status;
@@ -129,6 +140,11 @@ typedef struct KvResult {
         uint64_t index;          /* the store's index after the command (of the write itself when it was one) */
         bool has_node, has_prev;
         KvNode node, prev;
+        KvWritten *written;      /* of a transaction of others than our rooms, when it was done: one for each write */
+        size_t n_written;
+        size_t refused_at;       /* of a refused transaction: its check, or behind the checks its write, from 1; 0: none of them */
+        bool has_found;          /* a check refused it, and 'found' is what stands at its key */
+        KvNode found;
         KvBytes cause;           /* etcd's cause, or a sentence where etcd has none; "" when there is nothing to say */
         uint64_t now_ms;         /* cluster time of the entry, for "ttl" */
         uint64_t raft_index, term;

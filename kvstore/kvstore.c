@@ -82,7 +82,9 @@ static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, co
         Applying *a = userdata;
         Outcome *o;
 
-        if (!result->internal && result->action != KV_ACTION_EXPIRE)
+        for (size_t i = 0; i < result->n_written; i++)
+                a->store->done[result->written[i].action]++;
+        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0)
                 (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
 
         if (!proposals_waits(a->store->proposals, origin, number))

@@ -329,6 +329,8 @@ static bool check_holds(Model *model, const KvCheck *check) {
                 return !n && !root;
         case KV_CHECK_EXISTS:
                 return n || root;
+        case KV_CHECK_VALUE:
+                return n && !n->dir && kv_bytes_equal(kv_string(n->value), check->value);
         default:
                 return check->index > 0 ? n && n->modified == check->index : !n && !root;
         }

@@ -406,6 +406,78 @@ static void a_transaction_does_all_in_order_or_nothing(void **state) {
         assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/b");
 }
 
+static void a_check_of_a_value_holds_for_a_file_with_these_very_bytes(void **state) {
+        Fixture *f = *state;
+        KvCommand write = { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("new") };
+        KvCheck check = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { "a\0b", 3 } };
+        KvCommand txn = { .op = KV_TXN, .writes = &write, .n_writes = 1, .checks = &check, .n_checks = 1 };
+
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/a");
+        set(f, "/a/below", "");
+        check.value = kv_string("");
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/a"); /* a directory has none, not an empty one */
+        check.key = kv_string("/a/below");
+        assert_int_equal(apply(f, txn).status, KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/c"), .value = { "a\0c", 3 } }).status, KV_OK);
+        check = (KvCheck) { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = { "a\0b", 3 } };
+        assert_refused(f, apply(f, txn), KV_COMPARE_FAILED, "/c");
+        check.value.data = "a\0c";
+        assert_int_equal(apply(f, txn).status, KV_OK);
+}
+
+static void a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") },
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2") },
+                { .op = KV_DELETE, .key = kv_string("/a") },
+        };
+        KvCheck checks[] = {
+                { .kind = KV_CHECK_ABSENT, .key = kv_string("/a") },
+                { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b"), .index = 7 },
+        };
+        KvCommand txn = { .op = KV_TXN, .writes = writes, .n_writes = 3, .checks = checks, .n_checks = 2 };
+        KvResult result;
+
+        set(f, "/b", "found");
+        result = apply(f, txn);
+        assert_int_equal(result.refused_at, 2);
+        assert_true(result.has_found && kv_bytes_equal(result.found.value, kv_string("found")) && result.found.modified == 1);
+        checks[1].index = 1;
+        writes[2].key = kv_string("/gone");
+        result = apply(f, txn);
+        assert_int_equal(result.status, KV_NOT_FOUND);
+        assert_int_equal(result.refused_at, 5);
+        writes[2].key = kv_string("/a");
+        result = apply(f, txn);
+        assert_int_equal(result.status, KV_OK);
+        assert_int_equal(result.n_written, 3);
+        assert_false(result.written[0].has_prev);
+        assert_true(kv_bytes_equal(result.written[1].prev.value, kv_string("1")));
+        assert_int_equal(result.written[2].action, KV_ACTION_DELETE);
+        assert_true(kv_bytes_equal(result.written[2].prev.value, kv_string("2")));
+        assert_int_equal(result.written[2].node.modified, 4);
+}
+
+static void the_answer_to_a_transaction_is_bounded_whatever_it_takes_away(void **state) {
+        _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
+        Fixture *f = *state;
+        KvCommand writes[6] = {};
+        char keys[6][4];
+        KvResult result;
+
+        for (unsigned i = 0; i < 6; i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/%u", i);
+                assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = { large, KV_VALUE_MAX } }).status, KV_OK);
+                writes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string(keys[i]) };
+        }
+        result = apply(f, (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = 6 });
+        assert_int_equal(result.status, KV_OK);
+        for (unsigned i = 0; i < 6; i++)
+                assert_int_equal(result.written[i].prev_cut, i >= KV_WRITTEN_MAX / KV_VALUE_MAX);
+        assert_int_equal(result.written[5].prev.value.size, 0);
+}
+
 static void a_transaction_sees_its_own_writes(void **state) {
         Fixture *f = *state;
         KvCommand writes[] = {
@@ -644,6 +716,7 @@ static KvCommand random_command(Random *random, Story *story, const Model *model
                         .kind = random_below(random, _KV_CHECK_MAX),
                         .key = kv_string(random_key(random, story->keys[8 + i], sizeof(story->keys[0]))),
                         .index = random_below(random, model->index + 1),
+                        .value = kv_string(values[random_below(random, ELEMENTS(values))]),
                 };
         for (size_t i = 0; i < cmd.n_writes; i++)
                 story->writes[i] = random_write(random, story->keys[i], sizeof(story->keys[0]), model,
@@ -762,6 +835,9 @@ int main(void) {
                 TEST(only_the_leader_orders_expiry),
                 TEST(a_ttl_beyond_reckoning_is_for_ever_and_not_for_a_moment),
                 TEST(a_transaction_does_all_in_order_or_nothing),
+                TEST(a_check_of_a_value_holds_for_a_file_with_these_very_bytes),
+                TEST(a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it),
+                TEST(the_answer_to_a_transaction_is_bounded_whatever_it_takes_away),
                 TEST(a_transaction_sees_its_own_writes),
                 TEST(an_order_of_an_older_term_changes_nothing),
                 TEST(fleets_own_keys_are_written_by_fleet_alone),

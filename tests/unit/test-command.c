@@ -50,17 +50,19 @@ static void a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_
         KvCheck checks[] = {
                 { .kind = KV_CHECK_MODIFIED, .key = kv_string("/a"), .index = 17 },
                 { .kind = KV_CHECK_ABSENT, .key = kv_string("/b") },
+                { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = { "v\0w", 3 } },
         };
         KvCommand writes[] = {
                 { .op = KV_SET, .key = kv_string("/_fleet/x"), .value = kv_string("1") },
                 { .op = KV_DELETE, .key = kv_string("/c"), .recursive = true },
                 { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true },
         };
-        KvCommand in = { .op = KV_TXN, .internal = true, .term = 3, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 3 };
+        KvCommand in = { .op = KV_TXN, .internal = true, .term = 3, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 3 };
         KvCommand out;
 
         assert_returns_as_it_went(&in, &out, &arena, &bytes);
-        assert_int_equal(out.n_checks, 2);
+        assert_int_equal(out.n_checks, 3);
+        assert_true(kv_bytes_equal(out.checks[2].value, checks[2].value));
         assert_int_equal(out.checks[0].index, 17);
         assert_int_equal(out.checks[1].kind, KV_CHECK_ABSENT);
         assert_int_equal(out.n_writes, 3);
@@ -241,15 +243,20 @@ static void commands_are_checked_before_they_reach_the_log(void **state) {
 static void a_copied_result_outlives_what_it_borrowed(void **state) {
         _cleanup_free_ KvResult *copy = NULL;
         char key[] = "/a/b", cause[] = "[1 != 2]";
-        KvResult result = { .status = KV_COMPARE_FAILED, .index = 5, .node.key = kv_string(key), .cause = kv_string(cause) };
+        KvWritten written[] = { { .node.key = kv_string(key) }, { .node.key = kv_string(key), .prev.value = kv_string(cause) } };
+        KvResult result = { .status = KV_COMPARE_FAILED, .index = 5, .node.key = kv_string(key), .cause = kv_string(cause),
+                            .written = written, .n_written = 2 };
 
         copy = kv_result_copy(&result);
         assert_non_null(copy);
         memset(key, 'x', sizeof(key));
         memset(cause, 'x', sizeof(cause));
+        memset(written, 'x', sizeof(written));
         assert_int_equal(copy->index, 5);
         assert_true(kv_bytes_equal(copy->node.key, kv_string("/a/b")));
         assert_true(kv_bytes_equal(copy->cause, kv_string("[1 != 2]")));
+        assert_true(kv_bytes_equal(copy->written[0].node.key, kv_string("/a/b")));
+        assert_true(kv_bytes_equal(copy->written[1].prev.value, kv_string("[1 != 2]")));
 }
 
 int main(void) {
