@@ -35,7 +35,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/discovery_v1.c \
 	fleetd/api/events.c \
-	fleetd/api/calls.c \
+	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/daemon.h fleetd/daemon.c
@@ -83,7 +83,7 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent
+	tests/unit/test-agent tests/unit/test-call_spec
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -102,6 +102,8 @@ FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/sc
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_call_spec_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

@@ -68,7 +68,8 @@ static const char *rest_of(const char *path, const char *prefix) {
 }
 
 static void fleet_route(Request *request, const char *path) {
-        const char *rest;
+        const char *rest, *method;
+        CallKind kind;
 
         if ((rest = rest_of(path, "/units")))
                 units_handle(request, rest);
@@ -82,10 +83,8 @@ static void fleet_route(Request *request, const char *path) {
                 cluster_handle(request);
         else if (streq(path, "/events"))
                 events_handle(request);
-        else if ((rest = rest_of(path, "/journal")) && rest[0])
-                journal_handle(request, rest, false);
-        else if ((rest = rest_of(path, "/status")) && rest[0])
-                journal_handle(request, rest, true);
+        else if ((kind = call_kind_from_path(path, &rest, &method)) != _CALL_INVALID)
+                call_handle(request, kind, rest, method);
         else if (path[0] == 0)
                 request_error(request, 405, "%s", "");
         else

@@ -1,26 +1,21 @@
-/* A unit's journal and status, wherever it runs: read by systemd's own tools in a child process, so that nothing is read
- * from disk on the loop and the words are those that people know; led over the peers' sessions when the unit is elsewhere.
+/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing is read from disk
+ * on the loop and the words are those that people know; led over the peers' sessions when the unit is elsewhere.
  *
- * PEER_CALL: u64 number, u8 version, u8 status?, string unit, u32 lines, u8 follow, string output. Answers: PEER_CALL_CHUNK (number,
- * bytes) and PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left. */
+ * PEER_CALL: u64 number, call_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and PEER_CALL_END (number, u32 exit status).
+ * PEER_CALL_CANCEL (number) when the client has left. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/api/call_spec.h"
 #include "fleetd/api/fleet_v1.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 #include "units/name.h"
 
-enum { CALL_VERSION = 1, LINES_MAX = 100000, CHILDREN_MAX = 32, PEER_AHEAD_MAX = 1024 * 1024, PEER_LOOK_MS = 50, EXIT_UNREACHABLE = 255 };
-
-typedef struct CallSpec {
-        bool status, follow;
-        uint32_t lines;
-        char unit[256], output[32];
-} CallSpec;
+enum { CHILDREN_MAX = 32, PEER_AHEAD_MAX = 1024 * 1024, PEER_LOOK_MS = 50, EXIT_UNREACHABLE = 255 };
 
 /* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
 typedef struct Running {
@@ -161,41 +156,29 @@ static void running_forget(Request *request) {
 }
 
 static int running_start(Api *api, const CallSpec *spec, Running **ret, Error *err) {
-        char lines[16];
-        /* -f alone shows this boot's lines only, by an id that is not the journal's where our sandbox shows the kernel's own
-         * /proc and the host is a container. With --merge it does not ask for a boot. */
-        const char *journal[] = { "journalctl", "--unit", spec->unit, "--no-pager", "--quiet", "-n", lines, "-o", spec->output,
-                                  spec->follow ? "-f" : NULL, "--merge", NULL };
-        const char *status[] = { "systemctl", "status", "--full", "--no-pager", "-n", lines, spec->unit, NULL };
+        const Cluster *c = registry_cluster(api->options.registry);
+        CallCommand command;
         Running *r;
         int e;
 
+        if (call_changes(spec->kind) && !cluster_state(c, api->machine_id, spec->unit))
+                return error_set(err, -ENOENT, "%s is not on this machine", spec->unit);
         if (api->calls->n_children >= CHILDREN_MAX)
                 return error_set(err, -EBUSY, "%d journals are being read on this host already; try again later", CHILDREN_MAX);
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
         *r = (Running) { .api = api, .look = { .fire = running_on_look, .userdata = r } };
-        snprintf(lines, sizeof(lines), "%u", spec->lines);
         TAILQ_INSERT_TAIL(&api->calls->running, r, all);
         api->calls->n_children++;
-        e = child_spawn(&r->child, loop_uv(api->loop), spec->status ? status : journal, &running_events, r, err);
+        call_spec_command(spec, &command);
+        e = child_spawn(&r->child, loop_uv(api->loop), command.argv, &running_events, r, err);
         if (e < 0) {
                 running_free(r);
                 return e;
         }
         *ret = r;
         return 0;
-}
-
-static bool output_is_known(const char *output) {
-        static const char *const known[] = { "short", "short-iso", "short-iso-precise", "short-precise", "short-monotonic", "short-unix", "short-full", "with-unit",
-                                             "verbose", "json", "json-pretty", "cat", "export" };
-
-        for (size_t i = 0; i < ELEMENTS(known); i++)
-                if (streq(output, known[i]))
-                        return true;
-        return false;
 }
 
 /* -- For a peer -- */
@@ -215,22 +198,14 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         Api *api = userdata;
         Reader in = reader_over(payload, size);
         uint64_t number = read_u64(&in);
-        uint8_t version = read_u8(&in);
-        CallSpec spec = { .status = read_u8(&in) };
-        _cleanup_free_ char *unit = read_string(&in, UNIT_NAME_MAX);
-        _cleanup_free_ char *output = NULL;
+        CallSpec spec;
         Running *r;
         Error err = {};
 
-        spec.lines = read_u32(&in);
-        spec.follow = read_u8(&in);
-        output = read_string(&in, sizeof(spec.output) - 1);
-        if (reader_end(&in) < 0 || version != CALL_VERSION || unit_name_check(unit, NULL) < 0 || !output_is_known(output) || spec.lines > LINES_MAX) {
+        if (call_spec_read(&in, &spec) < 0) {
                 call_refuse(session, number, "the other host does not understand the question: another version?\n");
                 return;
         }
-        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
-        snprintf(spec.output, sizeof(spec.output), "%s", output);
         if (running_start(api, &spec, &r, &err) < 0) {
                 call_refuse(session, number, err.message);
                 return;
@@ -346,12 +321,7 @@ static int asking_start(Request *request, const char *machine, const CallSpec *s
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
         TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
         write_u64(&w, a->number);
-        write_u8(&w, CALL_VERSION);
-        write_u8(&w, spec->status);
-        write_string(&w, spec->unit);
-        write_u32(&w, spec->lines);
-        write_u8(&w, spec->follow);
-        write_string(&w, spec->output);
+        call_spec_write(spec, &w);
         r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
         if (r < 0) {
                 asking_free(a);
@@ -366,35 +336,51 @@ static int asking_start(Request *request, const char *machine, const CallSpec *s
 
 static bool spec_read(Request *request, CallSpec *spec) {
         const char *lines = request_parameter(request, "lines"), *follow = request_parameter(request, "follow");
-        const char *output = request_parameter(request, "output") ?: "short";
+        const struct {
+                const char *name;
+                char *field;
+                size_t size;
+        } texts[] = {
+                { "output", spec->output, sizeof(spec->output) },     { "since", spec->since, sizeof(spec->since) },
+                { "until", spec->until, sizeof(spec->until) },        { "properties", spec->properties, sizeof(spec->properties) },
+                { "signal", spec->signal, sizeof(spec->signal) },     { "whom", spec->whom, sizeof(spec->whom) },
+        };
         uint64_t n = 10;
+        Error err = {};
 
-        if ((lines && parse_u64(lines, &n) < 0) || n > LINES_MAX)
-                request_error(request, 400, "lines: expected a number up to %d", LINES_MAX);
+        for (size_t i = 0; i < ELEMENTS(texts); i++) {
+                const char *value = request_parameter(request, texts[i].name) ?: "";
+
+                if ((size_t) snprintf(texts[i].field, texts[i].size, "%s", value) < texts[i].size)
+                        continue;
+                request_error(request, 400, "%s: longer than %zu bytes", texts[i].name, texts[i].size - 1);
+                return false;
+        }
+        if ((lines && parse_u64(lines, &n) < 0) || n > CALL_LINES_MAX)
+                request_error(request, 400, "lines: expected a number up to %d", CALL_LINES_MAX);
         else if (follow && parse_bool(follow, &spec->follow) < 0)
                 request_error(request, 400, "follow: expected true or false");
-        else if (!output_is_known(output))
-                request_error(request, 400, "output: journalctl has no format '%s'", output);
         else {
                 spec->lines = n;
-                snprintf(spec->output, sizeof(spec->output), "%s", output);
-                return true;
+                if (call_spec_check(spec, &err) >= 0)
+                        return true;
+                request_error(request, 400, "%s", err.message);
         }
         return false;
 }
 
-void journal_handle(Request *request, const char *unit, bool status) {
+void call_handle(Request *request, CallKind kind, const char *unit, const char *method) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
-        CallSpec spec = { .status = status };
+        CallSpec spec = { .kind = kind };
         Running *running;
         Error err = {};
         int r;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
+        if (!method_is(request, method)) {
+                request_error(request, 405, "only %s supported against this resource", method);
                 return;
         }
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
@@ -410,9 +396,9 @@ void journal_handle(Request *request, const char *unit, bool status) {
                 request_error(request, 400, "%s", err.message);
                 return;
         }
+        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
         if (!spec_read(request, &spec))
                 return;
-        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
 
         if (!streq(m->id, request->api->machine_id)) {
                 r = asking_start(request, m->id, &spec);
@@ -425,7 +411,7 @@ void journal_handle(Request *request, const char *unit, bool status) {
         }
         r = running_start(request->api, &spec, &running, &err);
         if (r < 0) {
-                request_error(request, 503, "%s", error_text(&err, r));
+                request_error(request, r == -ENOENT ? 404 : 503, "%s", error_text(&err, r));
                 return;
         }
         running->request = request;

@@ -4,6 +4,7 @@
 #include <sys/queue.h>
 
 #include "fleetd/api/api.h"
+#include "fleetd/api/call_spec.h"
 #include "io/http.h"
 
 enum { API_PARKED_MAX = 20000 };
@@ -71,7 +72,8 @@ void machines_handle(Request *request);                    /* /fleet/v1/machines
 void discovery_handle(Request *request);                   /* /fleet/v1/discovery */
 void cluster_handle(Request *request);                     /* /fleet/v1/cluster */
 void events_handle(Request *request);                      /* /fleet/v1/events */
-void journal_handle(Request *request, const char *unit, bool status); /* /fleet/v1/journal/NAME, /fleet/v1/status/NAME */
+/* /fleet/v1/journal/NAME and its kin: what systemd's tools say of a unit on its machine, or do to it. */
+void call_handle(Request *request, CallKind kind, const char *unit, const char *method);
 
 int calls_new(Api *api);
 void calls_free(Api *api);

@@ -111,7 +111,7 @@ static unsigned put_unit(Room *room, const char *name, const char *body) {
 static void units_are_taken_over_the_socket_only(void **state) {
         static const char *const targets[] = {
                 "/fleet/v1/units", "/fleet/v1/units/a.service", "/fleet/v1/state", "/fleet/v1/machines", "/fleet/v1/cluster", "/fleet/v1/events",
-                "/fleet/v1/journal/a.service", "/fleet/v1/status/a.service", "/fleet/v1/whatever", "/fleet/v1", "/v1-alpha/units",
+                "/fleet/v1/journal/a.service", "/fleet/v1/kill/a.service", "/fleet/v1/whatever", "/fleet/v1", "/v1-alpha/units",
         };
         static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD" };
         Room *room = *state;
