@@ -1,3 +1,4 @@
+#include "base/crash_point.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -113,13 +114,19 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         if (fd < 0)
                 return -errno;
 
+        crash_point_of("file-made", name);
         r = pwrite_all(fd, bytes, size, 0);
-        if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || renameat(dir_fd, tmp, dir_fd, name) < 0))
+        crash_point_of("file-written", name);
+        if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+                r = -errno;
+        crash_point_of("file-synced", name);
+        if (r == 0 && renameat(dir_fd, tmp, dir_fd, name) < 0)
                 r = -errno;
         if (r < 0) {
                 (void) unlinkat(dir_fd, tmp, 0);
                 return r;
         }
+        crash_point_of("file-renamed", name);
         return fsync_dir(dir_fd);
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "kvstore/tree_format.h"
 
@@ -182,8 +183,10 @@ static int copy_file(Tree *tree, int fd, uint64_t max) {
         pthread_join(thread, NULL);
         if (r == 0)
                 r = copier.result;
+        crash_point("copy-written");
         if (r == 0 && fsync(fd) < 0)
                 r = -errno;
+        crash_point("copy-synced");
         return r;
 }
 
@@ -212,6 +215,7 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
 
         if (mkdir(to, 0700) < 0)
                 return error_set(err, -errno, "cannot make %s: %s", to, strerror(errno));
+        crash_point("copy-folder-made");
         dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         r = dir_fd < 0 ? -errno : 0;
         if (r == 0) {

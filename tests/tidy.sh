@@ -77,6 +77,10 @@ sources base io units kvstore fleetd client | xargs -r grep -LE '^#pragma once' 
 sources base io units kvstore fleetd client | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
 
+# A test dies at every named moment.
+sources base io units kvstore fleetd | xargs -r grep -ohE 'crash_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
+        while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-crash_points.c || echo "$point"; done | rule every_crash_point_has_a_test
+
 # The manual names every [X-Fleet] option.
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | while read -r option; do
         grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="

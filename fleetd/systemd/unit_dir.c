@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "units/name.h"
@@ -93,11 +94,15 @@ int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size) 
 
 int unit_dir_remove(UnitDir *d, const char *name) {
         UnitDirEntry *e;
+        int r;
 
         HASH_FIND_STR(d->entries, name, e);
         if (e)
                 unit_dir_forget(d, e);
-        return unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+        crash_point("unit-file-before-remove");
+        r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+        crash_point("unit-file-removed");
+        return r;
 }
 
 const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name) {

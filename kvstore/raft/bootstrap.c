@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/crash_point.h"
+
 static void machine_bytes(const char *machine_id, uint8_t ret[RAFT_LOG_MACHINE_SIZE]) {
         static const char digits[] = "0123456789abcdef";
 
@@ -34,6 +36,7 @@ static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t
         r = folder_write_identity(folder, identity->cluster_id, identity->lineage);
         if (r < 0)
                 return error_set(err, r, "cannot write %s/identity: %s", folder->path, strerror(-r));
+        crash_point("identity-written");
 
         return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0, &(RaftLogOptions) { .file_size = log_file_size }, err);
 }
@@ -105,6 +108,7 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
 
         meta.cluster_id = identity->cluster_id;
         meta.lineage = identity->lineage;
+        crash_point("tree-before-mark");
         r = tree_set_meta(txn, &meta);
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));

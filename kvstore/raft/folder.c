@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -232,12 +233,15 @@ int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err) {
         r = examine(folder, "checkpoint.new", &c, err);
         if (r < 0)
                 return r;
+        crash_point("checkpoint-examined");
 
         if (renameat(folder->fd, "checkpoint.new/" DATA, folder->fd, "checkpoint/" DATA) < 0)
                 return error_set(err, -errno, "cannot rename %s: %s", path, strerror(errno));
+        crash_point("checkpoint-renamed");
         r = sync_dir_at(folder->fd, "checkpoint");
         if (r < 0)
                 return error_set(err, r, "cannot sync %s/checkpoint: %s", folder->path, strerror(-r));
+        crash_point("checkpoint-synced");
         (void) remove_tree_at(folder->fd, "checkpoint.new");
 
         *ret = c;
@@ -259,11 +263,14 @@ static int rebuild(Folder *folder, Error *err) {
 
         if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
                 return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
+        crash_point("rebuild-distrusted");
         r = remove_tree_at(folder->fd, "live");
+        crash_point("rebuild-removed");
         if (r >= 0)
                 r = make_dir(folder->fd, "live");
         if (r >= 0 && folder->checkpoint.fd >= 0)
                 r = copy_file(folder->fd, "checkpoint/" DATA, "live/" DATA);
+        crash_point("rebuild-copied");
         if (r < 0)
                 return error_set(err, r, "cannot rebuild %s/live: %s", folder->path, strerror(-r));
         return 0;
@@ -281,6 +288,7 @@ static int open_live(Folder *folder, unsigned opens, Tree **ret, Error *err) {
         if (r < 0)
                 return r;
 
+        crash_point("tree-opened");
         r = write_marker(folder, opens);
         if (r < 0) {
                 tree_close(tree);
@@ -381,6 +389,7 @@ int folder_incoming_open(const Folder *folder) {
         if (r < 0)
                 return r;
 
+        crash_point("incoming-emptied");
         r = openat(folder->fd, "incoming/" DATA, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         return r < 0 ? -errno : r;
 }
@@ -388,11 +397,14 @@ int folder_incoming_open(const Folder *folder) {
 int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
         int r;
 
+        crash_point("incoming-received");
         r = sync_file_at(folder->fd, "incoming/" DATA);
         if (r >= 0)
                 r = sync_dir_at(folder->fd, "incoming");
+        crash_point("incoming-synced");
         if (r >= 0)
                 r = copy_file(folder->fd, "incoming/" DATA, "incoming/" NEXT);
+        crash_point("incoming-copied");
         if (r < 0)
                 return error_set(err, r, "cannot store the leader's tree in %s/incoming: %s", folder->path, strerror(-r));
 
@@ -405,23 +417,28 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
         /* The durable copy first: from here on a crash finds the new state and drops a log that does not fit it. */
         if (renameat(folder->fd, "incoming/" DATA, folder->fd, "checkpoint/" DATA) < 0)
                 return error_set(err, -errno, "cannot rename %s/incoming/" DATA ": %s", folder->path, strerror(errno));
+        crash_point("install-renamed");
         r = sync_dir_at(folder->fd, "checkpoint");
         if (r < 0)
                 return error_set(err, r, "cannot sync %s/checkpoint: %s", folder->path, strerror(-r));
+        crash_point("install-synced");
         folder_adopt(folder, incoming);
 
         if (replace) {
                 *tree = tree_close(*tree);
                 if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
                         return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
+                crash_point("install-distrusted");
                 (void) unlinkat(folder->fd, "live/" LOCK, 0);
                 if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
                         return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path, strerror(errno));
+                crash_point("install-replaced");
                 r = open_live(folder, 1, tree, err);
                 if (r < 0)
                         return r;
         }
 
+        crash_point("installed");
         folder_incoming_discard(folder);
         return 0;
 }

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/crash_point.h"
+
 enum {
         FILE_HEAD_SIZE = 32,
         FILE_VERSION = 1,
@@ -317,9 +319,11 @@ static int add_file(RaftLogFiles *f, size_t size) {
                 return r;
 
         file_name(name, file.number);
+        crash_point("log-file-before-make");
         r = f->disk->ops->open(f->disk, name, true, file.size, &file.file);
         if (r < 0)
                 return r;
+        crash_point("log-file-made");
 
         f->items[f->n++] = file;
         return 0;
@@ -353,9 +357,11 @@ int raft_log_files_flush(RaftLogFiles *f) {
                 return 0;
 
         seal(f);
+        crash_point("log-before-write");
         r = file->file->ops->write(file->file, f->buffer.bytes, f->buffer.size, file->used);
         if (r < 0)
                 return r;
+        crash_point("log-written");
 
         file->used += f->buffer.size;
         f->write++;
@@ -416,6 +422,7 @@ int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
         r = put_record(f, RECORD_TRUNCATE, index, 0, NULL, 0);
         if (r < 0)
                 return r;
+        crash_point("log-before-truncate");
 
         note_index(current(f), index);
         return 0;
@@ -424,13 +431,17 @@ int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
 /* The oldest file goes: closed before, so that no handle of it is left if removing fails. */
 static int remove_oldest(RaftLogFiles *f) {
         char name[NAME_SIZE];
+        int r;
 
         file_name(name, f->items[0].number);
         if (f->items[0].file)
                 f->items[0].file->ops->close(f->items[0].file);
         f->n--;
         memmove(f->items, f->items + 1, f->n * sizeof(*f->items));
-        return f->disk->ops->remove(f->disk, name);
+        crash_point("log-file-before-remove");
+        r = f->disk->ops->remove(f->disk, name);
+        crash_point("log-file-removed");
+        return r;
 }
 
 int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
@@ -443,6 +454,7 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
                 return r;
 
         current(f)->low = index + 1;
+        crash_point("log-reset-written");
         while (r == 0 && f->n > 1)
                 r = remove_oldest(f);
         return r;
@@ -453,6 +465,7 @@ int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
 
         /* The next file must say where the log begins: a new one, torn before its first record, does not. */
         r = raft_log_files_flush(f);
+        crash_point("log-before-cut");
         while (r == 0 && f->n > 1 && f->items[0].high <= index && f->items[1].low > 0)
                 r = remove_oldest(f);
         return r;

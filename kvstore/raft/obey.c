@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "kvstore/apply.h"
 #include "kvstore/raft/transfer.h"
@@ -132,6 +133,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
                 p->options.events.replaced(p->options.events.userdata);
         }
 
+        crash_point("install-before-log-reset");
         return raft_log_reset(p->log, info->index);
 }
 
@@ -173,8 +175,10 @@ static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entrie
                 p->entries_since++;
                 p->bytes_since += entries[i].size;
         }
+        crash_point("apply-before-commit");
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));
+        crash_point("apply-committed");
         if (r >= 0)
                 p->options.events.committed(p->options.events.userdata);
         return r;

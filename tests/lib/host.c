@@ -53,6 +53,10 @@ static bool leads(Host *h) {
 }
 
 Host *host_new(bool joins) {
+        return host_new_at(NULL, joins);
+}
+
+Host *host_new_at(const char *path, bool joins) {
         PeersOptions peers = {};
         KvOptions store = { .join = joins };
         Host *h = NEW0(Host, 1);
@@ -64,7 +68,8 @@ Host *host_new(bool joins) {
         h->loop = loop_uv_base(h->uv);
         h->tick = (Timer) { .fire = on_tick, .userdata = h };
         assert_int_equal(net_uv_new(&h->network, h->loop), 0);
-        h->scratch = scratch_new();
+        h->stays = path;
+        h->scratch = path ? strdup(path) : scratch_new();
         h->raft_path = scratch_path(h->scratch, "raft");
         h->tree_path = scratch_path(h->scratch, "tree");
         assert_int_equal(disk_real_open(h->raft_path, &h->disk), 0);
@@ -108,7 +113,10 @@ Host *host_free(Host *h) {
         loop_uv_free(h->uv);
         free(h->raft_path);
         free(h->tree_path);
-        scratch_free(h->scratch);
+        if (h->stays)
+                free(h->scratch);
+        else
+                scratch_free(h->scratch);
         free(h);
         return NULL;
 }
@@ -156,7 +164,8 @@ void host_order(Host *h, const char *name, OrderKind kind) {
 }
 
 void host_machine(Host *h) {
-        PresenceChange presence = { .presence = PRESENCE_UP };
+        const ClusterMachine *there = cluster_machine(registry_cluster(h->registry), h->id);
+        PresenceChange presence = { .presence = PRESENCE_UP, .expected_index = there ? there->presence_index : 0 };
         Machine m = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0", .boot_id = (char *) boot_id };
         KvState state;
 

@@ -15,7 +15,7 @@ typedef struct Host {
         Registry *registry;
         char *scratch, *raft_path, *tree_path;
         char id[33];          /* of the machine */
-        bool closing;
+        bool stays;           /* the folder, when this is freed */
         Timer tick;
         uint64_t deadline_ms;
         /* of host_wait() */
@@ -26,6 +26,8 @@ typedef struct Host {
 
 /* 'joins': waits to be let in by others, so that it has no quorum and never will. Else it leads when this returns. */
 Host *host_new(bool joins);
+/* The same in a folder that was there before and stays. */
+Host *host_new_at(const char *path, bool joins);
 Host *host_free(Host *h); /* returns NULL */
 
 /* Runs the loop for one look at the world; fails the test when that goes on for 20 s. */
