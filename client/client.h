@@ -9,6 +9,7 @@ enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
+        EXIT_ABSENT = 4, /* no such unit: systemctl's */
         EXIT_KV = 4, /* a key that is not there, a comparison that failed: etcdctl's */
 };
 
@@ -71,4 +72,11 @@ int verb_destroy(Client *c, char **args, size_t n);
 int verb_restart(Client *c, char **args, size_t n);
 int verb_status(Client *c, char **args, size_t n);
 int verb_journal(Client *c, char **args, size_t n);
+int verb_show(Client *c, char **args, size_t n);
+int verb_list_dependencies(Client *c, char **args, size_t n);
+int verb_reload(Client *c, char **args, size_t n);
+int verb_kill(Client *c, char **args, size_t n);
+int verb_reset_failed(Client *c, char **args, size_t n);
+int verb_is_active(Client *c, char **args, size_t n);
+int verb_is_failed(Client *c, char **args, size_t n);
 int verb_kv(Client *c, char **args, size_t n);

@@ -313,14 +313,14 @@ static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
         return size;
 }
 
-int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
+static int stream_open(Connection *c, const char *method, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
         _cleanup_stream_ Stream *s = NEW0(Stream, 1);
         _cleanup_text_ Text url = {};
 
         if (!s || make_url(c, path, &url) < 0)
                 return -ENOMEM;
         if (c->debug)
-                fprintf(stderr, "DEBUG GET %s\n", url.chars);
+                fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
         *s = (Stream) { .connection = c, .line = line, .userdata = userdata };
         s->easy = curl_easy_init();
         s->multi = curl_multi_init();
@@ -329,6 +329,7 @@ int stream_new(Connection *c, const char *path, StreamLine line, void *userdata,
 
         easy_set_up(c, s->easy);
         (void) curl_easy_setopt(s->easy, CURLOPT_URL, url.chars); /* copied */
+        (void) curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, method);
         (void) curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, on_header);
         (void) curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, &s->reply);
         (void) curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_stream);
@@ -337,6 +338,10 @@ int stream_new(Connection *c, const char *path, StreamLine line, void *userdata,
                 return error_set(err, -ENOMEM, "cannot begin a stream");
         *ret = TAKE_PTR(s);
         return 0;
+}
+
+int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
+        return stream_open(c, "GET", path, line, userdata, ret, err);
 }
 
 Stream *stream_free(Stream *s) {
@@ -400,11 +405,11 @@ const Reply *stream_reply(const Stream *s) {
         return &s->reply;
 }
 
-int connection_follow(Connection *c, const char *path, StreamLine line, void *userdata, Error *err) {
+int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata, Error *err) {
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
-        r = stream_new(c, path, line, userdata, &s, err);
+        r = stream_open(c, method, path, line, userdata, &s, err);
         while (r >= 0)
                 r = stream_wait(s, 60000, err);
         return r == -ENODATA ? 0 : r;

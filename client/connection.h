@@ -64,7 +64,7 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err);
 const Reply *stream_reply(const Stream *s);
 
 /* All of a stream, to its end: 0, what the callback returned, or an error. */
-int connection_follow(Connection *c, const char *path, StreamLine line, void *userdata, Error *err);
+int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata, Error *err);
 
 /* Appends 's' as a part of a path or of a form; slashes stay where 'keep_slashes' says so. */
 void append_escaped(Text *t, const char *s, bool keep_slashes);

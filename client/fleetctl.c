@@ -32,15 +32,25 @@ static const Verb verbs[] = {
           "Stops the units, takes them from their machines, and forgets their files.\n"
           "Returns when no machine has anything of them.\n", verb_destroy },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
-        { "journal", FLAGS_JOURNAL | FLAGS_REMOTE, "UNIT", "Print the journal of a unit in the cluster to stdout",
-          "From whatever machine the unit is on. The exit status is journalctl's.\n\n"
+        { "is-active", FLAGS_QUIET, "UNIT...", "Ask whether units are active",
+          "Prints the state of each. Exit status 0 when one is active, 3 when none is, 4 when none exists.\n"
+          "A global unit is active when it is so on each of its machines.\n", verb_is_active },
+        { "is-failed", FLAGS_QUIET, "UNIT...", "Ask whether units have failed",
+          "Prints the state of each. Exit status 0 when one has failed, 1 when none has, 4 when none exists.\n", verb_is_failed },
+        { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT", "Print the journal of a unit in the cluster to stdout",
+          "From all machines where it ran, by time. --output: short, short-unix and json are\n"
+          "put in order, other formats come machine by machine.\n\n"
           "Read the last 10 lines, and go on:\n"
           "fleetctl journal -f foo.service\n", verb_journal },
+        { "kill", FLAGS_KILL | FLAGS_REMOTE, "UNIT...", "Send a signal to the processes of units",
+          "On their machines, as systemctl kill does it.\n", verb_kill },
         { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the cluster's keys",
           "The keys of /v2/keys, which every host serves. Exit status 4: the key is not there, or a\n"
           "comparison failed.\n\n"
           "fleetctl kv set /config/color green --ttl=60\n"
           "fleetctl kv watch --recursive --forever /config\n", verb_kv },
+        { "list-dependencies", FLAGS_REMOTE, "UNIT...", "Show what units depend on, on their machines",
+          "As systemctl list-dependencies does it. A global unit is shown on every machine.\n", verb_list_dependencies },
         { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
           "Fields: machine, ip, metadata, hostname, presence, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
@@ -56,15 +66,20 @@ static const Verb verbs[] = {
         { "load", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
           "The units get a machine and are loaded into its systemd, and are not started.\n" WAITING, verb_load },
+        { "reload", FLAGS_REMOTE, "UNIT...", "Have units read their configuration anew", "On their machines, by ExecReload=.\n", verb_reload },
+        { "reset-failed", FLAGS_REMOTE, "UNIT...", "Have systemd forget that units have failed",
+          "On their machines, as systemctl reset-failed does it.\n", verb_reset_failed },
         { "restart", FLAGS_ATTEMPTS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
           "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
+        { "show", FLAGS_SHOW | FLAGS_REMOTE, "UNIT...", "Show the properties of units, as systemd on their machines has them",
+          "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
         { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd calls them active, or with status 1 as soon as one has failed and the\n"
           "others are decided. A job that has ended well is a success.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n", verb_start },
-        { "status", FLAGS_REMOTE, "[UNIT...]", "Output the status of one or more units in the cluster",
+        { "status", FLAGS_LINES | FLAGS_REMOTE, "[UNIT...]", "Output the status of one or more units in the cluster",
           "Without a unit: the whole cluster on one screen; exit status 1 when something is wrong.\n"
           "As systemctl status on the unit's machine prints it, and with its exit status.\n"
           "A global unit is shown on every machine.\n", verb_status },

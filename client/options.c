@@ -29,11 +29,17 @@ static const Flag flags[] = {
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },
         { "l", 0, FLAGS_LIST, FLAG_BOOL, AT(full), NULL },
         { "no-legend", 0, FLAGS_LIST, FLAG_BOOL, AT(no_legend), "Do not print a legend (column headers)" },
-        { "lines", 'n', FLAGS_JOURNAL, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
+        { "lines", 'n', FLAGS_LINES, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
         { "follow", 'f', FLAGS_JOURNAL, FLAG_BOOL, AT(follow), "Continuously print new entries" },
+        { "since", 'S', FLAGS_JOURNAL, FLAG_TEXT, AT(since), "Not before this time: \"-1h\", \"2026-01-31 12:00\"" },
+        { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Not after this time" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output), "Output mode, as journalctl's (default \"short\")" },
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by name or the beginning of its id" },
+        { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property), "Only these properties, with commas between" },
+        { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },
+        { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom), "\"main\", \"control\" or \"all\" (default)" },
+        { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing, only exit" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
         { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes (lock: default 30)" },
@@ -139,7 +145,7 @@ static int flag_set(Options *o, const Flag *flag, const char *value, const char 
 
 void options_init(Options *o) {
         *o = (Options) { .endpoint = "unix:///run/fleet.sock", .driver = "API", .output = "", .journal_output = "short",
-                         .lines = 10, .tunnel = "" };
+                         .lines = LINES_DEFAULT, .tunnel = "" };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {
                 char name[64] = "FLEETCTL_";

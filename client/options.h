@@ -12,6 +12,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
+enum { LINES_DEFAULT = 10 };
+
 typedef enum FlagGroup {
         FLAGS_GLOBAL = 1 << 0,
         FLAGS_LIST = 1 << 1,     /* --full, --no-legend, --fields */
@@ -22,6 +24,10 @@ typedef enum FlagGroup {
         FLAGS_REMOTE = 1 << 6,   /* --machine, and what ssh needed */
         FLAGS_KV = 1 << 7,
         FLAGS_HELP = 1 << 8, /* --verbs */
+        FLAGS_SHOW = 1 << 9, /* --property */
+        FLAGS_KILL = 1 << 10, /* --signal, --kill-whom */
+        FLAGS_QUIET = 1 << 11, /* --quiet */
+        FLAGS_LINES = 1 << 12, /* --lines */
 } FlagGroup;
 
 typedef struct Options {
@@ -34,9 +40,9 @@ typedef struct Options {
         bool full, no_legend, no_block, replace, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
 
-        const char *journal_output, *machine;
+        const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
         uint64_t lines;
-        bool follow;
+        bool follow, quiet;
 
         const char *swap_with_value, *with_value;
         uint64_t ttl, swap_with_index, with_index, after_index;

@@ -1,60 +1,89 @@
-/* status and journal: what systemctl and journalctl say on the machine where the unit is. Any fleetd leads there. */
+/* status, show, list-dependencies, reload, kill, reset-failed: systemctl where the unit is. is-active and is-failed: what is
+ * known of it without asking there. */
+#include "client/remote.h"
+
 #include <errno.h>
 #include <stdio.h>
 
-#include "client/client.h"
 #include "client/overview.h"
 #include "units/name.h"
 
-typedef struct Output {
-        int status; /* of the command there; -1: it has not ended */
-} Output;
+void remote_path(Text *t, const char *kind, const char *name, const char *machine) {
+        text_printf(t, "/fleet/v1/%s/", kind);
+        append_escaped(t, name, false);
+        text_append(t, "?");
+        remote_add(t, "machine", machine);
+}
 
-/* {"machine":"ID","data":"text"} and at last {"exit":0} */
-static int on_line(void *userdata, const char *line, size_t size) {
+void remote_add(Text *t, const char *parameter, const char *value) {
+        if (!value || !*value)
+                return;
+        text_printf(t, "%s%s=", t->size > 0 && t->chars[t->size - 1] == '?' ? "" : "&", parameter);
+        append_escaped(t, value, false);
+}
+
+/* -- {"machine":"ID","data":"text"} and at last {"exit":0} -- */
+
+int remote_line_read(const char *line, size_t size, RemoteLine *ret) {
         _cleanup_json_ JsonValue *root = NULL;
-        Output *output = userdata;
-        const char *data = NULL;
+        RemoteLine l = {};
         uint64_t status = 0;
         int r;
 
         r = json_value_parse(line, size, &root, NULL);
         if (r >= 0)
-                r = json_read_string(root, "data", &data, NULL);
+                r = json_read_string(root, "data", &l.data, NULL);
+        if (r >= 0 && json_value_member(root, "exit")) {
+                r = json_read_u64(root, "exit", &status, NULL);
+                l.ended = true;
+                l.status = (int) MIN(status, (uint64_t) 255);
+        }
         if (r < 0)
                 return r;
-        if (data && fputs(data, stdout) == EOF)
-                return -EPIPE;
-        (void) fflush(stdout);
-        if (json_value_member(root, "exit")) {
-                r = json_read_u64(root, "exit", &status, NULL);
-                if (r < 0)
-                        return r;
-                output->status = (int) MIN(status, (uint64_t) 255);
-        }
+        l.source = TAKE_PTR(root);
+        *ret = l;
         return 0;
 }
 
-/* Prints one answer of the API; the exit status is the remote command's. */
-static int print_remote(Client *c, const Text *path, const char *name) {
-        Output output = { .status = -1 };
+void remote_line_done(RemoteLine *line) {
+        line->source = json_value_free(line->source);
+}
+
+static int print_line(void *userdata, const char *line, size_t size) {
+        int *status = userdata;
+        RemoteLine l;
+        int r;
+
+        r = remote_line_read(line, size, &l);
+        if (r < 0)
+                return r;
+        if (l.data && fputs(l.data, stdout) == EOF)
+                r = -EPIPE;
+        (void) fflush(stdout);
+        if (l.ended)
+                *status = l.status;
+        remote_line_done(&l);
+        return r;
+}
+
+int remote_print(Client *c, const char *method, const Text *path, const char *name) {
+        int status = -1;
         Error err = {};
         int r;
 
         if (path->error < 0)
                 return client_fail(path->error, NULL, "%s", "");
-        r = connection_follow(c->connection, path->chars, on_line, &output, &err);
+        r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
         if (r < 0)
                 return client_fail(r, &err, "Error retrieving unit %s: ", name);
-        if (output.status < 0) {
+        if (status < 0) {
                 fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
                 return EXIT_FAILED;
         }
-        return output.status;
+        return status;
 }
 
-/* --machine is an id, its beginning, or a name; the whole id goes to the daemon. */
-static int resolve_machine(Client *c, char **ret) {
+int remote_machine(Client *c, char **ret) {
         _cleanup_listing_ Listing machines = {};
         const char *wanted = c->options.machine, *found = NULL;
         Error err = {};
@@ -84,50 +113,63 @@ static int resolve_machine(Client *c, char **ret) {
         return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
 }
 
-static void append_machine(Text *path, const char *machine, char separator) {
-        if (!machine || !*machine)
-                return;
-        text_printf(path, "%cmachine=", separator);
-        append_escaped(path, machine, false);
-}
+/* -- One verb over several units, and over all machines of a global one -- */
 
-static int status_on(Client *c, const char *name, const char *machine) {
+typedef struct Remote {
+        const char *kind, *method;
+        bool apart; /* an empty line between two answers */
+        bool ends;  /* a status that is not 0 ends it: systemctl's own is returned */
+} Remote;
+
+static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
+        const Options *o = &c->options;
         _cleanup_text_ Text path = {};
 
-        text_append(&path, "/fleet/v1/status/");
-        append_escaped(&path, name, false);
-        append_machine(&path, machine, '?');
-        return print_remote(c, &path, name);
+        remote_path(&path, remote->kind, name, machine);
+        if (o->lines != LINES_DEFAULT)
+                text_printf(&path, "&lines=%llu", (unsigned long long) o->lines);
+        remote_add(&path, "properties", o->property);
+        remote_add(&path, "signal", o->signal);
+        remote_add(&path, "whom", o->kill_whom);
+        return remote_print(c, remote->method, &path, name);
 }
 
-/* A global unit: one machine after the other. */
-static int status_everywhere(Client *c, const char *name) {
+static int remote_everywhere(Client *c, const Remote *remote, const char *name) {
         _cleanup_listing_ Listing states = {};
+        int r, status = EXIT_DONE;
         Error err = {};
-        int r;
+        size_t shown = 0;
 
         r = client_states(c, name, &states, &err);
         if (r < 0)
                 return client_fail(r, &err, "Error retrieving unit: ");
-        r = EXIT_DONE;
-        for (size_t i = 0, shown = 0; i < states.n && r == EXIT_DONE; i++) {
+        for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
-                if (shown++ > 0)
+                if (shown++ > 0 && remote->apart)
                         putchar('\n');
                 (void) fflush(stdout);
-                r = status_on(c, name, states.states[i].machine_id);
+                r = remote_on(c, remote, name, states.states[i].machine_id);
+                status = status == EXIT_DONE ? r : status;
         }
-        return r;
+        return status;
 }
 
-int verb_status(Client *c, char **args, size_t n) {
-        _cleanup_free_ char *machine = NULL;
-        int status;
+/* Says what there is to say of a unit that is on no machine. */
+static bool is_somewhere(const ApiUnit *unit, const char *name) {
+        if (unit_is_global(unit) || unit->current_state > TARGET_INACTIVE)
+                return true;
+        fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
+        if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
+                fprintf(stderr, "fleetctl: %s: %s\n", name, unit->reason);
+        return false;
+}
 
-        if (n == 0)
-                return overview(c);
-        status = resolve_machine(c, &machine);
+static int remote_units(Client *c, char **args, size_t n, const Remote *remote) {
+        _cleanup_free_ char *machine = NULL;
+        int status, worst = EXIT_DONE;
+
+        status = remote_machine(c, &machine);
         if (status != EXIT_DONE)
                 return status;
         for (size_t i = 0; i < n; i++) {
@@ -143,60 +185,107 @@ int verb_status(Client *c, char **args, size_t n) {
                         fprintf(stderr, "Unit %s does not exist.\n", name);
                         return EXIT_FAILED;
                 }
-                if (!unit_is_global(&unit) && unit.current_state <= TARGET_INACTIVE) {
-                        fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
-                        if (unit.reason && *unit.reason && unit.desired_state > TARGET_INACTIVE)
-                                fprintf(stderr, "fleetctl: %s: %s\n", name, unit.reason);
+                if (!machine && !is_somewhere(&unit, name))
                         return EXIT_FAILED;
-                }
 
-                if (i > 0)
+                if (i > 0 && remote->apart)
                         putchar('\n');
                 (void) fflush(stdout);
-                r = unit_is_global(&unit) && !machine ? status_everywhere(c, name) : status_on(c, name, machine);
-                if (r != EXIT_DONE)
-                        return r;
+                status = unit_is_global(&unit) && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
+                if (status != EXIT_DONE && remote->ends)
+                        return status;
+                worst = worst == EXIT_DONE ? status : worst;
         }
-        return EXIT_DONE;
+        return worst;
 }
 
-int verb_journal(Client *c, char **args, size_t n) {
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *name = NULL, *machine = NULL;
-        _cleanup_text_ Text path = {};
+/* For verbs that fleet did not have: no unit is a mistake of usage. */
+static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
+        if (n > 0)
+                return remote_units(c, args, n, remote);
+        fputs("fleetctl: name at least one unit\n", stderr);
+        return EXIT_USAGE;
+}
+
+int verb_status(Client *c, char **args, size_t n) {
+        if (n == 0)
+                return overview(c);
+        return remote_units(c, args, n, &(Remote) { .kind = "status", .method = "GET", .apart = true, .ends = true });
+}
+
+int verb_show(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .apart = true });
+}
+
+int verb_list_dependencies(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "dependencies", .method = "GET", .apart = true });
+}
+
+int verb_reload(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "reload", .method = "POST" });
+}
+
+int verb_kill(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "kill", .method = "POST" });
+}
+
+int verb_reset_failed(Client *c, char **args, size_t n) {
+        return some_units(c, args, n, &(Remote) { .kind = "reset-failed", .method = "POST" });
+}
+
+/* -- is-active, is-failed: systemctl's words and statuses -- */
+
+/* The state of a unit over all its machines, as one word: failed before all others, active only if it is everywhere. */
+static const char *state_word(const Listing *states, const char *name) {
+        const char *word = NULL;
+
+        for (size_t i = 0; i < states->n; i++) {
+                const ApiState *s = &states->states[i];
+
+                if (!s->name || !streq(s->name, name) || !s->active)
+                        continue;
+                if (!word || streq(s->active, "failed") || (streq(word, "active") && !streq(s->active, "active")))
+                        word = s->active;
+        }
+        return word ?: "inactive";
+}
+
+/* Exit status: 0 if one of the units is in that state, else 'otherwise'; 4 if none of them exists. */
+static int ask_states(Client *c, char **args, size_t n, const char *wanted, int otherwise) {
+        _cleanup_listing_ Listing states = {};
+        bool any = false, known = false;
         Error err = {};
         int r;
 
-        if (n != 1) {
-                fputs("One unit file must be provided.\n", stderr);
-                return EXIT_FAILED;
+        if (n == 0) {
+                fputs("fleetctl: name at least one unit\n", stderr);
+                return EXIT_USAGE;
         }
-        name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        r = client_states(c, NULL, &states, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit %s: ", name);
-        if (r == 0) {
-                fprintf(stderr, "Unit %s does not exist.\n", name);
-                return EXIT_FAILED;
-        }
-        if (unit_is_global(&unit) && !c->options.machine) {
-                fprintf(stderr, "Unable to retrieve journal of global unit %s.\n", name);
-                fputs("fleetctl: say of which machine: --machine=NAME\n", stderr);
-                return EXIT_FAILED;
-        }
-        if (!unit_is_global(&unit) && unit.current_state <= TARGET_INACTIVE && !c->options.machine) {
-                fprintf(stderr, "Unit %s does not appear to be running.\n", name);
-                return EXIT_FAILED;
-        }
+                return client_fail(r, &err, "Error retrieving unit: ");
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = unit_name_from_argument(args[i]);
+                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+                const char *word = "unknown";
 
-        r = resolve_machine(c, &machine);
-        if (r != EXIT_DONE)
-                return r;
-        text_append(&path, "/fleet/v1/journal/");
-        append_escaped(&path, name, false);
-        text_printf(&path, "?lines=%llu&follow=%s&output=", (unsigned long long) c->options.lines,
-                    c->options.follow ? "true" : "false");
-        append_escaped(&path, c->options.journal_output, false);
-        append_machine(&path, machine, '&');
-        return print_remote(c, &path, name);
+                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                if (r < 0)
+                        return client_fail(r, &err, "Error retrieving unit: ");
+                if (r > 0)
+                        word = state_word(&states, name);
+                known = known || r > 0;
+                any = any || streq(word, wanted);
+                if (!c->options.quiet)
+                        puts(word);
+        }
+        return any ? EXIT_DONE : known ? otherwise : EXIT_ABSENT;
+}
+
+int verb_is_active(Client *c, char **args, size_t n) {
+        return ask_states(c, args, n, "active", 3);
+}
+
+int verb_is_failed(Client *c, char **args, size_t n) {
+        return ask_states(c, args, n, "failed", EXIT_FAILED);
 }

@@ -51,6 +51,7 @@ class Cluster:
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
         self.silent = None     # the name of a voter
+        self.talks = False  # many lines of journal
         self.stuck = set()     # units whose states stay when they are destroyed
 
     def tell(self, **event):
@@ -206,11 +207,11 @@ class Handler(BaseHTTPRequestHandler):
                 return self.page("states", [s for k, s in sorted(c.states.items()) if name in (None, k[0])], query)
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)
-            if path.startswith(("/fleet/v1/status/", "/fleet/v1/journal/")):
+            if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
                 return self.remote(c, path.split("/")[3], path.split("/")[4], query)
         self.refuse(404, "")
 
-    do_GET = do_PUT = do_DELETE = handle_any
+    do_GET = do_PUT = do_DELETE = do_POST = do_PATCH = handle_any
 
     @staticmethod
     def shown(c, unit):
@@ -255,14 +256,27 @@ class Handler(BaseHTTPRequestHandler):
 
     def remote(self, c, what, name, query):
         where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]
+        if not where and what == "journal" and "machine" in query:
+            self.begin_stream()  # journalctl has nothing to say there
+            self.chunk({"exit": 0})
+            return self.end_stream()
         if not where:
             return self.refuse(404, f"unit {name} is on no machine")
         self.begin_stream()
         self.chunk(None)
         if what == "journal":
-            said = f"{query['lines'][0]} {query['follow'][0]} {query['output'][0]}\n"
-            self.chunk({"machine": where[0], "data": f"journal of {name}: "})
-            self.chunk({"machine": where[0], "data": said})
+            asked = " ".join(query[k][0] for k in ("lines", "follow", "output", "since") if k in query)
+            machine = int(where[0][0])
+            for n in range(int(query["lines"][0]) if c.talks else 1):
+                time_ = f"17000000{n:02}.{100000 * machine}"
+                at = {"short-unix": f"{time_} host {machine}: ", "json": '{"__REALTIME_TIMESTAMP":"' + time_.replace(".", "") + '"} '}
+                self.chunk({"machine": where[0], "data": at.get(query["output"][0], "") + f"journal of {name}: "})
+                self.chunk({"machine": where[0], "data": asked + ("\n  goes on\n" if c.talks else "\n")})
+        elif what in ("show", "kill", "reload", "reset-failed", "dependencies"):
+            asked = " ".join(query[k][0] for k in ("properties", "signal", "whom") if k in query)
+            self.chunk({"machine": where[0], "data": f"{self.command} {what} {name} on {where[0][:1]} {asked}".rstrip() + "\n"})
+            self.chunk({"exit": 5 if "bad" in name else 0})
+            return self.end_stream()
         else:
             self.chunk({"machine": where[0], "data": f"● {name} on {where[0][:1]}\n"})
         active = c.states[name, where[0]]["systemdActiveState"]

@@ -26,7 +26,7 @@ class Test:
         self.dir = tempfile.mkdtemp(prefix="fleetctl-")
         self.socket = os.path.join(self.dir, "sock")
         self.cluster = fake_fleetd.start(self.socket)
-        self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "FLEETCTL_ENDPOINT": "unix://" + self.socket}
+        self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "FLEETCTL_ENDPOINT": "unix://" + self.socket}
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
@@ -355,7 +355,7 @@ def global_units_are_triggered(t):
     t.expect("list-unit-files --no-legend --fields=unit,dstate,state,target,global", out="g.service\tlaunched\t-\tglobal\ttrue\n")
     assert t.expect("list-units --no-legend", out=["g.service"]).count("\n") == 3
     assert t.expect("status g.service", out=["● g.service on 1\n\n● g.service on 2\n\n"]).count("●") == 3
-    t.expect("journal g.service", 1, err=["Unable to retrieve journal of global unit g.service.\n", "--machine"])
+    assert t.expect("journal g.service", out=["3: journal of g.service"]).count("\n") == 3
     t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
     t.expect("status --machine=beta g.service", out="● g.service on 2\n")
     t.expect("journal -m nobody g.service", 1, err="Unable to proceed: machine does not exist\n")
@@ -407,9 +407,52 @@ def status_and_journal_pass_on_what_is_said_there_and_its_status(t):
     t.expect("start a.service", out=["launched"])
     t.expect("start f.service", 1, out=["launched"], err=["failed"])
     t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n")
-    t.expect("journal a", out="journal of a.service: 10 false short\n")
+    t.expect("journal a", out="Nov 14 22:13:20 host 1: journal of a.service: 10 false short-unix\n")
     t.expect("journal -f --lines=3 --output=cat a", out="journal of a.service: 3 true cat\n")
     t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
+
+
+def journals_of_several_machines_are_one_in_order_of_time(t):
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.expect("start g.service", out=["Triggered"])
+    t.cluster.talks = True
+    said = t.expect("journal -n 4 --since=-1h g.service", out=["journal"])
+    line = "Nov 14 22:13:{} host {}: journal of g.service: 4 false short-unix -1h\n  goes on\n"
+    assert said == line.format("02", 3) + "".join(line.format("03", m) for m in (1, 2, 3)), said
+    said = t.expect("journal -n 2 -o json g.service", out=["journal"])
+    times = [x[25:41] for x in said.splitlines() if x.startswith("{")]
+    assert times == ["1700000000300000", "1700000001100000", "1700000001200000", "1700000001300000"][-2:], said
+    assert t.expect("journal -n 1 -o cat g.service", out=["journal"]).count("goes on") == 3
+
+
+def systemctls_other_verbs_go_where_the_unit_is(t):
+    t.file("a.service")
+    t.file("bad.service")
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.expect("start a bad g", out=["launched"])
+    t.expect("show -p Id,MainPID a", out="GET show a.service on 1 Id,MainPID\n")
+    t.expect("list-dependencies a", out="GET dependencies a.service on 1\n")
+    t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
+    t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
+    t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
+    t.expect("reload", 2, err="fleetctl: name at least one unit\n")
+    t.expect("kill nothing", 1, err="Unit nothing.service does not exist.\n")
+    t.expect("submit a@.service", 1, err=["unable to find"])
+
+
+def is_active_and_is_failed_answer_as_systemctls(t):
+    t.file("a.service")
+    t.file("f.service", "[Service]\nExecStart=/bin/false\n")
+    t.file("idle.service")
+    t.expect("start a.service", out=["launched"])
+    t.expect("start f.service", 1, out=["launched"], err=["failed"])
+    t.expect("submit idle.service", out=["inactive"])
+    t.expect("is-active a", out="active\n")
+    t.expect("is-active a f idle nothing", out="active\nfailed\ninactive\nunknown\n")
+    t.expect("is-active f idle", 3, out="failed\ninactive\n")
+    t.expect("is-active nothing", 4, out="unknown\n")
+    t.expect("is-failed a", 1, out="active\n")
+    t.expect("is-failed -q a f")
 
 
 def a_stream_that_breaks_off_is_not_a_success(t):

@@ -1,0 +1,309 @@
+/* journal: what a unit said, on whatever machines it ran, merged by time.
+ *
+ * One machine's journal is passed on as it comes. Of several, lines are asked for with their time in front (short-unix, or json,
+ * which has it inside), and the earliest is printed first; other formats have no time to go by, and come machine by machine. */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/parse.h"
+#include "client/remote.h"
+#include "units/name.h"
+
+enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
+
+typedef enum Format { FORMAT_SHORT, FORMAT_UNIX, FORMAT_JSON, FORMAT_OTHER } Format;
+
+/* A line, or several that belong together: the message of a line may go on in the next ones, which begin with blanks. */
+typedef struct Entry {
+        uint64_t at_us;
+        size_t source, number; /* equal times stay in the order in which they came */
+        char *text;            /* owned, terminated, with its newline */
+} Entry;
+
+typedef struct Source {
+        struct Merge *merge;
+        Stream *stream;
+        Text partial; /* the beginning of a line */
+        bool ended;
+} Source;
+
+typedef struct Merge {
+        Format format;
+        Source *sources;
+        size_t n_sources;
+        Entry *entries;
+        size_t n, capacity, number;
+        bool any; /* something was printed */
+} Merge;
+
+static Format format_of(const char *output) {
+        return streq(output, "short") ? FORMAT_SHORT : streq(output, "short-unix") ? FORMAT_UNIX : streq(output, "json") ? FORMAT_JSON : FORMAT_OTHER;
+}
+
+/* "1700000000.123456 host ..." or "__REALTIME_TIMESTAMP":"1700000000123456"; 0: there is none. */
+static uint64_t time_of(Format format, const char *line) {
+        static const char member[] = "\"__REALTIME_TIMESTAMP\":\"";
+        uint64_t us = 0;
+        char digits[32];
+        size_t n = 0;
+
+        if (format == FORMAT_JSON) {
+                line = strstr(line, member);
+                if (!line)
+                        return 0;
+                line += sizeof(member) - 1;
+        }
+        for (; n < sizeof(digits) - 1 && ((*line >= '0' && *line <= '9') || (*line == '.' && format != FORMAT_JSON)); line++)
+                if (*line != '.')
+                        digits[n++] = *line;
+        digits[n] = 0;
+        return parse_u64(digits, &us) < 0 ? 0 : us;
+}
+
+static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
+        uint64_t at_us = time_of(m->format, line);
+        Entry *last = NULL;
+        char *text;
+
+        /* What has no time of its own goes with the line before. */
+        for (size_t i = m->n; i > 0 && at_us == 0 && !last; i--)
+                last = m->entries[i - 1].source == source ? &m->entries[i - 1] : NULL;
+        if (last) {
+                size_t before = strlen(last->text);
+
+                text = realloc(last->text, before + size + 1);
+                if (!text)
+                        return -ENOMEM;
+                memcpy(text + before, line, size);
+                text[before + size] = 0;
+                last->text = text;
+                return 0;
+        }
+        if (m->n >= LINES_HELD_MAX)
+                return -E2BIG;
+        text = strndup(line, size);
+        if (!text || GROW(m->entries, m->capacity, m->n + 1) < 0) {
+                free(text);
+                return -ENOMEM;
+        }
+        m->entries[m->n++] = (Entry) { .at_us = at_us, .source = source, .number = m->number++, .text = text };
+        return 0;
+}
+
+/* The text of an answer comes in pieces that know nothing of lines. */
+static int on_answer(void *userdata, const char *json, size_t json_size) {
+        Source *s = userdata;
+        RemoteLine answer;
+        size_t at = 0;
+        int r;
+
+        r = remote_line_read(json, json_size, &answer);
+        if (r < 0)
+                return r;
+        if (answer.data)
+                text_append(&s->partial, answer.data);
+        s->ended = s->ended || answer.ended;
+        remote_line_done(&answer);
+        if (s->partial.error < 0)
+                return -ENOMEM;
+        for (const char *newline; s->partial.size > at && (newline = memchr(s->partial.chars + at, '\n', s->partial.size - at));) {
+                size_t size = newline + 1 - (s->partial.chars + at);
+
+                r = entry_add(s->merge, s - s->merge->sources, s->partial.chars + at, size);
+                if (r < 0)
+                        return r;
+                at += size;
+        }
+        if (at > 0) {
+                _cleanup_text_ Text rest = {};
+
+                text_append_bytes(&rest, s->partial.chars + at, s->partial.size - at);
+                if (rest.error < 0)
+                        return -ENOMEM;
+                text_done(&s->partial);
+                s->partial = rest;
+                rest = (Text) {};
+        }
+        return 0;
+}
+
+static int by_time(const void *a, const void *b) {
+        const Entry *x = a, *y = b;
+
+        if (x->at_us != y->at_us)
+                return x->at_us < y->at_us ? -1 : 1;
+        return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* journalctl's short form has the local date where short-unix has seconds. */
+static void entry_print(const Merge *m, const Entry *e) {
+        time_t seconds = e->at_us / 1000000;
+        const char *rest = strchr(e->text, ' ');
+        char date[32];
+        struct tm tm;
+
+        if (m->format != FORMAT_SHORT || e->at_us == 0 || !rest || !localtime_r(&seconds, &tm) || strftime(date, sizeof(date), "%b %d %H:%M:%S", &tm) == 0)
+                fputs(e->text, stdout);
+        else
+                printf("%s%s", date, rest);
+}
+
+/* Prints the last 'lines' of what is held, by time, and lets go of it. */
+static void entries_print(Merge *m, uint64_t lines) {
+        if (m->n > 0)
+                qsort(m->entries, m->n, sizeof(*m->entries), by_time);
+        for (size_t i = 0; i < m->n; i++) {
+                if (m->n - i <= lines) {
+                        entry_print(m, &m->entries[i]);
+                        m->any = true;
+                }
+                free(m->entries[i].text);
+        }
+        m->n = 0;
+        (void) fflush(stdout);
+}
+
+static void merge_done(Merge *m) {
+        for (size_t i = 0; i < m->n; i++)
+                free(m->entries[i].text);
+        for (size_t i = 0; i < m->n_sources; i++) {
+                stream_free(m->sources[i].stream);
+                text_done(&m->sources[i].partial);
+        }
+        free(m->entries);
+        free(m->sources);
+}
+
+static void journal_path(Client *c, const char *name, const char *machine, const char *output, Text *t) {
+        remote_path(t, "journal", name, machine);
+        text_printf(t, "&lines=%llu&follow=%s", (unsigned long long) c->options.lines, c->options.follow ? "true" : "false");
+        remote_add(t, "output", output);
+        remote_add(t, "since", c->options.since);
+        remote_add(t, "until", c->options.until);
+}
+
+static int merge_open(Client *c, Merge *m, const char *name, const Listing *machines, Error *err) {
+        m->sources = NEW0(Source, machines->n + 1);
+        if (!m->sources)
+                return -ENOMEM;
+        for (size_t i = 0; i < machines->n; i++) {
+                _cleanup_text_ Text path = {};
+                Source *s = &m->sources[m->n_sources++];
+                int r;
+
+                *s = (Source) { .merge = m };
+                journal_path(c, name, machines->machines[i].id, m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
+                r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_answer, s, &s->stream, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* One turn: whatever has come, of each; waits a little when nothing has. A machine that cannot be asked is said and left out.
+ * How many are still telling, or an error. */
+static int merge_turn(Merge *m, const Listing *machines, Error *err) {
+        size_t n_open = 0;
+        bool any = false;
+
+        for (size_t i = 0; i < m->n_sources; i++) {
+                Source *s = &m->sources[i];
+                Error lost = {};
+                int r;
+
+                if (!s->stream)
+                        continue;
+                r = stream_wait(s->stream, any || n_open > 0 ? 0 : TURN_MS, &lost);
+                any = any || r > 0;
+                if (r == -ENOMEM || r == -E2BIG)
+                        return error_set(err, r, r == -E2BIG ? "more than %d lines: ask for fewer by --lines or --since" : "out of memory", LINES_HELD_MAX);
+                if (r >= 0) {
+                        n_open++;
+                        continue;
+                }
+                if (r != -ENODATA || !s->ended) {
+                        entries_print(m, UINT64_MAX);
+                        fprintf(stderr, "fleetctl: the journal of %s: %s\n", machines->machines[i].hostname ?: machines->machines[i].id,
+                                r == -ENODATA ? "it was lost before it had said all" : error_text(&lost, r));
+                }
+                s->stream = stream_free(s->stream);
+        }
+        return (int) n_open;
+}
+
+static int journal_merged(Client *c, const char *name, const Listing *machines, Format format, bool *ret_any) {
+        _cleanup_(merge_done) Merge m = { .format = format };
+        Error err = {};
+        int r;
+
+        r = merge_open(c, &m, name, machines, &err);
+        while (r >= 0 && (r = merge_turn(&m, machines, &err)) > 0)
+                if (c->options.follow && m.any)
+                        entries_print(&m, UINT64_MAX);
+                else if (c->options.follow && m.n > 0) {
+                        /* What was there already comes from all at once, and is put in order once. */
+                        r = merge_turn(&m, machines, &err);
+                        entries_print(&m, c->options.lines);
+                }
+        if (r < 0)
+                return client_fail(r, &err, "%s", "");
+        entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
+        *ret_any = m.any;
+        return EXIT_DONE;
+}
+
+static int journal_of(Client *c, const char *name, const char *machine) {
+        _cleanup_text_ Text path = {};
+
+        journal_path(c, name, machine, c->options.journal_output, &path);
+        return remote_print(c, "GET", &path, name);
+}
+
+/* On whatever machine it ran: all are asked. */
+static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) {
+        _cleanup_listing_ Listing machines = {};
+        Format format = format_of(c->options.journal_output);
+        int r, status = EXIT_DONE;
+        bool any = false;
+        Error err = {};
+
+        r = client_machines(c, &machines, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
+        if (format != FORMAT_OTHER && machines.n > 1) {
+                status = journal_merged(c, name, &machines, format, &any);
+                if (status == EXIT_DONE && !any && !unit_is_global(unit) && unit->current_state <= TARGET_INACTIVE) {
+                        fprintf(stderr, "Unit %s does not appear to be running.\n", name);
+                        return EXIT_FAILED;
+                }
+                return status;
+        }
+        for (size_t i = 0; i < machines.n && status == EXIT_DONE; i++)
+                status = journal_of(c, name, machines.machines[i].id);
+        return status;
+}
+
+int verb_journal(Client *c, char **args, size_t n) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_free_ char *name = NULL, *machine = NULL;
+        Error err = {};
+        int r;
+
+        if (n != 1) {
+                fputs("One unit file must be provided.\n", stderr);
+                return EXIT_FAILED;
+        }
+        name = unit_name_from_argument(args[0]);
+        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        if (r < 0)
+                return client_fail(r, &err, "Error retrieving unit %s: ", name);
+        if (r == 0) {
+                fprintf(stderr, "Unit %s does not exist.\n", name);
+                return EXIT_FAILED;
+        }
+        r = remote_machine(c, &machine);
+        if (r != EXIT_DONE)
+                return r;
+        return machine ? journal_of(c, name, machine) : journal_everywhere(c, name, &unit);
+}
