@@ -38,8 +38,8 @@ static const Verb verbs[] = {
         { "is-failed", FLAGS_QUIET, "UNIT...", "Ask whether units have failed",
           "Prints the state of each. Exit status 0 when one has failed, 1 when none has, 4 when none exists.\n", verb_is_failed },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT", "Print the journal of a unit in the cluster to stdout",
-          "From all machines where it ran, by time. --output: short, short-unix and json are\n"
-          "put in order, other formats come machine by machine.\n\n"
+          "From all machines where it ran. Formats short, short-unix and json are put in order of time,\n"
+          "others come machine by machine.\n\n"
           "Read the last 10 lines, and go on:\n"
           "fleetctl journal -f foo.service\n", verb_journal },
         { "kill", FLAGS_KILL | FLAGS_REMOTE, "UNIT...", "Send a signal to the processes of units",
