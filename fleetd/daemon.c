@@ -97,7 +97,7 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = { .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d };
-        _cleanup_free_ char *tree = NULL;
+        _cleanup_free_ char *tree = NULL, *agent = NULL;
         KvOptions store = {
                 .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .bug = d->edges.bug,
                 .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed, .userdata = d },
@@ -113,9 +113,10 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         if (r < 0)
                 return r;
 
-        if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0 || asprintf(&agent, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         store.tree_path = tree;
+        store.floor_path = agent;
         store.peers = d->peers;
         snprintf(store.machine_id, sizeof(store.machine_id), "%s", s->machine_id);
         snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);

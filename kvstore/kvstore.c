@@ -155,10 +155,60 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
         return 0;
 }
 
+/* -- The floor: nobody is shown what this host cannot remember to have shown -- */
+
+static void floor_ask(KvStore *s);
+
+static void floor_result(KvStore *s, int r) {
+        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0 && s->replica->tree)
+                r = folder_show(&s->replica->folder);
+        if (r < 0)
+                replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r));
+}
+
+static void floor_rise(KvStore *s) {
+        bool met = s->floor.met;
+        int r = floor_reach(&s->floor, s->index);
+
+        if (r < 0 || met != s->floor.met)
+                floor_result(s, r);
+}
+
+static void floor_on_synced(void *userdata, KvStatus status) {
+        KvStore *s = userdata;
+
+        s->floor_asked = false;
+        if (status == KV_OK)
+                floor_result(s, floor_confirm(&s->floor, s->index));
+        else if (!s->closing)
+                floor_ask(s);
+}
+
+static void floor_ask(KvStore *s) {
+        if (s->floor.met || s->floor_asked || s->closing || replica_leader(s->replica) == 0)
+                return;
+        s->floor_asked = true;
+        s->floor_sync = (KvSync) { .done = floor_on_synced, .userdata = s };
+        reads_add(s->reads, &s->floor_sync);
+}
+
+static int floor_start(KvStore *s, const KvOptions *options, Error *err) {
+        int r;
+
+        r = floor_open(&s->floor, options->floor_path, err);
+        if (r < 0)
+                return r;
+        r = floor_begin(&s->floor, s->replica->identity.lineage, s->index, folder_was_shown(&s->replica->folder));
+        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
+                r = folder_show(&s->replica->folder);
+        return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r)) : 0;
+}
+
 static void on_committed(void *userdata) {
         KvStore *s = userdata;
         Outcome *o;
 
+        floor_rise(s);
         while ((o = outcomes_take(&s->published))) {
                 hub_publish(s->hub, &o->event); /* watchers are called later, from the loop: behind those who proposed */
                 outcome_free(o);
@@ -209,6 +259,9 @@ static void on_replaced(void *userdata) {
 #endif
         if (read_meta(s, &meta) >= 0)
                 take_meta(s, &meta);
+        floor_rise(s);
+        if (s->floor.met)
+                floor_result(s, 0); /* it is another file now */
         s->reset = true;
 }
 
@@ -295,6 +348,7 @@ static void on_settled(void *userdata, unsigned changed) {
         }
 
         see_leader(s);
+        floor_ask(s);
         proposals_settled(s->proposals, changed, applied, term);
         reads_settled(s->reads, changed);
         if (s->closing) {
@@ -383,9 +437,14 @@ int kv_transfer(KvStore *s, uint64_t raft_id) {
 }
 
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
+        int r;
+
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
                 return error_set(err, -EINVAL, "the cluster gave no identity");
-        return replica_join(s->replica, &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id }, err);
+        r = replica_join(s->replica, &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id }, err);
+        if (r >= 0)
+                floor_result(s, floor_begin(&s->floor, lineage, s->index, false));
+        return r;
 }
 
 /* -- Lifetime -- */
@@ -399,6 +458,7 @@ static KvStore *store_free(KvStore *s) {
         timer_stop(&s->hand_over);
         deferred_cancel(&s->tell);
         deferred_cancel(&s->finish);
+        floor_done(&s->floor);
         free(s);
         return NULL;
 }
@@ -426,6 +486,8 @@ static void on_finish(void *userdata) {
         reads_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
         s->proposals = proposals_free(s->proposals);
         s->reads = reads_free(s->reads);
+        if (floor_settle(&s->floor, s->index) < 0)
+                log_debug(NO_FIELDS, "the record of what was shown stays as it was");
         replica_close(s->replica, on_closed, s);
 }
 
@@ -495,6 +557,9 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
         take_meta(s, &meta);
+        r = floor_start(s, options, err);
+        if (r < 0)
+                return r;
 
         r = hub_new(&s->hub, s->loop, options->window ? options->window : HUB_WINDOW, s->index);
         if (r >= 0)
@@ -546,7 +611,8 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         snprintf(s->address, sizeof(s->address), "%s", options->address);
         outcomes_init(&s->results);
         outcomes_init(&s->published);
-        s->clock_at_ms = loop_now_ms(loop);
+        s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
+        s->floor = (Floor) { .dir_fd = -1 };
         s->tick = (Timer) { .fire = kv_clock_on_tick, .userdata = s };
         s->expiry = (Timer) { .fire = kv_expiry_on_timer, .userdata = s };
         s->hand_over = (Timer) { .fire = on_hand_over_timer, .userdata = s };

@@ -47,6 +47,8 @@ typedef struct KvState {
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
         char problem[128];         /* why this host serves no writes, "" if it does */
+        uint64_t stale_ms;         /* kv_stale_ms() */
+        uint64_t floor;            /* this host has shown states up to at most this index, and must not show its tree yet; 0: it may */
 } KvState;
 
 typedef struct KvEvents {
@@ -59,6 +61,7 @@ typedef struct KvEvents {
 
 typedef struct KvOptions {
         const char *tree_path;     /* folder for LMDB, its checkpoint and what comes in; made if absent */
+        const char *floor_path;    /* folder for the record of what was shown (kvstore/floor.h); NULL: nothing is recorded */
         Disk *log_disk;            /* raft/: borrowed */
         /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to PEER_BULK_ACK, and says
          * cluster id, lineage, Raft id and start number in our hello. Whom to dial is the caller's business: all members that
@@ -75,7 +78,7 @@ typedef struct KvOptions {
         size_t window;                                  /* 0: HUB_WINDOW */
         /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
          * "apply-twice-after-restart", "serve-before-caught-up", "ask-again-blindly", "forget-index-on-restore",
-         * "forget-events-on-restart", "expire-early". Borrowed. */
+         * "forget-events-on-restart", "expire-early", "serve-below-floor". Borrowed. */
         const char *bug;
         KvEvents events;
 } KvOptions;
@@ -104,8 +107,14 @@ void kv_counts(const KvStore *store, KvCounts *ret);
 
 /* -- Read: this replica's tree -- */
 
-/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and friends read it. */
+/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and friends read it. For our
+ * own rooms always; whoever answers people asks kv_may_show() first. */
 int kv_read(KvStore *store, TreeTxn **ret);
+/* False while this host's tree may be older than what it showed before its last start: then kv_sync() first, or refuse. */
+bool kv_may_show(const KvStore *store);
+/* How long this replica has been without a leader, once that is KV_STALE_MS or more; else 0: it answers with what is old. */
+uint64_t kv_stale_ms(const KvStore *store);
+enum { KV_STALE_MS = 3000 };
 uint64_t kv_index(const KvStore *store);
 uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
 

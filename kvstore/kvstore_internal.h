@@ -2,6 +2,7 @@
  * time and the leader's care for what expires; state.c answers what can be asked. Each calls only those after it. */
 #pragma once
 
+#include "kvstore/floor.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/propose.h"
 #include "kvstore/raft/reads.h"
@@ -42,6 +43,10 @@ struct KvStore {
         uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
         bool clock_runs;
         Timer tick;
+
+        Floor floor;
+        KvSync floor_sync;        /* asks a majority whether this tree is as far as it was */
+        bool floor_asked;
 
         bool leads;               /* and is ready */
         uint64_t lead_ms, lead_index, grace_ms;

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/kvstore.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
-	kvstore/propose.h kvstore/propose.c \
+	kvstore/propose.h kvstore/propose.c kvstore/floor.h kvstore/floor.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
 	kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
@@ -35,6 +35,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-apply \
 	tests/unit/test-hub \
 	tests/unit/test-events \
+	tests/unit/test-floor \
 	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
@@ -55,6 +56,10 @@ tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h te
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_events_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_events_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_floor_SOURCES = tests/unit/test-floor.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_floor_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_floor_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_kvstore_memory_SOURCES = tests/unit/test-kvstore_memory.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c

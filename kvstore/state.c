@@ -74,6 +74,8 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .lineage = p->identity.lineage,
                 .index = s->index,
                 .cluster_ms = kv_cluster_ms(s),
+                .stale_ms = kv_stale_ms(s),
+                .floor = kv_may_show(s) ? 0 : MAX(s->floor.bound, 1u),
         };
 
         if (p->error < 0)
@@ -101,6 +103,16 @@ void kv_state(const KvStore *s, KvState *ret) {
 
 int kv_read(KvStore *s, TreeTxn **ret) {
         return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
+}
+
+bool kv_may_show(const KvStore *s) {
+        return floor_allows(&s->floor, s->index) || kv_has_bug(s->bug, "serve-below-floor");
+}
+
+uint64_t kv_stale_ms(const KvStore *s) {
+        uint64_t ms = s->leaderless_ms > 0 ? loop_now_ms(s->loop) - s->leaderless_ms : 0;
+
+        return ms >= KV_STALE_MS ? ms : 0;
 }
 
 uint64_t kv_index(const KvStore *s) {

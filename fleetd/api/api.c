@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/parse.h"
+#include "fleetd/api/keys_v2.h"
 #include "fleetd/api/request.h"
 
 enum { FORM_MAX = 10 * 1024 * 1024, UNIT_BODY_MAX = 1024 * 1024 };
@@ -109,6 +110,73 @@ static void route(Request *request) {
                 fleet_route(request, fleet);
 }
 
+/* -- The floor: this host answers nobody from before what it showed already -- */
+
+typedef struct Gate {
+        Request *request;
+        KvSync sync;
+} Gate;
+
+static void gate_forget(Request *request) {
+        Gate *gate = request->state;
+
+        kv_sync_cancel(request->api->options.store, &gate->sync);
+        free(gate);
+}
+
+static void gate_refuse(Request *request) {
+        KvState state;
+        char cause[256];
+
+        kv_state(request->api->options.store, &state);
+        snprintf(cause, sizeof(cause), "this host has shown later states than index %llu, at which its tree is: it answers once it has caught up (%s)",
+                 (unsigned long long) state.index, state.problem[0] ? state.problem : "the leader does not answer");
+        if (starts_with(request->path, "/v2/"))
+                keys_v2_refuse(request, cause);
+        else
+                request_error(request, 503, "%s", cause);
+}
+
+static void gate_on_synced(void *userdata, KvStatus status) {
+        _cleanup_free_ Gate *gate = userdata;
+        Request *request = gate->request;
+
+        request->state = NULL;
+        request->forget = NULL;
+        if (status == KV_OK)
+                route(request);
+        else
+                gate_refuse(request);
+}
+
+/* What a request shows: all but who we are and how we are. */
+static bool shows_state(const Request *request) {
+        const char *path = request->path;
+
+        return (method_is(request, "GET") || method_is(request, "HEAD"))
+               && (starts_with(path, "/v2/keys")
+                   || ((starts_with(path, "/fleet/v1/") || starts_with(path, "/v1-alpha/")) && !streq(path + 9, "/cluster")));
+}
+
+static void admit(Request *request) {
+        KvStore *store = request->api->options.store;
+        Gate *gate;
+
+        if (!shows_state(request) || kv_may_show(store)) {
+                route(request);
+                return;
+        }
+        gate = NEW0(Gate, 1);
+        if (!gate) {
+                request_error(request, 503, "out of memory");
+                return;
+        }
+        *gate = (Gate) { .request = request, .sync = { .done = gate_on_synced, .userdata = gate } };
+        request->state = gate;
+        request->forget = gate_forget;
+        kv_sync(store, &gate->sync);
+}
+
 /* -- The server's callbacks -- */
 
 static size_t api_body_limit(void *userdata, const HttpRequest *http) {
@@ -135,7 +203,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         else if (!starts_with(request->path, "/v2/keys") && http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err) < 0)
                 request_error(request, 400, "%s", err.message);
         else
-                route(request);
+                admit(request);
 }
 
 static void api_on_gone(void *userdata, HttpRequest *http) {

@@ -12,15 +12,17 @@ static void version(Request *request) {
 }
 
 static void health(Request *request) {
+        StaleField stale;
+        HttpField fields[] = { request_stale_field(request, &stale), {} };
         KvState state;
 
         kv_state(request->api->options.store, &state);
         if (!method_is(request, "GET"))
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
         else if (state.ready)
-                request_answer_text(request, 200, "text/plain; charset=utf-8", NULL, "{\"health\":\"true\"}");
+                request_answer_text(request, 200, "text/plain; charset=utf-8", fields, "{\"health\":\"true\"}");
         else
-                request_answer_text(request, 503, "text/plain; charset=utf-8", NULL, "{\"health\":\"false\"}");
+                request_answer_text(request, 503, "text/plain; charset=utf-8", fields, "{\"health\":\"false\"}");
 }
 
 /* There are no users: rights go with the door. */

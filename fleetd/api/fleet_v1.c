@@ -515,6 +515,8 @@ void cluster_handle(Request *request) {
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
         json_add_string(&t, "clusterId", id);
+        if (state.floor > 0)
+                json_add_u64(&t, "floor", state.floor);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);
@@ -523,6 +525,8 @@ void cluster_handle(Request *request) {
         json_add_string(&t, "problem", state.problem);
         json_add_u64(&t, "raftIndex", state.raft_index);
         json_add_string(&t, "role", kv_role_name(state.role));
+        if (state.stale_ms > 0)
+                json_add_u64(&t, "staleSec", state.stale_ms / 1000);
         json_add_u64(&t, "term", state.term);
         json_open(&t, "voters", '[');
         for (size_t i = 0; i < state.n_members; i++)

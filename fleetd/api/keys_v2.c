@@ -271,9 +271,10 @@ static int query_read(Request *request, KeysQuery *q, KeysError *e) {
 
 /* -- Answers -- */
 
-/* The four headers of every keys answer, in memory of their own. */
+/* The four headers of every keys answer, and the mark of an old one, in memory of their own. */
 typedef struct KeysHead {
         char cluster[24], index[24], raft_index[24], term[24];
+        StaleField stale;
         HttpField fields[6];
 } KeysHead;
 
@@ -287,9 +288,15 @@ static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t in
         snprintf(h->term, sizeof(h->term), "%llu", (unsigned long long) state.term);
         h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", h->cluster };
         h->fields[1] = (HttpField) { "X-Etcd-Index", h->index };
-        h->fields[2] = error ? (HttpField) {} : (HttpField) { "X-Raft-Index", h->raft_index };
+        if (error) {
+                h->fields[2] = request_stale_field(request, &h->stale);
+                h->fields[3] = (HttpField) {};
+                return h->fields;
+        }
+        h->fields[2] = (HttpField) { "X-Raft-Index", h->raft_index };
         h->fields[3] = (HttpField) { "X-Raft-Term", h->term };
-        h->fields[4] = (HttpField) {};
+        h->fields[4] = request_stale_field(request, &h->stale);
+        h->fields[5] = (HttpField) {};
         return h->fields;
 }
 
@@ -304,6 +311,10 @@ static void answer_error(Request *request, unsigned code, const void *cause, siz
 /* What did not come out of the store: etcd's index is 0 then. */
 static void answer_refusal(Request *request, unsigned code, const char *cause) {
         answer_error(request, code, cause, strlen(cause), 0);
+}
+
+void keys_v2_refuse(Request *request, const char *cause) {
+        answer_refusal(request, 300, cause);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {

@@ -9,5 +9,8 @@
  * 'now_ms', for "expiration". */
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms);
 
+/* Answers with code 300; the request is gone then. */
+void keys_v2_refuse(Request *request, const char *cause);
+
 /* {"errorCode":...} and a newline, and the HTTP status that goes with it. */
 unsigned keys_v2_write_error(Text *t, unsigned code, const void *cause, size_t cause_size, uint64_t index);

@@ -38,11 +38,23 @@ void request_not_found(Request *request) {
                             "404 page not found\n");
 }
 
+HttpField request_stale_field(const Request *request, StaleField *ret) {
+        uint64_t ms = kv_stale_ms(request->api->options.store);
+
+        if (ms == 0)
+                return (HttpField) {};
+        snprintf(ret->seconds, sizeof(ret->seconds), "%llu", (unsigned long long) ms / 1000);
+        return (HttpField) { "X-Fleet-Stale", ret->seconds };
+}
+
 void request_answer_json(Request *request, unsigned status, Text *body) {
+        StaleField stale;
+
         if (body->error < 0)
                 request_error(request, 500, "out of memory");
         else
-                request_answer(request, status, "application/json", NULL, body->chars, body->size);
+                request_answer(request, status, "application/json", (HttpField[]) { request_stale_field(request, &stale), {} }, body->chars,
+                               body->size);
         text_done(body);
 }
 

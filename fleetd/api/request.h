@@ -60,6 +60,12 @@ void request_end(Request *request); /* of a stream: the end, in order */
 void request_cut(Request *request, const char *reason);
 void request_free(Request *request); /* without an answer: the client has left */
 
+/* The header that marks an answer as old (kv_stale_ms()), else one without a name; 'ret' keeps its value. */
+typedef struct StaleField {
+        char seconds[24];
+} StaleField;
+HttpField request_stale_field(const Request *request, StaleField *ret);
+
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 

@@ -14,6 +14,7 @@
 #define DATA "data.mdb"
 #define LOCK "lock.mdb"
 #define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
+#define SHOWN "shown\n" /* in 'trusted' */
 
 enum {
         MARKER_MAX = 512,
@@ -124,7 +125,7 @@ static int marker_text(const Folder *folder, char *ret, size_t size) {
         return 0;
 }
 
-static int write_marker(const Folder *folder, unsigned opens) {
+static int write_marker(Folder *folder, unsigned opens, bool shown) {
         char text[MARKER_MAX];
         size_t size;
         int r;
@@ -134,12 +135,17 @@ static int write_marker(const Folder *folder, unsigned opens) {
                 return r;
 
         size = strlen(text);
-        snprintf(text + size, sizeof(text) - size, "opens %u\n", opens);
-        return write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
+        snprintf(text + size, sizeof(text) - size, "opens %u\n%s", opens, shown ? SHOWN : "");
+        r = write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
+        if (r < 0)
+                return r;
+        folder->opens = opens;
+        folder->shown = shown;
+        return 0;
 }
 
 /* *ret_opens: how often in a row it was opened and not closed in order. */
-static bool live_is_trusted(const Folder *folder, unsigned *ret_opens) {
+static bool live_is_trusted(const Folder *folder, unsigned *ret_opens, bool *ret_shown) {
         _cleanup_free_ char *found = NULL;
         char wanted[MARKER_MAX];
         size_t size;
@@ -148,6 +154,7 @@ static bool live_is_trusted(const Folder *folder, unsigned *ret_opens) {
                 return false;
         if (!starts_with(found, wanted) || sscanf(found + strlen(wanted), "opens %9u", ret_opens) != 1)
                 return false;
+        *ret_shown = ends_with(found, "\n" SHOWN);
 
         /* Reports an error that writing back had meanwhile. */
         return sync_file_at(folder->fd, "live/" DATA) >= 0;
@@ -160,7 +167,15 @@ void folder_distrust(Folder *folder) {
 
 void folder_closed(Folder *folder) {
         if (!folder->distrusted && folder->fd >= 0)
-                (void) write_marker(folder, 0); /* else it counts as one more bad start: harmless */
+                (void) write_marker(folder, 0, folder->shown); /* else it counts as one more bad start: harmless */
+}
+
+int folder_show(Folder *folder) {
+        return folder->shown ? 0 : write_marker(folder, folder->opens, true);
+}
+
+bool folder_was_shown(const Folder *folder) {
+        return folder->shown;
 }
 
 /* -- Checkpoints -- */
@@ -276,7 +291,7 @@ static int rebuild(Folder *folder, Error *err) {
         return 0;
 }
 
-static int open_live(Folder *folder, unsigned opens, Tree **ret, Error *err) {
+static int open_live(Folder *folder, unsigned opens, bool shown, Tree **ret, Error *err) {
         _cleanup_free_ char *path = path_of(folder, "live");
         Tree *tree;
         int r;
@@ -289,7 +304,7 @@ static int open_live(Folder *folder, unsigned opens, Tree **ret, Error *err) {
                 return r;
 
         crash_point("tree-opened");
-        r = write_marker(folder, opens);
+        r = write_marker(folder, opens, shown);
         if (r < 0) {
                 tree_close(tree);
                 return error_set(err, r, "cannot write %s/trusted: %s", folder->path, strerror(-r));
@@ -300,6 +315,7 @@ static int open_live(Folder *folder, unsigned opens, Tree **ret, Error *err) {
 }
 
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
+        bool shown = false;
         unsigned opens = 0;
         int r;
 
@@ -329,10 +345,10 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged (%s); remove this host's state and let it join anew",
                                  path, strerror(-r));
 
-        if (live_is_trusted(folder, &opens) && opens < BAD_STARTS_MAX) {
+        if (live_is_trusted(folder, &opens, &shown) && opens < BAD_STARTS_MAX) {
                 Error why = {};
 
-                r = open_live(folder, opens + 1, ret, &why);
+                r = open_live(folder, opens + 1, shown, ret, &why);
                 if (r >= 0)
                         return 0;
                 log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path, error_text(&why, r));
@@ -341,7 +357,7 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
         r = rebuild(folder, err);
         if (r < 0)
                 return r;
-        return open_live(folder, 1, ret, err);
+        return open_live(folder, 1, false, ret, err);
 }
 
 void folder_done(Folder *folder) {
@@ -433,7 +449,7 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
                 if (renameat(folder->fd, "incoming/" NEXT, folder->fd, "live/" DATA) < 0)
                         return error_set(err, -errno, "cannot rename %s/incoming/" NEXT ": %s", folder->path, strerror(errno));
                 crash_point("install-replaced");
-                r = open_live(folder, 1, tree, err);
+                r = open_live(folder, 1, false, tree, err);
                 if (r < 0)
                         return r;
         }

@@ -3,7 +3,8 @@
  *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
  *   checkpoint/data.mdb   the last whole copy, synced before it got this name
  *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
- *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode
+ *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode; and whether
+ *                         somebody was shown this very tree
  *   identity              cluster id and lineage, written before the first log
  *
  * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and that this is the
@@ -32,6 +33,8 @@ typedef struct Folder {
         char machine_id[33], boot_id[33];
         uint64_t quota;
         bool distrusted;       /* by folder_distrust() */
+        unsigned opens;        /* as 'trusted' counts them */
+        bool shown;            /* as 'trusted' says */
         Checkpoint checkpoint;
 } Folder;
 
@@ -43,6 +46,10 @@ void folder_done(Folder *folder);
 void folder_closed(Folder *folder);
 /* The live tree has failed us: the next opening rebuilds it. */
 void folder_distrust(Folder *folder);
+
+/* The live tree is now as far as this host ever was, and is served: as long as it stays trusted, folder_was_shown() is true of it. */
+int folder_show(Folder *folder);
+bool folder_was_shown(const Folder *folder);
 
 /* The identity that was written last; -ENOENT. */
 int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);

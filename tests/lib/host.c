@@ -72,6 +72,7 @@ Host *host_new_at(const char *path, bool joins) {
         h->scratch = path ? strdup(path) : scratch_new();
         h->raft_path = scratch_path(h->scratch, "raft");
         h->tree_path = scratch_path(h->scratch, "tree");
+        h->agent_path = scratch_path(h->scratch, "agent");
         assert_int_equal(disk_real_open(h->raft_path, &h->disk), 0);
 
         memcpy(peers.self.machine_id, host_id, sizeof(host_id));
@@ -80,6 +81,7 @@ Host *host_new_at(const char *path, bool joins) {
         assert_int_equal(peers_new(&h->peers, h->loop, h->network, &peers), 0);
         store.log_disk = h->disk;
         store.tree_path = h->tree_path;
+        store.floor_path = h->agent_path;
         store.peers = h->peers;
         memcpy(store.machine_id, host_id, sizeof(host_id));
         memcpy(store.boot_id, boot_id, sizeof(boot_id));
@@ -113,6 +115,7 @@ Host *host_free(Host *h) {
         loop_uv_free(h->uv);
         free(h->raft_path);
         free(h->tree_path);
+        free(h->agent_path);
         if (h->stays)
                 free(h->scratch);
         else

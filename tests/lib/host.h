@@ -13,7 +13,7 @@ typedef struct Host {
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char *scratch, *raft_path, *tree_path;
+        char *scratch, *raft_path, *tree_path, *agent_path;
         char id[33];          /* of the machine */
         bool stays;           /* the folder, when this is freed */
         Timer tick;

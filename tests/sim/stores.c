@@ -114,6 +114,7 @@ static void start(Host *h) {
         open_peers(h);
         options.join = h != &all->hosts[0] || h->trees > 1;
         options.tree_path = h->tree;
+        options.floor_path = h->floor;
         options.log_disk = h->disk;
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
@@ -509,6 +510,7 @@ void stores_begin(Stores *all) {
                 snprintf(h->door, sizeof(h->door), "10.0.0.%u:2380", i + 1);
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
+                h->floor = scratch_path(h->folder, "agent");
                 begin_tree(h);
                 h->card = sim_host_new(all->net, h->address);
         }
@@ -544,6 +546,7 @@ void stores_end(Stores *all) {
                 }
                 sim_disk_free(h->disk);
                 free(h->tree);
+                free(h->floor);
                 scratch_free(h->folder);
         }
         sim_net_free(all->net);

@@ -28,7 +28,7 @@ typedef struct Host {
         Stores *all;
         unsigned number;
         char name[16], address[32], door[64], machine_id[33], boot_id[33];
-        char *folder, *tree;
+        char *folder, *tree, *floor;
         SimHost *card;
         Disk *disk;
         WorldLoop *loop; /* NULL: no daemon */

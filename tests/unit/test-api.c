@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/api.h"
 #include "tests/lib/host.h"
@@ -15,6 +16,7 @@
 typedef struct Room {
         Host *host;
         Api *api;
+        char *scratch; /* NULL: the host's own */
         char *socket;
         char tcp[64];
         char *answer; /* the last one, whole */
@@ -51,11 +53,31 @@ static int lonely_setup(void **state) {
         return 0;
 }
 
+static int fallen_setup(void **state) {
+        static const char floor[] = "1\nlineage 00000000000000ab\nindex 500\n";
+        Room *room = NEW0(Room, 1);
+        _cleanup_free_ char *agent = NULL;
+        _cleanup_close_ int dir_fd = -1;
+
+        room->scratch = scratch_new();
+        agent = scratch_path(room->scratch, "agent");
+        dir_fd = open_dir(agent, 0700);
+        assert_true(dir_fd >= 0);
+        assert_int_equal(write_file_at(dir_fd, "floor", floor, strlen(floor), 0600), 0);
+        room->host = host_new_at(room->scratch, true);
+        room->socket = scratch_path(room->host->scratch, "socket");
+        room_open(room, CLIENT_READ_WRITE);
+        *state = room;
+        return 0;
+}
+
 static int room_teardown(void **state) {
         Room *room = *state;
 
         room->api = api_free(room->api);
         host_free(room->host);
+        if (room->scratch)
+                scratch_free(room->scratch);
         free(room->socket);
         free(room->answer);
         free(room);
@@ -592,6 +614,53 @@ static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
         assert_says(room, "Allow: GET,POST,DELETE,PUT");
 }
 
+/* -- What is old -- */
+
+static void without_a_leader_for_three_seconds_answers_are_marked_as_old(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *young = NULL, *missing = NULL;
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(room->answer, "X-Fleet-Stale"));
+        young = strdup(body_of(room));
+        (void) ask(room, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL);
+        missing = strdup(body_of(room));
+
+        HOST_UNTIL(room->host, kv_stale_ms(room->host->store) > 0);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_string_equal(body_of(room), young);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL), 404);
+        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_string_equal(body_of(room), missing);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_string_equal(body_of(room), "{\"health\":\"false\"}");
+}
+
+static void who_follows_a_leader_marks_nothing(void **state) {
+        Room *room = *state;
+
+        host_pause(room->host, KV_STALE_MS + 100);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(room->answer, "X-Fleet-Stale"));
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_null(strstr(room->answer, "X-Fleet-Stale"));
+        assert_null(strstr(room->answer, "staleSec"));
+}
+
+static void a_host_that_was_further_answers_nothing_from_before(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 500);
+        assert_says(room, "{\"errorCode\":300,");
+        assert_says(room, "this host has shown later states than index 0, at which its tree is");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?wait=true", "", NULL), 500);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+        assert_says(room, "later states");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -618,6 +687,9 @@ int main(void) {
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
                 in_a_room(members_are_not_changed_here_and_the_reason_is_said),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

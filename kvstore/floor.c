@@ -1,0 +1,108 @@
+#include "kvstore/floor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+#define NAME "floor"
+
+enum { RECORD_MAX = 256 };
+
+static int record(Floor *f, uint64_t bound) {
+        char text[RECORD_MAX];
+        int r;
+
+        snprintf(text, sizeof(text), "1\nlineage %016" PRIx64 "\nindex %" PRIu64 "\n", f->lineage, bound);
+        r = write_file_at(f->dir_fd, NAME, text, strlen(text), 0600);
+        if (r >= 0)
+                f->bound = bound;
+        return r;
+}
+
+static int read_record(Floor *f) {
+        _cleanup_free_ char *text = NULL;
+        int r, end = 0;
+
+        r = read_file_at(f->dir_fd, NAME, RECORD_MAX, &text, NULL);
+        if (r < 0)
+                return r;
+        if (sscanf(text, "1\nlineage %16" SCNx64 "\nindex %20" SCNu64 "%n", &f->lineage, &f->bound, &end) != 2 || !streq(text + end, "\n"))
+                return -EBADMSG;
+        return 0;
+}
+
+int floor_open(Floor *f, const char *dir, Error *err) {
+        int r;
+
+        *f = (Floor) { .dir_fd = -1, .met = true };
+        if (!dir)
+                return 0;
+        f->path = strdup(dir);
+        if (!f->path)
+                return -ENOMEM;
+        f->dir_fd = open_dir(dir, 0700);
+        if (f->dir_fd < 0)
+                return error_set(err, f->dir_fd, "cannot open %s: %s", dir, strerror(-f->dir_fd));
+
+        r = read_record(f);
+        if (r < 0 && r != -ENOENT) {
+                f->unknown = true;
+                log_warning(((LogFields) { .error = r }),
+                            "%s/" NAME " cannot be read (%s): reads wait until a majority has said that this host is up to date", dir,
+                            strerror(-r));
+        }
+        return 0;
+}
+
+void floor_done(Floor *f) {
+        closep(&f->dir_fd);
+        free(f->path);
+        *f = (Floor) { .dir_fd = -1 };
+}
+
+static int meet(Floor *f, uint64_t index) {
+        if (!f->met)
+                log_info(((LogFields) { .index = index }), "this host is as far as it was: reads are served");
+        f->met = true;
+        f->unknown = false;
+        return index + FLOOR_STEP / 2 <= f->bound ? 0 : record(f, index + FLOOR_STEP);
+}
+
+int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown) {
+        if (f->dir_fd < 0)
+                return 0;
+
+        if (!f->unknown && f->lineage == 0 && lineage == 0)
+                return 0; /* nothing was shown, and there is nothing to be shown */
+        if (!f->unknown && lineage != 0 && f->lineage != lineage) {
+                /* The first, or what was recovered or restored: its indexes are no measure of the others'. */
+                f->lineage = lineage;
+                f->bound = 0;
+                return meet(f, index);
+        }
+        f->met = false;
+        if (lineage != 0)
+                f->lineage = lineage;
+        if (shown || (!f->unknown && lineage != 0 && index >= f->bound))
+                return meet(f, index);
+        log_info(((LogFields) { .index = index }), "this host showed later states than its tree is at: reads wait for the others");
+        return 0;
+}
+
+int floor_confirm(Floor *f, uint64_t index) {
+        return f->dir_fd < 0 || f->met ? 0 : meet(f, index);
+}
+
+int floor_reach(Floor *f, uint64_t index) {
+        if (f->dir_fd < 0 || (f->met && index <= f->bound) || (!f->met && (f->unknown || index < f->bound)))
+                return 0;
+        return meet(f, index);
+}
+
+int floor_settle(Floor *f, uint64_t index) {
+        return f->dir_fd < 0 || !f->met || f->lineage == 0 || index == f->bound ? 0 : record(f, index);
+}

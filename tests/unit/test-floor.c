@@ -1,0 +1,193 @@
+/* What a host remembers to have shown: how seldom it is written, and when a tree may be shown again. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "kvstore/floor.h"
+#include "tests/lib/scratch.h"
+
+enum { LINEAGE = 0xab, OTHER = 0xcd };
+
+typedef struct Room {
+        char *scratch;
+        Floor floor;
+} Room;
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+
+        room->scratch = scratch_new();
+        assert_int_equal(floor_open(&room->floor, room->scratch, NULL), 0);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        floor_done(&room->floor);
+        scratch_free(room->scratch);
+        free(room);
+        return 0;
+}
+
+static void again(Room *room) {
+        floor_done(&room->floor);
+        assert_int_equal(floor_open(&room->floor, room->scratch, NULL), 0);
+}
+
+static uint64_t written(Room *room) {
+        _cleanup_free_ char *text = NULL;
+        unsigned long long index = 0;
+
+        assert_int_equal(read_file_at(room->floor.dir_fd, "floor", 256, &text, NULL), 0);
+        assert_int_equal(sscanf(text, "1\nlineage 00000000000000ab\nindex %llu", &index), 1);
+        return index;
+}
+
+static ino_t file_of(Room *room) {
+        struct stat st;
+
+        assert_int_equal(fstatat(room->floor.dir_fd, "floor", &st, 0), 0);
+        return st.st_ino;
+}
+
+static void what_is_shown_was_recorded_before(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+        uint64_t index = 1;
+
+        assert_int_equal(floor_begin(f, LINEAGE, 1, false), 0);
+        for (unsigned i = 0; i < 50; i++) {
+                index += FLOOR_STEP / 7;
+                assert_false(floor_allows(f, index) && written(room) < index);
+                assert_int_equal(floor_reach(f, index), 0);
+                assert_true(floor_allows(f, index));
+                assert_true(written(room) >= index);
+        }
+}
+
+static void a_step_costs_no_write(void **state) {
+        Room *room = *state;
+        ino_t file;
+
+        assert_int_equal(floor_begin(&room->floor, LINEAGE, 1, false), 0);
+        file = file_of(room);
+        for (uint64_t index = 1; index < FLOOR_STEP / 2; index += 100)
+                assert_int_equal(floor_reach(&room->floor, index), 0);
+        assert_int_equal(file_of(room), file); /* each write makes a new one */
+        assert_int_equal(floor_reach(&room->floor, 2 * FLOOR_STEP), 0);
+        assert_int_not_equal(file_of(room), file);
+}
+
+static void after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 100, true), 0);
+        assert_true(floor_allows(f, 100));
+
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 70, false), 0);
+        assert_false(floor_allows(f, 70));
+        assert_int_equal(floor_reach(f, 150), 0);
+        assert_false(floor_allows(f, 150)); /* it was up to a step further */
+        assert_int_equal(floor_confirm(f, 150), 0);
+        assert_true(floor_allows(f, 150));
+}
+
+static void who_was_never_confirmed_before_a_crash_waits_again(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 70, false), 0);
+        assert_int_equal(floor_settle(f, 70), 0); /* nothing was shown: nothing to be forgotten */
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 70, false), 0);
+        assert_false(floor_allows(f, 70));
+}
+
+static void a_stop_in_order_leaves_the_figure_itself(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        assert_int_equal(floor_settle(f, 100), 0);
+        assert_int_equal(written(room), 100);
+
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 99, false), 0);
+        assert_false(floor_allows(f, 99));
+        assert_int_equal(floor_reach(f, 100), 0);
+        assert_true(floor_allows(f, 100));
+}
+
+static void a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        assert_int_equal(floor_begin(f, 0, 0, false), 0);
+        assert_true(floor_allows(f, 0)); /* nothing was shown yet */
+        assert_int_equal(floor_begin(f, LINEAGE, 10, false), 0);
+
+        again(room);
+        assert_int_equal(floor_begin(f, 0, 0, false), 0);
+        assert_false(floor_allows(f, 0));
+        assert_int_equal(floor_begin(f, LINEAGE, 0, false), 0); /* joined again */
+        assert_false(floor_allows(f, 0));
+        assert_int_equal(floor_confirm(f, 12), 0);
+        assert_true(floor_allows(f, 12));
+}
+
+static void a_new_lineage_is_measured_by_itself(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(floor_begin(&room->floor, LINEAGE, 1000, false), 0);
+        again(room);
+        assert_int_equal(floor_begin(&room->floor, OTHER, 5, false), 0);
+        assert_true(floor_allows(&room->floor, 5));
+        again(room);
+        assert_int_equal(room->floor.lineage, OTHER);
+}
+
+static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) {
+        static const char *const records[] = { "", "1\n", "1\nlineage 00000000000000ab\nindex", "1\nlineage 00000000000000ab\nindex 5\nmore", "2\nlineage 1\nindex 2\n" };
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        for (size_t i = 0; i < ELEMENTS(records); i++) {
+                assert_int_equal(write_file_at(f->dir_fd, "floor", records[i], strlen(records[i]), 0600), 0);
+                again(room);
+                assert_int_equal(floor_begin(f, LINEAGE, 1 << 30, false), 0);
+                assert_int_equal(floor_reach(f, 1 << 30), 0);
+                assert_false(floor_allows(f, 1 << 30));
+                assert_int_equal(floor_confirm(f, 1 << 30), 0);
+                assert_true(floor_allows(f, 1 << 30));
+                assert_true(written(room) >= 1 << 30);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(what_is_shown_was_recorded_before, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_step_costs_no_write, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(who_was_never_confirmed_before_a_crash_waits_again, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_stop_in_order_leaves_the_figure_itself, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_new_lineage_is_measured_by_itself, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_record_that_cannot_be_read_is_one_of_unknown_height, room_setup, room_teardown),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
