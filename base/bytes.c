@@ -1,30 +1,43 @@
 #include "base/bytes.h"
 
+#include <endian.h>
 #include <errno.h>
+
+enum { WRITER_ROOM = 64 }; /* a record's worth */
 
 void writer_done(Writer *w) {
         free(w->bytes);
         *w = (Writer) {};
 }
 
-void write_raw(Writer *w, const void *bytes, size_t size) {
+static bool writer_reserve(Writer *w, size_t more) {
         if (w->error < 0)
-                return;
-        if (size > SIZE_MAX / 2 - w->size || GROW(w->bytes, w->capacity, w->size + size) < 0) {
+                return false;
+        if (more <= w->capacity - w->size)
+                return true;
+        if (more > SIZE_MAX / 2 - w->size || GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_ROOM)) < 0) {
                 w->error = -ENOMEM;
-                return;
+                return false;
         }
+        return true;
+}
+
+void write_raw(Writer *w, const void *bytes, size_t size) {
+        if (!writer_reserve(w, size))
+                return;
         if (size > 0)
                 memcpy(w->bytes + w->size, bytes, size);
         w->size += size;
 }
 
-static void write_le(Writer *w, uint64_t v, size_t size) {
-        uint8_t le[8];
+/* Of a size that the compiler knows: one move each. */
+static inline void write_le(Writer *w, uint64_t v, size_t size) {
+        uint64_t le = htole64(v);
 
-        for (size_t i = 0; i < size; i++)
-                le[i] = v >> (8 * i);
-        write_raw(w, le, size);
+        if (!writer_reserve(w, size))
+                return;
+        memcpy(w->bytes + w->size, &le, size);
+        w->size += size;
 }
 
 void write_u8(Writer *w, uint8_t v) {
@@ -85,13 +98,17 @@ const void *read_raw(Reader *r, size_t size) {
         return p;
 }
 
-static uint64_t read_le(Reader *r, size_t size) {
-        const uint8_t *p = read_raw(r, size);
+static inline uint64_t read_le(Reader *r, size_t size) {
         uint64_t v = 0;
 
-        for (size_t i = 0; p && i < size; i++)
-                v |= (uint64_t) p[i] << (8 * i);
-        return v;
+        if (r->failed || size > r->left) {
+                r->failed = true;
+                return 0;
+        }
+        memcpy(&v, r->bytes, size);
+        r->bytes += size;
+        r->left -= size;
+        return le64toh(v);
 }
 
 uint8_t read_u8(Reader *r) {

@@ -8,9 +8,11 @@ void text_done(Text *t) {
         *t = (Text) {};
 }
 
-static bool text_reserve(Text *t, size_t more) {
+bool text_reserve(Text *t, size_t more) {
         if (t->error < 0)
                 return false;
+        if (more < t->capacity - t->size)
+                return true;
         if (more > SIZE_MAX / 2 - t->size || GROW(t->chars, t->capacity, t->size + more + 1) < 0) {
                 t->error = -ENOMEM;
                 return false;
@@ -18,7 +20,7 @@ static bool text_reserve(Text *t, size_t more) {
         return true;
 }
 
-void text_append_bytes(Text *t, const void *bytes, size_t size) {
+void text_append_long(Text *t, const void *bytes, size_t size) {
         if (!text_reserve(t, size))
                 return;
 
@@ -28,12 +30,21 @@ void text_append_bytes(Text *t, const void *bytes, size_t size) {
         t->chars[t->size] = 0;
 }
 
-void text_append(Text *t, const char *s) {
-        text_append_bytes(t, s, strlen(s));
+const char *text_u64(uint64_t v, char room[static TEXT_U64_SIZE]) {
+        char *p = room + TEXT_U64_SIZE - 1;
+
+        *p = 0;
+        do
+                *--p = '0' + v % 10;
+        while ((v /= 10) > 0);
+        return p;
 }
 
-void text_append_char(Text *t, char c) {
-        text_append_bytes(t, &c, 1);
+void text_append_u64(Text *t, uint64_t v) {
+        char room[TEXT_U64_SIZE];
+        const char *digits = text_u64(v, room);
+
+        text_append_bytes(t, digits, room + sizeof(room) - 1 - digits);
 }
 
 void text_vprintf(Text *t, const char *format, va_list ap) {
@@ -76,6 +87,11 @@ size_t utf8_length(const void *bytes, size_t left) {
         return n;
 }
 
+/* Bytes that stand for themselves in a JSON string. */
+static const uint8_t json_plain[256] = {
+        [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1, ['='] = 1, ['?' ... '['] = 1, [']' ... 0x7f] = 1,
+};
+
 void text_append_json(Text *t, const void *bytes, size_t size) {
         const unsigned char *s = bytes;
         size_t plain = 0;
@@ -84,6 +100,9 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
                 char numbered[8];
                 const char *escaped = numbered;
 
+                n = 1;
+                if (json_plain[s[i]])
+                        continue;
                 n = utf8_length(s + i, size - i);
                 if (n == 0) {
                         n = 1;

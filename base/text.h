@@ -18,9 +18,36 @@ typedef struct Text {
 void text_done(Text *t);
 #define _cleanup_text_ _cleanup_(text_done)
 
-void text_append(Text *t, const char *s);
-void text_append_bytes(Text *t, const void *bytes, size_t size);
-void text_append_char(Text *t, char c);
+/* Makes room for 'more' bytes at once. True, or it has failed. */
+bool text_reserve(Text *t, size_t more);
+
+void text_append_long(Text *t, const void *bytes, size_t size);
+
+/* Most of what is appended is short and finds room: that much of it goes where it is called. */
+static inline void text_append_bytes(Text *t, const void *bytes, size_t size) {
+        if (t->error < 0 || size > 256 || size >= t->capacity - t->size) {
+                text_append_long(t, bytes, size);
+                return;
+        }
+        if (size > 0)
+                memcpy(t->chars + t->size, bytes, size);
+        t->size += size;
+        t->chars[t->size] = 0;
+}
+
+static inline void text_append(Text *t, const char *s) {
+        text_append_bytes(t, s, strlen(s));
+}
+
+static inline void text_append_char(Text *t, char c) {
+        text_append_bytes(t, &c, 1);
+}
+
+enum { TEXT_U64_SIZE = 21 };
+
+/* The digits of 'v', terminated, somewhere in 'room': returns where. */
+const char *text_u64(uint64_t v, char room[static TEXT_U64_SIZE]);
+void text_append_u64(Text *t, uint64_t v);
 void text_printf(Text *t, const char *format, ...) _printf_(2, 3);
 void text_vprintf(Text *t, const char *format, va_list ap) _printf_(2, 0);
 

@@ -71,26 +71,25 @@ static void append_field(Text *t, const char *name, const char *value) {
 }
 
 static void append_number_field(Text *t, const char *name, uint64_t value) {
-        char digits[24], *p = digits + sizeof(digits) - 1;
-
-        *p = 0;
-        do
-                *--p = '0' + value % 10;
-        while ((value /= 10) > 0);
-        append_field(t, name, p);
+        text_append(t, name);
+        text_append_bytes(t, ": ", 2);
+        text_append_u64(t, value);
+        text_append_bytes(t, "\r\n", 2);
 }
 
 static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type, const HttpField *fields) {
         text_append_bytes(t, "HTTP/1.1 ", 9);
-        if (status == 200)
-                text_append_bytes(t, "200 OK\r\n", 8);
-        else
-                text_printf(t, "%u %s\r\n", status, status_name(status));
+        text_append_u64(t, status);
+        text_append_char(t, ' ');
+        text_append(t, status_name(status));
+        text_append_bytes(t, "\r\n", 2);
         if (type)
                 append_field(t, "Content-Type", type);
         for (const HttpField *f = fields; f && f->name; f++)
                 append_field(t, f->name, f->value);
-        append_field(t, "Date", date_now(c->server));
+        text_append_bytes(t, "Date: ", 6);
+        text_append(t, date_now(c->server));
+        text_append_bytes(t, "\r\n", 2);
         if (!c->request.keep_alive)
                 text_append(t, "Connection: close\r\n");
         else if (c->http10)

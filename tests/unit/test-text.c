@@ -30,6 +30,19 @@ static void pieces_are_appended_and_the_whole_is_taken(void **state) {
         free(s);
 }
 
+static void numbers_are_printed_in_full(void **state) {
+        _cleanup_text_ Text t = {};
+        char room[TEXT_U64_SIZE];
+
+        text_append_u64(&t, 0);
+        text_append_char(&t, ' ');
+        text_append_u64(&t, 1207);
+        text_append_char(&t, ' ');
+        text_append_u64(&t, UINT64_MAX);
+        assert_string_equal(t.chars, "0 1207 18446744073709551615");
+        assert_string_equal(text_u64(90, room), "90");
+}
+
 static void a_long_text_grows_and_clearing_keeps_the_memory(void **state) {
         _cleanup_text_ Text t = {};
 
@@ -97,6 +110,7 @@ static void a_name_cannot_drive_the_terminal(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
+                cmocka_unit_test(numbers_are_printed_in_full),
                 cmocka_unit_test(a_long_text_grows_and_clearing_keeps_the_memory),
                 cmocka_unit_test(a_failure_is_remembered_and_nothing_more_is_appended),
                 cmocka_unit_test(json_escapes_what_json_and_html_must_not_see),
