@@ -97,6 +97,13 @@ KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
 
+/* What each answer to a client says of this replica: of kv_state() what costs nothing. */
+typedef struct KvPosition {
+        uint64_t cluster_id, raft_index, term;
+} KvPosition;
+
+void kv_position(const KvStore *store, KvPosition *ret);
+
 /* What this replica has applied since it was opened, by the action that was asked for; our own keys are not counted. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];

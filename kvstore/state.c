@@ -101,6 +101,16 @@ void kv_state(const KvStore *s, KvState *ret) {
                          ret->n_voters_reachable, ret->n_voters);
 }
 
+void kv_position(const KvStore *s, KvPosition *ret) {
+        const Replica *p = s->replica;
+
+        *ret = (KvPosition) { .cluster_id = p->identity.cluster_id };
+        if (!p->core || p->error < 0)
+                return;
+        ret->raft_index = raft_core_applied_index(p->core);
+        ret->term = raft_core_term(p->core);
+}
+
 int kv_read(KvStore *s, TreeTxn **ret) {
         return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
 }

@@ -217,6 +217,7 @@ static int begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
         if (r < 0)
                 return r;
         txn->tree = tree;
+        txn->seen = mdb_txn_id(txn->txn);
         txn->write = !(flags & MDB_RDONLY);
         tree->n_txns++;
         *ret = TAKE_PTR(txn);
@@ -224,17 +225,22 @@ static int begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
 }
 
 int tree_begin_read(Tree *tree, TreeTxn **ret) {
+        size_t seen;
         int r;
 
+        /* One that sees nothing new still knows what it has read of the tree's figures. */
         if (!tree->spare)
                 return begin(tree, NULL, MDB_RDONLY, ret);
 
+        seen = tree->spare->seen;
         r = tree_error(mdb_txn_renew(tree->spare->txn));
         if (r < 0)
                 return r;
         tree->n_txns++;
         *ret = TAKE_PTR(tree->spare);
-        (*ret)->meta_read = false;
+        (*ret)->seen = mdb_txn_id((*ret)->txn);
+        if ((*ret)->seen != seen)
+                (*ret)->meta_read = false;
         return 0;
 }
 

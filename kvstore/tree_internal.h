@@ -20,6 +20,7 @@ struct TreeTxn {
         TreeTxn *outer;
         struct MDB_txn *txn;
         bool write;
+        size_t seen;     /* LMDB's number of the state that a reading one sees */
         bool meta_read, meta_changed, summed;
         TreeMeta meta;
 };

@@ -77,11 +77,14 @@ static void write_time(Text *t, uint64_t ms) {
         text_append_char(t, 'Z');
 }
 
+enum { NODE_ROOM = 160 }; /* what an object takes besides key and value */
+
 /* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the children. */
 static void node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
         bool root = node->key.size <= 1;
         const char *comma = "";
 
+        (void) text_reserve(t, node->key.size + node->value.size + NODE_ROOM);
         text_append_char(t, '{');
         if (!root) {
                 text_append(t, "\"key\":\"");
@@ -90,9 +93,11 @@ static void node_open(Text *t, const KvNode *node, bool with_value, uint64_t now
                 comma = ",";
         }
         if (node->dir) {
-                text_printf(t, "%s\"dir\":true", comma);
+                text_append(t, comma);
+                text_append(t, "\"dir\":true");
         } else if (with_value) {
-                text_printf(t, "%s\"value\":\"", comma);
+                text_append(t, comma);
+                text_append(t, "\"value\":\"");
                 text_append_json(t, node->value.data, node->value.size);
                 text_append_char(t, '"');
         }
@@ -106,8 +111,12 @@ static void node_open(Text *t, const KvNode *node, bool with_value, uint64_t now
 }
 
 static void node_close(Text *t, const KvNode *node) {
-        if (node->key.size > 1)
-                text_printf(t, ",\"modifiedIndex\":%llu,\"createdIndex\":%llu", (unsigned long long) node->modified, (unsigned long long) node->created);
+        if (node->key.size > 1) {
+                text_append(t, ",\"modifiedIndex\":");
+                text_append_u64(t, node->modified);
+                text_append(t, ",\"createdIndex\":");
+                text_append_u64(t, node->created);
+        }
         text_append_char(t, '}');
 }
 
@@ -121,7 +130,14 @@ static bool action_shows_value(KvAction action) {
 }
 
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
-        text_printf(t, "{\"action\":\"%s\",\"node\":", kv_action_name(event->action));
+        size_t size = event->node.key.size + event->node.value.size + NODE_ROOM;
+
+        if (event->has_prev)
+                size += event->prev.key.size + event->prev.value.size + NODE_ROOM;
+        (void) text_reserve(t, size + NODE_ROOM);
+        text_append(t, "{\"action\":\"");
+        text_append(t, kv_action_name(event->action));
+        text_append(t, "\",\"node\":");
         node_write(t, &event->node, action_shows_value(event->action), now_ms, wall_ms);
         if (event->has_prev) {
                 text_append(t, ",\"prevNode\":");
@@ -273,28 +289,34 @@ static int query_read(Request *request, KeysQuery *q, KeysError *e) {
 
 /* The four headers of every keys answer, and the mark of an old one, in memory of their own. */
 typedef struct KeysHead {
-        char cluster[24], index[24], raft_index[24], term[24];
+        char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
         StaleField stale;
         HttpField fields[6];
 } KeysHead;
 
-static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
-        KvState state;
+static const char *hex_of(uint64_t v, char room[static 17]) {
+        char *p = room + 16;
 
-        kv_state(request->api->options.store, &state);
-        snprintf(h->cluster, sizeof(h->cluster), "%llx", (unsigned long long) state.cluster_id);
-        snprintf(h->index, sizeof(h->index), "%llu", (unsigned long long) index);
-        snprintf(h->raft_index, sizeof(h->raft_index), "%llu", (unsigned long long) state.raft_index);
-        snprintf(h->term, sizeof(h->term), "%llu", (unsigned long long) state.term);
-        h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", h->cluster };
-        h->fields[1] = (HttpField) { "X-Etcd-Index", h->index };
+        *p = 0;
+        do
+                *--p = "0123456789abcdef"[v & 15];
+        while ((v >>= 4) > 0);
+        return p;
+}
+
+static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
+        KvPosition now;
+
+        kv_position(request->api->options.store, &now);
+        h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
+        h->fields[1] = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
         if (error) {
                 h->fields[2] = request_stale_field(request, &h->stale);
                 h->fields[3] = (HttpField) {};
                 return h->fields;
         }
-        h->fields[2] = (HttpField) { "X-Raft-Index", h->raft_index };
-        h->fields[3] = (HttpField) { "X-Raft-Term", h->term };
+        h->fields[2] = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
+        h->fields[3] = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
         h->fields[4] = request_stale_field(request, &h->stale);
         h->fields[5] = (HttpField) {};
         return h->fields;
