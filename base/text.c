@@ -137,6 +137,13 @@ void text_append_printable(Text *t, const char *s) {
                         text_append_char(t, *s);
 }
 
+const char *size_text(uint64_t size, char buffer[static 32]) {
+        bool kib = size >= 1024 && size % 1024 == 0, mib = size >= 1024 * 1024 && size % (1024 * 1024) == 0;
+
+        snprintf(buffer, 32, "%llu %s", (unsigned long long) size / (mib ? 1024 * 1024 : kib ? 1024 : 1), mib ? "MiB" : kib ? "KiB" : "bytes");
+        return buffer;
+}
+
 size_t text_distance(const char *a, const char *b) {
         size_t row[65], n = strlen(a), m = strlen(b);
 

@@ -61,6 +61,9 @@ void text_append_printable(Text *t, const char *s);
 /* The length of the valid UTF-8 sequence at 's', of which 'left' > 0 bytes are there; 0 if there is none. */
 size_t utf8_length(const void *s, size_t left);
 
+/* A size for people, "16 KiB" or "1000 bytes", in 'buffer', which is returned. */
+const char *size_text(uint64_t size, char buffer[static 32]);
+
 /* How many letters must be typed differently to make one word of the other (Levenshtein), for "did you mean"; SIZE_MAX
  * for words too long for a typing error. */
 size_t text_distance(const char *a, const char *b);

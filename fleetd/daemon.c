@@ -171,6 +171,7 @@ static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
                 .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
                 .machine_id = s->machine_id, .name = s->name, .access = s->client_access,
+                .limits = &s->limits, .http = &s->http,
         };
         int r = 0;
 

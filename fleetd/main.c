@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-id128.h>
 
@@ -15,7 +16,7 @@
 #include "fleetd/systemd/bus.h"
 #include "io/loop_uv.h"
 
-enum { LOADING_MS = 600000, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
+enum { LOADING_MS = 600000, DESCRIPTORS_OWN = 512, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
 
 typedef struct Process {
         UvLoop *uv;
@@ -163,6 +164,23 @@ static void process_close(Process *p) {
         p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
 }
 
+/* Clients must never take the descriptors that log, tree and the other hosts need. */
+static void make_room_for_connections(Settings *s) {
+        unsigned doors = (s->listen_socket[0] != 0) + (s->listen_client[0] && s->client_access != CLIENT_OFF);
+        uint64_t wanted = s->http.connections;
+        struct rlimit l;
+
+        if (doors == 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
+                return;
+        if (l.rlim_max < DESCRIPTORS_OWN + doors * wanted)
+                s->http.connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / doors, (uint64_t) 16);
+        if (s->http.connections < wanted)
+                log_warning(NO_FIELDS, "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; LimitNOFILE= of fleetd.service gives more",
+                            (unsigned long long) s->http.connections, (unsigned long long) wanted, (unsigned long long) l.rlim_max);
+        l.rlim_cur = MIN(l.rlim_max, MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + doors * s->http.connections)));
+        (void) setrlimit(RLIMIT_NOFILE, &l);
+}
+
 int main(int argc, char *argv[]) {
         _cleanup_settings_ Settings settings = {};
         Process p = {};
@@ -182,6 +200,7 @@ int main(int argc, char *argv[]) {
         log_set_sink(service_log, NULL);
         log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
 
+        make_room_for_connections(&settings);
         r = process_open(&p, &settings, &err);
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));

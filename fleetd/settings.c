@@ -8,9 +8,19 @@
 
 #include "base/file.h"
 #include "base/parse.h"
+#include "kvstore/command.h"
 #include "units/unit_file.h"
 
 enum { SETTINGS_FILE_MAX = 64 * 1024, SETTINGS_DROP_INS_MAX = 256 };
+
+const ApiLimits api_limits_default = {
+        .key_size = KV_KEY_MAX,
+        .value_size = KV_VALUE_MAX,
+        .body_size = 2 << 20, /* a value and the one before it, each byte of both as %XX, and to spare */
+        .answer_nodes = 100000,
+        .answer_size = 32 << 20,
+        .watches = 100000,
+};
 
 /* -- Values -- */
 
@@ -122,6 +132,12 @@ static int set_size(const char *value, void *field, Error *err) {
         return 0;
 }
 
+static int set_count(const char *value, void *field, Error *err) {
+        if (parse_u64(value, field) < 0)
+                return error_set(err, -EINVAL, "expected a number, not '%s'", value);
+        return 0;
+}
+
 static int set_voters(const char *value, void *field, Error *err) {
         uint64_t v;
 
@@ -147,6 +163,7 @@ static const struct {
         const char *key, *option, *argument, *help;
         int (*set)(const char *value, void *field, Error *err);
         size_t offset;
+        const char *min, *max; /* of what is bounded, in the words of the setting */
 } table[] = {
         { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)", set_path, offsetof(Settings, state_directory) },
         { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path, offsetof(Settings, runtime_directory) },
@@ -168,6 +185,24 @@ static const struct {
         { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms) },
         { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size, offsetof(Settings, quota) },
         { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters, offsetof(Settings, voters) },
+        { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, offsetof(Settings, limits.key_size), "64", "8K" },
+        { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size, offsetof(Settings, limits.value_size), "1K", "240K" },
+        { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size, offsetof(Settings, limits.body_size), "64K", "16M" },
+        { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count, offsetof(Settings, limits.answer_nodes), "1000", "10000000" },
+        { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size, offsetof(Settings, limits.answer_size), "1M", "4G" },
+        { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count, offsetof(Settings, limits.watches), "1", "100000" },
+        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count, offsetof(Settings, http.connections), "16", "1000000" },
+        { "LimitConnectionsPerClient", "limit-connections-per-client", "N", "of one address, or one user of the socket; 0: no limit of its own (0)", set_count, offsetof(Settings, http.connections_per_client), "0", "1000000" },
+        { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size, offsetof(Settings, http.line_size), "1K", "64K" },
+        { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size, offsetof(Settings, http.head_size), "2K", "256K" },
+        { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count, offsetof(Settings, http.fields), "8", "1000" },
+        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size, offsetof(Settings, http.ahead_size), "1K", "16M" },
+        { "LimitBacklogSize", "limit-backlog-size", "SIZE", "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size), "16K", "64M" },
+        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size, offsetof(Settings, http.buffer_size), "1M", "16G" },
+        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span, offsetof(Settings, http.head_ms), "100ms", "10min" },
+        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span, offsetof(Settings, http.body_ms), "100ms", "10min" },
+        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which 1 KiB of an answer must be taken (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min" },
+        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)", set_span, offsetof(Settings, http.idle_ms), "100ms", "1d" },
         { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug) },
 };
 
@@ -204,6 +239,8 @@ static int settings_defaults(Settings *s) {
                 .brake_ms = 30000,
                 .boot_wait_ms = 30000,
                 .quota = 256 << 20,
+                .limits = api_limits_default,
+                .http = http_limits_default,
         };
         return s->state_directory && s->runtime_directory && s->unit_directory && s->cluster_file && s->listen_client
                        && s->advertise_client && s->listen_peer && s->listen_socket && s->peer_key
@@ -211,7 +248,21 @@ static int settings_defaults(Settings *s) {
 }
 
 static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
-        return table[i].set(value, (char *) s + table[i].offset, err);
+        void *field = (char *) s + table[i].offset;
+        uint64_t given, min, max;
+        int r;
+
+        if (!table[i].max)
+                return table[i].set(value, field, err);
+        r = table[i].set(value, &given, err);
+        if (r < 0)
+                return r;
+        (void) table[i].set(table[i].min, &min, NULL);
+        (void) table[i].set(table[i].max, &max, NULL);
+        if (given < min || given > max)
+                return error_set(err, -ERANGE, "expected %s to %s, not %s", table[i].min, table[i].max, value);
+        *(uint64_t *) field = given;
+        return 0;
 }
 
 /* -- Files -- */
@@ -358,6 +409,10 @@ static int settings_complete(Settings *s, Error *err) {
                 return error_set(err, -EINVAL, "Join=%s needs ListenPeer=: the other hosts must reach this one", s->join.items[0]);
         if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
                 return error_set(err, -EINVAL, "ListenPeer=%s: name the one address at which other hosts reach this one", s->listen_peer);
+        if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
+                return error_set(err, -EINVAL, "LimitBufferSize= is for all requests and answers together: it cannot be below LimitAnswerSize= or LimitBodySize=");
+        if (s->http.line_size > s->http.head_size)
+                return error_set(err, -EINVAL, "LimitLineSize= cannot be above LimitHeadSize=: the line is a part of the head");
         return 0;
 }
 

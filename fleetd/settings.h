@@ -7,9 +7,19 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "io/http.h"
 #include "units/machine.h"
 
 typedef enum ClientAccess { CLIENT_READ_WRITE, CLIENT_READ_ONLY, CLIENT_OFF } ClientAccess;
+
+/* What one client's request may be and ask for; fleet-api(7) says what is answered beyond. */
+typedef struct ApiLimits {
+        uint64_t key_size, value_size, body_size; /* the store has the last word: KV_KEY_MAX, KV_VALUE_MAX */
+        uint64_t answer_nodes, answer_size;       /* of one listing */
+        uint64_t watches;                         /* clients that wait for a key */
+} ApiLimits;
+
+extern const ApiLimits api_limits_default;
 
 typedef struct Settings {
         char *state_directory;   /* /var/lib/fleet */
@@ -30,6 +40,8 @@ typedef struct Settings {
         uint64_t brake_ms, boot_wait_ms;
         uint64_t quota;
         uint64_t voters;         /* 0: the cluster decides (3, when there are so many) */
+        ApiLimits limits;
+        HttpLimits http;         /* of each door */
         bool debug;
 } Settings;
 

@@ -10,19 +10,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "base/log.h"
-#include "base/table.h"
 #include "io/http_connection.h"
-
-/* How many connections a client's address has. */
-struct HttpAddress {
-        UT_hash_handle hh;
-        unsigned n;
-        char host[];
-};
 
 /* -- Deadlines -- */
 
@@ -41,7 +34,7 @@ void http_connection_due_in(HttpConnection *c, uint64_t ms) {
                         stream_close(c->stream);
 }
 
-static void connection_close(HttpConnection *c) {
+void http_connection_close(HttpConnection *c) {
         c->state = HTTP_CLOSING;
         stream_close(c->stream);
 }
@@ -54,7 +47,7 @@ static bool makes_progress(HttpConnection *c, uint64_t bytes) {
         return enough;
 }
 
-static void connection_gone(HttpConnection *c) {
+void http_connection_gone(HttpConnection *c) {
         if (c->state != HTTP_ACTIVE)
                 return;
 
@@ -77,12 +70,13 @@ static void connection_on_timer(void *userdata) {
 
         c->due_ms = 0;
         if (queued > 0) {
-                if (makes_progress(c, c->written - queued))
-                        http_connection_due_in(c, HTTP_PROGRESS_MS);
-                else {
+                if (c->server && makes_progress(c, c->written - queued)) {
+                        http_connection_due_in(c, c->server->limits.answer_ms);
+                        http_connection_count(c);
+                } else {
                         log_debug(NO_FIELDS, "http: %s does not read its answer: cut", stream_peer_address(c->stream));
-                        connection_gone(c);
-                        connection_close(c);
+                        http_connection_gone(c);
+                        http_connection_close(c);
                 }
                 return;
         }
@@ -100,7 +94,7 @@ static void connection_on_timer(void *userdata) {
                 return;
         case HTTP_IN_BODY:
                 if (makes_progress(c, c->bytes.size))
-                        http_connection_due_in(c, HTTP_PROGRESS_MS);
+                        http_connection_due_in(c, c->server->limits.body_ms);
                 else
                         http_refuse(c, 408, "the body did not come in time");
                 return;
@@ -112,21 +106,28 @@ static void connection_on_timer(void *userdata) {
 
 /* -- What the parser tells -- */
 
-static int refuse(HttpConnection *c, unsigned status, const char *why) {
+static int refuse(HttpConnection *c, unsigned status, const char *format, ...) _printf_(3, 4);
+
+static int refuse(HttpConnection *c, unsigned status, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(c->server->why, sizeof(c->server->why), format, ap);
+        va_end(ap);
         c->refuse_status = status;
-        c->refuse_why = why;
         return HPE_USER;
 }
 
 static int on_url(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
+        char text[32];
 
         for (size_t i = 0; i < size; i++)
                 if ((unsigned char) at[i] <= ' ' || at[i] == 0x7f)
-                        return refuse(c, 400, NULL);
+                        return refuse(c, 400, "%s", "");
         text_append_bytes(&c->bytes, at, size);
-        if (c->bytes.size > HTTP_LINE_MAX)
-                return refuse(c, 414, "the request line is limited to 16 KiB");
+        if (c->bytes.size > c->server->limits.line_size)
+                return refuse(c, 414, "the request line is limited to %s", size_text(c->server->limits.line_size, text));
         return 0;
 }
 
@@ -168,8 +169,8 @@ static HttpKept kept_field(const char *name, size_t size) {
 static int on_header_field_complete(llhttp_t *parser) {
         HttpConnection *c = parser->data;
 
-        if (++c->n_fields > HTTP_FIELDS_MAX)
-                return refuse(c, 431, "a request may have 64 fields");
+        if (++c->n_fields > c->server->limits.fields)
+                return refuse(c, 431, "a request may have %llu fields", (unsigned long long) c->server->limits.fields);
         /* Fields behind the body change nothing any more. */
         c->field = c->state == HTTP_IN_HEAD ? kept_field(c->name, c->name_size) : _HTTP_KEPT_NONE;
         c->name_size = 0;
@@ -266,6 +267,12 @@ static int check_head(HttpConnection *c) {
         return p->flags & F_CONTENT_LENGTH ? refuse(c, 400, "both Content-Length and Transfer-Encoding") : 0;
 }
 
+static int refuse_body(HttpConnection *c) {
+        char text[32];
+
+        return refuse(c, 413, "the body is limited to %s", size_text(c->body_limit, text));
+}
+
 static int on_headers_complete(llhttp_t *parser) {
         HttpConnection *c = parser->data;
         bool has_body = parser->flags & F_CHUNKED || parser->content_length > 0;
@@ -289,7 +296,7 @@ static int on_headers_complete(llhttp_t *parser) {
         request_fill(c);
         c->body_limit = c->server->handler->body_limit(c->server->userdata, &c->request);
         if (!(parser->flags & F_CHUNKED) && parser->content_length > c->body_limit)
-                return refuse(c, 413, "the body is too large");
+                return refuse_body(c);
         if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) && strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
                 static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -303,7 +310,7 @@ static int on_body(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
         if (size > c->body_limit - (c->bytes.size - c->body_at))
-                return refuse(c, 413, "the body is too large");
+                return refuse_body(c);
         text_append_bytes(&c->bytes, at, size);
         return c->bytes.error < 0 ? refuse(c, 503, "out of memory") : 0;
 }
@@ -331,7 +338,7 @@ static bool is_token(unsigned char b) {
                || (b && strchr("!#$%&'*+-.^_`|~", b));
 }
 
-static void request_begin(HttpConnection *c) {
+void http_connection_begin(HttpConnection *c) {
         if (c->bytes.capacity > HTTP_KEPT_MAX)
                 text_done(&c->bytes);
         text_clear(&c->bytes);
@@ -367,6 +374,22 @@ static size_t parse_method(HttpConnection *c, const char *bytes, size_t size) {
         return size;
 }
 
+/* Who waits for long keeps his head; the room of a body goes back. */
+static void request_park(HttpConnection *c) {
+        char *smaller;
+
+        if (c->bytes.capacity <= HTTP_KEPT_MAX)
+                return;
+        c->bytes.size = c->body_at;
+        smaller = realloc(c->bytes.chars, c->bytes.size + 1);
+        if (smaller) {
+                c->bytes.chars = smaller;
+                c->bytes.capacity = c->bytes.size + 1;
+        }
+        c->bytes.chars[c->bytes.size] = 0;
+        request_fill(c);
+}
+
 static void request_complete(HttpConnection *c) {
         text_append_char(&c->bytes, 0); /* so that a body that is text can be read as such; not counted */
         c->bytes.size--;
@@ -377,31 +400,36 @@ static void request_complete(HttpConnection *c) {
         request_fill(c);
         c->state = HTTP_ACTIVE;
         c->progress = c->written - stream_queued(c->stream);
-        http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : 0);
+        http_connection_due_in(c, stream_queued(c->stream) > 0 ? c->server->limits.answer_ms : 0);
         c->server->handler->on_request(c->server->userdata, &c->request);
+        if (c->state == HTTP_ACTIVE)
+                request_park(c);
 }
 
 /* Head and body. Returns how much was taken. */
 static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         llhttp_errno_t e;
-        size_t taken;
+        size_t taken, head_max = c->server->limits.head_size;
+        char text[32];
 
         /* One byte more than allowed tells that it is too much. */
         if (c->state == HTTP_IN_HEAD)
-                size = MIN(size, (size_t) HTTP_HEAD_MAX + 1 - c->head_size);
+                size = MIN(size, head_max + 1 - c->head_size);
         c->input = bytes;
         c->input_end = bytes + size;
         c->refuse_status = 0;
         e = llhttp_execute(&c->parser, bytes, size);
         if (e == HPE_OK) {
                 c->head_size += size;
-                if (c->state == HTTP_IN_HEAD && c->head_size > HTTP_HEAD_MAX)
-                        http_refuse(c, 431, "the head is limited to 32 KiB");
+                if (c->state == HTTP_IN_HEAD && c->head_size > head_max) {
+                        (void) refuse(c, 431, "the head is limited to %s", size_text(head_max, text));
+                        http_refuse(c, 431, c->server->why);
+                }
                 return size;
         }
         if (e != HPE_PAUSED) {
                 http_refuse(c, c->refuse_status ?: e == HPE_INVALID_VERSION ? 505 : 400,
-                            c->refuse_status ? c->refuse_why : NULL);
+                            c->refuse_status && c->server->why[0] ? c->server->why : NULL);
                 return size;
         }
         taken = llhttp_get_error_pos(&c->parser) - bytes;
@@ -412,7 +440,7 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
 
 /* May the next bytes be parsed now? */
 static bool connection_is_ready(const HttpConnection *c) {
-        return c->server && c->state <= HTTP_IN_BODY && stream_queued(c->stream) <= HTTP_STREAM_QUEUE_MAX;
+        return c->server && c->state <= HTTP_IN_BODY && stream_queued(c->stream) <= c->server->limits.backlog_size;
 }
 
 static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size) {
@@ -429,7 +457,7 @@ static void connection_set_deadline(HttpConnection *c, HttpState before) {
                 return;
         if (c->state == HTTP_IN_BODY && before != HTTP_IN_BODY) {
                 c->progress = c->bytes.size;
-                http_connection_due_in(c, HTTP_PROGRESS_MS);
+                http_connection_due_in(c, c->server->limits.body_ms);
         } else if (c->state != HTTP_IN_BODY && (before == HTTP_IN_METHOD || before > HTTP_IN_BODY))
                 http_connection_due_in(c, c->server->limits.head_ms);
 }
@@ -455,8 +483,14 @@ static void connection_resume(void *userdata) {
                 c->pending_at = 0;
                 connection_set_deadline(c, before);
         }
-        if (c->state != HTTP_CLOSING)
-                connection_pause(c, c->pending.size - c->pending_at > HTTP_PENDING_MAX);
+        if (c->state != HTTP_CLOSING && c->server)
+                connection_pause(c, c->pending.size - c->pending_at > c->server->limits.ahead_size);
+        http_connection_count(c);
+}
+
+/* Also when the server went while the last words are on their way. */
+static uint64_t answer_ms(const HttpConnection *c) {
+        return c->server ? c->server->limits.answer_ms : http_limits_default.answer_ms;
 }
 
 void http_connection_answered(HttpConnection *c) {
@@ -466,11 +500,14 @@ void http_connection_answered(HttpConnection *c) {
         if (!keep) {
                 c->state = HTTP_CLOSING;
                 stream_finish(c->stream);
-                http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : 0);
+                http_connection_due_in(c, stream_queued(c->stream) > 0 ? answer_ms(c) : 0);
+                text_done(&c->bytes);
+                http_connection_count(c);
                 return;
         }
-        request_begin(c);
-        http_connection_due_in(c, stream_queued(c->stream) > 0 ? HTTP_PROGRESS_MS : c->server->limits.idle_ms);
+        http_connection_begin(c);
+        http_connection_due_in(c, stream_queued(c->stream) > 0 ? answer_ms(c) : c->server->limits.idle_ms);
+        http_connection_count(c);
         if (c->pending.size > 0)
                 loop_defer(c->loop, &c->resume);
 }
@@ -486,10 +523,10 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
                 return;
         if (size == 0) {
                 /* Who says no more while it waits for an answer has left, as far as anybody can tell. */
-                connection_gone(c);
+                http_connection_gone(c);
                 c->state = HTTP_CLOSING;
                 if (stream_queued(c->stream) > 0)
-                        http_connection_due_in(c, HTTP_PROGRESS_MS);
+                        http_connection_due_in(c, answer_ms(c));
                 stream_finish(c->stream);
                 return;
         }
@@ -497,6 +534,7 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
                 taken = connection_parse(c, bytes, size);
                 if (taken == size) {
                         connection_set_deadline(c, before);
+                        http_connection_count(c);
                         return;
                 }
                 if (c->state == HTTP_CLOSING)
@@ -504,12 +542,13 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         }
         text_append_bytes(&c->pending, (const char *) bytes + taken, size - taken);
         if (c->pending.error < 0) {
-                connection_gone(c);
-                connection_close(c);
+                http_connection_gone(c);
+                http_connection_close(c);
                 return;
         }
-        if (c->pending.size - c->pending_at > HTTP_PENDING_MAX)
+        if (c->server && c->pending.size - c->pending_at > c->server->limits.ahead_size)
                 connection_pause(c, true);
+        http_connection_count(c);
         if (connection_is_ready(c))
                 loop_defer(c->loop, &c->resume);
 }
@@ -525,54 +564,24 @@ static void connection_on_drain(void *userdata) {
                 }
         } else if (c->state == HTTP_IN_METHOD && c->method_size == 0 && c->server)
                 http_connection_due_in(c, c->server->limits.idle_ms);
+        http_connection_count(c);
         if (c->pending.size > 0 && connection_is_ready(c))
                 loop_defer(c->loop, &c->resume);
-}
-
-static void address_release(HttpServer *server, HttpAddress *address) {
-        if (!address || --address->n > 0)
-                return;
-        HASH_DEL(server->addresses, address);
-        free(address);
-}
-
-static void connection_unlink(HttpConnection *c) {
-        HttpServer *server = c->server;
-
-        if (!server)
-                return;
-        if (c->prev)
-                c->prev->next = c->next;
-        else
-                server->connections = c->next;
-        if (c->next)
-                c->next->prev = c->prev;
-        server->n_connections--;
-        address_release(server, c->address);
-        c->server = NULL;
-}
-
-/* What thousands of parked clients took lies in small pieces between others: only asked for is it given back. */
-static void server_give_back(HttpServer *server) {
-        if (!server || server->n_peak < HTTP_CROWD_MIN || server->n_connections > server->n_peak / 8)
-                return;
-        server->n_peak = server->n_connections;
-        (void) malloc_trim(0);
 }
 
 static void connection_on_close(void *userdata, int error, const char *reason) {
         HttpConnection *c = userdata;
         HttpServer *server;
 
-        connection_gone(c);
+        http_connection_gone(c);
         server = c->server; /* the handler may have freed it just now */
-        connection_unlink(c);
+        http_connection_unlink(c);
         timer_stop(&c->timer);
         deferred_cancel(&c->resume);
         text_done(&c->bytes);
         text_done(&c->pending);
         free(c);
-        server_give_back(server);
+        http_server_give_back(server);
 }
 
 static const StreamEvents connection_events = {
@@ -581,118 +590,13 @@ static const StreamEvents connection_events = {
         .on_close = connection_on_close,
 };
 
-/* Nobody took the stream over: it only has to end. */
-static void stray_on_read(void *userdata, const void *bytes, size_t size) {
-}
-
-static void stray_on_close(void *userdata, int error, const char *reason) {
-}
-
-static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
-
-/* -- The server -- */
-
-/* Counts one more connection of this client. -EUSERS: it has as many as it may. */
-static int address_take(HttpServer *server, const Stream *stream, HttpAddress **ret) {
-        const char *peer = stream_peer_address(stream), *colon = strrchr(peer, ':');
-        size_t size = colon ? (size_t) (colon - peer) : 0;
-        HttpAddress *address;
-
-        *ret = NULL;
-        if (server->limits.connections_per_address == 0 || size == 0)
-                return 0;
-
-        HASH_FIND(hh, server->addresses, peer, size, address);
-        if (!address) {
-                address = calloc(1, sizeof(HttpAddress) + size + 1);
-                if (!address)
-                        return -ENOMEM;
-                memcpy(address->host, peer, size);
-                HASH_ADD_KEYPTR(hh, server->addresses, address->host, size, address);
-                if (!TABLE_ADDED(address)) {
-                        free(address);
-                        return -ENOMEM;
-                }
-        }
-        if (address->n == server->limits.connections_per_address)
-                return -EUSERS;
-        address->n++;
-        *ret = address;
-        return 0;
-}
-
-void http_server_accept(HttpServer *server, Stream *stream, void *door) {
-        static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                                   "Content-Length: 45\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-                                   "503 Service Unavailable: too many connections";
-        HttpConnection *c = NULL;
-        HttpAddress *address = NULL;
-
-        if (server->n_connections < server->limits.connections && address_take(server, stream, &address) == 0)
-                c = NEW0(HttpConnection, 1);
-        if (!c) {
-                address_release(server, address);
-                stream_set_events(stream, &stray_events, NULL);
-                (void) stream_write(stream, full, sizeof(full) - 1);
-                stream_finish(stream);
-                return;
-        }
-
-        c->server = server;
-        c->loop = server->loop;
-        c->stream = stream;
-        c->address = address;
-        c->request.connection = c;
-        c->request.door = door;
-        c->request.stream = stream;
+void http_connection_init(HttpConnection *c) {
         c->timer = (Timer) { .fire = connection_on_timer, .userdata = c };
         c->resume = (Deferred) { .run = connection_resume, .userdata = c };
         llhttp_init(&c->parser, HTTP_REQUEST, &parser_settings);
         c->parser.data = c;
-        c->next = server->connections;
-        if (c->next)
-                c->next->prev = c;
-        server->connections = c;
-        server->n_connections++;
-        server->n_peak = MAX(server->n_peak, server->n_connections);
-
-        request_begin(c);
-        stream_set_events(stream, &connection_events, c);
-        http_connection_due_in(c, server->limits.head_ms);
-        stream_pause(stream, false);
-}
-
-int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
-        HttpServer *server = NEW0(HttpServer, 1);
-
-        if (!server)
-                return -ENOMEM;
-
-        *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
-        if (limits)
-                server->limits = *limits;
-        server->limits.connections = server->limits.connections ?: 10000;
-        server->limits.head_ms = server->limits.head_ms ?: 10000;
-        server->limits.idle_ms = server->limits.idle_ms ?: 60000;
-        *ret = server;
-        return 0;
-}
-
-HttpServer *http_server_free(HttpServer *server) {
-        if (!server)
-                return NULL;
-
-        while (server->connections) {
-                HttpConnection *c = server->connections;
-
-                connection_unlink(c);
-                connection_close(c); /* the connection goes with its stream */
-        }
-        text_done(&server->out);
-        free(server);
-        return NULL;
-}
-
-unsigned http_server_connections(const HttpServer *server) {
-        return server->n_connections;
+        http_connection_begin(c);
+        stream_set_events(c->stream, &connection_events, c);
+        http_connection_due_in(c, c->server->limits.head_ms);
+        stream_pause(c->stream, false);
 }

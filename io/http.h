@@ -1,18 +1,18 @@
 /* HTTP/1.1 on a Stream: requests in, answers out (the one home of llhttp).
  *
- * One HttpConnection per stream; it parses one request at a time (what a client sends ahead is kept, up to 64 KiB, and
- * then not read), answers in order, keeps alive, and knows the limits: request line 16 KiB, head 32 KiB and 64 fields,
- * body bounded by the handler's limit (asked for when the head is there), head within 10 s, body and answer by progress
- * (1 KiB in 10 s), idle keep-alive 60 s. What is beyond is answered 400, 408, 413, 414, 431 or 505 with one sentence,
- * and closed; a client that does not read is cut. Refused: doubled or missing Host, both framing headers, unknown transfer codings, a blank
- * before a colon, folded fields, NUL and control bytes. HEAD, Expect: 100-continue, chunks both ways and HTTP/1.0 work.
- * A method that llhttp does not know reaches the handler as its text. */
+ * One HttpConnection per stream; it parses one request at a time (what a client sends ahead is kept up to a bound, and then
+ * not read), answers in order, keeps alive, and knows the limits of HttpLimits. What is beyond is answered 408, 413, 414,
+ * 431 or 503 with one sentence, and closed; a client that does not read is cut, and so is who has held most for longest when
+ * all together hold too much. Refused with 400 or 505: doubled or missing Host, both framing headers, unknown transfer
+ * codings, a blank before a colon, folded fields, NUL and control bytes. HEAD, Expect: 100-continue, chunks both ways and
+ * HTTP/1.0 work. A method that llhttp does not know reaches the handler as its text. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
 #include "io/stream.h"
 
 typedef struct HttpConnection HttpConnection;
@@ -26,7 +26,7 @@ typedef struct HttpRequest {
         const char *origin;       /* the Origin field or NULL */
         const char *content_type; /* NULL when absent */
         unsigned n_content_types; /* how often it was sent */
-        const void *body;         /* a zero byte follows, which is not counted */
+        const void *body;         /* a zero byte follows, which is not counted; gone when on_request() has returned */
         size_t body_size;
         bool keep_alive;
         HttpConnection *connection;
@@ -39,15 +39,15 @@ typedef struct HttpHandler {
         /* How large a body this request may have; called when the head is there (body fields are not). */
         size_t (*body_limit)(void *userdata, const HttpRequest *request);
         /* A complete request. Answer now or later by the functions below; until then it is parked: no timer runs, one
-         * record is kept, and the client's leaving is noticed. A client that half-closes has left. */
+         * record and the head are kept, not the body, and the client's leaving is noticed. A client that half-closes has left. */
         void (*on_request)(void *userdata, HttpRequest *request);
         /* The client of a parked or streaming request left: forget it. Not called after the answer was completed. */
         void (*on_gone)(void *userdata, HttpRequest *request);
-        /* A stream that had more than HTTP_STREAM_QUEUE_MAX queued has drained: go on. */
+        /* A stream that had more than the limit 'backlog_size' queued has drained: go on. */
         void (*on_drain)(void *userdata, HttpRequest *request);
+        /* Says 'sentence', of what is beyond a limit, in this door's way, and returns the content type. NULL: text/plain. */
+        const char *(*write_refusal)(void *userdata, void *door, unsigned status, const char *sentence, Text *body);
 } HttpHandler;
-
-enum { HTTP_STREAM_QUEUE_MAX = 256 * 1024 };
 
 /* -- Answering: exactly one of http_answer*(), or http_begin() and then http_chunk()s and http_end() -- */
 
@@ -70,17 +70,30 @@ void http_cut(HttpRequest *request, const char *reason); /* close without an ord
 
 /* -- Serving -- */
 
+/* What one server lets its clients have; 0 takes the default. */
 typedef struct HttpLimits {
-        unsigned connections;             /* in all; 0: 10000 */
-        unsigned connections_per_address; /* 0: no limit of its own */
-        uint64_t head_ms, idle_ms;        /* 0: 10 s, 60 s */
+        uint64_t connections;            /* in all: 503 */
+        uint64_t connections_per_client; /* of one address, or of one user of a unix socket: 503; by default no limit of its own */
+        uint64_t line_size;              /* the target of a request: 414 */
+        uint64_t head_size, fields;      /* request line and fields: 431 */
+        uint64_t ahead_size;             /* requests sent ahead: not read */
+        uint64_t backlog_size;           /* of a stream: http_chunk() fails */
+        uint64_t buffer_size;            /* held for all clients, read and not yet sent: 503, or cut, the oldest first */
+        uint64_t head_ms;                /* from its first byte to its last: 408 */
+        uint64_t body_ms, answer_ms;     /* within which HTTP_PROGRESS_BYTES must come (408), or be taken (cut) */
+        uint64_t idle_ms;                /* between requests: closed */
 } HttpLimits;
+
+enum { HTTP_PROGRESS_BYTES = 1024 };
+
+extern const HttpLimits http_limits_default;
 
 int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits);
 /* Takes over an accepted stream; 'door' comes back in each request. Over the limit it is answered 503 and closed. */
 void http_server_accept(HttpServer *server, Stream *stream, void *door);
 HttpServer *http_server_free(HttpServer *server); /* closes all connections, without calling on_gone; returns NULL */
 unsigned http_server_connections(const HttpServer *server);
+size_t http_server_held(const HttpServer *server); /* bytes that count against 'buffer_size' */
 
 /* -- Parts of targets -- */
 

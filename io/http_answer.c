@@ -119,10 +119,11 @@ static Text *begin_out(HttpConnection *c) {
 
 /* While something waits for the client, its progress is watched. */
 static void watch_progress(HttpConnection *c) {
-        if (stream_queued(c->stream) > 0 && c->due_ms == 0) {
+        if (c->server && stream_queued(c->stream) > 0 && c->due_ms == 0) {
                 c->progress = c->written - stream_queued(c->stream);
-                http_connection_due_in(c, HTTP_PROGRESS_MS);
+                http_connection_due_in(c, c->server->limits.answer_ms);
         }
+        http_connection_count(c);
 }
 
 /* An answer can come when the server is already gone, or the stream about to tell that it is. */
@@ -169,15 +170,34 @@ void http_answer_text(HttpRequest *request, unsigned status, const char *format,
         http_answer(request, status, "text/plain; charset=utf-8", NULL, text.chars, text.size);
 }
 
-void http_refuse(HttpConnection *c, unsigned status, const char *why) {
-        char body[160];
+/* What is no HTTP is answered as Go's server does, which etcd's clients know; what is beyond a limit, as the door does. */
+static const char *write_refusal(HttpServer *server, void *door, unsigned status, const char *why, Text *body) {
+        if (why && status != 400 && status != 505 && server->handler->write_refusal)
+                return server->handler->write_refusal(server->userdata, door, status, why, body);
+        text_printf(body, "%u %s%s%s", status, status_name(status), why ? ": " : "", why ?: "");
+        return "text/plain; charset=utf-8";
+}
 
-        snprintf(body, sizeof(body), "%u %s%s%s", status, status_name(status), why ? ": " : "", why ?: "");
+void http_refuse(HttpConnection *c, unsigned status, const char *why) {
+        _cleanup_text_ Text body = {};
+        const char *type = write_refusal(c->server, c->request.door, status, why, &body);
+
         c->state = HTTP_ACTIVE; /* of nobody; answered at once */
         c->request.keep_alive = false;
         c->is_head = false;
         c->answering = false;
-        http_answer(&c->request, status, "text/plain; charset=utf-8", NULL, body, strlen(body));
+        http_answer(&c->request, status, type, status == 503 ? (HttpField[]) { { "Retry-After", "1" }, {} } : NULL, body.chars ?: "", body.size);
+}
+
+void http_refuse_stream(HttpServer *server, Stream *stream, void *door, unsigned status, const char *why) {
+        _cleanup_text_ Text body = {}, head = {};
+        const char *type = write_refusal(server, door, status, why, &body);
+
+        text_printf(&head, "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+                    status, status_name(status), type, body.size, body.chars ?: "");
+        if (head.error == 0)
+                (void) stream_write(stream, head.chars, head.size);
+        stream_finish(stream);
 }
 
 void http_begin(HttpRequest *request, unsigned status, const char *type, const HttpField *fields) {
@@ -232,7 +252,7 @@ static int check_chunk(HttpRequest *request, size_t size) {
         assert(c->answering);
         if (size == 0 || c->is_head)
                 return 1;
-        if (stream_queued(c->stream) >= HTTP_STREAM_QUEUE_MAX) {
+        if (stream_queued(c->stream) >= c->server->limits.backlog_size) {
                 c->wants_drain = true;
                 return -ENOBUFS;
         }

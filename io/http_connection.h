@@ -1,21 +1,18 @@
-/* What the two halves of HTTP share: http.c reads requests, http_answer.c writes answers. For these two files only. */
+/* What the three parts of HTTP share: http.c reads requests, http_answer.c writes answers, http_server.c counts what its
+ * connections have. For these files only. */
 #pragma once
 
 #include <llhttp.h>
+#include <sys/queue.h>
 
 #include "base/text.h"
 #include "io/http.h"
 
 enum {
-        HTTP_LINE_MAX = 16 * 1024,  /* the target of the request line */
-        HTTP_HEAD_MAX = 32 * 1024,  /* request line and fields */
-        HTTP_FIELDS_MAX = 64,
         HTTP_METHOD_MAX = 31,
-        HTTP_PENDING_MAX = 64 * 1024, /* of pipelined requests, read while one is being answered */
-        HTTP_CROWD_MIN = 1024,        /* when so many connections have left, memory goes back to the system */
-        HTTP_KEPT_MAX = 4096,         /* a larger buffer is given back between requests */
-        HTTP_PROGRESS_MS = 10000,     /* within which body and answer must make ... */
-        HTTP_PROGRESS_BYTES = 1024,   /* ... that much progress */
+        HTTP_CROWD_MIN = 1024, /* when so many connections have left, memory goes back to the system */
+        HTTP_KEPT_MAX = 4096,  /* a larger buffer is given back between requests; who holds less is not looked at */
+        HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
 };
 
 typedef enum HttpState {
@@ -37,14 +34,17 @@ typedef enum HttpKept {
         _HTTP_KEPT_NONE = -1,
 } HttpKept;
 
-typedef struct HttpAddress HttpAddress;
+typedef struct HttpClient HttpClient;
+typedef struct HttpStray HttpStray;
 
 struct HttpConnection {
         HttpServer *server; /* NULL once the server is gone */
         Loop *loop;
         Stream *stream;
         HttpConnection *next, *prev;
-        HttpAddress *address; /* counted there, or NULL */
+        HttpClient *client; /* counted there, or NULL */
+        TAILQ_ENTRY(HttpConnection) holders; /* while it holds more than HTTP_KEPT_MAX */
+        size_t held;        /* as it was counted last */
         llhttp_t parser;
 
         HttpState state;
@@ -66,8 +66,6 @@ struct HttpConnection {
         size_t head_size, body_limit;
         const char *span_end, *input, *input_end; /* where the last value ended, and what the parser is fed */
         unsigned refuse_status;
-        const char *refuse_why;
-
         Text pending;        /* read, and not parsed yet */
         size_t pending_at;
         Deferred resume;
@@ -86,8 +84,13 @@ struct HttpServer {
         void *userdata;
         HttpLimits limits;
         HttpConnection *connections;
-        HttpAddress *addresses;
-        unsigned n_connections, n_peak;
+        HttpClient *clients;
+        HttpStray *strays;
+        unsigned n_connections, n_peak, n_strays;
+        TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
+        size_t held;
+        Deferred relieve;
+        char why[160];        /* of the refusal that is being made */
         Text out;             /* where each answer is put together */
         uint64_t date_sec;
         char date[32];        /* of date_sec */
@@ -97,5 +100,18 @@ struct HttpServer {
 void http_connection_answered(HttpConnection *c);
 /* Due in 'ms' from now, or in 0: nothing is. */
 void http_connection_due_in(HttpConnection *c, uint64_t ms);
+void http_connection_close(HttpConnection *c);
+/* The handler hears, if it has the request, that nobody waits for it any more. */
+void http_connection_gone(HttpConnection *c);
+/* Counts anew what it holds. Cuts nobody at once: whoever has to go, goes from the loop. */
+void http_connection_count(HttpConnection *c);
+void http_connection_begin(HttpConnection *c); /* ready for the next request */
+void http_connection_init(HttpConnection *c);  /* of a new one: parser, timer, events */
+/* Takes it off its server, which forgets it. */
+void http_connection_unlink(HttpConnection *c);
+/* After one went: much memory may go back. */
+void http_server_give_back(HttpServer *server);
 /* Answers what is not a request, and closes. 'why' NULL: the status alone. */
 void http_refuse(HttpConnection *c, unsigned status, const char *why);
+/* The same for a stream that gets no connection. */
+void http_refuse_stream(HttpServer *server, Stream *stream, void *door, unsigned status, const char *why);

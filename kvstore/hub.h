@@ -19,7 +19,7 @@ typedef struct Watch Watch;
 
 enum {
         HUB_WINDOW = TREE_WINDOW_EVENTS,
-        HUB_WATCHES_MAX = 100000,
+        HUB_WATCHES_MAX = 101000,           /* the users' (at most 100000, see LimitWatches=), and room for our own */
         HUB_WAKE_PER_TURN = 256,
         HUB_PENDING_MAX = 16384,             /* events that one watch is behind */
 };

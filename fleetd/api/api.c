@@ -9,8 +9,9 @@
 #include "base/parse.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/request.h"
+#include "units/entities.h"
 
-enum { FORM_MAX = 10 * 1024 * 1024, UNIT_BODY_MAX = 1024 * 1024 };
+enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
 /* -- Who may (policy): a browser must not be made a deputy (CVE-2018-1098, -1099) -- */
 
@@ -180,7 +181,23 @@ static void admit(Request *request) {
 /* -- The server's callbacks -- */
 
 static size_t api_body_limit(void *userdata, const HttpRequest *http) {
-        return starts_with(http->target, "/v2/") ? FORM_MAX : UNIT_BODY_MAX;
+        const Api *api = userdata;
+        bool is_read = streq(http->method, "PUT") || streq(http->method, "POST") || streq(http->method, "PATCH");
+
+        if (!is_read)
+                return BODY_UNREAD_MAX;
+        return starts_with(http->target, "/v2/") ? api->limits.body_size : MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
+}
+
+/* Each door's errors are of one kind, those that no handler has seen, too. */
+static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence, Text *body) {
+        const ApiDoorState *door = at;
+
+        if (door->door == API_SOCKET)
+                api_error_write(body, status, sentence);
+        else
+                (void) keys_v2_write_error(body, status == 503 ? 300 : 210, sentence, strlen(sentence), 0);
+        return "application/json";
 }
 
 static void api_on_request(void *userdata, HttpRequest *http) {
@@ -225,6 +242,7 @@ static void api_on_drain(void *userdata, HttpRequest *http) {
 
 static const HttpHandler api_handler = {
         .body_limit = api_body_limit, .on_request = api_on_request, .on_gone = api_on_gone, .on_drain = api_on_drain,
+        .write_refusal = api_write_refusal,
 };
 
 /* -- Doors -- */
@@ -232,7 +250,7 @@ static const HttpHandler api_handler = {
 static void api_on_accepted(void *userdata, Stream *stream) {
         ApiDoorState *door = userdata;
 
-        http_server_accept(door->api->server, stream, door);
+        http_server_accept(door->server, stream, door);
 }
 
 /* Root and group fleet may connect; without such a group root alone. */
@@ -252,8 +270,11 @@ int api_listen(Api *api, ApiDoor kind, const char *address, Error *err) {
                 return -ENOMEM;
         *door = (ApiDoorState) { .api = api, .door = kind };
         snprintf(door->address, sizeof(door->address), "%s", address);
-        r = net->ops->listen(net, address, api_on_accepted, door, &door->listener, err);
+        r = http_server_new(&door->server, api->loop, &api_handler, api, &api->http);
+        if (r == 0)
+                r = net->ops->listen(net, address, api_on_accepted, door, &door->listener, err);
         if (r < 0) {
+                http_server_free(door->server);
                 free(door);
                 return r;
         }
@@ -287,9 +308,10 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         api->options.machine_id = api->machine_id;
         api->options.name = api->name;
 
-        r = http_server_new(&api->server, loop, &api_handler, api, NULL);
-        if (r == 0)
-                r = calls_new(api);
+        api->limits = options->limits ? *options->limits : api_limits_default;
+        api->http = options->http ? *options->http : http_limits_default;
+
+        r = calls_new(api);
         if (r < 0) {
                 api_free(api);
                 return r;
@@ -305,11 +327,6 @@ Api *api_free(Api *api) {
         if (!api)
                 return NULL;
 
-        while ((door = TAILQ_FIRST(&api->doors))) {
-                TAILQ_REMOVE(&api->doors, door, doors);
-                api->options.network->ops->unlisten(api->options.network, door->listener);
-                free(door);
-        }
         while ((request = TAILQ_FIRST(&api->requests))) {
                 if (request->forget)
                         request->forget(request);
@@ -317,8 +334,12 @@ Api *api_free(Api *api) {
                 request_free(request);
         }
         calls_free(api);
-        if (api->server)
-                api->server = http_server_free(api->server);
+        while ((door = TAILQ_FIRST(&api->doors))) {
+                TAILQ_REMOVE(&api->doors, door, doors);
+                api->options.network->ops->unlisten(api->options.network, door->listener);
+                http_server_free(door->server);
+                free(door);
+        }
         free(api);
         return NULL;
 }

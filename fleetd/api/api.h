@@ -19,6 +19,8 @@ typedef struct ApiOptions {
         Registry *registry;
         const char *machine_id, *name;
         ClientAccess access;     /* of API_LOOPBACK */
+        const ApiLimits *limits; /* copied; NULL: the defaults */
+        const HttpLimits *http;  /* of each door; copied; NULL: the defaults */
 } ApiOptions;
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options);

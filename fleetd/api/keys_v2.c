@@ -356,6 +356,8 @@ static uint64_t wall_of(const Request *request) {
 
 typedef struct Listing {
         Text *t;
+        const ApiLimits *limits;
+        uint64_t n_nodes;
         KvBytes base;
         bool recursive;
         uint64_t now_ms, wall_ms;
@@ -383,6 +385,8 @@ static int listing_visit(void *userdata, const KvNode *node) {
 
         if (kv_path_hidden_from(node->key, l->base))
                 return 1;
+        if (++l->n_nodes > l->limits->answer_nodes || l->t->size > l->limits->answer_size)
+                return -E2BIG;
         while (l->depth > 1 && !kv_path_is_below(node->key, l->stack[l->depth].key))
                 listing_pop(l);
         text_append(l->t, l->has_nodes[l->depth] ? "," : ",\"nodes\":[");
@@ -397,18 +401,27 @@ static int listing_visit(void *userdata, const KvNode *node) {
 }
 
 /* A directory with what is in it; a listing is large, so that files go without one. */
-static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
+static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, const ApiLimits *limits, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
         _cleanup_free_ Listing *l = NEW0(Listing, 1);
         int r;
 
         if (!l)
                 return -ENOMEM;
-        *l = (Listing) { .t = t, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
+        *l = (Listing) { .t = t, .limits = limits, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
         listing_push(l, dir);
         r = tree_walk(txn, dir->key, recursive, listing_visit, l);
         while (l->depth > 0)
                 listing_pop(l);
         return r;
+}
+
+static void refuse_listing(Request *request, uint64_t index) {
+        const ApiLimits *limits = &request->api->limits;
+        char cause[160], text[32];
+
+        snprintf(cause, sizeof(cause), "the answer would be more than %llu nodes or %s: list the directories in it one by one",
+                 (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
+        answer_error(request, 210, cause, strlen(cause), index);
 }
 
 static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
@@ -459,12 +472,14 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
         if (r == 0) {
                 text_append(&t, "{\"action\":\"get\",\"node\":");
                 if (node.dir)
-                        r = list_write(&t, txn, &node, q->recursive, kv_cluster_ms(store), wall_of(request));
+                        r = list_write(&t, txn, &node, &request->api->limits, q->recursive, kv_cluster_ms(store), wall_of(request));
                 else
                         node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
                 text_append(&t, "}\n");
         }
-        if (r < 0)
+        if (r == -E2BIG)
+                refuse_listing(request, meta.index);
+        else if (r < 0)
                 answer_refusal(request, 300, strerror(-r));
         else
                 answer_text(request, 200, meta.index, &t);
@@ -534,7 +549,14 @@ static void get_on_synced(void *userdata, KvStatus status) {
         wait_free(w);
 }
 
+/* What the parameters say has been read; their text need not wait, too. */
+static void wait_forget_form(KeysWait *w) {
+        http_parameters_done(&w->query.form);
+        w->query.value = w->query.prev_value = (KvBytes) {};
+}
+
 static void get_quorum(KeysWait *w) {
+        wait_forget_form(w);
         w->sync = (KvSync) { .done = get_on_synced, .userdata = w };
         w->syncing = true;
         kv_sync(w->request->api->options.store, &w->sync);
@@ -603,6 +625,13 @@ static void get_watch(KeysWait *w) {
         KvNode node;
         int r;
 
+        if (request->api->n_watching >= request->api->limits.watches) {
+                request->forget = NULL;
+                answer_refusal(request, 300, "too many watches");
+                wait_free(w);
+                return;
+        }
+        wait_forget_form(w);
         options.absent = kv_read(store, &txn) == 0 && tree_get(txn, wait_key(w), &node) == -ENOENT;
         w->stream = w->query.stream;
         r = hub_watch(kv_hub(store), &options, &keys_watch, w, &w->watch, &oldest);
@@ -691,7 +720,8 @@ static void write_propose(KeysWait *w) {
                 request->forget = NULL;
                 answer_refusal(request, 300, strerror(-r));
                 wait_free(w);
-        }
+        } else
+                wait_forget_form(w); /* the command was copied */
 }
 
 /* -- The door of this room -- */
@@ -744,8 +774,10 @@ static void redirect_clean(Request *request) {
 
 void keys_v2_handle(Request *request) {
         static const char *const methods[] = { "HEAD", "GET", "PUT", "POST", "DELETE" };
+        const ApiLimits *limits = &request->api->limits;
         KeysError e = {};
         KeysWait *w;
+        char text[32];
         bool known = false, get = method_is(request, "GET") || method_is(request, "HEAD");
         int r;
 
@@ -778,8 +810,12 @@ void keys_v2_handle(Request *request) {
                 return;
         }
         r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
-        if (r < 0) {
-                answer_refusal(request, 210, "the key is longer than 8 KiB or deeper than 512 levels");
+        if (r < 0 || w->key_size > limits->key_size)
+                snprintf(e.cause, sizeof(e.cause), "the key is longer than %s or deeper than %d levels", size_text(limits->key_size, text), KV_DEPTH_MAX);
+        else if (w->query.value.size > limits->value_size)
+                snprintf(e.cause, sizeof(e.cause), "the value is longer than %s", size_text(limits->value_size, text));
+        if (e.cause[0]) {
+                answer_refusal(request, 210, e.cause);
                 wait_free(w);
                 return;
         }

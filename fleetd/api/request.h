@@ -15,6 +15,7 @@ typedef struct ApiDoorState {
         Api *api;
         ApiDoor door;
         Listener *listener;
+        HttpServer *server; /* of its own, so that nobody at the other door takes its connections away */
         char address[128];
         TAILQ_ENTRY(ApiDoorState) doors;
 } ApiDoorState;
@@ -23,7 +24,8 @@ struct Api {
         Loop *loop;
         ApiOptions options;
         char machine_id[33], name[PEER_NAME_MAX];
-        HttpServer *server;
+        ApiLimits limits;
+        HttpLimits http;
         TAILQ_HEAD(, ApiDoorState) doors;
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* requests led to and from other hosts */

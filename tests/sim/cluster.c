@@ -63,7 +63,7 @@ static void machine_settings(SimMachine *m) {
                 .state_directory = strdup(m->folder), .runtime_directory = strdup("/run/fleet"), .unit_directory = strdup(""),
                 .cluster_file = strdup(""), .listen_client = strdup(""), .advertise_client = strdup(""), .listen_socket = strdup(""), .peer_key = strdup(""),
                 .name = strdup(m->name), .machine_id = strdup(m->machine_id), .agent = true, .engine = true, .brake_ms = 10000,
-                .boot_wait_ms = 10000, .quota = 16 << 20,
+                .boot_wait_ms = 10000, .quota = 16 << 20, .limits = api_limits_default, .http = http_limits_default,
         };
         snprintf(text, sizeof(text), "%s:%d", m->address, PORT);
         s->listen_peer = strdup(text);

@@ -22,9 +22,9 @@ typedef struct Room {
         char *answer; /* the last one, whole */
 } Room;
 
-static void room_open(Room *room, ClientAccess access) {
+static void room_open_with(Room *room, ClientAccess access, const ApiLimits *limits, const HttpLimits *http) {
         ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
-                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = access };
+                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = access, .limits = limits, .http = http };
         Error err = {};
 
         room->api = api_free(room->api);
@@ -32,6 +32,10 @@ static void room_open(Room *room, ClientAccess access) {
         snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", host_free_port());
         if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
                 fail_msg("%s", err.message);
+}
+
+static void room_open(Room *room, ClientAccess access) {
+        room_open_with(room, access, NULL, NULL);
 }
 
 static Room *room_new(bool joins) {
@@ -143,6 +147,44 @@ static void units_are_taken_over_the_socket_only(void **state) {
                         assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON, "{" OPTIONS_OF("/bin/true") "}"), 403);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
         assert_string_equal(body_of(room), "{}");
+}
+
+static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
+        static const struct {
+                const char *method, *target, *head, *body;
+                unsigned status;
+                const char *words;
+        } rows[] = {
+                { "PUT", "/v2/keys/123456789012", FORM, "value=1", 400, "the key is longer than 12 bytes or deeper than 512 levels" },
+                { "GET", "/v2/keys/123456789012", "", NULL, 400, "the key is longer than 12 bytes" },
+                { "PUT", "/v2/keys/k", FORM, "value=12345", 400, "the value is longer than 4 bytes" },
+                { "POST", "/v2/keys/k?value=12345", "", NULL, 400, "the value is longer than 4 bytes" },
+                { "PUT", "/v2/keys/k", FORM, "value=12345678901234567890", 413, "the body is limited to 20 bytes" },
+                { "GET", "/v2/keys/dir", "", NULL, 400, "the answer would be more than 2 nodes or 32 MiB: list the directories in it one by one" },
+                { "GET", "/v2/keys/?recursive=true", "", NULL, 400, "the answer would be more than 2 nodes" },
+                { "GET", "/v2/keys/12345678901?wait=true&stream=true&recursive=false&sorted=true&x=12345678901234567890", "", NULL, 414, "the request line is limited to 80 bytes" },
+                { "GET", "/v2/keys/k", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL, 431, "a request may have 5 fields" },
+                { "GET", "/v2/keys/k?wait=true", "", NULL, 500, "too many watches" },
+        };
+        const ApiLimits limits = { .key_size = 12, .value_size = 4, .body_size = 20, .answer_nodes = 2, .answer_size = 32 << 20, .watches = 0 };
+        const HttpLimits http = { .line_size = 80, .fields = 5 };
+        Room *room = *state;
+
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(ask(room, API_LOOPBACK, "PUT", (const char *[]) { "/v2/keys/dir/a", "/v2/keys/dir/b", "/v2/keys/dir/c" }[i], FORM, "value=1"), 201);
+        room_open_with(room, CLIENT_READ_WRITE, &limits, &http);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head, rows[i].body), rows[i].status);
+                assert_says(room, rows[i].words);
+                assert_says(room, "{\"errorCode\":");
+                assert_says(room, "Content-Type: application/json\r\n");
+        }
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL), 431);
+        assert_string_equal(body_of(room), "{\"error\":{\"code\":431,\"message\":\"a request may have 5 fields\"}}");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON, "{" OPTIONS_OF("/bin/true") "}"), 413);
+        assert_says(room, "{\"error\":{\"code\":413,");
+        /* At the limit all is well. */
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/12345678901", FORM, "value=1234"), 201);
 }
 
 static void what_is_no_route_is_no_page_at_either_door(void **state) {
@@ -665,6 +707,7 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
+                in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(a_fixed_page_is_as_long_as_its_text),
                 in_a_room(a_web_page_cannot_make_a_browser_its_deputy),

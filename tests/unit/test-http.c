@@ -119,6 +119,15 @@ static bool answered(const End *e, unsigned n) {
         return true;
 }
 
+/* Lets the loop run for a moment: for what tells nobody. */
+static void turn(Web *web) {
+        Timer stop = { .fire = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
+
+        assert_int_equal(timer_start(&stop, web->pair.loop, 1), 0);
+        loop_uv_run(web->pair.uv);
+        timer_stop(&stop);
+}
+
 static const char *last_body(const End *e) {
         const char *p = end_text(e), *found = NULL;
 
@@ -581,7 +590,7 @@ static void a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on(v
                 assert_true(sent < 10000000);
         }
         assert_int_equal(r, -ENOBUFS);
-        assert_true(stream_queued(web->parked[0]->stream) < HTTP_STREAM_QUEUE_MAX + 2 * sizeof(block));
+        assert_true(stream_queued(web->parked[0]->stream) < http_limits_default.backlog_size + 2 * sizeof(block));
         assert_int_equal(web->n_drained, 0);
 
         stream_pause(e.stream, false);
@@ -617,6 +626,189 @@ static void above_the_limit_of_connections_stands_503(void **state) {
         assert_true(answered(&two, 1));
         end_done(&two);
         end_done(&one);
+}
+
+static void limits_that_were_told_count_and_are_named(void **state) {
+        static const struct {
+                const char *request, *status, *sentence;
+        } rows[] = {
+                { "GET /123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\nHost: h\r\n\r\n", "414", "the request line is limited to 50 bytes" },
+                { "GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nB: 2\r\n\r\n", "431", "a request may have 2 fields" },
+                { "GET / HTTP/1.1\r\nHost: 123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890", "431",
+                  "the head is limited to 100 bytes" },
+                { "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1025\r\n\r\n", "413", "the body is limited to 1 KiB" },
+        };
+        Web *web = *state;
+
+        web->body_limit = 1024;
+        web_limit(web, (HttpLimits) { .line_size = 50, .head_size = 100, .fields = 2 });
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char status[32];
+                End e;
+
+                ask(web, &e, rows[i].request);
+                snprintf(status, sizeof(status), "HTTP/1.1 %s ", rows[i].status);
+                if (!starts_with(end_text(&e), status))
+                        fail_msg("case %zu: %s", i, end_text(&e));
+                assert_contains(last_body(&e), rows[i].sentence);
+                assert_contains(end_text(&e), "Connection: close\r\n");
+                RUN_UNTIL(&web->pair, e.finished);
+                end_done(&e);
+        }
+        assert_int_equal(web->n_requests, 0);
+}
+
+static const char *say_it_in_capitals(void *userdata, void *door, unsigned status, const char *sentence, Text *body) {
+        assert_ptr_equal(door, userdata); /* see web_on_accepted() */
+        text_printf(body, "REFUSED %u %s", status, sentence);
+        return "application/capitals";
+}
+
+static void what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos(void **state) {
+        HttpHandler handler = web_handler;
+        Web *web = *state;
+        End e, other;
+
+        handler.write_refusal = say_it_in_capitals;
+        web->server = http_server_free(web->server);
+        assert_int_equal(http_server_new(&web->server, web->pair.loop, &handler, web, &(HttpLimits) { .connections = 1, .line_size = 5 }), 0);
+        ask(web, &e, "GET /long/ HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_string_equal(last_body(&e), "REFUSED 414 the request line is limited to 5 bytes");
+        assert_contains(end_text(&e), "Content-Type: application/capitals\r\n");
+        end_done(&e);
+        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 0);
+        ask(web, &e, "GET\r\n");
+        assert_string_equal(last_body(&e), "400 Bad Request");
+
+        end_connect(&other, &web->pair);
+        RUN_UNTIL(&web->pair, other.finished);
+        assert_string_equal(last_body(&other), "REFUSED 503 too many connections");
+        assert_contains(end_text(&other), "Retry-After: 1\r\n");
+        end_done(&other);
+        end_done(&e);
+        web->server = http_server_free(web->server); /* 'handler' ends here */
+}
+
+static void one_user_of_the_socket_has_so_many_connections(void **state) {
+        Web *web = *state;
+        End one, two;
+
+        web_limit(web, (HttpLimits) { .connections_per_client = 1 });
+        ask(web, &one, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+        end_connect(&two, &web->pair);
+        RUN_UNTIL(&web->pair, two.finished);
+        assert_true(starts_with(end_text(&two), "HTTP/1.1 503 "));
+        assert_contains(last_body(&two), "too many connections of this client, who may have 1");
+        end_done(&two);
+        end_done(&one);
+        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 0);
+        ask(web, &one, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_true(starts_with(end_text(&one), "HTTP/1.1 200 "));
+        end_done(&one);
+}
+
+static void who_stops_in_a_body_is_408_and_who_does_not_read_is_cut(void **state) {
+        Web *web = *state;
+        End e;
+
+        web->body_limit = 100000;
+        web_limit(web, (HttpLimits) { .body_ms = 100, .answer_ms = 100 });
+        end_connect(&e, &web->pair);
+        end_send(&e, "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc");
+        RUN_UNTIL(&web->pair, e.finished);
+        assert_true(starts_with(end_text(&e), "HTTP/1.1 408 "));
+        end_done(&e);
+
+        end_connect(&e, &web->pair);
+        stream_pause(e.stream, true);
+        end_send(&e, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+        while (web->n_requests == 0 || http_server_connections(web->server) > 0)
+                turn(web);
+        stream_pause(e.stream, false);
+        RUN_UNTIL(&web->pair, e.finished || e.closed);
+        assert_true(strlen(last_body(&e)) < 1000000);
+        end_done(&e);
+}
+
+/* Turns until so many connections are left, and says how much they hold. */
+static size_t held_by(Web *web, unsigned connections) {
+        while (http_server_connections(web->server) != connections)
+                turn(web);
+        return http_server_held(web->server);
+}
+
+static void what_all_senders_hold_together_is_bounded_and_the_oldest_goes(void **state) {
+        static char body[60000];
+        Web *web = *state;
+        End e[4];
+
+        memset(body, 'b', sizeof(body) - 1);
+        web->body_limit = 100000;
+        web_limit(web, (HttpLimits) { .buffer_size = 200000 });
+        for (size_t i = 0; i < ELEMENTS(e); i++) {
+                size_t before = http_server_held(web->server);
+
+                end_connect(&e[i], &web->pair);
+                end_send(&e[i], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+                end_send(&e[i], body);
+                while (i < 3 && http_server_held(web->server) < before + sizeof(body))
+                        turn(web);
+        }
+        RUN_UNTIL(&web->pair, e[0].finished);
+        assert_true(starts_with(end_text(&e[0]), "HTTP/1.1 503 "));
+        assert_contains(last_body(&e[0]), "this one is the oldest");
+        assert_true(http_server_held(web->server) <= 200000);
+        end_send(&e[3], "b"); /* the last byte: it was not its turn */
+        RUN_UNTIL(&web->pair, answered(&e[3], 1));
+        assert_true(starts_with(end_text(&e[3]), "HTTP/1.1 200 "));
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_done(&e[i]);
+        assert_int_equal(held_by(web, 0), 0);
+}
+
+static void what_all_readers_leave_is_bounded_and_the_oldest_goes(void **state) {
+        Web *web = *state;
+        End e[4];
+
+        web_limit(web, (HttpLimits) { .buffer_size = 2500000 });
+        for (size_t i = 0; i < ELEMENTS(e); i++) {
+                end_connect(&e[i], &web->pair);
+                stream_pause(e[i].stream, true);
+                end_send(&e[i], "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+        while (web->n_requests < 4 || http_server_held(web->server) > 2500000)
+                turn(web);
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                stream_pause(e[i].stream, false);
+        RUN_UNTIL(&web->pair, e[0].finished || e[0].closed);
+        assert_true(strlen(last_body(&e[0])) < 1000000);
+        RUN_UNTIL(&web->pair, answered(&e[3], 1));
+        assert_int_equal(strlen(last_body(&e[3])), 1000000);
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_done(&e[i]);
+        assert_int_equal(held_by(web, 0), 0);
+}
+
+static void a_parked_request_does_not_keep_its_body(void **state) {
+        static char body[50001];
+        Web *web = *state;
+        End e;
+
+        memset(body, 'b', sizeof(body) - 1);
+        web->body_limit = 100000;
+        end_connect(&e, &web->pair);
+        end_send(&e, "PUT /park HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n");
+        end_send(&e, body);
+        RUN_UNTIL(&web->pair, web->n_parked == 1);
+        turn(web);
+        assert_true(http_server_held(web->server) < 1000);
+        assert_string_equal(web->parked[0]->target, "/park");
+        assert_string_equal(web->parked[0]->host, "h");
+        http_answer_text(web->parked[0], 200, "done");
+        RUN_UNTIL(&web->pair, answered(&e, 1));
+        end_send(&e, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+        RUN_UNTIL(&web->pair, answered(&e, 2));
+        end_done(&e);
 }
 
 static void a_cut_stream_just_ends(void **state) {
@@ -739,6 +931,13 @@ int main(void) {
                 T(a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on),
                 T(a_large_answer_arrives_whole),
                 T(above_the_limit_of_connections_stands_503),
+                T(limits_that_were_told_count_and_are_named),
+                T(what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos),
+                T(one_user_of_the_socket_has_so_many_connections),
+                T(who_stops_in_a_body_is_408_and_who_does_not_read_is_cut),
+                T(what_all_senders_hold_together_is_bounded_and_the_oldest_goes),
+                T(what_all_readers_leave_is_bounded_and_the_oldest_goes),
+                T(a_parked_request_does_not_keep_its_body),
                 T(a_cut_stream_just_ends),
                 cmocka_unit_test(parameters_are_read_as_go_reads_them),
                 cmocka_unit_test(parameters_may_hold_nul_are_found_by_name_and_are_bounded),

@@ -84,7 +84,7 @@ static void an_http_server_survives_each_failing_allocation(void **state) {
 
         s->pair.on_accepted = serve;
         s->pair.userdata = s;
-        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, &(HttpLimits) { .connections_per_address = 5 }), 0);
+        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, &(HttpLimits) { .connections_per_client = 5 }), 0);
         do {
                 alloc_fail_at(++n);
                 (void) serve_once(s, request.chars);

@@ -199,6 +199,42 @@ static void settings_that_do_not_fit_together_are_refused(void **state) {
         assert_refused(room, "name the one address at which other hosts reach this one");
 }
 
+static void limits_are_read_and_kept_within_their_bounds(void **state) {
+        static const struct {
+                const char *option, *sentence;
+        } rows[] = {
+                { "--limit-key-size=9K", "--limit-key-size: expected 64 to 8K, not 9K" },
+                { "--limit-key-size=63", "expected 64 to 8K, not 63" },
+                { "--limit-value-size=241K", "--limit-value-size: expected 1K to 240K, not 241K" },
+                { "--limit-connections=15", "--limit-connections: expected 16 to 1000000, not 15" },
+                { "--limit-connections=many", "--limit-connections: expected a number, not 'many'" },
+                { "--limit-head-sec=0", "--limit-head-sec: expected 100ms to 10min, not 0" },
+                { "--limit-buffer-size=16M", "LimitBufferSize= is for all requests and answers together" },
+                { "--limit-line-size=64K", "LimitLineSize= cannot be above LimitHeadSize=" },
+        };
+        Room *room = *state;
+        const Settings *s = &room->settings;
+
+        config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec=2min\nLimitBufferSize=1G\n");
+        assert_int_equal(told(room, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
+        assert_int_equal(s->limits.key_size, 64);
+        assert_int_equal(s->limits.watches, 7);
+        assert_int_equal(s->limits.answer_nodes, 1000);
+        assert_int_equal(s->limits.answer_size, 32 << 20);
+        assert_int_equal(s->http.connections, 10000);
+        assert_int_equal(s->http.connections_per_client, 3);
+        assert_int_equal(s->http.head_ms, 120000);
+        assert_int_equal(s->http.idle_ms, 500);
+        assert_int_equal(s->http.fields, 8);
+        assert_int_equal(s->http.buffer_size, 1 << 30);
+
+        config(room, "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
+                assert_refused(room, rows[i].sentence);
+        }
+}
+
 static void a_file_that_was_named_must_be_there(void **state) {
         Room *room = *state;
 
@@ -228,6 +264,7 @@ int main(void) {
                 in_a_room(a_bad_line_of_the_file_is_named_with_its_remedy),
                 in_a_room(a_bad_option_is_named_with_its_remedy),
                 in_a_room(settings_that_do_not_fit_together_are_refused),
+                in_a_room(limits_are_read_and_kept_within_their_bounds),
                 in_a_room(a_file_that_was_named_must_be_there),
                 in_a_room(an_oversized_file_is_refused),
         };

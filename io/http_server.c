@@ -1,0 +1,282 @@
+/* The server: takes connections over, counts what each client and all together have, and gives memory back.
+ *
+ * All that a connection holds is counted: what was read and not parsed, the request, and what the kernel did not take of its
+ * answers. Whoever comes to hold more than a small buffer stands in a queue; when all together hold too much, the first of the
+ * queue goes, until they do not. Who sends or reads as fast as others do is through before it is his turn: it hits who is slow. */
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/table.h"
+#include "io/http_connection.h"
+
+const HttpLimits http_limits_default = {
+        .connections = 10000,
+        .line_size = 16 * 1024,
+        .head_size = 32 * 1024,
+        .fields = 64,
+        .ahead_size = 64 * 1024,
+        .backlog_size = 256 * 1024,
+        .buffer_size = 64 * 1024 * 1024,
+        .head_ms = 10000,
+        .body_ms = 10000,
+        .answer_ms = 10000,
+        .idle_ms = 60000,
+};
+
+/* How many connections an address has, or a user. */
+struct HttpClient {
+        UT_hash_handle hh;
+        unsigned n;
+        char name[];
+};
+
+/* A refused one, until it has read why. */
+struct HttpStray {
+        HttpServer *server; /* NULL once the server is gone */
+        HttpStray *next, *prev;
+};
+
+/* -- What they hold -- */
+
+void http_connection_count(HttpConnection *c) {
+        size_t held = c->bytes.capacity + c->pending.capacity + stream_queued(c->stream);
+        HttpServer *server = c->server;
+
+        if (!server || held == c->held)
+                return;
+        if (held > HTTP_KEPT_MAX && c->held <= HTTP_KEPT_MAX)
+                TAILQ_INSERT_TAIL(&server->holders, c, holders);
+        else if (held <= HTTP_KEPT_MAX && c->held > HTTP_KEPT_MAX)
+                TAILQ_REMOVE(&server->holders, c, holders);
+        server->held += held - c->held;
+        c->held = held;
+        if (server->held > server->limits.buffer_size)
+                loop_defer(server->loop, &server->relieve);
+}
+
+static void connection_relieve(HttpConnection *c) {
+        char text[32];
+
+        if (c->state == HTTP_IN_HEAD || c->state == HTTP_IN_BODY) {
+                snprintf(c->server->why, sizeof(c->server->why), "all requests together are limited to %s, and this one is the oldest: try again",
+                         size_text(c->server->limits.buffer_size, text));
+                http_refuse(c, 503, c->server->why);
+        } else {
+                log_debug(NO_FIELDS, "http: %s has held %zu bytes for longest, and all together hold too many: cut",
+                          stream_peer_address(c->stream), c->held);
+                http_connection_gone(c);
+                http_connection_close(c);
+        }
+}
+
+static void server_relieve(void *userdata) {
+        HttpServer *server = userdata;
+        HttpConnection *c;
+
+        while (server->held > server->limits.buffer_size && (c = TAILQ_FIRST(&server->holders))) {
+                connection_relieve(c);
+                /* What it still has goes with its stream. */
+                if (c->held > HTTP_KEPT_MAX)
+                        TAILQ_REMOVE(&server->holders, c, holders);
+                server->held -= c->held;
+                c->held = 0;
+        }
+}
+
+size_t http_server_held(const HttpServer *server) {
+        return server->held;
+}
+
+/* -- Who they are -- */
+
+static void client_release(HttpServer *server, HttpClient *client) {
+        if (!client || --client->n > 0)
+                return;
+        HASH_DEL(server->clients, client);
+        free(client);
+}
+
+/* Counts one more connection of this client. -EUSERS: it has as many as it may. */
+static int client_take(HttpServer *server, const Stream *stream, HttpClient **ret) {
+        const char *peer = stream_peer_address(stream), *colon = strrchr(peer, ':');
+        char name[80];
+        size_t size;
+        HttpClient *client;
+        uid_t uid;
+        gid_t gid;
+        pid_t pid;
+
+        if (server->limits.connections_per_client == 0)
+                return 0;
+        if (colon)
+                snprintf(name, sizeof(name), "%.*s", (int) (colon - peer), peer);
+        else if (stream_peer_credentials(stream, &uid, &gid, &pid) == 0)
+                snprintf(name, sizeof(name), "user %u", (unsigned) uid);
+        else
+                return 0;
+
+        size = strlen(name);
+        HASH_FIND(hh, server->clients, name, size, client);
+        if (!client) {
+                client = calloc(1, sizeof(HttpClient) + size + 1);
+                if (!client)
+                        return -ENOMEM;
+                memcpy(client->name, name, size);
+                HASH_ADD_KEYPTR(hh, server->clients, client->name, size, client);
+                if (!TABLE_ADDED(client)) {
+                        free(client);
+                        return -ENOMEM;
+                }
+        }
+        if (client->n >= server->limits.connections_per_client)
+                return -EUSERS;
+        client->n++;
+        *ret = client;
+        return 0;
+}
+
+/* -- Who is not let in -- */
+
+static void stray_on_read(void *userdata, const void *bytes, size_t size) {
+}
+
+static void stray_on_close(void *userdata, int error, const char *reason) {
+        HttpStray *stray = userdata;
+
+        if (stray && stray->server) {
+                *(stray->prev ? &stray->prev->next : &stray->server->strays) = stray->next;
+                if (stray->next)
+                        stray->next->prev = stray->prev;
+                stray->server->n_strays--;
+        }
+        free(stray);
+}
+
+static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
+
+/* Says why, and waits until it was heard; but not for any number of them. */
+static void server_refuse(HttpServer *server, Stream *stream, void *door, int error) {
+        HttpStray *stray = server->n_strays < HTTP_STRAYS_MAX ? NEW0(HttpStray, 1) : NULL;
+
+        stream_set_events(stream, &stray_events, stray);
+        if (stray) {
+                stray->server = server;
+                stray->next = server->strays;
+                if (stray->next)
+                        stray->next->prev = stray;
+                server->strays = stray;
+                server->n_strays++;
+        }
+        snprintf(server->why, sizeof(server->why), error == -EUSERS ? "too many connections of this client, who may have %llu" : "too many connections",
+                 (unsigned long long) server->limits.connections_per_client);
+        http_refuse_stream(server, stream, door, 503, server->why);
+        if (!stray)
+                stream_close(stream);
+}
+
+/* -- Connections -- */
+
+void http_server_accept(HttpServer *server, Stream *stream, void *door) {
+        HttpConnection *c = NULL;
+        HttpClient *client = NULL;
+        int r;
+
+        r = server->n_connections < server->limits.connections ? client_take(server, stream, &client) : -EMFILE;
+        if (r == 0)
+                c = NEW0(HttpConnection, 1);
+        if (!c) {
+                client_release(server, client);
+                server_refuse(server, stream, door, r);
+                return;
+        }
+
+        c->server = server;
+        c->loop = server->loop;
+        c->stream = stream;
+        c->client = client;
+        c->request.connection = c;
+        c->request.door = door;
+        c->request.stream = stream;
+        c->next = server->connections;
+        if (c->next)
+                c->next->prev = c;
+        server->connections = c;
+        server->n_connections++;
+        server->n_peak = MAX(server->n_peak, server->n_connections);
+        http_connection_init(c);
+}
+
+void http_connection_unlink(HttpConnection *c) {
+        HttpServer *server = c->server;
+
+        if (!server)
+                return;
+        *(c->prev ? &c->prev->next : &server->connections) = c->next;
+        if (c->next)
+                c->next->prev = c->prev;
+        server->n_connections--;
+        if (c->held > HTTP_KEPT_MAX)
+                TAILQ_REMOVE(&server->holders, c, holders);
+        server->held -= c->held;
+        client_release(server, c->client);
+        c->server = NULL;
+}
+
+/* What thousands of parked clients took lies in small pieces between others: only asked for is it given back. */
+void http_server_give_back(HttpServer *server) {
+        if (!server || server->n_peak < HTTP_CROWD_MIN || server->n_connections > server->n_peak / 8)
+                return;
+        server->n_peak = server->n_connections;
+        (void) malloc_trim(0);
+}
+
+int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
+        HttpServer *server = NEW0(HttpServer, 1);
+        HttpLimits *l;
+
+        if (!server)
+                return -ENOMEM;
+
+        *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
+        TAILQ_INIT(&server->holders);
+        server->relieve = (Deferred) { .run = server_relieve, .userdata = server };
+        l = &server->limits;
+        *l = limits ? *limits : http_limits_default;
+        l->connections = l->connections ?: http_limits_default.connections;
+        l->line_size = l->line_size ?: http_limits_default.line_size;
+        l->head_size = l->head_size ?: http_limits_default.head_size;
+        l->fields = l->fields ?: http_limits_default.fields;
+        l->ahead_size = l->ahead_size ?: http_limits_default.ahead_size;
+        l->backlog_size = l->backlog_size ?: http_limits_default.backlog_size;
+        l->buffer_size = l->buffer_size ?: http_limits_default.buffer_size;
+        l->head_ms = l->head_ms ?: http_limits_default.head_ms;
+        l->body_ms = l->body_ms ?: http_limits_default.body_ms;
+        l->answer_ms = l->answer_ms ?: http_limits_default.answer_ms;
+        l->idle_ms = l->idle_ms ?: http_limits_default.idle_ms;
+        *ret = server;
+        return 0;
+}
+
+HttpServer *http_server_free(HttpServer *server) {
+        if (!server)
+                return NULL;
+
+        while (server->connections) {
+                HttpConnection *c = server->connections;
+
+                http_connection_unlink(c);
+                http_connection_close(c); /* the connection goes with its stream */
+        }
+        for (HttpStray *stray = server->strays; stray; stray = stray->next)
+                stray->server = NULL; /* goes with its stream, too */
+        deferred_cancel(&server->relieve);
+        text_done(&server->out);
+        free(server);
+        return NULL;
+}
+
+unsigned http_server_connections(const HttpServer *server) {
+        return server->n_connections;
+}
