@@ -2,6 +2,7 @@ noinst_LIBRARIES += fleetd/libfleetd.a
 fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
+	fleetd/rescue.h fleetd/rescue.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \

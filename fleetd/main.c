@@ -12,6 +12,7 @@
 #include "base/parse.h"
 #include "base/table.h"
 #include "fleetd/daemon.h"
+#include "fleetd/rescue.h"
 #include "fleetd/service.h"
 #include "fleetd/systemd/bus.h"
 #include "io/loop_uv.h"
@@ -27,6 +28,7 @@ typedef struct Process {
         Systemd *systemd;
         Service *service;
         Daemon *daemon;
+        char boot_id[33];
         bool stopping;
 } Process;
 
@@ -96,14 +98,14 @@ static int read_boot_id(char ret[static 33], Error *err) {
         return 0;
 }
 
-static int process_open(Process *p, const Settings *s, Error *err) {
-        _cleanup_free_ char *raft = NULL, *units = NULL;
+/* The loop, and the state directory as ours alone. */
+static int process_begin(Process *p, const Settings *s, Error *err) {
+        _cleanup_free_ char *raft = NULL;
         _cleanup_close_ int state_fd = -1;
         Random seed;
-        DaemonEdges edges = {};
         int r;
 
-        if (asprintf(&raft, "%s/raft", s->state_directory) < 0 || asprintf(&units, "%s/units", s->runtime_directory) < 0)
+        if (asprintf(&raft, "%s/raft", s->state_directory) < 0)
                 return -ENOMEM;
 
         r = random_seed_from_system(&seed);
@@ -114,6 +116,26 @@ static int process_open(Process *p, const Settings *s, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot make the loop: %s", strerror(-r));
         p->loop = loop_uv_base(p->uv);
+
+        state_fd = open_dir(s->state_directory, 0700);
+        if (state_fd < 0)
+                return error_set(err, state_fd, "cannot use the state directory %s: %s", s->state_directory, strerror(-state_fd));
+        r = disk_real_open(raft, &p->disk);
+        if (r == -EBUSY)
+                return error_set(err, r, "another fleetd is running on %s", s->state_directory);
+        if (r < 0)
+                return error_set(err, r, "cannot use %s: %s", raft, strerror(-r));
+        return read_boot_id(p->boot_id, err);
+}
+
+static int process_open(Process *p, const Settings *s, Error *err) {
+        _cleanup_free_ char *units = NULL;
+        DaemonEdges edges = {};
+        int r;
+
+        if (asprintf(&units, "%s/units", s->runtime_directory) < 0)
+                return -ENOMEM;
+
         r = loop_uv_on_signal(p->uv, SIGTERM, process_on_signal, p);
         if (r == 0)
                 r = loop_uv_on_signal(p->uv, SIGINT, process_on_signal, p);
@@ -124,14 +146,6 @@ static int process_open(Process *p, const Settings *s, Error *err) {
         if (r < 0)
                 return r;
 
-        state_fd = open_dir(s->state_directory, 0700);
-        if (state_fd < 0)
-                return error_set(err, state_fd, "cannot use the state directory %s: %s", s->state_directory, strerror(-state_fd));
-        r = disk_real_open(raft, &p->disk);
-        if (r == -EBUSY)
-                return error_set(err, r, "another fleetd is running on %s", s->state_directory);
-        if (r < 0)
-                return error_set(err, r, "cannot use %s: %s", raft, strerror(-r));
         if (s->peer_key[0]) {
                 r = tls_key_read(s->peer_key, &p->key, err);
                 if (r < 0)
@@ -144,11 +158,9 @@ static int process_open(Process *p, const Settings *s, Error *err) {
         }
 
         edges = (DaemonEdges) { .loop = p->loop, .network = p->network, .log_disk = p->disk, .systemd = p->systemd, .key = p->key };
-        r = read_boot_id(edges.boot_id, err);
+        memcpy(edges.boot_id, p->boot_id, sizeof(edges.boot_id));
         service_extend(LOADING_MS); /* a large log or tree takes its time */
-        if (r == 0)
-                r = daemon_new(&p->daemon, &edges, s, err);
-        return r;
+        return daemon_new(&p->daemon, &edges, s, err);
 }
 
 static void process_close(Process *p) {
@@ -200,8 +212,18 @@ int main(int argc, char *argv[]) {
         log_set_sink(service_log, NULL);
         log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
 
+        r = process_begin(&p, &settings, &err);
+        if (rescue_is_wanted(&settings)) {
+                if (r >= 0)
+                        r = rescue_run(&settings, p.loop, p.disk, p.boot_id, &err);
+                if (r < 0)
+                        fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
+                process_close(&p);
+                return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        }
         make_room_for_connections(&settings);
-        r = process_open(&p, &settings, &err);
+        if (r >= 0)
+                r = process_open(&p, &settings, &err);
         if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));
         else {

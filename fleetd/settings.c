@@ -220,6 +220,8 @@ void settings_done(Settings *s) {
         free(s->name);
         free(s->machine_id);
         pairs_done(&s->metadata);
+        free(s->backup);
+        free(s->restore);
         *s = (Settings) {};
 }
 
@@ -328,7 +330,11 @@ static void print_help(void) {
                "The daemon of a fleet cluster: one on every host. Without any option this host is a cluster of one.\n\n"
                "  -h --help                    show this\n"
                "     --version                 show the version\n"
-               "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and fleetd.conf.d/*.conf\n");
+               "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and fleetd.conf.d/*.conf\n"
+               "     --backup=FILE             write the stopped daemon's tree to FILE, and end\n"
+               "     --restore=FILE            make a cluster of one from FILE where there is no replica, and end\n"
+               "     --recover                 show what --recover --force would do\n"
+               "     --recover --force         the majority is lost for ever: make this host a cluster of one, and end\n");
         for (size_t i = 0; i < ELEMENTS(table); i++) {
                 char left[64];
 
@@ -351,6 +357,38 @@ static const char *option_value(const char *name, int argc, char *const argv[], 
         return NULL;
 }
 
+/* 1 if argv[*i] is one of those that say what to do instead of running. */
+static int settings_read_rescue(Settings *s, int argc, char *const argv[], int *i) {
+        const char *value;
+        char **file = NULL;
+
+        if (streq(argv[*i], "--recover"))
+                s->recover = true;
+        else if (streq(argv[*i], "--force"))
+                s->force = true;
+        else if ((value = option_value("backup", argc, argv, i)))
+                file = &s->backup;
+        else if ((value = option_value("restore", argc, argv, i)))
+                file = &s->restore;
+        else
+                return 0;
+        if (!file)
+                return 1;
+        free(*file);
+        *file = strdup(value);
+        return *file ? 1 : -ENOMEM;
+}
+
+static int settings_check_rescue(const Settings *s, Error *err) {
+        if (s->recover + !!s->backup + !!s->restore > 1)
+                return error_set(err, -EINVAL, "--recover, --backup and --restore are one at a time");
+        if (s->force && !s->recover)
+                return error_set(err, -EINVAL, "--force goes with --recover");
+        if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))
+                return error_set(err, -EINVAL, "--backup and --restore need the name of a file");
+        return 0;
+}
+
 static int settings_read_options(Settings *s, int argc, char *const argv[], Error *err) {
         bool seen[ELEMENTS(table)] = {};
         int r;
@@ -360,6 +398,11 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                 size_t t;
 
                 if (option_value("config", argc, argv, &i))
+                        continue;
+                r = settings_read_rescue(s, argc, argv, &i);
+                if (r < 0)
+                        return r;
+                if (r > 0)
                         continue;
                 for (t = 0; t < ELEMENTS(table) && !value; t++)
                         value = option_value(table[t].option, argc, argv, &i);
@@ -444,6 +487,8 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         }
         if (r == 0)
                 r = settings_read_options(&s, argc, argv, err);
+        if (r == 0)
+                r = settings_check_rescue(&s, err);
         if (r == 0)
                 r = settings_complete(&s, err);
         if (r < 0)

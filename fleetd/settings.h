@@ -43,6 +43,8 @@ typedef struct Settings {
         ApiLimits limits;
         HttpLimits http;         /* of each door */
         bool debug;
+        bool recover, force;     /* of the command line alone: what to do instead of running (fleetd/rescue.h) */
+        char *backup, *restore;  /* files; NULL: neither */
 } Settings;
 
 void settings_done(Settings *s);

@@ -729,3 +729,18 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
         }
         return r == -ENOENT ? 0 : r;
 }
+
+int tree_forget_events(TreeTxn *txn, uint64_t oldest) {
+        _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
+        int r;
+
+        assert(txn->write);
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        for (unsigned i = 0; r == 0 && i < _TREE_WINDOW_MAX; i++) {
+                while (r == 0 && txn->meta.windows[i].n > 0)
+                        r = drop_oldest_event(txn, cursor, i);
+                txn->meta.windows[i] = (TreeWindow) { .oldest = oldest };
+        }
+        txn->meta_changed = true;
+        return r;
+}

@@ -108,6 +108,9 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
 int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint64_t index, KvBytes event),
                 void *userdata);
 
+/* All events go; from 'oldest' on nothing will have been missing. */
+int tree_forget_events(TreeTxn *txn, uint64_t oldest);
+
 /* Hash over all nodes and events, and what the meta says of them: equal on replicas with equal applied index. Walks the whole
  * tree. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200 };
+enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, ADOPT_MS = 30000 };
 
 /* -- Publishing -- */
 
@@ -26,7 +26,7 @@ static void agent_publish(Agent *a) {
         StateChange *changes;
         size_t n = 0;
 
-        if (!a->fresh || !publisher_ready(a->publisher))
+        if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
         if (!changes)
@@ -67,11 +67,42 @@ static void agent_publish(Agent *a) {
 
 /* -- The pass -- */
 
+/* What this host's notes know is another cluster's, or this one's before it was recovered or restored. */
+static bool agent_is_of_another_lineage(const Agent *a) {
+        const Cluster *c = registry_cluster(a->registry);
+
+        return a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage;
+}
+
+static void agent_on_adopted(void *userdata) {
+        Agent *a = userdata;
+        const Cluster *c = registry_cluster(a->registry);
+
+        a->adopting = false;
+        if (!agent_is_of_another_lineage(a))
+                return;
+        log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders count from now on");
+        a->notes.lineage = c->lineage;
+        a->notes.floor = 0;
+        a->notes.dirty = true;
+        agent_dirty(a);
+}
+
+static void agent_adopt(Agent *a) {
+        if (a->adopting || timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
+                return;
+        log_notice(NO_FIELDS, "the cluster was recovered or restored: for %llu s this host says what runs, and touches nothing",
+                   (unsigned long long) a->adopt_ms / 1000);
+        a->adopting = true;
+}
+
 static void agent_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->syncing = false;
-        if (status == KV_OK) {
+        if (status == KV_OK && agent_is_of_another_lineage(a))
+                agent_adopt(a);
+        else if (status == KV_OK) {
                 a->fresh = true;
                 a->use_saved = false;
                 timer_stop(&a->boot_wait);
@@ -91,14 +122,11 @@ static void agent_freshen(Agent *a) {
                 /* What was asked of a leader that is gone proves nothing about the time after it. */
                 if (a->syncing)
                         kv_sync_cancel(store, &a->sync);
-                a->fresh = a->syncing = false;
+                a->fresh = a->syncing = a->adopting = false;
+                timer_stop(&a->adopt);
                 return;
         }
-        if (a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage) {
-                a->fresh = false; /* another cluster's word, or a restored one's: the engine must adopt first */
-                return;
-        }
-        if (c->index < a->notes.floor)
+        if (agent_is_of_another_lineage(a) ? a->adopting : c->index < a->notes.floor)
                 a->fresh = false;
         else if (!a->fresh && !a->syncing) {
                 a->syncing = true;
@@ -270,6 +298,8 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .pass = { .run = agent_pass, .userdata = a },
                 .period = { .fire = agent_on_period, .userdata = a },
                 .boot_wait = { .fire = agent_on_boot_wait, .userdata = a },
+                .adopt = { .fire = agent_on_adopted, .userdata = a },
+                .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .notes = { .dir_fd = -1 },
         };
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
@@ -320,6 +350,7 @@ Agent *agent_free(Agent *a) {
         deferred_cancel(&a->pass);
         timer_stop(&a->period);
         timer_stop(&a->boot_wait);
+        timer_stop(&a->adopt);
         a->publisher = publisher_free(a->publisher);
         HASH_ITER(hh, a->units, u, next) {
                 HASH_DEL(a->units, u);

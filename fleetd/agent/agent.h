@@ -3,7 +3,8 @@
  * Dirty, snapshot, plan, execute: registry and systemd only mark it dirty; a pass asks agent_plan() for each unit's next
  * step, takes the steps in batches (all files first, then one link, one reload where systemd says so, then all starts), and
  * looks again. Orders are obeyed only while this host follows a leader and has caught up with it once since it does;
- * otherwise nothing is touched. */
+ * otherwise nothing is touched. Nor is it while the cluster is of another lineage than the notes (it was recovered, or restored): for
+ * a while the agent only says what runs, so that the engine adopts it, and then takes that lineage for its own. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -15,6 +16,7 @@ typedef struct AgentOptions {
         const char *machine_id, *boot_id; /* copied */
         const char *directory;            /* where the notes are kept */
         uint64_t boot_wait_ms;            /* BootWaitSec= */
+        uint64_t adopt_ms;                /* in a new lineage: only say what runs, so long; 0: 30 s */
         const char *bug;                  /* planted, where PLANTED_BUGS is compiled in: "restart-on-leader-change"; NULL */
 } AgentOptions;
 

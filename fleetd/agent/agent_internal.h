@@ -33,7 +33,9 @@ struct Agent {
         Publisher *publisher;
         RegistryListener listener;
         Deferred pass;
-        Timer period, boot_wait;
+        Timer period, boot_wait, adopt;
+        uint64_t adopt_ms;
+        bool adopting;      /* the cluster is of another lineage than the notes: we say what runs, and obey nothing */
         KvSync sync;
         bool syncing, fresh, use_saved, look_all, closing;
         unsigned calls;     /* operations whose answers are to come; the last one frees a closing agent */

@@ -63,6 +63,24 @@ int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_
         return create(folder, disk, identity, 0, NULL, log_file_size, err);
 }
 
+int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err) {
+        return create(folder, disk, identity, term, NULL, 0, err);
+}
+
+bool bootstrap_is_fresh(Disk *disk) {
+        _cleanup_free_ char **names = NULL;
+        bool fresh = true;
+        size_t n = 0;
+
+        if (disk->ops->list(disk, &names, &n) < 0)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                fresh &= !starts_with(names[i], "meta.") && !starts_with(names[i], "log.");
+                free(names[i]);
+        }
+        return fresh;
+}
+
 int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
         uint8_t machine[RAFT_LOG_MACHINE_SIZE];
         Identity identity = { .raft_id = meta->id };

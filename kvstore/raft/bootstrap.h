@@ -20,6 +20,12 @@ int bootstrap_found(Folder *folder, Disk *disk, Random *random, const char *addr
 /* A replica that waits to be added: an empty log under the id that the cluster gave. */
 int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err);
 
+/* The log of a tree that was restored: empty, in the tree's last term. The next start finds that it does not reach to the tree, and
+ * begins it behind that. */
+int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err);
+/* No log was ever made here. */
+bool bootstrap_is_fresh(Disk *disk);
+
 /* Whether log and tree belong to this machine and to each other; the sentence names the remedy. */
 int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err);
 

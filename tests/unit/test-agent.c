@@ -14,7 +14,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
-enum { QUIET_MS = 300, AGENT_RETRY_MS = 500 };
+enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600 };
 
 static const char boot_id[] = "b0000000000000000000000000000001";
 
@@ -27,7 +27,8 @@ typedef struct Room {
 } Room;
 
 static void agent_open(Room *room) {
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = 60000 };
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = 60000,
+                                 .adopt_ms = ADOPT_MS };
         Error err = {};
 
         assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, room->folder, room->fake->address, &err), 0);
@@ -197,6 +198,39 @@ static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
         assert_int_equal(room->fake->stops, 1);
 }
 
+/* The notes as they are after the cluster was recovered: of the lineage before. */
+static void change_lineage(Room *room) {
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+        char *at;
+
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
+        at = strstr(text, "\"lineage\":\"");
+        assert_non_null(at);
+        memcpy(at + 11, "00000000000000ab", 16);
+        scratch_write(path, text);
+}
+
+static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        change_lineage(room);
+        host_order(room->host, "web.service", ORDER_STOP);
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "reloading");
+        agent_open(room);
+
+        UNTIL(room, cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")
+                            && streq(cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")->state.sub, "reloading"));
+        assert_int_equal(room->fake->stops, 0);
+        assert_true(has_order(room, "web.service"));
+        assert_string_equal(u->active, "active");
+
+        UNTIL(room, !has_order(room, "web.service")); /* the lineage was taken: this order is of it */
+        assert_int_equal(room->fake->stops, 1);
+}
+
 static void a_start_that_never_reached_systemd_is_made_again(void **state) {
         Room *room = *state;
 
@@ -271,6 +305,7 @@ int main(void) {
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
+                in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
