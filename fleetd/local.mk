@@ -34,7 +34,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/discovery_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c \
 	fleetd/api/events.c \
 	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
 	fleetd/settings.h fleetd/settings.c \

@@ -79,6 +79,10 @@ static void fleet_route(Request *request, const char *path) {
                 states_handle(request, rest);
         else if (streq(path, "/machines"))
                 machines_handle(request);
+        else if ((rest = rest_of(path, "/why")) && rest[0])
+                why_handle(request, rest);
+        else if (streq(path, "/plan"))
+                plan_handle(request);
         else if (streq(path, "/discovery"))
                 discovery_handle(request);
         else if (streq(path, "/cluster"))

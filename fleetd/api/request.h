@@ -77,6 +77,8 @@ void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, 
 void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */
 void states_handle(Request *request, const char *name);    /* /fleet/v1/state[/NAME] */
 void machines_handle(Request *request);                    /* /fleet/v1/machines */
+void why_handle(Request *request, const char *name);       /* /fleet/v1/why/NAME */
+void plan_handle(Request *request);                        /* /fleet/v1/plan */
 void discovery_handle(Request *request);                   /* /fleet/v1/discovery */
 void cluster_handle(Request *request);                     /* /fleet/v1/cluster */
 void events_handle(Request *request);                      /* /fleet/v1/events */

@@ -104,6 +104,8 @@ static bool no_conflict(void *userdata, const Placed *other) {
                 return true;
         if (!placement_conflict(wants(s->unit), s->unit->name, wants(other->unit), other->unit->name, &glob))
                 return true;
+        if (streq(other->unit->name, s->unit->name)) /* its own former text */
+                return true;
         if (s->staying && (other->stopping || !yields_to(s, other)))
                 return true;
 

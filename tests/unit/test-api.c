@@ -463,6 +463,94 @@ static void a_machines_metadata_are_patched(void **state) {
 #undef PATH
 }
 
+/* A host of that letter, "A" for all of them, with metadata, and up. */
+static void publish_machine(Room *room, const char *id, const char *name, const char *metadata) {
+        Registry *r = room->host->registry;
+        _cleanup_pairs_ Pairs own = {};
+        Machine facts = { .name = (char *) name };
+        PresenceChange up = { .presence = PRESENCE_UP };
+
+        snprintf(facts.id, sizeof(facts.id), "%s", id);
+        snprintf(up.machine, sizeof(up.machine), "%s", id);
+        assert_int_equal(machine_metadata_parse(metadata, &own, NULL), 0);
+        facts.metadata = own;
+        assert_int_equal(host_wait(room->host, registry_publish_facts(r, &facts, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &up, 1, host_on_done, room->host)), KV_OK);
+}
+
+static const JsonValue *item_of(const JsonValue *root, const char *list, const char *member, const char *value) {
+        const JsonValue *all = json_value_member(root, list);
+
+        for (size_t i = 0; i < json_value_count(all); i++)
+                if (streq(json_value_string(json_value_member(json_value_item(all, i), member)) ?: "", value))
+                        return json_value_item(all, i);
+        fail_msg("no %s=%s", member, value);
+        return NULL;
+}
+
+static const char *text_of(const JsonValue *v, const char *member) {
+        return json_value_string(json_value_member(v, member)) ?: "";
+}
+
+static void why_names_the_rule_that_excluded_each_machine(void **state) {
+        static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
+        _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *m;
+        Room *room = *state;
+
+        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "gpu=no");
+        publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 404);
+        assert_int_equal(put_unit(room, "a.service", "{\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\nMachineMetadata=gpu=yes\\n\","
+                                                     "\"desiredState\":\"launched\"}"), 201);
+        assert_int_equal(put_unit(room, "idle.service", unit), 201);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        m = item_of(root, "machines", "hostname", "beta");
+        assert_string_equal(text_of(m, "rule"), "MachineMetadata");
+        assert_string_equal(text_of(m, "reason"), "MachineMetadata=gpu=yes, and it has gpu=no");
+        m = item_of(root, "machines", "hostname", "gamma");
+        assert_non_null(json_value_member(m, "fits"));
+        assert_non_null(json_value_member(m, "chosen"));
+        assert_string_equal(text_of(root, "reason"), "gamma is the only machine that qualifies");
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
+        assert_says(room, "not wanted: its target state is inactive");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/why/a.service", JSON, "{}"), 405);
+}
+
+static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
+#define UNIT(name, options) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\n" options "\\n\"}"
+        static const char units[] = "{\"units\":[" UNIT("a.service", "Conflicts=b.service") "," UNIT("b.service", "MachineMetadata=gpu=yes") ","
+                UNIT("c.service", "MachineOf=b.service") "," UNIT("d.service", "MachineMetadata=gpu=maybe") "," UNIT("g.service", "Global=true") ","
+                UNIT("t@.service", "") "]}";
+        static const char broken[] = "{\"units\":[" UNIT("a.service", "MachineMetadata=gpu") "]}";
+        _cleanup_json_ JsonValue *root = NULL;
+        Room *room = *state;
+        uint64_t index;
+
+        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
+        index = kv_index(room->host->store);
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, units), 200);
+        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "hostname"), "beta");
+        assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "hostname"), "gamma");
+        assert_string_equal(text_of(item_of(root, "units", "name", "c.service"), "hostname"), "gamma");
+        assert_string_equal(text_of(item_of(root, "units", "name", "d.service"), "action"), "wait");
+        assert_string_equal(text_of(item_of(root, "units", "name", "t@.service"), "action"), "keep");
+        assert_int_equal(json_value_count(json_value_member(root, "units")), 7); /* the global one twice */
+        assert_int_equal(kv_index(room->host->store), index);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_string_equal(body_of(room), "{}");
+
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, broken), 400);
+        assert_says(room, "a.service: line ");
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, "[]"), 400);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/plan", "", NULL), 405);
+#undef UNIT
+}
+
 static void the_discovery_document_names_every_method(void **state) {
         static const struct {
                 const char *resource, *method, *id, *path;
@@ -722,6 +810,8 @@ int main(void) {
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_room(a_machines_metadata_are_patched),
+                in_a_room(why_names_the_rule_that_excluded_each_machine),
+                in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
                 in_a_room(page_tokens_are_those_of_fleet),

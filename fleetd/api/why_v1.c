@@ -1,0 +1,249 @@
+/* /fleet/v1/why/NAME: what each machine's place in the decision about a unit is; /fleet/v1/plan: where units would go that nobody
+ * has submitted yet. Both ask the very table that the engine goes by, and change nothing. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/scheduler/rules.h"
+#include "units/name.h"
+
+static const char *rule_name(SchedulerRule rule) {
+        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
+                if (scheduler_filters[i].rule == rule)
+                        return scheduler_filters[i].name;
+        return NULL;
+}
+
+/* -- Why -- */
+
+static const ClusterOrder *order_of(const ClusterMachine *m, const char *unit) {
+        ClusterOrder *o;
+
+        HASH_FIND_STR(m->orders, unit, o);
+        return o;
+}
+
+static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m, const ClusterMachine *would) {
+        const ClusterOrder *order = order_of(m, u->name);
+        Error why = {};
+        SchedulerRule rule;
+
+        rule = scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why);
+        json_open(t, NULL, '{');
+        json_add_bool(t, "chosen", m == would);
+        json_add_bool(t, "fits", rule == RULE_NONE);
+        json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
+        json_add_string(t, "id", m->id);
+        json_add_string(t, "order", order ? order_kind_to_string(order->order) : NULL);
+        json_add_string(t, "presence", presence_to_string(m->presence));
+        json_add_string(t, "reason", rule != RULE_NONE ? why.message : order ? order->reason : NULL);
+        json_add_string(t, "rule", rule != RULE_NONE ? rule_name(rule) : NULL);
+        json_add_u64(t, "units", cluster_load(m));
+        json_close(t, '}');
+}
+
+void why_handle(Request *request, const char *name) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterUnit *u = cluster_unit(c, name);
+        const ClusterMachine *where = NULL, *would = NULL;
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        SchedulerView *view = NULL;
+        _cleanup_text_ Text t = {};
+        size_t n = 0;
+        Error why = {};
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        if (!u) {
+                request_error(request, 404, "unit does not exist");
+                return;
+        }
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines || scheduler_view_new(c, &view) < 0) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        unit_reason(c, view, u, &why);
+        (void) cluster_current_state(c, u, &where);
+        if (!where && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+                (void) scheduler_pick(view, u, &would, NULL);
+
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "desiredState", target_state_to_string(u->target));
+        json_add_bool(&t, "global", u->unit->placement.global);
+        json_add_string(&t, "machineID", where ? where->id : NULL);
+        json_open(&t, "machines", '[');
+        for (size_t i = 0; i < n; i++)
+                machine_write(&t, view, u, machines[i], where ?: would);
+        json_close(&t, ']');
+        json_add_string(&t, "name", u->name);
+        json_add_string(&t, "reason", why.message);
+        json_close(&t, '}');
+        scheduler_view_free(view);
+        request_answer_json(request, 200, &t);
+}
+
+/* -- Plan -- */
+
+enum { PLAN_UNITS_MAX = 1000 };
+
+/* Units as they would be, and the picture with them in it as far as the scheduler looks. */
+typedef struct Draft {
+        ClusterUnit *units;
+        size_t n;
+        SchedulerView *view;
+        const Cluster *cluster;
+        ClusterMachine **machines; /* by id */
+        size_t n_machines;
+} Draft;
+
+static void draft_done(Draft *d) {
+        scheduler_view_free(d->view);
+        for (size_t i = 0; i < d->n; i++)
+                unit_free(d->units[i].unit);
+        free(d->units);
+        free(d->machines);
+}
+
+static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
+        int r;
+
+        d->cluster = c;
+        d->units = NEW0(ClusterUnit, page->n + 1);
+        d->machines = cluster_machines_sorted(c, &d->n_machines);
+        if (!d->units || !d->machines || scheduler_view_new(c, &d->view) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < page->n; i++) {
+                const ApiUnit *said = &page->units[i];
+                ClusterUnit *u = &d->units[i];
+                const char *name = said->name ?: "", *refused;
+                const ClusterUnit *known;
+                const Placement *p;
+
+                r = unit_name_check(name, err);
+                if (r >= 0 && unit_name_is_refused(name, &refused))
+                        r = error_set(err, -EINVAL, "%s", refused);
+                if (r >= 0)
+                        r = api_unit_parse(name, said, &u->unit, err);
+                if (r < 0)
+                        return error_prefix(err, r, "%s", name);
+                d->n++;
+                snprintf(u->name, sizeof(u->name), "%s", name);
+                u->target = TARGET_LAUNCHED;
+                p = &u->unit->placement;
+                known = cluster_unit(c, name);
+                u->orders = known ? known->orders : NULL; /* since when it is where */
+                u->lists[CLUSTER_RELATED].in = p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0;
+        }
+        return 0;
+}
+
+static void open_entry(Text *t, const ClusterUnit *u, const char *action) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "action", action);
+}
+
+static void close_entry(Text *t, const ClusterUnit *u, const ClusterMachine *m, const Error *why) {
+        json_add_string(t, "hostname", m && m->facts ? m->facts->name : NULL);
+        json_add_string(t, "machineID", m ? m->id : NULL);
+        json_add_string(t, "name", u->name);
+        json_add_string(t, "reason", why->message);
+        json_close(t, '}');
+}
+
+static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
+        size_t placed = 0;
+        Error last = {};
+        int r;
+
+        for (size_t i = 0; i < d->n_machines; i++) {
+                const ClusterMachine *m = d->machines[i];
+                Error why = {};
+
+                if (!scheduler_fits(d->view, u, m, view_has(d->view, m, u->name), &why)) {
+                        last = why;
+                        continue;
+                }
+                open_entry(t, u, view_has(d->view, m, u->name) ? "stay" : "place");
+                error_set(&why, 0, "global");
+                close_entry(t, u, m, &why);
+                r = scheduler_view_place(d->view, m->id, u);
+                if (r < 0)
+                        return r;
+                placed++;
+        }
+        if (placed == 0) {
+                open_entry(t, u, "wait");
+                close_entry(t, u, NULL, &last);
+        }
+        return 0;
+}
+
+static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
+        const ClusterUnit *known = cluster_unit(d->cluster, u->name);
+        const ClusterMachine *where = NULL, *to = NULL;
+        Error why = {};
+        int r;
+
+        if (unit_name_is_template(u->name)) {
+                open_entry(t, u, "keep");
+                error_set(&why, 0, "a template runs nowhere; its instances do");
+                close_entry(t, u, NULL, &why);
+                return 0;
+        }
+        if (u->unit->placement.global)
+                return draft_global(d, u, t);
+        if (known)
+                (void) cluster_current_state(d->cluster, known, &where);
+        if (where && scheduler_fits(d->view, u, where, true, &why)) {
+                open_entry(t, u, "stay");
+                error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
+                close_entry(t, u, where, &why);
+                return 0;
+        }
+        r = scheduler_pick(d->view, u, &to, &why);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        open_entry(t, u, r < 0 ? "wait" : where ? "move" : "place");
+        close_entry(t, u, to, &why);
+        return to ? scheduler_view_place(d->view, to->id, u) : 0;
+}
+
+void plan_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_api_page_ ApiPage page = {};
+        _cleanup_(draft_done) Draft draft = {};
+        _cleanup_text_ Text t = {};
+        Error err = {};
+        int r;
+
+        if (!method_is(request, "POST")) {
+                request_error(request, 405, "only POST supported against this resource");
+                return;
+        }
+        r = api_units_page_read(request->http->body, request->http->body_size, &page, &err);
+        if (r < 0) {
+                request_error(request, 400, "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        if (page.n > PLAN_UNITS_MAX) {
+                request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);
+                return;
+        }
+        r = draft_make(&draft, c, &page, &err);
+        if (r < 0) {
+                request_error(request, r == -ENOMEM ? 500 : 400, "%s", error_text(&err, r));
+                return;
+        }
+        json_open(&t, NULL, '{');
+        json_open(&t, "units", '[');
+        for (size_t i = 0; r >= 0 && i < draft.n; i++)
+                r = draft_unit(&draft, &draft.units[i], &t);
+        json_close(&t, ']');
+        json_close(&t, '}');
+        if (r < 0)
+                t.error = r;
+        request_answer_json(request, 200, &t);
+}
