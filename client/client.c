@@ -188,12 +188,14 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
         return reply_check(&reply, err);
 }
 
-int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err) {
+/* 'state' _TARGET_INVALID: it is inactive if it is new, or its text is. */
+static int put_text(Client *c, const char *name, const char *text, bool replace, TargetState state, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
         int r;
 
         json_open(&body, NULL, '{');
+        json_add_string(&body, "desiredState", state == _TARGET_INVALID ? NULL : target_state_to_string(state));
         json_add_string(&body, "name", name);
         if (!replace)
                 text_append(&body, ",\"replace\":false"); /* somebody else may have been faster */
@@ -205,6 +207,14 @@ int client_submit(Client *c, const char *name, const char *text, bool replace, E
         if (r < 0)
                 return r;
         return reply_check(&reply, err);
+}
+
+int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err) {
+        return put_text(c, name, text, replace, _TARGET_INVALID, err);
+}
+
+int client_replace(Client *c, const char *name, const char *text, TargetState state, Error *err) {
+        return put_text(c, name, text, true, state, err);
 }
 
 int client_destroy(Client *c, const char *name, Error *err) {

@@ -16,6 +16,7 @@ enum {
 typedef struct Client {
         Options options;
         Connection *connection; /* owned */
+        struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
 } Client;
 
 /* Says why, on stderr. What fleetd answered (-EREMOTEIO), and what was asked in vain (-ENOENT, -EINVAL), has fleet's words
@@ -46,6 +47,8 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
 int client_set_state(Client *c, const char *name, TargetState state, Error *err);
 int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err);
+/* A new text, which goes on being wanted in 'state': where it runs, the new one takes the old one's place. */
+int client_replace(Client *c, const char *name, const char *text, TargetState state, Error *err);
 int client_destroy(Client *c, const char *name, Error *err); /* also 0 if it is gone already */
 
 bool unit_is_global(const ApiUnit *unit);
@@ -72,6 +75,13 @@ int verb_destroy(Client *c, char **args, size_t n);
 int verb_restart(Client *c, char **args, size_t n);
 int verb_status(Client *c, char **args, size_t n);
 int verb_journal(Client *c, char **args, size_t n);
+int verb_verify(Client *c, char **args, size_t n);
+int verb_plan(Client *c, char **args, size_t n);
+int verb_why(Client *c, char **args, size_t n);
+int verb_diff(Client *c, char **args, size_t n);
+int verb_edit(Client *c, char **args, size_t n);
+int verb_ssh(Client *c, char **args, size_t n);
+int verb_fd_forward(Client *c, char **args, size_t n);
 int verb_show(Client *c, char **args, size_t n);
 int verb_list_dependencies(Client *c, char **args, size_t n);
 int verb_reload(Client *c, char **args, size_t n);

@@ -5,6 +5,7 @@
 
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/ssh.h"
 
 typedef struct Verb {
         const char *name;
@@ -16,7 +17,6 @@ typedef struct Verb {
 } Verb;
 
 static int verb_help(Client *c, char **args, size_t n);
-static int verb_verify(Client *c, char **args, size_t n);
 static int verb_version(Client *c, char **args, size_t n);
 
 #define WAITING                                                                                     \
@@ -31,6 +31,14 @@ static const Verb verbs[] = {
         { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, takes them from their machines, and forgets their files.\n"
           "Returns when no machine has anything of them.\n", verb_destroy },
+        { "diff", 0, "FILE...", "Show how unit files here differ from the cluster's",
+          "Exit status 0 when none differs, 1 when one does, 2 when a file is missing here, 4 when a unit\n"
+          "is not in the cluster.\n", verb_diff },
+        { "edit", 0, "UNIT...", "Change units of the cluster in an editor",
+          "$SYSTEMD_EDITOR, $EDITOR or $VISUAL gets the file as it was given. When the editor ends it is\n"
+          "checked, and takes the place of what runs.\n", verb_edit },
+        { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
+          "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
         { "is-active", FLAGS_QUIET, "UNIT...", "Ask whether units are active",
           "Prints the state of each. Exit status 0 when one is active, 3 when none is, 4 when none exists.\n"
@@ -66,6 +74,8 @@ static const Verb verbs[] = {
         { "load", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
           "The units get a machine and are loaded into its systemd, and are not started.\n" WAITING, verb_load },
+        { "plan", 0, "FILE...", "Say where the units of files would run",
+          "Nothing is changed. Actions: place, stay, move, wait (no machine fits), keep (a template).\n", verb_plan },
         { "reload", FLAGS_REMOTE, "UNIT...", "Have units read their configuration anew", "On their machines, by ExecReload=.\n", verb_reload },
         { "reset-failed", FLAGS_REMOTE, "UNIT...", "Have systemd forget that units have failed",
           "On their machines, as systemctl reset-failed does it.\n", verb_reset_failed },
@@ -73,6 +83,9 @@ static const Verb verbs[] = {
           "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
         { "show", FLAGS_SHOW | FLAGS_REMOTE, "UNIT...", "Show the properties of units, as systemd on their machines has them",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
+        { "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]", "Log in to a machine, or that of a unit, or run a command there",
+          "By OpenSSH: its keys, agent and configuration count. Options of the command stand behind --.\n\n"
+          "fleetctl ssh web.service -- ps -ef\n", verb_ssh },
         { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd calls them active, or with status 1 as soon as one has failed and the\n"
@@ -92,8 +105,11 @@ static const Verb verbs[] = {
           "fleetctl submit myservice/*\n", verb_submit },
         { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Unschedule one or more units in the cluster.",
           "The units are stopped and taken from their machines; the cluster keeps their files.\n" WAITING, verb_unload },
-        { "verify", 0, "", "", NULL, verb_verify },
+        { "verify", 0, "FILE...", "Say all that is wrong with unit files",
+          "Nothing is sent. Exit status 1 when a file would be refused.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
+        { "why", 0, "UNIT...", "Say why units are where they are, or nowhere",
+          "Each machine is named, with the rule that excluded it. Exit status 4: there is no such unit.\n", verb_why },
 };
 
 /* The verb of that name, or the only one that begins so. */
@@ -192,9 +208,9 @@ static int verb_help(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-static int verb_verify(Client *c, char **args, size_t n) {
-        fputs("Command \"verify\" is deprecated, DEPRECATED - No longer works\n"
-              "WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n", stderr);
+/* fleet's --sign. */
+static int fail_sign(void) {
+        fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n", stderr);
         return EXIT_USAGE;
 }
 
@@ -237,24 +253,27 @@ static int fail_flag(const Verb *v, const Error *err) {
 static int connect_client(Client *c, Error *err) {
         const Options *o = &c->options;
         _cleanup_free_ char *first = NULL;
+        const char *endpoint;
         size_t size = strcspn(o->endpoint, ",");
 
         if (streq(o->driver, "etcd"))
                 return error_set(err, -EINVAL, "there is no etcd to drive: fleetd is the registry; leave --driver out");
         if (!streq(o->driver, "API"))
                 return error_set(err, -EINVAL, "unrecognized driver \"%s\"", o->driver);
-        if (*o->tunnel)
-                return error_set(err, -EINVAL,
-                                 "fleetctl makes no tunnels: ssh -L /tmp/fleet.sock:/run/fleet.sock %s, and --endpoint=unix:///tmp/fleet.sock",
-                                 o->tunnel);
-
         first = strndup(o->endpoint, size);
         if (!first)
                 return -ENOMEM;
+        endpoint = first;
         if (o->endpoint[size])
                 fprintf(stderr, "fleetctl: of several endpoints the first is used: %s\n", first);
+        if (*o->tunnel) {
+                int r = tunnel_open(o, first, &c->tunnel, &endpoint, err);
+
+                if (r < 0)
+                        return r;
+        }
         return connection_new(&(ConnectionSettings) {
-                .endpoint = first, .debug = o->debug, .ca_file = o->ca_file, .cert_file = o->cert_file, .key_file = o->key_file,
+                .endpoint = endpoint, .debug = o->debug, .ca_file = o->ca_file, .cert_file = o->cert_file, .key_file = o->key_file,
                 .read_ms = o->request_timeout_ms ? o->request_timeout_ms : 3000,
                 .write_ms = o->request_timeout_ms ? o->request_timeout_ms : 10000,
         }, &c->connection, err);
@@ -269,7 +288,7 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
                 return EXIT_DONE;
         }
         if (c->options.sign)
-                return verb_verify(c, args, n);
+                return fail_sign();
         if (*c->options.output && !streq(c->options.output, "json")) {
                 fprintf(stderr, "fleetctl: --output=%s: the only format is json\n", c->options.output);
                 return EXIT_USAGE;
@@ -291,6 +310,8 @@ int main(int argc, char **argv) {
         int status;
 
         (void) setlocale(LC_ALL, "");
+        if (getenv(SSH_ASK_VARIABLE) && n == 1)
+                return ssh_ask(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
                 return verb_version(&c, NULL, 0);
 
@@ -312,6 +333,7 @@ int main(int argc, char **argv) {
         }
         status = run(v, &c, args, n);
         connection_free(c.connection);
+        tunnel_close(c.tunnel);
         if (fflush(stdout) == EOF && status == EXIT_DONE)
                 status = EXIT_FAILED;
         return status;

@@ -40,6 +40,10 @@ static const Flag flags[] = {
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },
         { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom), "\"main\", \"control\" or \"all\" (default)" },
         { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing, only exit" },
+        { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "The machine of this unit" },
+        { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent), "Let the machine use this ssh-agent" },
+        { "A", 0, FLAGS_SSH, FLAG_BOOL, AT(forward_agent), NULL },
+        { "ssh-port", 0, FLAGS_SSH, FLAG_TEXT, AT(ssh_port), "Port of the machine's sshd (default 22)" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
         { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes (lock: default 30)" },
@@ -69,16 +73,16 @@ static const Flag flags[] = {
         { "h", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(help), NULL },
         { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), "Print the version and exit; the first argument only" },
         { "driver", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(driver), NULL },
-        { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel), NULL },
+        { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel), "HOST[:PORT] through which to reach the endpoint, by ssh" },
         { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
         { "etcd-keyfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), NULL },
         { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
         { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
         { "experimental-api", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
-        { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
-        { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
-        { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
+        { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(known_hosts_file), "Where ssh keeps the keys of hosts (default: its own)" },
+        { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms), "Seconds that ssh may take to connect (default 10)" },
+        { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ssh_username), "User to log in as (default \"core\")" },
+        { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(strict_host_keys), "Whether unknown hosts are asked about (default true)" },
 };
 
 /* The flag of that name among 'groups', or NULL. The first wins, so a verb's own goes before a global one. */
@@ -145,7 +149,8 @@ static int flag_set(Options *o, const Flag *flag, const char *value, const char 
 
 void options_init(Options *o) {
         *o = (Options) { .endpoint = "unix:///run/fleet.sock", .driver = "API", .output = "", .journal_output = "short",
-                         .lines = LINES_DEFAULT, .tunnel = "" };
+                         .lines = LINES_DEFAULT, .tunnel = "", .ssh_username = "core", .known_hosts_file = "", .ssh_port = "",
+                         .ssh_timeout_ms = 10000, .strict_host_keys = true };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {
                 char name[64] = "FLEETCTL_";

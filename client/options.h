@@ -28,13 +28,15 @@ typedef enum FlagGroup {
         FLAGS_KILL = 1 << 10, /* --signal, --kill-whom */
         FLAGS_QUIET = 1 << 11, /* --quiet */
         FLAGS_LINES = 1 << 12, /* --lines */
+        FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
 typedef struct Options {
         /* global; strings are borrowed from arguments and environment */
-        const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file;
+        const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file, *ssh_username, *known_hosts_file;
         uint64_t request_timeout_ms; /* 0: not given */
-        bool debug, help;
+        uint64_t ssh_timeout_ms;
+        bool debug, help, strict_host_keys;
 
         const char *fields; /* NULL: not given */
         bool full, no_legend, no_block, replace, sign;
@@ -49,6 +51,8 @@ typedef struct Options {
         bool ttl_given, recursive, dir, forever, quorum, in_order;
 
         bool verbs;
+        const char *unit, *ssh_port;
+        bool forward_agent;
         const char *ignored; /* what fleet's fleetctl needed and we do not */
         bool ignored_switch;
 } Options;

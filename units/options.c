@@ -15,6 +15,15 @@ void warnings_done(Warnings *warnings) {
         *warnings = (Warnings) {};
 }
 
+int warnings_add(Warnings *warnings, unsigned line, const char *sentence) {
+        _cleanup_free_ char *copy = strdup(sentence);
+
+        if (!copy || GROW(warnings->items, warnings->capacity, warnings->n + 1) < 0)
+                return -ENOMEM;
+        warnings->items[warnings->n++] = (Warning) { .line = line, .sentence = TAKE_PTR(copy) };
+        return 0;
+}
+
 /* One reading of one unit's options. */
 typedef struct Reading {
         const char *name;         /* of the unit; NULL: specifiers stay */
@@ -27,7 +36,6 @@ typedef struct Reading {
 static int warn(Reading *r, const char *format, ...) _printf_(2, 3);
 static int warn(Reading *r, const char *format, ...) {
         _cleanup_text_ Text t = {};
-        char *sentence;
         va_list ap;
 
         if (!r->warnings)
@@ -36,13 +44,7 @@ static int warn(Reading *r, const char *format, ...) {
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        if (GROW(r->warnings->items, r->warnings->capacity, r->warnings->n + 1) < 0)
-                return -ENOMEM;
-        sentence = text_take(&t, NULL);
-        if (!sentence)
-                return -ENOMEM;
-        r->warnings->items[r->warnings->n++] = (Warning) { .line = r->option->line, .sentence = sentence };
-        return 0;
+        return t.error < 0 ? t.error : warnings_add(r->warnings, r->option->line, t.chars);
 }
 
 static int refuse(Reading *r, const char *item, const char *why) {

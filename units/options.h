@@ -23,6 +23,7 @@ typedef struct Warnings {
 } Warnings;
 
 void warnings_done(Warnings *warnings);
+int warnings_add(Warnings *warnings, unsigned line, const char *sentence); /* copies; 0 or -ENOMEM */
 #define _cleanup_warnings_ _cleanup_(warnings_done)
 
 /* Reads sections [X-Fleet] and [X-Fleetd] of 'file'. 'name' is the unit's, for its specifiers; NULL leaves them as they

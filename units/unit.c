@@ -1,6 +1,7 @@
 #include "units/unit.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "units/name.h"
 #include "units/records.h"
@@ -95,6 +96,66 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
 
         *ret = TAKE_PTR(unit);
         return 0;
+}
+
+/* Errors of the parsers begin with their line. */
+static int add_fault(Warnings *faults, const Error *err) {
+        unsigned line = 0;
+        int n = 0;
+
+        if (sscanf(err->message, "line %u: %n", &line, &n) < 1 || n == 0)
+                line = n = 0;
+        return warnings_add(faults, line, err->message + n);
+}
+
+static int verify_options(const char *name, const UnitFile *file, Warnings *faults, Warnings *warnings) {
+        int r;
+
+        for (size_t i = 0; i < file->n_options; i++) {
+                const UnitFile one = { .options = &file->options[i], .n_options = 1 };
+                _cleanup_warnings_ Warnings said = {};
+                _cleanup_placement_ Placement placement = {};
+                Error err = {};
+
+                r = options_read(&one, name, &placement, &said, &err);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0 && add_fault(faults, &err) < 0)
+                        return -ENOMEM;
+                for (size_t k = 0; k < said.n; k++)
+                        if (warnings_add(warnings, said.items[k].line, said.items[k].sentence) < 0)
+                                return -ENOMEM;
+        }
+        return 0;
+}
+
+int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_unit_ Unit *unit = NULL;
+        size_t before = faults->n;
+        const char *reason;
+        Error err = {};
+        int r;
+
+        if (unit_name_check(name, &err) < 0)
+                return add_fault(faults, &err);
+        if (unit_name_is_refused(name, &reason)) {
+                (void) error_set(&err, -EINVAL, "unit name %s is refused: %s", name, reason);
+                r = add_fault(faults, &err);
+                if (r < 0)
+                        return r;
+        }
+        r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, &err);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return add_fault(faults, &err);
+        r = verify_options(name, &file, faults, warnings);
+        if (r < 0 || faults->n > before)
+                return r;
+        /* What remains is about the whole: no options, those that do not go together, the size. */
+        r = unit_parse(name, text, size, &unit, &err);
+        return r == -ENOMEM ? r : r < 0 ? add_fault(faults, &err) : 0;
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {

@@ -29,6 +29,10 @@ typedef struct Unit {
  * plain from elsewhere (error_prefix(err, r, "%s", name)). -EINVAL, -EBADMSG, -EFBIG, -ENOMEM. */
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err);
 
+/* All that unit_parse() would refuse, and not only the first: a text that cannot be read as a file has one fault, any other as many
+ * as it has options that are wrong. Line 0: of the file as a whole. Both are added to; 0 or -ENOMEM. */
+int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings);
+
 /* The same for what was accepted before, perhaps by a version with fewer rules: only what cannot be read at all is an
  * error, and no warnings are collected. */
 int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error *err);

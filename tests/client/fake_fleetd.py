@@ -205,6 +205,12 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/state":
                 name = query.get("unitName", [None])[0]
                 return self.page("states", [s for k, s in sorted(c.states.items()) if name in (None, k[0])], query)
+            if path.startswith("/fleet/v1/why/"):
+                return self.why(c, path.rsplit("/", 1)[1])
+            if path == "/fleet/v1/plan":
+                return self.answer(200, {"units": [
+                    {"action": "wait" if "mars" in u["text"] else "place", "name": u["name"], "reason": "because",
+                     **({} if "mars" in u["text"] else {"hostname": "alpha", "machineID": "1" * 32})} for u in json.loads(body)["units"]]})
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)
             if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
@@ -242,7 +248,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.refuse(409, "unit exists")
             options = parse(asked["text"])
             old = unit or {"machineID": "", "currentState": "inactive"}
-            c.units[name] = {**old, "name": name, "text": asked["text"], "options": options, "desiredState": "inactive",
+            c.units[name] = {**old, "name": name, "text": asked["text"], "options": options, "desiredState": asked.get("desiredState", "inactive"),
                              "hash": hashlib.sha1(canonical(options).encode()).hexdigest(), "reason": ""}
             c.later(name)
             return self.answer(201)
@@ -253,6 +259,18 @@ class Handler(BaseHTTPRequestHandler):
         unit["desiredState"] = asked["desiredState"]
         c.later(name)
         return self.answer(204)
+
+    def why(self, c, name):
+        unit = c.units.get(name)
+        if not unit:
+            return self.refuse(404, "unit does not exist")
+        where = unit.get("machineID", "")
+        return self.answer(200, {
+            "name": name, "desiredState": unit["desiredState"], "reason": "alpha is the only machine that qualifies",
+            **({"machineID": where} if where else {}), **({"global": True} if c.is_global(unit) else {}),
+            "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where else
+                          {"rule": "MachineMetadata", "reason": "MachineMetadata=zone=a, and it has no zone"}),
+                          **({"order": "run", "chosen": True} if m["id"] == where else {})} for m in MACHINES]})
 
     def remote(self, c, what, name, query):
         where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]

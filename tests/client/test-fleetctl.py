@@ -455,6 +455,138 @@ def is_active_and_is_failed_answer_as_systemctls(t):
     t.expect("is-failed -q a f")
 
 
+# -- verify, plan, why, diff, edit --
+
+def verify_says_all_that_is_wrong_before_anything_is_sent(t):
+    t.file("bad.service", HELLO + "[X-Fleet]\nMachineMetadata=gpu\nConflict=a\nMachineMetadata=b\n")
+    t.file("no-section.service", "just words\n")
+    t.file("good.service")
+    t.expect("verify bad.service no-section.service good.service", 1, err=[
+        "fleetctl: bad.service: line 7: MachineMetadata=gpu: ", "fleetctl: bad.service: line 9: MachineMetadata=b: ",
+        "fleetctl: bad.service: line 8: warning: [X-Fleet] has no option Conflict; did you mean Conflicts?", "fleetctl: no-section.service: "])
+    t.expect("verify good.service")
+    t.expect("verify missing.service", 1, err="fleetctl: missing.service: No such file or directory\n")
+    t.expect("verify", 2, err="fleetctl: name at least one file\n")
+    assert t.cluster.requests == []
+
+
+def a_plan_is_a_table_and_changes_nothing(t):
+    t.file("a.service")
+    t.file("far.service", HELLO + "[X-Fleet]\nMachineMetadata=planet=mars\n")
+    t.file("bad.service", "[X-Fleet]\nMachineMetadata=gpu\n")
+    t.expect("plan a.service far.service", out="UNIT\t\tACTION\tMACHINE\tREASON\na.service\tplace\talpha\tbecause\nfar.service\twait\t-\tbecause\n")
+    assert '"hostname"' in t.expect("plan -o json a.service", out=["place"])
+    t.expect("plan a.service bad.service", 1, err=["fleetctl: bad.service: line 2: "])
+    assert t.cluster.units == {}
+
+
+def why_names_each_machine_and_its_part(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
+    assert said.count("\n") == 4, said
+    assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
+    t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
+
+
+def diff_compares_a_file_with_the_cluster(t):
+    t.file("a.service")
+    t.expect("submit a.service", out=["inactive"])
+    t.expect("diff a.service")
+    t.file("a.service", HELLO.replace("Hello", "Bye"))
+    t.expect("diff a.service", 1, out=["--- a.service in the cluster\n+++ a.service\n", "-Description=Hello\n+Description=Bye\n"])
+    t.file("b.service")
+    t.expect("diff b.service", 4, err="Unit b.service not found\n")
+    os.unlink(os.path.join(t.dir, "a.service"))
+    t.expect("diff a.service", 2, err="fleetctl: a.service: No such file or directory\n")
+
+
+def edit_replaces_what_runs_and_loses_nothing(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    env = {"EDITOR": "sed -i s/Hello/Changed/", "TMPDIR": t.dir}
+    assert t.run("edit", "a", env=env)[:2] == (0, "Unit a.service changed\n")
+    assert "Changed" in t.expect("cat a", out=["Description"])
+    assert t.cluster.units["a.service"]["desiredState"] == "launched"
+    assert t.run("edit", "a", env=env)[2] == "fleetctl: a.service is as it was\n"
+    status, _, err = t.run("edit", "a", env={**env, "EDITOR": "sh -c 'echo [X-Fleet]; echo MachineMetadata=x' >"})
+    assert status == 1 and "line 2: MachineMetadata=x" in err and "what you wrote is in " in err, err
+    kept = err.split("what you wrote is in ")[1].strip()
+    assert "MachineMetadata=x" in open(kept).read()
+    assert "Changed" in t.expect("cat a", out=["Description"])
+    assert t.run("edit", "a", env={**env, "EDITOR": "false"})[0] == 1
+    t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
+
+
+# -- ssh --
+
+SSH = """#!/bin/sh
+echo "$@"
+[ "$SSH_ASKPASS" ] && "$SSH_ASKPASS" "sure? "
+cat
+exit 7
+"""
+
+
+def ssh_is_openssh_with_fleets_flags(t):
+    path = os.path.join(t.dir, "bin")
+    os.mkdir(path)
+    t.file("bin/ssh", SSH)
+    os.chmod(os.path.join(path, "ssh"), 0o755)
+    env = {"PATH": path + ":" + t.env["PATH"]}
+    t.file("a.service")
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.expect("start a.service g.service", out=["launched"])
+    status, out, err = t.run("ssh", "a.service", "--", "ps", "-ef", stdin="yes\nrest\n", env=env)
+    assert (status, err) == (7, "sure? "), (status, out, err)
+    assert out == "-l core -o ConnectTimeout=10 -o StrictHostKeyChecking=ask -p 22 -- 10.0.0.1 ps -ef\nyes\nrest\n", out
+    status, out, err = t.run("--ssh-username=me", "--known-hosts-file=/k", "ssh", "-A", "--ssh-port=23", "--machine=2222", "id", env=env)
+    assert "-l me" in out and "UserKnownHostsFile=/k" in out and "-p 23 -A -- 10.0.0.2 id\n" in out, out
+    status, out, err = t.run("--strict-host-key-checking=false", "ssh", "beta", env=env)
+    assert "StrictHostKeyChecking=no" in out and "-- 10.0.0.2\n" in out, out
+    for args, said in (("ssh", "one machine or unit must be provided"), ("ssh nobody", "could not find matching unit or machine"),
+                       ("ssh --machine=x", "machine does not exist"), ("ssh --unit=x", "unit does not exist"),
+                       ("ssh g.service", "global units unsupported")):
+        t.expect(args, 1, err=f"Unable to proceed: {said}\n")
+    t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
+
+
+def fd_forward_joins_the_streams_to_a_socket(t):
+    request = "GET /fleet/v1/machines HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n"
+    p = subprocess.Popen([PROGRAM, "fd-forward", t.socket], env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    p.stdin.write(request)
+    p.stdin.flush()
+    assert "alpha" in p.stdout.read() and p.wait(10) == 0
+    t.expect("fd-forward", 1, err="Provide a single argument\n")
+    t.expect("fd-forward /no/socket", 1, err=["Failed dialing remote address: "])
+    t.expect(["fd-forward", "x" * 200], 1, err=["Unable to use \""])
+
+
+def a_tunnel_is_an_ssh_that_carries_the_socket(t):
+    path = os.path.join(t.dir, "bin")
+    os.mkdir(path)
+    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading\n"
+           "near, far = sys.argv[sys.argv.index('-L') + 1].split(':')\n"
+           "open(os.environ['SAID'], 'w').write(' '.join(sys.argv[1:]))\n"
+           "s = socket.socket(socket.AF_UNIX); s.bind(near); s.listen()\n"
+           "def copy(a, b):\n    while d := a.recv(65536): b.sendall(d)\n    b.close()\n"
+           "while True:\n    c, _ = s.accept(); f = socket.socket(socket.AF_UNIX); f.connect(far)\n"
+           "    for p in ((c, f), (f, c)): threading.Thread(target=copy, args=p, daemon=True).start()\n")
+    os.chmod(os.path.join(path, "ssh"), 0o755)
+    env = {"PATH": path + ":" + t.env["PATH"], "SAID": os.path.join(t.dir, "said")}
+    status, out, err = t.run("--tunnel=bastion:2222", "list-machines", "--no-legend", env=env)
+    assert status == 0 and "11111111..." in out, (status, out, err)
+    said = open(env["SAID"]).read()
+    assert "-N" in said and "-p 2222" in said and said.endswith("-- bastion"), said
+    assert not os.path.exists(said.split("-L ")[1].split(":")[0])
+    t.file("bin/ssh", "#!/bin/sh\nexit 255\n")
+    t_env = {**env}
+    status, out, err = t.run("--tunnel=bastion", "list-machines", env=t_env)
+    assert status == 1 and "Unable to initialize client: failed initializing SSH client: ssh ended with status 255" in err, err
+    status, out, err = t.run("--tunnel=:22", "list-machines", env=t_env)
+    assert status == 1 and "expected HOST or HOST:PORT" in err, err
+
+
 def a_stream_that_breaks_off_is_not_a_success(t):
     t.file("cut.service")
     t.expect("start cut.service", out=["launched"])
@@ -556,7 +688,6 @@ def an_unknown_flag_is_refused(t):
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
-    t.expect("verify a", 2, err=["DEPRECATED"])
 
 
 def help_teaches(t):
@@ -597,7 +728,7 @@ def an_endpoint_that_is_none_is_refused(t):
                              ("ftp://x", 'unsupported protocol scheme "ftp"')):
         t.expect(["--endpoint", endpoint, "list-machines"], 1, err=f"Unable to initialize client: {reason}\n")
     t.expect("--driver=zzz list-machines", 1, err='Unable to initialize client: unrecognized driver "zzz"\n')
-    t.expect("--tunnel=h list-machines", 1, err=["Unable to initialize client: ", "ssh -L"])
+    t.expect("--tunnel=h --endpoint=https://x list-machines", 1, err="Unable to initialize client: --tunnel leads to unix:// and http:// endpoints, not to https://x\n")
 
 
 def a_socket_of_others_says_which_group(t):

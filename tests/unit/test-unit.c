@@ -78,6 +78,34 @@ static void what_cannot_run_is_refused_with_a_sentence(void **state) {
                        "MachineID cannot be used with Conflicts");
 }
 
+static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
+        static const struct {
+                const char *name, *text;
+                size_t n_faults;
+                unsigned line; /* of the first */
+        } rows[] = {
+                { "a.service", "[Service]\nExecStart=/bin/true\n", 0, 0 },
+                { "a.service", "[X-Fleet]\nMachineMetadata=a\nMachineMetadata=b\nGlobal=true\n", 2, 2 },
+                { "a.service", "[X-Fleet]\nGlobal=true\nMachineOf=b.service\n", 1, 0 },
+                { "a.service", "[Service\n", 1, 1 },
+                { "a.service", "", 1, 0 },
+                { "a", "[Service]\nExecStart=/bin/true\n", 1, 0 },
+                { "fleetd.service", "[X-Fleet]\nMachineMetadata=a\n", 2, 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_warnings_ Warnings faults = {}, warnings = {};
+                _cleanup_unit_ Unit *unit = NULL;
+
+                assert_int_equal(unit_verify(rows[i].name, rows[i].text, strlen(rows[i].text), &faults, &warnings), 0);
+                if (faults.n != rows[i].n_faults)
+                        fail_msg("%zu: %zu faults, the first: %s", i, faults.n, faults.n > 0 ? faults.items[0].sentence : "none");
+                assert_int_equal(unit_parse(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL) < 0, faults.n > 0);
+                if (faults.n > 0)
+                        assert_int_equal(faults.items[0].line, rows[i].line);
+        }
+}
+
 static void what_was_accepted_once_can_be_read_for_good(void **state) {
         static const char conflicting[] = "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n";
         _cleanup_unit_ Unit *unit = NULL;
@@ -173,6 +201,7 @@ int main(void) {
                 cmocka_unit_test(comments_and_spacing_make_no_difference_but_order_does),
                 cmocka_unit_test(placement_alone_does_not_change_what_runs),
                 cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
+                cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),

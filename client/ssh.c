@@ -1,0 +1,436 @@
+/* ssh, fd-forward, and --tunnel. Keys, known hosts and agents are OpenSSH's business; fleet's flags become its options. */
+#include "client/ssh.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/parse.h"
+#include "client/child.h"
+#include "units/name.h"
+
+extern char **environ;
+
+enum { ARGUMENTS_MAX = 64, PORT_DEFAULT = 22, TUNNEL_LOOK_MS = 20 };
+
+/* -- The command line -- */
+
+typedef struct Command {
+        const char *argv[ARGUMENTS_MAX];
+        size_t n;
+        Names held; /* strings made for it */
+        int error;
+} Command;
+
+static void command_done(Command *c) {
+        names_done(&c->held);
+}
+
+static void add(Command *c, const char *argument) {
+        if (c->n + 1 >= ARGUMENTS_MAX)
+                c->error = -E2BIG;
+        else
+                c->argv[c->n++] = argument;
+}
+
+static void add_made(Command *c, const char *format, ...) _printf_(2, 3);
+static void add_made(Command *c, const char *format, ...) {
+        _cleanup_text_ Text t = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&t, format, ap);
+        va_end(ap);
+        if (t.error < 0 || names_add(&c->held, t.chars, t.size) < 0)
+                c->error = -ENOMEM;
+        else
+                add(c, c->held.items[c->held.n - 1]);
+}
+
+/* What --strict-host-key-checking, --known-hosts-file, --ssh-username and --ssh-timeout say. */
+static void add_options(Command *c, const Options *o) {
+        add(c, "ssh");
+        add(c, "-l");
+        add(c, o->ssh_username);
+        add(c, "-o");
+        add_made(c, "ConnectTimeout=%llu", (unsigned long long) MAX(o->ssh_timeout_ms / 1000, (uint64_t) 1));
+        if (!o->strict_host_keys) {
+                add(c, "-o");
+                add(c, "StrictHostKeyChecking=no");
+                add(c, "-o");
+                add(c, "UserKnownHostsFile=/dev/null");
+                add(c, "-o");
+                add(c, "LogLevel=ERROR");
+                return;
+        }
+        add(c, "-o");
+        add(c, "StrictHostKeyChecking=ask");
+        if (*o->known_hosts_file) {
+                add(c, "-o");
+                add_made(c, "UserKnownHostsFile=%s", o->known_hosts_file);
+        }
+}
+
+/* "HOST" or "HOST:PORT" */
+static int split_host(const char *s, char ret_host[static 256], unsigned *ret_port, Error *err) {
+        const char *colon = strrchr(s, ':');
+        uint64_t port = PORT_DEFAULT;
+        size_t size = colon && !strchr(colon, ']') ? (size_t) (colon - s) : strlen(s);
+
+        if (size == 0 || size > 255 || s[0] == '-' || (s[size] && (parse_u64(s + size + 1, &port) < 0 || port == 0 || port > 65535)))
+                return error_set(err, -EINVAL, "--tunnel=%s: expected HOST or HOST:PORT", s);
+        snprintf(ret_host, 256, "%.*s", (int) size, s);
+        *ret_port = port;
+        return 0;
+}
+
+/* Without a terminal ssh asks a program, and that is us. */
+static void let_ssh_ask_us(void) {
+        char self[512];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+        if (isatty(STDIN_FILENO) || n <= 0 || getenv("SSH_ASKPASS_REQUIRE"))
+                return;
+        self[n] = 0;
+        (void) setenv("SSH_ASKPASS", self, 1);
+        (void) setenv("SSH_ASKPASS_REQUIRE", "force", 1);
+        (void) setenv(SSH_ASK_VARIABLE, "1", 1);
+}
+
+int ssh_ask(const char *question) {
+        char answer[256];
+        size_t n = 0;
+
+        fprintf(stderr, "%s", question ? question : "");
+        /* Byte by byte: what follows is for the command that ssh runs. */
+        while (n < sizeof(answer) - 1 && read(STDIN_FILENO, &answer[n], 1) == 1 && answer[n] != '\n')
+                n++;
+        answer[n] = 0;
+        puts(answer);
+        return fflush(stdout) == EOF ? EXIT_FAILED : EXIT_DONE;
+}
+
+/* -- ssh -- */
+
+static int unable(const char *reason) {
+        fprintf(stderr, "Unable to proceed: %s\n", reason);
+        return EXIT_FAILED;
+}
+
+/* How many machines begin so; *ret is the last of them. */
+static size_t machines_like(const Listing *machines, const char *wanted, const ApiMachine **ret) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < machines->n && *wanted; i++) {
+                const ApiMachine *m = &machines->machines[i];
+
+                if (m->id && (starts_with(m->id, wanted) || (m->hostname && streq(m->hostname, wanted)))) {
+                        *ret = m;
+                        n++;
+                }
+        }
+        return n;
+}
+
+/* Which machine is meant: an exit status; with EXIT_DONE the address is in *ret. 'argument': the first, when no flag says it. */
+static int find_address(Client *c, const char *argument, char **ret) {
+        const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?: c->options.machine ? c->options.unit : argument;
+        _cleanup_free_ char *name = unit_name ? unit_name_from_argument(unit_name) : NULL;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_listing_ Listing machines = {};
+        const ApiMachine *found = NULL;
+        bool by_unit = false;
+        size_t n = 0;
+        Error err = {};
+        int r;
+
+        r = client_machines(c, &machines, &err);
+        if (r >= 0 && name)
+                r = client_unit(c, name, &unit, &err);
+        if (r < 0)
+                return client_fail(r, &err, "Unable to proceed: ");
+        by_unit = name && r > 0;
+        if (!c->options.unit && machine)
+                n = machines_like(&machines, machine, &found);
+
+        if (n > 0 && by_unit) {
+                fprintf(stderr, "Unable to proceed: ambiguous argument, both machine and unit found for `%s`.\n"
+                                "Please use flag `--machine` or `--unit` to refine the search\n", argument);
+                return EXIT_FAILED;
+        }
+        if (n > 1)
+                return unable("found more than one machine");
+        if (c->options.machine && n == 0)
+                return unable("machine does not exist");
+        if (c->options.unit && !by_unit)
+                return unable("unit does not exist");
+        if (n == 0 && !by_unit)
+                return unable("could not find matching unit or machine");
+        if (by_unit && unit_is_global(&unit))
+                return unable("global units unsupported");
+        if (by_unit)
+                found = listing_machine(&machines, unit.machine_id);
+        if (!found || !found->primary_ip || !*found->primary_ip) {
+                fputs("Could not determine address of machine.\n", stderr);
+                return EXIT_FAILED;
+        }
+        *ret = strdup(found->primary_ip);
+        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+}
+
+int verb_ssh(Client *c, char **args, size_t n) {
+        const Options *o = &c->options;
+        _cleanup_(command_done) Command command = {};
+        _cleanup_free_ char *address = NULL;
+        bool by_flag = o->machine || o->unit;
+        char bastion[256];
+        unsigned port;
+        Error err = {};
+        int r;
+
+        if (o->machine && o->unit) {
+                fputs("Both machine and unit flags provided, please specify only one.\n", stderr);
+                return EXIT_FAILED;
+        }
+        if (!by_flag && n == 0)
+                return unable("one machine or unit must be provided");
+        r = find_address(c, by_flag ? NULL : args[0], &address);
+        if (r != EXIT_DONE)
+                return r;
+
+        add_options(&command, o);
+        add(&command, "-p");
+        add(&command, *o->ssh_port ? o->ssh_port : "22");
+        if (o->forward_agent)
+                add(&command, "-A");
+        if (*o->tunnel) {
+                r = split_host(o->tunnel, bastion, &port, &err);
+                if (r < 0) {
+                        fprintf(stderr, "Failed building SSH client: %s\n", err.message);
+                        return EXIT_FAILED;
+                }
+                add(&command, "-J");
+                add_made(&command, "%s@%s:%u", o->ssh_username, bastion, port);
+        }
+        add(&command, "--");
+        add(&command, address);
+        for (size_t i = by_flag ? 0 : 1; i < n; i++)
+                add(&command, args[i]);
+        if (command.error < 0)
+                return client_fail(command.error, NULL, "%s", "");
+
+        let_ssh_ask_us();
+        (void) fflush(stdout);
+        r = child_run(command.argv, &err);
+        if (r >= 0)
+                return r;
+        fprintf(stderr, "Failed building SSH client: %s\n", error_text(&err, r));
+        return EXIT_FAILED;
+}
+
+/* -- A tunnel for the API -- */
+
+struct Tunnel {
+        pid_t pid;
+        uint16_t port; /* 0: a socket */
+        char folder[64], near[96], endpoint[128];
+};
+
+Tunnel *tunnel_close(Tunnel *t) {
+        if (!t)
+                return NULL;
+        if (t->pid > 0) {
+                (void) kill(t->pid, SIGTERM);
+                while (waitpid(t->pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        if (t->port == 0)
+                (void) unlink(t->near);
+        (void) rmdir(t->folder);
+        free(t);
+        return NULL;
+}
+
+DEFINE_CLEANUP(Tunnel *, tunnel_close)
+
+/* A port that nobody has at this moment. */
+static uint16_t free_port(void) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(address);
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) < 0 || getsockname(fd, (struct sockaddr *) &address, &size) < 0)
+                return 0;
+        return ntohs(address.sin_port);
+}
+
+/* Which ends the tunnel has: a socket leads to a socket, a port of ours to a port, so that what is asked names a local host. */
+static int choose_ends(Tunnel *t, const char *endpoint, const char **ret_far, Error *err) {
+        const char *path = starts_with(endpoint, "unix:///") || starts_with(endpoint, "file:///") ? endpoint + 7 : NULL;
+        const char *host = starts_with(endpoint, "http://") ? endpoint + 7 : NULL;
+
+        if (!path && (!host || !*host))
+                return error_set(err, -EINVAL, "--tunnel leads to unix:// and http:// endpoints, not to %s", endpoint);
+        if (path) {
+                snprintf(t->near, sizeof(t->near), "%s/socket", t->folder);
+                snprintf(t->endpoint, sizeof(t->endpoint), "unix://%s", t->near);
+        } else {
+                t->port = free_port();
+                if (t->port == 0)
+                        return error_set(err, -EADDRNOTAVAIL, "no free port for a tunnel");
+                snprintf(t->near, sizeof(t->near), "127.0.0.1:%u", t->port);
+                snprintf(t->endpoint, sizeof(t->endpoint), "http://%s", t->near);
+        }
+        *ret_far = path ?: host;
+        return 0;
+}
+
+static bool tunnel_stands(const Tunnel *t) {
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(t->port) };
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (t->port == 0)
+                return stat(t->near, &st) == 0;
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        return fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0;
+}
+
+static int tunnel_wait(Tunnel *t, uint64_t timeout_ms, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + timeout_ms;
+        int status;
+
+        for (;;) {
+                if (tunnel_stands(t))
+                        return 0;
+                if (waitpid(t->pid, &status, WNOHANG) == t->pid) {
+                        t->pid = 0;
+                        return error_set(err, -ECONNREFUSED, "failed initializing SSH client: ssh ended with status %d",
+                                         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+                }
+                if (clock_monotonic_ms() >= end_ms)
+                        return error_set(err, -ETIMEDOUT, "failed initializing SSH client: no connection within %llu s", (unsigned long long) timeout_ms / 1000);
+                (void) poll(NULL, 0, TUNNEL_LOOK_MS);
+        }
+}
+
+int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char **ret_endpoint, Error *err) {
+        _cleanup_(tunnel_closep) Tunnel *t = NEW0(Tunnel, 1);
+        _cleanup_(command_done) Command command = {};
+        const char *far = NULL;
+        char bastion[256];
+        unsigned port;
+        int r;
+
+        if (!t)
+                return -ENOMEM;
+        r = split_host(o->tunnel, bastion, &port, err);
+        if (r < 0)
+                return r;
+        snprintf(t->folder, sizeof(t->folder), "/tmp/fleetctl-XXXXXX");
+        if (!mkdtemp(t->folder))
+                return error_set(err, -errno, "%s: %s", t->folder, strerror(errno));
+        r = choose_ends(t, endpoint, &far, err);
+        if (r < 0)
+                return r;
+
+        add_options(&command, o);
+        add(&command, "-N");
+        add(&command, "-o");
+        add(&command, "ExitOnForwardFailure=yes");
+        add(&command, "-p");
+        add_made(&command, "%u", port);
+        add(&command, "-L");
+        add_made(&command, "%s:%s", t->near, far);
+        add(&command, "--");
+        add(&command, bastion);
+        if (command.error < 0)
+                return command.error;
+        let_ssh_ask_us();
+        r = -posix_spawnp(&t->pid, command.argv[0], NULL, NULL, (char *const *) command.argv, environ);
+        if (r < 0) {
+                t->pid = 0;
+                return error_set(err, r, "failed initializing SSH client: cannot run ssh: %s", strerror(-r));
+        }
+        r = tunnel_wait(t, o->ssh_timeout_ms, err);
+        if (r < 0)
+                return r;
+        *ret_endpoint = t->endpoint;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+/* -- fd-forward -- */
+
+static int write_whole(int fd, const char *bytes, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, bytes, size);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n > 0) {
+                        bytes += n;
+                        size -= (size_t) n;
+                }
+        }
+        return 0;
+}
+
+/* One direction, once. 1: go on; 0: that side has ended. */
+static int copy_some(int from, int to) {
+        char buffer[65536];
+        ssize_t n = read(from, buffer, sizeof(buffer));
+        int r;
+
+        if (n < 0)
+                return errno == EINTR ? 1 : -errno;
+        if (n == 0)
+                return 0;
+        r = write_whole(to, buffer, (size_t) n);
+        return r < 0 ? r : 1;
+}
+
+int verb_fd_forward(Client *c, char **args, size_t n) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct pollfd fds[2] = { { .fd = STDIN_FILENO, .events = POLLIN } };
+        _cleanup_close_ int fd = -1;
+        int r = 1;
+
+        if (n != 1) {
+                fputs("Provide a single argument\n", stderr);
+                return EXIT_FAILED;
+        }
+        if (strlen(args[0]) >= sizeof(address.sun_path) || !*args[0]) {
+                fprintf(stderr, "Unable to use \"%s\" as unix address: at most %zu bytes, and not none\n", args[0], sizeof(address.sun_path) - 1);
+                return EXIT_FAILED;
+        }
+        memcpy(address.sun_path, args[0], strlen(args[0]));
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0) {
+                fprintf(stderr, "Failed dialing remote address: %s: %s\n", args[0], strerror(errno));
+                return EXIT_FAILED;
+        }
+        fds[1] = (struct pollfd) { .fd = fd, .events = POLLIN };
+        while (r > 0) {
+                if (poll(fds, 2, -1) < 0 && errno != EINTR)
+                        r = -errno;
+                if (r > 0 && fds[0].revents)
+                        r = copy_some(STDIN_FILENO, fd);
+                if (r > 0 && fds[1].revents)
+                        r = copy_some(fd, STDOUT_FILENO);
+        }
+        if (r < 0 && r != -EPIPE) {
+                fprintf(stderr, "Encountered error during copy: %s\n", strerror(-r));
+                return EXIT_FAILED;
+        }
+        return EXIT_DONE;
+}
