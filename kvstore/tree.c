@@ -501,6 +501,7 @@ typedef struct Walk {
         TreeTxn *txn;
         MDB_cursor *cursor;
         TreeRange range;
+        KvBytes after; /* a long key whose place among those with its beginning its path tells: what is up to it is not visited */
         bool recursive;
         int (*visit)(void *userdata, const KvNode *node);
         void *userdata;
@@ -510,6 +511,8 @@ static int walk_visit(const Walk *walk, const KvNode *node) {
         if (walk->range.mixed && !kv_path_is_below(node->key, walk->range.path))
                 return 1;
         if (!walk->recursive && !tree_path_is_child(node->key, walk->range.path))
+                return 1;
+        if (walk->after.size > 0 && tree_compare_paths(node, &(KvNode) { .key = walk->after }) <= 0)
                 return 1;
         return walk->visit(walk->userdata, node);
 }
@@ -554,15 +557,21 @@ static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
 }
 
 /* The first node of the walk that is behind 'after'; tells as range_first(). */
-static int walk_first(const Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
+static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         uint8_t bytes[TREE_KEY_LONG];
         size_t size = tree_key(after, bytes);
         int r;
 
         if (after.size == 0)
                 return range_first(&walk->range, walk->cursor, key, data);
-        if (size >= TREE_KEY_LONG || !tree_range_holds(&walk->range, bytes, size))
+        if (!kv_path_is_below(after, walk->range.path))
                 return -EINVAL;
+        if (size == TREE_KEY_LONG) {
+                walk->after = after;
+                size = TREE_KEY_CUT;
+        } else if (!walk->recursive && size < TREE_KEY_CUT) {
+                bytes[size++] = 1; /* behind all that is below it */
+        }
 
         *key = (MDB_val) { size, bytes };
         r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
@@ -615,8 +624,8 @@ int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *use
         return walk_run(&walk, (KvBytes) {});
 }
 
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
-        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = true, .visit = visit, .userdata = userdata };
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata) {
+        Walk walk = { .txn = txn, .range = tree_range_below(path), .recursive = recursive, .visit = visit, .userdata = userdata };
 
         return walk_run(&walk, after);
 }

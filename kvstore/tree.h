@@ -91,11 +91,9 @@ int tree_delete_below(TreeTxn *txn, KvBytes path);     /* all that is below, not
  * < 0 to fail; it must not write. 'recursive' false: direct children only (skips what is below them without reading
  * it). */
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
-/* All nodes below 'path' that come after the node 'after' (below it, too), as tree_walk() does: for whoever walks in parts,
- * which lie in different transactions. 'after' need not exist any more; its key is at most TREE_WALK_AFTER_MAX bytes, none
- * of them 0 or 1; else -EINVAL. Empty: from the beginning. */
-enum { TREE_WALK_AFTER_MAX = 480 };
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, int (*visit)(void *userdata, const KvNode *node), void *userdata);
+/* What tree_walk() visits and comes after the node 'after', which lies below 'path' (else -EINVAL) and need not exist any more: for
+ * whoever walks in parts, which lie in different transactions. Empty: from the beginning. */
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
 bool tree_has_children(TreeTxn *txn, KvBytes path);
 
 /* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of

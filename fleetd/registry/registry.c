@@ -215,7 +215,7 @@ static int read_slice(Registry *r) {
                 return e;
         r->read_all = true;
         r->n_nodes = r->n_bytes = 0;
-        e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), on_node, r);
+        e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), true, on_node, r);
         tree_abort(txn);
         if (r->read_all && e >= 0)
                 r->next.index = MAX(r->next.index, kv_index(r->store));

@@ -100,8 +100,35 @@ static void assert_walk(TreeTxn *txn, const char *path, bool recursive, const ch
 static void assert_walk_from(TreeTxn *txn, const char *path, const char *after, const char *expected) {
         _cleanup_text_ Text seen = {};
 
-        assert_int_equal(tree_walk_from(txn, kv_string(path), kv_string(after), append_path, &seen), 0);
+        assert_int_equal(tree_walk_from(txn, kv_string(path), kv_string(after), true, append_path, &seen), 0);
         assert_string_equal(seen.chars ?: "", expected);
+}
+
+typedef struct Parts {
+        KvNode nodes[500];
+        size_t n;
+} Parts;
+
+static int append_node(void *userdata, const KvNode *node) {
+        Parts *parts = userdata;
+
+        assert_true(parts->n < ELEMENTS(parts->nodes));
+        parts->nodes[parts->n++] = *node;
+        return 1;
+}
+
+/* Wherever one stops, what follows is the rest, and nothing else. */
+static void assert_walks_in_parts(TreeTxn *txn, KvBytes path, bool recursive) {
+        _cleanup_free_ Parts *all = NEW0(Parts, 1), *rest = NEW0(Parts, 1);
+
+        assert_int_equal(tree_walk(txn, path, recursive, append_node, all), 0);
+        for (size_t i = 0; i < all->n; i++) {
+                rest->n = 0;
+                assert_int_equal(tree_walk_from(txn, path, all->nodes[i].key, recursive, append_node, rest), 0);
+                assert_int_equal(rest->n, all->n - i - 1);
+                for (size_t k = 0; k < rest->n; k++)
+                        assert_true(kv_bytes_equal(rest->nodes[k].key, all->nodes[i + 1 + k].key));
+        }
 }
 
 static void assert_whole(TreeTxn *txn) {
@@ -191,7 +218,7 @@ static void children_are_listed_without_what_is_below_them(void **state) {
         assert_walk_from(f->txn, "/d", "/d/a/y", "/d/a/y/z /d/a-b /d/a0 /d/b ");
         assert_walk_from(f->txn, "/d", "/d/a/gone", "/d/a/x /d/a/y /d/a/y/z /d/a-b /d/a0 /d/b ");
         assert_walk_from(f->txn, "/d", "/d/b", "");
-        assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), append_path, NULL), -EINVAL);
+        assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), true, append_path, NULL), -EINVAL);
         assert_walk(f->txn, "/d/b", true, "");
         assert_walk(f->txn, "/nothing", true, "");
         assert_true(tree_has_children(f->txn, kv_string("/d/a")));
@@ -223,6 +250,8 @@ static void names_of_any_bytes_keep_their_place(void **state) {
         text_clear(&seen);
         assert_int_equal(tree_walk(f->txn, kv_string("/"), false, append_path, &seen), 0);
         assert_int_equal(seen.size, expected.size - strlen("/a/b "));
+        assert_walks_in_parts(f->txn, kv_string("/"), true);
+        assert_walks_in_parts(f->txn, kv_string("/"), false);
 }
 
 /* A deep line of directories with long names, and two files in each: all sizes of keys around the cut. */
@@ -256,6 +285,8 @@ static void paths_longer_than_a_key_are_kept_found_and_listed_in_order(void **st
                 text_clear(&files);
                 text_printf(&files, "%s/m %s %s/z ", path, next, path);
                 assert_walk(f->txn, *path ? path : "/", false, files.chars);
+                assert_walks_in_parts(f->txn, kv_string(*path ? path : "/"), false);
+                assert_walks_in_parts(f->txn, kv_string(*path ? path : "/"), true);
                 assert_true(tree_has_children(f->txn, kv_string(next)));
                 snprintf(path, sizeof(path), "%s", next);
         }
