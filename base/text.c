@@ -87,6 +87,17 @@ size_t utf8_length(const void *bytes, size_t left) {
         return n;
 }
 
+bool text_is_plain(const void *bytes, size_t size) {
+        const char *s = bytes;
+
+        for (size_t i = 0, n; i < size; i += n) {
+                n = utf8_length(s + i, size - i);
+                if (n == 0 || s[i] == 0)
+                        return false;
+        }
+        return true;
+}
+
 /* Bytes that stand for themselves in a JSON string. */
 static const uint8_t json_plain[256] = {
         [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1, ['='] = 1, ['?' ... '['] = 1, [']' ... 0x7f] = 1,

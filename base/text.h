@@ -61,6 +61,9 @@ void text_append_printable(Text *t, const char *s);
 /* The length of the valid UTF-8 sequence at 's', of which 'left' > 0 bytes are there; 0 if there is none. */
 size_t utf8_length(const void *s, size_t left);
 
+/* May these bytes stand in JSON as a text that every reader takes: valid UTF-8 without NUL? */
+bool text_is_plain(const void *bytes, size_t size);
+
 /* A size for people, "16 KiB" or "1000 bytes", in 'buffer', which is returned. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 

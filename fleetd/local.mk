@@ -33,6 +33,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/directory/diff.h fleetd/directory/diff.c \
 	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c \
+	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c \
 	fleetd/api/events.c \
@@ -83,7 +84,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
+	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-call_spec
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
@@ -100,6 +101,8 @@ tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.
 tests_unit_test_settings_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_kv_v1_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -124,3 +127,6 @@ FUZZERS += tests/fuzz/fuzz-keys_v2
 tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
+FUZZERS += tests/fuzz/fuzz-kv_txn
+tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_kv_txn_LDADD = $(FLEETD_LIBS)

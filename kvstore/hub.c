@@ -26,7 +26,7 @@ struct Watch {
         Watch *next, *prev;              /* at the place */
         Watch *all_next, *all_prev;      /* all that have a place */
         Watch *ready_next, *ready_prev;  /* those with something to tell */
-        bool recursive, internal, hidden_rule, once;
+        bool recursive, internal, hidden_rule, refreshes, once;
         bool ready, calling, closed, cleared;
         uint64_t since;
         HubEvent **pending;
@@ -93,6 +93,8 @@ HubEvent *hub_event_unref(HubEvent *event) {
                 return NULL;
         if (event->encoded)
                 shared_unref(event->encoded);
+        if (event->line)
+                shared_unref(event->line);
         free(event);
         return NULL;
 }
@@ -342,7 +344,7 @@ static KvBytes watch_key(const Watch *watch) {
 }
 
 static bool watch_may_see(const Watch *watch, const KvEvent *event) {
-        return !watch->cleared && !event->refresh && event->index >= watch->since &&
+        return !watch->cleared && (watch->refreshes || !event->refresh) && event->index >= watch->since &&
                (watch->internal || !kv_path_is_ours(event->node.key));
 }
 
@@ -428,8 +430,7 @@ void hub_publish(Hub *hub, const KvEvent *event) {
         }
         hub->index = event->index;
         window_add(window_of(hub, event), e);
-        if (!event->refresh)
-                tell_all(hub, e);
+        tell_all(hub, e);
         hub_event_unref(e);
 }
 
@@ -549,7 +550,7 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         place->absent |= options->absent;
         *watch = (Watch) {
                 .hub = hub, .events = events, .userdata = userdata,
-                .recursive = options->recursive, .internal = options->internal, .hidden_rule = options->hidden_rule, .once = options->once, .key_size = options->key.size,
+                .recursive = options->recursive, .internal = options->internal, .hidden_rule = options->hidden_rule, .refreshes = options->refreshes, .once = options->once, .key_size = options->key.size,
                 .since = options->since > 0 ? options->since : hub->index + 1,
         };
         memcpy(watch->key, options->key.data, options->key.size);

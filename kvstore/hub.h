@@ -28,6 +28,7 @@ enum {
 typedef struct HubEvent {
         unsigned refs;
         KvEvent event;
+        Shared *line;    /* the same in the form of fleet's own streams */
         Shared *encoded; /* made by the first watcher that needs it (api), shared by all; given back with the event */
 } HubEvent;
 
@@ -40,6 +41,7 @@ typedef struct WatchOptions {
         uint64_t since;      /* first index wanted; 0: from now on */
         bool internal;       /* sees /_fleet; others never do, not even the deletion of "/" children there */
         bool hidden_rule;    /* apply v2's rule of hidden keys (registry watches do not) */
+        bool refreshes;      /* is told when a time to live was renewed, too (v2's watchers are not) */
         bool once;           /* ends itself after the first event: the watch is gone when on_event() returns */
         /* Nothing is at 'key' now: v2 does not tell such a watch of a deleted directory above it. Left false, it is told. */
         bool absent;

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
+
+#include "base/base64.h"
 
 static const json_t *inside(const JsonValue *v) {
         return (const json_t *) v;
@@ -120,6 +123,32 @@ int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *
         return 0;
 }
 
+int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err) {
+        const char *text = NULL, *encoded = NULL;
+        char name64[32];
+        int r;
+
+        snprintf(name64, sizeof(name64), "%s64", name);
+        r = json_read_string(object, name, &text, err);
+        if (r == 0)
+                r = json_read_string(object, name64, &encoded, err);
+        if (r < 0)
+                return r;
+        if (text && encoded)
+                return error_set(err, -EBADMSG, "%s and %s exclude each other: leave one out", name, name64);
+        if (encoded) {
+                r = base64_decode(encoded, strlen(encoded), ret, ret_size);
+                if (r == -EINVAL)
+                        return error_set(err, -EBADMSG, "%s: expected base64", name64);
+                return r < 0 ? r : 1;
+        }
+        if (!text)
+                return 0;
+        *ret_size = strlen(text);
+        *ret = strdup(text);
+        return *ret ? 1 : -ENOMEM;
+}
+
 static int add_pair(void *userdata, const char *key, const JsonValue *v) {
         return json_value_string(v) ? pairs_set(userdata, key, json_value_string(v)) : -EBADMSG;
 }
@@ -187,6 +216,20 @@ void json_add_string_always(Text *t, const char *name, const char *value) {
 void json_add_string(Text *t, const char *name, const char *value) {
         if (value && *value)
                 json_add_string_always(t, name, value);
+}
+
+void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size) {
+        bool plain = text_is_plain(bytes, size);
+        char name64[32];
+
+        snprintf(name64, sizeof(name64), "%s64", name);
+        begin(t, plain ? name : name64);
+        text_append_char(t, '"');
+        if (plain)
+                text_append_json(t, bytes, size);
+        else
+                text_append_base64(t, bytes, size, false);
+        text_append_char(t, '"');
 }
 
 void json_add_u64(Text *t, const char *name, uint64_t value) {

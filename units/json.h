@@ -52,6 +52,10 @@ int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Erro
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
 int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err); /* an object of strings, added */
 
+/* What json_add_bytes() wrote. 1 and the bytes, which the caller frees (a zero byte follows them), 0 if there is neither; -EBADMSG if there
+ * are both, or no base64. */
+int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err);
+
 /* Many strings at once, from a table. */
 typedef struct JsonField {
         const char *name, **ret;
@@ -63,6 +67,8 @@ void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' N
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
 void json_add_string(Text *t, const char *name, const char *value);         /* left out if NULL or "" */
 void json_add_string_always(Text *t, const char *name, const char *value);  /* NULL is written as "" */
+/* Bytes of any kind: as a text under 'name' where they are one, else in base64 under the name with "64" behind it. Never left out. */
+void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size);
 void json_add_u64(Text *t, const char *name, uint64_t value);               /* left out if 0 */
 void json_add_bool(Text *t, const char *name, bool value);                  /* left out if false */
 void json_add_pairs(Text *t, const char *name, const Pairs *pairs);          /* an object of strings; left out if empty */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "fleetd/api/keys_v2.h"
+#include "fleetd/api/kv_v1.h"
 #include "fleetd/api/request.h"
 #include "units/entities.h"
 
@@ -105,6 +106,8 @@ static void route(Request *request) {
                 keys_v2_handle(request);
         else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
                 cluster_v2_handle(request);
+        else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
+                kv_v1_handle(request, path + 12);
         else if (!fleet || (fleet[0] && fleet[0] != '/'))
                 request_not_found(request);
         else if (request->door != API_SOCKET)
@@ -190,7 +193,8 @@ static size_t api_body_limit(void *userdata, const HttpRequest *http) {
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
-        return starts_with(http->target, "/v2/") ? api->limits.body_size : MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
+        return starts_with(http->target, "/v2/") ? api->limits.body_size
+               : MIN(api->limits.body_size, (uint64_t) (starts_with(http->target, "/fleet/v1/kv/txn") ? KV_TXN_BODY_MAX : UNIT_BODY_MAX));
 }
 
 /* Each door's errors are of one kind, those that no handler has seen, too. */

@@ -681,14 +681,6 @@ static void write_on_done(void *userdata, const KvResult *result) {
         wait_free(w);
 }
 
-/* Keys expire by cluster time, which counts ms in 64 bits: longer spans than a thousand years are for ever. */
-static void command_ttl(KvCommand *cmd, const KeysQuery *q) {
-        const uint64_t max_s = 1000ull * 365 * 86400;
-
-        cmd->has_ttl = q->has_ttl && q->ttl <= max_s;
-        cmd->ttl_ms = cmd->has_ttl ? q->ttl * 1000 : 0;
-}
-
 static void write_propose(KeysWait *w) {
         Request *request = w->request;
         const KeysQuery *q = &w->query;
@@ -705,7 +697,7 @@ static void write_propose(KeysWait *w) {
                 cmd.op = KV_POST;
                 cmd.prev_index = 0;
                 cmd.has_prev_value = false;
-                command_ttl(&cmd, q);
+                request_ttl(&cmd, q->has_ttl, q->ttl);
         } else {
                 cmd.op = q->prev_exist == 0 ? KV_CREATE : q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
                 if (cmd.op == KV_CREATE) {
@@ -713,7 +705,7 @@ static void write_propose(KeysWait *w) {
                         cmd.has_prev_value = false;
                 }
                 cmd.refresh = q->refresh;
-                command_ttl(&cmd, q);
+                request_ttl(&cmd, q->has_ttl, q->ttl);
         }
         r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
         if (r < 0) {

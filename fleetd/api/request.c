@@ -82,6 +82,13 @@ void request_cut(Request *request, const char *reason) {
         request_free(request);
 }
 
+void request_ttl(KvCommand *cmd, bool given, uint64_t seconds) {
+        const uint64_t max_s = 1000ull * 365 * 86400;
+
+        cmd->has_ttl = given && seconds <= max_s;
+        cmd->ttl_ms = cmd->has_ttl ? seconds * 1000 : 0;
+}
+
 const char *request_parameter(const Request *request, const char *name) {
         const HttpParameter *p = http_parameter(&request->parameters, name);
 

@@ -62,6 +62,10 @@ void request_end(Request *request); /* of a stream: the end, in order */
 void request_cut(Request *request, const char *reason);
 void request_free(Request *request); /* without an answer: the client has left */
 
+/* A time to live in seconds, as clients give it. Keys expire by cluster time, which counts ms in 64 bits: more than a thousand years is
+ * for ever. */
+void request_ttl(KvCommand *cmd, bool given, uint64_t seconds);
+
 /* The header that marks an answer as old (kv_stale_ms()), else one without a name; 'ret' keeps its value. */
 typedef struct StaleField {
         char seconds[24];
@@ -74,6 +78,7 @@ const char *request_parameter(const Request *request, const char *name);
 /* Handlers. Each answers, or leaves the request parked with 'forget' set. */
 void keys_v2_handle(Request *request);      /* /v2/keys... */
 void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, /v2/members, /v2/stats: what clients look for */
+void kv_v1_handle(Request *request, const char *path);     /* /fleet/v1/kv...: 'path' is what stands behind it */
 void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */
 void states_handle(Request *request, const char *name);    /* /fleet/v1/state[/NAME] */
 void machines_handle(Request *request);                    /* /fleet/v1/machines */

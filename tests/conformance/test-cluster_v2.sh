@@ -65,6 +65,10 @@ for host in 1 2 3; do
         esac
 done
 
+for host in 1 2 3; do
+        python3 "$here/kv_v1.py" "${doors[$host]}" "$scratch/sock$host" 2>&1 | sed -E "s/^((not )?ok) /\\1 h$host: /"
+done
+
 # -- What they agree about --
 
 same_everywhere() {

@@ -299,6 +299,37 @@ static void the_registry_is_not_written_over_tcp(void **state) {
 
 /* -- PUT of units -- */
 
+static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is(void **state) {
+        static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"1\"}]}";
+        static const char ours[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
+        Room *room = *state;
+
+        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
+        for (ApiDoor door = API_SOCKET; door <= API_LOOPBACK; door++) {
+                assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, txn), 200);
+                assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/a", "", "2"), 200);
+                assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
+                assert_string_equal(body_of(room), "2");
+                assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, ours), 403);
+                assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/_fleet/a", "", "2"), 403);
+                assert_int_equal(ask(room, door, "DELETE", "/fleet/v1/kv/value/_fleet?recursive=true", "", NULL), 403);
+                assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/list", "", NULL), 200);
+                assert_null(strstr(body_of(room), "_fleet"));
+        }
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL), 200);
+        assert_says(room, "\"key\":\"/_fleet/");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL), 200);
+        assert_says(room, "\"nodes\":[]");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 409);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 404);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Host: evil\r\n" JSON, txn), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "", txn), 415);
+        room_open(room, CLIENT_READ_ONLY);
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, txn), 403);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
+}
+
 static void a_body_that_is_not_declared_as_json_is_415(void **state) {
         Room *room = *state;
 
@@ -662,6 +693,12 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         assert_says(room, "\"errorCode\":300");
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
         assert_says(room, "\"errorCode\":100");
+        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}"), 503);
+        assert_says(room, "nothing has changed");
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/kv/value/a", "", "1"), 503);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a?quorum=true", "", NULL), 503);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?quorum=true", "", NULL), 503);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list", "", NULL), 200);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members/leader", "", NULL), 503);
         assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 503);
@@ -803,6 +840,7 @@ int main(void) {
                 in_a_room(a_second_listener_on_the_same_door_is_refused_with_a_sentence),
                 in_a_room(the_registry_is_not_seen_over_tcp),
                 in_a_room(the_registry_is_not_written_over_tcp),
+                in_a_room(fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is),
                 in_a_room(a_body_that_is_not_declared_as_json_is_415),
                 in_a_room(a_broken_body_is_400_with_its_reason),
                 in_a_room(a_bad_name_is_400),

@@ -241,6 +241,18 @@ static void a_refresh_wakes_nobody_but_takes_its_place(void **state) {
         assert_int_equal(hub_watch(f->hub, &first, &watcher_events, &late, &late.watch, &oldest), -ESTALE);
 }
 
+static void who_asks_for_refreshes_is_told_of_them_live_and_from_the_window(void **state) {
+        _cleanup_watcher_ Watcher live = {}, late = {};
+        Fixture *f = *state;
+
+        watch(f, &live, (WatchOptions) { .key = kv_string("/"), .recursive = true, .refreshes = true });
+        set(f, "/a/b");
+        publish(f, KV_ACTION_UPDATE, "/a/b", false, true);
+        assert_told(&live, "set /a/b 101, update /a/b 102, ");
+        watch(f, &late, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
+        assert_told(&late, "update /a/b 102, ");
+}
+
 /* -- From when on -- */
 
 static void events_of_the_window_come_first_then_the_live_ones(void **state) {
@@ -551,6 +563,7 @@ int main(void) {
                 TEST(a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made),
                 TEST(fleets_own_keys_are_for_internal_watches),
                 TEST(a_refresh_wakes_nobody_but_takes_its_place),
+                TEST(who_asks_for_refreshes_is_told_of_them_live_and_from_the_window),
                 TEST(events_of_the_window_come_first_then_the_live_ones),
                 TEST(a_watch_from_the_future_skips_what_comes_before),
                 TEST(a_watch_from_before_the_window_is_refused_with_its_beginning),

@@ -240,6 +240,52 @@ static void errors_carry_a_message_even_an_empty_one(void **state) {
         assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
 }
 
+static void bytes_of_any_kind_go_through_as_text_or_in_base64(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t size;
+                const char *json;
+        } cases[] = {
+                { "", 0, "{\"v\":\"\"}" },
+                { "text \xc3\xa4\"", 8, "{\"v\":\"text \xc3\xa4\\\"\"}" },
+                { "\0", 1, "{\"v64\":\"AA==\"}" },
+                { "\xff\xfe", 2, "{\"v64\":\"//4=\"}" },
+                { "a\0b\xff", 4, "{\"v64\":\"YQBi/w==\"}" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_free_ char *back = NULL;
+                _cleanup_text_ Text t = {};
+                size_t size;
+
+                json_open(&t, NULL, '{');
+                json_add_bytes(&t, "v", cases[i].bytes, cases[i].size);
+                json_close(&t, '}');
+                assert_text(&t, cases[i].json);
+                assert_int_equal(json_value_parse(t.chars, t.size, &root, NULL), 0);
+                assert_int_equal(json_read_bytes(root, "v", &back, &size, NULL), 1);
+                assert_int_equal(size, cases[i].size);
+                assert_memory_equal(back, cases[i].bytes, size);
+        }
+}
+
+static void bytes_are_said_one_way(void **state) {
+        static const char *const bad[] = { "{\"v\":\"\",\"v64\":\"\"}", "{\"v\":1}", "{\"v64\":[]}", "{\"v64\":\"A\"}", "{\"v64\":\"A A=\"}" };
+        char *back;
+        size_t size;
+
+        for (size_t i = 0; i < ELEMENTS(bad); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                Error err = {};
+
+                assert_int_equal(json_value_parse(bad[i], strlen(bad[i]), &root, NULL), 0);
+                assert_int_equal(json_read_bytes(root, "v", &back, &size, &err), -EBADMSG);
+                assert_int_not_equal(err.message[0], 0);
+                assert_int_equal(json_read_bytes(root, "w", &back, &size, &err), 0);
+        }
+}
+
 static int count_members(void *userdata, const char *name, const JsonValue *v) {
         unsigned *n = userdata;
 
@@ -282,6 +328,8 @@ int main(void) {
                 cmocka_unit_test(contents_come_as_text_or_as_options),
                 cmocka_unit_test(pages_name_the_next_one_and_empty_ones_are_empty),
                 cmocka_unit_test(errors_carry_a_message_even_an_empty_one),
+                cmocka_unit_test(bytes_of_any_kind_go_through_as_text_or_in_base64),
+                cmocka_unit_test(bytes_are_said_one_way),
                 cmocka_unit_test(values_are_asked_for_without_fear),
         };
 

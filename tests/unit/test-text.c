@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/base64.h"
 #include "base/text.h"
 
 static void pieces_are_appended_and_the_whole_is_taken(void **state) {
@@ -100,6 +101,40 @@ static void json_escapes_what_json_and_html_must_not_see(void **state) {
         assert_string_equal(t.chars, "a\\u0000b");
 }
 
+static void base64_carries_all_bytes_in_one_form(void **state) {
+        static const char *const bad[] = { "A", "AA=", "AAA==", "AAAA=", "A===", "AA==A", "AB==", "AAB=", "A A=", "AA\n=", "=", "AAA\xff" };
+        unsigned char bytes[256];
+        size_t size;
+        char *back;
+
+        for (unsigned i = 0; i < sizeof(bytes); i++)
+                bytes[i] = i;
+        for (size_t n = 0; n <= sizeof(bytes); n++)
+                for (unsigned url = 0; url < 2; url++) {
+                        _cleanup_text_ Text t = {};
+                        _cleanup_free_ char *same = NULL;
+
+                        text_append(&t, "");
+                        text_append_base64(&t, bytes, n, url);
+                        assert_int_equal(t.size, url ? (n * 4 + 2) / 3 : (n + 2) / 3 * 4);
+                        assert_true(!url || !strpbrk(t.chars, "+/="));
+                        assert_int_equal(base64_decode(t.chars, t.size, &same, &size), 0);
+                        assert_int_equal(size, n);
+                        assert_memory_equal(same, bytes, n);
+                }
+        for (size_t i = 0; i < ELEMENTS(bad); i++)
+                if (base64_decode(bad[i], strlen(bad[i]), &back, &size) != -EINVAL)
+                        fail_msg("taken: %s", bad[i]);
+}
+
+static void a_plain_text_is_utf8_without_nul(void **state) {
+        assert_true(text_is_plain("", 0));
+        assert_true(text_is_plain("a\n\xc3\xa4\xf0\x9f\x98\x80", 8));
+        assert_false(text_is_plain("a\0b", 3));
+        assert_false(text_is_plain("\xff", 1));
+        assert_false(text_is_plain("\xc3", 1));
+}
+
 static void a_name_cannot_drive_the_terminal(void **state) {
         _cleanup_text_ Text t = {};
 
@@ -114,6 +149,8 @@ int main(void) {
                 cmocka_unit_test(a_long_text_grows_and_clearing_keeps_the_memory),
                 cmocka_unit_test(a_failure_is_remembered_and_nothing_more_is_appended),
                 cmocka_unit_test(json_escapes_what_json_and_html_must_not_see),
+                cmocka_unit_test(base64_carries_all_bytes_in_one_form),
+                cmocka_unit_test(a_plain_text_is_utf8_without_nul),
                 cmocka_unit_test(a_name_cannot_drive_the_terminal),
         };
 

@@ -1,0 +1,541 @@
+#include "fleetd/api/kv_v1.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/base64.h"
+#include "base/parse.h"
+
+/* -- Nodes and refusals -- */
+
+void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_value, uint64_t now_ms) {
+        json_open(t, name, '{');
+        json_add_u64(t, "createdIndex", node->created);
+        json_add_bool(t, "dir", node->dir);
+        json_add_bytes(t, "key", node->key.data, node->key.size);
+        json_add_u64(t, "modifiedIndex", node->modified);
+        if (node->expires_ms > 0) /* what is due is there until the leader says so: a second */
+                json_add_u64(t, "ttl", node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
+        if (with_value && !node->dir)
+                json_add_bytes(t, "value", node->value.data ?: "", node->value.size);
+        json_close(t, '}');
+}
+
+void kv_refusal_write(Text *t, const KvRefusal *refusal) {
+        json_open(t, NULL, '{');
+        json_open(t, "error", '{');
+        json_add_string(t, "at", refusal->at);
+        json_add_u64(t, "code", refusal->status);
+        json_add_string_always(t, "message", refusal->err.message);
+        json_close(t, '}');
+        if (refusal->found)
+                kv_node_write(t, "found", refusal->found, true, refusal->now_ms);
+        json_add_u64(t, "index", refusal->index);
+        json_add_u64(t, "oldest", refusal->oldest);
+        text_append(t, "}\n");
+}
+
+void kv_refuse(Request *request, const KvRefusal *refusal) {
+        _cleanup_text_ Text t = {};
+
+        kv_refusal_write(&t, refusal);
+        request_answer_json(request, refusal->status, &t);
+}
+
+static void refuse(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
+
+static void refuse(Request *request, unsigned status, const char *format, ...) {
+        KvRefusal refusal = { .status = status };
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(refusal.err.message, sizeof(refusal.err.message), format, ap);
+        va_end(ap);
+        kv_refuse(request, &refusal);
+}
+
+void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
+        static const unsigned statuses[_KV_STATUS_MAX] = {
+                [KV_NOT_FOUND] = 404,      [KV_COMPARE_FAILED] = 412, [KV_NOT_FILE] = 409,  [KV_NOT_DIR] = 409,
+                [KV_EXISTS] = 412,         [KV_ROOT_READ_ONLY] = 403, [KV_DIR_NOT_EMPTY] = 409, [KV_FORBIDDEN] = 403,
+                [KV_TOO_LARGE] = 413,      [KV_INVALID] = 400,        [KV_TERM_CHANGED] = 503,  [KV_NO_LEADER] = 503,
+                [KV_BUSY] = 503,           [KV_UNKNOWN] = 504,
+        };
+        _cleanup_text_ Text cause = {};
+        KvState state;
+
+        ret->status = statuses[result->status];
+        ret->index = result->status < KV_NO_LEADER ? result->index : 0;
+        if (result->cause.size > 0)
+                text_append_json(&cause, result->cause.data, result->cause.size); /* quotes and all: it is shown, not read */
+        if (result->status == KV_UNKNOWN) {
+                error_set(&ret->err, -ETIMEDOUT, "the leader was lost; whether it happened is unknown: read again");
+        } else if (result->status == KV_NO_LEADER) {
+                kv_state(request->api->options.store, &state);
+                error_set(&ret->err, -EAGAIN, "%s; nothing has changed", cause.chars ?: state.problem[0] ? state.problem : "no leader");
+        } else if (result->status == KV_TOO_LARGE || result->status == KV_INVALID || result->status == KV_FORBIDDEN)
+                error_set(&ret->err, -EINVAL, "%s", cause.chars ?: kv_status_name(result->status));
+        else
+                error_set(&ret->err, -EINVAL, "%s%s%s", kv_status_name(result->status), cause.chars ? ": " : "", cause.chars ?: "");
+}
+
+int kv_key_check(KvBytes key, Error *err) {
+        _cleanup_free_ char *clean = NULL;
+        size_t size;
+        int r;
+
+        if (key.size == 0 || ((const char *) key.data)[0] != '/')
+                return error_set(err, -EINVAL, "a key begins with '/'");
+        r = kv_path_clean(key.data, key.size, &clean, &size);
+        if (r == -ENAMETOOLONG)
+                return error_set(err, r, "a key has at most %d bytes and %d parts", KV_KEY_MAX, KV_DEPTH_MAX);
+        if (r < 0)
+                return r;
+        if (!kv_bytes_equal(key, (KvBytes) { clean, size }))
+                return error_set(err, -EINVAL, "a key has no empty part, none of '.' and '..', and no '/' at its end");
+        return 0;
+}
+
+/* -- What a request hangs on -- */
+
+void kv_ask_free(KvAsk *ask) {
+        arena_done(&ask->arena);
+        free(ask);
+}
+
+static void ask_forget(Request *request) {
+        KvAsk *ask = request->state;
+        KvStore *store = request->api->options.store;
+
+        if (ask->syncing)
+                kv_sync_cancel(store, &ask->sync);
+        if (ask->number > 0)
+                kv_forget(store, ask->number);
+        kv_ask_free(ask);
+}
+
+static void ask_on_synced(void *userdata, KvStatus status) {
+        KvAsk *ask = userdata;
+        KvRefusal refusal = {};
+
+        ask->syncing = false;
+        ask->request->forget = NULL;
+        if (status == KV_OK) {
+                ask->read(ask);
+                return;
+        }
+        kv_refusal_of(&refusal, ask->request, &(KvResult) { .status = KV_NO_LEADER });
+        kv_refuse(ask->request, &refusal);
+        kv_ask_free(ask);
+}
+
+void kv_ask_read(KvAsk *ask) {
+        if (!ask->p.quorum) {
+                ask->read(ask);
+                return;
+        }
+        ask->request->forget = ask_forget;
+        ask->sync = (KvSync) { .done = ask_on_synced, .userdata = ask };
+        ask->syncing = true;
+        kv_sync(ask->request->api->options.store, &ask->sync);
+}
+
+void kv_ask_propose(KvAsk *ask, KvDone done) {
+        Request *request = ask->request;
+        int r;
+
+        request->forget = ask_forget;
+        r = kv_propose(request->api->options.store, &ask->command, done, ask, &ask->number);
+        if (r == 0)
+                return;
+        request->forget = NULL;
+        refuse(request, 503, "%s", strerror(-r));
+        kv_ask_free(ask);
+}
+
+/* -- /value/KEY: one value's bytes, as they are -- */
+
+static void value_read(KvAsk *ask) {
+        Request *request = ask->request;
+        KvStore *store = request->api->options.store;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        char index[24], modified[24], created[24], ttl[24];
+        uint64_t now_ms = kv_cluster_ms(store);
+        StaleField stale;
+        TreeMeta meta;
+        KvNode node;
+        int r;
+
+        r = kv_read(store, &txn);
+        if (r == 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0) {
+                refuse(request, 503, "%s", strerror(-r));
+                kv_ask_free(ask);
+                return;
+        }
+        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT : tree_get(txn, ask->key, &node);
+        snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
+        if (r < 0)
+                kv_refuse(request, &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
+        else if (node.dir)
+                kv_refuse(request, &(KvRefusal) { .status = 409, .index = meta.index, .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
+        else {
+                snprintf(modified, sizeof(modified), "%llu", (unsigned long long) node.modified);
+                snprintf(created, sizeof(created), "%llu", (unsigned long long) node.created);
+                snprintf(ttl, sizeof(ttl), "%llu", (unsigned long long) (node.expires_ms > now_ms ? (node.expires_ms - now_ms + 999) / 1000 : 1));
+                HttpField fields[] = { { "X-Fleet-Index", index }, { "X-Fleet-Modified-Index", modified }, { "X-Fleet-Created-Index", created },
+                                       { "X-Content-Type-Options", "nosniff" }, request_stale_field(request, &stale), {}, {} };
+
+                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } : (HttpField) {};
+                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "", node.value.size);
+        }
+        kv_ask_free(ask);
+}
+
+static void value_on_done(void *userdata, const KvResult *result) {
+        KvAsk *ask = userdata;
+        Request *request = ask->request;
+        _cleanup_text_ Text t = {};
+        KvRefusal refusal = {};
+        bool made = result->action == KV_ACTION_CREATE || (result->action == KV_ACTION_SET && !result->has_prev);
+
+        ask->number = 0;
+        request->forget = NULL;
+        if (result->status != KV_OK) {
+                kv_refusal_of(&refusal, request, result);
+                kv_refuse(request, &refusal);
+        } else {
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "action", kv_action_name(result->action));
+                json_add_u64(&t, "index", result->index);
+                kv_node_write(&t, "node", &result->node, false, result->now_ms);
+                if (result->has_prev)
+                        kv_node_write(&t, "prevNode", &result->prev, false, result->now_ms);
+                text_append(&t, "}\n");
+                request_answer_json(request, made ? 201 : 200, &t);
+        }
+        kv_ask_free(ask);
+}
+
+static void value_handle(KvAsk *ask) {
+        Request *request = ask->request;
+        const KvParameters *p = &ask->p;
+        const char *type = request->http->content_type;
+        KvRefusal refusal = { .status = 400 };
+
+        if (kv_key_check(ask->key, &refusal.err) < 0) {
+                kv_refuse(request, &refusal);
+                kv_ask_free(ask);
+        } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
+                ask->read = value_read;
+                kv_ask_read(ask);
+        } else if (method_is(request, "DELETE")) {
+                ask->command = (KvCommand) { .op = KV_DELETE, .key = ask->key, .dir = p->dir, .recursive = p->recursive, .prev_index = p->prev_index };
+                kv_ask_propose(ask, value_on_done);
+        } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
+                refuse(request, 415, "the body is the value itself, of type application/octet-stream: curl -T FILE");
+                kv_ask_free(ask);
+        } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
+                refuse(request, 400, "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
+                kv_ask_free(ask);
+        } else {
+                ask->command = (KvCommand) {
+                        .op = !p->has_prev_exist ? KV_SET : p->prev_exist ? KV_UPDATE : KV_CREATE, .key = ask->key, .prev_index = p->prev_index,
+                        .value = { request->http->body, request->http->body_size },
+                };
+                request_ttl(&ask->command, p->has_ttl, p->ttl);
+                kv_ask_propose(ask, value_on_done);
+        }
+}
+
+/* -- /list: pages of a node and all below it -- */
+
+typedef struct KvPage {
+        Text nodes;
+        const KvAsk *ask;
+        bool ours, more;
+        uint64_t n, size, now_ms;
+        char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
+        size_t last_size;
+} KvPage;
+
+static int page_add(void *userdata, const KvNode *node) {
+        KvPage *page = userdata;
+        char *last;
+
+        if (!page->ours && kv_path_is_ours(node->key))
+                return 1;
+        if (page->n == page->ask->p.limit || page->size >= KV_PAGE_BYTES) {
+                page->more = true;
+                return 0;
+        }
+        last = realloc(page->last, node->key.size);
+        if (!last)
+                return -ENOMEM;
+        page->last = memcpy(last, node->key.data, node->key.size);
+        page->last_size = node->key.size;
+        page->n++;
+        page->size += node->key.size + (page->ask->p.values ? node->value.size : 0);
+        kv_node_write(&page->nodes, NULL, node, page->ask->p.values, page->now_ms);
+        return page->nodes.error < 0 ? page->nodes.error : 1;
+}
+
+/* A token is what the last key has behind the prefix, and "/" for the prefix itself. */
+static int page_begin(const KvAsk *ask, char **ret_after, size_t *ret_size, bool *ret_first, Error *err) {
+        size_t base = ask->p.prefix.size > 1 ? ask->p.prefix.size : 0, n;
+        _cleanup_free_ char *rest = NULL;
+        char *after;
+
+        *ret_after = NULL;
+        *ret_size = 0;
+        *ret_first = !ask->p.page.data;
+        if (*ret_first)
+                return 0;
+        if (base64_decode(ask->p.page.data, ask->p.page.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' || base + n > KV_KEY_MAX)
+                return error_set(err, -EINVAL, "nextPageToken: this is none; take it from the answer before, with the same prefix");
+        if (n == 1)
+                return 0;
+        after = malloc(base + n);
+        if (!after)
+                return -ENOMEM;
+        memcpy(after, ask->p.prefix.data, base);
+        memcpy(after + base, rest, n);
+        *ret_after = after;
+        *ret_size = base + n;
+        return 0;
+}
+
+static int page_read(KvAsk *ask, KvPage *page, TreeTxn *txn, Error *err) {
+        _cleanup_free_ char *after = NULL;
+        size_t after_size;
+        bool first;
+        KvNode node;
+        int r;
+
+        r = page_begin(ask, &after, &after_size, &first, err);
+        if (r < 0)
+                return r;
+        if (first && ask->p.prefix.size > 1) {
+                r = tree_get(txn, ask->p.prefix, &node);
+                if (r == 0)
+                        r = page_add(page, &node);
+                if (r < 0)
+                        return r == -ENOENT || r == -ENOTUNIQ ? 0 : r;
+        }
+        r = tree_walk_from(txn, ask->p.prefix, (KvBytes) { after, after_size }, ask->p.recursive, page_add, page);
+        return r < 0 ? r : 0;
+}
+
+static void list_read(KvAsk *ask) {
+        Request *request = ask->request;
+        KvStore *store = request->api->options.store;
+        bool ours = kv_path_is_ours(ask->p.prefix);
+        KvPage page = { .ask = ask, .ours = ours && request->door == API_SOCKET, .now_ms = kv_cluster_ms(store) };
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_text_ Text t = {}, token = {};
+        KvRefusal refusal = { .status = 400 };
+        size_t base = ask->p.prefix.size > 1 ? ask->p.prefix.size : 0;
+        TreeMeta meta;
+        int r;
+
+        json_open(&page.nodes, NULL, '[');
+        r = kv_read(store, &txn);
+        if (r == 0)
+                r = tree_meta(txn, &meta);
+        if (r == 0 && (!ours || page.ours))
+                r = page_read(ask, &page, txn, &refusal.err);
+        json_close(&page.nodes, ']');
+        if (r < 0 && !refusal.err.message[0]) {
+                refusal.status = 503;
+                error_set(&refusal.err, r, "%s", strerror(-r));
+        }
+        if (r < 0)
+                kv_refuse(request, &refusal);
+        else {
+                if (page.more && page.last_size > base)
+                        text_append_base64(&token, page.last + base, page.last_size - base, true);
+                else if (page.more)
+                        text_append_base64(&token, "/", 1, true);
+                json_open(&t, NULL, '{');
+                json_add_u64(&t, "index", meta.index);
+                json_add_string(&t, "nextPageToken", token.chars);
+                text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
+                text_append_bytes(&t, page.nodes.chars ?: "", page.nodes.size);
+                text_append(&t, "}\n");
+                t.error = t.error ?: page.nodes.error ?: token.error;
+                request_answer_json(request, 200, &t);
+        }
+        text_done(&page.nodes);
+        free(page.last);
+        kv_ask_free(ask);
+}
+
+void kv_list_handle(KvAsk *ask) {
+        ask->read = list_read;
+        kv_ask_read(ask);
+}
+
+/* -- Parameters and routes: fleet-api(7) documents the same names -- */
+
+typedef enum ParameterType { TAKES_KEY, TAKES_BYTES, TAKES_BOOL, TAKES_NUMBER } ParameterType;
+
+#define AT(member) offsetof(KvParameters, member)
+#define SAYS(member) (offsetof(KvParameters, member) + 1)
+
+static const struct KvParameter {
+        const char *name;
+        ParameterType type;
+        size_t offset, given; /* where "it was given" is noted, and 1; 0: nowhere */
+        uint64_t least, most; /* of a number */
+} parameters[] = {
+        { "after", TAKES_NUMBER, AT(after), SAYS(has_after), 0, UINT64_MAX - 1 },
+        { "dir", TAKES_BOOL, AT(dir) },
+        { "limit", TAKES_NUMBER, AT(limit), 0, 1, KV_PAGE_MAX },
+        { "nextPageToken", TAKES_BYTES, AT(page) },
+        { "prefix", TAKES_KEY, AT(prefix) },
+        { "prevExist", TAKES_BOOL, AT(prev_exist), SAYS(has_prev_exist) },
+        { "prevIndex", TAKES_NUMBER, AT(prev_index), 0, 1, UINT64_MAX },
+        { "progress", TAKES_NUMBER, AT(progress), 0, 0, KV_PROGRESS_MAX_S },
+        { "quorum", TAKES_BOOL, AT(quorum) },
+        { "recursive", TAKES_BOOL, AT(recursive) },
+        { "ttl", TAKES_NUMBER, AT(ttl), SAYS(has_ttl), 0, UINT64_MAX },
+        { "values", TAKES_BOOL, AT(values) },
+};
+
+static const struct KvRoute {
+        const char *path;
+        bool has_key; /* and a key behind it */
+        const char *methods, *takes; /* with a blank around each */
+        void (*handle)(KvAsk *ask);
+} routes[] = {
+        { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
+        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ", kv_list_handle },
+        { "/txn", false, " POST ", " ", kv_txn_handle },
+        { "/value", true, " GET HEAD ", " quorum ", value_handle },
+        { "/value", true, " PUT ", " prevExist prevIndex ttl ", value_handle },
+        { "/value", true, " DELETE ", " dir prevIndex recursive ", value_handle },
+};
+
+static bool has_word(const char *words, const char *word) {
+        size_t n = strlen(word);
+
+        for (const char *at = words; n > 0 && (at = strstr(at, word)); at++)
+                if (at > words && at[-1] == ' ' && at[n] == ' ')
+                        return true;
+        return false;
+}
+
+static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p, Error *err) {
+        void *field = (char *) p + parameter->offset;
+        uint64_t number;
+
+        switch (parameter->type) {
+        case TAKES_KEY:
+        case TAKES_BYTES:
+                *(KvBytes *) field = (KvBytes) { sent->value, sent->value_size };
+                if (parameter->type == TAKES_KEY && kv_key_check(*(KvBytes *) field, err) < 0)
+                        return error_prefix(err, -EINVAL, "%s", parameter->name);
+                break;
+        case TAKES_BOOL:
+                if (parse_bool(sent->value, field) < 0)
+                        return error_set(err, -EINVAL, "%s: expected true or false", parameter->name);
+                break;
+        case TAKES_NUMBER:
+                if (parse_u64(sent->value, &number) < 0 || number < parameter->least || number > parameter->most)
+                        return error_set(err, -EINVAL, "%s: expected a number from %llu to %llu", parameter->name,
+                                         (unsigned long long) parameter->least, (unsigned long long) parameter->most);
+                *(uint64_t *) field = number;
+                break;
+        }
+        if (parameter->given > 0)
+                *((bool *) p + parameter->given - 1) = true;
+        return 0;
+}
+
+/* Whatever is misspelt or said twice is refused: nobody waits for what he did not ask for. */
+static int parameters_read(const Request *request, const char *takes, KvParameters *ret, Error *err) {
+        KvParameters p = { .prefix = { "/", 1 }, .limit = KV_PAGE_DEFAULT, .values = true, .progress = KV_PROGRESS_DEFAULT_S };
+
+        p.recursive = has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
+        for (size_t i = 0; i < request->parameters.n; i++) {
+                const HttpParameter *sent = &request->parameters.items[i];
+                const struct KvParameter *parameter = NULL;
+                int r;
+
+                for (size_t k = 0; k < ELEMENTS(parameters); k++)
+                        if (streq(parameters[k].name, sent->name) && has_word(takes, sent->name))
+                                parameter = &parameters[k];
+                if (!parameter && streq(takes, " "))
+                        return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
+                if (!parameter)
+                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name, (int) strlen(takes) - 1, takes);
+                if (http_parameter(&request->parameters, sent->name) != sent)
+                        return error_set(err, -EINVAL, "%s: given twice", sent->name);
+                r = parameter_read(parameter, sent, &p, err);
+                if (r < 0)
+                        return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+/* Does 'path' lie on the route? */
+static bool route_fits(const struct KvRoute *route, const char *path) {
+        size_t n = strlen(route->path);
+
+        return starts_with(path, route->path) && (path[n] == 0 || (route->has_key && path[n] == '/'));
+}
+
+static void not_allowed(Request *request, const char *path) {
+        _cleanup_text_ Text allow = {}, t = {};
+        KvRefusal refusal = { .status = 405 };
+
+        for (size_t i = 0; i < ELEMENTS(routes); i++)
+                if (route_fits(&routes[i], path))
+                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "", (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
+        for (char *p = allow.chars; p && *p; p++)
+                *p = *p == ' ' ? ',' : *p;
+        error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method, allow.chars ?: "");
+        kv_refusal_write(&t, &refusal);
+        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} }, t.chars ?: "", t.size);
+}
+
+void kv_v1_handle(Request *request, const char *path) {
+        const struct KvRoute *route = NULL;
+        KvRefusal refusal = { .status = 400 };
+        bool known = false;
+        KvAsk *ask;
+
+        for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
+                if (route_fits(&routes[i], path) && (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
+                        known = true;
+                        route = has_word(routes[i].methods, request->http->method) ? &routes[i] : NULL;
+                }
+        if (!known) {
+                refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
+                return;
+        }
+        if (!route) {
+                not_allowed(request, path);
+                return;
+        }
+        ask = NEW0(KvAsk, 1);
+        if (!ask) {
+                refuse(request, 503, "out of memory");
+                return;
+        }
+        ask->request = request;
+        request->state = ask;
+        if (parameters_read(request, route->takes, &ask->p, &refusal.err) < 0) {
+                kv_refuse(request, &refusal);
+                kv_ask_free(ask);
+                return;
+        }
+        if (route->has_key) {
+                path += strlen(route->path);
+                ask->key = (KvBytes) { path, request->path_size - (path - request->path) };
+        }
+        route->handle(ask);
+}

@@ -1,0 +1,76 @@
+/* /fleet/v1/kv: fleet's own way to the keys, beside v2's. Keys and values are any bytes; transactions, pages, a stream of all changes.
+ *
+ * At both doors: over TCP what is fleet's own is not there, as with v2. What is shared by its files stands here. */
+#pragma once
+
+#include "base/text.h"
+#include "fleetd/api/request.h"
+#include "kvstore/arena.h"
+#include "kvstore/apply.h"
+#include "units/json.h"
+
+enum {
+        KV_PAGE_DEFAULT = 1000,           /* nodes of a page where "limit" is not given */
+        KV_PAGE_MAX = 10000,
+        KV_PAGE_BYTES = 1024 * 1024,      /* of keys and values: a page ends behind the node that reaches it */
+        KV_TXN_BODY_MAX = 2 * 1024 * 1024, /* bytes of JSON: the largest command, with every byte escaped */
+        KV_PROGRESS_DEFAULT_S = 10,
+        KV_PROGRESS_MAX_S = 3600,
+};
+
+/* What a request's parameters say; each route takes some of them. */
+typedef struct KvParameters {
+        KvBytes prefix; /* "/" where it is not given */
+        KvBytes page;   /* "nextPageToken", as sent */
+        bool quorum, recursive, values, dir;
+        bool has_prev_exist, prev_exist, has_ttl, has_after;
+        uint64_t limit, after, progress, ttl, prev_index;
+} KvParameters;
+
+/* One request for keys while it is worked on. */
+typedef struct KvAsk {
+        Request *request;
+        KvParameters p;
+        KvBytes key;                       /* of /value/KEY: borrowed from the request's path */
+        KvSync sync;
+        void (*read)(struct KvAsk *ask);   /* reads the tree as it is now, answers, and ends with kv_ask_free() */
+        bool syncing;
+        uint64_t number;                   /* of a proposal; 0: none */
+        Arena arena;                       /* of a transaction: what its command borrows */
+        KvCommand command;
+} KvAsk;
+
+void kv_ask_free(KvAsk *ask);
+/* Calls ask->read() now, or with "quorum" when all is here that had been acknowledged. */
+void kv_ask_read(KvAsk *ask);
+/* Proposes ask->command; 'done' ends with kv_ask_free(). */
+void kv_ask_propose(KvAsk *ask, KvDone done);
+
+/* {"error":{"at","code","message"},"found":{...},"index":N}. 'at' (a place in what was sent) and 'found' may be NULL; index 0 is left out. */
+typedef struct KvRefusal {
+        unsigned status;
+        char at[32];
+        uint64_t index, oldest; /* 0: left out */
+        const KvNode *found;
+        uint64_t now_ms;        /* cluster time, for the time to live of 'found' */
+        Error err;
+} KvRefusal;
+
+void kv_refuse(Request *request, const KvRefusal *refusal);
+void kv_refusal_write(Text *t, const KvRefusal *refusal);
+/* What a status of the store is here: HTTP's number, and a sentence. */
+void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result);
+
+/* A node as an object, of the cluster time 'now_ms'; 'name' NULL: no member. */
+void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_value, uint64_t now_ms);
+
+/* A path as it stands in the tree, said exactly so? -EINVAL with a sentence. */
+int kv_key_check(KvBytes key, Error *err);
+
+/* A transaction out of JSON. On success *ret borrows from 'arena' alone; else a negative errno, *ret_at names the place ("writes[3]", "" for
+ * none), and 'err' what is wrong with it. Pure. */
+int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err);
+
+void kv_list_handle(KvAsk *ask);    /* kv_v1.c calls these; each owns 'ask' then */
+void kv_txn_handle(KvAsk *ask);     /* kv_v1_txn.c */
+void kv_changes_handle(KvAsk *ask); /* kv_v1_changes.c */

@@ -1,0 +1,183 @@
+/* GET /fleet/v1/kv/changes: every change below a prefix, a line each, from any index that the window of events still has.
+ *
+ * Who reads slowly costs 256 KiB and no more: when the connection is full the watch is given up, and when it has drained it is taken up
+ * again behind the last change told, out of the window. Only whom the window has left behind is sent away, with a last line that says
+ * from where to go on. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/kv_v1.h"
+
+typedef struct Changes {
+        Request *request;
+        KvAsk *ask;     /* owned: the prefix */
+        Watch *watch;   /* NULL: the connection is full */
+        uint64_t told;  /* all up to here has been said */
+        Timer progress;
+} Changes;
+
+static void changes_free(Changes *c) {
+        c->request->api->n_watching--;
+        timer_stop(&c->progress);
+        watch_close(c->watch);
+        kv_ask_free(c->ask);
+        free(c);
+}
+
+static void changes_forget(Request *request) {
+        changes_free(request->state);
+}
+
+static void refusal_forgotten(KvRefusal *ret, uint64_t after, uint64_t oldest, uint64_t index) {
+        *ret = (KvRefusal) { .status = 410, .index = index, .oldest = oldest };
+        error_set(&ret->err, -ESTALE, "changes between index %llu and %llu are forgotten: list again, and go on after that answer's index",
+                  (unsigned long long) after, (unsigned long long) oldest);
+}
+
+/* The end, with its reason as the last line; when the connection is full, once it has drained. */
+static void changes_end(Changes *c, const KvRefusal *refusal) {
+        Request *request = c->request;
+        _cleanup_text_ Text t = {};
+
+        kv_refusal_write(&t, refusal);
+        if (t.error == 0 && http_chunk(request->http, t.chars, t.size) == -ENOBUFS)
+                return;
+        request->forget = NULL;
+        request->drain = NULL;
+        changes_free(c);
+        request_end(request);
+}
+
+static Shared *line_of(HubEvent *event) {
+        const KvEvent *e = &event->event;
+        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD || e->action == KV_ACTION_EXPIRE;
+        _cleanup_text_ Text t = {};
+
+        if (event->line)
+                return event->line;
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "action", kv_action_name(e->action));
+        json_add_u64(&t, "index", e->index);
+        kv_node_write(&t, "node", &e->node, !gone, e->now_ms);
+        if (e->has_prev)
+                kv_node_write(&t, "prevNode", &e->prev, true, e->now_ms);
+        json_add_bool(&t, "refresh", e->refresh);
+        text_append(&t, "}\n");
+        if (t.error == 0)
+                event->line = shared_new(t.chars, t.size);
+        return event->line;
+}
+
+static void changes_on_event(void *userdata, HubEvent *event) {
+        Changes *c = userdata;
+        Request *request = c->request;
+        Shared *line = line_of(event);
+        int r = line ? http_chunk_shared(request->http, line) : -ENOMEM;
+
+        if (r == 0)
+                c->told = event->event.index;
+        else if (r == -ENOBUFS) {
+                c->told = event->event.index - 1;
+                c->watch = watch_close(c->watch);
+        } else {
+                request->forget = NULL;
+                request->drain = NULL;
+                changes_free(c);
+                request_cut(request, "out of memory");
+        }
+}
+
+static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+        Changes *c = userdata;
+        KvRefusal refusal;
+
+        c->watch = NULL;
+        refusal_forgotten(&refusal, c->told, oldest, current);
+        changes_end(c, &refusal);
+}
+
+static const WatchEvents changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
+
+static int changes_watch(Changes *c, uint64_t *ret_oldest) {
+        WatchOptions options = { .key = c->ask->p.prefix, .recursive = true, .refreshes = true, .since = c->told + 1,
+                                 .internal = c->request->door == API_SOCKET && kv_path_is_ours(c->ask->p.prefix) };
+
+        return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch, ret_oldest);
+}
+
+static void too_many(KvRefusal *ret) {
+        *ret = (KvRefusal) { .status = 503 };
+        error_set(&ret->err, -ENOBUFS, "too many watches on this host: try another one, or later");
+}
+
+static void changes_on_drain(Request *request) {
+        Changes *c = request->state;
+        uint64_t oldest = 0;
+        KvRefusal refusal;
+        int r;
+
+        if (c->watch)
+                return;
+        r = changes_watch(c, &oldest);
+        if (r == 0)
+                return;
+        if (r == -ESTALE)
+                refusal_forgotten(&refusal, c->told, oldest, kv_index(request->api->options.store));
+        else
+                too_many(&refusal);
+        changes_end(c, &refusal);
+}
+
+/* A line with the index alone: all up to it has been told. Also the sign that somebody is there. */
+static void say_index(Changes *c, uint64_t index) {
+        char line[48];
+        int n = snprintf(line, sizeof(line), "{\"index\":%llu}\n", (unsigned long long) index);
+
+        if (http_chunk(c->request->http, line, n) == 0)
+                c->told = MAX(c->told, index);
+}
+
+static void changes_on_progress(void *userdata) {
+        Changes *c = userdata;
+        uint64_t index = kv_index(c->request->api->options.store);
+
+        if (timer_start(&c->progress, c->request->api->loop, c->ask->p.progress * 1000) < 0)
+                return;
+        if (c->watch && watch_is_current(c->watch))
+                say_index(c, MAX(index, c->told));
+}
+
+void kv_changes_handle(KvAsk *ask) {
+        Request *request = ask->request;
+        uint64_t index = kv_index(request->api->options.store), oldest = 0;
+        Changes *c = NEW0(Changes, 1);
+        KvRefusal refusal = { .status = 503, .err.message = "out of memory" };
+        StaleField stale;
+        int r = -ENOMEM;
+
+        if (c) {
+                *c = (Changes) { .request = request, .ask = ask, .told = ask->p.has_after ? ask->p.after : index };
+                c->progress = (Timer) { .fire = changes_on_progress, .userdata = c };
+                request->api->n_watching++;
+                r = changes_watch(c, &oldest);
+        }
+        if (r == 0 && ask->p.progress > 0)
+                r = timer_start(&c->progress, request->api->loop, ask->p.progress * 1000);
+        if (r < 0) {
+                if (r == -ESTALE)
+                        refusal_forgotten(&refusal, ask->p.after, oldest, index);
+                else if (r == -ENOBUFS)
+                        too_many(&refusal);
+                if (c)
+                        changes_free(c);
+                else
+                        kv_ask_free(ask);
+                kv_refuse(request, &refusal);
+                return;
+        }
+        request->state = c;
+        request->forget = changes_forget;
+        request->drain = changes_on_drain;
+        http_begin(request->http, 200, "application/x-ndjson", (HttpField[]) { request_stale_field(request, &stale), {} });
+        say_index(c, c->told);
+}

@@ -1,0 +1,291 @@
+/* POST /fleet/v1/kv/txn: checks, then writes; all or nothing.
+ *
+ *     {"checks": [{"key": "/a", "exists": false}, ...], "writes": [{"action": "set", "key": "/a", "value": "x"}, ...]}
+ *
+ * Strict: what is misspelt, missing or said twice is refused with its place, before anything is proposed. */
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "fleetd/api/kv_v1.h"
+
+static const char *const check_members[] = { "exists", "key", "key64", "modifiedIndex", "value", "value64", NULL };
+static const char *const write_members[] = { "action", "dir", "key", "key64", "recursive", "refresh", "ttl", "value", "value64", NULL };
+static const char *const txn_members[] = { "checks", "writes", NULL };
+
+static const struct {
+        const char *name;
+        KvOp op;
+        const char *takes; /* members besides "action" and the key, with a blank around each */
+} actions[] = {
+        { "set", KV_SET, " dir refresh ttl value value64 " },
+        { "create", KV_CREATE, " dir ttl value value64 " },
+        { "update", KV_UPDATE, " refresh ttl value value64 " },
+        { "delete", KV_DELETE, " dir recursive " },
+};
+
+/* -- Decoding -- */
+
+typedef struct Members {
+        const char *const *known;
+        const char *takes; /* NULL: all that are known */
+        const char *action;
+        Error *err;
+} Members;
+
+static int check_member(void *userdata, const char *name, const JsonValue *v) {
+        const Members *m = userdata;
+        char word[32];
+        bool known = false;
+
+        for (size_t i = 0; m->known[i]; i++)
+                known |= streq(m->known[i], name);
+        if (!known)
+                return error_set(m->err, -EINVAL, "%.100s: there is no such member", name);
+        snprintf(word, sizeof(word), " %s ", name);
+        if (m->takes && !streq(name, "action") && !starts_with(name, "key") && !strstr(m->takes, word))
+                return error_set(m->err, -EINVAL, "%s: a %s has none", name, m->action);
+        if (!v)
+                return error_set(m->err, -EINVAL, "%s: expected a value, not null", name);
+        return 0;
+}
+
+static int members_check(const JsonValue *object, const Members *members) {
+        if (json_value_type(object) != JSON_VALUE_OBJECT)
+                return error_set(members->err, -EINVAL, "expected an object");
+        return json_value_each(object, check_member, (void *) members);
+}
+
+/* 1: given, 0: not. */
+static int read_bytes(const JsonValue *object, const char *name, Arena *arena, KvBytes *ret, Error *err) {
+        _cleanup_free_ char *bytes = NULL;
+        size_t size;
+        int r;
+
+        r = json_read_bytes(object, name, &bytes, &size, err);
+        if (r <= 0)
+                return r;
+        if (size > KV_VALUE_MAX)
+                return error_set(err, -E2BIG, "%s: at most %d bytes are taken", name, KV_VALUE_MAX);
+        *ret = (KvBytes) { arena_copy(arena, bytes, size), size };
+        return ret->data ? 1 : -ENOMEM;
+}
+
+static int read_key(const JsonValue *object, Arena *arena, KvBytes *ret, Error *err) {
+        int r = read_bytes(object, "key", arena, ret, err);
+
+        if (r < 0)
+                return r;
+        if (r == 0)
+                return error_set(err, -EINVAL, "key is missing");
+        if (kv_key_check(*ret, err) < 0)
+                return error_prefix(err, -EINVAL, "key");
+        return kv_path_is_ours(*ret) ? error_set(err, -EPERM, "key: what is below /_fleet is fleet's own") : 0;
+}
+
+static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error *err) {
+        const JsonValue *exists = json_value_member(object, "exists"), *index = json_value_member(object, "modifiedIndex");
+        bool there = true;
+        int r, valued;
+
+        r = members_check(object, &(Members) { .known = check_members, .err = err });
+        r = r ?: read_key(object, arena, &ret->key, err);
+        r = r ?: json_read_bool(object, "exists", &there, err);
+        r = r ?: json_read_u64(object, "modifiedIndex", &ret->index, err);
+        if (r < 0)
+                return r;
+        valued = read_bytes(object, "value", arena, &ret->value, err);
+        if (valued < 0)
+                return valued;
+        if (!!exists + !!index + valued != 1)
+                return error_set(err, -EINVAL, "exactly one of exists, modifiedIndex, value and value64 is wanted: write one check for each");
+        if (index && ret->index == 0)
+                return error_set(err, -EINVAL, "modifiedIndex: no key has 0; for one that is absent write \"exists\": false");
+        ret->kind = valued ? KV_CHECK_VALUE : index ? KV_CHECK_MODIFIED : there ? KV_CHECK_EXISTS : KV_CHECK_ABSENT;
+        return 0;
+}
+
+static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Error *err) {
+        const char *action = NULL;
+        uint64_t ttl = 0;
+        size_t i = 0;
+        int r, valued;
+
+        if (json_value_type(object) != JSON_VALUE_OBJECT)
+                return error_set(err, -EINVAL, "expected an object");
+        r = json_read_string(object, "action", &action, err);
+        if (r < 0)
+                return r;
+        while (i < ELEMENTS(actions) && (!action || !streq(actions[i].name, action)))
+                i++;
+        if (i == ELEMENTS(actions))
+                return error_set(err, -EINVAL, "action: expected set, create, update or delete");
+
+        r = members_check(object, &(Members) { .known = write_members, .takes = actions[i].takes, .action = action, .err = err });
+        r = r ?: read_key(object, arena, &ret->key, err);
+        r = r ?: json_read_bool(object, "dir", &ret->dir, err);
+        r = r ?: json_read_bool(object, "recursive", &ret->recursive, err);
+        r = r ?: json_read_bool(object, "refresh", &ret->refresh, err);
+        r = r ?: json_read_u64(object, "ttl", &ttl, err);
+        if (r < 0)
+                return r;
+        valued = read_bytes(object, "value", arena, &ret->value, err);
+        if (valued < 0)
+                return valued;
+        if (valued && (ret->dir || ret->refresh))
+                return error_set(err, -EINVAL, "%s", ret->dir ? "value: a directory has none" : "value: a refresh leaves it as it is");
+        if (ret->refresh && !json_value_member(object, "ttl"))
+                return error_set(err, -EINVAL, "ttl is missing: a refresh renews it");
+        ret->op = actions[i].op;
+        request_ttl(ret, json_value_member(object, "ttl"), ttl);
+        return 0;
+}
+
+static int read_items(const JsonValue *root, const char *name, size_t *ret_n, Error *err) {
+        const JsonValue *array = json_value_member(root, name);
+
+        if (array && json_value_type(array) != JSON_VALUE_ARRAY)
+                return error_set(err, -EINVAL, "%s: expected an array", name);
+        *ret_n = json_value_count(array);
+        return 0;
+}
+
+/* jansson's words for what is legal, and not taken here. */
+static int parse(const void *json, size_t size, JsonValue **ret, Error *err) {
+        int r = json_value_parse(json, size, ret, err);
+
+        if (r == -EBADMSG && err && strstr(err->message, "\\u0000"))
+                return error_set(err, r, "a text with NUL goes in base64, as key64 or value64");
+        if (r == -EBADMSG && err && (strstr(err->message, "UTF-8") || strstr(err->message, "decode byte")))
+                return error_set(err, r, "JSON is UTF-8: other bytes go in base64, as key64 or value64");
+        return r;
+}
+
+int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        KvCommand cmd = { .op = KV_TXN };
+        int r;
+
+        ret_at[0] = 0;
+        r = parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = members_check(root, &(Members) { .known = txn_members, .err = err });
+        r = r ?: read_items(root, "checks", &cmd.n_checks, err);
+        r = r ?: read_items(root, "writes", &cmd.n_writes, err);
+        if (r < 0)
+                return r;
+        if (cmd.n_checks + cmd.n_writes == 0)
+                return error_set(err, -EINVAL, "nothing to check and nothing to write: {\"checks\": [...], \"writes\": [...]}");
+        if (cmd.n_checks + cmd.n_writes > KV_TXN_ITEMS_MAX)
+                return error_set(err, -E2BIG, "a transaction has at most %d checks and writes", KV_TXN_ITEMS_MAX);
+
+        cmd.checks = arena_alloc(arena, (cmd.n_checks + 1) * sizeof(KvCheck));
+        cmd.writes = arena_alloc(arena, (cmd.n_writes + 1) * sizeof(KvCommand));
+        if (!cmd.checks || !cmd.writes)
+                return -ENOMEM;
+        for (size_t i = 0; i < cmd.n_checks; i++) {
+                cmd.checks[i] = (KvCheck) {};
+                snprintf(ret_at, 32, "checks[%zu]", i);
+                r = read_check(json_value_item(json_value_member(root, "checks"), i), arena, &cmd.checks[i], err);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < cmd.n_writes; i++) {
+                cmd.writes[i] = (KvCommand) {};
+                snprintf(ret_at, 32, "writes[%zu]", i);
+                r = read_write(json_value_item(json_value_member(root, "writes"), i), arena, &cmd.writes[i], err);
+                if (r < 0)
+                        return r;
+        }
+        ret_at[0] = 0;
+        *ret = cmd;
+        return 0;
+}
+
+/* -- Answering -- */
+
+static void say_check(const KvCheck *check, const KvResult *result, Error *err) {
+        unsigned long long modified = result->found.modified;
+
+        if (check->kind == KV_CHECK_ABSENT)
+                error_set(err, -EEXIST, "the key exists");
+        else if (!result->has_found)
+                error_set(err, -ENOENT, "the key does not exist");
+        else if (check->kind == KV_CHECK_MODIFIED)
+                error_set(err, -ESTALE, "the modified index is %llu, not %llu", modified, (unsigned long long) check->index);
+        else
+                error_set(err, -ESTALE, "%s", result->found.dir ? "it is a directory, and has no value" : "the value is another one");
+}
+
+static void refuse_txn(KvAsk *ask, const KvResult *result) {
+        KvRefusal refusal = { .now_ms = result->now_ms };
+        size_t at = result->refused_at, n_checks = ask->command.n_checks;
+
+        kv_refusal_of(&refusal, ask->request, result);
+        if (at > n_checks)
+                snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", at - n_checks - 1);
+        else if (at > 0) {
+                snprintf(refusal.at, sizeof(refusal.at), "checks[%zu]", at - 1);
+                say_check(&ask->command.checks[at - 1], result, &refusal.err);
+                refusal.found = result->has_found ? &result->found : NULL;
+        }
+        if (at > 0)
+                error_prefix(&refusal.err, refusal.err.code, "%s", refusal.at);
+        kv_refuse(ask->request, &refusal);
+}
+
+static void txn_on_done(void *userdata, const KvResult *result) {
+        KvAsk *ask = userdata;
+        Request *request = ask->request;
+        _cleanup_text_ Text t = {};
+
+        ask->number = 0;
+        request->forget = NULL;
+        if (result->status != KV_OK) {
+                refuse_txn(ask, result);
+                kv_ask_free(ask);
+                return;
+        }
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", result->index);
+        json_open(&t, "writes", '[');
+        for (const KvWritten *w = result->written; w < result->written + result->n_written; w++) {
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "action", kv_action_name(w->action));
+                kv_node_write(&t, "node", &w->node, w->action != KV_ACTION_DELETE, result->now_ms);
+                if (w->has_prev)
+                        kv_node_write(&t, "prevNode", &w->prev, !w->prev_cut, result->now_ms);
+                json_close(&t, '}');
+        }
+        json_close(&t, ']');
+        text_append(&t, "}\n");
+        request_answer_json(request, 200, &t);
+        kv_ask_free(ask);
+}
+
+void kv_txn_handle(KvAsk *ask) {
+        Request *request = ask->request;
+        const char *type = request->http->content_type;
+        KvRefusal refusal = { .status = 400 };
+        int r = 0;
+
+        if (!type || strncasecmp(type, "application/json", 16) != 0 || !strchr("; \t", type[16])) {
+                refusal.status = 415;
+                r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");
+        }
+        if (r == 0)
+                r = kv_txn_decode(request->http->body, request->http->body_size, &ask->arena, &ask->command, refusal.at, &refusal.err);
+        if (r < 0) {
+                if (r == -E2BIG || r == -ENOMEM || r == -EPERM)
+                        refusal.status = r == -E2BIG ? 413 : r == -EPERM ? 403 : 503;
+                if (r == -ENOMEM)
+                        error_set(&refusal.err, r, "out of memory");
+                if (refusal.at[0])
+                        error_prefix(&refusal.err, r, "%s", refusal.at);
+                kv_refuse(request, &refusal);
+                kv_ask_free(ask);
+                return;
+        }
+        kv_ask_propose(ask, txn_on_done);
+}
