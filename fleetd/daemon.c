@@ -11,6 +11,7 @@
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/membership/membership.h"
+#include "fleetd/metrics.h"
 #include "fleetd/service.h"
 
 struct Daemon {
@@ -167,10 +168,16 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         return r;
 }
 
+static void daemon_metrics(void *userdata, Text *t) {
+        Daemon *d = userdata;
+
+        metrics_write(t, d->store, d->registry, d->engine);
+}
+
 static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
                 .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
-                .machine_id = s->machine_id, .name = s->name, .access = s->client_access,
+                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .userdata = d,
                 .limits = &s->limits, .http = &s->http,
         };
         int r = 0;

@@ -39,6 +39,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/events.c \
 	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
 	fleetd/settings.h fleetd/settings.c \
+	fleetd/metrics.h fleetd/metrics.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/daemon.h fleetd/daemon.c
 

@@ -98,6 +98,22 @@ static void fleet_route(Request *request, const char *path) {
                 request_error(request, 404, "%s", "");
 }
 
+static void metrics_handle(Request *request) {
+        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
+        const Api *api = request->api;
+        _cleanup_text_ Text t = {};
+
+        if (!method_is(request, "GET")) {
+                request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        api->options.metrics(api->options.userdata, &t);
+        if (t.error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, type, NULL, t.chars, t.size);
+}
+
 static void route(Request *request) {
         const char *path = request->path;
         const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 : starts_with(path, "/v1-alpha") ? path + 9 : NULL;
@@ -108,6 +124,12 @@ static void route(Request *request) {
                 cluster_v2_handle(request);
         else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
                 kv_v1_handle(request, path + 12);
+        else if (request->door == API_SOCKET && !request_path_is_clean(request))
+                request_redirect_clean(request);
+        else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
+                metrics_handle(request);
+        else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
+                request_error(request, path[1] ? 404 : 405, "%s", "");
         else if (!fleet || (fleet[0] && fleet[0] != '/'))
                 request_not_found(request);
         else if (request->door != API_SOCKET)

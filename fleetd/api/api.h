@@ -20,6 +20,8 @@ typedef struct ApiOptions {
         const char *machine_id, *name;
         ClientAccess access;     /* of API_LOOPBACK */
         const ApiLimits *limits; /* copied; NULL: the defaults */
+        void (*metrics)(void *userdata, Text *t); /* writes the daemon's figures; may be NULL */
+        void *userdata;
         const HttpLimits *http;  /* of each door; copied; NULL: the defaults */
 } ApiOptions;
 

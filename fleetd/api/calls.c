@@ -406,7 +406,7 @@ void call_handle(Request *request, CallKind kind, const char *unit, const char *
                         request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)", unit,
                                       m->facts && m->facts->name ? m->facts->name : m->id, strerror(-r));
                 else
-                        http_begin(request->http, 200, "application/x-ndjson", NULL);
+                        request_begin(request, 200, "application/x-ndjson");
                 return;
         }
         r = running_start(request->api, &spec, &running, &err);
@@ -418,7 +418,7 @@ void call_handle(Request *request, CallKind kind, const char *unit, const char *
         request->state = running;
         request->forget = running_forget;
         request->drain = running_drain;
-        http_begin(request->http, 200, "application/x-ndjson", NULL);
+        request_begin(request, 200, "application/x-ndjson");
 }
 
 int calls_new(Api *api) {

@@ -59,6 +59,6 @@ void events_handle(Request *request) {
         request->state = s;
         request->forget = events_forget;
         registry_listen(request->api->options.registry, &s->listener);
-        http_begin(request->http, 200, "application/x-ndjson", NULL);
+        request_begin(request, 200, "application/x-ndjson");
         events_write(s, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
 }

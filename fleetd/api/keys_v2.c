@@ -718,52 +718,6 @@ static void write_propose(KeysWait *w) {
 
 /* -- The door of this room -- */
 
-static bool path_is_clean(const char *path, size_t size) {
-        for (size_t i = 0; i < size; i++) {
-                const char *s = path + i + 1;
-                size_t left = size - i - 1;
-
-                if (path[i] != '/')
-                        continue;
-                if ((left > 0 && s[0] == '/') || (left >= 1 && s[0] == '.' && (left == 1 || s[1] == '/'))
-                    || (left >= 2 && s[0] == '.' && s[1] == '.' && (left == 2 || s[2] == '/')))
-                        return false;
-        }
-        return true;
-}
-
-static void redirect_clean(Request *request) {
-        _cleanup_free_ char *clean = NULL;
-        _cleanup_text_ Text location = {}, body = {};
-        HttpField fields[2] = {};
-        bool get = method_is(request, "GET") || method_is(request, "HEAD");
-        size_t size;
-
-        if (kv_path_clean(request->path, request->path_size, &clean, &size) < 0) {
-                request_answer_text(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n");
-                return;
-        }
-        for (size_t i = 0; i < size; i++) {
-                unsigned char c = clean[i];
-
-                if (c <= ' ' || c >= 0x7f || strchr("%?#\"<>\\^`{|}", c))
-                        text_printf(&location, "%%%02X", c);
-                else
-                        text_append_char(&location, c);
-        }
-        if (request->path_size > 1 && request->path[request->path_size - 1] == '/' && size > 1)
-                text_append_char(&location, '/');
-        if (request->query[0])
-                text_printf(&location, "?%s", request->query);
-        if (get) {
-                text_append(&body, "<a href=\"");
-                text_append(&body, location.chars ?: "/");
-                text_append(&body, "\">Moved Permanently</a>.\n\n");
-        }
-        fields[0] = (HttpField) { "Location", location.chars ?: "/" };
-        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);
-}
-
 void keys_v2_handle(Request *request) {
         static const char *const methods[] = { "HEAD", "GET", "PUT", "POST", "DELETE" };
         const ApiLimits *limits = &request->api->limits;
@@ -777,8 +731,8 @@ void keys_v2_handle(Request *request) {
                 request_answer(request, 200, NULL, NULL, "", 0);
                 return;
         }
-        if (!path_is_clean(request->path, request->path_size)) {
-                redirect_clean(request);
+        if (!request_path_is_clean(request)) {
+                request_redirect_clean(request);
                 return;
         }
         for (size_t i = 0; i < ELEMENTS(methods); i++)

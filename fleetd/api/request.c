@@ -1,5 +1,6 @@
 #include "fleetd/api/request.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -16,12 +17,36 @@ void request_free(Request *request) {
         free(request);
 }
 
+enum { FIELDS_MAX = 8 };
+
+/* fleet's API says whose it is, etcd's does not. */
+static const HttpField *add_server(const Request *request, const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
+        size_t n = 0;
+
+        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/"))
+                return fields;
+        for (; fields && fields[n].name; n++) {
+                assert(n < FIELDS_MAX - 1);
+                ret[n] = fields[n];
+        }
+        ret[n] = (HttpField) { "Server", "fleetd/" PACKAGE_VERSION };
+        ret[n + 1] = (HttpField) {};
+        return ret;
+}
+
 void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+        HttpField all[FIELDS_MAX + 1];
         HttpRequest *http = request->http;
 
         http->userdata = NULL;
-        http_answer(http, status, type, fields, body, size);
+        http_answer(http, status, type, add_server(request, fields, all), body, size);
         request_free(request);
+}
+
+void request_begin(Request *request, unsigned status, const char *type) {
+        HttpField fields[FIELDS_MAX + 1];
+
+        http_begin(request->http, status, type, add_server(request, NULL, fields));
 }
 
 void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields, const char *text) {
@@ -93,4 +118,55 @@ const char *request_parameter(const Request *request, const char *name) {
         const HttpParameter *p = http_parameter(&request->parameters, name);
 
         return p ? p->value : NULL;
+}
+
+/* -- Paths with doubled slashes or dots: etcd's router, and fleet's, lead to the clean one -- */
+
+bool request_path_is_clean(const Request *request) {
+        const char *path = request->path;
+        size_t size = request->path_size;
+
+        for (size_t i = 0; i < size; i++) {
+                const char *s = path + i + 1;
+                size_t left = size - i - 1;
+
+                if (path[i] != '/')
+                        continue;
+                if ((left > 0 && s[0] == '/') || (left >= 1 && s[0] == '.' && (left == 1 || s[1] == '/'))
+                    || (left >= 2 && s[0] == '.' && s[1] == '.' && (left == 2 || s[2] == '/')))
+                        return false;
+        }
+        return true;
+}
+
+void request_redirect_clean(Request *request) {
+        _cleanup_free_ char *clean = NULL;
+        _cleanup_text_ Text location = {}, body = {};
+        HttpField fields[2] = {};
+        bool get = method_is(request, "GET") || method_is(request, "HEAD");
+        size_t size;
+
+        if (kv_path_clean(request->path, request->path_size, &clean, &size) < 0) {
+                request_answer_text(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n");
+                return;
+        }
+        for (size_t i = 0; i < size; i++) {
+                unsigned char c = clean[i];
+
+                if (c <= ' ' || c >= 0x7f || strchr("%?#\"<>\\^`{|}", c))
+                        text_printf(&location, "%%%02X", c);
+                else
+                        text_append_char(&location, c);
+        }
+        if (request->path_size > 1 && request->path[request->path_size - 1] == '/' && size > 1)
+                text_append_char(&location, '/');
+        if (request->query[0])
+                text_printf(&location, "?%s", request->query);
+        if (get) {
+                text_append(&body, "<a href=\"");
+                text_append(&body, location.chars ?: "/");
+                text_append(&body, "\">Moved Permanently</a>.\n\n");
+        }
+        fields[0] = (HttpField) { "Location", location.chars ?: "/" };
+        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);
 }

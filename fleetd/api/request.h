@@ -56,6 +56,9 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
 /* etcd's router: 405 with one more field ({ "Allow", "GET,HEAD" } as a rule), and 404. */
 void request_not_allowed(Request *request, const HttpField *field);
 void request_not_found(Request *request);
+bool request_path_is_clean(const Request *request);
+void request_redirect_clean(Request *request); /* 301 */
+void request_begin(Request *request, unsigned status, const char *type); /* of a stream: its head */
 void request_answer_json(Request *request, unsigned status, Text *body); /* takes the text; 500 if building it had failed */
 void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
 void request_end(Request *request); /* of a stream: the end, in order */

@@ -43,6 +43,7 @@ struct Engine {
         size_t n_written;      /* of its changes, those before the part under way */
         bool writing;          /* no answer yet */
         uint64_t written_index; /* 0: nothing to wait for */
+        EngineCounts counts;
 };
 
 /* -- Dirt -- */
@@ -122,11 +123,26 @@ static void forget_plan(Engine *e) {
         e->n_written = 0;
 }
 
+void engine_counts(const Engine *e, EngineCounts *ret) {
+        *ret = e->counts;
+}
+
+static void count_orders(Engine *e, size_t end, bool given) {
+        EngineCounts *c = &e->counts;
+
+        for (size_t i = e->n_written; i < end; i++) {
+                bool stops = e->plan.changes[i].remove || e->plan.changes[i].order == ORDER_STOP;
+
+                *(given ? stops ? &c->unscheduled : &c->scheduled : stops ? &c->unschedule_failures : &c->schedule_failures) += 1;
+        }
+}
+
 static void on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Engine *e = userdata;
         size_t end = MIN(e->n_written + PART, e->plan.n);
 
         e->writing = false;
+        count_orders(e, end, status == KV_OK);
         if (status == KV_OK) {
                 e->written_index = index;
                 for (size_t i = e->n_written; i < end; i++) {
@@ -207,6 +223,7 @@ static void pass(void *userdata) {
                 forget_plan(e);
                 if (!e->sweeping && !e->dirty)
                         return;
+                e->counts.passes++;
                 r = make_plan(e, cluster);
                 if (r >= 0) {
                         forget_dirt(e);
@@ -218,6 +235,7 @@ static void pass(void *userdata) {
         if (r >= 0 && e->plan.n > 0)
                 r = write_part(e);
         if (r < 0) {
+                e->counts.pass_failures++;
                 log_error(((LogFields) { .error = r, .term = e->term }), "cannot plan: %s", strerror(-r));
                 forget_plan(e);
                 (void) add_dirty(e, NULL);
@@ -246,6 +264,7 @@ static void on_sweep(void *userdata) {
 
 static void stop(Engine *e) {
         e->leading = false;
+        e->counts.leader_since_s = 0;
         e->written_index = 0;
         if (e->writing)
                 e->plan.n = MIN(e->n_written + PART, e->plan.n); /* the rest of it is not written any more */
@@ -272,6 +291,7 @@ void engine_state_changed(Engine *e) {
                 return;
 
         e->leading = e->beginning = true;
+        e->counts.leader_since_s = loop_wall_ms(e->loop) / 1000;
         e->term = state.term;
         log_notice(((LogFields) { .term = e->term }), "this host's engine places units from now on");
         mark_all(e);

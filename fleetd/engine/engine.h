@@ -16,4 +16,12 @@ typedef struct EngineOptions {
 
 int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options);
 Engine *engine_free(Engine *engine);
+/* What it did since the daemon's start. */
+typedef struct EngineCounts {
+        uint64_t leader_since_s; /* wall clock; 0: it does not lead */
+        uint64_t scheduled, unscheduled, schedule_failures, unschedule_failures; /* orders */
+        uint64_t passes, pass_failures;
+} EngineCounts;
+
+void engine_counts(const Engine *engine, EngineCounts *ret);
 void engine_state_changed(Engine *engine); /* the store's on_state */

@@ -36,6 +36,7 @@ struct Registry {
         Timer again;
         RegistryListener *listeners;
         Op *ops; /* under way */
+        RegistryCounts counts;
 };
 
 struct Op {
@@ -409,10 +410,15 @@ static const char *sentence_of(const KvResult *result, char buffer[static 256]) 
         }
 }
 
+const RegistryCounts *registry_counts(const Registry *r) {
+        return &r->counts;
+}
+
 static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t index) {
         RegistryDone done = op->done;
         void *userdata = op->userdata;
 
+        *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
         if (status == KV_OK && op->ret_value)
                 *op->ret_value = op->value;
         op_unlink(op);

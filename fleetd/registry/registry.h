@@ -38,6 +38,12 @@ typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *senten
 /* No 'done' with this userdata comes any more; what was asked may still happen. For whoever ends before his answer. */
 void registry_forget(Registry *r, const void *userdata);
 
+typedef struct RegistryCounts {
+        uint64_t done, failed; /* transactions, since the daemon's start */
+} RegistryCounts;
+
+const RegistryCounts *registry_counts(const Registry *r);
+
 /* -- units.c: what people and the directory ask -- */
 
 typedef struct UnitChange {

@@ -188,7 +188,7 @@ static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
 }
 
 static void what_is_no_route_is_no_page_at_either_door(void **state) {
-        static const char *const targets[] = { "/", "/v2", "/v2/", "/v2/keysx", "/v2/nope", "/metrics", "/fleet", "/fleet/v2/units", "/fleet/v1x", "/v3/kv/put" };
+        static const char *const targets[] = { "/v2", "/v2/", "/v2/keysx", "/v2/nope", "/metrics", "/fleet", "/fleet/v2/units", "/fleet/v1x", "/v3/kv/put" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
@@ -196,8 +196,24 @@ static void what_is_no_route_is_no_page_at_either_door(void **state) {
                         assert_int_equal(ask(room, door, "GET", targets[i], "", NULL), 404);
                         assert_int_equal(ask(room, door, "PUT", targets[i], "", NULL), 404);
                 }
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/", "", NULL), 404);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/", "", NULL), 405);
+        assert_says(room, "{\"error\":{\"code\":405,\"message\":\"\"}}");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/nope", "", NULL), 404);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
+}
+
+static void the_socket_answers_as_fleets_server(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(room, "Server: fleetd/" PACKAGE_VERSION "\r\n");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1//units", "", NULL), 301);
+        assert_says(room, "Location: /fleet/v1/units\r\n");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/x/../units?a=b", "", NULL), 301);
+        assert_says(room, "Location: /fleet/v1/units?a=b\r\n");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(room->answer, "Server:"));
 }
 
 static void a_fixed_page_is_as_long_as_its_text(void **state) {
@@ -834,6 +850,7 @@ int main(void) {
                 in_a_room(units_are_taken_over_the_socket_only),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
+                in_a_room(the_socket_answers_as_fleets_server),
                 in_a_room(a_fixed_page_is_as_long_as_its_text),
                 in_a_room(a_web_page_cannot_make_a_browser_its_deputy),
                 in_a_room(a_read_only_door_takes_no_writes),
