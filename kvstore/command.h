@@ -77,6 +77,7 @@ typedef struct KvCommand {
         uint64_t prev_index;     /* 0: no condition */
         bool has_prev_value;
         KvBytes prev_value;
+        bool later;              /* gives way to all other commands on its way to the log; of no meaning there, and not encoded */
         bool internal;           /* may write below /_fleet: set by our own rooms, never by a client's request */
         uint64_t term;           /* valid only in an entry of this Raft term; 0: any (ARCHITECTURE rule 24) */
         uint64_t limit;          /* KV_EXPIRE */

@@ -12,6 +12,7 @@ enum {
         ITEM_OVERHEAD = 40,  /* of one command in a batch or frame, at most */
         BATCH_OVERHEAD = 64, /* of a batch's or frame's head, at most */
         FRAME_COMMANDS_MAX = 1000,
+        LATER_MS = 300,      /* so long states give way, and no longer */
 };
 
 static_assert(KV_COMMAND_MAX + ITEM_OVERHEAD + BATCH_OVERHEAD <= RAFT_ENTRY_SIZE_MAX, "a command fits into an entry of its own");
@@ -35,7 +36,8 @@ typedef struct Proposal {
         void *userdata;
         KvStatus status;
         char *cause;
-        bool foreign;
+        bool foreign, later;
+        uint64_t queued_ms;           /* of one that gives way: since when it does */
         struct Proposal *next, *prev; /* in the queue, or among the answered */
         UT_hash_handle hh;            /* ours, in order of number */
 } Proposal;
@@ -95,6 +97,17 @@ static void list_remove(List *list, Proposal *x) {
         else
                 list->last = x->prev;
         x->next = x->prev = NULL;
+}
+
+/* Behind all that wait, but before those that give way and have not done so for long. */
+static void queue_add(Proposals *p, Proposal *x) {
+        uint64_t now = loop_now_ms(p->options.loop);
+        Proposal *after = p->queue.last;
+
+        x->queued_ms = now;
+        while (!x->later && after && after->later && now - after->queued_ms < LATER_MS)
+                after = after->prev;
+        list_insert_after(&p->queue, after, x);
 }
 
 static void proposal_free(Proposal *x) {
@@ -214,7 +227,7 @@ static bool send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         Proposal *x, *end;
         size_t n = 0;
 
-        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX; x = x->next, n++) {
+        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX && x->later == p->queue.first->later; x = x->next, n++) {
                 if (n > 0 && items.size + x->size > KV_BATCH_MAX)
                         break;
                 write_u64(&items, x->number);
@@ -226,7 +239,7 @@ static bool send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         write_u64(&w, term);
         write_varint(&w, n);
         write_raw(&w, items.bytes, items.size);
-        if (items.error < 0 || replica_send(p->options.replica, leader, PEER_PROPOSE, &w) < 0)
+        if (items.error < 0 || replica_send(p->options.replica, leader, p->queue.first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
                 return false;
 
         while ((x = p->queue.first) != end) {
@@ -390,7 +403,8 @@ static void reply_proposed(Proposals *p, PeerSession *session, uint64_t to, uint
 }
 
 /* Takes another host's command into our queue; its shape is checked here, too. */
-static int take_foreign(Proposals *p, uint64_t origin, uint64_t number, const void *bytes, size_t size, KvStatus *ret_status, Error *err) {
+static int take_foreign(Proposals *p, uint64_t origin, uint64_t number, bool later, const void *bytes, size_t size, KvStatus *ret_status,
+                        Error *err) {
         _cleanup_free_ void *arena = NULL;
         KvCommand cmd;
         Proposal *x;
@@ -416,9 +430,10 @@ static int take_foreign(Proposals *p, uint64_t origin, uint64_t number, const vo
         x->origin = origin;
         x->number = number;
         x->foreign = true;
+        x->later = later;
         p->n_foreign++;
         p->foreign_bytes += size;
-        list_append(&p->queue, x);
+        queue_add(p, x);
         return 0;
 }
 
@@ -453,7 +468,7 @@ static void on_propose(void *userdata, PeerSession *session, PeerFrame type, con
                         busy[n_busy++] = number;
                         continue;
                 }
-                q = take_foreign(p, peer_hello(session)->nonce, number, bytes, bytes_size, &status, &err);
+                q = take_foreign(p, peer_hello(session)->nonce, number, type == PEER_PROPOSE_LATER, bytes, bytes_size, &status, &err);
                 if (q == -ENOMEM)
                         busy[n_busy++] = number;
                 else if (q < 0)
@@ -505,7 +520,7 @@ static void on_proposed(void *userdata, PeerSession *session, PeerFrame type, co
                         break;
                 case PROPOSED_NOT_LEADER:
                         x->state = PROPOSAL_QUEUED;
-                        list_append(&p->queue, x); /* with the sweep, or when the leader is known */
+                        queue_add(p, x); /* with the sweep, or when the leader is known */
                         break;
                 case PROPOSED_BUSY:
                         settle_status(p, x, KV_BUSY, cause);
@@ -554,7 +569,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (ret_number)
                 *ret_number = x->number;
 
-        list_append(&p->queue, x);
+        x->later = cmd->later;
+        queue_add(p, x);
         if (status != KV_OK)
                 settle_status(p, x, status, err.message);
         else if (w.size > KV_COMMAND_MAX) /* no host could apply it */
@@ -639,6 +655,7 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->sweep = (Timer) { .fire = on_sweep, .userdata = p };
         if (options->peers) {
                 peers_handle(options->peers, PEER_PROPOSE, on_propose, p);
+                peers_handle(options->peers, PEER_PROPOSE_LATER, on_propose, p);
                 peers_handle(options->peers, PEER_PROPOSED, on_proposed, p);
         }
         *ret = p;
@@ -652,6 +669,7 @@ Proposals *proposals_free(Proposals *p) {
         assert(!p->own);
         if (p->options.peers) {
                 peers_handle(p->options.peers, PEER_PROPOSE, NULL, NULL);
+                peers_handle(p->options.peers, PEER_PROPOSE_LATER, NULL, NULL);
                 peers_handle(p->options.peers, PEER_PROPOSED, NULL, NULL);
         }
         deferred_cancel(&p->pump);

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, ADOPT_MS = 30000 };
+enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000 };
 
 /* -- Publishing -- */
 
@@ -18,6 +18,25 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         }
         return unit_state_init(ret, u->refused ? "foreign" : u->seen.load, u->refused ? "inactive" : u->seen.active,
                                u->refused ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) == 0;
+}
+
+/* A state that will soon be another one is not told at once: that other one is what people wait for, and it would have to wait its
+ * second behind this one. */
+static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done;
+
+        if (!waits && !u->seen.job && !streq(u->seen.active, "activating") && !streq(u->seen.active, "deactivating")
+            && !streq(u->seen.active, "reloading")) {
+                u->passing_ms = 0;
+                return false;
+        }
+        if (u->passing_ms == 0)
+                u->passing_ms = now_ms;
+        if (now_ms - u->passing_ms >= PASSING_MS)
+                return false;
+        publisher_later(a->publisher, u->passing_ms + PASSING_MS);
+        return true;
 }
 
 /* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which nothing is left. */
@@ -48,7 +67,7 @@ static void agent_publish(Agent *a) {
                         change->order_index = o ? o->index : 0;
                 } else if (!kept || !agent_state_of(a, u, &change->state))
                         continue;
-                else if (s && unit_state_equal(&s->state, &change->state)) {
+                else if ((s && unit_state_equal(&s->state, &change->state)) || agent_holds(a, u, o, &change->state)) {
                         unit_state_done(&change->state);
                         continue;
                 }

@@ -19,6 +19,7 @@ typedef struct AgentUnit {
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row */
         uint64_t retry_ms;  /* no step before */
+        uint64_t passing_ms; /* since when it has been on its way to another state that is not told; 0: it is not */
         uint64_t since_ms;  /* wall clock of the last change of its three states */
         UT_hash_handle hh;
 } AgentUnit;

@@ -5,14 +5,14 @@
 
 #include "base/log.h"
 
-enum { GAP_MS = 200, RETRY_MS = 1000, BURST = 5, REFILL_MS = 1000 };
+enum { GAP_MS = 200, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
-typedef struct Budget {
+/* One that was told lately. */
+typedef struct Told {
         char unit[256];
-        unsigned left;
-        uint64_t refilled_ms;
+        uint64_t when_ms;
         UT_hash_handle hh;
-} Budget;
+} Told;
 
 struct Publisher {
         Loop *loop;         /* borrowed */
@@ -20,7 +20,7 @@ struct Publisher {
         char machine_id[33];
         void (*idle)(void *userdata);
         void *userdata;
-        Budget *budgets;
+        Told *told;         /* in order of telling: a unit leaves it after its second */
         Timer timer;
         bool sending;
         uint64_t next_ms; /* no transaction before */
@@ -46,23 +46,24 @@ int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *m
         return 0;
 }
 
-Publisher *publisher_free(Publisher *p) {
-        Budget *b, *next;
+static void publisher_forget(Publisher *p, Told *told) {
+        HASH_DEL(p->told, told);
+        free(told);
+}
 
+Publisher *publisher_free(Publisher *p) {
         if (!p)
                 return NULL;
 
         timer_stop(&p->timer);
-        HASH_ITER(hh, p->budgets, b, next) {
-                HASH_DEL(p->budgets, b);
-                free(b);
-        }
+        while (p->told)
+                publisher_forget(p, p->told);
         registry_forget(p->registry, p);
         free(p);
         return NULL;
 }
 
-static void publisher_later(Publisher *p, uint64_t due_ms) {
+void publisher_later(Publisher *p, uint64_t due_ms) {
         uint64_t now_ms = loop_now_ms(p->loop);
 
         if (!timer_armed(&p->timer) || p->timer.due_ms > due_ms)
@@ -79,46 +80,32 @@ bool publisher_ready(Publisher *p) {
 }
 
 bool publisher_allows(Publisher *p, const char *unit) {
-        uint64_t now_ms = loop_now_ms(p->loop), refill;
-        Budget *b;
+        uint64_t now_ms = loop_now_ms(p->loop);
+        Told *told;
 
-        HASH_FIND_STR(p->budgets, unit, b);
-        if (!b)
+        while (p->told && now_ms - p->told->when_ms >= UNIT_GAP_MS)
+                publisher_forget(p, p->told);
+        HASH_FIND_STR(p->told, unit, told);
+        if (!told)
                 return true;
-
-        refill = (now_ms - b->refilled_ms) / REFILL_MS;
-        if (b->left + refill >= BURST) {
-                HASH_DEL(p->budgets, b); /* as good as new: memory follows what changes, not what was */
-                free(b);
-                return true;
-        }
-        b->left += refill;
-        b->refilled_ms += refill * REFILL_MS;
-        if (b->left > 0)
-                return true;
-        publisher_later(p, b->refilled_ms + REFILL_MS);
+        publisher_later(p, told->when_ms + UNIT_GAP_MS);
         return false;
 }
 
-static void publisher_spend(Publisher *p, const char *unit) {
-        Budget *b;
+static void publisher_note(Publisher *p, const char *unit) {
+        Told *told;
 
-        HASH_FIND_STR(p->budgets, unit, b);
-        if (!b) {
-                b = NEW0(Budget, 1);
-                if (!b)
-                        return;
-                snprintf(b->unit, sizeof(b->unit), "%s", unit);
-                b->left = BURST;
-                b->refilled_ms = loop_now_ms(p->loop);
-                HASH_ADD_STR(p->budgets, unit, b);
-                if (!TABLE_ADDED(b)) {
-                        free(b);
-                        return;
-                }
-        }
-        if (b->left > 0)
-                b->left--;
+        HASH_FIND_STR(p->told, unit, told);
+        if (told)
+                publisher_forget(p, told);
+        told = NEW0(Told, 1);
+        if (!told)
+                return;
+        snprintf(told->unit, sizeof(told->unit), "%s", unit);
+        told->when_ms = loop_now_ms(p->loop);
+        HASH_ADD_STR(p->told, unit, told);
+        if (!TABLE_ADDED(told))
+                free(told);
 }
 
 static void publisher_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
@@ -142,6 +129,6 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
         p->sending = true;
         p->next_ms = loop_now_ms(p->loop) + GAP_MS;
         for (size_t i = 0; i < n; i++)
-                publisher_spend(p, changes[i].unit);
+                publisher_note(p, changes[i].unit);
         return 0;
 }

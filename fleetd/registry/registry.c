@@ -458,7 +458,7 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
                 loop_defer(r->loop, &op->empty);
         } else {
                 e = kv_propose(r->store,
-                               &(KvCommand) { .op = KV_TXN, .internal = true, .term = term, .checks = t->checks, .n_checks = t->n_checks,
+                               &(KvCommand) { .op = KV_TXN, .internal = true, .later = t->later, .term = term, .checks = t->checks, .n_checks = t->n_checks,
                                               .writes = t->writes, .n_writes = t->n_writes },
                                op_on_result, op, &op->number);
                 if (e < 0)

@@ -29,7 +29,7 @@ static int add_state(Registry *r, Transaction *t, const StateChange *change) {
 }
 
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
+        _cleanup_transaction_ Transaction t = { .later = true };
 
         for (size_t i = 0; i < n; i++) {
                 int e = add_state(r, &t, &changes[i]);

@@ -15,6 +15,7 @@ typedef struct Transaction {
         size_t n_writes, writes_capacity;
         char **strings;
         size_t n_strings, strings_capacity;
+        bool later;                 /* gives way to what others ask */
         uint64_t value, *ret_value; /* if set, what is handed out once it is done */
         int error;
 } Transaction;

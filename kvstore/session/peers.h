@@ -10,6 +10,8 @@
  * asked of 'admit'. A second nonce of one machine id is let in when the first one's session is closed or leaves a ping
  * unanswered for 1 s; else it is refused and reported as a clone (ARCHITECTURE, rule 16).
  *
+ * What a slow connection holds up goes in lanes: Raft and beats, then what people ask, then states and bulk.
+ *
  * Frames: u32 size, u8 type, then payload; at most PEER_FRAME_MAX. Frame types below 16 are the store's, the others belong
  * to fleetd's rooms. Bytes from outside are bounded, checked and fuzzed. */
 #pragma once
@@ -37,6 +39,7 @@ typedef enum PeerFrame {
         PEER_HELLO = 1, PEER_REFUSED, PEER_PING, PEER_PONG, PEER_BYE, /* the session's own */
         PEER_RAFT, PEER_PROPOSE, PEER_PROPOSED, PEER_TERM_CHECK, PEER_TERM_CHECKED, PEER_BULK, PEER_BULK_ACK, PEER_JOIN,
         PEER_JOINED,
+        PEER_PROPOSE_LATER, /* as PEER_PROPOSE, for what gives way to all else: states */
         PEER_BEAT = 16, PEER_CALL, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL,
         _PEER_FRAME_MAX,
 } PeerFrame;

@@ -7,28 +7,53 @@ enum {
         SMALL_FRAME = 4096,  /* copied behind its head on the stack */
         KEPT_BYTES = 65536,  /* a larger buffer is given back when it is empty */
         PING_SIZE = 8,
+        STREAM_ENOUGH = 128 * 1024, /* given to the stream at once: what follows waits in its lane */
 };
 
 /* Who asks and who answers: on an accepted session come questions, on a dialed one answers. Types that we do not know are
  * a newer daemon's, and are dropped. */
 enum { QUESTION = 1, ANSWER = 2 };
 
-static const uint8_t directions[_PEER_FRAME_MAX] = {
-        [PEER_RAFT] = QUESTION,
-        [PEER_PROPOSE] = QUESTION,
-        [PEER_PROPOSED] = ANSWER,
-        [PEER_TERM_CHECK] = QUESTION,
-        [PEER_TERM_CHECKED] = ANSWER,
-        [PEER_BULK] = QUESTION,
-        [PEER_BULK_ACK] = ANSWER,
-        [PEER_JOIN] = QUESTION,
-        [PEER_JOINED] = ANSWER,
-        [PEER_BEAT] = QUESTION | ANSWER,
-        [PEER_CALL] = QUESTION,
-        [PEER_CALL_CHUNK] = ANSWER,
-        [PEER_CALL_END] = ANSWER,
-        [PEER_CALL_CANCEL] = QUESTION,
+static const struct {
+        uint8_t direction, lane;
+} frames[_PEER_FRAME_MAX] = {
+        [PEER_PING] = { 0, LANE_FIRST },
+        [PEER_PONG] = { 0, LANE_FIRST },
+        [PEER_RAFT] = { QUESTION, LANE_FIRST },
+        [PEER_PROPOSE] = { QUESTION, LANE_USERS },
+        [PEER_PROPOSED] = { ANSWER, LANE_FIRST },
+        [PEER_TERM_CHECK] = { QUESTION, LANE_FIRST },
+        [PEER_TERM_CHECKED] = { ANSWER, LANE_FIRST },
+        [PEER_BULK] = { QUESTION, LANE_LATER },
+        [PEER_BULK_ACK] = { ANSWER, LANE_FIRST },
+        [PEER_JOIN] = { QUESTION, LANE_USERS },
+        [PEER_JOINED] = { ANSWER, LANE_USERS },
+        [PEER_PROPOSE_LATER] = { QUESTION, LANE_LATER },
+        [PEER_BEAT] = { QUESTION | ANSWER, LANE_FIRST },
+        [PEER_CALL] = { QUESTION, LANE_USERS },
+        [PEER_CALL_CHUNK] = { ANSWER, LANE_LATER },
+        [PEER_CALL_END] = { ANSWER, LANE_LATER }, /* behind its chunks */
+        [PEER_CALL_CANCEL] = { QUESTION, LANE_USERS },
 };
+
+/* One that waits in a lane. */
+typedef struct SessionFrame {
+        struct SessionFrame *next;
+        PeerFrame type;
+        size_t size;
+        uint8_t payload[];
+} SessionFrame;
+
+static SessionFrame *lane_take(Lane *lane) {
+        SessionFrame *f = lane->first;
+
+        if (f) {
+                lane->first = f->next;
+                if (!lane->first)
+                        lane->last = &lane->first;
+        }
+        return f;
+}
 
 static PeerSession *session_unref(PeerSession *s) {
         if (!s || --s->refs > 0)
@@ -38,6 +63,9 @@ static PeerSession *session_unref(PeerSession *s) {
         timer_stop(&s->timer);
         timer_stop(&s->stall);
         s->events->on_gone(s->userdata, s);
+        for (size_t i = 0; i < _LANE_MAX; i++)
+                for (SessionFrame *f; (f = lane_take(&s->lanes[i]));)
+                        free(f);
         free(s->bytes);
         free(s);
         return NULL;
@@ -124,16 +152,50 @@ static void session_on_stall(void *userdata) {
         }
 
         s->stalled_sent = sent;
-        if (stream_queued(s->stream) > PEER_QUEUE_MAX / 2)
+        if (peer_queued(s) > PEER_QUEUE_MAX / 2)
                 (void) timer_start(&s->stall, s->loop, SESSION_STALL_MS);
 }
 
+/* What waits, the most urgent first, until the stream has enough; with 'all' regardless of that. */
+static int session_pump(PeerSession *s, bool all) {
+        for (size_t i = 0; i < _LANE_MAX; i++)
+                while (s->lanes[i].first && (all || stream_queued(s->stream) < STREAM_ENOUGH)) {
+                        SessionFrame *f = s->lanes[i].first;
+                        int r = session_write(s, f->type, f->payload, f->size);
+
+                        if (r < 0)
+                                return r;
+                        s->n_waiting -= FRAME_HEAD + f->size;
+                        free(lane_take(&s->lanes[i]));
+                }
+        return 0;
+}
+
+static int session_wait(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Lane *lane = &s->lanes[frames[type].lane];
+        SessionFrame *f = malloc(sizeof(*f) + size);
+
+        if (!f)
+                return -ENOMEM;
+        f->next = NULL;
+        f->type = type;
+        f->size = size;
+        if (size > 0)
+                memcpy(f->payload, payload, size);
+        *lane->last = f;
+        lane->last = &f->next;
+        s->n_waiting += FRAME_HEAD + size;
+        return 0;
+}
+
 int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        int r;
+
         if (s->state != SESSION_OPEN)
                 return -ENOTCONN;
         if (size > PEER_FRAME_MAX)
                 return -EMSGSIZE;
-        if (stream_queued(s->stream) + size > PEER_QUEUE_MAX) {
+        if (peer_queued(s) + size > PEER_QUEUE_MAX) {
                 if (!timer_armed(&s->stall)) {
                         s->stalled_sent = s->written - stream_queued(s->stream);
                         (void) timer_start(&s->stall, s->loop, SESSION_STALL_MS);
@@ -141,7 +203,11 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                 return -ENOBUFS;
         }
 
-        return session_write(s, type, payload, size);
+        r = s->n_waiting > 0 ? session_pump(s, false) : 0;
+        if (r < 0)
+                return r;
+        return s->n_waiting == 0 && stream_queued(s->stream) < STREAM_ENOUGH ? session_write(s, type, payload, size)
+                                                                              : session_wait(s, type, payload, size);
 }
 
 int session_ping(PeerSession *s) {
@@ -175,8 +241,11 @@ int session_say_hello(PeerSession *s) {
 /* Says a last word, and closes when it has left, or after a while. */
 static void session_finish(PeerSession *s, PeerFrame type, const void *payload, size_t size, int error, const char *reason) {
         _hold_ PeerSession *hold = session_ref(s);
-        bool said = session_write(s, type, payload, size) >= 0;
+        bool said;
 
+        if (s->n_waiting > 0 && s->stream && !s->closed)
+                (void) session_pump(s, true); /* what cannot be sent any more is lost, as with any end */
+        said = session_write(s, type, payload, size) >= 0;
         session_end(s, error, reason);
         if (said && !s->closed && s->stream && timer_start(&s->timer, s->loop, SESSION_LINGER_MS) >= 0)
                 stream_finish(s->stream);
@@ -277,9 +346,9 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
                 s->events->on_pong(s->userdata, s);
                 return;
         default:
-                if (frame->type >= _PEER_FRAME_MAX || directions[frame->type] == 0)
+                if (frame->type >= _PEER_FRAME_MAX || frames[frame->type].direction == 0)
                         return;
-                if (directions[frame->type] & (s->dialed ? ANSWER : QUESTION))
+                if (frames[frame->type].direction & (s->dialed ? ANSWER : QUESTION))
                         s->events->on_frame(s->userdata, s, frame);
                 else
                         session_cut(s, -EBADMSG, s->dialed ? "it asked on the session that we dialed"
@@ -364,6 +433,8 @@ static void session_on_drain(void *userdata) {
         PeerSession *s = userdata;
 
         timer_stop(&s->stall);
+        if (s->state == SESSION_OPEN && session_pump(s, false) < 0)
+                session_cut(s, -ENOMEM, "no memory for what waited to be sent");
 }
 
 static void session_on_close(void *userdata, int error, const char *reason) {
@@ -470,6 +541,8 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
                 .timer = { .fire = session_on_timer, .userdata = s },
                 .stall = { .fire = session_on_stall, .userdata = s },
         };
+        for (size_t i = 0; i < _LANE_MAX; i++)
+                s->lanes[i].last = &s->lanes[i].first;
         printable_copy(s->address, sizeof(s->address), stream_peer_address(stream), strlen(stream_peer_address(stream)));
 
         r = timer_start(&s->timer, loop, SESSION_HELLO_MS);
@@ -510,7 +583,7 @@ const PeerHello *peer_hello(const PeerSession *session) {
 }
 
 size_t peer_queued(const PeerSession *session) {
-        return session->stream ? stream_queued(session->stream) : 0;
+        return session->n_waiting + (session->stream ? stream_queued(session->stream) : 0);
 }
 
 bool peer_is_dialed(const PeerSession *session) {

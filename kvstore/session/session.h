@@ -20,6 +20,14 @@ typedef enum SessionState {
         SESSION_TLS, SESSION_GREETING, SESSION_JUDGED, SESSION_OPEN, SESSION_ENDED,
 } SessionState;
 
+/* What waits for a slow connection goes in this order; within a lane in order of sending. Beats and what Raft says must not stand
+ * behind a checkpoint or a flood of states: hosts would be lost that live. */
+typedef enum SessionLane { LANE_FIRST, LANE_USERS, LANE_LATER, _LANE_MAX } SessionLane;
+
+typedef struct Lane {
+        struct SessionFrame *first, **last;
+} Lane;
+
 /* Called with the session's own state in order; each may end the session. */
 typedef struct SessionEvents {
         /* A valid hello is in s->hello: the first one (state SESSION_GREETING: answer by open, judge, refuse or cut), or a
@@ -52,6 +60,8 @@ struct PeerSession {
         Timer stall;
         uint64_t stalled_sent;   /* what had left when the stall timer was started */
         uint64_t written;        /* bytes ever given to the stream */
+        Lane lanes[_LANE_MAX];   /* frames that are not the stream's yet, since it has enough ... */
+        size_t n_waiting;        /* ... and their bytes */
         uint64_t said;           /* hash of the last hello of ours */
         uint8_t *bytes;          /* a frame that is not whole yet */
         size_t n_bytes, capacity;

@@ -325,6 +325,7 @@ static void propose(Ask *a) {
         if (cmd.op == KV_DELETE)
                 cmd.value = (KvBytes) {};
         cmd.key = kv_string(path);
+        cmd.later = world_chance(w, 10);
         if (kv_propose(a->host->store, &cmd, on_written, a, NULL) < 0)
                 abort();
 }

@@ -168,6 +168,54 @@ static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         assert_string_equal(u->active, "active");
 }
 
+static uint64_t index_of(Room *room, const char *unit) {
+        char key[128];
+        TreeTxn *txn;
+        KvNode node = {};
+
+        snprintf(key, sizeof(key), "/_fleet/state/%s/%s", unit, room->host->id);
+        assert_int_equal(kv_read(room->host->store, &txn), 0);
+        (void) tree_get(txn, kv_string(key), &node);
+        tree_abort(txn);
+        return node.modified;
+}
+
+static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+        uint64_t told_ms, index;
+        unsigned flaps = 0, told = 0;
+
+        run_unit(room, "web.service", ONE);
+        host_pause(room->host, 1100);
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "s0");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        index = index_of(room, "web.service");
+        told_ms = loop_now_ms(room->host->loop);
+        while (loop_now_ms(room->host->loop) - told_ms < 2300) {
+                snprintf(u->sub, sizeof(u->sub), "s%u", ++flaps);
+                fake_bus_changed(room->fake, "web.service");
+                host_pause(room->host, 20);
+                if (index_of(room, "web.service") != index)
+                        told++;
+                index = index_of(room, "web.service");
+        }
+        assert_true(flaps > 20);
+        assert_in_range(told, 2, 3); /* at once, and one for each second that passed */
+        UNTIL(room, streq(cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")->state.sub, u->sub));
+}
+
+static void a_start_is_told_once_when_it_is_over(void **state) {
+        Room *room = *state;
+        uint64_t index;
+
+        run_unit(room, "web.service", ONE);
+        index = index_of(room, "web.service");
+        host_pause(room->host, QUIET_MS + 300);
+        assert_int_equal(index_of(room, "web.service"), index);
+        assert_true(says(room, "web.service", "active"));
+}
+
 static void a_new_daemon_touches_nothing_that_runs(void **state) {
         Room *room = *state;
 
@@ -303,6 +351,8 @@ int main(void) {
                 in_a_room(a_changed_text_is_stopped_and_started_once),
                 in_a_room(an_edit_of_our_own_section_stops_nothing),
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
+                in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
+                in_a_room(a_start_is_told_once_when_it_is_over),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),

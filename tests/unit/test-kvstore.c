@@ -1052,6 +1052,71 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
         }
 }
 
+/* -- Lanes -- */
+
+typedef struct Flood {
+        unsigned n, refused;
+        uint64_t lowest;
+        bool user_came;
+        uint64_t user_index;
+} Flood;
+
+static void on_flood(void *userdata, const KvResult *result) {
+        Flood *f = userdata;
+
+        f->n++;
+        f->refused += result->status != KV_OK;
+        if (f->lowest == 0 || result->index < f->lowest)
+                f->lowest = result->index;
+}
+
+static void on_user(void *userdata, const KvResult *result) {
+        Flood *f = userdata;
+
+        assert_int_equal(result->status, KV_OK);
+        f->user_came = true;
+        f->user_index = result->index;
+}
+
+enum { FLOOD = 1000 };
+
+static bool flood_is_over(void *userdata) {
+        const Flood *f = userdata;
+
+        return f->n == FLOOD && f->user_came;
+}
+
+static void user_passes_a_flood(Host *h) {
+        static char state[4096];
+        Flood f = {};
+
+        memset(state, 'x', sizeof(state));
+        for (unsigned i = 0; i < FLOOD; i++) {
+                char key[64];
+
+                snprintf(key, sizeof(key), "/_fleet/state/u%u.service/m", i);
+                assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { state, sizeof(state) },
+                                                                     .internal = true, .later = true }, on_flood, &f, NULL), 0);
+        }
+        assert_int_equal(kv_propose(h->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/user"), .value = kv_string("1") }, on_user, &f, NULL), 0);
+        run_until(h->world, flood_is_over, &f);
+        assert_int_equal(f.refused, 0);
+        assert_true(f.user_index < f.lowest);
+}
+
+static void what_people_write_passes_a_flood_of_states(void **state) {
+        World *world = *state;
+
+        user_passes_a_flood(open_host(world, 0, false));
+}
+
+static void what_people_write_on_a_follower_passes_a_flood_of_states(void **state) {
+        World *world = *state;
+
+        make_three(world);
+        user_passes_a_flood(&world->hosts[2]);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
@@ -1074,6 +1139,8 @@ int main(void) {
                 ALONE(a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
+                ALONE(what_people_write_passes_a_flood_of_states),
+                THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
                 THREE(when_the_leader_closes_writes_go_on),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),

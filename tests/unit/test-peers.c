@@ -856,6 +856,74 @@ static bool all_connected(const Bare *bare, size_t n) {
         return true;
 }
 
+/* What came in, in order: of each frame its type. */
+typedef struct Arrivals {
+        PeerFrame types[64];
+        size_t n;
+} Arrivals;
+
+static void note_arrival(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
+        Arrivals *a = userdata;
+
+        assert_true(a->n < ELEMENTS(a->types));
+        a->types[a->n++] = type;
+}
+
+static size_t place_of(const Arrivals *a, PeerFrame type) {
+        size_t i = 0;
+
+        while (i < a->n && a->types[i] != type)
+                i++;
+        return i;
+}
+
+static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **state) {
+        enum { N = 30, SIZE = 1024 * 1024 };
+        Lab *lab = *state;
+        Member a, b;
+        Arrivals arrivals = {};
+        _cleanup_free_ uint8_t *flood = NEW0(uint8_t, SIZE);
+
+        start(&a, lab, ID_A, "alpha", 1);
+        start(&b, lab, ID_B, "beta", 2);
+        know_one(&a, &b);
+        UNTIL(lab, peers_dialed(a.peers, ID_B));
+        for (PeerFrame type = PEER_RAFT; type < _PEER_FRAME_MAX; type++)
+                peers_handle(b.peers, type, note_arrival, &arrivals);
+
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE_LATER, flood, SIZE), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE, "user", 4), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, PEER_BEAT, NULL, 0), 0);
+        UNTIL(lab, arrivals.n == N + 2);
+
+        /* What the kernel had taken by then was on its way. */
+        assert_int_equal(arrivals.types[0], PEER_PROPOSE_LATER);
+        assert_in_range(place_of(&arrivals, PEER_BEAT), 1, N * 3 / 4);
+        assert_int_equal(place_of(&arrivals, PEER_PROPOSE), place_of(&arrivals, PEER_BEAT) + 1);
+        stop(&a, "");
+        stop(&b, "");
+}
+
+static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state) {
+        enum { N = 10, SIZE = 300 * 1024 };
+        Lab *lab = *state;
+        Member a, b;
+        Arrivals arrivals = {};
+        _cleanup_free_ uint8_t *bytes = NEW0(uint8_t, SIZE);
+
+        start(&a, lab, ID_A, "alpha", 1);
+        start(&b, lab, ID_B, "beta", 2);
+        know_one(&a, &b);
+        UNTIL(lab, peers_dialed(a.peers, ID_B));
+        peers_handle(b.peers, PEER_BULK, note_arrival, &arrivals);
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(peers_send(a.peers, ID_B, PEER_BULK, bytes, SIZE), 0);
+        stop(&a, "stop");
+        UNTIL(lab, arrivals.n == N);
+        stop(&b, "");
+}
+
 static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
         enum { CROWD = 200 };
         Lab *lab = *state;
@@ -953,6 +1021,10 @@ int main(void) {
                 SECURE(the_largest_frame_comes_through_whole),
                 PLAIN(questions_on_a_session_for_answers_end_it),
                 PLAIN(a_host_that_does_not_read_is_bounded_and_then_cut),
+                PLAIN(beats_pass_what_people_ask_and_that_passes_a_flood_of_states),
+                SECURE(beats_pass_what_people_ask_and_that_passes_a_flood_of_states),
+                PLAIN(what_waits_in_its_lane_still_leaves_before_the_goodbye),
+                SECURE(what_waits_in_its_lane_still_leaves_before_the_goodbye),
                 PLAIN(those_who_say_no_hello_are_few_and_do_not_stay),
                 SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
         };

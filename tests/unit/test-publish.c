@@ -76,9 +76,9 @@ static void at_most_five_transactions_go_out_in_a_second(void **state) {
         HOST_UNTIL(room->host, has(room, "u5.service", "running"));
 }
 
-static void a_unit_that_flaps_is_told_five_times_and_then_once_a_second_and_others_are_not_held(void **state) {
+static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void **state) {
         Room *room = *state;
-        uint64_t begun_ms = loop_now_ms(room->host->loop);
+        uint64_t begun_ms = loop_now_ms(room->host->loop), last_ms = 0;
         unsigned sent = 0;
         char sub[32];
 
@@ -90,11 +90,12 @@ static void a_unit_that_flaps_is_told_five_times_and_then_once_a_second_and_othe
                         HOST_UNTIL(room->host, room->idle > 0);
                         continue;
                 }
+                assert_true(sent == 0 || loop_now_ms(room->host->loop) - last_ms >= 1000);
+                last_ms = loop_now_ms(room->host->loop);
                 snprintf(sub, sizeof(sub), "s%u", sent++);
                 publish(room, "flaps.service", sub);
         }
-        /* Five at once, and one for each second that passed. */
-        assert_in_range(sent, 5, 9);
+        assert_in_range(sent, 2, 3); /* the first at once */
         assert_true(publisher_allows(room->publisher, "calm.service"));
 }
 
@@ -127,7 +128,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
                 in_a_room(at_most_five_transactions_go_out_in_a_second),
-                in_a_room(a_unit_that_flaps_is_told_five_times_and_then_once_a_second_and_others_are_not_held),
+                in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
                 cmocka_unit_test(a_host_without_a_quorum_is_told_to_try_again),
                 in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
         };
