@@ -30,6 +30,10 @@ enum {
         KEEPALIVE_INTERVAL_SEC = 5,
         KEEPALIVE_COUNT = 3,
         PROBED_COUNT = 5,
+
+        /* What the kernel takes of an answer before it has sent it. Its own measure is megabytes for each connection whose reader
+         * sleeps, and nobody of ours counts them. */
+        UNSENT_MAX = 128 * 1024,
 };
 
 typedef struct UvStream UvStream;
@@ -274,8 +278,15 @@ static void uv_stream_finish(Stream *base) {
                 stream_linger(s);
 }
 
+/* Bytes are dropped: that is no orderly end, and the kernel must not keep its own for a reader who may never come. */
 static void uv_stream_close(Stream *base) {
-        stream_end(container_of(base, UvStream, base), 0);
+        UvStream *s = container_of(base, UvStream, base);
+        struct linger reset = { .l_onoff = 1 };
+        int fd;
+
+        if (!s->closing && base->queued > 0 && s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
+                (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        stream_end(s, 0);
 }
 
 /* -- Writing -- */
@@ -417,22 +428,24 @@ static UvStream *stream_new(UvLoop *loop, bool is_tcp) {
         return s;
 }
 
-static void stream_connected(UvStream *s, UvNetwork *net) {
-        int fd, on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC, count = KEEPALIVE_COUNT;
+/* A connection has them from its listener. */
+static void socket_tune(int fd) {
+        int on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC, count = KEEPALIVE_COUNT, unsent = UNSENT_MAX;
 
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec));
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_sec, sizeof(interval_sec));
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+        (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static void stream_connected(UvStream *s, UvNetwork *net) {
         s->net = net;
         s->next = net->streams;
         if (s->next)
                 s->next->prev = s;
         net->streams = s;
-
-        if (!s->is_tcp || uv_fileno(&s->uv.handle, &fd) < 0)
-                return;
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec));
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_sec, sizeof(interval_sec));
-        (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-        (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
         stream_learn_addresses(s);
 }
 
@@ -462,6 +475,7 @@ static void connecting_on_timeout(void *userdata) {
 static void connecting_on_connected(uv_connect_t *req, int status) {
         Connecting *c = container_of(req, Connecting, req);
         UvStream *s = c->stream;
+        int fd;
 
         if (uv_is_closing(&s->uv.handle)) /* timed out or cancelled: the close callback tells and frees */
                 return;
@@ -471,6 +485,8 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         }
         timer_stop(&c->timeout);
         s->connecting = NULL;
+        if (s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
+                socket_tune(fd);
         stream_connected(s, c->net);
         c->done(c->userdata, &s->base, 0);
         free(c);
@@ -621,6 +637,8 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
         if (!l)
                 return error_set(err, -ENOMEM, "cannot listen: out of memory");
 
+        if (l->is_tcp)
+                socket_tune(fd);
         r = l->is_tcp ? uv_tcp_open(&l->uv.tcp, fd) : uv_pipe_open(&l->uv.pipe, fd);
         if (r == 0) {
                 (void) TAKE_FD(fd);

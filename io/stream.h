@@ -44,7 +44,7 @@ int stream_write_shared(Stream *s, Shared *shared); /* takes a reference of its 
 
 size_t stream_queued(const Stream *s);       /* bytes not yet taken by the kernel */
 void stream_pause(Stream *s, bool paused);   /* stop or go on reading; a new stream is paused */
-void stream_close(Stream *s);                /* drop what is queued, close; on_close follows */
+void stream_close(Stream *s);                /* drop what is queued (TCP: by a reset then), close; on_close follows */
 /* Sends what is queued, says FIN, waits up to 2 s for the other side's FIN (else a reset could overtake the last bytes),
  * then closes. Nothing is read any more. How long the sending may take is for the caller to bound, by stream_close(). */
 void stream_finish(Stream *s);

@@ -333,6 +333,8 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         *api = (Api) { .loop = loop, .options = *options, .started_ms = loop_now_ms(loop), .leader_since_ms = loop_now_ms(loop) };
         TAILQ_INIT(&api->doors);
         TAILQ_INIT(&api->requests);
+        TAILQ_INIT(&api->listings);
+        api->list = (Deferred) { .run = keys_v2_list, .userdata = api };
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
         api->options.machine_id = api->machine_id;
@@ -363,6 +365,7 @@ Api *api_free(Api *api) {
                 request->http->userdata = NULL;
                 request_free(request);
         }
+        deferred_cancel(&api->list);
         calls_free(api);
         while ((door = TAILQ_FIRST(&api->doors))) {
                 TAILQ_REMOVE(&api->doors, door, doors);

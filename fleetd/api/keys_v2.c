@@ -7,6 +7,8 @@
 
 #include "base/parse.h"
 
+enum { LISTED_PER_TURN = 500 }; /* nodes: some milliseconds */
+
 /* -- Errors, by etcd's table -- */
 
 static const struct {
@@ -401,17 +403,20 @@ static int listing_visit(void *userdata, const KvNode *node) {
 }
 
 /* A directory with what is in it; a listing is large, so that files go without one. */
-static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, const ApiLimits *limits, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
+static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, Api *api, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
         _cleanup_free_ Listing *l = NEW0(Listing, 1);
         int r;
 
         if (!l)
                 return -ENOMEM;
-        *l = (Listing) { .t = t, .limits = limits, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
+        *l = (Listing) { .t = t, .limits = &api->limits, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
         listing_push(l, dir);
         r = tree_walk(txn, dir->key, recursive, listing_visit, l);
         while (l->depth > 0)
                 listing_pop(l);
+        api->n_listed += 1 + l->n_nodes;
+        if (api->n_listed >= LISTED_PER_TURN)
+                loop_defer(api->loop, &api->list);
         return r;
 }
 
@@ -424,7 +429,8 @@ static void refuse_listing(Request *request, uint64_t index) {
         answer_error(request, 210, cause, strlen(cause), index);
 }
 
-static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
+/* False: it is a listing, and this turn has had its share of them; all others come first. */
+static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
         KvStore *store = request->api->options.store;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_text_ Text t = {};
@@ -437,12 +443,14 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 r = tree_meta(txn, &meta);
         if (r < 0) {
                 answer_refusal(request, 300, strerror(-r));
-                return;
+                return true;
         }
         if (request->door != API_SOCKET && kv_path_is_ours(key))
                 r = -ENOENT;
         else
                 r = tree_get(txn, key, &node);
+        if (r == 0 && node.dir && request->api->n_listed >= LISTED_PER_TURN)
+                return false;
         if (r == 0)
                 request->api->gets++;
         else
@@ -463,16 +471,16 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                         }
                         if (!above.dir) {
                                 answer_error(request, 104, part.data, part.size, meta.index);
-                                return;
+                                return true;
                         }
                 }
                 answer_error(request, 100, missing.data, missing.size, meta.index);
-                return;
+                return true;
         }
         if (r == 0) {
                 text_append(&t, "{\"action\":\"get\",\"node\":");
                 if (node.dir)
-                        r = list_write(&t, txn, &node, &request->api->limits, q->recursive, kv_cluster_ms(store), wall_of(request));
+                        r = list_write(&t, txn, &node, request->api, q->recursive, kv_cluster_ms(store), wall_of(request));
                 else
                         node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
                 text_append(&t, "}\n");
@@ -483,12 +491,15 @@ static void get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 answer_refusal(request, 300, strerror(-r));
         else
                 answer_text(request, 200, meta.index, &t);
+        return true;
 }
 
 /* -- Requests that wait: for a majority, for the log, for a change -- */
 
-typedef struct KeysWait {
+struct KeysWait {
         Request *request;
+        TAILQ_ENTRY(KeysWait) listings;
+        bool listing; /* it stands there */
         KvSync sync;
         bool syncing;
         KeysQuery query;
@@ -498,7 +509,7 @@ typedef struct KeysWait {
         Watch *watch;
         bool stream;
         Api *api; /* where the watch is counted; NULL: none yet */
-} KeysWait;
+};
 
 static void wait_free(KeysWait *w) {
         if (w->api)
@@ -515,6 +526,8 @@ static void wait_forget(Request *request) {
 
         if (w->syncing)
                 kv_sync_cancel(store, &w->sync);
+        if (w->listing)
+                TAILQ_REMOVE(&request->api->listings, w, listings);
         if (w->number > 0)
                 kv_forget(store, w->number);
         wait_free(w);
@@ -536,23 +549,52 @@ static void answer_unavailable(Request *request, KvStatus status) {
         answer_refusal(request, 300, cause);
 }
 
+/* What the parameters say has been read; their text need not wait, too. */
+static void wait_forget_form(KeysWait *w) {
+        http_parameters_done(&w->query.form);
+        w->query.value = w->query.prev_value = (KvBytes) {};
+}
+
+/* Many that list much at once must not keep those that ask for little: a turn of the loop lists so much, and answers others. */
+static void get_in_turn(KeysWait *w) {
+        Request *request = w->request;
+        Api *api = request->api;
+
+        if (get_now(request, wait_key(w), &w->query)) {
+                wait_free(w);
+                return;
+        }
+        wait_forget_form(w);
+        w->listing = true;
+        request->forget = wait_forget;
+        TAILQ_INSERT_TAIL(&api->listings, w, listings);
+}
+
+void keys_v2_list(void *userdata) {
+        Api *api = userdata;
+        KeysWait *w;
+
+        api->n_listed = 0;
+        while (api->n_listed < LISTED_PER_TURN && (w = TAILQ_FIRST(&api->listings))) {
+                TAILQ_REMOVE(&api->listings, w, listings);
+                w->listing = false;
+                w->request->forget = NULL;
+                get_in_turn(w);
+        }
+}
+
 static void get_on_synced(void *userdata, KvStatus status) {
         KeysWait *w = userdata;
         Request *request = w->request;
 
         w->syncing = false;
         request->forget = NULL;
-        if (status == KV_OK)
-                get_now(request, wait_key(w), &w->query);
-        else
-                answer_unavailable(request, status);
+        if (status == KV_OK) {
+                get_in_turn(w);
+                return;
+        }
+        answer_unavailable(request, status);
         wait_free(w);
-}
-
-/* What the parameters say has been read; their text need not wait, too. */
-static void wait_forget_form(KeysWait *w) {
-        http_parameters_done(&w->query.form);
-        w->query.value = w->query.prev_value = (KvBytes) {};
 }
 
 static void get_quorum(KeysWait *w) {
@@ -773,8 +815,7 @@ void keys_v2_handle(Request *request) {
                 request->forget = wait_forget;
                 get_quorum(w);
         } else if (get) {
-                get_now(request, wait_key(w), &w->query);
-                wait_free(w);
+                get_in_turn(w);
         } else {
                 request->forget = wait_forget;
                 write_propose(w);

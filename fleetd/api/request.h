@@ -9,6 +9,7 @@
 
 enum { API_PARKED_MAX = 20000 };
 
+typedef struct KeysWait KeysWait;
 typedef struct Request Request;
 
 typedef struct ApiDoorState {
@@ -32,6 +33,9 @@ struct Api {
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         unsigned n_watching;            /* clients that wait for a key */
+        uint64_t n_listed;              /* nodes, in this turn of the loop */
+        TAILQ_HEAD(, KeysWait) listings; /* those that wait for the next */
+        Deferred list;
 };
 
 /* One request while it is worked on. Handlers hang their own state on 'state'; 'forget' is called when it ends before
@@ -80,6 +84,7 @@ const char *request_parameter(const Request *request, const char *name);
 
 /* Handlers. Each answers, or leaves the request parked with 'forget' set. */
 void keys_v2_handle(Request *request);      /* /v2/keys... */
+void keys_v2_list(void *userdata);          /* an Api: its 'list' */
 void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, /v2/members, /v2/stats: what clients look for */
 void kv_v1_handle(Request *request, const char *path);     /* /fleet/v1/kv...: 'path' is what stands behind it */
 void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */

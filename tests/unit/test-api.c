@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -147,6 +149,38 @@ static void units_are_taken_over_the_socket_only(void **state) {
                         assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON, "{" OPTIONS_OF("/bin/true") "}"), 403);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
         assert_string_equal(body_of(room), "{}");
+}
+
+static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **state) {
+        enum { LISTERS = 200 };
+        static const char list[] = "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n", get[] = "GET /v2/keys/dir/0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        Room *room = *state;
+        char answer[16];
+        int fds[LISTERS + 1];
+
+        for (unsigned i = 0; i < 600; i++) {
+                char target[64];
+
+                snprintf(target, sizeof(target), "/v2/keys/dir/%u", i);
+                assert_int_equal(ask(room, API_LOOPBACK, "PUT", target, FORM, "value=1"), 201);
+        }
+        for (unsigned i = 0; i <= LISTERS; i++) {
+                struct sockaddr_un a = { .sun_family = AF_UNIX };
+                const char *request = i < LISTERS ? list : get;
+
+                snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
+                fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+                assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
+                assert_int_equal(send(fds[i], request, strlen(request), 0), strlen(request));
+        }
+        HOST_UNTIL(room->host, recv(fds[LISTERS], answer, sizeof(answer), MSG_PEEK) > 0);
+        assert_true(recv(fds[LISTERS - 1], answer, sizeof(answer), MSG_PEEK) < 0);
+        /* One of those that wait leaves; the last has its turn in the end. */
+        close(fds[LISTERS - 2]);
+        HOST_UNTIL(room->host, recv(fds[LISTERS - 1], answer, sizeof(answer), MSG_PEEK) > 0);
+        for (unsigned i = 0; i <= LISTERS; i++)
+                if (i != LISTERS - 2)
+                        close(fds[i]);
 }
 
 static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
@@ -848,6 +882,7 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
+                in_a_room(who_asks_for_little_does_not_wait_for_those_that_list_much),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(the_socket_answers_as_fleets_server),
