@@ -100,7 +100,7 @@ static bool file_head_valid(const uint8_t *bytes, size_t size, uint64_t number) 
         uint32_t version = read_u32(&r), crc = read_u32(&r);
         uint64_t n = read_u64(&r);
 
-        return !r.failed && memcmp(m, magic, sizeof(magic)) == 0 && version == FILE_VERSION && n == number &&
+        return size >= FILE_HEAD_SIZE && memcmp(m, magic, sizeof(magic)) == 0 && version == FILE_VERSION && n == number &&
                crc == crc32c(0, bytes + 16, FILE_HEAD_SIZE - 16);
 }
 
