@@ -222,7 +222,7 @@ static void reduce_absolute_form(HttpConnection *c) {
 
         /* Over the scheme there is room for the terminator behind the host, and for the root when none was named. */
         memmove(authority - 2, authority, size);
-        authority[size - 2] = 0;
+        path[-2] = 0;
         c->kept_at[HTTP_KEPT_HOST] = authority - 2 - c->bytes.chars;
         c->n_kept[HTTP_KEPT_HOST] = 1;
         if (*path != '/')

@@ -361,6 +361,8 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         size_t done = 0;
 
         assert(!s->working);
+        if (size == 0)
+                return 0;
         s->working = true;
         while (s->state == SESSION_GREETING || s->state == SESSION_OPEN) {
                 Frame frame;
