@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 
 #include "base/base64.h"
@@ -16,16 +17,69 @@ static const JsonValue *outside(const json_t *v) {
         return v && !json_is_null(v) ? (const JsonValue *) v : NULL;
 }
 
+/* -- Memory --
+ *
+ * jansson does not look whether the buffer of its current token could grow (up to 2.14): without memory it goes on with the rest of
+ * the token missing, and reads and writes past its end, or calls a good text bad. So a failed allocation is remembered, what
+ * may be such a buffer (its sizes are powers of two) is then served from a block that was asked for before, and whatever comes
+ * out is thrown away. Its hooks know no caller, hence a variable of the thread. */
+
+static _Thread_local struct {
+        char *reserve, *next;
+        size_t left;
+        bool failed;
+} memory;
+
+static void *take_memory(size_t size) {
+        void *p = memory.failed ? NULL : malloc(size);
+
+        if (p || !memory.reserve)
+                return p;
+        memory.failed = true;
+        if ((size & (size - 1)) != 0 || size > memory.left)
+                return NULL;
+        p = memory.next;
+        memory.next += MAX(size, sizeof(max_align_t));
+        memory.left -= MIN(memory.left, MAX(size, sizeof(max_align_t)));
+        return p;
+}
+
+static void give_memory(void *p) {
+        if (!memory.reserve || (char *) p < memory.reserve || (char *) p >= memory.next)
+                free(p);
+}
+
+static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool *ret_failed) {
+        size_t reserve = 8 * size + 4096; /* all the sizes of a buffer for the whole text, and some that are none */
+        json_t *v = NULL;
+
+        json_set_alloc_funcs(take_memory, give_memory);
+        memory.failed = false;
+        memory.left = reserve;
+        memory.reserve = memory.next = malloc(reserve);
+        if (memory.reserve)
+                v = json_loadb(text, size, JSON_REJECT_DUPLICATES, ret_where);
+        *ret_failed = !memory.reserve || memory.failed;
+        if (*ret_failed) {
+                json_decref(v);
+                v = NULL;
+        }
+        free(memory.reserve);
+        memory.reserve = memory.next = NULL;
+        return v;
+}
+
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
-        json_error_t where;
+        json_error_t where = {};
+        bool failed;
         json_t *v;
 
         if (size > JSON_SIZE_MAX)
                 return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size,
                                  JSON_SIZE_MAX);
 
-        v = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
-        if (!v && json_error_code(&where) == json_error_out_of_memory)
+        v = load(text, size, &where, &failed);
+        if (failed)
                 return -ENOMEM;
         if (!v)
                 return error_set(err, -EBADMSG, "line %d, column %d: %s", where.line, where.column, where.text);

@@ -24,7 +24,7 @@ tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 # Leads allocations through tests/lib/alloc.c.
-FAILING_ALLOCATIONS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+FAILING_ALLOCATIONS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=asprintf,--wrap=vasprintf
 
 tests_unit_test_unit_SOURCES = tests/unit/test-unit.c tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_unit_CFLAGS = $(TEST_CFLAGS)

@@ -93,6 +93,8 @@ int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret
                                  "state and let it join anew", folder->path);
 
         r = folder_read_identity(folder, &identity.cluster_id, &identity.lineage);
+        if (r < 0 && r != -ENOENT && r != -EBADMSG)
+                return error_set(err, r, "cannot read %s/identity: %s", folder->path, strerror(-r));
         if (r < 0)
                 return error_set(err, -EUCLEAN,
                                  "cannot read %s/identity (%s), which belongs to the log; restore it, or remove this host's state "

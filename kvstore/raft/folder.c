@@ -341,6 +341,8 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 return error_set(err, r, "cannot prepare %s: %s", path, strerror(-r));
 
         r = examine(folder, "checkpoint", &folder->checkpoint, err);
+        if (r < 0 && r != -ENOENT && r != -EUCLEAN && r != -ENOTSUP)
+                return error_set(err, r, "cannot open %s/checkpoint/" DATA ": %s", path, strerror(-r)); /* nothing is wrong with it */
         if (r < 0 && r != -ENOENT)
                 return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged (%s); remove this host's state and let it join anew",
                                  path, strerror(-r));

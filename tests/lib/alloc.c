@@ -1,23 +1,46 @@
 #include "tests/lib/alloc.h"
 
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-static unsigned countdown;
-static bool failed;
+#include <cmocka.h>
+
+static atomic_uint first, last, passed; /* 0 in 'first': nothing fails */
+static atomic_bool failed;
+
+void alloc_fail_span(unsigned n, unsigned count) {
+        atomic_store(&first, 0);
+        atomic_store(&passed, 0);
+        atomic_store(&failed, false);
+        atomic_store(&last, count > UINT_MAX - n ? UINT_MAX : n + count - 1);
+        atomic_store(&first, n);
+}
 
 void alloc_fail_at(unsigned n) {
-        countdown = n;
-        failed = false;
+        alloc_fail_span(n, 1);
 }
 
 bool alloc_has_failed(void) {
-        return failed;
+        return atomic_load(&failed);
 }
 
 static bool fails_now(void) {
-        if (countdown == 0 || --countdown > 0)
+        unsigned from = atomic_load(&first), n;
+
+        if (from == 0)
                 return false;
-        failed = true;
+        n = atomic_fetch_add(&passed, 1) + 1;
+        if (n < from || n > atomic_load(&last))
+                return false;
+        atomic_store(&failed, true);
+        errno = ENOMEM;
         return true;
 }
 
@@ -33,3 +56,71 @@ WRAP(void *, calloc, (size_t n, size_t size), (n, size))
 WRAP(void *, realloc, (void *old, size_t size), (old, size))
 WRAP(char *, strdup, (const char *s), (s))
 WRAP(char *, strndup, (const char *s, size_t n), (s, n))
+
+int __real_vasprintf(char **ret, const char *format, va_list ap);
+int __wrap_vasprintf(char **ret, const char *format, va_list ap);
+int __wrap_asprintf(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int __wrap_vasprintf(char **ret, const char *format, va_list ap) {
+        return fails_now() ? -1 : __real_vasprintf(ret, format, ap);
+}
+
+int __wrap_asprintf(char **ret, const char *format, ...) {
+        va_list ap;
+        int n;
+
+        va_start(ap, format);
+        n = __wrap_vasprintf(ret, format, ap);
+        va_end(ap);
+        return n;
+}
+
+/* Of the sanitizer, where there is one. Its search for leaks takes long: it is asked only where the sum has changed. */
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+static size_t allocated_bytes(void) {
+        return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes() : 0;
+}
+
+static bool leaks(size_t before) {
+        return allocated_bytes() != before && __lsan_do_recoverable_leak_check && __lsan_do_recoverable_leak_check() != 0;
+}
+
+static unsigned fail_each(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride, unsigned count) {
+        unsigned points = 0;
+
+        for (unsigned n = 1;; n += stride) {
+                size_t before = allocated_bytes();
+                bool fired;
+                int r;
+
+                alloc_fail_span(n, count);
+                r = scenario(userdata);
+                fired = alloc_has_failed();
+                alloc_fail_at(0);
+                if (!fired && r == 0)
+                        return points;
+                if (r != 0 && (r != -ENOMEM || !fired))
+                        fail_msg("%s: allocation %u fails%s: %s", name, n, count == 1 ? "" : ", and all behind it", strerror(-r));
+                if (leaks(before))
+                        fail_msg("%s: allocation %u fails%s: something leaks", name, n, count == 1 ? "" : ", and all behind it");
+                r = scenario(userdata);
+                if (r != 0)
+                        fail_msg("%s: after the failure of allocation %u: %s", name, n, strerror(-r));
+                points++;
+        }
+}
+
+unsigned alloc_fail_each(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride) {
+        unsigned points;
+        int r = scenario(userdata);
+
+        if (r != 0)
+                fail_msg("%s: undisturbed: %s", name, strerror(-r));
+        if (getenv("CHECK_ALL"))
+                stride = 1;
+        points = fail_each(name, scenario, userdata, stride, 1) + fail_each(name, scenario, userdata, stride, UINT_MAX);
+        printf("%s: %u points\n", name, points);
+        return points;
+}

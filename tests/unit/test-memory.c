@@ -1,0 +1,669 @@
+/* Whatever computes, with its first, second, third ... allocation failing, alone and with all behind it: units, records, pictures,
+ * plans, settings, commands of each kind, the tree, its snapshot, the log, Raft. Each says -ENOMEM and nothing else, leaves its
+ * outputs alone, gives back what it held, and succeeds when asked again. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fleetd/agent/notes.h"
+#include "fleetd/directory/diff.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/membership/liveness.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "fleetd/settings.h"
+#include "fleetd/systemd/unit_dir.h"
+#include "io/http.h"
+#include "kvstore/apply.h"
+#include "io/disk.h"
+#include "kvstore/raft/core.h"
+#include "kvstore/raft/folder.h"
+#include "kvstore/raft/log.h"
+#include "kvstore/tree.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/picture.h"
+#include "tests/lib/scratch.h"
+#include "units/entities.h"
+#include "units/records.h"
+
+static unsigned n_points, n_scenarios;
+
+static void survive(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride) {
+        unsigned points = alloc_fail_each(name, scenario, userdata, stride);
+
+        assert_true(points > 0);
+        n_points += points;
+        n_scenarios++;
+}
+
+/* -- Units -- */
+
+static char *large_text;
+static size_t large_size;
+
+static void make_large_text(void) {
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "[Unit]\nDescription=large\n[Service]\n");
+        for (unsigned i = 0; i < 120; i++)
+                text_printf(&t, "ExecStartPre=/bin/echo %u \\\n  and more\nEnvironment=A%u=b\n", i, i);
+        text_append(&t, "[X-Fleet]\nMachineMetadata=\"a=b\" \"c=d\"\nConflicts=web@*.service other@*.service\nMachineOf=db.service\n");
+        large_text = text_take(&t, &large_size);
+        assert_non_null(large_text);
+}
+
+static int parse_unit(void *userdata) {
+        Unit *const mark = (Unit *) &large_size;
+        Unit *unit = mark;
+        Error err = {};
+        int r = unit_parse("web.service", large_text, large_size, &unit, &err);
+
+        if (r == 0)
+                unit_free(unit);
+        else
+                assert_ptr_equal(unit, mark);
+        if (r != 0 && r != -ENOMEM)
+                print_error("%s\n", err.message);
+        return r;
+}
+
+static int print_unit(void *userdata) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_text_ Text t = {};
+        int r = unit_file_parse(large_text, large_size, UNIT_FILE_SYSTEMD, &file, NULL);
+
+        if (r == 0)
+                unit_file_print(&file, &t, NULL);
+        return r ?: t.error;
+}
+
+static int unit_as_record(void *userdata) {
+        _cleanup_unit_ Unit *unit = NULL, *again = NULL;
+        _cleanup_text_ Text t = {};
+        int r = unit_read("web.service", large_text, large_size, &unit, NULL);
+
+        r = r ?: unit_set_owner(unit, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "/etc/fleet/units/web.service");
+        if (r == 0)
+                unit_record_write(&t, unit);
+        r = r ?: t.error;
+        return r ?: unit_record_read("web.service", t.chars, t.size, &again, NULL);
+}
+
+static int facts(void *userdata) {
+        static const char json[] = "{\"name\":\"alpha\",\"address\":\"10.0.0.1\",\"version\":\"1\",\"boot\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                                   "\"metadata\":{\"a\":\"b\",\"c\":\"d\"}}";
+        _cleanup_machine_ Machine m = {}, copy = {};
+        _cleanup_text_ Text t = {};
+        int r = facts_record_read("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", json, strlen(json), &m, NULL);
+
+        r = r ?: machine_copy(&m, &copy);
+        if (r == 0)
+                facts_record_write(&t, &copy);
+        return r ?: t.error;
+}
+
+static int small_records(void *userdata) {
+        Order order = { .kind = ORDER_RUN, .unit_index = 7, .reason = (char *) "the fewest units", .term = 3, .since_ms = 5 };
+        UnitState state = { .load = (char *) "loaded", .active = (char *) "active", .sub = (char *) "running" };
+        _cleanup_text_ Text t = {}, u = {}, p = {};
+        _cleanup_order_ Order again = {};
+        PresenceRecord presence;
+        _cleanup_unit_state_ UnitState other = {};
+        int r;
+
+        order_record_write(&t, &order);
+        state_record_write(&u, &state);
+        presence_record_write(&p, (PresenceRecord) { .presence = PRESENCE_UP, .since_ms = 9, .reason = "it is there" });
+        r = t.error ?: u.error ?: p.error;
+        r = r ?: order_record_read(t.chars, t.size, &again, NULL);
+        r = r ?: state_record_read(u.chars, u.size, &other, NULL);
+        return r ?: presence_record_read(p.chars, p.size, &presence, NULL);
+}
+
+static int api_units(void *userdata) {
+        static const char json[] = "{\"name\":\"a.service\",\"desiredState\":\"launched\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\","
+                                   "\"value\":\"/bin/a\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}";
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_unit_ Unit *parsed = NULL;
+        _cleanup_api_page_ ApiPage page = {};
+        _cleanup_text_ Text t = {};
+        int r = api_unit_read(json, strlen(json), &unit, NULL);
+
+        r = r ?: api_unit_parse("a.service", &unit, &parsed, NULL);
+        if (r == 0)
+                api_units_page_write(&t, &unit, 1, "next");
+        r = r ?: t.error;
+        return r ?: api_units_page_read(t.chars, t.size, &page, NULL);
+}
+
+static int api_others(void *userdata) {
+        ApiState state = { .name = "a.service", .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .active = "active" };
+        ApiMachine machine = { .id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .primary_ip = "10.0.0.1" };
+        _cleanup_api_page_ ApiPage states = {}, machines = {};
+        _cleanup_text_ Text t = {}, u = {};
+        int r;
+
+        r = pairs_add(&machine.metadata, "a", "b");
+        api_states_page_write(&t, &state, 1, NULL);
+        if (r == 0)
+                api_machines_page_write(&u, &machine, 1, NULL);
+        pairs_done(&machine.metadata);
+        r = r ?: t.error ?: u.error;
+        r = r ?: api_states_page_read(t.chars, t.size, &states, NULL);
+        return r ?: api_machines_page_read(u.chars, u.size, &machines, NULL);
+}
+
+static void units_and_records_say_that_memory_is_short(void **state) {
+        make_large_text();
+        survive("parse a large unit", parse_unit, NULL, 1);
+        survive("print a large unit", print_unit, NULL, 1);
+        survive("a unit as a record", unit_as_record, NULL, 1);
+        survive("facts of a machine", facts, NULL, 1);
+        survive("order, state, presence", small_records, NULL, 1);
+        survive("units of the API", api_units, NULL, 1);
+        survive("states and machines of the API", api_others, NULL, 1);
+        free(large_text);
+}
+
+/* -- Pictures and plans -- */
+
+static Picture picture;
+
+static void make_picture(void) {
+        char name[32];
+
+        picture = (Picture) { .cluster.now_ms = 100000 };
+        picture_machine(&picture, "A", "a=b", PRESENCE_UP);
+        picture_machine(&picture, "B", "a=c", PRESENCE_UP);
+        picture_machine(&picture, "C", "", PRESENCE_LOST);
+        for (unsigned i = 0; i < 8; i++) {
+                snprintf(name, sizeof(name), "web@%u.service", i);
+                picture_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b", TARGET_LAUNCHED);
+        }
+        picture_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
+        picture_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        picture_order(&picture, "C", "web@1.service", ORDER_RUN);
+        picture_order(&picture, "A", "gone.service", ORDER_RUN);
+}
+
+static int plan_all(void *userdata) {
+        EnginePlan plan = {};
+        int r = engine_plan(&picture.cluster, NULL, 0, 30000, &plan);
+
+        if (r == 0)
+                assert_true(plan.n > 8);
+        engine_plan_done(&plan);
+        return r;
+}
+
+static int plan_some(void *userdata) {
+        const char *units[] = { "web@1.service", "db.service" };
+        EnginePlan plan = {};
+        int r = engine_plan(&picture.cluster, units, ELEMENTS(units), 30000, &plan);
+
+        engine_plan_done(&plan);
+        return r;
+}
+
+static int pick(void *userdata) {
+        const ClusterMachine *machine = NULL;
+        SchedulerView *view = NULL;
+        Error why = {};
+        int r = scheduler_view_new(&picture.cluster, &view);
+
+        r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
+        r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
+        r = r ?: scheduler_view_remove(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
+        scheduler_view_free(view);
+        return r;
+}
+
+/* A picture made anew, key by key. */
+static int put_keys(void *userdata) {
+        static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        static const char *const keys[][2] = {
+                { "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+                { "/_fleet/target/a.service", "{\"target\":\"launched\"}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/facts", "{\"name\":\"alpha\",\"version\":\"1\",\"metadata\":{\"a\":\"b\"}}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/presence", "{\"state\":\"up\",\"since\":1}" },
+                { "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/unit/a.service", "{\"order\":\"run\",\"unit\":1,\"reason\":\"x\"}" },
+                { "/_fleet/state/a.service/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}" },
+        };
+        Cluster c = {};
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTS(keys) && r != -ENOMEM; i++)
+                r = cluster_put(&c, keys[i][0], strlen(keys[i][0]), keys[i][1], strlen(keys[i][1]), i + 1, i + 1, NULL);
+        if (r != -ENOMEM) {
+                _cleanup_free_ ClusterUnit **units = NULL;
+                _cleanup_free_ ClusterMachine **machines = NULL;
+                size_t n;
+
+                r = 0;
+                units = cluster_units_sorted(&c, &n);
+                machines = cluster_machines_sorted(&c, &n);
+                if (!units || !machines)
+                        r = -ENOMEM;
+                else
+                        assert_non_null(cluster_machine(&c, id));
+        }
+        if (r == 0)
+                r = cluster_remove(&c, keys[0][0], strlen(keys[0][0]));
+        cluster_done(&c);
+        return r;
+}
+
+static LivenessSign silent(void *userdata, const char *machine_id) {
+        return (LivenessSign) {};
+}
+
+static int tick(void *userdata) {
+        LivenessChange *changes = NULL;
+        Liveness *l = NULL;
+        size_t n, total = 0;
+        int r = liveness_new(&l, &(LivenessLimits) { .lost_ticks = 2 });
+
+        if (r == 0)
+                liveness_lead(l, 0);
+        for (unsigned i = 0; i < 8 && r == 0; i++) {
+                r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
+                if (r == 0) {
+                        total += n;
+                        free(changes);
+                }
+        }
+        if (r == 0)
+                assert_true(total > 0);
+        liveness_free(l);
+        return r;
+}
+
+static int diff(void *userdata) {
+        DirectoryFile files[3] = { { .name = "a.service" }, { .name = "b.service" }, { .name = "web@1.service" } };
+        DirectoryDiff result = {};
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTS(files) && r == 0; i++)
+                r = unit_read(files[i].name, "[Service]\nExecStart=/bin/x\n", 27, &files[i].unit, NULL);
+        r = r ?: directory_diff(&picture.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", files, ELEMENTS(files), NULL, true, &result);
+        directory_diff_done(&result);
+        for (size_t i = 0; i < ELEMENTS(files); i++) {
+                unit_free(files[i].unit);
+                free(files[i].error);
+        }
+        return r;
+}
+
+static void pictures_and_plans_say_that_memory_is_short(void **state) {
+        make_picture();
+        survive("an engine's pass over all", plan_all, NULL, 1);
+        survive("an engine's pass over two", plan_some, NULL, 1);
+        survive("a machine is picked", pick, NULL, 1);
+        survive("keys become a picture", put_keys, NULL, 1);
+        survive("a tick of liveness", tick, NULL, 1);
+        survive("files against units", diff, NULL, 1);
+        picture_free(&picture);
+}
+
+/* -- Files of the host -- */
+
+static char *folder, *sub;
+
+static int settings(void *userdata) {
+        char *arguments[] = { (char *) "fleetd", (char *) "--metadata=a=b,c=d", (char *) "--join=10.0.0.1:2380", (char *) "--listen-peer=10.0.0.2:2380",
+                              (char *) "--peer-key=/key", NULL, NULL };
+        char config[400];
+        Settings s = {};
+        Error err = {};
+        int r;
+
+        snprintf(config, sizeof(config), "--config=%s/fleetd.conf", folder);
+        arguments[5] = config;
+        r = settings_read(&s, 6, arguments, &err);
+        settings_done(&s);
+        if (r != 0 && r != -ENOMEM)
+                print_error("%s\n", err.message);
+        return r;
+}
+
+static int notes(void *userdata) {
+        _cleanup_unit_ Unit *unit = NULL;
+        Notes n;
+        int r = unit_read("a.service", "[Service]\nExecStart=/bin/x\n", 27, &unit, NULL);
+
+        if (r < 0)
+                return r;
+        r = notes_open(&n, sub, NULL);
+        r = r ?: notes_put(&n, unit, ORDER_RUN, 1, 2, NULL);
+        n.dirty = true;
+        r = r ?: notes_save(&n);
+        notes_close(&n);
+        return r;
+}
+
+static int unit_dir(void *userdata) {
+        UnitDir d;
+        int r = unit_dir_open(&d, sub, NULL);
+
+        r = r ?: unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
+        r = r ?: unit_dir_remove(&d, "b.service");
+        unit_dir_close(&d);
+        return r;
+}
+
+static int http_parts(void *userdata) {
+        const char *text = "recursive=true&value=a%20b&prevIndex=7&dir=false", *query;
+        HttpParameters p = {};
+        char *path = NULL;
+        size_t size;
+        int r = http_parameters_parse(&p, text, strlen(text), NULL);
+
+        http_parameters_done(&p);
+        r = r ?: http_target_split("/v2/keys/a%20b?x=y", &path, &size, &query);
+        free(path);
+        return r;
+}
+
+static void files_of_the_host_say_that_memory_is_short(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *path = scratch_path(scratch, "fleetd.conf");
+
+        folder = scratch;
+        sub = scratch_path(scratch, "agent");
+        scratch_write(path, "[Fleetd]\nName=alpha\nMetadata=x=y\n");
+        survive("settings", settings, NULL, 1);
+        survive("notes of an agent", notes, NULL, 1);
+        survive("the folder of unit files", unit_dir, NULL, 1);
+        survive("parts of an HTTP request", http_parts, NULL, 1);
+        free(sub);
+        scratch_free(scratch);
+}
+
+/* -- Commands, the tree, its copy -- */
+
+static Tree *tree;
+
+static void ignore_event(void *userdata, const KvEvent *event) {
+}
+
+static void ignore_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+}
+
+static const ApplySink sink = { .on_event = ignore_event, .on_result = ignore_result };
+
+/* Encodes the command into a batch, applies that, and takes it back. */
+static int apply(void *userdata) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_writer_ Writer command = {}, batch = {};
+        const KvCommand *cmd = userdata;
+        int r = kv_command_encode(cmd, &command);
+
+        r = r ?: command.error;
+        if (r < 0)
+                return r;
+        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 5000 });
+        kv_batch_add(&batch, &(KvBatchItem) { .origin = 1, .number = 1, .command = command.bytes, .command_size = command.size });
+        r = batch.error ?: tree_begin_write(tree, &txn);
+        return r ?: apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
+}
+
+static int prepare_tree(void *userdata) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        static const char *const keys[] = { "/a", "/d/x", "/d/y", "/e/f/g", "/due" };
+        _cleanup_writer_ Writer batch = {};
+        int r;
+
+        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 10 });
+        for (size_t i = 0; i < ELEMENTS(keys); i++) {
+                _cleanup_writer_ Writer command = {};
+                KvCommand cmd = { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1"), .has_ttl = i == 4, .ttl_ms = 10 };
+
+                assert_int_equal(kv_command_encode(&cmd, &command), 0);
+                kv_batch_add(&batch, &(KvBatchItem) { .origin = 1, .number = i, .command = command.bytes, .command_size = command.size });
+        }
+        r = tree_begin_write(tree, &txn);
+        r = r ?: apply_batch(txn, 1, 1, batch.bytes, batch.size, NULL);
+        return r ?: tree_commit(TAKE_PTR(txn));
+}
+
+static int copy_tree(void *userdata) {
+        const char *path = userdata;
+        TreeMeta meta;
+        Error err = {};
+        int r = tree_copy(tree, path, 0, &meta, &err);
+
+        if (r == 0)
+                assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
+        return r;
+}
+
+/* A follower's folder: a leader's tree arrives, is examined and put in place. */
+static int install_tree(void *userdata) {
+        Checkpoint incoming = { .fd = -1 };
+        Tree *live = NULL;
+        Folder f = { .fd = -1 };
+        int fd, r;
+
+        r = folder_open(&f, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &live, NULL);
+        if (r == 0) {
+                _cleanup_free_ char *bytes = NULL;
+                size_t size;
+
+                r = read_file_at(AT_FDCWD, large_text, 4 * 1024 * 1024, &bytes, &size);
+                fd = r < 0 ? r : folder_incoming_open(&f);
+                r = fd < 0 ? fd : pwrite_all(fd, bytes, size, 0);
+                if (fd >= 0)
+                        close(fd);
+        }
+        r = r ?: folder_incoming_finish(&f, &incoming, NULL);
+        r = r ?: folder_install(&f, &incoming, true, &live, NULL);
+        checkpoint_done(&incoming);
+        tree_close(live);
+        folder_done(&f);
+        return r;
+}
+
+static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void **state) {
+        static KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = { "/a", 2 } } };
+        static KvCommand writes[] = { { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 } }, { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true } };
+        static const struct {
+                const char *name;
+                KvCommand cmd;
+        } commands[] = {
+                { "apply set", { .op = KV_SET, .key = { "/n/m", 4 }, .value = { "1", 1 } } },
+                { "apply set over", { .op = KV_SET, .key = { "/a", 2 }, .value = { "2", 1 }, .has_ttl = true, .ttl_ms = 50 } },
+                { "apply create", { .op = KV_CREATE, .key = { "/new", 4 }, .value = { "1", 1 } } },
+                { "apply create, refused", { .op = KV_CREATE, .key = { "/a", 2 }, .value = { "1", 1 } } },
+                { "apply update", { .op = KV_UPDATE, .key = { "/a", 2 }, .value = { "3", 1 } } },
+                { "apply post", { .op = KV_POST, .key = { "/q", 2 }, .value = { "1", 1 } } },
+                { "apply delete", { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true } },
+                { "apply a transaction", { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = 2 } },
+                { "apply expiry", { .op = KV_EXPIRE, .limit = 10, .internal = true } },
+        };
+        char *scratch = scratch_new();
+        _cleanup_free_ char *path = scratch_path(scratch, "tree"), *copy = scratch_path(scratch, "copy"), *follower = scratch_path(scratch, "follower");
+        TreeMeta meta;
+
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
+        assert_int_equal(prepare_tree(NULL), 0);
+        for (size_t i = 0; i < ELEMENTS(commands); i++)
+                survive(commands[i].name, apply, (void *) &commands[i].cmd, 1);
+        survive("a snapshot is taken", copy_tree, copy, 1);
+        assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
+        large_text = scratch_path(copy, "data.mdb");
+        survive("a leader's tree is installed", install_tree, follower, 1);
+        free(large_text);
+        tree = tree_close(tree);
+        scratch_free(scratch);
+}
+
+/* -- The log and Raft -- */
+
+typedef struct Still {
+        Loop base;
+        Work *queued;
+} Still;
+
+static uint64_t still_time(const Loop *loop) {
+        return 1000;
+}
+
+static void still_wake(Loop *loop, uint64_t due_ms) {
+}
+
+static int still_work(Loop *base, Work *work) {
+        Still *loop = container_of(base, Still, base);
+
+        assert_null(loop->queued);
+        loop->queued = work;
+        return 0;
+}
+
+static const LoopOps still_ops = { .now_ms = still_time, .wall_ms = still_time, .wake_at = still_wake, .work = still_work };
+
+static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
+}
+
+static void on_log_failed(void *userdata, int error, const char *sentence) {
+        *(int *) userdata = error;
+}
+
+static int log_life(void *userdata) {
+        RaftLogEvents events = { .appended = on_appended, .failed = on_log_failed };
+        RaftLogMeta meta = { .cluster = 1, .id = 1, .term = 1 };
+        RaftLogOptions options = { .file_size = 4096 };
+        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = "0123456789", .size = 10 };
+        RaftEntry *entries = NULL;
+        RaftLog *log = NULL;
+        Disk *disk = NULL;
+        Still loop = {};
+        int r, failed = 0;
+        uint64_t first;
+        size_t n;
+
+        loop_init(&loop.base, &still_ops, 1);
+        r = disk_real_open(userdata, &disk);
+        r = r ?: raft_log_create(disk, &meta, 1, &entry, 1, &options, NULL);
+        r = r ?: raft_log_open(disk, &loop.base, &options, &events, &failed, &log, NULL);
+        r = r ?: raft_log_take_entries(log, &entries, &n, &first);
+        raft_log_entries_free(entries, r == 0 ? n : 0);
+        r = r ?: raft_log_write_meta(log, 2, 1);
+        for (unsigned i = 0; i < 20 && r == 0; i++) {
+                r = raft_log_append(log, 1, 2 + i, &entry, 1);
+                if (loop.queued) {
+                        Work *work = TAKE_PTR(loop.queued);
+
+                        work->work(work->userdata);
+                        work->done(work->userdata);
+                }
+                r = r ?: failed;
+        }
+        raft_log_close(log, NULL, NULL);
+        disk_real_close(disk);
+        loop_done(&loop.base);
+        (void) remove_tree_at(AT_FDCWD, userdata);
+        return r;
+}
+
+static int core_write_meta(void *userdata, uint64_t term, uint64_t vote) {
+        return 0;
+}
+
+static int core_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        uint64_t *appended = userdata;
+
+        appended[0] = generation;
+        appended[1] = first_index + n - 1;
+        return 0;
+}
+
+static void core_send(void *userdata, uint64_t to, const char *address, const RaftMessage *message) {
+}
+
+static void core_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term, uint64_t index) {
+}
+
+static int core_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
+        return 0;
+}
+
+static int core_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        return 0;
+}
+
+static void core_changed(void *userdata, unsigned what) {
+}
+
+static const RaftCoreOps core_ops = { .write_meta = core_write_meta, .append = core_append, .send = core_send,
+                                      .send_snapshot = core_send_snapshot, .install = core_install, .apply = core_apply, .changed = core_changed };
+
+/* libraft 0.22.1 owns the array of entries that it is started with, and forgets it when memory ends after it has taken the entries
+ * and before it leads. That start fails, and the daemon with it. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) {
+        return "leak:start_engine\n";
+}
+
+/* A sole voter starts from its log, leads, and takes entries: libraft's own allocations are among those that fail. */
+static int core_life(void *userdata) {
+        RaftServer self = { .id = 1, .address = (char *) "a:1", .role = RAFT_ROLE_VOTER };
+        uint64_t appended[2] = {}, index, term, now_ms = 1000;
+        RaftCore *core = NULL;
+        void *bytes = NULL;
+        size_t size;
+        int r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
+
+        r = r ?: raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = 1 }, &core_ops, appended, &core);
+        if (r == 0) {
+                RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size };
+
+                r = raft_core_start(core, now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 });
+        }
+        for (unsigned i = 0; i < 10 && r == 0; i++) {
+                now_ms += 50;
+                r = raft_core_tick(core, now_ms);
+                if (r == 0 && appended[0] > 0)
+                        r = raft_core_appended(core, now_ms, appended[0], appended[1]);
+                if (r == 0 && raft_core_leads(core))
+                        r = raft_core_submit(core, now_ms, "command", 7, &index, &term);
+        }
+        if (r == 0)
+                assert_true(raft_core_applied_index(core) > 3);
+        raft_core_free(core);
+        free(bytes);
+        return r;
+}
+
+static void log_and_raft_say_that_memory_is_short(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *path = scratch_path(scratch, "raft");
+
+        survive("a log is made, opened and written", log_life, path, 1);
+        survive("Raft starts, leads and takes entries", core_life, NULL, 1);
+        scratch_free(scratch);
+}
+
+static void the_goal_is_met(void **state) {
+        printf("%u scenarios, %u points\n", n_scenarios, n_points);
+        assert_true(n_scenarios >= 20);
+        assert_true(n_points >= 4500);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(units_and_records_say_that_memory_is_short),
+                cmocka_unit_test(pictures_and_plans_say_that_memory_is_short),
+                cmocka_unit_test(files_of_the_host_say_that_memory_is_short),
+                cmocka_unit_test(each_command_a_snapshot_and_an_install_say_that_memory_is_short),
+                cmocka_unit_test(log_and_raft_say_that_memory_is_short),
+                cmocka_unit_test(the_goal_is_met),
+        };
+
+        log_set_max_priority(LOG_EMERG);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
