@@ -33,13 +33,19 @@ struct Stream {
         CURLcode code;
 };
 
-void append_escaped(Text *t, const char *s, bool keep_slashes) {
-        for (; *s; s++)
-                if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || strchr("-._~", *s)
+void append_escaped_bytes(Text *t, const void *bytes, size_t size, bool keep_slashes) {
+        const char *s = bytes;
+
+        for (const char *end = s + size; s < end; s++)
+                if ((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || (*s && strchr("-._~", *s))
                     || (keep_slashes && *s == '/'))
                         text_append_char(t, *s);
                 else
                         text_printf(t, "%%%02X", (unsigned char) *s);
+}
+
+void append_escaped(Text *t, const char *s, bool keep_slashes) {
+        append_escaped_bytes(t, s, strlen(s), keep_slashes);
 }
 
 void reply_done(Reply *reply) {

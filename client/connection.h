@@ -68,3 +68,4 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
 
 /* Appends 's' as a part of a path or of a form; slashes stay where 'keep_slashes' says so. */
 void append_escaped(Text *t, const char *s, bool keep_slashes);
+void append_escaped_bytes(Text *t, const void *bytes, size_t size, bool keep_slashes);

@@ -6,8 +6,6 @@
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { KV_VALUE_MAX = 1024 * 1024 }; /* bytes read from stdin */
-
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
         append_escaped(t, key, true);
@@ -103,14 +101,40 @@ int kv_usage(const char *sentence) {
         return EXIT_USAGE;
 }
 
+/* The bytes as they are; only to people, and to who does not ask for a file, a newline behind them. */
+static int put_value(Client *c, const Reply *reply) {
+        const char *file = c->options.file;
+        FILE *f = file && !streq(file, "-") ? fopen(file, "we") : stdout;
+        bool written = f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
+
+        if (!file)
+                putchar('\n');
+        if (f && f != stdout && fclose(f) == EOF)
+                written = false;
+        if (written)
+                return EXIT_DONE;
+        fprintf(stderr, "fleetctl: cannot write %s: %s\n", file ?: "it", strerror(errno));
+        return EXIT_FAILED;
+}
+
 static int kv_get(Client *c, char **args, size_t n) {
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
         const JsonValue *node = NULL;
         _cleanup_text_ Text path = {};
         int r;
 
         if (n != 1)
                 return kv_usage("kv get takes one key");
+        if (c->options.file || !streq(c->options.output, "json")) {
+                Error err = {};
+
+                r = kv_value(c, args[0], &reply, &err);
+                if (r == 0)
+                        return put_value(c, &reply);
+                if (r != -ENODATA)
+                        return client_fail(r, &err, "%s", "");
+        }
         kv_append_key(&path, args[0]);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
@@ -137,6 +161,52 @@ static void print_names(const JsonValue *node, bool recursive, unsigned level) {
         }
 }
 
+/* Names as they come, page by page. */
+typedef struct ListedNames {
+        size_t base_size; /* of the key that is listed */
+        size_t n, limit;
+        bool any;
+} ListedNames;
+
+static bool is_hidden(const KvListed *node, size_t base) {
+        for (size_t i = base; i + 1 < node->key_size; i++)
+                if (node->key[i] == '/' && node->key[i + 1] == '_')
+                        return true;
+        return false;
+}
+
+static int print_name(void *userdata, const KvListed *node) {
+        ListedNames *names = userdata;
+
+        names->any = true;
+        if ((node->key_size == names->base_size && node->dir) || is_hidden(node, names->base_size))
+                return 0;
+        if (names->limit > 0 && names->n == names->limit)
+                return -ECANCELED;
+        names->n++;
+        (void) fwrite(node->key, 1, node->key_size, stdout);
+        puts(node->dir ? "/" : "");
+        return 0;
+}
+
+/* 1: done; 0: there is nothing, or no such answer: v2 has the words for it; -1: failed, and said so. */
+static int ls_in_pages(Client *c, const char *key) {
+        _cleanup_text_ Text base = {};
+        ListedNames names = { .limit = c->options.limit };
+        Error err = {};
+        int r;
+
+        kv_append_clean(&base, key, false);
+        names.base_size = base.size;
+        names.any = base.size == 0;
+        r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false", print_name, &names, &err);
+        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
+                client_fail(r, &err, "%s", "");
+                return -1;
+        }
+        return r == -ECANCELED || (r == 0 && names.any);
+}
+
 static int kv_ls(Client *c, char **args, size_t n) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *node = NULL;
@@ -145,6 +215,11 @@ static int kv_ls(Client *c, char **args, size_t n) {
 
         if (n > 1)
                 return kv_usage("kv ls takes at most one key");
+        if (!streq(c->options.output, "json")) {
+                r = ls_in_pages(c, n > 0 ? args[0] : "/");
+                if (r != 0)
+                        return r == 1 ? EXIT_DONE : EXIT_FAILED;
+        }
         kv_append_key(&path, n > 0 ? args[0] : "/");
         text_append(&path, "?sorted=true");
         if (c->options.recursive)
@@ -166,25 +241,13 @@ void kv_add_field(Text *form, const char *name, const char *value) {
         append_escaped(form, value, false);
 }
 
-void kv_add_number(Text *form, const char *name, uint64_t value) {
-        text_printf(form, "%s%s=%llu", form->size > 0 ? "&" : "", name, (unsigned long long) value);
+void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size) {
+        text_printf(form, "%s%s=", form->size > 0 ? "&" : "", name);
+        append_escaped_bytes(form, bytes, size, false);
 }
 
-/* The value from stdin, as it is: a file may be piped in. */
-static int read_value(char **ret) {
-        _cleanup_text_ Text t = {};
-        char bytes[4096];
-        size_t n;
-
-        while ((n = fread(bytes, 1, sizeof(bytes), stdin)) > 0) {
-                text_append_bytes(&t, bytes, n);
-                if (t.size > KV_VALUE_MAX || memchr(bytes, 0, n))
-                        return t.size > KV_VALUE_MAX ? -EFBIG : -EINVAL;
-        }
-        if (ferror(stdin))
-                return -EIO;
-        *ret = text_take(&t, NULL);
-        return *ret ? 0 : -ENOMEM;
+void kv_add_number(Text *form, const char *name, uint64_t value) {
+        text_printf(form, "%s%s=%llu", form->size > 0 ? "&" : "", name, (unsigned long long) value);
 }
 
 static int kv_set(Client *c, char **args, size_t n) {
@@ -193,20 +256,28 @@ static int kv_set(Client *c, char **args, size_t n) {
         const JsonValue *node = NULL;
         _cleanup_free_ char *piped = NULL;
         const Options *o = &c->options;
+        const char *file = o->file ?: "-", *value = args[n - 1];
+        bool json = streq(o->output, "json");
+        size_t size = 0;
         int r;
 
         if (n < 1 || n > 2)
                 return kv_usage("kv set takes a key and a value; without a value it is read from stdin");
+        if (n == 2 && o->file)
+                return kv_usage("kv set takes a value, or a file, not both");
         if (n == 1) {
-                r = read_value(&piped);
+                r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
                 if (r < 0) {
-                        fprintf(stderr, "fleetctl: cannot take a value from stdin: %s\n",
-                                r == -EINVAL ? "there is a NUL byte in it" : strerror(-r));
+                        fprintf(stderr, "fleetctl: cannot take a value from %s: %s\n", streq(file, "-") ? "stdin" : file, strerror(-r));
                         return EXIT_FAILED;
                 }
-        }
+                value = piped;
+        } else
+                size = strlen(value);
         kv_append_key(&path, args[0]);
-        kv_add_field(&form, "value", n > 1 ? args[1] : piped);
+        kv_add_bytes(&form, "value", value, size);
+        if (!json) /* what an answer shows of bytes that are no text is not them */
+                kv_add_field(&form, "noValueOnSuccess", "true");
         if (o->ttl_given)
                 kv_add_number(&form, "ttl", o->ttl);
         if (o->swap_with_value)
@@ -214,8 +285,8 @@ static int kv_set(Client *c, char **args, size_t n) {
         if (o->swap_with_index > 0)
                 kv_add_number(&form, "prevIndex", o->swap_with_index);
         r = kv_request(c, "PUT", &path, &form, &root, &node);
-        if (r == EXIT_DONE && node)
-                puts(kv_text_of(node, "value"));
+        if (r == EXIT_DONE && !json && text_is_plain(value, size))
+                puts(value);
         return r;
 }
 
@@ -365,7 +436,9 @@ static int follow(Client *c, const char *key, char **command) {
 }
 
 static int kv_watch(Client *c, char **args, size_t n) {
-        return n == 1 ? follow(c, args[0], NULL) : kv_usage("kv watch takes one key");
+        if (c->options.all)
+                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") : kv_usage("kv watch --all takes one key at most");
+        return n == 1 ? follow(c, args[0], NULL) : kv_usage("kv watch takes one key; kv watch --all without one is of all keys");
 }
 
 int kv_exec_watch(Client *c, char **args, size_t n) {
@@ -381,6 +454,7 @@ static const KvVerb verbs[] = {
         { "watch", "KEY", "Wait for a change of a key, and print it", kv_watch },
         { "exec-watch", "KEY -- CMD...", "Run a command for each change", kv_exec_watch },
         { "lock", "NAME -- CMD...", "Run a command that runs once in the cluster", kv_lock },
+        { "txn", "[FILE]", "Check and write many keys, all or nothing", kv_txn },
         { "export", "[KEY [DIR]]", "Print all below a key as JSON, or write it to files", kv_export },
         { "import", "KEY [FILE|DIR]", "Set keys from JSON, or from files", kv_import },
 };
@@ -395,7 +469,7 @@ int verb_kv(Client *c, char **args, size_t n) {
         bool exact = false, ambiguous = false;
 
         if (n == 0)
-                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, export or import? fleetctl help kv");
+                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or import? fleetctl help kv");
         for (size_t i = 0; i < ELEMENTS(verbs) && !exact; i++)
                 if (*args[0] && starts_with(verbs[i].name, args[0])) {
                         exact = streq(verbs[i].name, args[0]);

@@ -1,6 +1,9 @@
 /* kv export and kv import: all below a key, as one JSON object of paths and values, or as a folder of files. A path is relative to
  * the key; an empty directory is there as a path that ends in a slash (JSON), or as an empty folder. Times to live and hidden keys
- * are left out. */
+ * are left out.
+ *
+ * Bytes that are no text: a value is {"value64": BASE64}, a path is "base64:" and base64 in the alphabet for URLs, which has no slash. A path that
+ * itself begins so goes that way, too. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,104 +11,171 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { FILE_MAX = 1024 * 1024, CODE_EXISTS = 105, CODE_NOT_FILE = 102 };
+enum { CODE_EXISTS = 105 };
 
 /* -- Export -- */
 
-static const char *name_of(const char *key) {
-        const char *slash = strrchr(key, '/');
+static const char encoded_path[] = "base64:";
 
-        return slash ? slash + 1 : key;
+typedef struct Exporting {
+        const char *base; /* "" is the root */
+        size_t base_size;
+        Text json;
+        int dir_fd;       /* -1: as JSON */
+        char *empty;      /* a directory below which nothing was seen yet: the part behind the base */
+        size_t empty_size;
+        bool any, is_file;
+        Error err;
+} Exporting;
+
+static bool is_below(const char *path, size_t size, const char *dir, size_t dir_size) {
+        return size > dir_size && path[dir_size] == '/' && memcmp(path, dir, dir_size) == 0;
 }
 
-static void write_json(Text *t, const JsonValue *dir, size_t base, unsigned level) {
-        const JsonValue *nodes = json_value_member(dir, "nodes");
+static void write_json(Exporting *ex, const char *path, size_t size, const KvListed *file) {
+        bool plain = text_is_plain(path, size) && (size < strlen(encoded_path) || memcmp(path, encoded_path, strlen(encoded_path)) != 0);
+        Text *t = &ex->json;
 
-        for (size_t i = 0; i < json_value_count(nodes) && level < KV_LEVELS_MAX; i++) {
-                const JsonValue *child = json_value_item(nodes, i);
-                const char *key = kv_text_of(child, "key"), *value = kv_text_of(child, "value");
-                bool empty = kv_is_dir(child) && json_value_count(json_value_member(child, "nodes")) == 0;
-
-                if (kv_is_dir(child) && !empty) {
-                        write_json(t, child, base, level + 1);
-                        continue;
-                }
-                text_append(t, t->size > 1 ? ",\n  \"" : "\n  \"");
-                text_append_json(t, key + base, strlen(key + base));
-                text_append(t, empty ? "/\": \"" : "\": \"");
-                text_append_json(t, value, strlen(value));
+        text_append(t, t->size > 1 ? ",\n  \"" : "\n  \"");
+        if (plain)
+                text_append_json(t, path, size);
+        else {
+                text_append(t, encoded_path);
+                text_append_base64(t, path, size, true);
+        }
+        text_append(t, file ? "\": " : "/\": ");
+        if (!file || text_is_plain(file->value, file->value_size)) {
                 text_append_char(t, '"');
+                if (file)
+                        text_append_json(t, file->value, file->value_size);
+                text_append_char(t, '"');
+        } else {
+                text_append(t, "{\"value64\": \"");
+                text_append_base64(t, file->value, file->value_size, false);
+                text_append(t, "\"}");
         }
 }
 
-static int write_files(const JsonValue *dir, int dir_fd, unsigned level, Error *err) {
-        const JsonValue *nodes = json_value_member(dir, "nodes");
+/* A file, or with 'file' NULL a folder, by its path; the folders on the way are made. */
+static int write_file(Exporting *ex, const char *path, size_t size, const KvListed *file) {
+        _cleanup_close_ int fd = fcntl(ex->dir_fd, F_DUPFD_CLOEXEC, 3);
+        _cleanup_free_ char *copy = strndup(path, size);
+        char *name = copy, *slash;
+        int r;
 
-        for (size_t i = 0; i < json_value_count(nodes); i++) {
-                const JsonValue *child = json_value_item(nodes, i);
-                const char *key = kv_text_of(child, "key"), *name = name_of(key), *value = kv_text_of(child, "value");
-                int r = 0;
+        if (fd < 0 || !copy)
+                return fd < 0 ? -errno : -ENOMEM;
+        if (memchr(path, 0, size))
+                return error_set(&ex->err, -EINVAL, "no file can be called like the key %s with a NUL behind it: export it as JSON", copy);
+        while ((slash = strchr(name, '/')) || !file) {
+                int inner;
 
-                if (level >= KV_LEVELS_MAX)
-                        return error_set(err, -ELOOP, "%s: deeper than %d levels", key, KV_LEVELS_MAX);
-                if (kv_is_dir(child)) {
-                        _cleanup_close_ int fd = -1;
-
-                        if (mkdirat(dir_fd, name, 0777) < 0 && errno != EEXIST)
-                                return error_set(err, -errno, "cannot make a folder for %s: %s", key, strerror(errno));
-                        fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                        r = fd < 0 ? error_set(err, -errno, "cannot make a folder for %s: %s", key, strerror(errno)) : write_files(child, fd, level + 1, err);
-                } else {
-                        r = write_file_at(dir_fd, name, value, strlen(value), 0644);
-                        if (r < 0)
-                                r = error_set(err, r, "cannot write a file for %s: %s", key, strerror(-r));
-                }
-                if (r < 0)
-                        return r;
+                if (slash)
+                        *slash = 0;
+                if (mkdirat(fd, name, 0777) < 0 && errno != EEXIST)
+                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size, path, strerror(errno));
+                if (!slash)
+                        return 0;
+                inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (inner < 0)
+                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size, path, strerror(errno));
+                close(fd);
+                fd = inner;
+                name = slash + 1;
         }
+        r = write_file_at(fd, name, file->value, file->value_size, 0644);
+        return r < 0 ? error_set(&ex->err, r, "cannot write a file for %.*s: %s", (int) size, path, strerror(-r)) : 0;
+}
+
+static int write_one(Exporting *ex, const char *path, size_t size, const KvListed *file) {
+        if (ex->dir_fd >= 0)
+                return write_file(ex, path, size, file);
+        write_json(ex, path, size, file);
+        return ex->json.error;
+}
+
+static int flush_empty(Exporting *ex) {
+        _cleanup_free_ char *path = TAKE_PTR(ex->empty);
+
+        return path ? write_one(ex, path, ex->empty_size, NULL) : 0;
+}
+
+/* Parents come first: a directory is empty when what follows is not below it. */
+static int export_node(void *userdata, const KvListed *node) {
+        Exporting *ex = userdata;
+        const char *path = node->key + ex->base_size + 1;
+        size_t size = node->key_size - ex->base_size - 1;
+        int r;
+
+        ex->any = true;
+        if (node->key_size == ex->base_size) {
+                ex->is_file = !node->dir;
+                return 0;
+        }
+        for (size_t i = ex->base_size; i + 1 < node->key_size; i++)
+                if (node->key[i] == '/' && node->key[i + 1] == '_')
+                        return 0;
+        if (ex->empty && is_below(path, size, ex->empty, ex->empty_size))
+                free(TAKE_PTR(ex->empty));
+        r = flush_empty(ex);
+        if (r < 0 || !node->dir)
+                return r < 0 ? r : write_one(ex, path, size, node);
+        ex->empty = malloc(size + 1);
+        if (!ex->empty)
+                return -ENOMEM;
+        memcpy(ex->empty, path, size);
+        ex->empty[size] = 0;
+        ex->empty_size = size;
         return 0;
 }
 
+static int export_all(Client *c, const char *key, Exporting *ex) {
+        int r = kv_pages(c, key, "limit=1000", export_node, ex, &ex->err);
+
+        if (r == 0)
+                r = flush_empty(ex);
+        if (r == 0 && ex->dir_fd < 0)
+                text_append(&ex->json, ex->json.size > 1 ? "\n}" : "}");
+        return r ?: ex->json.error;
+}
+
 int kv_export(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, t = {};
-        const JsonValue *node = NULL;
-        const char *key;
-        _cleanup_close_ int fd = -1;
-        uint64_t code = 0;
-        Error err = {};
-        int r;
+        const char *key = n > 0 ? args[0] : "/";
+        Exporting ex = { .dir_fd = -1 };
+        _cleanup_text_ Text base = {};
+        int r = 0;
 
         if (n > 2)
                 return kv_usage("kv export takes a key and a folder at most");
-        kv_append_key(&path, n > 0 ? args[0] : "/");
-        text_append(&path, c->options.quorum ? "?recursive=true&sorted=true&quorum=true" : "?recursive=true&sorted=true");
-        r = kv_ask(c, "GET", &path, NULL, &root, &node, NULL, &code, &err);
-        if (r < 0) {
-                client_fail(r, &err, "Error:  ");
-                return r == -EREMOTEIO ? EXIT_KV : EXIT_FAILED;
-        }
-        if (!kv_is_dir(node)) {
-                fprintf(stderr, "%s: is no directory; fleetctl kv get %s\n", args[0], args[0]);
-                return EXIT_FAILED;
-        }
-        key = kv_text_of(node, "key");
-        if (n < 2) {
-                text_append_char(&t, '{');
-                write_json(&t, node, strlen(key) + 1, 0);
-                text_append(&t, t.size > 1 ? "\n}" : "}");
-                if (t.error < 0)
-                        return client_fail(t.error, NULL, "%s", "");
-                puts(t.chars);
-                return EXIT_DONE;
-        }
-        fd = open_dir(args[1], 0777);
-        r = fd < 0 ? error_set(&err, fd, "cannot make %s: %s", args[1], strerror(-fd)) : write_files(node, fd, 0, &err);
-        return r < 0 ? client_fail(r, &err, "%s", "") : EXIT_DONE;
+        kv_append_clean(&base, key, false);
+        ex.base = base.chars ?: "";
+        ex.base_size = base.size;
+        ex.any = base.size == 0;
+        if (n == 2) {
+                ex.dir_fd = open_dir(args[1], 0777);
+                if (ex.dir_fd < 0)
+                        r = error_set(&ex.err, ex.dir_fd, "cannot make %s: %s", args[1], strerror(-ex.dir_fd));
+        } else
+                text_append_char(&ex.json, '{');
+        r = r ?: base.error ?: export_all(c, key, &ex);
+        if (r == 0 && !ex.any)
+                r = error_set(&ex.err, -EREMOTEIO, "100: Key not found (%s)", ex.base);
+        if (r < 0)
+                client_fail(r, &ex.err, "Error:  ");
+        else if (ex.is_file)
+                fprintf(stderr, "%s: is no directory; fleetctl kv get %s\n", key, key);
+        else if (n < 2)
+                puts(ex.json.chars);
+        if (ex.dir_fd >= 0)
+                close(ex.dir_fd);
+        text_done(&ex.json);
+        free(ex.empty);
+        return r == -EREMOTEIO ? EXIT_KV : r < 0 || ex.is_file ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* -- Import -- */
@@ -118,46 +188,52 @@ typedef struct Importing {
 } Importing;
 
 /* 'value' NULL: a directory. */
-static int put(Importing *im, const char *path, const char *value) {
+static int put(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text key = {}, target = {}, form = {};
+        _cleanup_text_ Text target = {}, form = {};
         const JsonValue *node;
         uint64_t code = 0;
-        size_t base = strlen(im->base);
         int r;
 
-        text_append(&key, im->base);
-        if (base == 0 || im->base[base - 1] != '/')
-                text_append_char(&key, '/');
-        text_append(&key, path);
-        while (key.size > 1 && key.chars[key.size - 1] == '/')
-                key.chars[--key.size] = 0;
-        if (key.error < 0)
-                return key.error;
-        kv_append_key(&target, key.chars);
+        text_append(&target, "/v2/keys");
+        kv_append_clean(&target, im->base, true);
+        text_append_char(&target, '/');
+        append_escaped_bytes(&target, path, path_size, true);
         if (value)
-                kv_add_field(&form, "value", value);
+                kv_add_bytes(&form, "value", value, size);
         else {
                 kv_add_field(&form, "dir", "true");
                 kv_add_field(&form, "prevExist", "false");
         }
+        kv_add_field(&form, "noValueOnSuccess", "true");
         r = kv_ask(im->client, "PUT", &target, &form, &root, &node, NULL, &code, &im->err);
         if (r == -EREMOTEIO && !value && code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
-        return r < 0 ? error_prefix(&im->err, r, "%s", key.chars) : 0;
+        return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;
 }
 
 static int put_member(void *userdata, const char *name, const JsonValue *v) {
         Importing *im = userdata;
-        const char *value = json_value_string(v);
-        bool dir = ends_with(name, "/");
+        _cleanup_free_ char *path = NULL, *bytes = NULL;
+        const char *text = json_value_string(v);
+        size_t path_size = strlen(name), size = text ? strlen(text) : 0;
+        bool dir = ends_with(name, "/"), encoded = starts_with(name, encoded_path);
+        int r;
 
-        if (!value)
+        if (!text && json_value_type(v) != JSON_VALUE_OBJECT)
                 return error_set(&im->err, -EINVAL, "%s: expected a string; kv export shows the form", name);
-        if (dir && *value)
+        if (!text) {
+                r = json_read_bytes(v, "value", &bytes, &size, &im->err);
+                if (r <= 0)
+                        return r < 0 ? error_prefix(&im->err, r, "%s", name) : error_set(&im->err, -EINVAL, "%s: expected a string or {\"value64\": BASE64}", name);
+        }
+        if (dir && size > 0)
                 return error_set(&im->err, -EINVAL, "%s: a directory has no value", name);
-        return put(im, name, dir ? NULL : value);
+        path_size -= dir;
+        if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path, &path_size) < 0)
+                return error_set(&im->err, -EINVAL, "%s: expected base64 behind \"base64:\"", name);
+        return put(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
 
 static int import_json(Importing *im, const char *text, size_t size) {
@@ -193,12 +269,10 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
                 fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 return fd < 0 ? error_set(&im->err, -errno, "cannot read %s: %s", child.chars, strerror(errno)) : import_folder(im, fd, child.chars, level + 1);
         }
-        r = read_file_at(dir_fd, name, FILE_MAX, &value, &size);
+        r = read_file_at(dir_fd, name, KV_VALUE_READ_MAX, &value, &size);
         if (r < 0)
                 return error_set(&im->err, r, "cannot read %s: %s", child.chars, r == -ELOOP ? "it is a link" : strerror(-r));
-        if (memchr(value, 0, size))
-                return error_set(&im->err, -EINVAL, "cannot take %s: there is a NUL byte in it", child.chars);
-        return put(im, child.chars, value);
+        return put(im, child.chars, child.size, value, size);
 }
 
 static int import_folder(Importing *im, int dir_fd, const char *path, unsigned level) {
@@ -211,7 +285,7 @@ static int import_folder(Importing *im, int dir_fd, const char *path, unsigned l
         if (n < 0)
                 return error_set(&im->err, -errno, "cannot list %s: %s", path, strerror(errno));
         if (n == 0 && *path)
-                r = put(im, path, NULL);
+                r = put(im, path, strlen(path), NULL, 0);
         for (int i = 0; i < n; i++) {
                 if (r == 0)
                         r = import_entry(im, dir_fd, path, names[i]->d_name, level);
@@ -222,15 +296,11 @@ static int import_folder(Importing *im, int dir_fd, const char *path, unsigned l
 }
 
 static int import_stdin(Importing *im) {
-        _cleanup_text_ Text t = {};
-        char bytes[4096];
-        size_t n;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r = kv_read_stdin(JSON_SIZE_MAX, &text, &size);
 
-        while ((n = fread(bytes, 1, sizeof(bytes), stdin)) > 0 && t.size <= JSON_SIZE_MAX)
-                text_append_bytes(&t, bytes, n);
-        if (ferror(stdin) || t.error < 0)
-                return t.error < 0 ? t.error : -EIO;
-        return import_json(im, t.chars ? t.chars : "", t.size);
+        return r < 0 ? error_set(&im->err, r, "cannot read stdin: %s", strerror(-r)) : import_json(im, text, size);
 }
 
 int kv_import(Client *c, char **args, size_t n) {

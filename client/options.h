@@ -46,9 +46,9 @@ typedef struct Options {
         uint64_t lines;
         bool follow, quiet;
 
-        const char *swap_with_value, *with_value;
-        uint64_t ttl, swap_with_index, with_index, after_index;
-        bool ttl_given, recursive, dir, forever, quorum, in_order;
+        const char *swap_with_value, *with_value, *file;
+        uint64_t ttl, swap_with_index, with_index, after_index, limit;
+        bool ttl_given, recursive, all, dir, forever, quorum, in_order;
 
         bool verbs;
         const char *unit, *ssh_port;

@@ -117,11 +117,70 @@ an_import_that_cannot_be_says_what_is_wrong_and_where() {
         [ $? = 1 ] && grep -q 'cannot read link: it is a link' "$scratch/why"
 }
 
+values_of_any_bytes_go_in_and_out() {
+        head -c 100000 /dev/urandom >"$scratch/bytes" && printf 'a\0\377b' >>"$scratch/bytes"
+        kv set /b/file --file="$scratch/bytes" && kv set /b/pipe <"$scratch/bytes" && kv set /b/dash --file=- <"$scratch/bytes" || return 1
+        for key in /b/file /b/pipe b/dash/; do
+                kv get $key --file="$scratch/back" && cmp "$scratch/bytes" "$scratch/back" || return 1
+                kv get $key --quorum --file=- | cmp "$scratch/bytes" - || return 1
+        done
+        kv get /b/file | cmp <(cat "$scratch/bytes"; echo) - && [ "$(kv set /b/t text)" = text ] && [ "$(kv get /b/t)" = text ] || return 1
+        kv set /b/t x --file=/etc/passwd
+        [ $? = 2 ] || return 1
+        kv get /b/none --file="$scratch/none" 2>"$scratch/why"
+        [ $? = 4 ] && grep -q '100: Key not found' "$scratch/why" && [ ! -e "$scratch/none" ]
+}
+
+keys_and_values_of_any_bytes_are_exported_and_imported() {
+        printf '{"writes": [%s, %s, %s, %s]}' '{"action": "set", "key": "/any/bin", "value64": "AP8B"}' '{"action": "set", "key64": "L2FueS//AGs=", "value": "odd"}' \
+                '{"action": "set", "key": "/any/base64:x", "value": "y"}' '{"action": "create", "key64": "L2FueS9k/w==", "dir": true}' | kv txn || return 1
+        kv export /any >"$scratch/any.json" && kv import /any2 "$scratch/any.json" && [ "$(kv export /any2)" = "$(cat "$scratch/any.json")" ] || return 1
+        grep -q '"bin": {"value64": "AP8B"}' "$scratch/any.json" && kv get /any2/bin --file=- | cmp - <(printf '\0\377\1') || return 1
+        kv export /b "$scratch/bfiles" && kv import /b2 "$scratch/bfiles" && cmp "$scratch/bfiles/file" "$scratch/bytes" && [ "$(kv export /b2)" = "$(kv export /b)" ]
+        kv export /any "$scratch/anyfiles" 2>"$scratch/why"
+        [ $? = 1 ] && grep -q 'export it as JSON' "$scratch/why"
+}
+
+an_export_has_more_than_a_page() {
+        python3 -c 'import json; print(json.dumps({"d%d/%04d" % (i % 3, i): str(i) for i in range(2500)}))' | kv import /many || return 1
+        [ "$(kv export /many | grep -c :)" = 2500 ] && [ "$(kv ls -r /many | wc -l)" = 2503 ] && [ "$(kv ls /many | wc -l)" = 3 ] &&
+                [ "$(kv ls -r --limit=1200 /many | wc -l)" = 1200 ] && [ "$(kv ls --limit=1 /many)" = /many/d0/ ]
+}
+
+a_transaction_prints_what_it_did_or_what_refused_it() {
+        echo '{"checks": [{"key": "/t/a", "exists": false}], "writes": [{"action": "set", "key": "/t/a", "value": "1"}, {"action": "create", "key": "/t/d", "dir": true}]}' >"$scratch/txn"
+        [ "$(kv txn "$scratch/txn")" = $'set /t/a 1\ncreate /t/d/' ] || return 1
+        kv txn <"$scratch/txn" 2>"$scratch/why"
+        [ $? = 4 ] && [ "$(cat "$scratch/why")" = "Error:  412: checks[0]: the key exists" ] || return 1
+        echo '{"writes": [{"action": "delete", "key": "/t", "recursive": true}]}' | kv txn --output=json | grep -q '"action":"delete"'
+}
+
+a_watch_of_all_goes_on_from_any_index() {
+        local pid index
+        kv watch --all /w >"$scratch/all" 2>"$scratch/said" &
+        pid=$!
+        wait_for watchers 1 || return 1
+        kv set /w/a 1 && kv set /w/_hidden 2 && kv set /elsewhere 3 && kv rm /w/a
+        wait_for grep -q delete "$scratch/all"
+        kill $pid
+        wait $pid 2>/dev/null
+        [ "$(cut -d' ' -f2- "$scratch/all")" = $'set /w/a 1\nset /w/_hidden 2\ndelete /w/a' ] || return 1
+        index=$(head -1 "$scratch/all" | cut -d' ' -f1)
+        timeout 10 "$build/client/fleetctl" --endpoint="http://$address" kv watch --all --after=$index /w | head -2 >"$scratch/rest"
+        [ "$(cat "$scratch/rest")" = "$(tail -2 "$scratch/all")" ] || return 1
+        for _ in 1 2; do
+                python3 -c 'import json; print(json.dumps({"writes": [{"action": "set", "key": "/w/x", "value": str(i)} for i in range(700)]}))' | kv txn >/dev/null
+        done
+        kv watch --all --after=$index /w 2>"$scratch/why"
+        [ $? = 4 ] && grep -q '410: changes between' "$scratch/why"
+}
+
 for c in mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
         a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status who_is_killed_loses_the_lock_when_its_time_is_over \
         a_lock_outlives_its_ttl_while_its_holder_lives what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue \
         all_below_a_key_goes_out_as_json_and_comes_back all_below_a_key_goes_out_as_files_and_comes_back \
-        an_import_that_cannot_be_says_what_is_wrong_and_where; do
+        an_import_that_cannot_be_says_what_is_wrong_and_where values_of_any_bytes_go_in_and_out keys_and_values_of_any_bytes_are_exported_and_imported \
+        an_export_has_more_than_a_page a_transaction_prints_what_it_did_or_what_refused_it a_watch_of_all_goes_on_from_any_index; do
         check $c
 done
 daemon_ends alone "$daemon_pid"

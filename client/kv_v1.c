@@ -1,0 +1,275 @@
+/* What v2's API has no words for: bytes that are no text, pages, transactions, the stream of all changes (fleet-api(7)). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/base64.h"
+#include "base/file.h"
+#include "client/client.h"
+#include "client/kv.h"
+
+enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
+
+/* -- Bytes of one value -- */
+
+int kv_read_stdin(size_t max, char **ret, size_t *ret_size) {
+        _cleanup_text_ Text t = {};
+        char bytes[4096];
+        size_t n;
+
+        while ((n = fread(bytes, 1, sizeof(bytes), stdin)) > 0) {
+                text_append_bytes(&t, bytes, n);
+                if (t.size > max)
+                        return -EFBIG;
+        }
+        if (ferror(stdin))
+                return -EIO;
+        *ret = text_take(&t, ret_size);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int kv_read_file(const char *path, size_t max, char **ret, size_t *ret_size) {
+        return streq(path, "-") ? kv_read_stdin(max, ret, ret_size) : read_file_at(AT_FDCWD, path, max, ret, ret_size);
+}
+
+int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
+        _cleanup_text_ Text path = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/kv/value");
+        kv_append_clean(&path, key, true);
+        if (c->options.quorum)
+                text_append(&path, "?quorum=true");
+        r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
+        return r < 0 ? r : ret->status == 200 ? 0 : -ENODATA;
+}
+
+void kv_append_clean(Text *t, const char *key, bool escaped) {
+        for (size_t n; *key; key += n) {
+                n = strspn(key, "/");
+                if (n > 0)
+                        continue;
+                n = strcspn(key, "/");
+                text_append_char(t, '/');
+                if (escaped)
+                        append_escaped_bytes(t, key, n, false);
+                else
+                        text_append_bytes(t, key, n);
+        }
+}
+
+/* -- Pages -- */
+
+static void listed_done(KvListed *l) {
+        free(l->key);
+        free(l->value);
+        *l = (KvListed) {};
+}
+
+static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
+        int r = json_read_bool(node, "dir", &ret->dir, err);
+
+        if (r == 0)
+                r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
+        if (r == 0)
+                return error_set(err, -EBADMSG, "a node without a key");
+        return r < 0 ? r : json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
+}
+
+static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata, char **ret_token, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        const char *token = NULL;
+        const JsonValue *nodes;
+        int r;
+
+        r = json_value_parse(reply->body.chars, reply->body.size, &root, err);
+        if (r < 0)
+                return error_prefix(err, r, "fleetd's answer");
+        nodes = json_value_member(root, "nodes");
+        for (size_t i = 0; i < json_value_count(nodes); i++) {
+                _cleanup_(listed_done) KvListed node = {};
+
+                r = listed_read(json_value_item(nodes, i), &node, err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer");
+                r = each(userdata, &node);
+                if (r < 0)
+                        return r;
+        }
+        r = json_read_string(root, "nextPageToken", &token, err);
+        if (r < 0 || !token)
+                return r;
+        *ret_token = strdup(token);
+        return *ret_token ? 0 : -ENOMEM;
+}
+
+int kv_pages(Client *c, const char *prefix, const char *parameters, int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
+        _cleanup_free_ char *token = NULL;
+
+        do {
+                _cleanup_reply_ Reply reply = {};
+                _cleanup_text_ Text path = {};
+                int r;
+
+                text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
+                if (c->options.quorum)
+                        text_append(&path, "&quorum=true");
+                if (strspn(prefix, "/") < strlen(prefix)) {
+                        text_append(&path, "&prefix=");
+                        kv_append_clean(&path, prefix, true);
+                }
+                if (token)
+                        text_printf(&path, "&nextPageToken=%s", token);
+                free(TAKE_PTR(token));
+                r = path.error < 0 ? path.error : connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
+                if (r == 0)
+                        r = reply_check(&reply, err);
+                if (r == 0)
+                        r = page_read(&reply, each, userdata, &token, err);
+                if (r < 0)
+                        return r;
+        } while (token);
+        return 0;
+}
+
+/* -- Transactions -- */
+
+/* "Error:  412: checks[0]: ...", as of the other verbs, and their exit status. */
+static int fail_reply(const Reply *reply) {
+        char message[ERROR_MESSAGE_MAX];
+        Error err = {};
+        int code, r;
+
+        if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 && message[0]) {
+                fprintf(stderr, "Error:  %d: %s\n", code, message);
+                return EXIT_KV;
+        }
+        r = reply_check(reply, &err);
+        return client_fail(r < 0 ? r : -EBADMSG, &err, "Error:  ");
+}
+
+static void print_bytes(const JsonValue *object, const char *name, char before) {
+        _cleanup_free_ char *bytes = NULL;
+        size_t size;
+
+        if (json_read_bytes(object, name, &bytes, &size, NULL) <= 0)
+                return;
+        if (before)
+                putchar(before);
+        (void) fwrite(bytes, 1, size, stdout);
+}
+
+static void print_change(const JsonValue *change) {
+        const JsonValue *node = json_value_member(change, "node");
+
+        fputs(kv_text_of(change, "action"), stdout);
+        print_bytes(node, "key", ' ');
+        if (kv_is_dir(node))
+                putchar('/');
+        print_bytes(node, "value", ' ');
+        putchar('\n');
+}
+
+int kv_txn(Client *c, char **args, size_t n) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_free_ char *text = NULL;
+        const JsonValue *writes;
+        Error err = {};
+        size_t size;
+        int r;
+
+        if (n > 1)
+                return kv_usage("kv txn takes a file of JSON; without one it is read from stdin");
+        r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &text, &size);
+        if (r < 0) {
+                fprintf(stderr, "fleetctl: cannot read %s: %s\n", n > 0 ? args[0] : "stdin", strerror(-r));
+                return EXIT_FAILED;
+        }
+        if (memchr(text, 0, size)) {
+                fputs("fleetctl: JSON has no NUL byte: such values go in base64, as \"value64\"\n", stderr);
+                return EXIT_FAILED;
+        }
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply, &err);
+        if (r < 0)
+                return client_fail(r, &err, "%s", "");
+        if (reply.status != 200)
+                return fail_reply(&reply);
+        if (streq(c->options.output, "json")) {
+                fputs(reply.body.chars, stdout);
+                return EXIT_DONE;
+        }
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
+        if (r < 0)
+                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err, "%s", "");
+        writes = json_value_member(root, "writes");
+        for (size_t i = 0; i < json_value_count(writes); i++)
+                print_change(json_value_item(writes, i));
+        return EXIT_DONE;
+}
+
+/* -- The stream of all changes -- */
+
+typedef struct All {
+        bool json;
+        uint64_t index; /* all up to here was told */
+        int status;     /* other than EXIT_DONE: why the stream ended has been said */
+} All;
+
+static int on_line(void *userdata, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        All *all = userdata;
+        const char *message = "";
+        const JsonValue *error;
+        uint64_t code = 0;
+        int r;
+
+        r = json_value_parse(line, size, &root, NULL);
+        if (r < 0)
+                return r;
+        error = json_value_member(root, "error");
+        if (error) {
+                (void) json_read_u64(error, "code", &code, NULL);
+                (void) json_read_string(error, "message", &message, NULL);
+                fprintf(stderr, "Error:  %llu: %s\n", (unsigned long long) code, message);
+                all->status = EXIT_KV;
+                return 0;
+        }
+        r = json_read_u64(root, "index", &all->index, NULL);
+        if (r < 0)
+                return r;
+        if (all->json)
+                puts(line);
+        else if (json_value_member(root, "action")) {
+                printf("%llu ", (unsigned long long) all->index);
+                print_change(root);
+        }
+        return fflush(stdout) == EOF ? -errno : 0;
+}
+
+int kv_watch_all(Client *c, const char *key) {
+        All all = { .json = streq(c->options.output, "json") };
+        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_text_ Text path = {};
+        Error err = {};
+        int r;
+
+        text_append(&path, "/fleet/v1/kv/changes?progress=10");
+        if (strspn(key, "/") < strlen(key)) {
+                text_append(&path, "&prefix=");
+                kv_append_clean(&path, key, true);
+        }
+        if (c->options.after_index > 0)
+                text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
+        r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_line, &all, &stream, &err);
+        while (r >= 0)
+                r = stream_wait(stream, 60000, &err);
+        if (r == -EREMOTEIO)
+                return fail_reply(stream_reply(stream));
+        if (all.status != EXIT_DONE)
+                return all.status;
+        if (all.index > 0)
+                fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n", (unsigned long long) all.index);
+        return r == -ENODATA ? EXIT_FAILED : client_fail(r, &err, "%s", "");
+}
