@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/memory.h"
 
@@ -91,6 +92,16 @@ int pread_all(int fd, void *bytes, size_t size, uint64_t offset) {
 
 int fsync_dir(int dir_fd) {
         return fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+int room_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
+        struct statvfs st;
+
+        if (fstatvfs(fd, &st) < 0)
+                return -errno;
+        *ret_free = (uint64_t) st.f_bavail * st.f_frsize;
+        *ret_total = (uint64_t) st.f_blocks * st.f_frsize;
+        return 0;
 }
 
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size) {

@@ -26,5 +26,7 @@ int open_dir(const char *path, mode_t mode);
 int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset);
 int pread_all(int fd, void *bytes, size_t size, uint64_t offset); /* -ENODATA when the file ends before */
 
+int room_at(int fd, uint64_t *ret_free, uint64_t *ret_total); /* bytes of the file system: free for us, and in all */
+
 /* Removes a folder with all below it. -ENOENT is success. */
 int remove_tree_at(int dir_fd, const char *name);

@@ -30,6 +30,7 @@ struct Daemon {
         void *userdata;
         KvRole role;
         uint64_t leader_id;
+        char trouble[320]; /* of the replica, as we said it last */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -49,7 +50,11 @@ static void daemon_on_state(void *userdata) {
         if (!d->store)
                 return;
         kv_state(d->store, &state);
-        if (state.role != d->role || state.leader_id != d->leader_id) {
+        if (state.stopped && !streq(state.problem, d->trouble))
+                service_status("%s", state.problem);
+        if (state.stopped || d->trouble[0])
+                snprintf(d->trouble, sizeof(d->trouble), "%s", state.stopped ? state.problem : "");
+        if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id)) {
                 log_info(((LogFields) { .term = state.term, .index = state.index }), "%s, term %llu, leader %s", kv_role_name(state.role),
                          (unsigned long long) state.term, state.leader_machine_id[0] ? state.leader_machine_id : state.leader_id ? "known" : "unknown");
                 service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role), (unsigned long long) state.term,
@@ -77,8 +82,8 @@ static void daemon_on_reset(void *userdata) {
 }
 
 static void daemon_on_failed(void *userdata, int error, const char *reason) {
-        log_error(((LogFields) { .error = error }), "this host's replica of the store has stopped: %s; units are not touched", reason);
-        service_status("replica stopped: %s", reason);
+        log_error(((LogFields) { .error = error }), "this host's replica of the store has stopped: %s; units are not touched, and it tries to come back",
+                  reason);
 }
 
 static int daemon_admit(void *userdata, const PeerHello *hello, Error *err) {

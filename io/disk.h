@@ -20,6 +20,10 @@ typedef struct DiskOps {
         int (*write)(DiskFile *file, const void *bytes, size_t size, uint64_t offset); /* durable when it returns 0 */
         int (*remove)(Disk *disk, const char *name);                                    /* and syncs the folder */
         int (*rename)(Disk *disk, const char *from, const char *to);                    /* and syncs the folder */
+        /* Whatever memory holds of the files and the medium does not is forgotten; errors of writing back are told. No file of the
+         * folder is open. */
+        int (*settle)(Disk *disk);
+        int (*room)(Disk *disk, uint64_t *ret_free, uint64_t *ret_total); /* bytes, for us and in all */
         /* Names in byte order; the caller frees each and the array. */
         int (*list)(Disk *disk, char ***ret, size_t *ret_n);
 } DiskOps;

@@ -183,6 +183,36 @@ static int real_list(Disk *base, char ***ret, size_t *ret_n) {
         return 0;
 }
 
+static int real_settle_file(int dir_fd, const char *name) {
+        _cleanup_close_ int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+        if (fd < 0)
+                return -errno;
+        if (fdatasync(fd) < 0)
+                return -errno;
+        /* Pages whose writing back has failed count as clean, and are dropped, too. */
+        return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static int real_settle(Disk *base) {
+        RealDisk *disk = container_of(base, RealDisk, base);
+        char **names;
+        size_t n;
+        int r;
+
+        r = real_list(base, &names, &n);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = real_settle_file(disk->fd, names[i]);
+        names_free(names, n);
+        return r;
+}
+
+static int real_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
+        return room_at(container_of(base, RealDisk, base)->fd, ret_free, ret_total);
+}
+
 static const DiskOps real_ops = {
         .open = real_open,
         .close = real_close,
@@ -191,6 +221,8 @@ static const DiskOps real_ops = {
         .write = real_write,
         .remove = real_remove,
         .rename = real_rename,
+        .settle = real_settle,
+        .room = real_room,
         .list = real_list,
 };
 

@@ -135,16 +135,26 @@ static void take_meta(KvStore *s, const TreeMeta *meta) {
         }
 }
 
+static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+}
+
+static void told_event(void *userdata, const KvEvent *event) {
+}
+
 static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
         KvStore *s = userdata;
         Applying a = { .store = s };
+        bool told = s->replica->shown; /* a tree that is made again: all this was told when the one before it had it */
         TreeMeta meta;
         int r;
 
         r = apply_batch(txn, index, entry->term, entry->data, entry->size,
-                        &(ApplySink) { .on_result = on_apply_result, .on_event = on_apply_event, .userdata = &a });
-        if (r < 0)
+                        &(ApplySink) { .on_result = told ? told_result : on_apply_result,
+                                       .on_event = told ? told_event : on_apply_event, .userdata = &a });
+        if (r < 0 || told) {
+                s->remade = true;
                 return r;
+        }
         if (a.error < 0)
                 return a.error;
 
@@ -209,6 +219,8 @@ static void on_committed(void *userdata) {
         Outcome *o;
 
         floor_rise(s);
+        while ((o = outcomes_take(&s->results)))
+                outcomes_add(&s->committed, o);
         while ((o = outcomes_take(&s->published))) {
                 hub_publish(s->hub, &o->event); /* watchers are called later, from the loop: behind those who proposed */
                 outcome_free(o);
@@ -330,7 +342,7 @@ static void on_settled(void *userdata, unsigned changed) {
         uint64_t term = p->core ? raft_core_applied_term(p->core) : 0;
         Outcome *o;
 
-        if (p->error < 0) { /* perhaps they were never committed */
+        if (p->error < 0) { /* of a transaction that failed */
                 outcomes_clear(&s->results);
                 outcomes_clear(&s->published);
         }
@@ -342,11 +354,15 @@ static void on_settled(void *userdata, unsigned changed) {
                 if (s->events.on_reset && !s->closing)
                         s->events.on_reset(s->events.userdata);
         }
-        while ((o = outcomes_take(&s->results))) {
+        while ((o = outcomes_take(&s->committed))) {
                 proposals_result(s->proposals, o->number, o->result);
                 outcome_free(o);
         }
 
+        if (s->remade && !p->shown) {
+                s->remade = false;
+                floor_result(s, 0);
+        }
         see_leader(s);
         floor_ask(s);
         proposals_settled(s->proposals, changed, applied, term);
@@ -452,6 +468,7 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
 static KvStore *store_free(KvStore *s) {
         s->hub = s->hub ? hub_free(s->hub) : NULL;
         outcomes_clear(&s->results);
+        outcomes_clear(&s->committed);
         outcomes_clear(&s->published);
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
@@ -540,6 +557,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
                 .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
+                .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
                 .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
                             .failed = on_failed, .userdata = s },
         };
@@ -610,6 +628,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);
         outcomes_init(&s->results);
+        outcomes_init(&s->committed);
         outcomes_init(&s->published);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (Floor) { .dir_fd = -1 };

@@ -46,7 +46,8 @@ typedef struct KvState {
         uint64_t cluster_ms;       /* cluster time now, as this host reckons it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
-        char problem[128];         /* why this host serves no writes, "" if it does */
+        bool stopped;              /* the replica has failed, and will try again; what it had can be read */
+        char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         uint64_t floor;            /* this host has shown states up to at most this index, and must not show its tree yet; 0: it may */
 } KvState;
@@ -54,7 +55,8 @@ typedef struct KvState {
 typedef struct KvEvents {
         void (*on_state)(void *userdata); /* role, leader, term or members changed; ask kv_state() */
         void (*on_reset)(void *userdata); /* a snapshot replaced the tree: read all anew (watches are cleared too) */
-        /* The replica had to stop (disk full, corrupt, conflict): one sentence; the daemon goes on without it. */
+        /* The replica had to stop (disk full, corrupt, conflict): one sentence. The daemon goes on without it; on_state tells that
+         * kv_state().stopped is over. */
         void (*on_failed)(void *userdata, int error, const char *reason);
         void *userdata;
 } KvEvents;
@@ -78,7 +80,7 @@ typedef struct KvOptions {
         size_t window;                                  /* 0: HUB_WINDOW */
         /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
          * "apply-twice-after-restart", "serve-before-caught-up", "ask-again-blindly", "forget-index-on-restore",
-         * "forget-events-on-restart", "expire-early", "serve-below-floor". Borrowed. */
+         * "forget-events-on-restart", "expire-early", "serve-below-floor", "trust-memory-after-error". Borrowed. */
         const char *bug;
         KvEvents events;
 } KvOptions;

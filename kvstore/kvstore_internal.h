@@ -35,8 +35,10 @@ struct KvStore {
         uint64_t origin;
         const char *bug; /* KvOptions' */
 
-        Outcomes results, published;
+        Outcomes results, published; /* of the transaction that is open */
+        Outcomes committed;          /* results that can be told */
         uint64_t index, entry_ms; /* of the last entry applied */
+        bool remade;              /* our tree is made again, and was not as far as the one that is shown */
         bool reset;               /* a snapshot took the tree's place: to be told */
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX]; /* of users' commands that were applied */
 

@@ -3,7 +3,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/kvstore.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
 	kvstore/propose.h kvstore/propose.c kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
+	kvstore/raft/stop.c kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c \

@@ -78,6 +78,7 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .floor = kv_may_show(s) ? 0 : MAX(s->floor.bound, 1u),
         };
 
+        ret->stopped = p->error < 0;
         if (p->error < 0)
                 snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
         else if (!p->core)
@@ -112,7 +113,7 @@ void kv_position(const KvStore *s, KvPosition *ret) {
 }
 
 int kv_read(KvStore *s, TreeTxn **ret) {
-        return s->replica->tree ? tree_begin_read(s->replica->tree, ret) : -EUCLEAN;
+        return replica_shown(s->replica) ? tree_begin_read(replica_shown(s->replica), ret) : -EUCLEAN;
 }
 
 bool kv_may_show(const KvStore *s) {

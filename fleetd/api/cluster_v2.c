@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "units/json.h"
+
 static void version(Request *request) {
         if (method_is(request, "GET"))
                 request_answer_text(request, 200, "application/json", NULL, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
@@ -11,9 +13,11 @@ static void version(Request *request) {
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
 }
 
+/* etcd's answer; why not is ours, and in addition. */
 static void health(Request *request) {
         StaleField stale;
         HttpField fields[] = { request_stale_field(request, &stale), {} };
+        _cleanup_text_ Text t = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
@@ -21,8 +25,13 @@ static void health(Request *request) {
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
         else if (state.ready)
                 request_answer_text(request, 200, "text/plain; charset=utf-8", fields, "{\"health\":\"true\"}");
-        else
-                request_answer_text(request, 503, "text/plain; charset=utf-8", fields, "{\"health\":\"false\"}");
+        else {
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "health", "false");
+                json_add_string(&t, "reason", state.problem);
+                json_close(&t, '}');
+                request_answer_text(request, 503, "text/plain; charset=utf-8", fields, t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
+        }
 }
 
 /* There are no users: rights go with the door. */

@@ -362,6 +362,21 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
         return open_live(folder, 1, false, ret, err);
 }
 
+int folder_rebuild(Folder *folder, Tree **ret, Error *err) {
+        int r;
+
+        r = rebuild(folder, err);
+        if (r >= 0)
+                r = open_live(folder, 1, false, ret, err);
+        if (r >= 0)
+                folder->distrusted = false;
+        return r;
+}
+
+int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total) {
+        return room_at(folder->fd, ret_free, ret_total);
+}
+
 void folder_done(Folder *folder) {
         checkpoint_done(&folder->checkpoint);
         if (folder->fd >= 0)

@@ -42,6 +42,9 @@ typedef struct Folder {
  * sentence that names the file and the remedy; folder_done() is due in any case. */
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err);
 void folder_done(Folder *folder);
+/* The live tree anew, of the checkpoint; the old one may stay open: its file lives as long. */
+int folder_rebuild(Folder *folder, Tree **ret, Error *err);
+int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total); /* bytes of its file system */
 /* The live tree is closed, in order: the next opening counts from the beginning. After three without this it is rebuilt. */
 void folder_closed(Folder *folder);
 /* The live tree has failed us: the next opening rebuilds it. */

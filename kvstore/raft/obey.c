@@ -109,14 +109,16 @@ static void op_send_snapshot(void *userdata, uint64_t to, const char *address, u
 
 static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
         Replica *p = userdata;
+        Tree *tree = NULL;
         Error err = {};
         int r;
 
         if (!p->incoming)
                 return -ESHUTDOWN;
 
-        r = folder_install(&p->folder, p->incoming, !keep_state, &p->tree, &err);
+        r = folder_install(&p->folder, p->incoming, !keep_state, &tree, &err);
         if (r < 0) {
+                folder_distrust(&p->folder); /* what we have can still be read */
                 replica_fail(p, r, "%s", error_text(&err, r));
                 return r;
         }
@@ -125,6 +127,9 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         p->entries_since = p->bytes_since = 0;
 
         if (!keep_state) {
+                p->shown = tree_close(p->shown);
+                p->tree = tree_close(p->tree);
+                p->tree = tree;
                 r = bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, &err);
                 if (r < 0) {
                         replica_fail(p, r, "%s", error_text(&err, r));
@@ -181,6 +186,8 @@ static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entrie
         crash_point("apply-committed");
         if (r >= 0)
                 p->options.events.committed(p->options.events.userdata);
+        if (r >= 0)
+                replica_caught_up(p, first_index + n - 1);
         return r;
 }
 
@@ -195,8 +202,13 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
         for (size_t done = 0, chunk; done < n && r >= 0; done += chunk) {
                 size_t size = 0;
 
-                for (chunk = 0; done + chunk < n && chunk < CHUNK_ENTRIES && size < CHUNK_BYTES; chunk++)
+                for (chunk = 0; done + chunk < n && chunk < CHUNK_ENTRIES && size < CHUNK_BYTES; chunk++) {
                         size += entries[done + chunk].size;
+                        if (p->shown && first_index + done + chunk == p->shown_applied) {
+                                chunk++; /* from here on it is new */
+                                break;
+                        }
+                }
                 r = apply_chunk(p, first_index + done, entries + done, chunk);
         }
         if (r < 0)

@@ -31,6 +31,10 @@ uint64_t replica_term(const Replica *p) {
         return replica_is_open(p) ? raft_core_term(p->core) : 0;
 }
 
+Tree *replica_shown(const Replica *p) {
+        return p->shown ?: p->tree;
+}
+
 void replica_fail(Replica *p, int error, const char *format, ...) {
         va_list ap;
 

@@ -8,92 +8,6 @@
 #include "base/log.h"
 #include "kvstore/raft/transfer.h"
 
-enum { HAND_OVER_MS = 1000 };
-
-static void on_log_closed(void *userdata);
-
-/* -- Stopping, and starting anew -- */
-
-static void close_log(Replica *p) {
-        RaftLog *log = TAKE_PTR(p->log);
-
-        if (!log)
-                return;
-        p->pending++;
-        raft_log_close(log, on_log_closed, p); /* which may come at once */
-}
-
-static void stop_now(Replica *p) {
-        timer_stop(&p->silence);
-        timer_stop(&p->stop_timer);
-        timer_stop(&p->tick);
-        p->core = raft_core_free(p->core);
-        close_log(p);
-
-        if (p->told_failed)
-                return;
-        p->told_failed = true;
-        p->changed = 0;
-        p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
-        p->options.events.failed(p->options.events.userdata, p->error, p->reason);
-}
-
-static void on_stop_timer(void *userdata) {
-        stop_now(userdata);
-}
-
-static void on_log_closed(void *userdata) {
-        Replica *p = userdata;
-        Error err = {};
-        int r;
-
-        p->pending--;
-        if (p->closing) {
-                replica_close_step(p);
-                return;
-        }
-        if (p->error < 0)
-                return;
-
-        p->restarting = false;
-        r = raft_log_open(p->options.log_disk, p->loop, &(RaftLogOptions) { .file_size = p->options.log_file_size },
-                          &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &p->log, &err);
-        if (r >= 0)
-                r = replica_start(p, &err);
-        if (r < 0)
-                replica_fail(p, r, "cannot start again: %s", error_text(&err, r));
-        else
-                replica_settle(p);
-}
-
-/* Deferred: the replica has failed, or has to begin again from what is durable. */
-static void on_stop(void *userdata) {
-        Replica *p = userdata;
-
-        if (p->closing)
-                return;
-
-        if (p->error == 0 && p->restarting) {
-                log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
-                p->core = raft_core_free(p->core);
-                p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
-                close_log(p);
-                return;
-        }
-
-        if (!p->stopping && p->core && !p->restarting && raft_core_state(p->core) == RAFT_STATE_LEADER) {
-                int r;
-
-                p->stopping = true;
-                replica_enter(p);
-                r = raft_core_transfer(p->core, loop_now_ms(p->loop), 0);
-                replica_leave(p, 0);
-                if (r >= 0 && timer_start(&p->stop_timer, p->loop, HAND_OVER_MS) >= 0)
-                        return;
-        }
-        stop_now(p);
-}
-
 /* -- Opening -- */
 
 static void introduce(Replica *p) {
@@ -110,10 +24,13 @@ static void introduce(Replica *p) {
         peers_set_self(p->options.peers, &self);
 }
 
-/* Opens the log that is there, and sees whether it is ours. -ENOENT: none. */
-static int open_log(Replica *p, Error *err) {
+int replica_open_log(Replica *p, Error *err) {
         int r;
 
+        /* What a failed write has left in memory only must not be taken for written. */
+        r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
+        if (r < 0)
+                return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
         r = raft_log_open(p->options.log_disk, p->loop, &(RaftLogOptions) { .file_size = p->options.log_file_size },
                           &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &p->log, err);
         if (r < 0)
@@ -126,7 +43,7 @@ static int open_log(Replica *p, Error *err) {
         return bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, err);
 }
 
-static int tree_applied(Tree *tree, uint64_t *ret) {
+int replica_tree_applied(Tree *tree, uint64_t *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         int r;
@@ -147,11 +64,11 @@ static int open_all(Replica *p, bool join, Error *err) {
         if (r < 0)
                 return r;
 
-        r = open_log(p, err);
+        r = replica_open_log(p, err);
         if (r != -ENOENT)
                 return r;
 
-        r = tree_applied(p->tree, &applied);
+        r = replica_tree_applied(p->tree, &applied);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
         if (applied > 0)
@@ -166,17 +83,16 @@ static int open_all(Replica *p, bool join, Error *err) {
         r = bootstrap_found(&p->folder, p->options.log_disk, loop_random(p->loop), p->options.address, p->options.log_file_size, err);
         if (r < 0)
                 return r;
-        return open_log(p, err);
+        return replica_open_log(p, err);
 }
 
 static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->settle);
-        deferred_cancel(&p->stop);
         deferred_cancel(&p->notice);
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
-        timer_stop(&p->stop_timer);
         timer_stop(&p->silence);
+        replica_stop_done(p);
         p->transfers = transfers_free(p->transfers);
         checkpoint_done(&p->copied);
         tree_close(p->tree);
@@ -202,10 +118,9 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->copied = (Checkpoint) { .fd = -1 };
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = (Timer) { .fire = replica_on_tick, .userdata = p };
-        p->stop_timer = (Timer) { .fire = on_stop_timer, .userdata = p };
+        replica_stop_init(p);
         p->silence = (Timer) { .fire = replica_on_silence, .userdata = p };
         p->settle = (Deferred) { .run = replica_on_settle, .userdata = p };
-        p->stop = (Deferred) { .run = on_stop, .userdata = p };
         p->notice = (Deferred) { .run = replica_on_notice, .userdata = p };
 
         r = transfers_new(&p->transfers, p);
@@ -349,7 +264,7 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
 
         r = bootstrap_join(&p->folder, p->options.log_disk, identity, p->options.log_file_size, err);
         if (r >= 0)
-                r = open_log(p, err);
+                r = replica_open_log(p, err);
         if (r >= 0)
                 r = replica_start(p, err);
         if (r < 0)
@@ -400,7 +315,8 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&p->silence);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
+        timer_stop(&p->comeback);
         p->core = raft_core_free(p->core);
-        close_log(p);
+        replica_close_log(p);
         replica_close_step(p);
 }

@@ -30,7 +30,7 @@ typedef struct ReplicaEvents {
         void (*settled)(void *userdata, unsigned changed);
         /* Another host's tree took the place of ours; inside an input. */
         void (*replaced)(void *userdata);
-        /* The replica has stopped; reading goes on. From the loop, once. */
+        /* The replica has stopped; reading goes on, and it comes back by itself, which 'settled' tells. From the loop. */
         void (*failed)(void *userdata, int error, const char *reason);
         void *userdata;
 } ReplicaEvents;
@@ -46,7 +46,8 @@ typedef struct ReplicaOptions {
         unsigned checkpoint_entries, checkpoint_kept;
         uint64_t checkpoint_bytes;
         uint64_t log_file_size;
-        bool apply_twice; /* a planted bug: an opened tree is taken for older than it is */
+        /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what memory has of it. */
+        bool apply_twice, trust_memory;
         ReplicaEvents events;
 } ReplicaOptions;
 
@@ -54,7 +55,10 @@ struct Replica {
         Loop *loop;
         ReplicaOptions options;
         Folder folder;
-        Tree *tree;              /* NULL only after a failed install */
+        Tree *tree;
+        Tree *shown;             /* the one before, while the new one is not as far; NULL: 'tree' is shown */
+        uint64_t shown_applied;
+        bool shown_wrong;        /* what it said is not what the new one will say */
         RaftLog *log;            /* NULL: waiting to join, or failed */
         RaftCore *core;
         Identity identity;       /* 0: none yet */
@@ -84,6 +88,10 @@ struct Replica {
         bool told_failed, stopping;
         Deferred stop;
         Timer stop_timer;
+        Timer comeback;          /* the next attempt to go on */
+        unsigned n_attempts;
+        uint64_t back_ms;        /* when it came back last */
+        uint64_t durable_index;  /* of the log, when it failed: what was acknowledged has to be there again */
 
         Work copy_work;          /* the checkpoint's copy, off the loop */
         bool copying, copy_told; /* the core took the last one */
@@ -127,7 +135,9 @@ int replica_transfer(Replica *p, uint64_t raft_id);
 bool replica_is_leader(const Replica *p); /* by Raft's word, ready or not */
 uint64_t replica_leader(const Replica *p); /* Raft id, 0: unknown */
 uint64_t replica_term(const Replica *p);
-/* Stops the replica: hands over if it leads, closes log and core, tells 'failed'. The first reason counts. */
+/* The tree that can be read: never older than one that was shown before. */
+Tree *replica_shown(const Replica *p);
+/* Stops the replica: hands over if it leads, closes log and core, tells 'failed', and tries to come back. The first reason counts. */
 void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4);
 
 /* Sends a frame to a member; negative errno as peers_send_raft(), -ENOTCONN without peers. */

@@ -1,9 +1,24 @@
-/* What the files of the replica share: replica.c opens it, ends it and begins it anew; inputs.c takes what comes in, makes
+/* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it fails, up to where
+ * it starts again; inputs.c takes what comes in, makes
  * checkpoints and tells what has to be told; obey.c does what the core asks for; outward.c is the replica as others see it.
  * Each calls only those after it. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
+
+/* -- replica.c -- */
+
+/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. */
+int replica_open_log(Replica *p, Error *err);
+int replica_tree_applied(Tree *tree, uint64_t *ret);
+
+/* -- stop.c -- */
+
+void replica_stop_init(Replica *p);
+void replica_stop_done(Replica *p); /* of what replica_stop_init() began, and the tree that is shown */
+void replica_close_log(Replica *p);
+/* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an input. */
+void replica_caught_up(Replica *p, uint64_t applied);
 
 /* -- inputs.c -- */
 

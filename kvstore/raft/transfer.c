@@ -381,6 +381,18 @@ Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {
 
 /* -- Lifetime -- */
 
+void transfers_drop(Transfers *t) {
+        for (size_t i = 0; i < TRANSFERS_MAX; i++)
+                if (t->sendings[i]) {
+                        sending_free(t->sendings[i]);
+                        t->sendings[i] = NULL;
+                }
+        timer_stop(&t->timer);
+        receiving_end(t);
+        folder_incoming_discard(&t->replica->folder);
+}
+
+
 bool transfers_busy(const Transfers *t) {
         return t->receiving.finishing;
 }

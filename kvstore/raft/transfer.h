@@ -15,6 +15,7 @@ enum {
 
 int transfers_new(Transfers **ret, Replica *p);
 Transfers *transfers_free(Transfers *t); /* NULL allowed; returns NULL. Not while transfers_busy() */
+void transfers_drop(Transfers *t); /* ends all that is under way, and frees its room. Not while transfers_busy() */
 /* Work off the loop is in flight. */
 bool transfers_busy(const Transfers *t);
 

@@ -11,6 +11,8 @@ typedef struct Content {
         char name[64];
         uint8_t *bytes;
         uint64_t size;
+        uint8_t *durable; /* what the medium holds, where a failed write has left something else in memory; NULL: the same */
+        uint64_t durable_size;
         struct Content *next;
 } Content;
 
@@ -20,6 +22,7 @@ typedef struct SimDisk {
         Content *files;
         bool torn;
         int error;
+        bool in_memory; /* what fails has been written all the same, but for the medium */
 } SimDisk;
 
 typedef struct SimFile {
@@ -73,8 +76,20 @@ static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t of
 
         if (!c)
                 return -ENOENT;
-        if (f->disk->error < 0)
+        if (f->disk->error < 0 && !f->disk->in_memory)
                 return f->disk->error;
+        if (f->disk->error < 0 && !c->durable) {
+                c->durable = malloc(c->size + 1);
+                memcpy(c->durable, c->bytes, c->size);
+                c->durable_size = c->size;
+        }
+        if (f->disk->error == 0 && c->durable) {
+                c->durable_size = MAX(c->durable_size, offset + size);
+                c->durable = realloc(c->durable, c->durable_size + 1); /* log files are made whole: there are no holes */
+                memcpy(c->durable + offset, bytes, size);
+        }
+        if (f->disk->error < 0)
+                r = f->disk->error;
         if (f->disk->torn) {
                 size = world_draw(f->disk->world, size + 1);
                 r = -EIO;
@@ -101,6 +116,7 @@ static int sim_remove(Disk *disk, const char *name) {
                 return -EIO;
         *at = c->next;
         free(c->bytes);
+        free(c->durable);
         free(c);
         return 0;
 }
@@ -115,6 +131,28 @@ static int sim_rename(Disk *disk, const char *from, const char *to) {
         if (!streq(from, to) && *find(of(disk), to))
                 (void) sim_remove(disk, to);
         snprintf(c->name, sizeof(c->name), "%s", to);
+        return 0;
+}
+
+static void settle(Content *c) {
+        if (!c->durable)
+                return;
+        free(c->bytes);
+        c->bytes = TAKE_PTR(c->durable);
+        c->size = c->durable_size;
+}
+
+static int sim_settle(Disk *disk) {
+        if (of(disk)->error == -EIO)
+                return -EIO;
+        for (Content *c = of(disk)->files; c; c = c->next)
+                settle(c);
+        return 0;
+}
+
+static int sim_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_total = 1024 * 1024 * 1024;
+        *ret_free = of(disk)->error == -ENOSPC ? 0 : *ret_total;
         return 0;
 }
 
@@ -140,7 +178,8 @@ static int sim_list(Disk *disk, char ***ret, size_t *ret_n) {
 }
 
 static const DiskOps sim_ops = { .open = sim_open, .close = sim_close, .size = sim_size, .read = sim_read, .write = sim_write,
-                                 .remove = sim_remove, .rename = sim_rename, .list = sim_list };
+                                 .remove = sim_remove, .rename = sim_rename, .settle = sim_settle, .room = sim_room,
+                                 .list = sim_list };
 
 static int sim_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
         SimDisk *d = of(disk);
@@ -185,6 +224,7 @@ Disk *sim_disk_free(Disk *disk) {
 
                 d->files = c->next;
                 free(c->bytes);
+                free(c->durable);
                 free(c);
         }
         free(d);
@@ -192,9 +232,12 @@ Disk *sim_disk_free(Disk *disk) {
 }
 
 void sim_disk_tear(Disk *disk, bool torn) {
+        for (Content *c = of(disk)->files; torn && c; c = c->next)
+                settle(c);
         of(disk)->torn = torn;
 }
 
-void sim_disk_set_error(Disk *disk, int error) {
+void sim_disk_set_error(Disk *disk, int error, bool in_memory) {
         of(disk)->error = error;
+        of(disk)->in_memory = in_memory;
 }

@@ -8,4 +8,6 @@
 Disk *sim_disk_new(World *w);
 Disk *sim_disk_free(Disk *disk);
 void sim_disk_tear(Disk *disk, bool torn); /* from now on writes leave a prefix only, and fail: the moment of a power cut */
-void sim_disk_set_error(Disk *disk, int error); /* all writes fail with it (-ENOSPC, -EIO); 0: no more */
+/* All writes fail with it (-ENOSPC, -EIO); 0: no more. 'in_memory': as when syncing fails; what was written is read until the
+ * disk is settled, or the power goes. */
+void sim_disk_set_error(Disk *disk, int error, bool in_memory);

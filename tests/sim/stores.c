@@ -7,9 +7,10 @@
 #include <stdlib.h>
 
 #include "tests/lib/scratch.h"
+#include "tests/sim/folder_faults.h"
 
 bool store_is_up(const Host *h) {
-        return h->store && !h->dying && !h->failed;
+        return h->store && !h->dying;
 }
 
 Host *stores_any(Stores *all) {
@@ -31,26 +32,27 @@ Host *stores_leader(Stores *all) {
 
 /* -- A daemon's life -- */
 
-static void stop(Host *h);
-
-static void on_again(void *userdata) {
-        Host *h = userdata;
-
-        if (h->failed && !h->all->ending) {
-                h->failed = false;
-                stop(h);
-        }
-}
-
-/* Only a disk that refuses may end a replica; its daemon is started again later. */
+/* Only a disk that refuses may end a replica. */
 static void on_failed(void *userdata, int error, const char *reason) {
         Host *h = userdata;
 
         if (!h->disk_bad)
                 world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
-        h->failed = true;
-        world_at(h->all->world, 500 + world_draw(h->all->world, 2000), NULL, on_again, h);
+        h->stopped = true;
+}
+
+static void on_state(void *userdata) {
+        Host *h = userdata;
+        KvState state;
+
+        kv_state(h->store, &state);
+        if (!h->stopped || state.stopped)
+                return;
+        world_trace(h->all->world, h->name, "has come back");
+        h->stopped = false;
+        h->disk_bad = h->disk_breaks;
+        h->all->counts[FAULT_RETURN]++;
 }
 
 static void open_peers(Host *h) {
@@ -74,6 +76,8 @@ static void open_peers(Host *h) {
 static void begin_tree(Host *h) {
         char name[32];
 
+        if (h->tree)
+                folder_fault(h->tree, 0);
         free(h->tree);
         snprintf(name, sizeof(name), "tree-%u", ++h->trees);
         h->tree = scratch_path(h->folder, name);
@@ -90,7 +94,7 @@ static void start(Host *h) {
                 .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
                 .log_file_size = 64 * 1024,
                 .quota = 64 * 1024 * 1024,
-                .events = { .on_failed = on_failed, .userdata = h },
+                .events = { .on_state = on_state, .on_failed = on_failed, .userdata = h },
         };
         Error err = {};
 
@@ -107,8 +111,9 @@ static void start(Host *h) {
         h->lives = ++all->lives;
         h->lost_ms = h->paused_ms = 0;
         sim_disk_tear(h->disk, false);
-        sim_disk_set_error(h->disk, 0);
-        h->disk_bad = h->disk_breaks = h->failed = false;
+        sim_disk_set_error(h->disk, 0, false);
+        folder_fault(h->tree, 0);
+        h->disk_bad = h->disk_breaks = h->stopped = false;
         h->loop = world_loop_new(all->world, h->name);
         world_loop_set_work_ms(h->loop, 0, all->disk_ms);
         open_peers(h);
@@ -338,10 +343,11 @@ const char *fault_name(FaultKind kind) {
                 [FAULT_CRASH] = "crash", [FAULT_POWER] = "power-cut-and-torn-write", [FAULT_POWER_OF_ALL] = "power-cut-of-all", [FAULT_STOP] = "restart",
                 [FAULT_LONG_ABSENCE] = "long-absence", [FAULT_CUT] = "link-cut", [FAULT_ISOLATE] = "isolated", [FAULT_ONE_WAY] = "one-way-cut",
                 [FAULT_BRIDGE] = "bridge", [FAULT_SPLIT] = "split", [FAULT_DELAY] = "delay", [FAULT_SLOW_DISK] = "slow-disk",
-                [FAULT_DISK_FULL] = "disk-full", [FAULT_DISK_ERROR] = "disk-error", [FAULT_PAUSE] = "pause", [FAULT_HAND_OVER] = "hand-over",
+                [FAULT_DISK_FULL] = "disk-full", [FAULT_DISK_ERROR] = "disk-error",
+                [FAULT_SYNC_ERROR] = "sync-error", [FAULT_TREE_FULL] = "tree-full", [FAULT_TREE_ERROR] = "tree-error", [FAULT_PAUSE] = "pause", [FAULT_HAND_OVER] = "hand-over",
                 [FAULT_MEMBERS] = "voters-come-and-go", [FAULT_LEADER_CRASH] = "leader-crash", [FAULT_ADD] = "member-added",
                 [FAULT_PROMOTE] = "member-promoted", [FAULT_DEMOTE] = "member-demoted", [FAULT_REMOVE] = "member-removed-and-wiped",
-                [FAULT_TRANSFER] = "far-behind-and-sent-the-tree",
+                [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
         };
 
         return names[kind];
@@ -373,7 +379,8 @@ static void heal_disk(void *userdata) {
 
         if (h->all->ending)
                 return;
-        sim_disk_set_error(h->disk, 0);
+        sim_disk_set_error(h->disk, 0, false);
+        folder_fault(h->tree, 0);
         h->disk_breaks = false;
         if (h->loop)
                 world_loop_set_work_ms(h->loop, 0, h->all->disk_ms);
@@ -397,8 +404,11 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
         if (kind == FAULT_SLOW_DISK) {
                 world_loop_set_work_ms(h->loop, 50, 100 + (unsigned) world_draw(all->world, 900));
         } else {
-                h->disk_breaks = h->disk_bad = true; /* until the next start: who failed late did so because of it */
-                sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO);
+                h->disk_breaks = h->disk_bad = true; /* until it has come back: who failed late did so because of it */
+                if (kind == FAULT_TREE_FULL || kind == FAULT_TREE_ERROR)
+                        folder_fault(h->tree, kind == FAULT_TREE_FULL ? -ENOSPC : -EIO);
+                else
+                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO, kind == FAULT_SYNC_ERROR);
         }
         world_at(all->world, for_ms, NULL, heal_disk, h);
         return true;
@@ -448,6 +458,9 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         case FAULT_SLOW_DISK:
         case FAULT_DISK_FULL:
         case FAULT_DISK_ERROR:
+        case FAULT_SYNC_ERROR:
+        case FAULT_TREE_FULL:
+        case FAULT_TREE_ERROR:
                 return break_disk(all, kind, h, for_ms);
         case FAULT_PAUSE:
                 if (!h->loop)
@@ -545,6 +558,7 @@ void stores_end(Stores *all) {
                         world_run(all->world, world_now_ms(all->world) + 100);
                 }
                 sim_disk_free(h->disk);
+                folder_fault(h->tree, 0);
                 free(h->tree);
                 free(h->floor);
                 scratch_free(h->folder);

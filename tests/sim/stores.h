@@ -14,10 +14,11 @@ enum { STORES = 5 };
 
 typedef enum FaultKind {
         FAULT_CRASH, FAULT_POWER, FAULT_POWER_OF_ALL, FAULT_STOP, FAULT_LONG_ABSENCE, FAULT_CUT, FAULT_ISOLATE, FAULT_ONE_WAY, FAULT_BRIDGE,
-        FAULT_SPLIT, FAULT_DELAY, FAULT_SLOW_DISK, FAULT_DISK_FULL, FAULT_DISK_ERROR, FAULT_PAUSE, FAULT_HAND_OVER, FAULT_MEMBERS,
+        FAULT_SPLIT, FAULT_DELAY, FAULT_SLOW_DISK, FAULT_DISK_FULL, FAULT_DISK_ERROR, FAULT_SYNC_ERROR, FAULT_TREE_FULL,
+        FAULT_TREE_ERROR, FAULT_PAUSE, FAULT_HAND_OVER, FAULT_MEMBERS,
         FAULT_LEADER_CRASH, _FAULT_DRAWN,
         /* These come of others: */
-        FAULT_ADD = _FAULT_DRAWN, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_TRANSFER, _FAULT_MAX,
+        FAULT_ADD = _FAULT_DRAWN, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_TRANSFER, FAULT_RETURN, _FAULT_MAX,
 } FaultKind;
 
 const char *fault_name(FaultKind kind);
@@ -39,8 +40,9 @@ typedef struct Host {
         uint64_t lives;                  /* each daemon's number */
         uint64_t lost_ms, paused_ms;     /* since when it knows no leader, 0: it does; until when it was paused */
         uint64_t leaving;                /* the daemon that asked for our removal; 0: nobody */
-        bool power, dying, wanted, wipe, failed;
-        bool disk_breaks, disk_bad;      /* now; since this daemon began */
+        bool power, dying, wanted, wipe;
+        bool stopped;                    /* the replica has failed, and has not come back */
+        bool disk_breaks, disk_bad;      /* now; since the replica began, or came back last */
 } Host;
 
 struct Stores {

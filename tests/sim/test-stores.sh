@@ -42,7 +42,7 @@ else
 fi
 
 for bug in ack-before-commit apply-twice-after-restart serve-before-caught-up ask-again-blindly forget-index-on-restore \
-           forget-events-on-restart expire-early serve-below-floor; do
+           forget-events-on-restart expire-early serve-below-floor trust-memory-after-error; do
         name=planted_bug_${bug//-/_}_is_found
         said=$("$planted/$program" --bug $bug --seed 1 --runs 20 2>&1)
         echo "$said"

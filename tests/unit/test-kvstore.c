@@ -747,19 +747,41 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
         return d->inner->ops->list(d->inner, ret, ret_n);
 }
 
+static int failing_settle(Disk *disk) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+
+        return d->inner->ops->settle(d->inner);
+}
+
+static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
+        FailingDisk *d = container_of(disk, FailingDisk, base);
+        int r = d->inner->ops->room(d->inner, ret_free, ret_total);
+
+        if (d->full)
+                *ret_free = 0;
+        return r;
+}
+
 static const DiskOps failing_ops = {
         .open = failing_open, .close = failing_close, .size = failing_size, .read = failing_read, .write = failing_write,
-        .remove = failing_remove, .rename = failing_rename, .list = failing_list,
+        .remove = failing_remove, .rename = failing_rename, .settle = failing_settle, .room = failing_room, .list = failing_list,
 };
 
 static bool has_failed(void *userdata) {
         return ((Host *) userdata)->failed < 0;
 }
 
-static void a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on(void **state) {
+static bool goes_on(void *userdata) {
+        KvState state = state_of(userdata);
+
+        return state.ready && !state.stopped;
+}
+
+static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back(void **state) {
         World *world = *state;
         Host *h = &world->hosts[0];
         FailingDisk disk = { .base.ops = &failing_ops };
+        uint64_t hash, again, applied;
         Answer a;
 
         assert_int_equal(disk_real_open(h->raft_path, &disk.inner), 0);
@@ -775,7 +797,13 @@ static void a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on(voi
         assert_string_equal(value_at(h, "/a"), "1");
         a = put(h, "/b", "2");
         assert_int_equal(a.status, KV_NO_LEADER);
-        assert_non_null(strstr(a.cause, "replica has stopped"));
+        assert_non_null(strstr(a.cause, "is full"));
+
+        disk.full = false;
+        run_until(world, goes_on, h);
+        assert_string_equal(value_at(h, "/a"), "1");
+        put_ok(h, "/b", "2");
+        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
 
         h->disk = NULL;
         close_host(h);
@@ -783,7 +811,10 @@ static void a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on(voi
         h->failed = 0;
         open_host(world, 0, false);
         assert_string_equal(value_at(h, "/a"), "1");
-        put_ok(h, "/b", "2");
+        assert_string_equal(value_at(h, "/b"), "2");
+        run_until(world, goes_on, h);
+        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_int_equal(hash, again);
 }
 
 /* -- Three hosts -- */
@@ -921,6 +952,59 @@ static void when_the_leader_closes_writes_go_on(void **state) {
         run_until(world, is_led, &world->hosts[0]);
         assert_int_equal(synced(&world->hosts[0]), KV_OK);
         assert_string_equal(value_at(&world->hosts[0], "/c"), "3");
+}
+
+static bool another_leads(void *userdata) {
+        Host *h = userdata;
+        KvState s = state_of(h);
+
+        return s.ready && s.leader_id != 0 && s.leader_id != 1;
+}
+
+static bool follows_as_far_as(void *userdata) {
+        const Pair *p = userdata;
+        KvState s = state_of(p->host);
+
+        return s.ready && !s.stopped && s.raft_index >= state_of(p->leader).commit;
+}
+
+static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2], *leader;
+        FailingDisk disk = { .base.ops = &failing_ops };
+        uint64_t hash, again, applied, began_ms;
+        Answer answer;
+
+        assert_int_equal(disk_real_open(a->raft_path, &disk.inner), 0);
+        a->disk = &disk.base;
+        make_three(world);
+        put_ok(b, "/a", "1");
+
+        disk.full = true;
+        began_ms = loop_now_ms(world->loop);
+        answer = put(a, "/b", "2"); /* the write that finds out; it may well happen */
+        assert_true(answer.status == KV_OK || answer.status == KV_UNKNOWN || answer.status == KV_NO_LEADER);
+        run_until(world, another_leads, b);
+        run_until(world, another_leads, c);
+        print_message("another led after %u ms\n", (unsigned) (loop_now_ms(world->loop) - began_ms));
+        run_until(world, has_failed, a);
+        put_ok(b, "/c", "3");
+        assert_string_equal(value_at(a, "/a"), "1");
+        assert_true(state_of(a).stopped);
+
+        disk.full = false;
+        leader = state_of(b).role == KV_ROLE_LEADER ? b : c;
+        run_until(world, follows_as_far_as, &(Pair) { leader, a, 1 });
+        put_ok(a, "/d", "4");
+        assert_string_equal(value_at(a, "/c"), "3");
+        run_until(world, follows_as_far_as, &(Pair) { leader, a, 1 });
+        assert_int_equal(kv_hash(a->store, &hash, &applied), 0);
+        assert_int_equal(kv_hash(leader->store, &again, &applied), 0);
+        assert_int_equal(hash, again);
+
+        a->disk = NULL;
+        close_host(a);
+        disk_real_close(disk.inner);
 }
 
 static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
@@ -1136,12 +1220,13 @@ int main(void) {
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
-                ALONE(a_full_disk_ends_the_replica_with_a_sentence_and_reading_goes_on),
+                ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
                 THREE(when_the_leader_closes_writes_go_on),
+                THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),

@@ -1,0 +1,270 @@
+/* How a replica ends, and how it comes back by itself.
+ *
+ * A write that failed is not retried: page cache and disk may differ. The replica hands over if it leads, closes core and log,
+ * and its tree can be read as it was. Then it looks, with growing pauses, whether the disk works again (a full one: whether
+ * there is room with a reserve), and begins anew from what the disk says, in the same daemon. A tree that failed is made
+ * again of checkpoint and log; until the new one is as far as the old one was, the old one is shown. */
+#include "kvstore/raft/replica_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "kvstore/raft/transfer.h"
+
+enum {
+        HAND_OVER_MS = 1000,
+        PROBE_MS = 500,      /* from the failure to the first attempt; doubled with each one that fails ... */
+        PROBE_MAX_MS = 10000,
+        STEADY_MS = 60000,   /* ... and with each failure within this time after coming back */
+        LOOK_MS = 100,       /* while something of the old life is in flight */
+};
+
+static const uint64_t RESERVE = 64 * 1024 * 1024; /* room on a disk that was full, or an eighth of a small one */
+
+static void on_log_closed(void *userdata);
+
+void replica_close_log(Replica *p) {
+        RaftLog *log = TAKE_PTR(p->log);
+
+        if (!log)
+                return;
+        p->pending++;
+        raft_log_close(log, on_log_closed, p); /* which may come at once */
+}
+
+/* -- The end -- */
+
+static void arm_comeback(Replica *p) {
+        uint64_t pause_ms = PROBE_MS << MIN(p->n_attempts, 5u);
+
+        p->n_attempts++;
+        (void) timer_start(&p->comeback, p->loop, MIN(pause_ms, (uint64_t) PROBE_MAX_MS));
+}
+
+static void stop_now(Replica *p) {
+        timer_stop(&p->silence);
+        timer_stop(&p->stop_timer);
+        timer_stop(&p->tick);
+        if (p->core)
+                p->durable_index = raft_core_stored_index(p->core);
+        p->core = raft_core_free(p->core);
+        replica_close_log(p);
+
+        if (p->told_failed)
+                return;
+        p->told_failed = true;
+        p->changed = 0;
+        if (loop_now_ms(p->loop) > p->back_ms + STEADY_MS)
+                p->n_attempts = 0;
+        arm_comeback(p);
+        p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
+        p->options.events.failed(p->options.events.userdata, p->error, p->reason);
+}
+
+static void on_stop_timer(void *userdata) {
+        stop_now(userdata);
+}
+
+/* Opens the log and starts Raft from what is durable. */
+static int begin_again(Replica *p, Error *err) {
+        uint64_t applied = 0;
+        int r;
+
+        r = replica_open_log(p, err);
+        if (r >= 0)
+                r = replica_tree_applied(p->tree, &applied);
+        if (r >= 0 && MAX(raft_log_last_index(p->log), applied) < p->durable_index)
+                r = error_set(err, -EUCLEAN, "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64 " had been acknowledged",
+                              raft_log_last_index(p->log), p->durable_index);
+        return r < 0 ? r : replica_start(p, err);
+}
+
+static void on_log_closed(void *userdata) {
+        Replica *p = userdata;
+        Error err = {};
+        int r;
+
+        p->pending--;
+        if (p->closing) {
+                replica_close_step(p);
+                return;
+        }
+        if (p->error < 0)
+                return;
+
+        p->restarting = false;
+        p->durable_index = 0; /* what was held back never was acknowledged */
+        r = begin_again(p, &err);
+        if (r < 0)
+                replica_fail(p, r, "cannot start again: %s", error_text(&err, r));
+        else
+                replica_settle(p);
+}
+
+/* Deferred: the replica has failed, or has to begin again from what is durable. */
+static void on_stop(void *userdata) {
+        Replica *p = userdata;
+
+        if (p->closing)
+                return;
+
+        if (p->error == 0 && p->restarting) {
+                log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
+                p->core = raft_core_free(p->core);
+                p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+                replica_close_log(p);
+                return;
+        }
+
+        if (!p->stopping && p->core && !p->restarting && raft_core_state(p->core) == RAFT_STATE_LEADER) {
+                int r;
+
+                p->stopping = true;
+                replica_enter(p);
+                r = raft_core_transfer(p->core, loop_now_ms(p->loop), 0);
+                replica_leave(p, 0);
+                if (r >= 0 && timer_start(&p->stop_timer, p->loop, HAND_OVER_MS) >= 0)
+                        return;
+        }
+        stop_now(p);
+}
+
+/* -- Trees: the one that is applied to, and the one that is shown -- */
+
+static void show(Replica *p) {
+        p->shown = tree_close(p->shown);
+        if (p->shown_wrong)
+                p->options.events.replaced(p->options.events.userdata);
+        p->shown_wrong = false;
+}
+
+void replica_caught_up(Replica *p, uint64_t applied) {
+        if (p->shown && applied >= p->shown_applied)
+                show(p);
+}
+
+/* Takes 'tree', which may be older than ours. */
+static int exchange_tree(Replica *p, Tree *tree) {
+        uint64_t applied;
+        int r;
+
+        if (!p->shown && p->tree && replica_tree_applied(p->tree, &p->shown_applied) >= 0) {
+                p->shown = TAKE_PTR(p->tree);
+                p->shown_wrong = false;
+        }
+        p->tree = tree_close(p->tree);
+        p->tree = tree;
+
+        r = replica_tree_applied(tree, &applied);
+        if (r < 0)
+                return r;
+        if (!p->shown || applied > p->shown_applied) {
+                p->shown_wrong = true; /* nobody was told what lies between */
+                show(p);
+        } else
+                replica_caught_up(p, applied);
+        return 0;
+}
+
+/* -- Coming back -- */
+
+static int check_room(Replica *p, Error *err) {
+        uint64_t room[2], total[2], need;
+        Disk *disk = p->options.log_disk;
+        int r;
+
+        if (p->error != -ENOSPC && p->error != -EDQUOT)
+                return 0;
+        r = disk->ops->room(disk, &room[0], &total[0]);
+        if (r >= 0)
+                r = folder_room(&p->folder, &room[1], &total[1]);
+        if (r < 0)
+                return error_set(err, r, "cannot ask for the room on the disk: %s", strerror(-r));
+        for (size_t i = 0; i < ELEMENTS(room); i++) {
+                need = MIN(RESERVE, total[i] / 8);
+                if (i == 1 && p->folder.distrusted && p->folder.checkpoint.fd >= 0)
+                        need += p->folder.checkpoint.size;
+                if (room[i] < need)
+                        return error_set(err, p->error, "the disk of %s is full: %" PRIu64 " of %" PRIu64 " KiB are free, it goes on when it are %" PRIu64,
+                                         p->folder.path, room[i] / 1024, total[i] / 1024, need / 1024);
+        }
+        return 0;
+}
+
+static int come_back(Replica *p, Error *err) {
+        Tree *tree;
+        int r = 0;
+
+        if (p->folder.distrusted || !p->tree) {
+                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
+                r = folder_rebuild(&p->folder, &tree, err);
+                if (r >= 0)
+                        r = exchange_tree(p, tree);
+        }
+        if (r < 0)
+                return r;
+
+        p->error = 0;
+        p->write_since_ms = p->write_waited_ms = 0;
+        r = begin_again(p, err);
+        if (r >= 0)
+                return 0;
+
+        /* What failed inside has said so itself. */
+        if (p->error < 0)
+                error_set(err, p->error, "%s", p->reason);
+        deferred_cancel(&p->stop);
+        timer_stop(&p->tick);
+        p->core = raft_core_free(p->core);
+        p->error = r;
+        replica_close_log(p);
+        return r;
+}
+
+static void on_comeback(void *userdata) {
+        Replica *p = userdata;
+        Error err = {};
+        int r;
+
+        if (p->closing)
+                return;
+        if (p->pending > 0 || p->copying || transfers_busy(p->transfers)) {
+                (void) timer_start(&p->comeback, p->loop, LOOK_MS);
+                return;
+        }
+        transfers_drop(p->transfers); /* it takes room, and belongs to the life before */
+
+        r = check_room(p, &err);
+        if (r >= 0)
+                r = come_back(p, &err);
+        if (r < 0) {
+                bool changed = !streq(p->reason, error_text(&err, r));
+
+                snprintf(p->reason, sizeof(p->reason), "%s", error_text(&err, r));
+                if (changed)
+                        log_warning(((LogFields) { .error = r }), "the replica cannot come back yet: %s", p->reason);
+                arm_comeback(p);
+        } else {
+                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log", raft_log_last_index(p->log));
+                p->told_failed = p->stopping = p->restarting = p->leader_silent = false;
+                p->back_ms = loop_now_ms(p->loop);
+        }
+        p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+        replica_settle(p);
+}
+
+void replica_stop_init(Replica *p) {
+        p->stop = (Deferred) { .run = on_stop, .userdata = p };
+        p->stop_timer = (Timer) { .fire = on_stop_timer, .userdata = p };
+        p->comeback = (Timer) { .fire = on_comeback, .userdata = p };
+}
+
+void replica_stop_done(Replica *p) {
+        deferred_cancel(&p->stop);
+        timer_stop(&p->stop_timer);
+        timer_stop(&p->comeback);
+        p->shown = tree_close(p->shown);
+}
