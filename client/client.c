@@ -7,6 +7,8 @@
 
 #include "units/options.h"
 
+enum { BATCH_UNITS = 200, BATCH_BYTES = 100 * 1024 }; /* of one transaction, which has to fit one entry of the log */
+
 int client_fail(int r, const Error *err, const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
@@ -171,50 +173,58 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
         return 1;
 }
 
-int client_set_state(Client *c, const char *name, TargetState state, Error *err) {
-        ApiUnit unit = API_UNIT_EMPTY;
+static int put_unit(Client *c, const ApiUnit *unit, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
         int r;
+
+        api_unit_write(&body, unit);
+        if (body.error < 0)
+                return body.error;
+        r = unit_request(c, "PUT", unit->name, body.chars, &reply, err);
+        return r < 0 ? r : reply_check(&reply, err);
+}
+
+/* One transaction. 0 with *ret_known false: this fleetd has no batches. */
+static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text body = {};
+        int r;
+
+        api_units_page_write(&body, units, n, NULL);
+        if (body.error < 0)
+                return body.error;
+        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", body.chars, &reply, err);
+        if (r < 0)
+                return r;
+        *ret_known = reply.status != 404 && reply.status != 405;
+        return *ret_known ? reply_check(&reply, err) : 0;
+}
+
+int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
+        bool batches = n > 1;
+        int r = 0;
+
+        for (size_t i = 0, end; i < n && r >= 0; i = end) {
+                size_t size = 0;
+
+                for (end = i; end < n && end - i < BATCH_UNITS && size < BATCH_BYTES; end++)
+                        size += units[end].text ? strlen(units[end].text) : 0;
+                if (batches)
+                        r = post_batch(c, units + i, end - i, &batches, err);
+                if (!batches)
+                        for (end = i; end < n && r >= 0; end++)
+                                r = put_unit(c, &units[end], err);
+        }
+        return r;
+}
+
+int client_set_state(Client *c, const char *name, TargetState state, Error *err) {
+        ApiUnit unit = API_UNIT_EMPTY;
 
         unit.name = name;
         unit.desired_state = state;
-        api_unit_write(&body, &unit);
-        if (body.error < 0)
-                return body.error;
-        r = unit_request(c, "PUT", name, body.chars, &reply, err);
-        if (r < 0)
-                return r;
-        return reply_check(&reply, err);
-}
-
-/* 'state' _TARGET_INVALID: it is inactive if it is new, or its text is. */
-static int put_text(Client *c, const char *name, const char *text, bool replace, TargetState state, Error *err) {
-        _cleanup_reply_ Reply reply = {};
-        _cleanup_text_ Text body = {};
-        int r;
-
-        json_open(&body, NULL, '{');
-        json_add_string(&body, "desiredState", state == _TARGET_INVALID ? NULL : target_state_to_string(state));
-        json_add_string(&body, "name", name);
-        if (!replace)
-                text_append(&body, ",\"replace\":false"); /* somebody else may have been faster */
-        json_add_string(&body, "text", text);
-        json_close(&body, '}');
-        if (body.error < 0)
-                return body.error;
-        r = unit_request(c, "PUT", name, body.chars, &reply, err);
-        if (r < 0)
-                return r;
-        return reply_check(&reply, err);
-}
-
-int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err) {
-        return put_text(c, name, text, replace, _TARGET_INVALID, err);
-}
-
-int client_replace(Client *c, const char *name, const char *text, TargetState state, Error *err) {
-        return put_text(c, name, text, true, state, err);
+        return client_change(c, &unit, 1, err);
 }
 
 int client_destroy(Client *c, const char *name, Error *err) {

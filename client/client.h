@@ -45,10 +45,11 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id); /* N
 /* 1 and the unit, or 0 if there is none. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
-int client_set_state(Client *c, const char *name, TargetState state, Error *err);
-int client_submit(Client *c, const char *name, const char *text, bool replace, Error *err);
-/* A new text, which goes on being wanted in 'state': where it runs, the new one takes the old one's place. */
-int client_replace(Client *c, const char *name, const char *text, TargetState state, Error *err);
+/* Makes or replaces units, or says what they are to be: one request and one transaction for many, all or nothing, as far as they fit
+ * into one (200 units, 100 KiB). Of each unit count name, text, desired state ('inactive' where there is none and the text is new) and
+ * 'keep'. */
+int client_change(Client *c, const ApiUnit *units, size_t n, Error *err);
+int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one */
 int client_destroy(Client *c, const char *name, Error *err); /* also 0 if it is gone already */
 
 bool unit_is_global(const ApiUnit *unit);

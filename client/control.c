@@ -57,6 +57,8 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
         _cleanup_names_ Names names = {}, waiting = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
+        _cleanup_free_ ApiUnit *changes = NULL;
+        size_t n_changes = 0;
         Error err = {};
         int r;
 
@@ -66,13 +68,12 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         if (r != EXIT_DONE)
                 return r;
         before_ms = NEW0(uint64_t, names.n + 1);
-        if (!before_ms)
+        changes = NEW0(ApiUnit, names.n + 1);
+        if (!before_ms || !changes)
                 return client_fail(-ENOMEM, NULL, "%s", "");
 
         for (size_t i = 0; i < names.n; i++) {
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-                size_t n_before = waiting.n;
-                uint64_t ms = 0;
 
                 r = client_unit(c, names.items[i], &unit, &err);
                 if (r == 0)
@@ -82,16 +83,24 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
                 if (r > 0 && unit.desired_state == target)
                         continue;
                 if (r > 0 && target == TARGET_LAUNCHED)
-                        r = state_before(c, names.items[i], &ms, &err);
-                if (r >= 0)
-                        r = client_set_state(c, names.items[i], target, &err);
-                if (r >= 0)
-                        r = note_trigger(c, names.items[i], unit_is_global(&unit), verb, &waiting);
-                if (waiting.n > n_before)
-                        before_ms[n_before] = ms;
+                        r = state_before(c, names.items[i], &before_ms[n_changes], &err);
                 if (r < 0)
                         return client_fail(r, &err, "%s", what);
+                changes[n_changes] = API_UNIT_EMPTY;
+                changes[n_changes].name = names.items[i];
+                changes[n_changes].global = unit_is_global(&unit);
+                changes[n_changes++].desired_state = target;
         }
+        r = client_change(c, changes, n_changes, &err);
+        for (size_t i = 0; i < n_changes && r >= 0; i++) {
+                size_t n_before = waiting.n;
+
+                r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
+                if (waiting.n > n_before)
+                        before_ms[n_before] = before_ms[i];
+        }
+        if (r < 0)
+                return client_fail(r, &err, "%s", what);
 
         r = wait_for(c, &(WaitRequest) { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE, .target = target,
                                          .names = &waiting, .before_ms = before_ms }, &err);
@@ -164,7 +173,9 @@ static void append_names(Text *t, const Names *names) {
 static int lower_units(Client *c, char **args, size_t n, TargetState target, const char *verb, const char *done) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
+        _cleanup_free_ ApiUnit *changes = NULL;
         _cleanup_text_ Text list = {};
+        size_t n_changes = 0;
         Error err = {};
         int r;
 
@@ -181,18 +192,24 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
                         return EXIT_FAILED;
                 }
 
-        r = 0;
+        changes = NEW0(ApiUnit, found.n + 1);
+        r = changes ? 0 : -ENOMEM;
         for (size_t i = 0; i < found.n && r >= 0; i++) {
                 const Found *u = &found.items[i];
 
                 if (!u->global && u->current <= target)
                         continue;
-                r = client_set_state(c, u->name, target, &err);
-                if (r >= 0 && !u->global)
+                changes[n_changes] = API_UNIT_EMPTY;
+                changes[n_changes].name = u->name;
+                changes[n_changes].global = u->global;
+                changes[n_changes++].desired_state = target;
+                if (!u->global)
                         r = names_add(&changed, u->name, strlen(u->name));
-                if (r >= 0)
-                        r = note_trigger(c, u->name, u->global, verb, &waiting);
         }
+        if (r >= 0)
+                r = client_change(c, changes, n_changes, &err);
+        for (size_t i = 0; i < n_changes && r >= 0; i++)
+                r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
         append_names(&list, &changed);
         if (r >= 0)
                 r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = target, .names = &waiting }, &err);

@@ -177,6 +177,7 @@ static int edit_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL, *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
+        ApiUnit changed = API_UNIT_EMPTY;
         Error err = {};
         int r;
 
@@ -198,7 +199,10 @@ static int edit_one(Client *c, const char *argument) {
                 fprintf(stderr, "fleetctl: %s is as it was\n", name);
                 return EXIT_DONE;
         }
-        r = client_replace(c, name, edited, unit.desired_state, &err);
+        changed.name = name;
+        changed.text = edited;
+        changed.desired_state = unit.desired_state; /* where it runs, the new text takes the old one's place */
+        r = client_change(c, &changed, 1, &err);
         if (r < 0) {
                 draft_keep(&draft);
                 return client_fail(r, &err, "failed changing unit %s: ", name);

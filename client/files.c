@@ -15,6 +15,8 @@ typedef struct Submission {
         char *name;
         Unit *unit;           /* of the file here; NULL: there is none */
         bool from_template;   /* it is that of the template here */
+        char *text;           /* to be submitted: the template's in the cluster; NULL: the file's */
+        bool exists, due;     /* it is in the cluster; it is to be submitted */
 } Submission;
 
 typedef struct Submissions {
@@ -26,6 +28,7 @@ static void submissions_done(Submissions *all) {
         for (size_t i = 0; all->items && i < all->n; i++) {
                 free(all->items[i].argument);
                 free(all->items[i].name);
+                free(all->items[i].text);
                 unit_free(all->items[i].unit);
         }
         free(all->items);
@@ -193,26 +196,24 @@ static bool is_about_the_file(int r, const Error *err) {
         return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
 }
 
-/* One unit, if it has to be submitted. 1: it was; 0: nothing to do. */
-static int submit_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
+/* Whether a unit has to be submitted, and as what. */
+static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
         _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
-        _cleanup_free_ char *text = NULL;
-        bool exists;
         int r;
 
         r = client_unit(c, s->name, &there, err);
         if (r < 0)
                 return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) : r;
-        exists = r > 0;
-        if (exists) {
+        s->exists = r > 0;
+        if (s->exists) {
                 r = judge_existing(c, s, &there, replaceable, err);
                 if (r <= 0)
                         return r;
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
-                r = template_text(c, s, &text, err);
+                r = template_text(c, s, &s->text, err);
                 if (r < 0)
                         return r;
-                if (!text && !s->unit) {
+                if (!s->text && !s->unit) {
                         _cleanup_free_ char *template = unit_name_template(s->name);
 
                         return error_set(err, -ENOENT,
@@ -223,10 +224,32 @@ static int submit_one(Client *c, Submission *s, TargetState replaceable, Error *
                 return error_set(err, -ENOENT, "unable to find Unit(%s) in Registry or on filesystem", s->name);
 
         print_warnings(s);
-        r = client_submit(c, s->name, text ? text : s->unit->text, exists, err);
-        if (r < 0)
-                return r != -EREMOTEIO || is_about_the_file(r, err) ? r : error_prefix(err, r, "failed creating unit %s", s->name);
-        return 1;
+        s->due = true;
+        return 0;
+}
+
+/* All that are due go together. */
+static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, Error *err) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
+        size_t n = 0;
+        int r = units ? 0 : -ENOMEM;
+
+        for (size_t i = 0; i < all->n && r >= 0; i++) {
+                const Submission *s = &all->items[i];
+
+                if (!s->due)
+                        continue;
+                units[n] = API_UNIT_EMPTY;
+                units[n].name = s->name;
+                units[n].text = s->text ? s->text : s->unit->text;
+                units[n++].keep = !s->exists; /* somebody else may have been faster */
+                r = names_add(ret_submitted, s->name, strlen(s->name));
+        }
+        if (r >= 0)
+                r = client_change(c, units, n, err);
+        if (r == -EREMOTEIO && n == 1 && !is_about_the_file(r, err))
+                (void) error_prefix(err, r, "failed creating unit %s", units[0].name);
+        return r;
 }
 
 /* A name that is spelt like the one that was not found, in the cluster; for people only. */
@@ -264,18 +287,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
 
                 r = ret_names ? names_add(ret_names, s->name, strlen(s->name)) : 0;
                 if (r >= 0)
-                        r = submit_one(c, s, replaceable, &err);
-                if (r > 0)
-                        r = names_add(&submitted, s->name, strlen(s->name));
-                if (is_about_the_file(r, &err)) {
-                        const char *sentence = err.message + strlen("googleapi: Error 400: ");
-
-                        fprintf(stderr, "fleetctl: %s%s%s\n", starts_with(sentence, s->name) ? "" : s->name,
-                                starts_with(sentence, s->name) ? "" : ": ", sentence);
-                        if (submitted.n == 0)
-                                fputs("fleetctl: nothing was submitted\n", stderr);
-                        return EXIT_FAILED;
-                }
+                        r = prepare_one(c, s, replaceable, &err);
                 if (r < 0) {
                         (void) client_fail(r, &err, "Error creating units: ");
                         if (r == -ENOENT)
@@ -283,6 +295,16 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                         return EXIT_FAILED;
                 }
         }
+        r = submit_all(c, &all, &submitted, &err);
+        if (is_about_the_file(r, &err)) {
+                const char *sentence = err.message + strlen("googleapi: Error 400: ");
+                bool named = submitted.n != 1 || starts_with(sentence, submitted.items[0]);
+
+                fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n", named ? "" : submitted.items[0], named ? "" : ": ", sentence);
+                return EXIT_FAILED;
+        }
+        if (r < 0)
+                return client_fail(r, &err, "Error creating units: ");
 
         r = wait_for(c, &(WaitRequest) { .goal = WAIT_STATE, .target = TARGET_INACTIVE, .names = &submitted,
                                          .quiet = ret_names && stdout_is_terminal() }, &err);

@@ -26,6 +26,8 @@ void api_unit_write(Text *t, const ApiUnit *unit) {
         }
         json_add_string(t, "owner", unit->owner);
         json_add_string(t, "reason", unit->reason);
+        if (unit->keep)
+                json_add_false(t, "replace");
         json_add_string(t, "text", unit->text);
         json_close(t, '}');
 }
@@ -89,6 +91,7 @@ static int read_target(const JsonValue *object, const char *name, TargetState *r
 static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         ApiUnit unit = API_UNIT_EMPTY;
         UnitFile *file = NULL;
+        bool replace = true;
         const JsonField strings[] = {
                 { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
                 { "owner", &unit.owner }, { "reason", &unit.reason }, { "text", &unit.text },
@@ -109,6 +112,10 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         r = json_read_bool(object, "global", &unit.global, err);
         if (r < 0)
                 return r;
+        r = json_read_bool(object, "replace", &replace, err);
+        if (r < 0)
+                return r;
+        unit.keep = !replace;
         r = read_options(json_value_member(object, "options"), &file, err);
         if (r < 0)
                 return r;

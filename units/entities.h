@@ -12,7 +12,7 @@
 #include "units/unit.h"
 
 /* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"}; "global",
- * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them. */
+ * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so is "replace" of a request. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
@@ -24,6 +24,7 @@ typedef struct ApiUnit {
         const char *text;   /* the unit file as given, comments and all */
         const char *owner;  /* the machine whose directory it comes from */
         bool global;        /* on every machine that fits */
+        bool keep;          /* of a request: "replace" is false, what is there stays */
         JsonValue *source;  /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
 

@@ -300,6 +300,11 @@ void json_add_bool(Text *t, const char *name, bool value) {
         text_append(t, "true");
 }
 
+void json_add_false(Text *t, const char *name) {
+        begin(t, name);
+        text_append(t, "false");
+}
+
 void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
         if (pairs->n == 0)
                 return;

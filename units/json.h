@@ -71,5 +71,6 @@ void json_add_string_always(Text *t, const char *name, const char *value);  /* N
 void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size);
 void json_add_u64(Text *t, const char *name, uint64_t value);               /* left out if 0 */
 void json_add_bool(Text *t, const char *name, bool value);                  /* left out if false */
+void json_add_false(Text *t, const char *name);                              /* where being there is what it says */
 void json_add_pairs(Text *t, const char *name, const Pairs *pairs);          /* an object of strings; left out if empty */
 void json_add_item(Text *t, const char *value);                             /* a string in an array */

@@ -1,6 +1,7 @@
 #include "fleetd/api/fleet_v1.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -273,9 +274,30 @@ static void units_change(Request *request, const UnitChange *change, unsigned su
         change_sent(request, w, w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) : -ENOMEM);
 }
 
+/* What one PUT, or one item of a batch, comes to: a change, or a status and a sentence. */
+typedef struct Wish {
+        UnitChange change;
+        Unit *unit; /* owned; NULL: only the target changes */
+        unsigned success;
+} Wish;
+
+static void wish_done(Wish *wish) {
+        unit_free(wish->unit);
+}
+
+static unsigned refuse(Error *err, unsigned status, const char *format, ...) _printf_(3, 4);
+static unsigned refuse(Error *err, unsigned status, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(err->message, sizeof(err->message), format, ap);
+        va_end(ap);
+        return status;
+}
+
 /* A unit of a directory is changed there: here the next look at the folder would undo it. Where that folder is, a file that
  * is gone counts as gone: units that the directory keeps because too many files vanished at once have to end somehow. */
-static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb) {
+static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb, Error *err) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
 
@@ -283,44 +305,55 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
                 return false;
         if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 && errno == ENOENT)
                 return false;
-        request_error(request, 409, "%s comes from %s on %s; %s the file there", u->name, u->unit->path ?: "the unit directory",
-                      owner->facts && owner->facts->name ? owner->facts->name : owner->id, verb);
+        (void) refuse(err, 409, "%s comes from %s on %s; %s the file there", u->name, u->unit->path ?: "the unit directory",
+                      cluster_machine_name(owner), verb);
         return true;
 }
 
-static void units_put_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known) {
+static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
-        _cleanup_unit_ Unit *unit = NULL;
         const char *reason;
-        Error err = {};
-        int r;
 
-        if (unit_name_is_refused(name, &reason)) {
-                request_error(request, 400, "%s: %s", name, reason);
-                return;
+        if (unit_name_is_refused(name, &reason))
+                return refuse(err, 400, "%s: %s", name, reason);
+        if (api_unit_parse(name, body, &ret->unit, err) < 0)
+                return err->message[0] ? 400 : refuse(err, 500, "out of memory");
+        if (known && unit_equal(known->unit, ret->unit) && body->desired_state == _TARGET_INVALID)
+                return refuse(err, 409, "must provide DesiredState to update existing unit");
+        if (unit_name_is_template(name) && target != TARGET_INACTIVE)
+                return refuse(err, 400, "cannot activate template \"%s\"", name);
+        if (known && unit_equal(known->unit, ret->unit)) {
+                ret->change = (UnitChange) { .name = name, .has_target = true, .target = target };
+                ret->success = 204;
+                return 0;
         }
-        r = api_unit_parse(name, body, &unit, &err);
-        if (r < 0) {
-                request_error(request, 400, "%s", error_text(&err, r));
-                return;
-        }
-        if (known && unit_equal(known->unit, unit)) {
-                if (body->desired_state == _TARGET_INVALID)
-                        request_error(request, 409, "must provide DesiredState to update existing unit");
-                else if (unit_name_is_template(name) && target != TARGET_INACTIVE)
-                        request_error(request, 400, "cannot activate template \"%s\"", name);
-                else
-                        units_change(request, &(UnitChange) { .name = name, .has_target = true, .target = target }, 204);
-                return;
-        }
-        if (unit_name_is_template(name) && target != TARGET_INACTIVE) {
-                request_error(request, 400, "cannot activate template \"%s\"", name);
-                return;
-        }
-        if (known && belongs_to_directory(request, known, "edit"))
-                return;
-        units_change(request, &(UnitChange) { .unit = unit, .has_target = true, .target = target, .only_if_absent = !known,
-                                              .expected_index = known ? known->index : 0 }, 201);
+        if (known && belongs_to_directory(request, known, "edit", err))
+                return 409;
+        ret->change = (UnitChange) { .unit = ret->unit, .has_target = true, .target = target, .only_if_absent = !known,
+                                     .expected_index = known ? known->index : 0 };
+        ret->success = 201;
+        return 0;
+}
+
+/* 0, or the status to answer with the sentence in 'err'. */
+static unsigned wish_read(Request *request, const char *name, const ApiUnit *body, Wish *ret, Error *err) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+
+        if (unit_name_check(name, err) < 0)
+                return 400;
+        if (known && body->keep)
+                return refuse(err, 409, "unit exists");
+        if (api_unit_has_contents(body))
+                return wish_contents(request, name, body, known, ret, err);
+        if (!known)
+                return refuse(err, 409, "unit does not exist and options field empty");
+        if (body->desired_state == _TARGET_INVALID)
+                return refuse(err, 409, "must provide DesiredState to update existing unit");
+        if (unit_name_is_template(name) && body->desired_state != TARGET_INACTIVE)
+                return refuse(err, 400, "cannot activate template \"%s\"", name);
+        ret->change = (UnitChange) { .name = name, .has_target = true, .target = body->desired_state };
+        ret->success = 204;
+        return 0;
 }
 
 static bool content_type_is_json(Request *request) {
@@ -340,9 +373,9 @@ static bool content_type_is_json(Request *request) {
 }
 
 static void units_put(Request *request, const char *name) {
-        const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *known = cluster_unit(c, name);
         _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
+        _cleanup_(wish_done) Wish wish = {};
+        unsigned status;
         Error err = {};
         int r;
 
@@ -357,33 +390,90 @@ static void units_put(Request *request, const char *name) {
                 request_error(request, 400, "name in URL \"%s\" differs from unit name in request body \"%s\"", name, body.name);
                 return;
         }
-        if (unit_name_check(name, &err) < 0) {
-                request_error(request, 400, "%s", err.message);
-                return;
-        }
-        if (known && !known->unit)
-                known = NULL;
-        if (api_unit_has_contents(&body)) {
-                units_put_contents(request, name, &body, known);
-                return;
-        }
-        if (!known)
-                request_error(request, 409, "unit does not exist and options field empty");
-        else if (body.desired_state == _TARGET_INVALID)
-                request_error(request, 409, "must provide DesiredState to update existing unit");
-        else if (unit_name_is_template(name) && body.desired_state != TARGET_INACTIVE)
-                request_error(request, 400, "cannot activate template \"%s\"", name);
+        status = wish_read(request, name, &body, &wish, &err);
+        if (status > 0)
+                request_error(request, status, "%s", err.message);
         else
-                units_change(request, &(UnitChange) { .name = name, .has_target = true, .target = body.desired_state }, 204);
+                units_change(request, &wish.change, wish.success);
 }
 
 static void units_delete(Request *request, const char *name) {
         const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        Error err = {};
 
-        if (!known || !known->unit)
+        if (!known)
                 request_error(request, 404, "unit does not exist");
-        else if (!belongs_to_directory(request, known, "remove"))
+        else if (belongs_to_directory(request, known, "remove", &err))
+                request_error(request, 409, "%s", err.message);
+        else
                 units_change(request, &(UnitChange) { .name = name, .remove = true, .expected_index = known->index }, 204);
+}
+
+/* -- Many at once -- */
+
+typedef struct Wishes {
+        Wish *items;
+        UnitChange *changes;
+        size_t n;
+} Wishes;
+
+static void wishes_done(Wishes *w) {
+        for (size_t i = 0; i < w->n; i++)
+                wish_done(&w->items[i]);
+        free(w->items);
+        free(w->changes);
+}
+
+/* 0, or the status to answer; the sentence begins with the unit's name. */
+static unsigned wishes_read(Request *request, const ApiPage *page, Wishes *ret, Error *err) {
+        ret->items = NEW0(Wish, page->n + 1);
+        ret->changes = NEW0(UnitChange, page->n + 1);
+        if (!ret->items || !ret->changes)
+                return refuse(err, 500, "out of memory");
+        for (size_t i = 0; i < page->n; i++) {
+                const char *name = page->units[i].name ?: "";
+                unsigned status = wish_read(request, name, &page->units[i], &ret->items[ret->n++], err);
+
+                for (size_t k = 0; status == 0 && k < i; k++)
+                        if (streq(page->units[k].name, name))
+                                status = refuse(err, 400, "named twice");
+                if (status > 0) {
+                        (void) error_prefix(err, -EINVAL, "%s", name);
+                        return status;
+                }
+                ret->changes[i] = ret->items[i].change;
+        }
+        return 0;
+}
+
+void batch_handle(Request *request) {
+        _cleanup_api_page_ ApiPage page = {};
+        _cleanup_(wishes_done) Wishes wishes = {};
+        unsigned status;
+        Error err = {};
+        ChangeWork *w;
+        int r;
+
+        if (!method_is(request, "POST")) {
+                request_error(request, 405, "only POST supported against this resource");
+                return;
+        }
+        if (!content_type_is_json(request))
+                return;
+        r = api_units_page_read(request->http->body, request->http->body_size, &page, &err);
+        if (r >= 0 && page.n > BATCH_MAX)
+                r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
+        if (r < 0) {
+                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        status = wishes_read(request, &page, &wishes, &err);
+        if (status > 0) {
+                request_error(request, status, "%s", err.message);
+                return;
+        }
+        w = change_new(request, 204, NULL);
+        change_sent(request, w, w ? registry_change_units(request->api->options.registry, wishes.changes, wishes.n, change_on_done, w) : -ENOMEM);
 }
 
 void units_handle(Request *request, const char *name) {

@@ -5,7 +5,7 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "units/entities.h"
 
-enum { PAGE_SIZE = 100 };
+enum { PAGE_SIZE = 100, BATCH_MAX = 1000 /* units */ };
 
 /* The page that the request asks for. False: it was answered with 400 already. */
 bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]);

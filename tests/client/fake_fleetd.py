@@ -51,6 +51,7 @@ class Cluster:
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
         self.silent = None     # the name of a voter
+        self.batches = True
         self.talks = False  # many lines of journal
         self.stuck = set()     # units whose states stay when they are destroyed
 
@@ -211,6 +212,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(200, {"units": [
                     {"action": "wait" if "mars" in u["text"] else "place", "name": u["name"], "reason": "because",
                      **({} if "mars" in u["text"] else {"hostname": "alpha", "machineID": "1" * 32})} for u in json.loads(body)["units"]]})
+            if path == "/fleet/v1/batch" and c.batches:
+                return self.batch(c, json.loads(body)["units"])
             if path.startswith("/fleet/v1/units/"):
                 return self.unit(c, path.rsplit("/", 1)[1], body)
             if path.split("/")[3] in ("status", "journal", "show", "kill", "reload", "reset-failed", "dependencies"):
@@ -259,6 +262,20 @@ class Handler(BaseHTTPRequestHandler):
         unit["desiredState"] = asked["desiredState"]
         c.later(name)
         return self.answer(204)
+
+    def batch(self, c, items):
+        """Each as a PUT, all or nothing."""
+        before, answers = dict(c.units), []
+        self.answer = lambda status, body=None: answers.append((status, body))
+        for item in items:
+            self.command = "PUT"
+            self.unit(c, item["name"], json.dumps(item).encode())
+            if answers[-1][0] >= 400:
+                c.units = before
+                answers[-1][1]["error"]["message"] = f"{item['name']}: {answers[-1][1]['error']['message']}"
+                break
+        del self.answer
+        return self.answer(*(answers[-1] if answers[-1][0] >= 400 else (204,)))
 
     def why(self, c, name):
         unit = c.units.get(name)

@@ -455,6 +455,25 @@ def is_active_and_is_failed_answer_as_systemctls(t):
     t.expect("is-failed -q a f")
 
 
+def many_units_are_one_request_where_the_daemon_knows_how(t):
+    names = [f"u{n:02}.service" for n in range(30)]
+    for name in names:
+        t.file(name)
+    t.file("bad.service", HELLO + "# refused-by-daemon\n")
+    t.expect(["submit", *names, "bad.service"], 1, err="fleetctl: bad.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
+    assert t.cluster.units == {}
+    t.cluster.requests.clear()
+    said = t.expect(["start", *names], out=["launched"])
+    assert said.count(" inactive\n") == 30 and said.count(" launched on ") == 30, said
+    changes = [r for r in t.cluster.requests if r[0] != "GET"]
+    assert changes == [("POST", "/fleet/v1/batch")] * 2, changes
+    t.expect(["stop", *names], out=["loaded"], err=["Successfully stopped units [u00.service "])
+    t.cluster.batches = False
+    t.cluster.requests.clear()
+    t.expect(["start", *names], out=["launched"])
+    assert len([r for r in t.cluster.requests if r[0] == "PUT"]) == 30
+
+
 # -- verify, plan, why, diff, edit --
 
 def verify_says_all_that_is_wrong_before_anything_is_sent(t):

@@ -573,6 +573,40 @@ static const char *text_of(const JsonValue *v, const char *member) {
         return json_value_string(json_value_member(v, member)) ?: "";
 }
 
+static void a_batch_is_one_transaction(void **state) {
+        static const char two[] = "{\"units\":[{\"name\":\"a.service\",\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "},"
+                                  "{\"name\":\"b.service\"," OPTIONS_OF("/bin/true") "}]}";
+        static const struct {
+                const char *body, *says;
+                unsigned status;
+        } rows[] = {
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"a b\"," OPTIONS_OF("/bin/true") "}]}", "a b: ", 400 },
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"d.service\",\"desiredState\":\"loaded\"}]}", "d.service: unit does not exist", 409 },
+                { "{\"units\":[{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "},{\"name\":\"c.service\"," OPTIONS_OF("/bin/true") "}]}", "c.service: named twice", 400 },
+                { "{\"units\":[{\"name\":\"a.service\",\"replace\":false," OPTIONS_OF("/bin/false") "}]}", "a.service: unit exists", 409 },
+                { "{\"units\":[{\"name\":\"t@.service\",\"desiredState\":\"launched\"," OPTIONS_OF("/bin/true") "}]}", "cannot activate template", 400 },
+                { "[]", "unable to decode body", 400 },
+        };
+        Room *room = *state;
+        uint64_t index;
+
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, two), 204);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(room, "\"desiredState\":\"launched\"");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/b.service", "", NULL), 200);
+        assert_says(room, "\"desiredState\":\"inactive\"");
+        index = kv_index(room->host->store);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, rows[i].body), rows[i].status);
+                assert_says(room, rows[i].says);
+        }
+        assert_int_equal(kv_index(room->host->store), index);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/c.service", "", NULL), 404);
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", "", two), 415);
+        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, "{}"), 204);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/batch", "", NULL), 405);
+}
+
 static void why_names_the_rule_that_excluded_each_machine(void **state) {
         static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
         _cleanup_json_ JsonValue *root = NULL;
@@ -901,6 +935,7 @@ int main(void) {
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_room(a_machines_metadata_are_patched),
+                in_a_room(a_batch_is_one_transaction),
                 in_a_room(why_names_the_rule_that_excluded_each_machine),
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(the_discovery_document_names_every_method),
