@@ -1,0 +1,66 @@
+/* Any text as the name of a unit: what is taken is a safe name of a file, its parts make it up again, and what is typed for a unit
+ * stays one. */
+#include <assert.h>
+#include <errno.h>
+
+#include "base/memory.h"
+#include "kvstore/command.h"
+#include "units/name.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void name(const char *s) {
+        _cleanup_free_ char *prefix = NULL, *instance = NULL, *template = NULL, *again = NULL, *expanded = NULL;
+        const char *reason;
+        Error err = {};
+
+        if (unit_name_check(s, &err) < 0) {
+                assert(err.message[0]);
+                return;
+        }
+        assert(s[0] && s[0] != '.' && strlen(s) <= UNIT_NAME_MAX && !strchr(s, '/'));
+        (void) unit_name_is_refused(s, &reason);
+
+        prefix = unit_name_prefix(s);
+        instance = unit_name_instance(s);
+        template = unit_name_template(s);
+        assert(prefix && instance && template);
+        assert(!(unit_name_is_template(s) && unit_name_is_instance(s)));
+        if (unit_name_is_instance(s)) {
+                assert(unit_name_is_template(template));
+                again = unit_name_make_instance(template, instance);
+                assert(again && streq(again, s));
+        } else
+                assert(streq(template, s) && !*instance);
+        assert(streq(unit_name_type(s), strrchr(s, '.') + 1));
+        expanded = unit_name_expand(s, "%n %N %p %i %% %x");
+        assert(expanded && starts_with(expanded, s));
+}
+
+/* Cleaning a key twice is cleaning it once, and nothing of it leads up or stays empty. */
+static void path(const void *bytes, size_t size) {
+        _cleanup_free_ char *clean = NULL, *again = NULL;
+        size_t n, m;
+
+        if (kv_path_clean(bytes, size, &clean, &n) < 0)
+                return;
+        assert(n >= 1 && clean[0] == '/' && n <= KV_KEY_MAX);
+        assert(n == 1 || clean[n - 1] != '/');
+        assert(!memmem(clean, n, "//", 2) && !memmem(clean, n, "/../", 4) && !memmem(clean, n, "/./", 3));
+        assert(kv_path_clean(clean, n, &again, &m) == 0 && m == n && memcmp(clean, again, n) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        _cleanup_free_ char *text = malloc(size + 1), *typed = NULL;
+
+        if (!text)
+                abort();
+        memcpy(text, bytes, size);
+        text[size] = 0;
+
+        name(text);
+        path(bytes, size);
+        typed = unit_name_from_argument(text);
+        assert(typed && !strchr(typed, '/'));
+        return 0;
+}

@@ -1,0 +1,77 @@
+/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for what goes. The picture takes them in any order, plans of
+ * it obey its rules, planning again plans the same, and when all keys are gone nothing is left. */
+#include <assert.h>
+#include <errno.h>
+
+#include "fleetd/engine/plan.h"
+#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/layout.h"
+#include "fleetd/scheduler/scheduler.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+static void put_line(Cluster *c, const char *line, size_t size, uint64_t index) {
+        const char *space;
+        Error err = {};
+        int r;
+
+        if (size > 0 && line[0] == '-') {
+                r = cluster_remove(c, line + 1, size - 1);
+                assert(r == 0);
+                return;
+        }
+        space = memchr(line, ' ', size);
+        if (!space)
+                return;
+        r = cluster_put(c, line, space - line, space + 1, line + size - space - 1, index, index, &err);
+        assert(r == 0 || (r == -EBADMSG && err.message[0]));
+}
+
+static void check_plan(const Cluster *c) {
+        EnginePlan plan = {}, again = {};
+        int r;
+
+        r = engine_plan(c, NULL, 0, 30000, &plan);
+        assert(r == 0);
+        r = engine_plan(c, NULL, 0, 30000, &again);
+        assert(r == 0 && plan.n == again.n);
+        for (size_t i = 0; i < plan.n; i++) {
+                const OrderChange *o = &plan.changes[i];
+                const ClusterMachine *m = cluster_machine(c, o->machine);
+
+                assert(m && (o->reason[0] || o->remove));
+                assert(streq(o->unit, again.changes[i].unit) && streq(o->machine, again.changes[i].machine));
+                if (!o->remove && o->order != ORDER_STOP)
+                        assert(cluster_unit(c, o->unit));
+        }
+        engine_plan_done(&plan);
+        engine_plan_done(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        const char *p = (const char *) bytes, *end = p + size;
+        Cluster c = { .now_ms = 1000000 };
+        uint64_t index = 0;
+
+        while (p < end && index < 200) {
+                const char *newline = memchr(p, '\n', end - p) ?: end;
+                LayoutKey key;
+
+                put_line(&c, p, newline - p, ++index);
+                (void) layout_parse((KvBytes) { p, newline - p }, &key);
+                p = newline + 1;
+        }
+        c.index = index;
+        check_plan(&c);
+
+        if (c.machines && c.units) {
+                const ClusterMachine *where;
+
+                for (ClusterUnit *u = c.units; u; u = u->hh.next)
+                        (void) cluster_current_state(&c, u, &where);
+        }
+        assert(cluster_remove(&c, "/_fleet", 7) == 0);
+        assert(!c.units && !c.machines);
+        cluster_done(&c);
+        return 0;
+}
