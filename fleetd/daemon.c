@@ -126,6 +126,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         store.peers = d->peers;
         snprintf(store.machine_id, sizeof(store.machine_id), "%s", s->machine_id);
         snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);
+        snprintf(store.hardware_id, sizeof(store.hardware_id), "%s", d->edges.hardware_id);
         snprintf(store.address, sizeof(store.address), "%s", s->listen_peer);
         return kv_open(&d->store, d->edges.loop, &store, err);
 }
@@ -133,7 +134,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         MembershipOptions options = {
                 .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .join = &s->join,
-                .cluster_file = s->cluster_file, .voters = s->voters,
+                .cluster_file = s->cluster_file, .voters = s->voters, .bug = d->edges.bug,
         };
 
         return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);

@@ -16,6 +16,7 @@ typedef struct DaemonEdges {
         Systemd *systemd;      /* NULL: no agent */
         const TlsKey *key;     /* NULL: sessions in plain (simulation and tests only) */
         char boot_id[33];
+        char hardware_id[33];  /* KvOptions' */
         const char *bug;       /* planted, for simulations of a build with them; else NULL */
 } DaemonEdges;
 

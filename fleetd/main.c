@@ -1,4 +1,5 @@
 /* fleetd: settings, the real edges, one daemon. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,7 +29,7 @@ typedef struct Process {
         Systemd *systemd;
         Service *service;
         Daemon *daemon;
-        char boot_id[33];
+        char boot_id[33], hardware_id[33];
         bool stopping;
 } Process;
 
@@ -98,6 +99,22 @@ static int read_boot_id(char ret[static 33], Error *err) {
         return 0;
 }
 
+/* The mainboard's, or a virtual machine's, by its firmware: what a copied disk does not bring along. "" where there is none. */
+static void read_hardware_id(char ret[static 33]) {
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0;
+
+        ret[0] = 0;
+        if (read_file_at(AT_FDCWD, "/sys/class/dmi/id/product_uuid", 4096, &text, NULL) < 0)
+                return;
+        for (const char *p = text; *p && *p != '\n' && n < 32; p++)
+                if (*p != '-')
+                        ret[n++] = (char) tolower((unsigned char) *p);
+        ret[n] = 0;
+        if (parse_hex_id(ret, 32) < 0)
+                ret[0] = 0;
+}
+
 /* The loop, and the state directory as ours alone. */
 static int process_begin(Process *p, const Settings *s, Error *err) {
         _cleanup_free_ char *raft = NULL;
@@ -125,6 +142,7 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
                 return error_set(err, r, "another fleetd is running on %s", s->state_directory);
         if (r < 0)
                 return error_set(err, r, "cannot use %s: %s", raft, strerror(-r));
+        read_hardware_id(p->hardware_id);
         return read_boot_id(p->boot_id, err);
 }
 
@@ -159,6 +177,7 @@ static int process_open(Process *p, const Settings *s, Error *err) {
 
         edges = (DaemonEdges) { .loop = p->loop, .network = p->network, .log_disk = p->disk, .systemd = p->systemd, .key = p->key };
         memcpy(edges.boot_id, p->boot_id, sizeof(edges.boot_id));
+        memcpy(edges.hardware_id, p->hardware_id, sizeof(edges.hardware_id));
         service_extend(LOADING_MS); /* a large log or tree takes its time */
         return daemon_new(&p->daemon, &edges, s, err);
 }
@@ -215,7 +234,7 @@ int main(int argc, char *argv[]) {
         r = process_begin(&p, &settings, &err);
         if (rescue_is_wanted(&settings)) {
                 if (r >= 0)
-                        r = rescue_run(&settings, p.loop, p.disk, p.boot_id, &err);
+                        r = rescue_run(&settings, p.loop, p.disk, p.boot_id, p.hardware_id, &err);
                 if (r < 0)
                         fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
                 process_close(&p);

@@ -55,7 +55,7 @@ static int recover(const Settings *s, const KvRescueOptions *options, Error *err
         return 0;
 }
 
-int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id, Error *err) {
+int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id, const char *hardware_id, Error *err) {
         _cleanup_free_ char *tree = NULL;
         KvRescueOptions options = { .loop = loop, .log_disk = log_disk, .quota = s->quota, .is_moot = is_moot, .userdata = (void *) s };
         KvRescue found;
@@ -66,6 +66,7 @@ int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_i
         options.tree_path = tree;
         snprintf(options.machine_id, sizeof(options.machine_id), "%s", s->machine_id);
         snprintf(options.boot_id, sizeof(options.boot_id), "%s", boot_id);
+        snprintf(options.hardware_id, sizeof(options.hardware_id), "%s", hardware_id);
         snprintf(options.address, sizeof(options.address), "%s", s->listen_peer);
 
         if (s->recover)

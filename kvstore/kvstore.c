@@ -563,6 +563,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
         };
         snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
         snprintf(ret->boot_id, sizeof(ret->boot_id), "%s", options->boot_id);
+        snprintf(ret->hardware_id, sizeof(ret->hardware_id), "%s", options->hardware_id);
         snprintf(ret->address, sizeof(ret->address), "%s", options->address);
 }
 

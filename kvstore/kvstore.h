@@ -70,6 +70,7 @@ typedef struct KvOptions {
          * kv_state() names, besides whom it knows itself. */
         Peers *peers;
         char machine_id[33], boot_id[33];
+        char hardware_id[33];      /* 32 hex digits of the mainboard's, "": not known; a raft folder does not open on another one */
         char address[64];          /* our peer door, "" if none (then we can only be alone) */
         bool join;                 /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
         uint64_t quota;            /* users' bytes; 0: 256 MiB */

@@ -359,6 +359,9 @@ int kv_recover(const KvRescueOptions *o, bool look, KvRescue *ret, Error *err) {
                 if (r < 0)
                         return r;
                 folder_distrust(&found.folder); /* it is the old one, which goes */
+                r = bootstrap_own_hardware(o->hardware_id, found.log, true);
+                if (r < 0)
+                        return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
         }
         *ret = rescue;
         return 0;
@@ -475,6 +478,7 @@ int kv_restore(const KvRescueOptions *o, const char *file, KvRescue *ret, Error 
                 r = put_in_place(&w, o, tree, &rescue, false, err);
         if (r >= 0)
                 r = folder_open(&folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
+        memcpy(folder.hardware_id, o->hardware_id, sizeof(folder.hardware_id));
         if (r >= 0)
                 r = bootstrap_restored(&folder, o->log_disk,
                                        &(Identity) { .cluster_id = rescue.cluster_id, .lineage = rescue.new_lineage, .raft_id = rescue.raft_id },

@@ -19,7 +19,7 @@ typedef struct KvRescueOptions {
         Loop *loop;
         const char *tree_path;
         Disk *log_disk; /* borrowed; locked by its opener, so that no daemon works on it */
-        char machine_id[33], boot_id[33], address[64]; /* as KvOptions' */
+        char machine_id[33], boot_id[33], hardware_id[33], address[64]; /* as KvOptions' */
         uint64_t quota;
         /* Whether a key below /_fleet means nothing in a new lineage: it is left out. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);

@@ -16,6 +16,7 @@ typedef struct MembershipOptions {
         const Names *join;              /* Join=; copied */
         const char *cluster_file;       /* where other hosts are remembered ("Join=" for the next start); "" for nowhere */
         uint64_t voters;                /* 1: no more than one; 0 or 3: as the cluster grows */
+        const char *bug;                /* planted, where PLANTED_BUGS is compiled in: "accept-old-start"; NULL */
 } MembershipOptions;
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry, const MembershipOptions *options);

@@ -32,6 +32,7 @@ static int create(Folder *folder, Disk *disk, const Identity *identity, uint64_t
         int r;
 
         machine_bytes(folder->machine_id, meta.machine);
+        machine_bytes(folder->hardware_id, meta.hardware);
 
         r = folder_write_identity(folder, identity->cluster_id, identity->lineage);
         if (r < 0)
@@ -81,8 +82,23 @@ bool bootstrap_is_fresh(Disk *disk) {
         return fresh;
 }
 
+static bool is_unknown(const uint8_t hardware[RAFT_LOG_MACHINE_SIZE]) {
+        static const uint8_t zeroes[RAFT_LOG_MACHINE_SIZE];
+
+        return memcmp(hardware, zeroes, sizeof(zeroes)) == 0;
+}
+
+int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change) {
+        uint8_t hardware[RAFT_LOG_MACHINE_SIZE];
+
+        machine_bytes(hardware_id, hardware);
+        if (is_unknown(hardware) || (!change && !is_unknown(raft_log_meta(log)->hardware)))
+                return 0;
+        return raft_log_write_hardware(log, hardware);
+}
+
 int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
-        uint8_t machine[RAFT_LOG_MACHINE_SIZE];
+        uint8_t machine[RAFT_LOG_MACHINE_SIZE], hardware[RAFT_LOG_MACHINE_SIZE];
         Identity identity = { .raft_id = meta->id };
         int r;
 
@@ -91,6 +107,12 @@ int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret
                 return error_set(err, -EPERM,
                                  "the raft folder beside %s was written by another machine (a copied disk?); remove this host's "
                                  "state and let it join anew", folder->path);
+
+        machine_bytes(folder->hardware_id, hardware);
+        if (!is_unknown(hardware) && !is_unknown(meta->hardware) && memcmp(hardware, meta->hardware, sizeof(hardware)) != 0)
+                return error_set(err, -EPERM,
+                                 "the raft folder beside %s was written on other hardware (a copied disk, or an exchanged board?); remove this "
+                                 "host's state and let it join anew; if it is the only one left: fleetd --recover", folder->path);
 
         r = folder_read_identity(folder, &identity.cluster_id, &identity.lineage);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)

@@ -26,8 +26,11 @@ int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uin
 /* No log was ever made here. */
 bool bootstrap_is_fresh(Disk *disk);
 
-/* Whether log and tree belong to this machine and to each other; the sentence names the remedy. */
+/* Whether log and tree belong to this machine, as far as known to its hardware, and to each other; the sentence names the remedy. */
 int bootstrap_check(const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err);
+
+/* The folder's log learns the hardware that it is on: if it knows none yet, or with 'change' in any case. */
+int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change);
 
 /* The tree learns the cluster it belongs to, before anything is applied. */
 int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, Error *err);

@@ -31,6 +31,7 @@ typedef struct Folder {
         int fd;
         char *path;
         char machine_id[33], boot_id[33];
+        char hardware_id[33];  /* set by whoever opened it; "": not known, or of no interest */
         uint64_t quota;
         bool distrusted;       /* by folder_distrust() */
         unsigned opens;        /* as 'trusted' counts them */

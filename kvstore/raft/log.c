@@ -77,6 +77,7 @@ static void meta_encode(Writer *w, const RaftLogMeta *meta, uint64_t sequence) {
         write_u64(&body, meta->start_number);
         write_u64(&body, meta->term);
         write_u64(&body, meta->vote);
+        write_raw(&body, meta->hardware, sizeof(meta->hardware));
         while (body.error == 0 && body.size < META_SIZE - 12)
                 write_u8(&body, 0);
 
@@ -91,7 +92,7 @@ static void meta_encode(Writer *w, const RaftLogMeta *meta, uint64_t sequence) {
 static int meta_decode(const uint8_t *bytes, RaftLogMeta *ret, uint64_t *ret_sequence) {
         Reader r = reader_over(bytes, META_SIZE);
         RaftLogMeta meta = {};
-        const void *machine;
+        const void *machine, *hardware;
 
         if (memcmp(read_raw(&r, sizeof(meta_magic)), meta_magic, sizeof(meta_magic)) != 0 ||
             read_u32(&r) != crc32c(0, bytes + 12, META_SIZE - 12) || read_u32(&r) != META_VERSION)
@@ -106,6 +107,8 @@ static int meta_decode(const uint8_t *bytes, RaftLogMeta *ret, uint64_t *ret_seq
         meta.start_number = read_u64(&r);
         meta.term = read_u64(&r);
         meta.vote = read_u64(&r);
+        hardware = read_raw(&r, sizeof(meta.hardware));
+        memcpy(meta.hardware, hardware, sizeof(meta.hardware));
         *ret = meta;
         return 0;
 }
@@ -343,6 +346,17 @@ RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n) {
                 free((void *) entries[i].data);
         free(entries);
         return NULL;
+}
+
+int raft_log_write_hardware(RaftLog *log, const uint8_t hardware[RAFT_LOG_MACHINE_SIZE]) {
+        RaftLogMeta meta = log->meta;
+
+        if (log->error < 0)
+                return log->error;
+
+        memcpy(meta.hardware, hardware, sizeof(meta.hardware));
+        log->error = meta_write(log, &meta);
+        return log->error;
 }
 
 int raft_log_write_meta(RaftLog *log, uint64_t term, uint64_t vote) {

@@ -26,6 +26,7 @@ typedef struct RaftLogMeta {
         uint8_t machine[RAFT_LOG_MACHINE_SIZE]; /* the machine that this folder belongs to */
         uint64_t start_number;                  /* how often it was opened */
         uint64_t term, vote;                    /* vote 0: none in this term */
+        uint8_t hardware[RAFT_LOG_MACHINE_SIZE]; /* that it has; zeroes: not known */
 } RaftLogMeta;
 
 typedef struct RaftLogOptions {
@@ -70,6 +71,9 @@ RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n); /* returns NULL 
 
 /* Writes term and vote; durable when it returns 0. The one write that blocks the loop. */
 int raft_log_write_meta(RaftLog *log, uint64_t term, uint64_t vote);
+
+/* From now on this folder belongs to that hardware; durable when it returns 0. */
+int raft_log_write_hardware(RaftLog *log, const uint8_t hardware[RAFT_LOG_MACHINE_SIZE]);
 
 /* Queues entries first_index ...: what the log holds from first_index on is truncated first. The data is copied.
  * 'generation' comes back in 'appended' (the core's). first_index must not be behind the end + 1 (asserted). */

@@ -38,6 +38,9 @@ int replica_open_log(Replica *p, Error *err) {
         r = bootstrap_check(&p->folder, raft_log_meta(p->log), &p->identity, err);
         if (r < 0)
                 return r;
+        r = bootstrap_own_hardware(p->folder.hardware_id, p->log, false);
+        if (r < 0)
+                return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
 
         p->start_number = raft_log_meta(p->log)->start_number;
         return bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, err);
@@ -64,6 +67,7 @@ static int open_all(Replica *p, bool join, Error *err) {
         if (r < 0)
                 return r;
 
+        memcpy(p->folder.hardware_id, p->options.hardware_id, sizeof(p->folder.hardware_id));
         r = replica_open_log(p, err);
         if (r != -ENOENT)
                 return r;

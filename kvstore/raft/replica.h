@@ -39,7 +39,7 @@ typedef struct ReplicaOptions {
         const char *tree_path;
         Disk *log_disk;                 /* borrowed */
         Peers *peers;                   /* borrowed; NULL: alone for ever */
-        char machine_id[33], boot_id[33];
+        char machine_id[33], boot_id[33], hardware_id[33];
         char address[64];
         uint64_t quota;
         unsigned election_ms, heartbeat_ms;

@@ -216,6 +216,21 @@ Disk *sim_disk_new(World *w) {
         return &d->base;
 }
 
+Disk *sim_disk_copy(Disk *disk) {
+        Disk *copy = sim_disk_new(of(disk)->world);
+
+        for (const Content *c = of(disk)->files; c; c = c->next) {
+                Content *d = NEW0(Content, 1);
+
+                *d = *c;
+                d->bytes = malloc(c->size + 1);
+                memcpy(d->bytes, c->bytes, c->size);
+                d->next = of(copy)->files;
+                of(copy)->files = d;
+        }
+        return copy;
+}
+
 Disk *sim_disk_free(Disk *disk) {
         SimDisk *d = of(disk);
 

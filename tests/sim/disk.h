@@ -6,6 +6,7 @@
 #include "tests/sim/world.h"
 
 Disk *sim_disk_new(World *w);
+Disk *sim_disk_copy(Disk *disk); /* an image, as it is now */
 Disk *sim_disk_free(Disk *disk);
 void sim_disk_tear(Disk *disk, bool torn); /* from now on writes leave a prefix only, and fail: the moment of a power cut */
 /* All writes fail with it (-ENOSPC, -EIO); 0: no more. 'in_memory': as when syncing fails; what was written is read until the

@@ -49,3 +49,20 @@ for bug in ack-before-commit restart-on-leader-change apply-twice-after-restart;
                 echo "not ok the_line_for_${bug//-/_}_replays_it: $(grep FAILED <<<"$again")"
         fi
 done
+
+# A host set back to an earlier day.
+program=tests/sim/test-old_image
+for dir in "$build" "$planted"; do
+        make -s -C "$dir" $program >/dev/null || { echo "not ok builds: $program does not compile in $dir"; exit 1; }
+done
+if said=$("$build/$program" --seed "$from" --runs 50 2>&1); then
+        echo "ok an_old_image_never_votes"
+else
+        echo "not ok an_old_image_never_votes: $(grep -m1 FAILED <<<"$said")"
+fi
+said=$("$planted/$program" --bug accept-old-start --seed 1 --runs 5 2>&1)
+if grep -q '^FAILED no-acknowledged-write-lost' <<<"$said"; then
+        echo "ok planted_bug_accept_old_start_is_found"
+else
+        echo "not ok planted_bug_accept_old_start_is_found: $(tail -n 1 <<<"$said")"
+fi

@@ -27,7 +27,7 @@ typedef struct Host {
         unsigned number;
         char address[64];
         char *raft_path, *tree_path;
-        char boot_id[33];
+        char boot_id[33], hardware_id[33];
         Disk *disk;
         Peers *peers;
         KvStore *store;
@@ -120,6 +120,7 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
         };
         machine_id_of(h, ret->machine_id);
         memcpy(ret->boot_id, h->boot_id, sizeof(ret->boot_id));
+        memcpy(ret->hardware_id, h->hardware_id, sizeof(ret->hardware_id));
         snprintf(ret->address, sizeof(ret->address), "%s", h->address);
 }
 
@@ -615,6 +616,29 @@ static void a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew(void 
                 assert_string_equal(value_at(h, key), "1");
         }
         close(held);
+}
+
+/* A disk that was copied with its machine id, or put into another box. */
+static void the_folder_of_other_hardware_is_refused_and_stays_as_it_was(void **state) {
+        Host *h = open_host(*state, 0, false);
+        Error err = {};
+
+        put_ok(h, "/a", "1");
+        snprintf(h->hardware_id, sizeof(h->hardware_id), "%032x", 0xb0a7d1); /* known from now on */
+        reopen_host(h, false);
+        assert_string_equal(value_at(h, "/a"), "1");
+
+        close_host(h);
+        snprintf(h->hardware_id, sizeof(h->hardware_id), "%032x", 0xb0a7d2);
+        assert_int_equal(try_open(h, false, &err), -EPERM);
+        assert_non_null(strstr(error_text(&err, 0), "other hardware"));
+
+        h->hardware_id[0] = 0; /* firmware that does not say: the machine id has to do */
+        reopen_host(h, false);
+        assert_string_equal(value_at(h, "/a"), "1");
+        snprintf(h->hardware_id, sizeof(h->hardware_id), "%032x", 0xb0a7d1);
+        reopen_host(h, false);
+        assert_string_equal(value_at(h, "/a"), "1");
 }
 
 static void another_machines_folder_is_refused_with_the_remedy(void **state) {
@@ -1218,6 +1242,7 @@ int main(void) {
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
                 ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
+                ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
                 ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),

@@ -1,0 +1,241 @@
+/* A host's disks are set back to an earlier day, in the worst moment: what a majority acknowledged since then is on another host that
+ * is away, and on the one that has forgotten it. Would the third let the old image vote, the write would be lost (ARCHITECTURE, hello
+ * and start number). Wiped, the host joins anew.
+ *
+ *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tests/lib/scratch.h"
+#include "tests/sim/cluster.h"
+
+enum { PATIENCE_MS = 60000, OLD_MS = 15000, WRITES = 5 };
+
+typedef struct Options {
+        uint64_t seed, runs;
+        const char *bug;
+        bool trace;
+} Options;
+
+static World *tracing;
+static bool refused; /* an old image was, as the journal says */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (tracing)
+                world_trace(tracing, "log", "%s", sentence);
+        refused |= strstr(sentence, "comes with an old image of its state") != NULL;
+}
+
+static bool serves(const SimMachine *m) {
+        return m->daemon && !m->dying && daemon_store(m->daemon);
+}
+
+#define UNTIL(c, name, expression)                                                                                        \
+        do {                                                                                                              \
+                uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                                              \
+                while (!(expression)) {                                                                                   \
+                        if (world_now_ms((c)->world) > until_ms_)                                                         \
+                                world_failed((c)->world, name, "not within %d s", PATIENCE_MS / 1000);                    \
+                        world_run((c)->world, world_now_ms((c)->world) + 50);                                             \
+                }                                                                                                         \
+        } while (false)
+
+static void on_start(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static unsigned voters(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        unsigned n = 0;
+        KvState state;
+
+        if (!leader)
+                return 0;
+        kv_state(daemon_store(leader->daemon), &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                n += state.members[i].seat == KV_SEAT_VOTER && state.members[i].reachable;
+        return n;
+}
+
+/* The start of 'of' that runs now is on record at 'at'. */
+static bool knows_start(const SimMachine *at, const SimMachine *of) {
+        const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)), of->machine_id) : NULL;
+
+        return m && m->start_number >= of->boots + 1 && m->start_nonce[0];
+}
+
+static void isolate(SimCluster *c, SimMachine *m, bool is_cut) {
+        for (unsigned i = 0; i < c->n; i++)
+                if (&c->machines[i] != m)
+                        sim_net_cut(c->net, m->host, c->machines[i].host, is_cut);
+}
+
+/* -- Keys -- */
+
+typedef struct Written {
+        unsigned n, asked;
+        bool under_way;
+} Written;
+
+static void on_written(void *userdata, const KvResult *result) {
+        Written *w = userdata;
+
+        w->under_way = false;
+        w->n += result->status == KV_OK;
+}
+
+static bool write_all(SimCluster *c, Written *w) {
+        SimMachine *leader = cluster_leader(c);
+        char key[32];
+
+        if (w->n == WRITES || w->under_way || !leader)
+                return w->n == WRITES;
+        snprintf(key, sizeof(key), "/since/%u", w->n);
+        w->under_way = kv_propose(daemon_store(leader->daemon), &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = kv_string("1") },
+                                  on_written, w, NULL) == 0;
+        return false;
+}
+
+static void check_written(SimCluster *c, const SimMachine *m) {
+        TreeTxn *txn;
+
+        if (kv_read(daemon_store(m->daemon), &txn) < 0)
+                world_failed(c->world, "a-tree-can-be-read", "%s", m->name);
+        for (unsigned i = 0; i < WRITES; i++) {
+                char key[32];
+                KvNode node;
+
+                snprintf(key, sizeof(key), "/since/%u", i);
+                if (tree_get(txn, kv_string(key), &node) < 0)
+                        world_failed(c->world, "no-acknowledged-write-lost", "%s was acknowledged, and is not on %s, which leads", key, m->name);
+        }
+        tree_abort(txn);
+}
+
+/* -- Images -- */
+
+static void copy_folder(const char *from, const char *to) {
+        char command[512];
+
+        snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+        if (system(command) != 0)
+                abort();
+}
+
+static void run_once(uint64_t seed, const Options *o) {
+        World *w = world_new(seed, o->trace);
+        char *image = scratch_new(), replay[128];
+        SimMachine *knows, *other, *old;
+        Written written = {};
+        unsigned first;
+        SimCluster *c;
+        Disk *disk;
+
+        tracing = w;
+        refused = false;
+        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "", o->bug ?: "");
+        world_set_replay(w, replay);
+        c = cluster_new(w, 3, o->bug);
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        UNTIL(c, "a-cluster-forms", voters(c) == 3);
+
+        first = (unsigned) world_draw(w, 3);
+        knows = &c->machines[first];
+        other = &c->machines[(first + 1) % 3];
+        old = &c->machines[(first + 2) % 3];
+
+        /* The image, of a host that is off; then it starts again, and everybody has that on record. */
+        world_run(w, world_now_ms(w) + world_draw(w, 3000));
+        machine_power_cut(old);
+        UNTIL(c, "a-daemon-dies", !old->loop);
+        copy_folder(old->folder, image);
+        disk = sim_disk_copy(old->disk);
+        world_run(w, world_now_ms(w) + world_draw(w, 2000));
+        machine_power_on(old);
+        UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
+
+        /* What is acknowledged now, 'knows' does not hold. */
+        isolate(c, knows, true);
+        UNTIL(c, "two-of-three-write", cluster_leader(c) != knows && write_all(c, &written));
+        machine_power_cut(old);
+        machine_power_cut(other);
+        UNTIL(c, "daemons-die", !old->loop && !other->loop);
+
+        copy_folder(image, old->folder);
+        sim_disk_free(old->disk);
+        old->disk = disk;
+        isolate(c, knows, false);
+        machine_power_on(old);
+        world_trace(w, old->name, "comes with an old image");
+        for (uint64_t end_ms = world_now_ms(w) + OLD_MS; world_now_ms(w) < end_ms;) {
+                world_run(w, world_now_ms(w) + 100);
+                if (cluster_leader(c))
+                        check_written(c, cluster_leader(c));
+        }
+        if (!refused)
+                world_failed(w, "an-old-image-is-refused", "nobody says so");
+
+        /* With the one that holds it there is a majority without the old image. */
+        machine_power_on(other);
+        UNTIL(c, "the-others-go-on", cluster_leader(c));
+        check_written(c, cluster_leader(c));
+
+        /* What the operator is told to do. */
+        machine_power_cut(old);
+        UNTIL(c, "a-daemon-dies", !old->loop);
+        old->folder = scratch_free(old->folder);
+        old->folder = scratch_new();
+        free(old->settings.state_directory);
+        old->settings.state_directory = strdup(old->folder);
+        if (old->settings.join.n == 0 && names_add(&old->settings.join, "10.0.0.2:2380", 13) < 0)
+                abort();
+        sim_disk_free(old->disk);
+        old->disk = sim_disk_new(w);
+        machine_power_on(old);
+        UNTIL(c, "wiped-it-joins-anew", voters(c) == 3);
+        check_written(c, cluster_leader(c));
+
+        cluster_free(c);
+        scratch_free(image);
+        tracing = NULL;
+        world_free(w);
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },      { "bug", required_argument, NULL, 'b' }, {},
+        };
+        Options o = { .seed = 1, .runs = 5 };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        o.seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        o.runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 't':
+                        o.trace = true;
+                        break;
+                case 'b':
+                        o.bug = optarg;
+                        break;
+                default:
+                        return 2;
+                }
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                run_once(o.seed + i, &o);
+        printf("%llu old images refused, and what was written since is there\n", (unsigned long long) o.runs);
+        return 0;
+}
