@@ -66,6 +66,7 @@ int http_chunk(HttpRequest *request, const void *bytes, size_t size); /* -ENOBUF
 int http_chunk_shared(HttpRequest *request, Shared *payload);
 void http_end(HttpRequest *request);
 void http_last(HttpRequest *request, const void *bytes, size_t size); /* the last chunk and the end, in one write */
+void http_last_shared(HttpRequest *request, Shared *payload);
 void http_cut(HttpRequest *request, const char *reason); /* close without an orderly end; logged at debug */
 
 /* -- Serving -- */

@@ -315,6 +315,16 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
         http_connection_answered(c);
 }
 
+/* What is small is one write for all of it; what is large is not copied for each who is sent it. */
+void http_last_shared(HttpRequest *request, Shared *payload) {
+        if (payload->size <= COPIED_MAX) {
+                http_last(request, payload->bytes, payload->size);
+                return;
+        }
+        (void) http_chunk_shared(request, payload);
+        http_end(request);
+}
+
 void http_end(HttpRequest *request) {
         http_last(request, NULL, 0);
 }

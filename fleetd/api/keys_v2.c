@@ -631,11 +631,9 @@ static void watch_on_event(void *userdata, HubEvent *event) {
                 return;
         }
         request->forget = NULL;
-        if (bytes) {
-                request->http->userdata = request;
-                (void) http_chunk_shared(request->http, bytes);
-                request_end(request);
-        } else
+        if (bytes)
+                request_last(request, bytes);
+        else
                 request_cut(request, "out of memory");
         wait_free(w);
 }

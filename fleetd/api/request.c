@@ -101,6 +101,12 @@ void request_end(Request *request) {
         request_free(request);
 }
 
+void request_last(Request *request, Shared *bytes) {
+        request->http->userdata = NULL;
+        http_last_shared(request->http, bytes);
+        request_free(request);
+}
+
 void request_cut(Request *request, const char *reason) {
         request->http->userdata = NULL;
         http_cut(request->http, reason);

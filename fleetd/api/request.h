@@ -66,6 +66,7 @@ void request_begin(Request *request, unsigned status, const char *type); /* of a
 void request_answer_json(Request *request, unsigned status, Text *body); /* takes the text; 500 if building it had failed */
 void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
 void request_end(Request *request); /* of a stream: the end, in order */
+void request_last(Request *request, Shared *bytes); /* of a stream: these, and the end */
 void request_cut(Request *request, const char *reason);
 void request_free(Request *request); /* without an answer: the client has left */
 

@@ -12,12 +12,16 @@ import subprocess
 import sys
 import tempfile
 
+import row_idle
 import row_keys
 import row_sizes
+import row_watchers
 import servers
 
 ROWS = {
     "keys": row_keys,
+    "watchers": row_watchers,
+    "idle": row_idle,
     "sizes": row_sizes,
 }
 
@@ -27,6 +31,7 @@ def main():
     ap.add_argument("--fleetd", required=True)
     ap.add_argument("--fleetctl")
     ap.add_argument("--load", required=True)
+    ap.add_argument("--crowd", required=True)
     ap.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "3")))
     ap.add_argument("--seconds", type=int, default=int(os.environ.get("BENCH_SECONDS", "2")))
     ap.add_argument("--members", type=int, action="append", choices=(1, 3))

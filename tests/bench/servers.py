@@ -83,6 +83,27 @@ class Server:
                 sizes += [int(line.split()[1]) for line in status if line.startswith("VmRSS:")]
         return sizes
 
+    def disk_kib(self):
+        """What each member has on disk: blocks, not lengths."""
+        return [int(subprocess.run(["du", "-sk", os.path.join(self.folder, str(i))], check=True, stdout=subprocess.PIPE).stdout.split()[0])
+                for i in range(len(self.processes))]
+
+    def effort(self):
+        """Of each member, how often its threads have woken, and how many ns they have run."""
+        found = []
+        for p in self.processes:
+            woken = ran = 0
+            for task in os.listdir("/proc/%d/task" % p.pid):
+                try:
+                    with open("/proc/%d/task/%s/status" % (p.pid, task)) as status:
+                        woken += sum(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches:"))
+                    with open("/proc/%d/task/%s/schedstat" % (p.pid, task)) as schedstat:
+                        ran += int(schedstat.read().split()[0])
+                except FileNotFoundError:
+                    pass  # a thread that ended
+            found.append((woken, ran))
+        return found
+
     def stop(self):
         for p in self.processes:
             p.terminate()
@@ -99,7 +120,7 @@ class Server:
 class Fleetd(Server):
     name = "fleetd"
 
-    def __init__(self, scratch, members, program):
+    def __init__(self, scratch, members, program, options=()):
         super().__init__(scratch, members)
         key = os.path.join(self.folder, "key")
         with open(key, "w") as f:
@@ -118,10 +139,11 @@ class Fleetd(Server):
                 args += ["--listen-peer=" + self.peers[i], "--peer-key=" + key]
             if i > 0:
                 args += ["--join=" + self.peers[0]]
-            self.spawn(args, i)
+            self.spawn(args + list(options), i)
             if i == 0:
                 self.wait("the first host", lambda: self.request(self.addresses[0], "PUT", "/v2/keys/ready", "value=yes") in (200, 201))
-        self.wait("%d voters" % members, lambda: self.voters() == members)
+        if members > 1:
+            self.wait("%d voters" % members, lambda: self.voters() == members)
         self.fill()
 
     def voters(self):
@@ -152,6 +174,28 @@ class Etcd(Server):
         self.fill()
 
 
+class Crowd:
+    """tests/bench/crowd: many clients in one process, which obeys."""
+
+    def __init__(self, program):
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
+
+    def __call__(self, *words):
+        self.process.stdin.write(" ".join(str(w) for w in words) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        if not answer:
+            raise SystemExit("crowd ended, asked to: %s" % " ".join(str(w) for w in words))
+        return [float(w) for w in answer if w != "ok"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Bench:
     """What a row is given: options, a scratch folder, and clusters of both."""
 
@@ -161,12 +205,12 @@ class Bench:
         self.etcd = shutil.which("etcd")
 
     @contextlib.contextmanager
-    def clusters(self, members):
-        """One cluster of each, side by side: fleetd's first, and etcd's where it is installed."""
+    def clusters(self, members, options=()):
+        """One cluster of each, side by side: fleetd's first, with more options, and etcd's where it is installed."""
         made = []
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-                made.append(Fleetd(folder, members, self.opts.fleetd))
+                made.append(Fleetd(folder, members, self.opts.fleetd, options))
                 if self.etcd:
                     made.append(Etcd(folder, members, self.etcd))
                 yield made
