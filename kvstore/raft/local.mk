@@ -11,7 +11,8 @@ kvstore_raft_libraftcore_a_SOURCES = \
 check_PROGRAMS += tests/sim/test-raft-core
 TESTS += tests/sim/test-raft-core
 tests_sim_test_raft_core_SOURCES = \
-	tests/sim/test-raft-core.c tests/sim/raft_world.h tests/sim/raft_world.c tests/sim/raft_faults.c tests/sim/raft_checks.c
+	tests/sim/test-raft-core.c tests/sim/raft_world.h tests/sim/raft_world.c tests/sim/raft_faults.c tests/sim/raft_checks.c \
+	tests/lib/raft_rules.h tests/lib/raft_rules.c
 tests_sim_test_raft_core_LDADD = kvstore/raft/libraftcore.a $(RAFT_LIBS) base/libbase.a
 
 if HAVE_CMOCKA
@@ -24,6 +25,7 @@ tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_core
 TESTS += tests/unit/test-raft_core
+tests_unit_test_raft_core_SOURCES = tests/unit/test-raft_core.c tests/lib/raft_rules.h tests/lib/raft_rules.c
 tests_unit_test_raft_core_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 

@@ -221,19 +221,60 @@ static void fault_transfer(World *w) {
                 check_after_event(leader);
 }
 
-static void fault_nothing(World *w) {
+/* 'weight' in 23 is drawn; weight 0 happens of itself: to messages, by loss and reordering. */
+static const struct {
+        const char *name;
+        void (*make)(World *w);
+        unsigned weight;
+} faults[] = {
+        { "crash", fault_crash, 2 },
+        { "leader-crash", fault_crash_leader, 1 },
+        { "crash-of-all", fault_crash_all, 1 },
+        { "slow-disk", fault_slow_disk, 2 },
+        { "stall", fault_stall, 1 },
+        { "loss", fault_loss, 1 },
+        { "delay", fault_delay, 1 },
+        { "one-way-cut", fault_cut_one_way, 1 },
+        { "isolated", fault_isolate, 1 },
+        { "partition", fault_partition, 1 },
+        { "healed-network", fault_heal_network, 3 },
+        { "checkpoint", fault_checkpoint, 2 },
+        { "leader-checkpoint", fault_checkpoint_leader, 1 },
+        { "transfer", fault_transfer, 1 },
+        { "change-of-members", fault_change, 4 },
+        { "wiped-and-another-one", NULL, 0 },
+        { "message-lost", NULL, 0 },
+        { "message-duplicated", NULL, 0 },
+        { "messages-reordered", NULL, 0 },
+        { "torn-write", NULL, 0 },
+        { "machine-lost-its-live-state", NULL, 0 },
+        { "state-installed", NULL, 0 },
+};
+
+static_assert(ELEMENTS(faults) <= RAFT_FAULTS_MAX);
+
+const char *raft_fault_name(unsigned i) {
+        return i < ELEMENTS(faults) ? faults[i].name : NULL;
 }
 
-static void (*const faults[])(World *w) = {
-        fault_crash,        fault_crash,        fault_crash_leader,
-        fault_crash_all,    fault_slow_disk,    fault_slow_disk,
-        fault_stall,        fault_loss,         fault_delay,
-        fault_cut_one_way,  fault_isolate,      fault_partition,
-        fault_heal_network, fault_heal_network, fault_heal_network,
-        fault_checkpoint,   fault_checkpoint,   fault_checkpoint_leader,
-        fault_transfer,     fault_change,       fault_change,
-        fault_change,       fault_change,       fault_nothing,
-};
+void world_count(World *w, const char *fault) {
+        for (size_t i = 0; i < ELEMENTS(faults); i++)
+                if (streq(faults[i].name, fault))
+                        w->fault_counts[i]++;
+}
+
+static void some_fault(World *w) {
+        unsigned drawn = (unsigned) world_random(w, 24); /* one more than the weights: now and then nothing */
+
+        for (size_t i = 0; i < ELEMENTS(faults); i++) {
+                if (drawn < faults[i].weight) {
+                        w->fault_counts[i]++;
+                        faults[i].make(w);
+                        return;
+                }
+                drawn -= faults[i].weight;
+        }
+}
 
 void world_fault(World *w) {
         uint64_t gap_ms = 100;
@@ -242,7 +283,7 @@ void world_fault(World *w) {
                 return;
 
         w->faults++;
-        faults[world_random(w, ELEMENTS(faults))](w);
+        some_fault(w);
         wipe_removed(w);
 
         /* Now and then peace, in which a newcomer can catch up. */

@@ -198,8 +198,10 @@ static void tear_writes(Server *s) {
 
         for (size_t i = 0; i < n; i++)
                 make_durable(s, &s->writes[i], s->writes[i].n);
-        if (n < s->n_writes && s->writes[n].kind == LOG_APPEND && s->writes[n].n > 0 && world_random(s->world, 2) == 0)
+        if (n < s->n_writes && s->writes[n].kind == LOG_APPEND && s->writes[n].n > 0 && world_random(s->world, 2) == 0) {
+                world_count(s->world, "torn-write");
                 make_durable(s, &s->writes[n], world_random(s->world, s->writes[n].n));
+        }
         drop_writes(s);
 }
 
@@ -245,15 +247,19 @@ static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, S
         event.at_ms = w->now_ms + extra_ms + 1 + world_random(w, w->delay_max_ms);
         if (!w->reorder)
                 event.at_ms = MAX(event.at_ms, w->arrival[s->slot][to]);
+        else if (event.at_ms < w->arrival[s->slot][to])
+                world_count(w, "messages-reordered");
         w->arrival[s->slot][to] = event.at_ms;
 
         if (w->servers[to].id != to_id || w->cut[s->slot][to] || world_random(w, 100) < w->loss_percent) {
+                world_count(w, "message-lost");
                 event_done(&event);
                 return;
         }
         if (w->reorder && !bulk && world_random(w, 20) == 0) {
                 Event again = event;
 
+                world_count(w, "message-duplicated");
                 again.bytes = copy_of(bytes, size);
                 again.at_ms += world_random(w, 300);
                 world_push(w, again);
@@ -307,6 +313,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         assert(s->incoming.index == info->index && s->incoming.term == info->term);
         assert(s->incoming.configuration_index == info->configuration_index);
         s->world->count.installs++;
+        world_count(s->world, "state-installed");
         s->install = INSTALL_RENAMING;
         s->install_keeps = keep_state;
         world_trace(s->world, s, "installs the state at %" PRIu64 "%s", info->index, keep_state ? ", keeping its own" : "");
@@ -384,14 +391,17 @@ void server_crash(Server *s, bool machine, uint64_t restart_after_ms) {
         world_trace(s->world, s, "crashes%s", machine ? " with its machine" : "");
         s->world->count.crashes++;
         tear_writes(s);
-        if (machine)
+        if (machine) {
+                world_count(s->world, "machine-lost-its-live-state");
                 state_assign(&s->disk.state, &s->disk.checkpoint);
+        }
         clear_run(s);
         push_for(s, EVENT_RESTART, restart_after_ms);
 }
 
 void server_wipe(Server *s) {
         world_trace(s->world, s, "is wiped");
+        world_count(s->world, "wiped-and-another-one");
         clear_run(s);
         raft_entries_reset(&s->disk.log, 1);
         state_done(&s->disk.checkpoint);

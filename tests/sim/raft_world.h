@@ -6,6 +6,7 @@
 #include "kvstore/raft/core.h"
 #include "kvstore/raft/entries.h"
 
+enum { RAFT_FAULTS_MAX = 32 };
 enum { SLOTS = 5, ID_STEP = 8 }; /* a slot's ids: slot + 1, slot + 1 + ID_STEP, ...: a wiped server gets a new one */
 
 /* The tree's stand-in: a chain of hashes over everything applied. */
@@ -147,6 +148,7 @@ struct World {
         TermLeader *leaders; /* by term */
         size_t n_leaders, leaders_capacity;
 
+        uint64_t fault_counts[RAFT_FAULTS_MAX]; /* by raft_fault_name()'s numbers */
         char failure[256]; /* the first check that failed, "" */
         uint64_t hash;
         struct {
@@ -174,6 +176,8 @@ unsigned slot_of(uint64_t id);
 
 /* -- raft_faults.c -- */
 void world_fault(World *w);
+const char *raft_fault_name(unsigned i); /* NULL: there are no more kinds */
+void world_count(World *w, const char *fault);
 void world_client(World *w);
 bool world_heal(World *w); /* all faults end; true if the cluster got back to work and every member caught up */
 

@@ -1,17 +1,20 @@
 /* The consensus core under faults: many runs, each from one seed.
  *
  *   test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] [--rule-off NAME] [--bug NAME] [--first]
- *                  [--trace]
+ *                  [--count] [--trace]
  *
- * Without --mode the modes take turns. --first ends with the first run that fails. A failed check prints its seed and the
+ * Without --mode the modes take turns. --first ends with the first run that fails, --count runs them all and says how many failed. A failed check prints its seed and the
  * command that replays it; the exit code is then 1.
  * --rule-off and --bug make a cluster that must fail: they prove that the checks bite. */
 #include <getopt.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/parse.h"
+#include "tests/lib/raft_rules.h"
 #include "tests/sim/raft_world.h"
 
 static const char *const modes[] = { [MODE_FIXED] = "fixed", [MODE_CHANGES] = "changes", [MODE_GROW] = "grow" };
@@ -25,34 +28,13 @@ static const char *const bugs[] = {
         [BUG_INSTALL_KEEPS_LOG] = "install-keeps-log",
 };
 
-static const struct {
-        const char *name;
-        size_t offset;
-} rules[] = {
-        { "row1",         offsetof(RaftRules, clean_old_term_result)  },
-        { "row2",         offsetof(RaftRules, sole_voter_new_term)    },
-        { "row3",         offsetof(RaftRules, split_at_change)        },
-        { "row4",         offsetof(RaftRules, remember_committed)     },
-        { "row5",         offsetof(RaftRules, cut_below_snapshot)     },
-        { "row6",         offsetof(RaftRules, tell_term_to_prevote)   },
-        { "vote-result",  offsetof(RaftRules, drop_stray_vote_result) },
-        { "one-install",  offsetof(RaftRules, one_install)            },
-        { "promotion",    offsetof(RaftRules, promotion_order)        },
-        { "demotion",     offsetof(RaftRules, demotion_order)         },
-        { "catch-up",     offsetof(RaftRules, catch_up_first)         },
-        { "self-removal", offsetof(RaftRules, keep_leader)            },
-        { "shrink",       offsetof(RaftRules, one_leader_first)       },
-        { "majority",     offsetof(RaftRules, majority_knows)         },
-        { "snapshot",     offsetof(RaftRules, snapshot_stored_only)   },
-        { "start-term",   offsetof(RaftRules, start_checks_term)      },
-};
-
 typedef struct Arguments {
         uint64_t seed, runs;
         int mode; /* -1: all in turn */
         SimOptions options;
-        const char *rule_off;
+        char rules_off[256]; /* as options */
         bool first; /* failure is the last */
+        bool count; /* how many runs fail, each in a process of its own: some crash */
 } Arguments;
 
 static int find_name(const char *const *names, size_t n, const char *name) {
@@ -62,25 +44,12 @@ static int find_name(const char *const *names, size_t n, const char *name) {
         return -1;
 }
 
-static int rule_off(RaftRules *set, const char *name) {
-        if (streq(name, "all")) {
-                memset(set, 0, sizeof(*set));
-                return 0;
-        }
-        for (size_t i = 0; i < ELEMENTS(rules); i++)
-                if (streq(rules[i].name, name)) {
-                        *(bool *) ((char *) set + rules[i].offset) = false;
-                        return 0;
-                }
-        return -1;
-}
-
 static void usage(void) {
         fprintf(stderr, "usage: test-raft-core [--seed N] [--runs N] [--faults N] [--mode fixed|changes|grow] "
                         "[--rule-off NAME] "
-                        "[--bug NAME] [--first] [--trace]\nrules: all");
-        for (size_t i = 0; i < ELEMENTS(rules); i++)
-                fprintf(stderr, " %s", rules[i].name);
+                        "[--bug NAME] [--first] [--count] [--trace]\nrules: all");
+        for (size_t i = 0; raft_rule_name(i); i++)
+                fprintf(stderr, " %s", raft_rule_name(i));
         fprintf(stderr, "\nbugs:");
         for (size_t i = 1; i < ELEMENTS(bugs); i++)
                 fprintf(stderr, " %s", bugs[i]);
@@ -92,7 +61,7 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                 { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
                 { "faults", required_argument, NULL, 'f' }, { "mode", required_argument, NULL, 'm' },
                 { "rule-off", required_argument, NULL, 'o' }, { "bug", required_argument, NULL, 'b' },
-                { "first", no_argument, NULL, '1' },
+                { "first", no_argument, NULL, '1' }, { "count", no_argument, NULL, 'c' },
                 { "trace", no_argument, NULL, 't' }, {},
         };
         uint64_t n;
@@ -117,8 +86,8 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                         r = a->mode = find_name(modes, ELEMENTS(modes), optarg);
                         break;
                 case 'o':
-                        r = rule_off(&a->options.rules, optarg);
-                        a->rule_off = optarg;
+                        r = raft_rule_off(&a->options.rules, optarg);
+                        snprintf(a->rules_off + strlen(a->rules_off), sizeof(a->rules_off) - strlen(a->rules_off), " --rule-off %s", optarg);
                         break;
                 case 'b':
                         r = bug = find_name(bugs, ELEMENTS(bugs), optarg);
@@ -126,6 +95,9 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                         break;
                 case '1':
                         a->first = true;
+                        break;
+                case 'c':
+                        a->count = true;
                         break;
                 case 't':
                         a->options.trace = true;
@@ -159,6 +131,17 @@ static void dump(const World *w) {
         }
 }
 
+/* Over all runs. */
+static struct {
+        uint64_t ms, counts[RAFT_FAULTS_MAX];
+} sums;
+
+static void print_sums(void) {
+        printf("%.2f cluster-hours simulated\n", (double) sums.ms / 3600000);
+        for (unsigned i = 0; raft_fault_name(i); i++)
+                printf("fault %s %" PRIu64 "\n", raft_fault_name(i), sums.counts[i]);
+}
+
 /* One run; returns whether it held, and adds to *hash. */
 static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
         SimMode mode = a->mode >= 0 ? (SimMode) a->mode : (SimMode) (seed % _MODE_MAX);
@@ -176,8 +159,7 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
                        w->failure);
                 printf("replay: test-raft-core --seed %" PRIu64 " --runs 1 --faults %u --mode %s", seed,
                        a->options.faults, modes[mode]);
-                if (a->rule_off)
-                        printf(" --rule-off %s", a->rule_off);
+                printf("%s", a->rules_off);
                 if (a->options.bug != BUG_NONE)
                         printf(" --bug %s", bugs[a->options.bug]);
                 printf(" --trace\n");
@@ -193,8 +175,35 @@ static bool run(const Arguments *a, uint64_t seed, uint64_t *hash) {
                        w->count.restarts, w->count.installs, w->count.changes, w->count.entries, w->hash);
 
         *hash = *hash * 31 + w->hash;
+        sums.ms += w->now_ms;
+        for (size_t i = 0; i < ELEMENTS(sums.counts); i++)
+                sums.counts[i] += w->fault_counts[i];
         world_free(w);
         return held;
+}
+
+/* How many fail: some by a check, some by a crash of the engine. */
+static int count_failures(const Arguments *a) {
+        uint64_t failed = 0;
+
+        for (uint64_t i = 0; i < a->runs; i++) {
+                uint64_t hash = 0;
+                int status;
+                pid_t pid;
+
+                fflush(stdout);
+                pid = fork();
+                if (pid == 0) {
+                        if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+                                _exit(2);
+                        _exit(run(a, a->seed + i, &hash) ? 0 : 1);
+                }
+                if (pid < 0 || waitpid(pid, &status, 0) < 0)
+                        abort();
+                failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+        }
+        printf("%" PRIu64 " of %" PRIu64 " runs failed\n", failed, a->runs);
+        return failed > 0;
 }
 
 int main(int argc, char **argv) {
@@ -206,6 +215,8 @@ int main(int argc, char **argv) {
                 return 2;
         }
 
+        if (a.count)
+                return count_failures(&a);
         for (uint64_t i = 0; i < a.runs && !(a.first && failed > 0); i++) {
                 failed += !run(&a, a.seed + i, &hash);
                 if (i == 0)
@@ -221,6 +232,7 @@ int main(int argc, char **argv) {
                 }
         }
 
+        print_sums();
         printf("%" PRIu64 " of %" PRIu64 " runs failed, hash %016" PRIx64 "\n", failed, a.runs, hash);
         return failed > 0;
 }
