@@ -121,8 +121,8 @@ static int make_change(RaftServers *servers, const RaftChange *change) {
 static void order_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, bool voter) {
         uint64_t index = raft_last_index(&c->raft) + 1;
 
-        /* Promotion: network first. Were the entry on our disk alone and we restarted, our configuration would count a voter
-         * that does not yet know it is one, and denies its vote. */
+        /* Promotion: the promoted server first. Were the entry on our disk alone and we restarted, or on another voter's and we
+         * died, that configuration would count a voter that does not yet know it is one, and denies its vote. */
         if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.promotion_order) {
                 c->held_from = index;
                 c->held_for = change->id;

@@ -206,7 +206,7 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
 
 static void send_append(RaftCore *c, const struct raft_message *out) {
         const struct raft_append_entries *a = &out->append_entries;
-        long n = rule_demotion_order(c, a->prev_log_index, a->n_entries);
+        long n = rule_order_of_sending(c, out->server_id, a->prev_log_index, a->n_entries);
         RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = a->term };
 
         if (n < 0)

@@ -113,7 +113,7 @@ typedef struct RaftRules {
         bool tell_term_to_prevote;    /* [row6] a refused pre-vote of a lower term learns ours */
         bool drop_stray_vote_result;  /* [vote-result] no candidate, no vote results */
         bool one_install;             /* [one-install] a second snapshot while one is in work is dropped */
-        bool promotion_order;         /* [promotion] network before disk */
+        bool promotion_order;         /* [promotion] first to the promoted server, then to our disk and the others */
         bool demotion_order;          /* [demotion] disk before network */
         bool catch_up_first;          /* [catch-up] only who is close behind becomes voter */
         bool keep_leader;             /* [self-removal] the leader neither removes nor demotes itself */

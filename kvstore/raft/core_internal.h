@@ -91,8 +91,8 @@ bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration
 void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf);
 /* 0 or what raft_core_checkpointed() answers. */
 int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint);
-/* How many entries of an outgoing append may leave; -1: the message must not leave at all. */
-long rule_demotion_order(const RaftCore *c, uint64_t prev_index, size_t n);
+/* How many entries of an outgoing append may leave for server 'to'; -1: the message must not leave at all. */
+long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n);
 
 /* What raft_step() was given, for those who carry out its update. */
 typedef struct Given {

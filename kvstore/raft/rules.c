@@ -164,9 +164,13 @@ int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint
         return 0;
 }
 
-long rule_demotion_order(const RaftCore *c, uint64_t prev_index, size_t n) {
-        if (c->unsent_from == 0 || prev_index + n < c->unsent_from)
+/* A promotion goes to the promoted server alone until that one has it: a voter that holds it needs the new majority, which counts
+ * a server that denies its vote until it knows; with another voter dead nobody is ever elected again. */
+long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n) {
+        uint64_t from = c->held_from > 0 && to != c->held_for ? c->held_from : c->unsent_from;
+
+        if (from == 0 || prev_index + n < from)
                 return (long) n;
 
-        return prev_index < c->unsent_from ? (long) (c->unsent_from - 1 - prev_index) : -1;
+        return prev_index < from ? (long) (from - 1 - prev_index) : -1;
 }

@@ -757,6 +757,29 @@ static void a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it(voi
         done(&b);
 }
 
+static void a_promotion_reaches_others_only_after_the_promoted_server_has_it(void **state) {
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        text_clear(&b.said);
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
+        assert_said(&b, "send 2 append 3 behind 6 0\nsend 3 append 3 behind 6 0\nsend 4 append 3 behind 6 1\n");
+        b.now_ms += 150;
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+        assert_false(has_said(&b, "send 2 append 3 behind 6 1\n"));
+
+        assert_int_equal(receive_result(&b, 4, 7), 0);
+        assert_int_equal(receive(&b, 2,
+                                 (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT,
+                                                .term = raft_core_term(b.core),
+                                                .append_result = { .rejected = 7, .last_index = 6 } }),
+                         0);
+        assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
+        done(&b);
+}
+
 static void leadership_lost_during_a_promotion_means_to_start_again(void **state) {
         Bench b;
 
@@ -908,6 +931,7 @@ int main(void) {
                 cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
                 cmocka_unit_test(a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it),
+                cmocka_unit_test(a_promotion_reaches_others_only_after_the_promoted_server_has_it),
                 cmocka_unit_test(leadership_lost_during_a_promotion_means_to_start_again),
                 cmocka_unit_test(a_promoted_server_that_stays_silent_ends_its_promotion),
                 cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
