@@ -114,7 +114,9 @@ static void on_stop(void *userdata) {
         if (p->error == 0 && p->restarting) {
                 log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
                 p->core = raft_core_free(p->core);
-                p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+                /* Told now: the log closes when its write has ended, and the disk may hang. */
+                p->changed = 0;
+                p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
                 replica_close_log(p);
                 return;
         }
