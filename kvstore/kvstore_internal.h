@@ -66,7 +66,7 @@ struct KvStore {
 
 /* -- time.c -- */
 
-/* Cluster time now; the first leader of a cluster begins with its own. */
+/* Cluster time now; the first leader of a cluster begins with its own. 0: not known yet. */
 uint64_t kv_clock_ms(void *store);
 void kv_clock_set_running(KvStore *s, bool runs);
 void kv_clock_on_tick(void *store);

@@ -182,12 +182,14 @@ static void answer_early(Proposals *p, Proposal *x) {
 /* One entry out of what waits; 0 when something was taken, -EAGAIN when the log is full for now. */
 static int submit_batch(Proposals *p) {
         _cleanup_writer_ Writer w = {};
-        uint64_t index, term;
+        uint64_t index, term, cluster_ms = p->options.cluster_ms(p->options.userdata);
         size_t n = 0, size = BATCH_OVERHEAD;
         Proposal *x, *end;
         int r;
 
-        kv_batch_begin(&w, &(KvBatchHead) { .cluster_ms = p->options.cluster_ms(p->options.userdata), .quota = p->options.quota });
+        if (cluster_ms == 0)
+                return -EAGAIN; /* what the log says of it is not applied yet */
+        kv_batch_begin(&w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota });
         for (x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = x->next, n++) {
                 size += x->size + ITEM_OVERHEAD;
                 if (n > 0 && size > KV_BATCH_MAX)

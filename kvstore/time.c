@@ -37,8 +37,8 @@ uint64_t kv_clock_ms(void *userdata) {
         KvStore *s = userdata;
 
         clock_look(s);
-        if (s->clock_ms == 0)
-                s->clock_ms = loop_wall_ms(s->loop); /* the first leader of a cluster begins with its own */
+        if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has applied all, who knows */
+                s->clock_ms = loop_wall_ms(s->loop);
         return s->clock_ms;
 }
 
