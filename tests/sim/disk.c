@@ -7,10 +7,12 @@
 
 #include "base/memory.h"
 
+enum { SECTOR = 512 };
+
 typedef struct Content {
         char name[64];
         uint8_t *bytes;
-        uint64_t size;
+        uint64_t size, last_write; /* where the last write began */
         uint8_t *durable; /* what the medium holds, where a failed write has left something else in memory; NULL: the same */
         uint64_t durable_size;
         struct Content *next;
@@ -21,7 +23,7 @@ typedef struct SimDisk {
         World *world;
         Content *files;
         bool torn;
-        int error;
+        int error, read_error;
         bool in_memory; /* what fails has been written all the same, but for the medium */
 } SimDisk;
 
@@ -63,6 +65,8 @@ static int sim_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
         SimFile *f = container_of(file, SimFile, base);
         Content *c = *find(f->disk, f->name);
 
+        if (f->disk->read_error < 0)
+                return f->disk->read_error;
         if (!c || offset + size > c->size)
                 return -ENODATA;
         memcpy(bytes, c->bytes + offset, size);
@@ -104,6 +108,7 @@ static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t of
                 c->size = offset + size;
         }
         memcpy(c->bytes + offset, bytes, size);
+        c->last_write = offset;
         return r;
 }
 
@@ -255,4 +260,46 @@ void sim_disk_tear(Disk *disk, bool torn) {
 void sim_disk_set_error(Disk *disk, int error, bool in_memory) {
         of(disk)->error = error;
         of(disk)->in_memory = in_memory;
+}
+
+void sim_disk_set_read_error(Disk *disk, int error) {
+        of(disk)->read_error = error;
+}
+
+/* A log file that has been written more than once; of several any one. */
+static Content *some_log(SimDisk *d) {
+        Content *found = NULL;
+        uint64_t n = 0;
+
+        for (Content *c = d->files; c; c = c->next)
+                if (starts_with(c->name, "log.") && c->last_write >= 2 * SECTOR && world_draw(d->world, ++n) == 0)
+                        found = c;
+        return found;
+}
+
+int sim_disk_damage(Disk *disk, SimDamage damage) {
+        SimDisk *d = of(disk);
+        Content *c = some_log(d);
+        uint64_t at, other;
+        uint8_t sector[SECTOR];
+
+        if (!c)
+                return -ENOENT;
+        at = world_draw(d->world, c->last_write / SECTOR) * SECTOR;
+        other = world_draw(d->world, c->last_write / SECTOR) * SECTOR;
+        switch (damage) {
+        case SIM_FLIP_BIT:
+                at = world_draw(d->world, c->last_write);
+                c->bytes[at] ^= (uint8_t) (1 << world_draw(d->world, 8));
+                break;
+        case SIM_LOSE_SECTOR:
+                memset(c->bytes + at, 0, SECTOR);
+                break;
+        case SIM_SWAP_SECTORS:
+                memcpy(sector, c->bytes + at, SECTOR);
+                memcpy(c->bytes + at, c->bytes + other, SECTOR);
+                memcpy(c->bytes + other, sector, SECTOR);
+                break;
+        }
+        return 0;
 }

@@ -12,3 +12,10 @@ void sim_disk_tear(Disk *disk, bool torn); /* from now on writes leave a prefix 
 /* All writes fail with it (-ENOSPC, -EIO); 0: no more. 'in_memory': as when syncing fails; what was written is read until the
  * disk is settled, or the power goes. */
 void sim_disk_set_error(Disk *disk, int error, bool in_memory);
+void sim_disk_set_read_error(Disk *disk, int error); /* all reads fail with it; 0: no more */
+
+typedef enum SimDamage { SIM_FLIP_BIT, SIM_LOSE_SECTOR, SIM_SWAP_SECTORS } SimDamage;
+
+/* Rot in what an earlier write made durable; the last write of each file is spared, since no reader could tell that from one that
+ * was torn. -ENOENT: nothing there is older than that. */
+int sim_disk_damage(Disk *disk, SimDamage damage);

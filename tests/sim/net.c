@@ -66,7 +66,7 @@ struct SimHost {
 
 struct SimNet {
         World *world;
-        uint64_t least_ms, most_ms, ids;
+        uint64_t least_ms, most_ms, bytes_per_ms, ids;
         SimHost *hosts[HOSTS_MAX];
         unsigned n;
         bool cut[HOSTS_MAX][HOSTS_MAX]; /* from, to */
@@ -239,6 +239,8 @@ static void chunk_add(SimStream *to, const void *bytes, size_t size, bool fin) {
         c->size = size;
         c->fin = fin;
         c->due_ms = MAX(world_now_ms(net->world) + delay(net), to->last_due_ms);
+        if (net->bytes_per_ms > 0)
+                c->due_ms += size / net->bytes_per_ms;
         to->last_due_ms = c->due_ms;
         *to->last = c;
         to->last = &c->next;
@@ -552,6 +554,26 @@ void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut) {
 void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms) {
         net->least_ms = least_ms;
         net->most_ms = most_ms;
+}
+
+/* What was on its way at the old rate arrives at the new one. */
+static void hurry(SimStream *s) {
+        SimNet *net = s->host->net;
+        uint64_t due_ms = world_now_ms(net->world) + net->most_ms;
+
+        for (Chunk *c = s->first; c; c = c->next)
+                c->due_ms = MIN(c->due_ms, due_ms);
+        s->last_due_ms = MIN(s->last_due_ms, due_ms);
+        s->scheduled = false; /* a second call finds nothing to do */
+        if (s->first && !s->paused && s->host->loop)
+                deliver_later(s, net->most_ms);
+}
+
+void sim_net_set_rate(SimNet *net, uint64_t bytes_per_ms) {
+        net->bytes_per_ms = bytes_per_ms;
+        for (unsigned i = 0; i < net->n; i++)
+                for (SimStream *s = net->hosts[i]->streams; s; s = s->next)
+                        hurry(s);
 }
 
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b) {

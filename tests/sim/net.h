@@ -25,4 +25,5 @@ void sim_host_power(SimHost *h, bool on);
 void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut); /* both ways */
 void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut); /* what 'from' says does not arrive */
 void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms);     /* of what is sent from now on */
+void sim_net_set_rate(SimNet *net, uint64_t bytes_per_ms); /* what one direction of a stream carries from now on; 0: anything */
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b);

@@ -1,7 +1,9 @@
-/* Five stores in virtual time, below the daemon: door, proposals, replica, checkpoints and transfers on simulated disks, links
- * and clocks; who belongs to them, and what is done to them. Each seed draws which kinds of fault there are, and how often.
+/* Some stores in virtual time, below the daemon: door, proposals, replica, checkpoints and transfers on simulated disks, links
+ * and clocks; who belongs to them (store_members.c), and what is done to them (store_faults.c). Each seed draws how many there
+ * are, which kinds of fault there are, and how often.
  *
- * Faults can always be recovered from: what was durable stays so, and only who is no voter is ever wiped. */
+ * Faults can always be recovered from: at most one voter at a time loses what was durable, and none other does until another
+ * one has its seat; else only who is no voter is ever wiped. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -10,18 +12,19 @@
 #include "tests/sim/watchers.h"
 #include "tests/sim/world.h"
 
-enum { STORES = 5 };
+enum { STORES_MAX = 7 };
 
 typedef enum FaultKind {
-        FAULT_CRASH, FAULT_POWER, FAULT_POWER_OF_ALL, FAULT_STOP, FAULT_LONG_ABSENCE, FAULT_CUT, FAULT_ISOLATE, FAULT_ONE_WAY, FAULT_BRIDGE,
-        FAULT_SPLIT, FAULT_DELAY, FAULT_SLOW_DISK, FAULT_DISK_FULL, FAULT_DISK_ERROR, FAULT_SYNC_ERROR, FAULT_TREE_FULL,
-        FAULT_TREE_ERROR, FAULT_PAUSE, FAULT_HAND_OVER, FAULT_MEMBERS,
-        FAULT_LEADER_CRASH, _FAULT_DRAWN,
+        FAULT_CRASH, FAULT_POWER, FAULT_POWER_OF_ALL, FAULT_STOP, FAULT_UPGRADE, FAULT_LONG_ABSENCE, FAULT_CUT, FAULT_ISOLATE, FAULT_ONE_WAY,
+        FAULT_BRIDGE, FAULT_SPLIT, FAULT_RING, FAULT_DELAY, FAULT_SLOW_LINK, FAULT_SLOW_DISK, FAULT_HUNG_DISK, FAULT_DISK_FULL, FAULT_DISK_ERROR,
+        FAULT_SYNC_ERROR, FAULT_TREE_FULL, FAULT_TREE_ERROR, FAULT_READ_ERROR, FAULT_ROT, FAULT_SWAPPED_SECTORS, FAULT_LOST_SECTOR, FAULT_PAUSE, FAULT_LONG_PAUSE, FAULT_CLOCK_JUMP, FAULT_CLOCK_DRIFT,
+        FAULT_HAND_OVER, FAULT_MEMBERS, FAULT_LEADER_CRASH, _FAULT_DRAWN,
         /* These come of others: */
-        FAULT_ADD = _FAULT_DRAWN, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_TRANSFER, FAULT_RETURN, _FAULT_MAX,
+        FAULT_LOST_PAGES = _FAULT_DRAWN, FAULT_ADD, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_REPLACE, FAULT_TRANSFER, FAULT_RETURN, _FAULT_MAX,
 } FaultKind;
 
 const char *fault_name(FaultKind kind);
+FaultKind fault_named(const char *name); /* _FAULT_MAX: there is none */
 
 typedef struct Stores Stores;
 
@@ -40,30 +43,40 @@ typedef struct Host {
         uint64_t lives;                  /* each daemon's number */
         uint64_t lost_ms, paused_ms;     /* since when it knows no leader, 0: it does; until when it was paused */
         uint64_t leaving;                /* the daemon that asked for our removal; 0: nobody */
+        uint64_t term;                   /* the latest it knew */
+        int drift_ppm;
+        int64_t wall_offset_ms;
         bool power, dying, wanted, wipe;
         bool stopped;                    /* the replica has failed, and has not come back */
         bool disk_breaks, disk_bad;      /* now; since the replica began, or came back last */
+        bool damaged;                    /* its log is not what it wrote: may be refused */
 } Host;
 
 struct Stores {
         World *world;
         SimNet *net;
         const char *bug;
-        Host hosts[STORES];
+        unsigned n;                      /* hosts; 0 at the beginning: drawn */
+        Host hosts[STORES_MAX];
         Watchers *watchers;
         void (*gone)(void *userdata, Host *h); /* nobody is answered there any more */
         void *userdata;
         uint64_t *hashes;      /* of the tree at an applied index */
         size_t n_hashes, hashes_capacity;
-        uint64_t last_raft_id, lives, n_compared;
+        uint64_t *leaders;     /* by term: who led it, as life's number */
+        size_t n_leaders, leaders_capacity;
+        uint64_t last_raft_id, lives, n_compared, n_elections;
+        uint64_t lost_voter;             /* the seat whose log is gone or doubtful; 0: none */
+        uint64_t slow_until_ms;          /* disks take long: so may answers */
+        unsigned upgrading;              /* the host that is next, behind the last: nobody */
         unsigned disk_ms, net_ms;
-        bool has[_FAULT_DRAWN];          /* this seed's faults */
+        bool has[_FAULT_DRAWN], off[_FAULT_MAX]; /* this seed's faults; those that the caller forbids */
         unsigned per_10000;              /* of turns, that have one */
         uint64_t counts[_FAULT_MAX];
-        bool quiet, ending;
+        bool calm, quiet, ending;        /* few faults, that last; none; no more hosts */
 };
 
-void stores_begin(Stores *all); /* world, bug, gone, watchers are set */
+void stores_begin(Stores *all); /* world, bug, gone, watchers are set, perhaps n and off */
 void stores_end(Stores *all);
 void stores_turn(Stores *all); /* membership, hashes, now and then a fault */
 void stores_heal(Stores *all); /* everything works from now on */
@@ -73,3 +86,14 @@ bool store_is_up(const Host *h);
 Host *stores_leader(Stores *all); /* NULL: none, or not one that is ready */
 Host *stores_any(Stores *all);
 void stores_check_hash(Stores *all, Host *h);
+
+/* -- For the files of this folder -- */
+
+void store_start(Host *h);
+void store_stop(Host *h);
+bool store_crash(Host *h);
+bool store_power_cut(Host *h, uint64_t for_ms);
+void store_power_on(Host *h);
+void stores_members_turn(Stores *all);
+void stores_faults_turn(Stores *all);
+void stores_faults_end(Stores *all); /* links, disks and clocks are well */

@@ -36,8 +36,13 @@ struct WorldLoop {
         Loop base;
         World *world;
         char name[32];
-        uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms, last_work_ms;
+        uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms, last_work_ms; /* the world's times */
+        uint64_t since_ms, since_own_ms; /* from when on its clock drifts, and what it showed then */
+        int ppm;
+        int64_t wall_offset_ms;
         Flight *flights; /* in order */
+        Event *held;     /* came while it was paused, in order */
+        size_t n_held, held_capacity;
         WorldLoop *next;
 };
 
@@ -172,8 +177,9 @@ void world_run(World *w, uint64_t until_ms) {
                         if (!l)
                                 continue;
                         if (l->paused_until_ms > w->now_ms) {
-                                e.at_ms = l->paused_until_ms;
-                                push(w, e);
+                                if (GROW(l->held, l->held_capacity, l->n_held + 1) < 0)
+                                        abort();
+                                l->held[l->n_held++] = e;
                                 continue;
                         }
                         world_mix(w, w->now_ms);
@@ -191,11 +197,20 @@ static WorldLoop *of(const Loop *loop) {
 }
 
 static uint64_t loop_sim_now_ms(const Loop *loop) {
-        return of(loop)->world->now_ms;
+        const WorldLoop *l = of(loop);
+
+        return l->since_own_ms + (l->world->now_ms - l->since_ms) * (uint64_t) (1000000 + l->ppm) / 1000000;
+}
+
+/* When its clock will show 'own_ms', or later. */
+static uint64_t world_ms_of(const WorldLoop *l, uint64_t own_ms) {
+        uint64_t rate = (uint64_t) (1000000 + l->ppm);
+
+        return own_ms <= l->since_own_ms ? l->since_ms : l->since_ms + ((own_ms - l->since_own_ms) * 1000000 + rate - 1) / rate;
 }
 
 static uint64_t loop_sim_wall_ms(const Loop *loop) {
-        return 1700000000000 + of(loop)->world->now_ms;
+        return (uint64_t) (1700000000000 + (int64_t) of(loop)->world->now_ms + of(loop)->wall_offset_ms);
 }
 
 static void loop_on_wake(void *userdata) {
@@ -211,7 +226,10 @@ static void loop_on_wake(void *userdata) {
 static void loop_sim_wake_at(Loop *loop, uint64_t due_ms) {
         WorldLoop *l = of(loop);
 
-        if (due_ms == UINT64_MAX || due_ms >= l->wake_ms)
+        if (due_ms == UINT64_MAX)
+                return;
+        due_ms = world_ms_of(l, due_ms);
+        if (due_ms >= l->wake_ms)
                 return;
         l->wake_ms = due_ms;
         world_at(l->world, due_ms > l->world->now_ms ? due_ms - l->world->now_ms : 0, l, loop_on_wake, l);
@@ -255,7 +273,8 @@ static const LoopOps loop_sim = { .now_ms = loop_sim_now_ms, .wall_ms = loop_sim
 WorldLoop *world_loop_new(World *w, const char *name) {
         WorldLoop *l = must(NEW0(WorldLoop, 1));
 
-        *l = (WorldLoop) { .world = w, .incarnation = ++w->incarnations, .wake_ms = UINT64_MAX, .most_ms = 2, .next = w->loops };
+        *l = (WorldLoop) { .world = w, .incarnation = ++w->incarnations, .wake_ms = UINT64_MAX, .most_ms = 2, .since_ms = w->now_ms,
+                           .since_own_ms = w->now_ms, .next = w->loops };
         snprintf(l->name, sizeof(l->name), "%s", name);
         loop_init(&l->base, &loop_sim, random_u64(&w->random));
         w->loops = l;
@@ -271,6 +290,18 @@ void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms) {
         l->most_ms = most_ms;
 }
 
+void world_loop_set_drift(WorldLoop *l, int ppm) {
+        l->since_own_ms = loop_sim_now_ms(&l->base);
+        l->since_ms = l->world->now_ms;
+        l->ppm = ppm;
+        if (loop_next_due_ms(&l->base) != UINT64_MAX)
+                loop_sim_wake_at(&l->base, loop_next_due_ms(&l->base));
+}
+
+void world_loop_set_wall_offset(WorldLoop *l, int64_t ms) {
+        l->wall_offset_ms = ms;
+}
+
 void world_loop_drop_work(WorldLoop *l, bool tear) {
         while (l->flights) {
                 Work *work = l->flights->work;
@@ -281,12 +312,48 @@ void world_loop_drop_work(WorldLoop *l, bool tear) {
                         work->work(work->userdata);
         }
         l->incarnation = ++l->world->incarnations; /* whatever was still to come does not */
+        l->n_held = 0;
+        l->paused_until_ms = 0;
         l->wake_ms = UINT64_MAX;
         l->last_work_ms = 0;
 }
 
+/* All at once, in the order in which it came. */
+static void resume(WorldLoop *l) {
+        for (size_t i = 0; i < l->n_held; i++) {
+                l->held[i].at_ms = l->world->now_ms;
+                push(l->world, l->held[i]);
+        }
+        l->n_held = 0;
+        l->paused_until_ms = 0;
+}
+
+typedef struct Pause {
+        World *world;
+        WorldLoop *loop;
+        uint64_t incarnation;
+} Pause;
+
+static void on_resume(void *userdata) {
+        Pause *p = userdata;
+        WorldLoop *l = living(p->world, p->loop, p->incarnation);
+
+        if (l && l->paused_until_ms <= l->world->now_ms)
+                resume(l);
+        free(p);
+}
+
 void world_loop_pause(WorldLoop *l, uint64_t for_ms) {
+        Pause *p;
+
+        if (for_ms == 0) {
+                resume(l);
+                return;
+        }
+        p = must(NEW0(Pause, 1));
+        *p = (Pause) { .world = l->world, .loop = l, .incarnation = l->incarnation };
         l->paused_until_ms = l->world->now_ms + for_ms;
+        world_at(l->world, for_ms, NULL, on_resume, p);
 }
 
 WorldLoop *world_loop_free(WorldLoop *l) {
@@ -297,6 +364,7 @@ WorldLoop *world_loop_free(WorldLoop *l) {
                 at = &(*at)->next;
         *at = l->next;
         loop_done(&l->base);
+        free(l->held);
         free(l);
         return NULL;
 }

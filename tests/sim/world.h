@@ -41,6 +41,8 @@ WorldLoop *world_loop_new(World *w, const char *name);
 Loop *world_loop(WorldLoop *l);
 /* Work that is in flight is dropped (its 'done' never comes); 'tear' may run some of it first, as a power cut might. */
 void world_loop_drop_work(WorldLoop *l, bool tear);
-void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait */
+void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait, and come all at once; 0: now */
 WorldLoop *world_loop_free(WorldLoop *l);
 void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* how long its disk takes */
+void world_loop_set_drift(WorldLoop *l, int ppm);            /* from now on its monotonic clock runs that much faster */
+void world_loop_set_wall_offset(WorldLoop *l, int64_t ms);   /* of its wall clock, against the world's time */

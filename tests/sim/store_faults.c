@@ -1,0 +1,319 @@
+/* What is done to the stores. Each kind is a line in the table of names and a case of make_fault(); those that last end by a
+ * timer of their own, or when all heals. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "tests/sim/folder_faults.h"
+#include "tests/sim/stores.h"
+
+static const char *const names[_FAULT_MAX] = {
+        [FAULT_CRASH] = "crash", [FAULT_POWER] = "power-cut-and-torn-write", [FAULT_POWER_OF_ALL] = "power-cut-of-all", [FAULT_STOP] = "restart",
+        [FAULT_UPGRADE] = "upgrade-one-by-one", [FAULT_LONG_ABSENCE] = "long-absence", [FAULT_CUT] = "link-cut", [FAULT_ISOLATE] = "isolated",
+        [FAULT_ONE_WAY] = "one-way-cut", [FAULT_BRIDGE] = "bridge", [FAULT_SPLIT] = "split", [FAULT_RING] = "ring", [FAULT_DELAY] = "delay",
+        [FAULT_SLOW_LINK] = "slow-links-and-full-queues", [FAULT_SLOW_DISK] = "slow-disk", [FAULT_HUNG_DISK] = "hung-disk",
+        [FAULT_DISK_FULL] = "disk-full", [FAULT_DISK_ERROR] = "disk-error", [FAULT_SYNC_ERROR] = "sync-error",
+        [FAULT_TREE_FULL] = "tree-full", [FAULT_TREE_ERROR] = "tree-error", [FAULT_READ_ERROR] = "read-error", [FAULT_ROT] = "bit-rot",
+        [FAULT_SWAPPED_SECTORS] = "swapped-sectors", [FAULT_LOST_SECTOR] = "lost-sector", [FAULT_PAUSE] = "pause",
+        [FAULT_LONG_PAUSE] = "long-pause-then-all-at-once", [FAULT_CLOCK_JUMP] = "clock-jump", [FAULT_CLOCK_DRIFT] = "clock-drift",
+        [FAULT_HAND_OVER] = "hand-over", [FAULT_MEMBERS] = "voters-come-and-go", [FAULT_LEADER_CRASH] = "leader-crash",
+        [FAULT_LOST_PAGES] = "lost-unsynced-pages", [FAULT_ADD] = "member-added", [FAULT_PROMOTE] = "member-promoted",
+        [FAULT_DEMOTE] = "member-demoted", [FAULT_REMOVE] = "member-removed-and-wiped", [FAULT_REPLACE] = "lost-voter-replaced",
+        [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
+};
+
+const char *fault_name(FaultKind kind) {
+        return names[kind];
+}
+
+FaultKind fault_named(const char *name) {
+        FaultKind kind = 0;
+
+        while (kind < _FAULT_MAX && !streq(names[kind], name))
+                kind++;
+        return kind;
+}
+
+/* Answers wait until the host that was asked has caught up. */
+static void takes_long(Stores *all, uint64_t for_ms) {
+        all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + for_ms + 40000);
+}
+
+/* -- Links -- */
+
+static void cut(Host *a, Host *b) {
+        if (a != b)
+                sim_net_cut(a->all->net, a->card, b->card, true);
+}
+
+static void heal_links(void *userdata) {
+        Stores *all = userdata;
+
+        if (all->ending)
+                return;
+        for (unsigned i = 0; i < all->n; i++)
+                for (unsigned k = 0; k < i; k++)
+                        sim_net_cut(all->net, all->hosts[i].card, all->hosts[k].card, false);
+}
+
+static void heal_delay(void *userdata) {
+        Stores *all = userdata;
+
+        if (all->ending)
+                return;
+        sim_net_set_delay(all->net, 0, all->net_ms);
+        sim_net_set_rate(all->net, 0);
+}
+
+static bool is_cut(const Stores *all, FaultKind kind, const Host *h, unsigned left, unsigned i, unsigned k) {
+        switch (kind) {
+        case FAULT_ISOLATE:
+                return i == h->number || k == h->number;
+        case FAULT_SPLIT:
+                return i < left && k >= left;
+        case FAULT_RING: /* only neighbours hear each other */
+                return k != i + 1 && !(i == 0 && k == all->n - 1);
+        default:         /* only 'h' hears both sides */
+                return i != h->number && k != h->number && (i < left) != (k < left);
+        }
+}
+
+static bool cut_some(Stores *all, FaultKind kind, Host *h) {
+        unsigned left = 1 + (unsigned) world_draw(all->world, all->n - 1);
+        bool r = false;
+
+        for (unsigned i = 0; i < all->n; i++)
+                for (unsigned k = i + 1; k < all->n; k++)
+                        if (is_cut(all, kind, h, left, i, k)) {
+                                cut(&all->hosts[i], &all->hosts[k]);
+                                r = true;
+                        }
+        return r;
+}
+
+/* -- Disks -- */
+
+static void heal_disk(void *userdata) {
+        Host *h = userdata;
+
+        if (h->all->ending)
+                return;
+        sim_disk_set_error(h->disk, 0, false);
+        folder_fault(h->tree, 0);
+        sim_disk_set_read_error(h->disk, 0);
+        h->disk_breaks = false;
+        if (h->loop)
+                world_loop_set_work_ms(h->loop, 0, h->all->disk_ms);
+}
+
+static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
+        if (!store_is_up(h))
+                return false;
+        switch (kind) {
+        case FAULT_SLOW_DISK:
+                world_loop_set_work_ms(h->loop, 1, 100 + (unsigned) world_draw(all->world, 900));
+                break;
+        case FAULT_HUNG_DISK:
+                h->disk_bad = true;
+                takes_long(all, for_ms);
+                world_loop_set_work_ms(h->loop, 1000, 30000);
+                break;
+        case FAULT_READ_ERROR: /* which is met by who reads: at the start */
+                h->disk_breaks = true;
+                sim_disk_set_read_error(h->disk, -EIO);
+                (void) store_crash(h);
+                break;
+        default:
+                h->disk_breaks = h->disk_bad = true; /* until it has come back: who failed late did so because of it */
+                if (kind == FAULT_TREE_FULL || kind == FAULT_TREE_ERROR)
+                        folder_fault(h->tree, kind == FAULT_TREE_FULL ? -ENOSPC : -EIO);
+                else
+                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO, kind == FAULT_SYNC_ERROR);
+        }
+        world_at(all->world, for_ms, NULL, heal_disk, h);
+        return true;
+}
+
+/* Durable bytes may be lost where a majority of voters still has all of theirs: one seat at a time, and the next only when all
+ * seats are good again. */
+static bool may_lose_log(Stores *all, const Host *h) {
+        Host *leader = stores_leader(all);
+        size_t n_good = 0;
+        KvState state;
+
+        if (!leader || all->lost_voter != 0 || !store_is_up(h) || h->raft_id == 0 || h->leaving)
+                return false;
+        kv_state(leader->store, &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].seat == KV_SEAT_VOTER && state.members[i].raft_id != h->raft_id)
+                        for (unsigned k = 0; k < all->n; k++)
+                                n_good += all->hosts[k].raft_id == state.members[i].raft_id && !all->hosts[k].wipe;
+        return n_good >= 2 && n_good + 1 >= state.n_voters;
+}
+
+static bool damage_log(Stores *all, FaultKind kind, Host *h) {
+        if (!may_lose_log(all, h) || !store_crash(h))
+                return false;
+        if (sim_disk_damage(h->disk, kind == FAULT_ROT ? SIM_FLIP_BIT : kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR : SIM_SWAP_SECTORS) < 0)
+                return false;
+        world_trace(all->world, h->name, "its log is damaged: %s", names[kind]);
+        h->damaged = true;
+        all->lost_voter = h->raft_id;
+        return true;
+}
+
+/* -- Clocks and processes -- */
+
+static bool pause_host(Stores *all, Host *h, uint64_t for_ms) {
+        if (!h->loop)
+                return false;
+        world_loop_pause(h->loop, for_ms);
+        h->paused_ms = world_now_ms(all->world) + for_ms;
+        return true;
+}
+
+/* Wall clocks are right until cluster time has begun with one of them. */
+static bool disturb_clock(Stores *all, FaultKind kind, Host *h) {
+        Host *leader = stores_leader(all);
+
+        if (!h->loop || !leader || kv_index(leader->store) == 0)
+                return false;
+        if (kind == FAULT_CLOCK_JUMP) {
+                h->wall_offset_ms = (int64_t) world_draw(all->world, 7200000) - 3600000;
+                world_loop_set_wall_offset(h->loop, h->wall_offset_ms);
+        } else {
+                h->drift_ppm = (int) world_draw(all->world, 20001) - 10000;
+                world_loop_set_drift(h->loop, h->drift_ppm);
+        }
+        return true;
+}
+
+static void on_upgrade(void *userdata) {
+        Stores *all = userdata;
+
+        if (all->ending || all->upgrading >= all->n)
+                return;
+        store_stop(&all->hosts[all->upgrading++]);
+        world_at(all->world, 3000, NULL, on_upgrade, all);
+}
+
+static bool power_cut_of_all(Stores *all) {
+        bool r = false;
+
+        for (unsigned i = 0; i < all->n; i++)
+                r |= store_power_cut(&all->hosts[i], 100 + world_draw(all->world, 2000));
+        return r;
+}
+
+/* -- All of them -- */
+
+static bool make_fault(Stores *all, FaultKind kind, Host *h) {
+        uint64_t for_ms = all->calm ? 500 + world_draw(all->world, 90000) : 200 + world_draw(all->world, 4000);
+        Host *leader = stores_leader(all), *other = stores_any(all);
+
+        switch (kind) {
+        case FAULT_CRASH:
+                return store_crash(h);
+        case FAULT_LEADER_CRASH:
+                return leader && store_crash(leader);
+        case FAULT_POWER:
+                return store_power_cut(h, for_ms);
+        case FAULT_LONG_ABSENCE:
+                return store_power_cut(h, 5000 + 2 * for_ms);
+        case FAULT_POWER_OF_ALL:
+                return power_cut_of_all(all);
+        case FAULT_STOP:
+                if (!store_is_up(h))
+                        return false;
+                store_stop(h);
+                return true;
+        case FAULT_UPGRADE:
+                if (all->upgrading < all->n)
+                        return false;
+                all->upgrading = 0;
+                on_upgrade(all);
+                return true;
+        case FAULT_CUT:
+        case FAULT_ONE_WAY:
+                if (other == h)
+                        return false;
+                if (kind == FAULT_CUT)
+                        cut(h, other);
+                else
+                        sim_net_cut_one_way(all->net, h->card, other->card, true);
+                break;
+        case FAULT_ISOLATE:
+        case FAULT_BRIDGE:
+        case FAULT_SPLIT:
+        case FAULT_RING:
+                if (all->n < 2 || !cut_some(all, kind, leader && world_chance(all->world, 50) ? leader : h))
+                        return false;
+                break;
+        case FAULT_DELAY:
+                sim_net_set_delay(all->net, 0, 20 + world_draw(all->world, 200));
+                world_at(all->world, for_ms, NULL, heal_delay, all);
+                return true;
+        case FAULT_SLOW_LINK:
+                sim_net_set_rate(all->net, 2 + world_draw(all->world, 200));
+                takes_long(all, for_ms);
+                world_at(all->world, for_ms, NULL, heal_delay, all);
+                return true;
+        case FAULT_SLOW_DISK:
+        case FAULT_HUNG_DISK:
+        case FAULT_DISK_FULL:
+        case FAULT_DISK_ERROR:
+        case FAULT_SYNC_ERROR:
+        case FAULT_TREE_FULL:
+        case FAULT_TREE_ERROR:
+        case FAULT_READ_ERROR:
+                return break_disk(all, kind, h, for_ms);
+        case FAULT_ROT:
+        case FAULT_SWAPPED_SECTORS:
+        case FAULT_LOST_SECTOR:
+                return damage_log(all, kind, h);
+        case FAULT_PAUSE:
+                return pause_host(all, h, 10 + for_ms / 2);
+        case FAULT_LONG_PAUSE:
+                return all->calm && pause_host(all, h, 10000 + world_draw(all->world, 50000));
+        case FAULT_CLOCK_JUMP:
+        case FAULT_CLOCK_DRIFT:
+                return disturb_clock(all, kind, h);
+        case FAULT_HAND_OVER:
+                return leader && kv_transfer(leader->store, 0) >= 0;
+        default:
+                return all->has[FAULT_MEMBERS];
+        }
+        world_at(all->world, for_ms, NULL, heal_links, all);
+        return true;
+}
+
+void stores_faults_turn(Stores *all) {
+        FaultKind kind;
+
+        if (world_draw(all->world, all->calm ? 30 * 10000 / 200 : 10000) >= all->per_10000)
+                return;
+        kind = (FaultKind) world_draw(all->world, _FAULT_DRAWN);
+        if (all->has[kind]) {
+                Host *h = stores_any(all);
+                bool made = make_fault(all, kind, h);
+
+                if (made)
+                        world_trace(all->world, h->name, "fault: %s", names[kind]);
+                all->counts[kind] += made;
+        }
+}
+
+void stores_faults_end(Stores *all) {
+        heal_links(all);
+        heal_delay(all);
+        all->upgrading = all->n;
+        for (unsigned i = 0; i < all->n; i++) {
+                Host *h = &all->hosts[i];
+
+                heal_disk(h);
+                if (h->loop)
+                        world_loop_pause(h->loop, 0);
+                h->paused_ms = MIN(h->paused_ms, world_now_ms(all->world));
+        }
+}

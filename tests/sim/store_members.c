@@ -1,0 +1,124 @@
+/* Who belongs to the stores: three voters, now and then more; what fleetd/membership does in earnest. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "tests/sim/stores.h"
+
+static Host *host_of(Stores *all, uint64_t raft_id) {
+        for (unsigned i = 0; i < all->n; i++)
+                if (all->hosts[i].raft_id == raft_id && !all->hosts[i].wipe)
+                        return &all->hosts[i];
+        return NULL;
+}
+
+static void let_in(Stores *all, Host *leader, const KvState *state) {
+        for (unsigned i = 0; i < all->n; i++) {
+                Host *h = &all->hosts[i];
+                KvState mine;
+                Error err = {};
+                bool member = false;
+
+                if (!store_is_up(h) || h->wipe || h->leaving || h->disk_breaks)
+                        continue;
+                kv_state(h->store, &mine);
+                if (mine.cluster_id == 0) {
+                        h->term = 0;
+                        if (h->raft_id == 0)
+                                h->raft_id = ++all->last_raft_id;
+                        if (kv_joined(h->store, state->cluster_id, state->lineage, h->raft_id, &err) < 0)
+                                world_failed(all->world, "a-host-joins", "%s: %s", h->name, error_text(&err, 0));
+                        continue;
+                }
+                for (size_t k = 0; k < state->n_members; k++) {
+                        const KvMember *m = &state->members[k];
+
+                        member |= m->raft_id == h->raft_id;
+                        if (m->raft_id != h->raft_id && streq(m->address, h->door)) /* its seat of before: no two have one address */
+                                (void) kv_member_vacate(leader->store, m->raft_id);
+                }
+                if (!member)
+                        all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->door) == 0; /* again until it is one */
+        }
+}
+
+typedef struct Removal {
+        Host *host;
+        uint64_t by;
+} Removal;
+
+/* What was written after the removal, in its term, is committed; so is the removal. */
+static void on_removed(void *userdata, const KvResult *result) {
+        Removal *removal = userdata;
+        Host *h = removal->host;
+        Stores *all = h->all;
+
+        watchers_said(all->watchers, result);
+        if (h->leaving == removal->by && result->status == KV_OK) {
+                world_trace(all->world, h->name, "is removed, and comes back with nothing");
+                all->counts[FAULT_REMOVE]++;
+                h->wipe = true;
+                if (!store_crash(h))
+                        h->wanted = true;
+        }
+        if (h->leaving == removal->by)
+                h->leaving = 0;
+        free(removal);
+}
+
+static void remove_member(Stores *all, Host *leader, const KvState *state, Host *h) {
+        Removal *removal;
+
+        if (kv_member_remove(leader->store, h->raft_id) != 0)
+                return;
+        removal = NEW0(Removal, 1);
+        if (!removal)
+                abort();
+        *removal = (Removal) { .host = h, .by = leader->lives };
+        h->leaving = leader->lives;
+        if (kv_propose(leader->store, &(KvCommand) { .op = KV_SET, .key = kv_string("/removed"), .value = kv_string(h->name), .term = state->term },
+                       on_removed, removal, NULL) < 0)
+                abort();
+}
+
+void stores_members_turn(Stores *all) {
+        bool restless = !all->quiet && all->has[FAULT_MEMBERS];
+        Host *leader = stores_leader(all);
+        unsigned few = all->n < 3 ? 1 : 3, n_dead = 0;
+        bool lost_sits = false;
+        KvState state;
+
+        if (!leader)
+                return;
+        kv_state(leader->store, &state);
+        for (unsigned i = 0; i < all->n; i++)
+                if (all->hosts[i].leaving != leader->lives)
+                        all->hosts[i].leaving = 0; /* who asked leads no more: it is as it was */
+        let_in(all, leader, &state);
+        if (restless && all->n >= 5 && world_chance(all->world, 2))
+                few = 5;
+        for (size_t k = 0; k < state.n_members; k++) {
+                n_dead += state.members[k].seat == KV_SEAT_VOTER && !host_of(all, state.members[k].raft_id);
+                lost_sits |= state.members[k].raft_id == all->lost_voter;
+        }
+        for (size_t k = 0; k < state.n_members; k++) {
+                const KvMember *m = &state.members[k];
+                Host *h = host_of(all, m->raft_id);
+
+                if (!h) { /* who was wiped comes back as another one: first that one votes, then this seat goes */
+                        if (m->seat != KV_SEAT_VOTER)
+                                all->counts[FAULT_REPLACE] += kv_member_remove(leader->store, m->raft_id) == 0;
+                        else if (state.n_voters >= few + n_dead)
+                                (void) kv_member_demote(leader->store, m->raft_id);
+                } else if (state.n_voters < few + n_dead && m->seat == KV_SEAT_STANDBY && world_chance(all->world, 50))
+                        all->counts[FAULT_PROMOTE] += kv_member_promote(leader->store, m->raft_id) == 0;
+                else if (state.n_voters > 3 + n_dead && m->seat == KV_SEAT_VOTER && m->raft_id != state.raft_id && world_chance(all->world, 5))
+                        all->counts[FAULT_DEMOTE] += kv_member_demote(leader->store, m->raft_id) == 0;
+                else if (restless && m->seat == KV_SEAT_STANDBY && state.n_members >= 5 && world_chance(all->world, 1))
+                        remove_member(all, leader, &state, h);
+        }
+        /* A seat is made good again when it is gone and all others sit as before. */
+        if (all->lost_voter != 0 && !lost_sits && n_dead == 0 && state.n_voters >= few && state.commit == state.raft_index)
+                all->lost_voter = 0;
+}
