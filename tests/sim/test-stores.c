@@ -595,7 +595,7 @@ int main(int argc, char *argv[]) {
                 { "seconds", required_argument, NULL, 'S' }, { "bug", required_argument, NULL, 'b' },  { "twice", no_argument, NULL, '2' },
                 { "hosts", required_argument, NULL, 'h' },   { "without", required_argument, NULL, 'w' }, {},
         };
-        Options o = { .seed = 1, .seconds = 600 };
+        Options o = { .seed = 1, .seconds = 120 };
         int c;
 
         while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
