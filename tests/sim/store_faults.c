@@ -8,6 +8,8 @@
 #include "tests/sim/folder_faults.h"
 #include "tests/sim/stores.h"
 
+enum { SEATS_SETTLED_MS = 2000 };
+
 static const char *const names[_FAULT_MAX] = {
         [FAULT_CRASH] = "crash", [FAULT_POWER] = "power-cut-and-torn-write", [FAULT_POWER_OF_ALL] = "power-cut-of-all", [FAULT_STOP] = "restart",
         [FAULT_UPGRADE] = "upgrade-one-by-one", [FAULT_LONG_ABSENCE] = "long-absence", [FAULT_CUT] = "link-cut", [FAULT_ISOLATE] = "isolated",
@@ -142,7 +144,9 @@ static bool may_lose_log(Stores *all, const Host *h) {
         size_t n_good = 0;
         KvState state;
 
-        if (!leader || all->lost_voter != 0 || !store_is_up(h) || h->raft_id == 0 || h->leaving)
+        stores_see_seats(all); /* perhaps a change has just begun */
+        if (!leader || all->lost_voter != 0 || !store_is_up(h) || h->raft_id == 0 || h->leaving ||
+            world_now_ms(all->world) < all->seats_since_ms + SEATS_SETTLED_MS)
                 return false;
         kv_state(leader->store, &state);
         for (size_t i = 0; i < state.n_members; i++)

@@ -82,6 +82,32 @@ static void remove_member(Stores *all, Host *leader, const KvState *state, Host 
                 abort();
 }
 
+/* Who sits where, as everybody sees it: while it changes, or is not known to all, nobody may lose what he holds. */
+void stores_see_seats(Stores *all) {
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < all->n; i++) {
+                KvState state;
+                uint64_t one = 1;
+
+                if (!store_is_up(&all->hosts[i]))
+                        continue;
+                kv_state(all->hosts[i].store, &state);
+                if (state.cluster_id == 0)
+                        continue;
+                for (size_t k = 0; k < state.n_members; k++)
+                        one = one * 1000003 + state.members[k].raft_id * 4 + state.members[k].seat;
+                if (sum != 0 && sum != one) {
+                        sum = 0;
+                        break;
+                }
+                sum = one;
+        }
+        if (sum == 0 || sum != all->seats)
+                all->seats_since_ms = world_now_ms(all->world);
+        all->seats = sum;
+}
+
 void stores_members_turn(Stores *all) {
         bool restless = !all->quiet && all->has[FAULT_MEMBERS];
         Host *leader = stores_leader(all);
@@ -89,6 +115,7 @@ void stores_members_turn(Stores *all) {
         bool lost_sits = false;
         KvState state;
 
+        stores_see_seats(all);
         if (!leader)
                 return;
         kv_state(leader->store, &state);

@@ -66,6 +66,7 @@ struct Stores {
         uint64_t *leaders;     /* by term: who led it, as life's number */
         size_t n_leaders, leaders_capacity;
         uint64_t last_raft_id, lives, n_compared, n_elections;
+        uint64_t seats, seats_since_ms;  /* who sits where, by all who are up, as a sum; since when it is the same */
         uint64_t lost_voter;             /* the seat whose log is gone or doubtful; 0: none */
         uint64_t slow_until_ms;          /* disks take long: so may answers */
         unsigned upgrading;              /* the host that is next, behind the last: nobody */
@@ -95,5 +96,6 @@ bool store_crash(Host *h);
 bool store_power_cut(Host *h, uint64_t for_ms);
 void store_power_on(Host *h);
 void stores_members_turn(Stores *all);
+void stores_see_seats(Stores *all);
 void stores_faults_turn(Stores *all);
 void stores_faults_end(Stores *all); /* links, disks and clocks are well */
