@@ -284,6 +284,7 @@ static void lose_pages(Host *h) {
         struct stat st;
         int fd;
 
+        folder_fault(h->tree, 0);
         if (all->off[FAULT_LOST_PAGES] || asprintf(&path, "%s/live/data.mdb", h->tree) < 0)
                 return;
         fd = open(path, O_WRONLY | O_CLOEXEC);
