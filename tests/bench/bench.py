@@ -14,7 +14,10 @@ import tempfile
 
 import row_idle
 import row_keys
+import row_leader
+import row_restart
 import row_sizes
+import row_snapshot
 import row_watchers
 import servers
 
@@ -22,6 +25,9 @@ ROWS = {
     "keys": row_keys,
     "watchers": row_watchers,
     "idle": row_idle,
+    "leader": row_leader,
+    "restart": row_restart,
+    "snapshot": row_snapshot,
     "sizes": row_sizes,
 }
 
@@ -32,7 +38,7 @@ def main():
     ap.add_argument("--fleetctl")
     ap.add_argument("--load", required=True)
     ap.add_argument("--crowd", required=True)
-    ap.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "3")))
+    ap.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "5")))
     ap.add_argument("--seconds", type=int, default=int(os.environ.get("BENCH_SECONDS", "2")))
     ap.add_argument("--members", type=int, action="append", choices=(1, 3))
     ap.add_argument("--connections", type=int, action="append")

@@ -1,9 +1,13 @@
 /* A load of key requests: some connections, each asking again as soon as it was answered, for some seconds. One thread, so
  * that it takes the same from either server's cores.
  *
- *   load put|get CONNECTIONS SECONDS ADDR:PORT...
+ *   load put|get|quorum CONNECTIONS SECONDS[@RATE] ADDR:PORT...
+ *   load fill CONNECTIONS KEYS ADDR:PORT...
  *
- * Prints "RATE P50 P99 ERRORS": requests a second, latencies in microseconds, answers that were no success. */
+ * 'quorum' are gets with quorum=true. With a rate, requests are due at even intervals whether or not the last ones were answered in
+ * time, and their latency counts from when they were due. 'fill' writes so many keys of its own, in folders of a thousand.
+ *
+ * Prints "RATE P50 P99 MAX ERRORS": requests a second, latencies in microseconds, answers that were no success. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,19 +20,22 @@
 #include "base/memory.h"
 #include "base/parse.h"
 
-enum { KEYS = 1000, VALUE_SIZE = 128, CONNECTIONS_MAX = 4096, ANSWER_MAX = 4096, SAMPLES_MAX = 4 * 1024 * 1024 };
+enum { KEYS = 1000, VALUE_SIZE = 128, FILL_VALUE_SIZE = 32, CONNECTIONS_MAX = 4096, ANSWER_MAX = 4096, SAMPLES_MAX = 4 * 1024 * 1024 };
 
 typedef struct Connection {
         int fd;
         const char *address;
         unsigned next_key;
+        uint64_t due_us; /* 0: waits for an answer, or asks when answered */
         char answer[ANSWER_MAX];
         size_t size;
         uint64_t asked_us;
 } Connection;
 
 typedef struct Load {
-        bool put;
+        enum { PUT, GET, QUORUM, FILL } verb;
+        uint64_t interval_us; /* of one connection's requests; 0: when answered */
+        unsigned to_fill, filling;
         char value[VALUE_SIZE + 1];
         uint32_t *samples; /* microseconds */
         size_t n_samples, errors;
@@ -67,19 +74,33 @@ static void connection_open(Connection *c, int epoll, unsigned first_key) {
                 fail("epoll");
 }
 
-static void connection_ask(Load *l, Connection *c) {
-        char request[512];
+static int print_put(char *request, size_t size, const Connection *c, const char *key, const char *value) {
+        return snprintf(request, size,
+                        "PUT /v2/keys/%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\nvalue=%s",
+                        key, c->address, 6 + strlen(value), value);
+}
+
+/* Asks for what is due at 'due_us'. */
+static void connection_ask(Load *l, Connection *c, uint64_t due_us) {
+        char request[512], key[64];
         int n;
 
-        if (l->put)
-                n = snprintf(request, sizeof(request),
-                             "PUT /v2/keys/bench/k%u HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\nvalue=%s",
-                             c->next_key, c->address, 6 + VALUE_SIZE, l->value);
+        if (l->verb == FILL) {
+                if (l->filling == l->to_fill)
+                        return;
+                snprintf(key, sizeof(key), "many/d%u/k%u", l->filling / 1000, l->filling % 1000);
+                l->filling++;
+        } else {
+                snprintf(key, sizeof(key), "bench/k%u", c->next_key);
+                c->next_key = (c->next_key * 7 + 1) % KEYS;
+        }
+        if (l->verb == PUT || l->verb == FILL)
+                n = print_put(request, sizeof(request), c, key, l->value);
         else
-                n = snprintf(request, sizeof(request), "GET /v2/keys/bench/k%u HTTP/1.1\r\nHost: %s\r\n\r\n", c->next_key, c->address);
-        c->next_key = (c->next_key * 7 + 1) % KEYS;
+                n = snprintf(request, sizeof(request), "GET /v2/keys/%s%s HTTP/1.1\r\nHost: %s\r\n\r\n", key, l->verb == QUORUM ? "?quorum=true" : "", c->address);
         c->size = 0;
-        c->asked_us = now_us();
+        c->due_us = 0;
+        c->asked_us = due_us;
         if (send(c->fd, request, n, MSG_NOSIGNAL) != n)
                 fail("send");
 }
@@ -110,7 +131,46 @@ static void connection_read(Load *l, Connection *c) {
                 l->errors++;
         if (l->n_samples < SAMPLES_MAX)
                 l->samples[l->n_samples++] = now_us() - c->asked_us;
-        connection_ask(l, c);
+        if (l->interval_us > 0)
+                c->due_us = c->asked_us + l->interval_us;
+        else
+                connection_ask(l, c, now_us());
+}
+
+/* Asks what is due by now. Returns in how many microseconds the next is. */
+static uint64_t ask_due(Load *l, Connection *connections, uint64_t n) {
+        uint64_t now = now_us(), next_us = 100000;
+
+        for (uint64_t i = 0; i < n; i++) {
+                Connection *c = &connections[i];
+
+                if (c->due_us > 0 && c->due_us <= now)
+                        connection_ask(l, c, c->due_us);
+                if (c->due_us > 0)
+                        next_us = MIN(next_us, c->due_us - now);
+        }
+        return next_us;
+}
+
+static int parse_span(const char *s, uint64_t *ret_seconds, uint64_t *ret_rate) {
+        char seconds[24];
+        const char *at = strchr(s, '@');
+        size_t size = at ? (size_t) (at - s) : strlen(s);
+
+        if (size >= sizeof(seconds) || (at && parse_u64(at + 1, ret_rate) < 0))
+                return -EINVAL;
+        memcpy(seconds, s, size);
+        seconds[size] = 0;
+        return parse_u64(seconds, ret_seconds);
+}
+
+static int parse_verb(const char *s) {
+        static const char *const verbs[] = { [PUT] = "put", [GET] = "get", [QUORUM] = "quorum", [FILL] = "fill" };
+
+        for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                if (streq(s, verbs[i]))
+                        return i;
+        return -EINVAL;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -120,17 +180,24 @@ static int by_size(const void *a, const void *b) {
 }
 
 int main(int argc, char *argv[]) {
-        Load l = { .put = argc > 1 && streq(argv[1], "put"), .samples = NEW0(uint32_t, SAMPLES_MAX) };
+        Load l = { .samples = NEW0(uint32_t, SAMPLES_MAX) };
         struct epoll_event events[256];
-        uint64_t n, seconds, begun_us, end_us;
+        uint64_t n, seconds, rate = 0, begun_us, end_us;
         Connection *connections;
-        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        int epoll = epoll_create1(EPOLL_CLOEXEC), verb = argc > 1 ? parse_verb(argv[1]) : -EINVAL;
 
-        if (argc < 5 || parse_u64(argv[2], &n) < 0 || n == 0 || n > CONNECTIONS_MAX || parse_u64(argv[3], &seconds) < 0) {
-                fprintf(stderr, "usage: load put|get CONNECTIONS SECONDS ADDR:PORT...\n");
+        if (verb < 0 || argc < 5 || parse_u64(argv[2], &n) < 0 || n == 0 || n > CONNECTIONS_MAX || parse_span(argv[3], &seconds, &rate) < 0) {
+                fprintf(stderr, "usage: load put|get|quorum CONNECTIONS SECONDS[@RATE] ADDR:PORT...\n"
+                                "       load fill CONNECTIONS KEYS ADDR:PORT...\n");
                 return 2;
         }
-        memset(l.value, 'v', VALUE_SIZE);
+        l.verb = verb;
+        memset(l.value, 'v', verb == FILL ? FILL_VALUE_SIZE : VALUE_SIZE);
+        if (verb == FILL) {
+                l.to_fill = seconds;
+                seconds = UINT32_MAX;
+        } else if (rate > 0)
+                l.interval_us = 1000000 * n / rate;
         connections = NEW0(Connection, n);
         if (!connections || !l.samples || epoll < 0)
                 fail("setup");
@@ -142,9 +209,13 @@ int main(int argc, char *argv[]) {
         begun_us = now_us();
         end_us = begun_us + seconds * 1000000;
         for (uint64_t i = 0; i < n; i++)
-                connection_ask(&l, &connections[i]);
-        while (now_us() < end_us) {
-                int ready = epoll_wait(epoll, events, ELEMENTS(events), 100);
+                if (l.interval_us > 0)
+                        connections[i].due_us = begun_us + l.interval_us * i / n;
+                else
+                        connection_ask(&l, &connections[i], begun_us);
+        while (now_us() < end_us && (verb != FILL || l.n_samples < l.to_fill)) {
+                uint64_t wait_us = l.interval_us > 0 ? ask_due(&l, connections, n) : 100000;
+                int ready = epoll_pwait2(epoll, events, ELEMENTS(events), &(struct timespec) { .tv_nsec = wait_us * 1000 }, NULL);
 
                 for (int i = 0; i < ready; i++)
                         connection_read(&l, events[i].data.ptr);
@@ -155,6 +226,7 @@ int main(int argc, char *argv[]) {
                 return 1;
         }
         qsort(l.samples, l.n_samples, sizeof(*l.samples), by_size);
-        printf("%.0f %u %u %zu\n", l.n_samples * 1e6 / (now_us() - begun_us), l.samples[l.n_samples / 2], l.samples[l.n_samples * 99 / 100], l.errors);
+        printf("%.0f %u %u %u %zu\n", l.n_samples * 1e6 / (now_us() - begun_us), l.samples[l.n_samples / 2], l.samples[l.n_samples * 99 / 100],
+               l.samples[l.n_samples - 1], l.errors);
         return 0;
 }

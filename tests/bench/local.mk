@@ -1,9 +1,10 @@
 # make bench: figures, side by side with etcd where it is installed; as root also those of booted hosts. BENCH_ROUNDS and
-# BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys sizes" picks rows of bench.py.
+# BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys leader" picks rows of bench.py.
 EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd
 tests_bench_load_LDADD = base/libbase.a
 tests_bench_crowd_LDADD = base/libbase.a
-EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_sizes.py tests/bench/row_watchers.py tests/bench/row_idle.py tests/bench/lab.sh
+EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_restart.py \
+	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_idle.py tests/bench/lab.sh
 CLEANFILES += tests/bench/load tests/bench/crowd
 
 bench: all tests/bench/load tests/bench/crowd

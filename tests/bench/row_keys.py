@@ -1,4 +1,4 @@
-"""Key writes and local reads a second, at several numbers of connections, with one voter and with three; and resident memory."""
+"""Key writes, local and quorum reads a second, at several numbers of connections, with one voter and with three; and resident memory."""
 
 import statistics
 import subprocess
@@ -9,7 +9,7 @@ import servers
 
 def load(program, verb, connections, seconds, server):
     out = subprocess.run([program, verb, str(connections), str(seconds)] + server.addresses, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
-    rate, _, p99, errors = (float(x) for x in out.split())
+    rate, _, p99, _, errors = (float(x) for x in out.split())
     if errors:
         print("  (%s answered %d requests with an error)" % (server.name, errors))
     return rate, p99
@@ -17,7 +17,7 @@ def load(program, verb, connections, seconds, server):
 
 def keys(opts, both):
     print("  %-28s %-8s %26s   %26s  ratio" % ("", "", "requests/s min median max", "99 % below, ms, median"))
-    for verb, words in (("put", "writes"), ("get", "local reads")):
+    for verb, words in (("put", "writes"), ("get", "local reads"), ("quorum", "quorum reads")):
         for connections in opts.connections:
             rates = {s.name: [] for s in both}
             tails = {s.name: [] for s in both}

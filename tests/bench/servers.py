@@ -29,10 +29,17 @@ class Server:
         self.addresses = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
         self.peers = ["%s:%d" % (h, free_port(h)) for h in self.hosts]
         self.processes = []
+        self.commands = []
 
     def spawn(self, args, i):
-        log = open(os.path.join(self.folder, "log-%d" % i), "w")
-        self.processes.append(subprocess.Popen(args, stdout=log, stderr=log))
+        with open(os.path.join(self.folder, "log-%d" % i), "w") as log:
+            self.processes.append(subprocess.Popen(args, stdout=log, stderr=log))
+        self.commands.append(args)
+
+    def respawn(self, i):
+        """The member, which has ended, once more."""
+        with open(os.path.join(self.folder, "log-%d" % i), "a") as log:
+            self.processes[i] = subprocess.Popen(self.commands[i], stdout=log, stderr=log)
 
     def request(self, address, method, path, body=None):
         conn = http.client.HTTPConnection(address, timeout=5)
@@ -227,7 +234,8 @@ def figures(values, form="%8.0f"):
 
 
 def ratio(values, above="fleetd", below="etcd"):
-    """Of the medians of two series, as text; empty when one is missing."""
-    if not values.get(above) or not values.get(below) or not statistics.median(values[below]):
+    """Of the medians of two series, with the least and the largest of their rounds' own; empty when one is missing."""
+    if not values.get(above) or not values.get(below) or not min(values[below]):
         return ""
-    return "%6.2f" % (statistics.median(values[above]) / statistics.median(values[below]))
+    rounds = [a / b for a, b in zip(values[above], values[below])]
+    return "%6.2f (%.2f to %.2f)" % (statistics.median(values[above]) / statistics.median(values[below]), min(rounds), max(rounds))
