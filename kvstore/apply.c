@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "kvstore/events.h"
+#include "kvstore/results.h"
 
 /* Functions that may refuse return 1 to go on, 0 when the answer in 'ret' is a refusal, and a negative errno when this
  * replica cannot follow. Everything is checked before anything is written; only a transaction's writes, which may fail
@@ -656,14 +657,68 @@ static KvAction action_asked(const KvCommand *cmd) {
         }
 }
 
+/* One command of an entry: an answer unless nobody waits for it. */
+static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Results *results, uint64_t raft_index, uint64_t term,
+                      const ApplySink *sink) {
+        _cleanup_arena_ Arena arena = {};
+        _cleanup_free_ void *decoded = NULL;
+        KvCommand cmd;
+        KvResult result;
+        KeptResult kept;
+        int verdict, r;
+
+        r = kv_command_decode(item->command, item->command_size, &cmd, &decoded);
+        if (r < 0)
+                return r;
+        verdict = results_judge(results, item, &kept);
+        if (sink && sink->forgetful)
+                verdict = RESULTS_FRESH;
+        switch (verdict) {
+        case RESULTS_FRESH:
+                r = apply_command(txn, meta, &cmd, term, &arena, sink, &result);
+                if (r == 0 && result.status != KV_OK)
+                        result.action = action_asked(&cmd);
+                if (r == 0)
+                        r = results_keep(results, item, &cmd, &result);
+                break;
+        case RESULTS_KEPT:
+                r = result_decode(&kept, &cmd, &arena, &result);
+                if (r == -EBADMSG) { /* two commands of one number: no daemon of ours asks so */
+                        (void) refuse(&(Apply) { .meta = meta }, &result, KV_UNKNOWN, kv_string("another command had this number"));
+                        result.action = action_asked(&cmd);
+                        r = 0;
+                }
+                break;
+        case RESULTS_LATE:
+                result = (KvResult) { .status = KV_LATE, .action = action_asked(&cmd), .index = meta->index, .now_ms = meta->cluster_ms };
+                break;
+        case RESULTS_PASSED:
+                return 0;
+        default:
+                r = verdict;
+        }
+        if (r < 0)
+                return r;
+
+        if (!result.again) {
+                result.internal = cmd.internal;
+                result.raft_index = raft_index;
+                result.term = term;
+        }
+        if (sink && sink->on_result)
+                sink->on_result(sink->userdata, item->origin, item->number, &result);
+        return 0;
+}
+
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink) {
+        _cleanup_(results_freep) Results *results = NULL;
         KvBatchHead head;
         KvBatchItem item;
+        KvBatch items;
         TreeMeta meta;
-        Reader items;
         int r;
 
-        r = kv_batch_open(bytes, size, &head, &items);
+        r = kv_batch_open(&items, bytes, size, &head);
         if (r == 0)
                 r = tree_meta(txn, &meta);
         if (r < 0)
@@ -672,25 +727,16 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         if (head.quota > 0)
                 meta.quota = head.quota;
 
+        r = results_new(&results, txn, raft_index, term, meta.cluster_ms);
+        if (r < 0)
+                return r;
         while ((r = kv_batch_next(&items, &item)) > 0) {
-                _cleanup_arena_ Arena arena = {};
-                _cleanup_free_ void *decoded = NULL;
-                KvCommand cmd;
-                KvResult result;
-
-                r = kv_command_decode(item.command, item.command_size, &cmd, &decoded);
-                if (r == 0)
-                        r = apply_command(txn, &meta, &cmd, term, &arena, sink, &result);
+                r = apply_item(txn, &meta, &item, results, raft_index, term, sink);
                 if (r < 0)
                         return r;
-                if (result.status != KV_OK)
-                        result.action = action_asked(&cmd);
-                result.internal = cmd.internal;
-                result.raft_index = raft_index;
-                result.term = term;
-                if (sink && sink->on_result)
-                        sink->on_result(sink->userdata, item.origin, item.number, &result);
         }
+        if (r == 0)
+                r = results_store(results);
         if (r < 0)
                 return r;
 

@@ -31,6 +31,7 @@ typedef struct ApplySink {
         void (*on_result)(void *userdata, uint64_t origin, uint64_t number, const KvResult *result);
         void (*on_event)(void *userdata, const KvEvent *event);
         void *userdata;
+        bool forgetful; /* a planted bug: what has been answered is applied again */
 } ApplySink;
 
 /* Applies one Raft entry's batch inside 'txn' and moves the tree's meta (applied index and term, store's index, cluster

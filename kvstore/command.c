@@ -13,7 +13,7 @@
  *
  * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown flags are
  * refused, so that every command has one form. */
-enum { COMMAND_VERSION = 1, BATCH_VERSION = 1 };
+enum { COMMAND_VERSION = 1, BATCH_VERSION = 2 };
 
 enum {
         FLAG_DIR = 1 << 0,
@@ -45,6 +45,7 @@ static const char *const status_names[_KV_STATUS_MAX] = {
         [KV_NO_LEADER] = "no leader",
         [KV_BUSY] = "busy",
         [KV_UNKNOWN] = "outcome unknown",
+        [KV_LATE] = "too late",
 };
 
 const char *kv_status_name(KvStatus s) {
@@ -433,45 +434,105 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
 /* -- Batches -- */
 
-void kv_batch_begin(Writer *w, const KvBatchHead *head) {
+/* Items:
+ *
+ *     step varint: 0: another group follows: origin u64, floor u64, deadline u64 (the first item's); its first step counts from
+ *                  below the floor
+ *                  else: how far the number is above the one before
+ *     deadline varint, above the group's; command blob
+ *
+ * A new group is begun only where it must be, so that every batch has one form. Version 1 had u64 origin, u64 number and the
+ * command; nothing of it was asked again. */
+
+void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
+        *b = (KvBatch) { .version = BATCH_VERSION };
         write_u8(w, BATCH_VERSION);
         write_u64(w, head->cluster_ms);
         write_u64(w, head->quota);
 }
 
-void kv_batch_add(Writer *w, const KvBatchItem *item) {
-        write_u64(w, item->origin);
-        write_u64(w, item->number);
-        write_blob(w, item->command, item->command_size);
+static bool fits_group(const KvBatch *b, const KvBatchItem *item) {
+        return b->origin == item->origin && b->floor == item->floor && item->number > b->number &&
+               item->deadline_ms >= b->deadline_ms && (b->deadline_ms > 0 || item->deadline_ms == 0);
 }
 
-int kv_batch_open(const void *bytes, size_t size, KvBatchHead *ret_head, Reader *ret) {
-        Reader r = reader_over(bytes, size);
-        uint8_t version = read_u8(&r);
+void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item) {
+        if (!fits_group(b, item)) {
+                b->origin = item->origin;
+                b->floor = item->floor;
+                b->number = item->floor - 1;
+                b->deadline_ms = item->deadline_ms;
+                write_u8(w, 0);
+                write_u64(w, item->origin);
+                write_u64(w, item->floor);
+                write_u64(w, item->deadline_ms);
+        }
+        write_varint(w, item->number - b->number);
+        write_varint(w, item->deadline_ms - b->deadline_ms);
+        write_blob(w, item->command, item->command_size);
+        b->number = item->number;
+}
+
+int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head) {
+        KvBatch batch = { .reader = reader_over(bytes, size) };
         KvBatchHead head;
 
-        head.cluster_ms = read_u64(&r);
-        head.quota = read_u64(&r);
-
-        if (r.failed || version == 0)
+        batch.version = read_u8(&batch.reader);
+        head.cluster_ms = read_u64(&batch.reader);
+        head.quota = read_u64(&batch.reader);
+        if (batch.reader.failed || batch.version == 0)
                 return -EBADMSG;
-        if (version > BATCH_VERSION)
+        if (batch.version > BATCH_VERSION)
                 return -ENOTSUP;
+        *b = batch;
         *ret_head = head;
-        *ret = r;
         return 0;
 }
 
-int kv_batch_next(Reader *r, KvBatchItem *ret) {
-        KvBatchItem item;
+static int next_of_version_1(Reader *r, KvBatchItem *ret) {
+        KvBatchItem item = { .origin = read_u64(r) };
 
-        if (!r->failed && r->left == 0)
-                return 0;
-        item.origin = read_u64(r);
-        item.number = read_u64(r);
+        item.number = item.floor = read_u64(r);
         item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
         if (r->failed)
                 return -EBADMSG;
+        *ret = item;
+        return 1;
+}
+
+int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
+        Reader *r = &b->reader;
+        KvBatch group = *b; /* the one that the item is in */
+        bool begins = false;
+        KvBatchItem item;
+        uint64_t step, later;
+
+        if (!r->failed && r->left == 0)
+                return 0;
+        if (b->version == 1)
+                return next_of_version_1(r, ret);
+
+        step = read_varint(r);
+        if (step == 0) {
+                begins = true;
+                group.origin = read_u64(r);
+                group.floor = read_u64(r);
+                group.deadline_ms = read_u64(r);
+                group.number = group.floor - 1;
+                step = read_varint(r);
+        }
+        later = read_varint(r);
+        item = (KvBatchItem) { .origin = group.origin, .floor = group.floor, .deadline_ms = group.deadline_ms + later };
+        item.number = group.number + step;
+        item.command = read_blob(r, KV_COMMAND_MAX, &item.command_size);
+        if (r->failed || group.origin == 0 || group.floor == 0 || step == 0 || item.number < step || item.deadline_ms < later)
+                return -EBADMSG;
+        if (begins ? later > 0 || fits_group(b, &item) : !fits_group(b, &item))
+                return -EBADMSG;
+
+        group.reader = *r;
+        group.number = item.number;
+        *b = group;
         *ret = item;
         return 1;
 }

@@ -104,6 +104,7 @@ typedef enum KvStatus {
         KV_NO_LEADER,        /* nothing happened; cause says how many voters are reachable */
         KV_BUSY,             /* queue full; nothing happened */
         KV_UNKNOWN,          /* the leader was lost after it had been asked: it may have happened, or may yet */
+        KV_LATE,             /* its deadline was past when it came to the log: nothing happened. Who asked asks anew, and tells nobody */
         _KV_STATUS_MAX,
 } KvStatus;
 
@@ -149,6 +150,7 @@ typedef struct KvResult {
         KvBytes cause;           /* etcd's cause, or a sentence where etcd has none; "" when there is nothing to say */
         uint64_t now_ms;         /* cluster time of the entry, for "ttl" */
         uint64_t raft_index, term;
+        bool again;              /* asked before: the answer of the first time (kvstore/results.h) */
 } KvResult;
 
 /* A copy in one block, to be freed by free(); NULL without memory. */
@@ -176,9 +178,12 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
  * negative errno, the answer to give in *ret_status, and its sentence in 'err'. */
 int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
 
+/* (kvstore/results.h says what the first four are for.) */
 typedef struct KvBatchItem {
-        uint64_t origin; /* nonce of the daemon that asked */
-        uint64_t number; /* its own count */
+        uint64_t origin;      /* drawn by the daemon that asked, when it started; not 0 */
+        uint64_t number;      /* its own count, not below 'floor' */
+        uint64_t floor;       /* the lowest number that it still waits for */
+        uint64_t deadline_ms; /* in cluster time; 0: asked once, and no answer is kept */
         const void *command;
         size_t command_size;
 } KvBatchItem;
@@ -189,9 +194,16 @@ typedef struct KvBatchHead {
         uint64_t quota; /* bytes that users' nodes may weigh from now on; 0: as before */
 } KvBatchHead;
 
+/* Items with one origin and floor, numbers that rise and no deadline before the first one's share what they have in common. */
+typedef struct KvBatch {
+        Reader reader;
+        uint8_t version;
+        uint64_t origin, number, floor, deadline_ms; /* the next item's follow from these */
+} KvBatch;
+
 /* A batch is begun, and appended to while commands arrive; there is nothing to close. */
-void kv_batch_begin(Writer *w, const KvBatchHead *head);
-void kv_batch_add(Writer *w, const KvBatchItem *item);
-/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG. */
-int kv_batch_open(const void *bytes, size_t size, KvBatchHead *ret_head, Reader *ret);
-int kv_batch_next(Reader *r, KvBatchItem *ret);
+void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head);
+void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item);
+/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP for a newer version. */
+int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head);
+int kv_batch_next(KvBatch *b, KvBatchItem *ret);

@@ -82,9 +82,9 @@ static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, co
         Applying *a = userdata;
         Outcome *o;
 
-        for (size_t i = 0; i < result->n_written; i++)
+        for (size_t i = 0; !result->again && i < result->n_written; i++)
                 a->store->done[result->written[i].action]++;
-        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0)
+        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 && !result->again && result->status != KV_LATE)
                 (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
 
         if (!proposals_waits(a->store->proposals, origin, number))
@@ -129,6 +129,7 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
 static void take_meta(KvStore *s, const TreeMeta *meta) {
         s->index = meta->index;
         s->entry_ms = meta->cluster_ms;
+        s->kept = meta->results.bytes;
         if (meta->cluster_ms > s->clock_ms) {
                 s->clock_ms = meta->cluster_ms;
                 s->clock_at_ms = loop_now_ms(s->loop);
@@ -150,7 +151,8 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
 
         r = apply_batch(txn, index, entry->term, entry->data, entry->size,
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
-                                       .on_event = told ? told_event : on_apply_event, .userdata = &a });
+                                       .on_event = told ? told_event : on_apply_event, .userdata = &a,
+                                       .forgetful = kv_has_bug(s->bug, "apply-twice") });
         if (r < 0 || told) {
                 s->remade = true;
                 return r;
@@ -259,6 +261,19 @@ static void forget_index(KvStore *s) {
                 (void) tree_set_meta(txn, &meta);
         (void) tree_commit(txn);
 }
+
+static int drop_result(void *userdata, uint64_t entry, KvBytes record) {
+        return TREE_DROP;
+}
+
+static void forget_results(KvStore *s) {
+        TreeTxn *txn;
+
+        if (tree_begin_write(s->replica->tree, &txn) < 0)
+                return;
+        (void) tree_results(txn, 0, drop_result, NULL);
+        (void) tree_commit(txn);
+}
 #endif
 
 static void on_replaced(void *userdata) {
@@ -268,6 +283,8 @@ static void on_replaced(void *userdata) {
 #ifdef PLANTED_BUGS
         if (kv_has_bug(s->bug, "forget-index-on-restore"))
                 forget_index(s);
+        if (kv_has_bug(s->bug, "results-in-memory"))
+                forget_results(s);
 #endif
         if (read_meta(s, &meta) >= 0)
                 take_meta(s, &meta);
@@ -339,7 +356,6 @@ static void on_settled(void *userdata, unsigned changed) {
         KvStore *s = userdata;
         Replica *p = s->replica;
         uint64_t applied = p->core ? raft_core_applied_index(p->core) : 0;
-        uint64_t term = p->core ? raft_core_applied_term(p->core) : 0;
         Outcome *o;
 
         if (p->error < 0) { /* of a transaction that failed */
@@ -348,7 +364,7 @@ static void on_settled(void *userdata, unsigned changed) {
         }
         if (s->reset) {
                 s->reset = false;
-                proposals_lost(s->proposals);
+                proposals_replaced(s->proposals);
                 hub_cleared(s->hub, s->index);
                 (void) load_events(s);
                 if (s->events.on_reset && !s->closing)
@@ -365,7 +381,7 @@ static void on_settled(void *userdata, unsigned changed) {
         }
         see_leader(s);
         floor_ask(s);
-        proposals_settled(s->proposals, changed, applied, term);
+        proposals_settled(s->proposals, changed, applied);
         reads_settled(s->reads, changed);
         if (s->closing) {
                 if (s->handing_over && !replica_is_leader(p))
@@ -394,6 +410,29 @@ static void problem(void *userdata, char *ret, size_t size) {
 
         kv_state(userdata, &state);
         snprintf(ret, size, "%s", state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
+}
+
+static uint64_t known_ms(void *userdata) {
+        return kv_cluster_ms(userdata);
+}
+
+static uint64_t kept(void *userdata) {
+        const KvStore *s = userdata;
+
+        return s->kept;
+}
+
+static int read_tree(void *userdata, TreeTxn **ret) {
+        return kv_read(userdata, ret);
+}
+
+/* The leader's word was somebody's answer: nothing older is shown here, before a restart or behind it. */
+static void ahead(void *userdata, uint64_t index) {
+        KvStore *s = userdata;
+
+        s->promised = MAX(s->promised, index);
+        if (s->floor.met)
+                floor_result(s, floor_reach(&s->floor, MAX(s->promised, s->index)));
 }
 
 /* -- What can be done -- */
@@ -503,7 +542,7 @@ static void on_finish(void *userdata) {
         reads_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
         s->proposals = proposals_free(s->proposals);
         s->reads = reads_free(s->reads);
-        if (floor_settle(&s->floor, s->index) < 0)
+        if (floor_settle(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
         replica_close(s->replica, on_closed, s);
 }
@@ -576,6 +615,10 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
         take_meta(s, &meta);
+#ifdef PLANTED_BUGS
+        if (kv_has_bug(s->bug, "results-in-memory"))
+                forget_results(s);
+#endif
         r = floor_start(s, options, err);
         if (r < 0)
                 return r;
@@ -593,13 +636,16 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                              &(ProposalsOptions) { .loop = s->loop,
                                                    .peers = s->peers,
                                                    .replica = s->replica,
-                                                   .origin = s->origin,
+                                                   .origin = random_u64(loop_random(s->loop)) ?: 1,
                                                    .quota = options->quota,
                                                    .cluster_ms = kv_clock_ms,
+                                                   .known_ms = known_ms,
+                                                   .kept = kept,
+                                                   .read = read_tree,
+                                                   .ahead = ahead,
                                                    .problem = problem,
                                                    .userdata = s,
-                                                   .answer_early = kv_has_bug(options->bug, "ack-before-commit"),
-                                                   .ask_blindly = kv_has_bug(options->bug, "ask-again-blindly") });
+                                                   .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
 }
 
 /* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. */
@@ -625,7 +671,6 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->bug = options->bug;
-        s->origin = options->peers ? peers_self(options->peers)->nonce : random_u64(loop_random(loop));
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);
         outcomes_init(&s->results);

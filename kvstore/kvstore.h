@@ -80,7 +80,7 @@ typedef struct KvOptions {
         uint64_t log_file_size;                         /* 0: 4 MiB */
         size_t window;                                  /* 0: HUB_WINDOW */
         /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
-         * "apply-twice-after-restart", "serve-before-caught-up", "ask-again-blindly", "forget-index-on-restore",
+         * "apply-twice-after-restart", "serve-before-caught-up", "apply-twice", "results-in-memory", "forget-index-on-restore",
          * "forget-events-on-restart", "expire-early", "serve-below-floor", "trust-memory-after-error". Borrowed. */
         const char *bug;
         KvEvents events;

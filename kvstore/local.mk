@@ -1,7 +1,8 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/kvstore.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
-	kvstore/propose.h kvstore/propose.c kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
+	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
+	kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
 	kvstore/raft/stop.c kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
@@ -15,10 +16,11 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply.c \
 	kvstore/events.h kvstore/events.c \
+	kvstore/results.h kvstore/results.c \
 	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c \
 	kvstore/tree_format.h kvstore/tree_format.c \
-	kvstore/tree_internal.h kvstore/snapshot.c \
+	kvstore/tree_internal.h kvstore/snapshot.c kvstore/tree_results.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
@@ -36,6 +38,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-hub \
 	tests/unit/test-events \
 	tests/unit/test-floor \
+	tests/unit/test-results \
 	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
@@ -66,6 +69,10 @@ tests_unit_test_kvstore_memory_SOURCES = tests/unit/test-kvstore_memory.c tests/
 tests_unit_test_kvstore_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_results_SOURCES = tests/unit/test-results.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_results_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)

@@ -1,10 +1,13 @@
 /* Proposals on their way to the log, and their answers on the way back.
  *
  * Here, when we lead: what has arrived in one turn of the loop goes into one entry, up to KV_BATCH_MAX or
- * KV_BATCH_COMMANDS_MAX, at most PROPOSE_WINDOW entries ahead. Elsewhere: to the leader, by PEER_PROPOSE, with the term it is
- * meant for; a leader takes only those of its own term. So once an entry of a later term is applied here, what was sent in an
- * earlier one and has not come is certain never to come: it is sent again. What cannot be decided within PROPOSE_WAIT_MS of the
- * leader's loss is answered KV_UNKNOWN. The answer itself comes from this host's own apply, by (origin, number). */
+ * KV_BATCH_COMMANDS_MAX, at most PROPOSE_WINDOW entries ahead. Elsewhere: to the leader, by PEER_PROPOSE. The answer comes from
+ * this host's own apply, by (origin, number); or, when a snapshot took the entry's place, from what the tree keeps of it.
+ *
+ * When the leader changes, the next one is asked again at once: each proposal takes effect once (kvstore/results.h). What is not
+ * answered PROPOSE_WAIT_MS after the leader's loss is answered KV_UNKNOWN. Commands that are valid in one term only are never
+ * asked again. A host that cannot follow asks the leader, after PROPOSE_ASK_MS, what became of what it took, and gives its
+ * answer; what this host shows afterwards must not be older ('ahead'). */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -17,19 +20,24 @@ enum {
         PROPOSE_MAX = 4096,               /* commands of ours without an answer; as many of others that wait for the log */
         PROPOSE_BYTES_MAX = 16 * 1024 * 1024,
         PROPOSE_WAIT_MS = 1500,
+        PROPOSE_ASK_MS = 1000,            /* from sending until the leader is asked what became of it */
+        PROPOSE_LIFE_MS = 10000,          /* from sending to the deadline, in cluster time */
 };
 
 typedef struct ProposalsOptions {
         Loop *loop;       /* borrowed */
         Peers *peers;     /* borrowed, may be NULL */
         Replica *replica; /* borrowed */
-        uint64_t origin;
+        uint64_t origin;  /* drawn for this start; not 0 */
         uint64_t quota; /* of users' bytes, in force while this host leads; 0: as it was */
-        uint64_t (*cluster_ms)(void *userdata); /* the time that an entry made now carries */
+        uint64_t (*cluster_ms)(void *userdata); /* the time that an entry made now carries, on the leader */
+        uint64_t (*known_ms)(void *userdata);   /* cluster time as this host reckons it; 0: unknown yet */
+        uint64_t (*kept)(void *userdata);       /* bytes of answers that the tree keeps */
+        int (*read)(void *userdata, TreeTxn **ret);
+        void (*ahead)(void *userdata, uint64_t index); /* somebody was told of this index, which is not applied here */
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */
         void *userdata;
-        /* Planted bugs: answers when the entry is submitted; asks the next leader without knowing what became of it. */
-        bool answer_early, ask_blindly;
+        bool answer_early; /* a planted bug: answers when the entry is submitted */
 } ProposalsOptions;
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options);
@@ -41,10 +49,10 @@ void proposals_forget(Proposals *p, uint64_t number);
 /* Somebody here waits for this result: it is worth a copy. */
 bool proposals_waits(const Proposals *p, uint64_t origin, uint64_t number);
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result);
-/* An input of Raft is over: 'applied' and 'term' are those of the last entry applied here. */
-void proposals_settled(Proposals *p, unsigned changed, uint64_t applied, uint64_t term);
-/* A snapshot was installed: results of what it contains will not come. */
-void proposals_lost(Proposals *p);
+/* An input of Raft is over: 'applied' is the last entry applied here. */
+void proposals_settled(Proposals *p, unsigned changed, uint64_t applied);
+/* A snapshot was installed: results of what it contains will not come, but the tree keeps them. */
+void proposals_replaced(Proposals *p);
 /* Answers everything: what certainly did not happen with KV_NO_LEADER, the rest with KV_UNKNOWN. */
 void proposals_end(Proposals *p);
 void proposals_drop(Proposals *p); /* forgets everything, without an answer */

@@ -23,12 +23,14 @@ static int sum_node(void *userdata, const KvNode *node) {
         return 1;
 }
 
-static int sum_events(TreeTxn *txn, uint64_t *sum) {
+static int sum_records(TreeTxn *txn, unsigned table, uint64_t *sum) {
         MDB_cursor *cursor;
         MDB_val key, data;
         int r;
 
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        if (table == 0)
+                return 0;
+        r = tree_error(mdb_cursor_open(txn->txn, table, &cursor));
         if (r < 0)
                 return r;
         while ((r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_NEXT))) == 0)
@@ -37,13 +39,20 @@ static int sum_events(TreeTxn *txn, uint64_t *sum) {
         return r == -ENOENT ? 0 : r;
 }
 
+/* What has no nodes in it. */
+static int sum_rest(TreeTxn *txn, uint64_t *sum) {
+        int r = sum_records(txn, txn->tree->events, sum);
+
+        return r < 0 ? r : sum_records(txn, txn->tree->results, sum);
+}
+
 int tree_sum(TreeTxn *txn, uint64_t *ret) {
         uint64_t sum = 0;
         int r;
 
         r = tree_walk(txn, kv_string("/"), true, sum_node, &sum);
         if (r == 0)
-                r = sum_events(txn, &sum);
+                r = sum_rest(txn, &sum);
         if (r == 0)
                 *ret = sum;
         return r;
@@ -94,6 +103,14 @@ static int check_node(void *userdata, const KvNode *node) {
         return 1;
 }
 
+static int check_result(void *userdata, uint64_t entry, KvBytes record) {
+        Check *check = userdata;
+
+        check->seen.results.n++;
+        check->seen.results.bytes += TREE_RESULT_KEY + record.size;
+        return 1;
+}
+
 int tree_check(TreeTxn *txn, Error *err) {
         Check check = { .txn = txn };
         MDB_stat expiry;
@@ -106,14 +123,16 @@ int tree_check(TreeTxn *txn, Error *err) {
         if (r == 0)
                 r = tree_walk(txn, kv_string("/"), true, check_node, &check);
         if (r == 0)
-                r = sum_events(txn, &check.seen.sum);
+                r = sum_rest(txn, &check.seen.sum);
+        if (r == 0)
+                r = tree_results(txn, 0, check_result, &check);
         if (r == -EUCLEAN)
                 return error_set(err, r, "a node of the tree is damaged");
         if (r < 0)
                 return error_set(err, r, "cannot read the tree: %s", strerror(-r));
         if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
             meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
-            expiry.ms_entries != check.n_expiring)
+            expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n || meta.results.bytes != check.seen.results.bytes)
                 return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
         if (txn->summed && meta.sum != check.seen.sum)
                 return error_set(err, -EUCLEAN, "the tree does not hold what was written to it");

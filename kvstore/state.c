@@ -75,7 +75,7 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .index = s->index,
                 .cluster_ms = kv_cluster_ms(s),
                 .stale_ms = kv_stale_ms(s),
-                .floor = kv_may_show(s) ? 0 : MAX(s->floor.bound, 1u),
+                .floor = kv_may_show(s) ? 0 : MAX(MAX(s->floor.bound, s->promised), 1u),
         };
 
         ret->stopped = p->error < 0;
@@ -117,7 +117,7 @@ int kv_read(KvStore *s, TreeTxn **ret) {
 }
 
 bool kv_may_show(const KvStore *s) {
-        return floor_allows(&s->floor, s->index) || kv_has_bug(s->bug, "serve-below-floor");
+        return (floor_allows(&s->floor, s->index) && s->index >= s->promised) || kv_has_bug(s->bug, "serve-below-floor");
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {

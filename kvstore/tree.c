@@ -76,6 +76,10 @@ static int open_tables(Tree *tree, bool read_only) {
         if (rc == 0)
                 rc = mdb_dbi_open(txn, "events", make, &tree->events);
         if (rc == 0)
+                rc = mdb_dbi_open(txn, "results", make, &tree->results);
+        if (rc == MDB_NOTFOUND && tree->events > 0 && read_only)
+                rc = tree->results = 0; /* a checkpoint of an older version */
+        if (rc == 0)
                 rc = mdb_dbi_open(txn, "meta", make, &tree->meta);
         if (rc != 0) {
                 mdb_txn_abort(txn);
@@ -132,7 +136,7 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
                 return r;
         /* The map is address space, not memory or disk. It is never resized: that would need all readers to stop. */
         mdb_env_set_mapsize(tree->env, quota * MAP_FACTOR);
-        mdb_env_set_maxdbs(tree->env, 4);
+        mdb_env_set_maxdbs(tree->env, 5);
         mdb_env_set_maxreaders(tree->env, 32);
 
         /* Not MDB_WRITEMAP: with it a full disk is a SIGBUS, without it an error from commit. */
@@ -332,6 +336,7 @@ int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
         txn->meta.n_own_bytes = old.n_own_bytes;
         txn->meta.sum = old.sum;
         memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
+        txn->meta.results = old.results;
         txn->meta_changed = true;
         return 0;
 }

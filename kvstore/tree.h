@@ -25,6 +25,12 @@ typedef struct TreeWindow {
         uint64_t n, bytes;
 } TreeWindow;
 
+/* The answers that are kept for who asks again (kvstore/results.h). */
+typedef struct TreeResults {
+        uint64_t n, bytes;  /* records, with their keys */
+        uint64_t swept_ms;  /* cluster time when those past their time were last looked for */
+} TreeResults;
+
 enum {
         TREE_WINDOW_USERS,
         TREE_WINDOW_OURS,
@@ -44,6 +50,7 @@ typedef struct TreeMeta {
         uint64_t n_nodes, n_bytes;         /* users' nodes and bytes of keys and values */
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
         TreeWindow windows[_TREE_WINDOW_MAX];
+        TreeResults results;
         uint64_t sum;                      /* of the hashes of all nodes and events: tree_kept_hash() */
 } TreeMeta;
 
@@ -109,8 +116,17 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
 /* All events go; from 'oldest' on nothing will have been missing. */
 int tree_forget_events(TreeTxn *txn, uint64_t oldest);
 
-/* Hash over all nodes and events, and what the meta says of them: equal on replicas with equal applied index. Walks the whole
- * tree. */
+/* Records of kept answers, in order of (origin, Raft entry); an origin is not 0. Borrowed as nodes are. -ENOENT. */
+int tree_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes *ret);
+int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_entry, KvBytes *ret);
+int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes record);
+/* Those of one origin, or of all (0). 'visit' returns as tree_walk()'s; TREE_DROP in a write transaction: the record goes. */
+enum { TREE_DROP = 2 };
+int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t entry, KvBytes record), void *userdata);
+void tree_set_results_swept(TreeTxn *txn, uint64_t cluster_ms);
+
+/* Hash over all nodes, events and kept answers, and what the meta says of them: equal on replicas with equal applied index. Walks
+ * the whole tree. */
 int tree_hash(TreeTxn *txn, uint64_t *ret);
 /* The same, from the sum that each change has kept; asks nothing of the nodes. Another answer than tree_hash(): the tree was
  * changed behind our back. */

@@ -3,7 +3,7 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 2, /* 1 had no sum */
+        TREE_VERSION = 3, /* 1 had no sum, 2 no kept answers */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -138,6 +138,9 @@ void tree_meta_encode(const TreeMeta *meta, Writer *w) {
                 write_u64(w, window->bytes);
         }
         write_u64(w, meta->sum);
+        write_u64(w, meta->results.n);
+        write_u64(w, meta->results.bytes);
+        write_u64(w, meta->results.swept_ms);
 }
 
 int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_summed) {
@@ -166,6 +169,11 @@ int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_su
         }
         if (version > 1)
                 meta.sum = read_u64(&r);
+        if (version > 2) {
+                meta.results.n = read_u64(&r);
+                meta.results.bytes = read_u64(&r);
+                meta.results.swept_ms = read_u64(&r);
+        }
         if (reader_end(&r) < 0)
                 return -EUCLEAN;
         *ret_summed = version > 1;
@@ -188,7 +196,7 @@ uint64_t tree_event_hash(const void *key, size_t key_size, const void *bytes, si
 }
 
 uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
-        uint64_t fields[] = { sum, meta->index, meta->cluster_ms, meta->quota };
+        uint64_t fields[] = { sum, meta->index, meta->cluster_ms, meta->quota, meta->results.n, meta->results.bytes, meta->results.swept_ms };
 
         return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), XXH3_64bits(fields, sizeof(fields)));
 }

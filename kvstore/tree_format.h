@@ -16,6 +16,7 @@ enum {
         TREE_KEY_CUT = 480,                /* an escaped path up to here is its own key ... */
         TREE_KEY_LONG = TREE_KEY_CUT + 16, /* ... a longer one is cut and hashed: keys of this size are the long ones */
         TREE_EVENT_KEY = 9,
+        TREE_RESULT_KEY = 16,
 };
 
 /* The key of a path; 0 for the root, which is never stored. */

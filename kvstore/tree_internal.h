@@ -9,7 +9,7 @@ struct MDB_txn;
 
 struct Tree {
         struct MDB_env *env;
-        unsigned nodes, expiry, events, meta;
+        unsigned nodes, expiry, events, results, meta;
         TreeTxn *spare;  /* a read transaction that waits to be renewed */
         Writer scratch;  /* the record being written */
         unsigned n_txns;

@@ -28,17 +28,17 @@ static void read_batch(const void *bytes, size_t size) {
         _cleanup_writer_ Writer again = {};
         KvBatchHead head;
         KvBatchItem item;
-        Reader items;
+        KvBatch items, copy;
         int r;
 
-        if (kv_batch_open(bytes, size, &head, &items) < 0)
+        if (kv_batch_open(&items, bytes, size, &head) < 0)
                 return;
-        kv_batch_begin(&again, &head);
+        kv_batch_begin(&copy, &again, &head);
         while ((r = kv_batch_next(&items, &item)) > 0) {
                 read_command(item.command, item.command_size);
-                kv_batch_add(&again, &item);
+                kv_batch_add(&copy, &again, &item);
         }
-        assert(r < 0 || (again.size == size && memcmp(again.bytes, bytes, size) == 0));
+        assert(r < 0 || items.version == 1 || (again.size == size && memcmp(again.bytes, bytes, size) == 0));
 }
 
 static void read_event(const void *bytes, size_t size) {

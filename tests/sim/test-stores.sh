@@ -58,7 +58,7 @@ must_be_found() {
         if grep -q '^FAILED' <<<"$said"; then echo "ok $name: $(sed -n 's/^FAILED \([^ ]*\) .*/\1/p' <<<"$said")"; else echo "not ok $name: 20 seeds found nothing"; fi
 }
 
-for bug in ack-before-commit apply-twice-after-restart serve-before-caught-up ask-again-blindly forget-index-on-restore \
+for bug in ack-before-commit apply-twice-after-restart serve-before-caught-up apply-twice results-in-memory forget-index-on-restore \
            forget-events-on-restart expire-early serve-below-floor trust-memory-after-error; do
         while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
         must_be_found $bug &

@@ -579,11 +579,11 @@ static void on_result(void *userdata, uint64_t origin, uint64_t number, const Kv
         a->raft_index = result->raft_index;
 }
 
-static void batch_add(Writer *w, uint64_t number, KvCommand cmd) {
+static void batch_add(KvBatch *b, Writer *w, uint64_t number, KvCommand cmd) {
         _cleanup_writer_ Writer bytes = {};
 
         assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
-        kv_batch_add(w, &(KvBatchItem) { .origin = 1, .number = number, .command = bytes.bytes, .command_size = bytes.size });
+        kv_batch_add(b, w, &(KvBatchItem) { .origin = 1, .number = number, .floor = 1, .command = bytes.bytes, .command_size = bytes.size });
 }
 
 static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
@@ -592,11 +592,12 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         Answers answers = {};
         ApplySink sink = { .on_result = on_result, .userdata = &answers };
         TreeMeta meta;
+        KvBatch b;
 
-        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 5000, .quota = 1000 });
-        batch_add(&batch, 10, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
-        batch_add(&batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
-        batch_add(&batch, 12, (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000, .quota = 1000 });
+        batch_add(&b, &batch, 10, (KvCommand) { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") });
+        batch_add(&b, &batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
+        batch_add(&b, &batch, 12, (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
         assert_int_equal(apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
 
         assert_int_equal(answers.n, 3);
@@ -614,8 +615,8 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         assert_int_equal(meta.quota, 1000);
 
         /* A later entry with an earlier time: the clock stands still. What it does not say stays. */
-        kv_batch_begin(&late, &(KvBatchHead) { .cluster_ms = 4000 });
-        batch_add(&late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
+        kv_batch_begin(&b, &late, &(KvBatchHead) { .cluster_ms = 4000 });
+        batch_add(&b, &late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
         assert_int_equal(apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
         assert_int_equal(answers.now_ms[3], 5000);
         assert_int_equal(apply_empty(f->txn, 79, 4), 0);
@@ -629,9 +630,10 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
 static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
         Fixture *f = *state;
         _cleanup_writer_ Writer batch = {};
+        KvBatch b;
 
-        kv_batch_begin(&batch, &(KvBatchHead) {});
-        kv_batch_add(&batch, &(KvBatchItem) { .command = "\2new", .command_size = 4 });
+        kv_batch_begin(&b, &batch, &(KvBatchHead) {});
+        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .command = "\2new", .command_size = 4 });
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size, NULL), -ENOTSUP);
         assert_int_equal(apply_batch(f->txn, 1, 1, batch.bytes, batch.size - 1, NULL), -EBADMSG);
         assert_int_equal(apply_batch(f->txn, 1, 1, "\1", 1, NULL), -EBADMSG);

@@ -132,28 +132,84 @@ static void changed_bytes_never_decode_to_something_with_two_forms(void **state)
 }
 
 static void a_batch_gives_back_its_commands_in_order(void **state) {
-        _cleanup_writer_ Writer bytes = {};
+        static const KvBatchItem given[] = {
+                { .origin = 1, .number = 10, .floor = 10, .deadline_ms = 5000, .command = "abc", .command_size = 3 },
+                { .origin = 1, .number = 12, .floor = 10, .deadline_ms = 5300, .command = "d", .command_size = 1 },
+                { .origin = 1, .number = 13, .floor = 10, .deadline_ms = 4000 },                /* an earlier deadline */
+                { .origin = 1, .number = 14, .floor = 10 },                                     /* none */
+                { .origin = 1, .number = 11, .floor = 10 },                                     /* out of order */
+                { .origin = 1, .number = 15, .floor = 11, .deadline_ms = UINT64_MAX },          /* another floor */
+                { .origin = 2, .number = UINT64_MAX, .floor = 1, .command = "", .command_size = 0 },
+        };
+        _cleanup_writer_ Writer bytes = {}, again = {};
+        KvBatch batch, copy;
         KvBatchItem item;
         KvBatchHead head;
-        Reader r;
 
-        kv_batch_begin(&bytes, &(KvBatchHead) { .cluster_ms = 1234567, .quota = 89 });
-        kv_batch_add(&bytes, &(KvBatchItem) { .origin = 1, .number = 10, .command = "abc", .command_size = 3 });
-        kv_batch_add(&bytes, &(KvBatchItem) { .origin = 2, .number = 20, .command = "", .command_size = 0 });
+        kv_batch_begin(&batch, &bytes, &(KvBatchHead) { .cluster_ms = 1234567, .quota = 89 });
+        for (size_t i = 0; i < ELEMENTS(given); i++)
+                kv_batch_add(&batch, &bytes, &given[i]);
 
-        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size, &head, &r), 0);
+        assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size, &head), 0);
         assert_int_equal(head.cluster_ms, 1234567);
         assert_int_equal(head.quota, 89);
-        assert_int_equal(kv_batch_next(&r, &item), 1);
-        assert_int_equal(item.number, 10);
-        assert_memory_equal(item.command, "abc", 3);
-        assert_int_equal(kv_batch_next(&r, &item), 1);
-        assert_int_equal(item.origin, 2);
-        assert_int_equal(kv_batch_next(&r, &item), 0);
+        kv_batch_begin(&copy, &again, &head);
+        for (size_t i = 0; i < ELEMENTS(given); i++) {
+                assert_int_equal(kv_batch_next(&batch, &item), 1);
+                assert_int_equal(item.origin, given[i].origin);
+                assert_int_equal(item.number, given[i].number);
+                assert_int_equal(item.floor, given[i].floor);
+                assert_int_equal(item.deadline_ms, given[i].deadline_ms);
+                assert_int_equal(item.command_size, given[i].command_size);
+                kv_batch_add(&copy, &again, &item);
+        }
+        assert_int_equal(kv_batch_next(&batch, &item), 0);
+        assert_int_equal(again.size, bytes.size);
+        assert_memory_equal(again.bytes, bytes.bytes, bytes.size);
 
-        assert_int_equal(kv_batch_open(bytes.bytes, bytes.size - 1, &head, &r), 0);
-        assert_int_equal(kv_batch_next(&r, &item), 1);
-        assert_int_equal(kv_batch_next(&r, &item), -EBADMSG);
+        assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size - 1, &head), 0);
+        for (size_t i = 0; i + 1 < ELEMENTS(given); i++)
+                assert_int_equal(kv_batch_next(&batch, &item), 1);
+        assert_int_equal(kv_batch_next(&batch, &item), -EBADMSG);
+}
+
+/* Two entries that say the same would be two entries: replicas compare bytes. */
+static void a_batch_has_one_form(void **state) {
+        _cleanup_writer_ Writer bytes = {};
+        KvBatch batch;
+        KvBatchItem item;
+        KvBatchHead head;
+
+        kv_batch_begin(&batch, &bytes, &(KvBatchHead) {});
+        kv_batch_add(&batch, &bytes, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 5 });
+        batch = (KvBatch) {}; /* forgets the group that has been begun */
+        kv_batch_add(&batch, &bytes, &(KvBatchItem) { .origin = 1, .number = 2, .floor = 1, .deadline_ms = 5 });
+
+        assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size, &head), 0);
+        assert_int_equal(kv_batch_next(&batch, &item), 1);
+        assert_int_equal(kv_batch_next(&batch, &item), -EBADMSG);
+}
+
+static void a_batch_of_version_1_is_read_and_nothing_of_it_is_asked_again(void **state) {
+        _cleanup_writer_ Writer bytes = {};
+        KvBatch batch;
+        KvBatchItem item;
+        KvBatchHead head;
+
+        write_u8(&bytes, 1);
+        write_u64(&bytes, 77);
+        write_u64(&bytes, 88);
+        write_u64(&bytes, 3);
+        write_u64(&bytes, 4);
+        write_blob(&bytes, "abc", 3);
+        assert_int_equal(kv_batch_open(&batch, bytes.bytes, bytes.size, &head), 0);
+        assert_int_equal(head.cluster_ms, 77);
+        assert_int_equal(kv_batch_next(&batch, &item), 1);
+        assert_int_equal(item.origin, 3);
+        assert_int_equal(item.number, 4);
+        assert_int_equal(item.deadline_ms, 0);
+        assert_memory_equal(item.command, "abc", 3);
+        assert_int_equal(kv_batch_next(&batch, &item), 0);
 }
 
 static void paths_are_cleaned_as_go_cleans_them(void **state) {
@@ -268,6 +324,8 @@ int main(void) {
                 cmocka_unit_test(a_command_of_a_newer_version_is_told_from_a_broken_one),
                 cmocka_unit_test(changed_bytes_never_decode_to_something_with_two_forms),
                 cmocka_unit_test(a_batch_gives_back_its_commands_in_order),
+                cmocka_unit_test(a_batch_has_one_form),
+                cmocka_unit_test(a_batch_of_version_1_is_read_and_nothing_of_it_is_asked_again),
                 cmocka_unit_test(paths_are_cleaned_as_go_cleans_them),
                 cmocka_unit_test(a_path_that_is_too_long_or_too_deep_is_refused),
                 cmocka_unit_test(below_hidden_and_ours_go_by_whole_segments),

@@ -1,0 +1,363 @@
+/* Proposals between hosts: to the leader, and back what it says. */
+#include "kvstore/propose_internal.h"
+
+#include <errno.h>
+
+/* -- To the leader -- */
+
+static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, bool again, size_t n) {
+        replica_write_head(p->options.replica, w, leader);
+        write_u64(w, term);
+        write_u64(w, p->options.origin);
+        write_u64(w, proposals_floor(p));
+        write_u8(w, again);
+        write_varint(w, n);
+}
+
+static void write_item(Writer *w, const Proposal *x, const void *bytes, size_t size) {
+        write_u64(w, x->number);
+        write_u64(w, x->deadline_ms);
+        write_blob(w, bytes, size);
+}
+
+/* A frame without commands: the leader says the time. */
+static void ask_time(Proposals *p, uint64_t leader, uint64_t term) {
+        _cleanup_writer_ Writer w = {};
+
+        write_frame_head(p, &w, leader, term, false, 0);
+        (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
+}
+
+bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
+        _cleanup_writer_ Writer w = {}, items = {};
+        uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
+        Proposal *x, *end;
+        bool again = false;
+        size_t n = 0;
+
+        if (cluster_ms == 0) {
+                ask_time(p, leader, term);
+                return false;
+        }
+        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX && x->later == p->queue.first->later; x = x->next, n++) {
+                if (n > 0 && items.size + x->size > KV_BATCH_MAX)
+                        break;
+                proposal_stamp(x, cluster_ms);
+                again |= x->copies > 0;
+                write_item(&items, x, x->bytes, x->size);
+        }
+        end = x;
+
+        write_frame_head(p, &w, leader, term, again, n);
+        write_raw(&w, items.bytes, items.size);
+        if (items.error < 0 || replica_send(p->options.replica, leader, p->queue.first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
+                return false;
+
+        while ((x = p->queue.first) != end) {
+                proposal_list_remove(&p->queue, x);
+                x->state = PROPOSAL_SENT;
+                x->term = term;
+                x->sent_ms = now;
+                x->copies++;
+                if (x->copies == 1)
+                        x->due_ms = now + PROPOSE_WAIT_MS;
+        }
+        return true;
+}
+
+/* A command without bytes asks so. */
+void proposals_ask_outcomes(Proposals *p) {
+        _cleanup_writer_ Writer w = {}, items = {};
+        uint64_t now = loop_now_ms(p->options.loop);
+        size_t n = 0;
+
+        for (Proposal *x = p->own; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
+                if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < PROPOSE_ASK_MS)
+                        continue;
+                x->sent_ms = now - PROPOSE_ASK_MS + ASK_AGAIN_MS;
+                write_item(&items, x, NULL, 0);
+                n++;
+        }
+        if (n == 0)
+                return;
+        write_frame_head(p, &w, p->leader, p->term, true, n);
+        write_raw(&w, items.bytes, items.size);
+        if (items.error == 0)
+                (void) replica_send(p->options.replica, p->leader, PEER_PROPOSE, &w);
+}
+
+/* -- The leader's side -- */
+
+/* A frame that came in, and what is to be said to it: numbers by what became of them, and answers. */
+typedef struct Asked {
+        Proposals *p;
+        PeerSession *session;
+        uint64_t from, term, origin, floor;
+        uint64_t now_ms;       /* cluster time */
+        bool later;            /* they give way */
+        bool here, again;      /* we lead in that term; some of these were asked before, here or elsewhere */
+        uint64_t numbers[_PROPOSED_MAX][FRAME_COMMANDS_MAX];
+        size_t n[_PROPOSED_MAX];
+        Writer done;
+} Asked;
+
+static void reply_proposed(Asked *a, ProposedWhat what, KvStatus status, const char *cause) {
+        _cleanup_writer_ Writer w = {};
+
+        replica_write_head(a->p->options.replica, &w, a->from);
+        write_u64(&w, a->term);
+        write_u64(&w, a->origin);
+        write_u64(&w, a->now_ms);
+        write_u8(&w, (uint8_t) what);
+        write_u8(&w, (uint8_t) status);
+        write_string(&w, cause);
+        write_varint(&w, a->n[what]);
+        for (size_t i = 0; what != PROPOSED_DONE && i < a->n[what]; i++)
+                write_u64(&w, a->numbers[what][i]);
+        if (what == PROPOSED_DONE)
+                write_raw(&w, a->done.bytes, a->done.size);
+        if (w.error == 0 && a->done.error == 0)
+                (void) peer_reply(a->session, PEER_PROPOSED, w.bytes, w.size);
+}
+
+/* Takes another host's command into our queue; its shape is checked here, too. */
+static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size, KvStatus *ret_status, Error *err) {
+        _cleanup_free_ void *arena = NULL;
+        KvCommand cmd;
+        Proposal *x;
+        int r;
+
+        *ret_status = KV_FORBIDDEN;
+        r = kv_command_decode(bytes, size, &cmd, &arena);
+        if (r < 0)
+                return error_set(err, r, "the leader cannot read this command: %s", strerror(-r));
+        r = kv_command_check(&cmd, ret_status, err);
+        if (r < 0)
+                return r;
+        if (*ret_status != KV_OK)
+                return -EINVAL;
+
+        x = NEW0(Proposal, 1);
+        if (!x || !(x->bytes = malloc(size))) {
+                free(x);
+                return -ENOMEM;
+        }
+        x->origin = like->origin;
+        x->number = like->number;
+        x->floor = like->floor;
+        x->deadline_ms = like->deadline_ms;
+        memcpy(x->bytes, bytes, size);
+        x->size = size;
+        x->foreign = true;
+        x->later = like->later;
+        p->n_foreign++;
+        p->foreign_bytes += size;
+        proposals_enqueue(p, x);
+        return 0;
+}
+
+/* What became of what was asked before: true if that has been said, or nobody wants to know. */
+static bool tell_outcome(Asked *a, Results *results, const Proposal *like) {
+        KvBatchItem item = { .origin = like->origin, .number = like->number, .floor = like->floor, .deadline_ms = like->deadline_ms };
+        KeptResult kept;
+        int verdict;
+
+        if (!results || like->deadline_ms == 0)
+                return false;
+        verdict = results_judge(results, &item, &kept);
+        if (verdict != RESULTS_KEPT)
+                return verdict == RESULTS_PASSED;
+        a->n[PROPOSED_DONE]++;
+        write_u64(&a->done, like->number);
+        write_u64(&a->done, kept.entry);
+        write_u64(&a->done, kept.term);
+        write_u64(&a->done, kept.now_ms);
+        write_blob(&a->done, kept.bytes.data, kept.bytes.size);
+        return true;
+}
+
+static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, const void *bytes, size_t size) {
+        Proposals *p = a->p;
+        Error err = {};
+        KvStatus status;
+        int r;
+
+        if (!a->here)
+                return PROPOSED_NOT_LEADER;
+        if (tell_outcome(a, results, like) || size == 0)
+                return _PROPOSED_MAX;
+        if (like->deadline_ms > 0 && like->deadline_ms < a->now_ms + PROPOSE_LIFE_MS / 2)
+                return PROPOSED_LATE;
+        if (p->n_foreign >= PROPOSE_MAX || p->foreign_bytes + size > PROPOSE_BYTES_MAX)
+                return PROPOSED_BUSY;
+        if (proposals_full(p) && !a->again && like->deadline_ms > 0 && !proposals_gives_room(p, like->origin, like->floor))
+                return PROPOSED_BUSY;
+        r = take_foreign(p, like, bytes, size, &status, &err);
+        if (r < 0 && r != -ENOMEM) {
+                a->numbers[PROPOSED_REFUSED][0] = like->number;
+                a->n[PROPOSED_REFUSED] = 1;
+                reply_proposed(a, PROPOSED_REFUSED, status, error_text(&err, r));
+                return _PROPOSED_MAX;
+        }
+        return r < 0 ? PROPOSED_BUSY : PROPOSED_ACCEPTED;
+}
+
+/* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked again. */
+static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
+        for (uint64_t i = 0; i < n; i++) {
+                Proposal like = { .origin = a->origin, .floor = a->floor, .later = a->later, .number = read_u64(r) };
+                const void *bytes;
+                ProposedWhat what;
+                size_t size;
+
+                like.deadline_ms = read_u64(r);
+                bytes = read_blob(r, KV_COMMAND_MAX, &size);
+                if (r->failed || like.number < a->floor)
+                        return;
+                what = take_one(a, results, &like, bytes, size);
+                if (what != _PROPOSED_MAX)
+                        a->numbers[what][a->n[what]++] = like.number;
+        }
+}
+
+static void answer_asked(Asked *a, Reader *r, uint64_t n) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_(results_freep) Results *results = NULL;
+
+        if (a->again && a->p->options.read(a->p->options.userdata, &txn) >= 0)
+                (void) results_new(&results, txn, 0, 0, 0);
+        take_all(a, results, r, n);
+}
+
+void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Proposals *p = userdata;
+        Reader r = reader_over(payload, size);
+        Asked a;
+        uint64_t n;
+
+        if (!replica_read_head(p->options.replica, session, &r, &a.from))
+                return;
+        a.p = p;
+        a.session = session;
+        a.term = read_u64(&r);
+        a.origin = read_u64(&r);
+        a.floor = read_u64(&r);
+        a.again = read_u8(&r);
+        a.later = type == PEER_PROPOSE_LATER;
+        a.done = (Writer) {};
+        memset(a.n, 0, sizeof(a.n));
+        n = read_varint(&r);
+        if (r.failed || n > FRAME_COMMANDS_MAX || a.origin == 0 || a.floor == 0)
+                return;
+
+        a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.term;
+        a.now_ms = a.here ? p->options.cluster_ms(p->options.userdata) : proposals_known_ms(p);
+        answer_asked(&a, &r, n);
+        if (a.n[PROPOSED_ACCEPTED] > 0 || proposals_full(p))
+                loop_defer(p->options.loop, &p->pump);
+        for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++)
+                if ((a.n[what] > 0 && what != PROPOSED_REFUSED) || (n == 0 && a.here && what == PROPOSED_LATE))
+                        reply_proposed(&a, what, KV_BUSY, what != PROPOSED_BUSY ? "" : proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full");
+        writer_done(&a.done);
+}
+
+/* A copy that was sent is in nobody's hands. */
+static void copy_is_gone(Proposal *x) {
+        x->copies -= x->copies > 0;
+}
+
+static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus status, const char *cause) {
+        switch (what) {
+        case PROPOSED_ACCEPTED:
+                x->state = PROPOSAL_ACCEPTED;
+                /* A leader that was lost meanwhile has begun a time of its own. */
+                if (p->term == x->term && p->leader != 0)
+                        x->due_ms = 0;
+                break;
+        case PROPOSED_NOT_LEADER:
+                copy_is_gone(x);
+                proposals_enqueue(p, x); /* with the sweep, or when the leader is known */
+                break;
+        case PROPOSED_LATE:
+                copy_is_gone(x);
+                /* With a new deadline, if nobody has it with the old one; else it is too late to find out. */
+                x->state = PROPOSAL_ACCEPTED;
+                if (x->copies == 0) {
+                        proposals_enqueue(p, x);
+                        loop_defer(p->options.loop, &p->pump);
+                }
+                break;
+        case PROPOSED_BUSY:
+        case PROPOSED_REFUSED:
+                copy_is_gone(x);
+                if (x->copies > 0)
+                        proposals_enqueue(p, x); /* it may have happened all the same */
+                else
+                        proposals_refuse(p, x, what == PROPOSED_BUSY ? KV_BUSY : status == KV_OK ? KV_FORBIDDEN : status, cause);
+                break;
+        default:
+                break;
+        }
+}
+
+static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
+        for (uint64_t i = 0; i < n; i++) {
+                uint64_t number = read_u64(r);
+                KeptResult kept = { .entry = read_u64(r) };
+                Proposal *x;
+
+                kept.term = read_u64(r);
+                kept.now_ms = read_u64(r);
+                kept.bytes.data = read_blob(r, PEER_FRAME_MAX, &kept.bytes.size);
+                HASH_FIND(hh, p->own, &number, sizeof(number), x);
+                if (r->failed)
+                        return;
+                if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0)
+                        answers_add(answers, number, proposal_kept_answer(x, &kept));
+        }
+}
+
+void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Proposals *p = userdata;
+        Reader r = reader_over(payload, size);
+        _cleanup_free_ char *cause = NULL;
+        uint64_t from, term, origin, said_ms, n;
+        uint8_t what, status;
+
+        if (!replica_read_head(p->options.replica, session, &r, &from))
+                return;
+        term = read_u64(&r);
+        origin = read_u64(&r);
+        said_ms = read_u64(&r);
+        what = read_u8(&r);
+        status = read_u8(&r);
+        cause = read_string(&r, ERROR_MESSAGE_MAX);
+        n = read_varint(&r);
+        if (r.failed || what >= _PROPOSED_MAX || status >= _KV_STATUS_MAX || n > FRAME_COMMANDS_MAX || origin != p->options.origin)
+                return;
+        if (said_ms > proposals_known_ms(p)) {
+                p->said_ms = said_ms;
+                p->said_at_ms = loop_now_ms(p->options.loop);
+                if (p->queue.first)
+                        loop_defer(p->options.loop, &p->pump);
+        }
+
+        if (what == PROPOSED_DONE) {
+                Answers answers = {};
+
+                read_done(p, &r, n, &answers);
+                for (size_t i = 0; i < answers.n; i++)
+                        p->options.ahead(p->options.userdata, answers.items[i].result->index);
+                answers_give(&answers, p);
+                return;
+        }
+        for (uint64_t i = 0; i < n && !r.failed; i++) {
+                uint64_t number = read_u64(&r);
+                Proposal *x;
+
+                HASH_FIND(hh, p->own, &number, sizeof(number), x);
+                if (!r.failed && x && x->state == PROPOSAL_SENT && x->term == term)
+                        on_said(p, x, (ProposedWhat) what, (KvStatus) status, cause);
+        }
+        proposals_keep_time(p);
+}
