@@ -115,6 +115,11 @@ void http_parameters_done(HttpParameters *p);
  * "invalid semicolon separator in query"; the good pairs are there nevertheless. */
 int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err);
 const HttpParameter *http_parameter(const HttpParameters *p, const char *name); /* the first of that name, or NULL */
+bool http_parameter_is_text(const HttpParameter *p); /* no NUL in the value, which then is all that strings are */
+
+/* Reads a Content-Type as Go does: 0 and the size of the media type at its beginning, or -EINVAL with Go's words in 'err': "mime: no media
+ * type". */
+int http_media_type(const char *s, size_t *ret_size, Error *err);
 
 /* Splits 'target' into decoded path (NUL allowed: size counts) and query as sent (without '?', "" if none). -EINVAL for a
  * bad escape. The caller frees *ret_path. */

@@ -1,11 +1,12 @@
 /* Targets and forms in parts, with the words of Go's net/url, which etcd's clients know. */
 #include <errno.h>
+#include <strings.h>
 
 #include "base/parse.h"
 #include "base/text.h"
 #include "io/http.h"
 
-enum { HTTP_PARAMETERS_MAX = 1024 };
+enum { HTTP_PARAMETERS_MAX = 1024, MEDIA_PARAMETERS_MAX = 32 };
 
 /* Go's %q of the at most three bytes that are no escape. */
 static int bad_escape(const char *s, size_t size, Error *err) {
@@ -78,6 +79,8 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
         r = decode(s, name_size, true, name, &name_size, err);
         if (r < 0)
                 return r;
+        for (char *nul; (nul = memchr(name, 0, name_size)); *nul = 1)
+                ; /* "wait%00" is not "wait" */
         name[name_size] = 0;
         value = name + name_size + 1;
         r = decode(equals ? equals + 1 : "", value_size, true, value, &value_size, err);
@@ -117,6 +120,78 @@ const HttpParameter *http_parameter(const HttpParameters *p, const char *name) {
                 if (streq(p->items[i].name, name))
                         return &p->items[i];
         return NULL;
+}
+
+bool http_parameter_is_text(const HttpParameter *p) {
+        return strlen(p->value) == p->value_size;
+}
+
+/* -- Media types: RFC 2045's grammar, with Go's leniency -- */
+
+static bool is_special(char c) {
+        return c && strchr("()<>@,;:\\\"/[]?=", c);
+}
+
+static size_t token_size(const char *s) {
+        size_t n = 0;
+
+        while (s[n] > ' ' && s[n] < 0x7f && !is_special(s[n]))
+                n++;
+        return n;
+}
+
+static const char *skip_blanks(const char *s) {
+        return s + strspn(s, " \t\n\v\f\r");
+}
+
+/* Behind a parameter's value, or NULL. */
+static const char *skip_value(const char *s) {
+        size_t n = token_size(s);
+
+        if (*s != '"')
+                return n > 0 ? s + n : NULL;
+        for (s++; *s && *s != '"'; s++)
+                if (*s == '\\' && is_special(s[1]))
+                        s++;
+        return *s ? s + 1 : NULL;
+}
+
+int http_media_type(const char *s, size_t *ret_size, Error *err) {
+        struct {
+                const char *name;
+                size_t size;
+        } seen[MEDIA_PARAMETERS_MAX];
+        const char *type = skip_blanks(s), *rest = type + token_size(type);
+        size_t n = 0, size;
+
+        if (rest == type)
+                return error_set(err, -EINVAL, "mime: no media type");
+        if (*rest == '/' && token_size(rest + 1) == 0)
+                return error_set(err, -EINVAL, "mime: expected token after slash");
+        if (*rest == '/')
+                rest += 1 + token_size(rest + 1);
+        size = rest - type;
+        rest = skip_blanks(rest);
+        if (*rest && *rest != ';')
+                return error_set(err, -EINVAL, memchr(type, '/', size) ? "mime: unexpected content after media subtype" : "mime: expected slash after first token");
+
+        while (*rest) {
+                const char *name = skip_blanks(rest + 1), *end = name + token_size(name), *value = skip_blanks(end);
+
+                if (*rest == ';' && !*name)
+                        break;
+                value = *rest == ';' && end > name && *value == '=' ? skip_value(skip_blanks(value + 1)) : NULL;
+                if (!value || n == MEDIA_PARAMETERS_MAX)
+                        return error_set(err, -EINVAL, "mime: invalid media parameter");
+                for (size_t i = 0; i < n; i++)
+                        if (seen[i].size == (size_t) (end - name) && strncasecmp(seen[i].name, name, seen[i].size) == 0)
+                                return error_set(err, -EINVAL, "mime: duplicate parameter name");
+                seen[n].name = name;
+                seen[n++].size = end - name;
+                rest = skip_blanks(value);
+        }
+        *ret_size = size;
+        return 0;
 }
 
 int http_target_split(const char *target, char **ret_path, size_t *ret_path_size, const char **ret_query) {

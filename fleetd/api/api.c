@@ -120,12 +120,16 @@ static void route(Request *request) {
         const char *path = request->path;
         const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 : starts_with(path, "/v1-alpha") ? path + 9 : NULL;
 
-        if (starts_with(path, "/v2/keys") && (path[8] == 0 || path[8] == '/'))
+        if (starts_with(path, "/v2/keys") && (path[8] == '/' || request->path_size == 8))
                 keys_v2_handle(request);
-        else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
-                cluster_v2_handle(request);
         else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
                 kv_v1_handle(request, path + 12);
+        else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS")) /* keys alone may have a NUL */
+                request_not_found(request);
+        else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
+                cluster_v2_handle(request);
+        else if (!fleet && request->door != API_SOCKET && method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
+                request_answer(request, 200, NULL, NULL, "", 0);
         else if (request->door == API_SOCKET && !request_path_is_clean(request))
                 request_redirect_clean(request);
         else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)

@@ -181,7 +181,7 @@ static int parse_go_bool(const HttpParameter *p, bool *ret) {
         static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
         static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
 
-        for (size_t i = 0; i < ELEMENTS(yes); i++)
+        for (size_t i = 0; i < ELEMENTS(yes) && http_parameter_is_text(p); i++)
                 if (streq(p->value, yes[i]) || streq(p->value, no[i])) {
                         *ret = streq(p->value, yes[i]);
                         return 0;
@@ -202,24 +202,25 @@ static int read_bool(const KeysQuery *q, const char *name, const char *format, b
 static int read_index(const KeysQuery *q, const char *name, uint64_t *ret, KeysError *e) {
         const HttpParameter *p = http_parameter(&q->form, name);
 
-        if (!p || parse_u64(p->value, ret) == 0)
+        if (!p || (http_parameter_is_text(p) && parse_u64(p->value, ret) == 0))
                 return 0;
         return fail(e, 203, "invalid value for \"%s\"", name);
 }
 
+/* An empty type is none. */
 static bool is_form(const HttpRequest *http, KeysError *e) {
+        static const char form[] = "application/x-www-form-urlencoded";
         const char *type = http->content_type;
-        size_t n;
+        size_t size;
+        Error err = {};
 
-        if (!type)
+        if (!type || !*type)
                 return false;
-        n = strcspn(type, "; \t");
-        if (type[0] == 0 || n == 0) {
-                e->code = 210;
-                snprintf(e->cause, sizeof(e->cause), "mime: no media type");
+        if (http_media_type(type, &size, &err) < 0) {
+                (void) fail(e, 210, "%s", err.message);
                 return false;
         }
-        return n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0;
+        return size == strlen(form) && strncasecmp(type, form, size) == 0;
 }
 
 /* The checks come in etcd's order, whatever the method; the first failure answers. */
@@ -264,7 +265,7 @@ static int query_read(Request *request, KeysQuery *q, KeysError *e) {
                 return r;
         p = http_parameter(&q->form, "ttl");
         if (p && p->value_size > 0) {
-                if (parse_u64(p->value, &q->ttl) < 0)
+                if (!http_parameter_is_text(p) || parse_u64(p->value, &q->ttl) < 0)
                         return fail(e, 202, "invalid value for \"ttl\"");
                 q->has_ttl = true;
         }

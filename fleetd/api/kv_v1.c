@@ -431,6 +431,8 @@ static int parameter_read(const struct KvParameter *parameter, const HttpParamet
         void *field = (char *) p + parameter->offset;
         uint64_t number;
 
+        if (parameter->type != TAKES_KEY && !http_parameter_is_text(sent))
+                return error_set(err, -EINVAL, "%s: there is a NUL in it", parameter->name);
         switch (parameter->type) {
         case TAKES_KEY:
         case TAKES_BYTES:

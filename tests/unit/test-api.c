@@ -250,6 +250,31 @@ static void the_socket_answers_as_fleets_server(void **state) {
         assert_null(strstr(room->answer, "Server:"));
 }
 
+/* As a real etcd 3.4 answered. */
+static void a_nul_does_not_end_what_a_client_says(void **state) {
+        static const struct {
+                const char *method, *target, *type, *body;
+                unsigned status;
+                const char *said;
+        } cases[] = {
+                { "GET", "/v2/keys/?recursive=1%00", "", NULL, 400, "\"errorCode\":209" },
+                { "GET", "/v2/keys/?waitIndex=5%00", "", NULL, 400, "\"errorCode\":203" },
+                { "PUT", "/v2/keys/a", FORM, "ttl=5%00", 400, "\"errorCode\":202" },
+                { "GET", "/v2/keys/?wait%00=true", "", NULL, 200, "\"action\":\"get\"" },
+                { "GET", "/v2/keys%00", "", NULL, 404, "404 page not found" },
+                { "GET", "/version%00", "", NULL, 404, "404 page not found" },
+                { "PUT", "/v2/keys/a", "Content-Type: \r\n", "value=1", 201, "\"value\":\"\"" },
+                { "PUT", "/v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400, "mime: invalid media parameter" },
+                { "OPTIONS", "/nope", "", NULL, 200, "Content-Length: 0" },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type, cases[i].body), cases[i].status);
+                assert_says(room, cases[i].said);
+        }
+}
+
 static void a_fixed_page_is_as_long_as_its_text(void **state) {
         static const char *const targets[] = { "/version", "/health", "/nope", "/v2/auth/enable" };
         Room *room = *state;
@@ -412,12 +437,12 @@ static void a_broken_body_is_400_with_its_reason(void **state) {
         assert_null(cluster_unit(registry_cluster(room->host->registry), "a.service"));
 }
 
-static void a_bad_name_is_400(void **state) {
-        static const char *const names[] = { "a", "a.nothing", "a%2Fb.service", "a%00b.service", "a%0ab.service", "%ff.service", ".service" };
+static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
+        static const char *const names[] = { "a", "a.nothing", "a%2Fb.service", "a.service%00b", "a%0ab.service", "%ff.service", ".service" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") == (i == 2 ? 404 : 400));
+                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") == (i == 2 || i == 3 ? 404 : 400));
         assert_int_equal(registry_cluster(room->host->registry)->units ? 1 : 0, 0);
 }
 
@@ -921,6 +946,7 @@ int main(void) {
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(the_socket_answers_as_fleets_server),
+                in_a_room(a_nul_does_not_end_what_a_client_says),
                 in_a_room(a_fixed_page_is_as_long_as_its_text),
                 in_a_room(a_web_page_cannot_make_a_browser_its_deputy),
                 in_a_room(a_read_only_door_takes_no_writes),
@@ -930,7 +956,7 @@ int main(void) {
                 in_a_room(fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is),
                 in_a_room(a_body_that_is_not_declared_as_json_is_415),
                 in_a_room(a_broken_body_is_400_with_its_reason),
-                in_a_room(a_bad_name_is_400),
+                in_a_room(a_bad_name_is_400_and_what_is_no_name_404),
                 in_a_room(a_unit_is_created_replaced_wanted_and_destroyed),
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),

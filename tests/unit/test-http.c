@@ -869,6 +869,45 @@ static void parameters_are_read_as_go_reads_them(void **state) {
         }
 }
 
+/* What a real etcd 3.4 answered to each. */
+static void media_types_are_read_as_go_reads_them(void **state) {
+        static const struct {
+                const char *s;
+                size_t size;
+                const char *problem;
+        } cases[] = {
+                { "a/b", 3, NULL },
+                { "a/b; charset=utf-8", 3, NULL },
+                { "a/b;", 3, NULL },
+                { "a/b ; q=\"a\\\"b\" ; x=y", 3, NULL },
+                { "text", 4, NULL },
+                { "/", 0, "mime: no media type" },
+                { "; a=b", 0, "mime: no media type" },
+                { "\"", 0, "mime: no media type" },
+                { "a/", 0, "mime: expected token after slash" },
+                { "a/ b", 0, "mime: expected token after slash" },
+                { "a/b/c", 0, "mime: unexpected content after media subtype" },
+                { "a/b,c/d", 0, "mime: unexpected content after media subtype" },
+                { "a b", 0, "mime: expected slash after first token" },
+                { "a/b; charset", 0, "mime: invalid media parameter" },
+                { "a/b;;", 0, "mime: invalid media parameter" },
+                { "a/b; x=", 0, "mime: invalid media parameter" },
+                { "a/b; =c", 0, "mime: invalid media parameter" },
+                { "a/b; x=c=d", 0, "mime: invalid media parameter" },
+                { "a/b; q=\"a", 0, "mime: invalid media parameter" },
+                { "a/b; x=y; X=y", 0, "mime: duplicate parameter name" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                size_t size = 0;
+                Error err = {};
+                int r = http_media_type(cases[i].s, &size, &err);
+
+                if (r != (cases[i].problem ? -EINVAL : 0) || size != cases[i].size || !streq(err.message, cases[i].problem ?: ""))
+                        fail_msg("%s: %zu %s", cases[i].s, size, err.message);
+        }
+}
+
 static void parameters_may_hold_nul_are_found_by_name_and_are_bounded(void **state) {
         _cleanup_text_ Text many = {};
         HttpParameters p = {};
@@ -878,6 +917,11 @@ static void parameters_may_hold_nul_are_found_by_name_and_are_bounded(void **sta
         assert_int_equal(http_parameter(&p, "v")->value_size, 3);
         assert_memory_equal(http_parameter(&p, "v")->value, "a\0b", 4);
         assert_null(http_parameter(&p, "V"));
+        assert_false(http_parameter_is_text(http_parameter(&p, "v")));
+        http_parameters_done(&p);
+        assert_int_equal(http_parameters_parse(&p, "wait%00=true&wai%00t=1&wait=0", 29, &err), 0);
+        assert_string_equal(http_parameter(&p, "wait")->value, "0");
+        assert_true(http_parameter_is_text(http_parameter(&p, "wait")));
         http_parameters_done(&p);
 
         for (int i = 0; i < 2000; i++)
@@ -940,6 +984,7 @@ int main(void) {
                 T(a_parked_request_does_not_keep_its_body),
                 T(a_cut_stream_just_ends),
                 cmocka_unit_test(parameters_are_read_as_go_reads_them),
+                cmocka_unit_test(media_types_are_read_as_go_reads_them),
                 cmocka_unit_test(parameters_may_hold_nul_are_found_by_name_and_are_bounded),
                 cmocka_unit_test(targets_are_split_and_paths_decoded),
         };
