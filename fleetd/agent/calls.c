@@ -339,6 +339,8 @@ void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
                         agent_note_stop(a, units[i]->name, steps[i]);
                 if (steps[i] == AGENT_ADOPT)
                         units[i]->job_ended = true;
+                if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
+                        publisher_ordered(a->publisher, units[i]->name);
         }
         agent_save(a);
 

@@ -5,7 +5,8 @@
 
 #include "base/log.h"
 
-enum { GAP_MS = 200, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
+/* Two in a row, then one each quarter of a second: five in the first second, and four in each after it. */
+enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
 /* One that was told lately. */
 typedef struct Told {
@@ -24,6 +25,7 @@ struct Publisher {
         Timer timer;
         bool sending;
         uint64_t next_ms; /* no transaction before */
+        uint64_t spent_ms; /* up to when the gaps of all transactions so far reach */
 };
 
 static void publisher_on_timer(void *userdata) {
@@ -92,6 +94,14 @@ bool publisher_allows(Publisher *p, const char *unit) {
         return false;
 }
 
+void publisher_ordered(Publisher *p, const char *unit) {
+        Told *told;
+
+        HASH_FIND_STR(p->told, unit, told);
+        if (told)
+                publisher_forget(p, told);
+}
+
 static void publisher_note(Publisher *p, const char *unit) {
         Told *told;
 
@@ -127,7 +137,8 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
                 return r;
 
         p->sending = true;
-        p->next_ms = loop_now_ms(p->loop) + GAP_MS;
+        p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;
+        p->next_ms = p->spent_ms - GAP_MS;
         for (size_t i = 0; i < n; i++)
                 publisher_note(p, changes[i].unit);
         return 0;

@@ -1,6 +1,7 @@
 /* Local states to the registry, coalesced: a unit's state goes out at most once a second, the first at once and the last that it
- * had by then; the host's in at most five transactions a second, one at a time, which give way to all that others ask. What is
- * published is compared with the registry's picture, so nothing is repeated, and nothing that failed is forgotten. */
+ * had by then, but for what an order brings about; the host's in at most five transactions a second, one at a time, which give way
+ * to all that others ask. What is published is compared with the registry's picture, so nothing is repeated, and nothing that
+ * failed is forgotten. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -15,6 +16,8 @@ Publisher *publisher_free(Publisher *p);
 bool publisher_ready(Publisher *p);
 /* May this unit's change go out now? If not, 'idle' comes when it may. */
 bool publisher_allows(Publisher *p, const char *unit);
+/* The unit is being started or stopped by order: somebody waits to hear of it. */
+void publisher_ordered(Publisher *p, const char *unit);
 /* 'idle' comes at 'due_ms' (loop_now_ms()), or before. */
 void publisher_later(Publisher *p, uint64_t due_ms);
 /* Takes the batch; each change replaces what the registry has. */

@@ -58,6 +58,11 @@ static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
         publish(room, "web.service", "running");
         assert_false(publisher_ready(room->publisher));
         HOST_UNTIL(room->host, has(room, "web.service", "running"));
+        HOST_UNTIL(room->host, publisher_ready(room->publisher));
+        publish(room, "other.service", "running");
+        HOST_UNTIL(room->host, has(room, "other.service", "running"));
+        assert_false(publisher_ready(room->publisher)); /* two in a row, and no more */
+        room->idle = 0;
         HOST_UNTIL(room->host, room->idle > 0);
         assert_true(publisher_ready(room->publisher));
 }
@@ -99,6 +104,16 @@ static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void
         assert_true(publisher_allows(room->publisher, "calm.service"));
 }
 
+static void what_an_order_brings_about_is_told_at_once(void **state) {
+        Room *room = *state;
+
+        publish(room, "web.service", "running");
+        assert_false(publisher_allows(room->publisher, "web.service"));
+        publisher_ordered(room->publisher, "web.service");
+        assert_true(publisher_allows(room->publisher, "web.service"));
+        publisher_ordered(room->publisher, "other.service"); /* nothing was told of it */
+}
+
 static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         Room *room = NEW0(Room, 1);
         StateChange change = { .unit = "web.service", .remove = true };
@@ -129,6 +144,7 @@ int main(void) {
                 in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
                 in_a_room(at_most_five_transactions_go_out_in_a_second),
                 in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
+                in_a_room(what_an_order_brings_about_is_told_at_once),
                 cmocka_unit_test(a_host_without_a_quorum_is_told_to_try_again),
                 in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
         };
