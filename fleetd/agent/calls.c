@@ -72,6 +72,7 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                         continue;
                 u->busy = false;
                 u->look = true;
+                publisher_ordered(a->publisher, u->name);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step), sentence && sentence[0] ? sentence : strerror(-error));
                 else if (call->step == AGENT_WRITE && ++u->writes > WRITES_IN_ROW_MAX)

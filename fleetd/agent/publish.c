@@ -97,6 +97,7 @@ bool publisher_allows(Publisher *p, const char *unit) {
 void publisher_ordered(Publisher *p, const char *unit) {
         Told *told;
 
+        p->spent_ms = p->next_ms = 0;
         HASH_FIND_STR(p->told, unit, told);
         if (told)
                 publisher_forget(p, told);

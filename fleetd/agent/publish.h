@@ -1,6 +1,6 @@
 /* Local states to the registry, coalesced: a unit's state goes out at most once a second, the first at once and the last that it
- * had by then, but for what an order brings about; the host's in at most five transactions a second, one at a time, which give way
- * to all that others ask. What is published is compared with the registry's picture, so nothing is repeated, and nothing that
+ * had by then; the host's in at most five transactions a second. What an order brings about counts anew: orders come as fast as
+ * people and engine give them. One transaction at a time, which gives way to all that others ask. What is published is compared with the registry's picture, so nothing is repeated, and nothing that
  * failed is forgotten. */
 #pragma once
 

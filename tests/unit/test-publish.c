@@ -109,7 +109,12 @@ static void what_an_order_brings_about_is_told_at_once(void **state) {
 
         publish(room, "web.service", "running");
         assert_false(publisher_allows(room->publisher, "web.service"));
+        HOST_UNTIL(room->host, publisher_ready(room->publisher));
+        publish(room, "web.service", "failed");
+        HOST_UNTIL(room->host, has(room, "web.service", "failed"));
+        assert_false(publisher_ready(room->publisher));
         publisher_ordered(room->publisher, "web.service");
+        assert_true(publisher_ready(room->publisher));
         assert_true(publisher_allows(room->publisher, "web.service"));
         publisher_ordered(room->publisher, "other.service"); /* nothing was told of it */
 }
