@@ -96,4 +96,24 @@ done | rule every_verb_is_in_the_manual
 grep -oE '^ +\{ "[a-z-]+", [^,]*, FLAGS_[^"]*(".*|$)' client/options.c | grep -v 'NULL }' | grep -oE '^ +\{ "[a-z-]+"' | tr -d ' {"' | sort -u | while read -r flag; do
         grep -q -- "--$flag\b" man/fleetctl.1.scd || echo "man/fleetctl.1 does not name --$flag"
 done | rule every_flag_is_in_the_manual
+
+# fleet-api(7) names every route, parameter and error code of the code's tables.
+api=man/fleet-api.7.scd
+{
+        grep -ohE '[^_](read_bool|read_index|http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c
+        grep -oE '^ +\{ "[A-Za-z]+", TAKES_' fleetd/api/kv_v1.c
+        sed -n '/^static const char \*const [a-z]*_members/p' fleetd/api/kv_v1_txn.c | grep -oE '"[a-zA-Z]+"'
+} | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
+        grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
+done | rule every_parameter_of_the_api_is_in_the_manual
+{
+        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/api.c fleetd/api/cluster_v2.c
+        grep -oE '^ +\{ "/[a-z]+", (true|false)' fleetd/api/kv_v1.c
+        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/call_spec.c
+} | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
+        grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
+done | rule every_route_of_the_api_is_in_the_manual
+grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2.c | tr -d '{,' | while read -r code status; do
+        grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
+done | rule every_error_code_is_in_the_manual
 exit 0

@@ -97,6 +97,17 @@ int kv_key_check(KvBytes key, Error *err) {
         return 0;
 }
 
+int kv_limits_check(const Request *request, const KvCommand *write, Error *err) {
+        const ApiLimits *limits = &request->api->limits;
+        char text[32];
+
+        if (write->key.size > limits->key_size)
+                return error_set(err, -E2BIG, "the key is longer than %s", size_text(limits->key_size, text));
+        if (write->value.size > limits->value_size)
+                return error_set(err, -E2BIG, "the value is longer than %s", size_text(limits->value_size, text));
+        return 0;
+}
+
 /* -- What a request hangs on -- */
 
 void kv_ask_free(KvAsk *ask) {
@@ -246,7 +257,13 @@ static void value_handle(KvAsk *ask) {
                         .value = { request->http->body, request->http->body_size },
                 };
                 request_ttl(&ask->command, p->has_ttl, p->ttl);
-                kv_ask_propose(ask, value_on_done);
+                if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
+                        kv_ask_propose(ask, value_on_done);
+                        return;
+                }
+                refusal.status = 413;
+                kv_refuse(request, &refusal);
+                kv_ask_free(ask);
         }
 }
 

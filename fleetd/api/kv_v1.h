@@ -67,6 +67,9 @@ void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_valu
 /* A path as it stands in the tree, said exactly so? -EINVAL with a sentence. */
 int kv_key_check(KvBytes key, Error *err);
 
+/* What is written is within this host's own limits (LimitKeySize=, LimitValueSize=)? -E2BIG with a sentence. */
+int kv_limits_check(const Request *request, const KvCommand *write, Error *err);
+
 /* A transaction out of JSON. On success *ret borrows from 'arena' alone; else a negative errno, *ret_at names the place ("writes[3]", "" for
  * none), and 'err' what is wrong with it. Pure. */
 int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err);

@@ -276,6 +276,11 @@ void kv_txn_handle(KvAsk *ask) {
         }
         if (r == 0)
                 r = kv_txn_decode(request->http->body, request->http->body_size, &ask->arena, &ask->command, refusal.at, &refusal.err);
+        for (size_t i = 0; r == 0 && i < ask->command.n_writes; i++) {
+                r = kv_limits_check(request, &ask->command.writes[i], &refusal.err);
+                if (r < 0)
+                        snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", i);
+        }
         if (r < 0) {
                 if (r == -E2BIG || r == -ENOMEM || r == -EPERM)
                         refusal.status = r == -E2BIG ? 413 : r == -EPERM ? 403 : 503;
