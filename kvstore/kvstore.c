@@ -597,6 +597,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .log_file_size = options->log_file_size,
                 .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
                 .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
+                .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
                 .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
                             .failed = on_failed, .userdata = s },
         };

@@ -307,6 +307,13 @@ void replica_checkpoint(Replica *p) {
             || loop_now_ms(p->loop) < p->copy_retry_ms)
                 return;
 
+#ifdef PLANTED_BUGS
+        if (p->options.cut_unchecked) {
+                if (p->log && raft_log_cut(p->log, raft_core_applied_index(p->core)) >= 0)
+                        p->entries_since = p->bytes_since = 0;
+                return;
+        }
+#endif
         p->copied = (Checkpoint) { .fd = -1 };
         p->copy_text = (Error) {};
         p->copy_work = (Work) { .work = copy_run, .done = copy_done, .userdata = p };

@@ -46,8 +46,9 @@ typedef struct ReplicaOptions {
         unsigned checkpoint_entries, checkpoint_kept;
         uint64_t checkpoint_bytes;
         uint64_t log_file_size;
-        /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what memory has of it. */
-        bool apply_twice, trust_memory;
+        /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what memory has of it; the log
+         * is cut where a checkpoint is due, and none is made. */
+        bool apply_twice, trust_memory, cut_unchecked;
         ReplicaEvents events;
 } ReplicaOptions;
 

@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 
-enum { SECTOR = 512 };
+enum { SECTOR = 512, UNDO_MAX = 16 };
 
 typedef struct Content {
         char name[64];
@@ -22,7 +22,13 @@ typedef struct SimDisk {
         Disk base;
         World *world;
         Content *files;
-        bool torn;
+        bool torn, never_syncs;
+        struct {
+                char name[64];
+                uint8_t *bytes; /* that were there before */
+                uint64_t size, offset;
+        } undo[UNDO_MAX];       /* the last writes, while nothing is synced */
+        unsigned n_undo;
         int error, read_error;
         bool in_memory; /* what fails has been written all the same, but for the medium */
 } SimDisk;
@@ -73,6 +79,32 @@ static int sim_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
         return 0;
 }
 
+static void remember(SimDisk *d, const Content *c, uint64_t offset, size_t size) {
+        if (d->n_undo == UNDO_MAX) {
+                free(d->undo[0].bytes);
+                memmove(&d->undo[0], &d->undo[1], (UNDO_MAX - 1) * sizeof(d->undo[0]));
+                d->n_undo--;
+        }
+        snprintf(d->undo[d->n_undo].name, sizeof(d->undo[0].name), "%s", c->name);
+        d->undo[d->n_undo].bytes = malloc(size + 1);
+        memcpy(d->undo[d->n_undo].bytes, c->bytes + offset, size);
+        d->undo[d->n_undo].size = size;
+        d->undo[d->n_undo++].offset = offset;
+}
+
+/* The last writes were never there; their number is drawn. */
+static void forget_writes(SimDisk *d) {
+        uint64_t n = d->n_undo > 0 ? world_draw(d->world, d->n_undo + 1) : 0;
+
+        for (; d->n_undo > 0; d->n_undo--) {
+                Content *c = *find(d, d->undo[d->n_undo - 1].name);
+
+                if (n > 0 && n-- > 0 && c && d->undo[d->n_undo - 1].offset + d->undo[d->n_undo - 1].size <= c->size)
+                        memcpy(c->bytes + d->undo[d->n_undo - 1].offset, d->undo[d->n_undo - 1].bytes, d->undo[d->n_undo - 1].size);
+                free(d->undo[d->n_undo - 1].bytes);
+        }
+}
+
 static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t offset) {
         SimFile *f = container_of(file, SimFile, base);
         Content *c = *find(f->disk, f->name);
@@ -107,6 +139,8 @@ static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t of
                 c->bytes = more;
                 c->size = offset + size;
         }
+        if (f->disk->never_syncs)
+                remember(f->disk, c, offset, size);
         memcpy(c->bytes + offset, bytes, size);
         c->last_write = offset;
         return r;
@@ -247,6 +281,8 @@ Disk *sim_disk_free(Disk *disk) {
                 free(c->durable);
                 free(c);
         }
+        for (unsigned i = 0; i < d->n_undo; i++)
+                free(d->undo[i].bytes);
         free(d);
         return NULL;
 }
@@ -254,6 +290,8 @@ Disk *sim_disk_free(Disk *disk) {
 void sim_disk_tear(Disk *disk, bool torn) {
         for (Content *c = of(disk)->files; torn && c; c = c->next)
                 settle(c);
+        if (torn)
+                forget_writes(of(disk));
         of(disk)->torn = torn;
 }
 
@@ -302,4 +340,8 @@ int sim_disk_damage(Disk *disk, SimDamage damage) {
                 break;
         }
         return 0;
+}
+
+void sim_disk_never_sync(Disk *disk) {
+        of(disk)->never_syncs = true;
 }

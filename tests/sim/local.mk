@@ -20,7 +20,7 @@ check_PROGRAMS += tests/sim/test-stores
 TESTS += tests/sim/test-stores
 tests_sim_test_stores_SOURCES = \
 	tests/sim/test-stores.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
-	tests/sim/folder_faults.h tests/sim/folder_faults.c tests/sim/history.h tests/sim/history.c \
+	tests/sim/folder_faults.h tests/sim/folder_faults.c tests/sim/shrink.h tests/sim/shrink.c tests/sim/history.h tests/sim/history.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)

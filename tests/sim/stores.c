@@ -88,7 +88,7 @@ static void on_state(void *userdata) {
 static void on_failed(void *userdata, int error, const char *reason) {
         Host *h = userdata;
 
-        if (!h->disk_bad)
+        if (!h->disk_bad && world_now_ms(h->all->world) > h->all->slow_until_ms)
                 world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
         h->stopped = true;
@@ -123,6 +123,8 @@ static void begin_tree(Host *h) {
         if (h->disk)
                 sim_disk_free(h->disk);
         h->disk = sim_disk_new(h->all->world);
+        if (h->all->bug && streq(h->all->bug, "ack-before-sync"))
+                sim_disk_never_sync(h->disk);
 }
 
 static void on_bury(void *userdata);

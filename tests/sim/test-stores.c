@@ -1,15 +1,21 @@
 /* What clients see of five stores under faults (tests/sim/stores.h): every answer judged.
  *
- *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--bug NAME] [--trace] [--twice]
+ *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--hosts N] [--without FAULT ... | --only FAULT ...] [--bug NAME] [--trace] [--twice]
+ *                         [--shrink]
+ *
+ * --twice runs each seed twice, and compares; --shrink looks for a smaller run in which the same check fails: shorter, with fewer
+ * hosts, without each kind of fault.
  *
  * Checked: histories of keys and directories are linearizable (tests/sim/history.h); plain reads are never invented, and never
  * run backward at one host, whatever it died of meanwhile and whatever became of its replica; watches are complete (tests/sim/watchers.h); who is told "written" finds it applied there; answers
  * come in time, and within 1.5 s of the leader's loss; equal applied index, equal tree; after healing everybody writes, follows,
- * has caught up, and nothing that is due still stands. */
+ * has caught up, nothing that is due still stands; a minute of nothing writes nothing, grows nothing, and wakes few. */
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,11 +23,12 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "tests/sim/history.h"
+#include "tests/sim/shrink.h"
 #include "tests/sim/stores.h"
 
 enum {
         KEYS = 4, OBJECTS = 6, CLIENTS = 12, WATCHERS = 8, N_UNKNOWN_MAX = 12,
-        HEAL_MS = 30000, REST_MS = 8000, ANSWER_MAX_MS = 15000, LOST_MAX_MS = 1500, SLACK_MS = 400,
+        HEAL_MS = 30000, REST_MS = 8000, IDLE_MS = 60000, IDLE_WAKES_MAX = 30, IDLE_BYTES_MAX = 16384, ANSWER_MAX_MS = 15000, LOST_MAX_MS = 1500, SLACK_MS = 400,
 };
 
 /* All hosts' wall clocks say so at the world's beginning, and so does cluster time. */
@@ -57,7 +64,7 @@ struct Test {
 };
 
 typedef struct Sums {
-        uint64_t judged, unknown, undecided, histories, events, moves, cleared, compared, elections, ms, store_ms, faults[_FAULT_MAX];
+        uint64_t judged, unknown, undecided, histories, events, moves, cleared, compared, elections, idle_wakes, ms, store_ms, faults[_FAULT_MAX];
 } Sums;
 
 static Sums sums;
@@ -422,7 +429,7 @@ static void on_turn(void *userdata) {
         for (unsigned i = 0; i < CLIENTS && !t->rests; i++)
                 if (!t->clients[i].object && world_chance(w, t->stores.quiet || t->stores.calm ? 10 : 50))
                         ask(t, &t->clients[i], stores_any(&t->stores));
-        if (world_chance(w, t->stores.calm ? 50 : 5)) {
+        if (!t->rests && world_chance(w, t->stores.calm ? 50 : 5)) {
                 Host *h = stores_any(&t->stores);
 
                 if (store_is_up(h) && kv_may_show(h->store))
@@ -495,6 +502,55 @@ static void trace_all(Test *t) {
                                     world_now_ms(all->world) - t->clients[i].begun_ms);
 }
 
+static unsigned n_descriptors(void) {
+        DIR *dir = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        while (dir && readdir(dir))
+                n++;
+        if (dir)
+                closedir(dir);
+        return n;
+}
+
+/* Nothing is asked and nothing is due: nothing enters the log, nobody grows, and few wake. Those who watched are gone. */
+static void check_idle(Test *t) {
+        Stores *all = &t->stores;
+        uint64_t entry[STORES_MAX], wakes;
+        unsigned descriptors;
+        size_t used;
+        KvState state;
+
+        for (unsigned i = 0; i < all->n; i++)
+                watchers_leave(all->watchers, i);
+        world_run(all->world, world_now_ms(all->world) + 1000);
+        for (unsigned i = 0; i < all->n; i++) {
+                if (hub_watches(kv_hub(all->hosts[i].store)) > 0)
+                        world_failed(all->world, "who-left-is-gone", "%s keeps %u watches", all->hosts[i].name, hub_watches(kv_hub(all->hosts[i].store)));
+                kv_state(all->hosts[i].store, &state);
+                entry[i] = state.commit;
+        }
+        wakes = world_wakes(all->world);
+        descriptors = n_descriptors();
+        used = mallinfo2().uordblks;
+        world_run(all->world, world_now_ms(all->world) + IDLE_MS);
+
+        for (unsigned i = 0; i < all->n; i++) {
+                kv_state(all->hosts[i].store, &state);
+                if (state.commit != entry[i])
+                        world_failed(all->world, "idle-is-idle", "%s: %" PRIu64 " entries in %d s of nothing", all->hosts[i].name, state.commit - entry[i],
+                                     IDLE_MS / 1000);
+        }
+        wakes = (world_wakes(all->world) - wakes) * 1000 / IDLE_MS / all->n;
+        sums.idle_wakes = MAX(sums.idle_wakes, wakes);
+        if (wakes > IDLE_WAKES_MAX)
+                world_failed(all->world, "idle-is-idle", "%" PRIu64 " wake-ups a second and host", wakes);
+        if (n_descriptors() != descriptors)
+                world_failed(all->world, "idle-is-bounded", "%u descriptors, %u before", n_descriptors(), descriptors);
+        if (mallinfo2().uordblks > used + IDLE_BYTES_MAX * all->n)
+                world_failed(all->world, "idle-is-bounded", "%zu bytes more", mallinfo2().uordblks - used);
+}
+
 static void heal_and_check(Test *t) {
         Stores *all = &t->stores;
         uint64_t before;
@@ -510,6 +566,7 @@ static void heal_and_check(Test *t) {
         t->rests = true;
         world_run(all->world, world_now_ms(all->world) + REST_MS);
         check_healed(t);
+        check_idle(t);
         for (unsigned i = 0; i < OBJECTS; i++)
                 judge(&t->objects[i]);
 }
@@ -519,18 +576,21 @@ typedef struct Options {
         unsigned hosts;
         bool off[_FAULT_MAX];
         const char *bug;
-        bool trace, twice;
+        bool trace, twice, shrink;
 } Options;
 
 /* The command line that does this run again, without its seed. */
 static void print_options(const Options *o, char *ret, size_t size) {
+        unsigned n_off = 0;
         size_t n = (size_t) snprintf(ret, size, "tests/sim/test-stores --seconds %" PRIu64, o->seconds);
 
         if (o->hosts > 0)
                 n += (size_t) snprintf(ret + n, size - n, " --hosts %u", o->hosts);
-        for (FaultKind k = 0; k < _FAULT_MAX; k++)
-                if (o->off[k])
-                        n += (size_t) snprintf(ret + n, size - n, " --without %s", fault_name(k));
+        for (FaultKind k = 0; k <= FAULT_LOST_PAGES; k++)
+                n_off += o->off[k];
+        for (FaultKind k = 0; k <= FAULT_LOST_PAGES; k++)
+                if (o->off[k] == (n_off <= FAULT_LOST_PAGES / 2))
+                        n += (size_t) snprintf(ret + n, size - n, " --%s %s", o->off[k] ? "without" : "only", fault_name(k));
         if (o->bug)
                 snprintf(ret + n, size - n, " --bug %s", o->bug);
 }
@@ -575,6 +635,57 @@ static uint64_t run_once(uint64_t seed, const Options *o) {
         return hash;
 }
 
+/* -- Smaller -- */
+
+static void run_alone(void *userdata) {
+        const Options *o = userdata;
+
+        (void) run_once(o->seed, o);
+}
+
+/* Takes 'less' if the same check fails, with its seed or, the draws being others, with one of those that follow. */
+static bool fails_with(Options *o, Options less, unsigned seeds, const Verdict *verdict) {
+        for (unsigned i = 0; i < seeds; i++, less.seed++) {
+                Verdict now = shrink_try(run_alone, &less);
+
+                if (!shrink_same(&now, verdict))
+                        continue;
+                *o = less;
+                o->seconds = MIN(o->seconds, now.at_s);
+                return true;
+        }
+        return false;
+}
+
+static int shrink(Options *o) {
+        Verdict verdict = shrink_try(run_alone, o);
+        char line[2048];
+        Options less;
+
+        if (!verdict.checker[0]) {
+                printf("seed %" PRIu64 " holds\n", o->seed);
+                return 0;
+        }
+        less = *o;
+        less.seconds = MIN(o->seconds, verdict.at_s);
+        (void) fails_with(o, less, 1, &verdict);
+        for (unsigned hosts = 1; hosts <= 5; hosts++) {
+                less = *o;
+                less.hosts = hosts;
+                if (fails_with(o, less, 10, &verdict))
+                        break;
+        }
+        for (FaultKind k = 0; k <= FAULT_LOST_PAGES; k++) {
+                less = *o;
+                less.off[k] = true;
+                if (!o->off[k])
+                        (void) fails_with(o, less, 1, &verdict);
+        }
+        print_options(o, line, sizeof(line));
+        printf("FAILED %s\nreplay: %s --seed %" PRIu64 " --trace\n", verdict.checker, line, o->seed);
+        return 1;
+}
+
 static void print_sums(const Options *o) {
         double cpu_s = (double) clock() / CLOCKS_PER_SEC;
 
@@ -583,6 +694,7 @@ static void print_sums(const Options *o) {
                o->runs, o->seconds, (double) sums.ms / 3600000, sums.judged, sums.histories, sums.unknown, sums.undecided);
         printf("%" PRIu64 " leaders, %" PRIu64 " events told, %" PRIu64 " watches moved, %" PRIu64 " places lost; %" PRIu64 " trees compared\n", sums.elections,
                sums.events, sums.moves, sums.cleared, sums.compared);
+        printf("at most %" PRIu64 " wake-ups a second and idle host\n", sums.idle_wakes);
         printf("%.0f host-hours; %.0f times real time and %.0f operations on a second of one core\n", (double) sums.store_ms / 3600000,
                (double) sums.ms / 1000 / cpu_s, (double) sums.judged / cpu_s);
         for (FaultKind i = 0; i < _FAULT_MAX; i++)
@@ -593,9 +705,12 @@ int main(int argc, char *argv[]) {
         static const struct option table[] = {
                 { "seed", required_argument, NULL, 's' },    { "runs", required_argument, NULL, 'r' }, { "trace", no_argument, NULL, 't' },
                 { "seconds", required_argument, NULL, 'S' }, { "bug", required_argument, NULL, 'b' },  { "twice", no_argument, NULL, '2' },
-                { "hosts", required_argument, NULL, 'h' },   { "without", required_argument, NULL, 'w' }, {},
+                { "hosts", required_argument, NULL, 'h' },   { "without", required_argument, NULL, 'w' },
+                { "only", required_argument, NULL, 'o' },
+                { "shrink", no_argument, NULL, 'k' }, {},
         };
         Options o = { .seed = 1, .seconds = 120 };
+        bool only = false;
         int c;
 
         while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
@@ -619,13 +734,20 @@ int main(int argc, char *argv[]) {
                 case '2':
                         o.twice = true;
                         break;
+                case 'k':
+                        o.shrink = true;
+                        break;
                 case 'h':
                         o.hosts = (unsigned) strtoul(optarg, NULL, 10);
                         break;
                 case 'w':
-                        if (fault_named(optarg) == _FAULT_MAX)
+                case 'o':
+                        if (fault_named(optarg) > FAULT_LOST_PAGES)
                                 return 2;
-                        o.off[fault_named(optarg)] = true;
+                        for (FaultKind k = 0; c == 'o' && !only && k <= FAULT_LOST_PAGES; k++)
+                                o.off[k] = true;
+                        only |= c == 'o';
+                        o.off[fault_named(optarg)] = c == 'w';
                         break;
                 default:
                         return 2;
@@ -635,6 +757,8 @@ int main(int argc, char *argv[]) {
         log_set_sink(on_log, NULL);
         log_set_max_priority(LOG_DEBUG);
 
+        if (o.shrink)
+                return shrink(&o);
         for (uint64_t i = 0; i < o.runs; i++) {
                 uint64_t hash = run_once(o.seed + i, &o);
 

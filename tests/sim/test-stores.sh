@@ -42,6 +42,11 @@ if [ $rc_a = 0 ] && [ $rc_b = 0 ]; then
         if [ "${undecided%.*}" -le $((runs / 6)) ]; then echo "ok histories_are_decided"; else echo "not ok histories_are_decided: $undecided are not"; fi
 else
         echo "not ok every_answer_holds_in_$((2 * runs))_seeds: $(grep -h -m1 FAILED "$logs/a" "$logs/b")"
+        again=$(grep -h -m1 '^replay: ' "$logs/a" "$logs/b")
+        again=${again#replay: }
+        # The same, smaller.
+        # shellcheck disable=SC2086
+        [ -z "$again" ] || timeout 120 "$build"/${again%--trace} --shrink
 fi
 [ -z "${STORES_ONLY:-}" ] || exit
 
@@ -53,14 +58,26 @@ fi
 
 must_be_found() {
         local bug=$1 name=planted_bug_${1//-/_}_is_found said
-        said=$("$planted/$program" --bug "$bug" --seed 1 --runs 20 --seconds 30 2>&1)
+        said=$("$planted/$program" --bug "$bug" --seed 1 --runs 20 --seconds "${2:-30}" 2>&1)
         echo "$said" | tail -n 3
         if grep -q '^FAILED' <<<"$said"; then echo "ok $name: $(sed -n 's/^FAILED \([^ ]*\) .*/\1/p' <<<"$said")"; else echo "not ok $name: 20 seeds found nothing"; fi
 }
 
-for bug in ack-before-commit apply-twice-after-restart serve-before-caught-up apply-twice results-in-memory forget-index-on-restore \
-           forget-events-on-restart expire-early serve-below-floor trust-memory-after-error; do
+while read -r bug long; do
         while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
-        must_be_found $bug &
-done
+        must_be_found "$bug" "$long" &
+done <<END
+ack-before-commit
+ack-before-sync
+apply-twice-after-restart
+serve-before-caught-up
+serve-below-floor
+apply-twice
+results-in-memory
+forget-index-on-restore 120
+forget-events-on-restart
+expire-early
+cut-log-without-checkpoint
+trust-memory-after-error
+END
 wait

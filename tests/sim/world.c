@@ -17,7 +17,7 @@ typedef struct Event {
 } Event;
 
 struct World {
-        uint64_t now_ms, serial, seed, hash, incarnations;
+        uint64_t now_ms, serial, seed, hash, incarnations, wakes;
         Random random;
         Event *heap;
         size_t n, capacity;
@@ -37,6 +37,7 @@ struct WorldLoop {
         World *world;
         char name[32];
         uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms, last_work_ms; /* the world's times */
+        uint64_t woke_ms;
         uint64_t since_ms, since_own_ms; /* from when on its clock drifts, and what it showed then */
         int ppm;
         int64_t wall_offset_ms;
@@ -85,6 +86,10 @@ bool world_chance(World *w, unsigned percent) {
 
 uint64_t world_hash(const World *w) {
         return w->hash;
+}
+
+uint64_t world_wakes(const World *w) {
+        return w->wakes;
 }
 
 void world_set_replay(World *w, const char *replay) {
@@ -184,6 +189,8 @@ void world_run(World *w, uint64_t until_ms) {
                         }
                         world_mix(w, w->now_ms);
                         world_mix(w, l->incarnation);
+                        w->wakes += l->woke_ms != w->now_ms;
+                        l->woke_ms = w->now_ms;
                 }
                 e.run(e.userdata);
         }

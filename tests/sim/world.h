@@ -33,6 +33,7 @@ void world_run(World *w, uint64_t until_ms);
 void world_failed(World *w, const char *checker, const char *format, ...) __attribute__((format(printf, 3, 4), noreturn));
 void world_set_replay(World *w, const char *replay); /* the command line that is printed */
 void world_trace(World *w, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
+uint64_t world_wakes(const World *w); /* how often a loop woke: at one time, once */
 void world_mix(World *w, uint64_t value); /* into the hash */
 
 /* -- Loops -- */
