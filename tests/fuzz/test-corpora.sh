@@ -1,6 +1,6 @@
 #!/bin/bash
 # Every fuzz target over its corpus and over changed copies of it, in the build with sanitizers. Each run is the same: the
-# seed is fixed here; to look further, call the program with another --seed= and --mutate=.
+# seed is fixed here; to look further: FUZZ_SEED=N and FUZZ_MUTATE=N, or call the program with another --seed= and --mutate=.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${CHECK_BUILD:-build-check}
 
@@ -9,7 +9,7 @@ for corpus in tests/fuzz/corpus/*/; do
         program=$build/tests/fuzz/fuzz-$name
         if [ ! -x "$program" ]; then
                 echo "not ok ${name}_meets_any_bytes: $program is not built"
-        elif said=$("$program" --mutate=2000 "$corpus" 2>&1); then
+        elif said=$("$program" --mutate="${FUZZ_MUTATE:-2000}" ${FUZZ_SEED:+--seed="$FUZZ_SEED"} "$corpus" 2>&1); then
                 echo "$said"
                 echo "ok ${name}_meets_any_bytes"
         else

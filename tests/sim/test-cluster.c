@@ -163,7 +163,7 @@ static const char *const fault_names[] = {
         [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
 };
 
-static uint64_t totals[_FAULT_MAX];
+static uint64_t totals[_FAULT_MAX], total_ms;
 
 typedef struct Faults {
         SimCluster *cluster;
@@ -363,6 +363,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
 
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 *ret_acknowledged += c->writers[i].n_acknowledged;
+        total_ms += world_now_ms(w) - WORLD_START_MS;
         cluster_free(c);
         hash = world_hash(w);
         tracing = NULL;
@@ -418,8 +419,8 @@ int main(int argc, char *argv[]) {
                         return 1;
                 }
         }
-        printf("%llu runs of %llu s and healing passed; %llu writes acknowledged;", (unsigned long long) o.runs, (unsigned long long) o.seconds,
-               (unsigned long long) acknowledged);
+        printf("%llu runs of %llu s and healing passed: %.2f cluster-hours; %llu writes acknowledged;", (unsigned long long) o.runs,
+               (unsigned long long) o.seconds, (double) total_ms / 3600000, (unsigned long long) acknowledged);
         for (unsigned i = 0; i < _FAULT_MAX; i++)
                 printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i], i + 1 < _FAULT_MAX ? "," : "\n");
         return 0;
