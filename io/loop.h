@@ -56,6 +56,7 @@ typedef struct Work {
         void (*work)(void *userdata);
         void (*done)(void *userdata);
         void *userdata;
+        bool patient;  /* it takes seconds of a core: behind all that somebody waits for */
         void *backend; /* the backend's */
 } Work;
 

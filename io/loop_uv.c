@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <uv.h>
 
 #include "base/log.h"
@@ -18,6 +19,7 @@
 enum {
         RUN_BUDGET = 1024,  /* calls of ours per turn; then the descriptors have theirs */
         GUEST_ROUNDS = 64,  /* rounds of one guest per turn */
+        PATIENT_NICE = 10,  /* a tenth of a core where the loop wants all of it */
 
         /* Waiting awake, in nanoseconds but for the scores. */
         SPIN_NS = 250 * 1000,
@@ -296,10 +298,22 @@ typedef struct UvWork {
         Work *work;
 } UvWork;
 
+/* In a thread of its own: who has been made nice cannot be made less so again. What it starts inherits it. */
+static void work_run_patiently(void *userdata) {
+        Work *work = userdata;
+
+        (void) setpriority(PRIO_PROCESS, gettid(), PATIENT_NICE);
+        work->work(work->userdata);
+}
+
 static void work_run(uv_work_t *req) {
         Work *work = container_of(req, UvWork, req)->work;
+        uv_thread_t thread;
 
-        work->work(work->userdata);
+        if (work->patient && uv_thread_create(&thread, work_run_patiently, work) == 0)
+                uv_thread_join(&thread);
+        else
+                work->work(work->userdata);
 }
 
 static void work_done(uv_work_t *req, int status) {
@@ -307,8 +321,9 @@ static void work_done(uv_work_t *req, int status) {
         UvLoop *loop = container_of(req->loop, UvLoop, uv);
         Work *work = w->work;
 
-        spin_judge(loop);
-        loop->n_working--;
+        if (!work->patient)
+                spin_judge(loop);
+        loop->n_working -= !work->patient;
         free(w);
         work->backend = NULL;
         work->done(work->userdata);
@@ -326,7 +341,7 @@ static int uv_backend_work(Loop *base, Work *work) {
         if (r < 0)
                 return r;
         work->backend = TAKE_PTR(w);
-        loop->n_working++;
+        loop->n_working += !work->patient;
         return 0;
 }
 

@@ -13,6 +13,7 @@
 
 enum {
         COPY_CHUNK = 256 * 1024,
+        COPY_AHEAD = 2 * 1024 * 1024, /* written, and not on the disk yet */
         COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
 };
 
@@ -177,6 +178,10 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
                 r = pwrite_all(to, chunk, n, size);
                 if (r < 0)
                         return r;
+                /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the end, in the log's way. */
+                (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);
+                if (size >= COPY_AHEAD)
+                        (void) sync_file_range(to, size - COPY_AHEAD, n, SYNC_FILE_RANGE_WAIT_BEFORE);
                 size += n;
         }
 }

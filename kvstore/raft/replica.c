@@ -99,6 +99,7 @@ static Replica *replica_free(Replica *p) {
         replica_stop_done(p);
         p->transfers = transfers_free(p->transfers);
         checkpoint_done(&p->copied);
+        closep(&p->drop_fd);
         tree_close(p->tree);
         folder_done(&p->folder);
         free(p->held);
@@ -120,6 +121,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->options = *options;
         p->folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
         p->copied = (Checkpoint) { .fd = -1 };
+        p->drop_fd = -1;
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = (Timer) { .fire = replica_on_tick, .userdata = p };
         replica_stop_init(p);

@@ -97,6 +97,9 @@ struct Replica {
         Work copy_work;          /* the checkpoint's copy, off the loop */
         bool copying, copy_told; /* the core took the last one */
         Checkpoint copied;
+        Work drop_work;          /* the old one's end, off the loop, too */
+        int drop_fd;
+        bool dropping;
         int copy_error;
         Error copy_text;
         uint64_t entries_since, bytes_since; /* applied since the last checkpoint began */

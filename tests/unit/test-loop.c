@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -376,11 +377,14 @@ typedef struct TestWork {
         UvLoop *loop;
         Work work;
         pthread_t self, worker;
-        int done;
+        int done, nice;
 } TestWork;
 
 static void test_work(void *userdata) {
-        ((TestWork *) userdata)->worker = pthread_self();
+        TestWork *w = userdata;
+
+        w->worker = pthread_self();
+        w->nice = getpriority(PRIO_PROCESS, gettid());
 }
 
 static void test_work_done(void *userdata) {
@@ -399,6 +403,24 @@ static void work_runs_on_another_thread_and_done_on_ours(void **state) {
         loop_uv_run(w.loop);
         assert_int_equal(w.done, 1);
         assert_false(pthread_equal(w.worker, w.self));
+}
+
+static void patient_work_gives_way_and_nobody_else(void **state) {
+        int before = getpriority(PRIO_PROCESS, gettid());
+
+        for (int round = 0; round < 20; round++) {
+                TestWork w = { .loop = *state, .self = pthread_self() };
+
+                w.work = (Work) { .work = test_work, .done = test_work_done, .userdata = &w, .patient = round % 2 == 0 };
+                assert_int_equal(loop_work(loop_uv_base(w.loop), &w.work), 0);
+                loop_uv_run(w.loop);
+                assert_int_equal(w.done, 1);
+                if (w.work.patient)
+                        assert_true(w.nice > before || before == 19);
+                else
+                        assert_int_equal(w.nice, before);
+        }
+        assert_int_equal(getpriority(PRIO_PROCESS, gettid()), before);
 }
 
 static void on_test_signal(void *userdata, int signal_number) {
@@ -544,6 +566,7 @@ int main(void) {
                 REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
                 REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
                 REAL(work_runs_on_another_thread_and_done_on_ours),
+                REAL(patient_work_gives_way_and_nobody_else),
                 REAL(a_signal_reaches_the_loop),
                 REAL(a_child_is_heard_to_its_end_and_its_status_comes_last),
                 REAL(a_program_that_is_not_there_is_an_error_at_once),
