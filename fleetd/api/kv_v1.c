@@ -70,7 +70,7 @@ void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
         if (result->cause.size > 0)
                 text_append_json(&cause, result->cause.data, result->cause.size); /* quotes and all: it is shown, not read */
         if (result->status == KV_UNKNOWN) {
-                error_set(&ret->err, -ETIMEDOUT, "the leader was lost; whether it happened is unknown: read again");
+                error_set(&ret->err, -ETIMEDOUT, "%s: read again", cause.chars ?: "the leader was lost; whether it happened is unknown");
         } else if (result->status == KV_NO_LEADER) {
                 kv_state(request->api->options.store, &state);
                 error_set(&ret->err, -EAGAIN, "%s; nothing has changed", cause.chars ?: state.problem[0] ? state.problem : "no leader");

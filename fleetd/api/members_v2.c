@@ -210,6 +210,8 @@ static int url_check(const char *url, Error *err) {
         colon = strrchr(rest, ':');
         if (starts_with(url, "http") && (!colon || strcspn(rest, "/") < (size_t) (colon - rest)))
                 return error_set(err, -EINVAL, "URL address does not have the form \"host:port\": %s", url);
+        if (starts_with(url, "http") && colon[1 + strspn(colon + 1, "0123456789")] && colon[1 + strspn(colon + 1, "0123456789")] != '/')
+                return error_set(err, -EINVAL, "parse \"%s\": invalid port \"%s\" after host", url, colon);
         if (starts_with(url, "http") && strchr(rest, '/'))
                 return error_set(err, -EINVAL, "URL must not contain a path: %s", url);
         return 0;

@@ -883,6 +883,8 @@ static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
         assert_says(room, "Join=");
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 409);
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"), 400);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://a:x\"]}"), 400);
+        assert_says(room, "invalid port");
         assert_int_equal(ask(room, API_LOOPBACK, "POST", "/v2/members", JSON, "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"), 409);
         assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/members", "", NULL), 405);
         assert_null(strstr(room->answer, "Allow:"));
