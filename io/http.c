@@ -169,6 +169,8 @@ static HttpKept kept_field(const char *name, size_t size) {
 static int on_header_field_complete(llhttp_t *parser) {
         HttpConnection *c = parser->data;
 
+        if (c->name_size == 0)
+                return refuse(c, 400, "a field without a name");
         if (++c->n_fields > c->server->limits.fields)
                 return refuse(c, 431, "a request may have %llu fields", (unsigned long long) c->server->limits.fields);
         /* Fields behind the body change nothing any more. */
@@ -181,11 +183,25 @@ static int on_header_field_complete(llhttp_t *parser) {
         return 0;
 }
 
-/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped. */
+/* Does the value that begins here stand on another line than its name? */
+static bool value_is_folded(const HttpConnection *c, const char *at) {
+        while (at > c->input && (at[-1] == ' ' || at[-1] == '\t'))
+                at--;
+        return (at > c->input ? at[-1] : c->before) != ':';
+}
+
+/* Does it go on where it stopped, at the end of the piece before? */
+static bool value_goes_on(const HttpConnection *c, const char *at) {
+        return !c->span_end && at == c->input && c->before != '\n' && c->before != '\r';
+}
+
+/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped, or begins a line. */
 static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
-        if (c->value_open && (c->span_end != NULL || at != c->input))
+        if (size == 0)
+                return 0;
+        if (c->value_open ? !value_goes_on(c, at) : value_is_folded(c, at))
                 return refuse(c, 400, "a folded field");
         c->value_open = true;
         c->span_end = at + size == c->input_end ? NULL : at + size; /* NULL: it may go on in the next piece */
@@ -208,16 +224,18 @@ static int on_header_value_complete(llhttp_t *parser) {
         return 0;
 }
 
-/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2). */
-static void reduce_absolute_form(HttpConnection *c) {
+/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2), and there has to be one. */
+static int reduce_absolute_form(HttpConnection *c) {
         char *target = c->bytes.chars + c->target_at, *authority, *path;
         size_t size;
 
         authority = target[0] == '/' ? NULL : strstr(target, "://");
         if (!authority)
-                return;
+                return 0;
         authority += 3;
         size = strcspn(authority, "/?");
+        if (size == 0)
+                return refuse(c, 400, "a target without a host");
         path = authority + size;
 
         /* Over the scheme there is room for the terminator behind the host, and for the root when none was named. */
@@ -228,6 +246,7 @@ static void reduce_absolute_form(HttpConnection *c) {
         if (*path != '/')
                 *--path = '/';
         c->target_at = path - c->bytes.chars;
+        return 0;
 }
 
 static const char *kept(const HttpConnection *c, HttpKept f) {
@@ -282,9 +301,10 @@ static int on_headers_complete(llhttp_t *parser) {
         if (c->bytes.error < 0)
                 return refuse(c, 503, "out of memory");
         r = check_head(c);
+        if (r == 0)
+                r = reduce_absolute_form(c);
         if (r != 0)
                 return r;
-        reduce_absolute_form(c);
 
         c->state = HTTP_IN_BODY;
         c->is_head = streq(c->method, "HEAD");
@@ -406,12 +426,25 @@ static void request_complete(HttpConnection *c) {
                 request_park(c);
 }
 
+/* The last byte that was no blank: what the next piece begins behind. */
+static void remember_end(HttpConnection *c) {
+        for (const char *p = c->input_end; p > c->input; p--)
+                if (p[-1] != ' ' && p[-1] != '\t') {
+                        c->before = p[-1];
+                        return;
+                }
+}
+
 /* Head and body. Returns how much was taken. */
 static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         llhttp_errno_t e;
         size_t taken, head_max = c->server->limits.head_size;
         char text[32];
 
+        if (c->state == HTTP_IN_HEAD && c->bytes.size == 0 && bytes[0] == ' ') {
+                http_refuse(c, 400, NULL); /* two blanks: the parser would not mind */
+                return size;
+        }
         /* One byte more than allowed tells that it is too much. */
         if (c->state == HTTP_IN_HEAD)
                 size = MIN(size, head_max + 1 - c->head_size);
@@ -420,6 +453,7 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         c->refuse_status = 0;
         e = llhttp_execute(&c->parser, bytes, size);
         if (e == HPE_OK) {
+                remember_end(c);
                 c->head_size += size;
                 if (c->state == HTTP_IN_HEAD && c->head_size > head_max) {
                         (void) refuse(c, 431, "the head is limited to %s", size_text(head_max, text));

@@ -10,7 +10,9 @@
 
 enum {
         HTTP_METHOD_MAX = 31,
-        HTTP_CROWD_MIN = 1024, /* when so many connections have left, memory goes back to the system */
+        HTTP_CROWD_MIN = 1024, /* when so many connections have left, or so many bytes, memory goes back to the system, ... */
+        HTTP_CROWD_HELD = 4 * 1024 * 1024,
+        HTTP_TRIM_MS = 3000,   /* ... and again, when even those have ended whose last words took a while */
         HTTP_KEPT_MAX = 4096,  /* a larger buffer is given back between requests; who holds less is not looked at */
         HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
 };
@@ -64,6 +66,7 @@ struct HttpConnection {
         char name[20];       /* of the field, as far as it could be one that we keep */
         uint8_t method_size, name_size;
         size_t head_size, body_limit;
+        char before;         /* the last byte that was no blank, of the piece before */
         const char *span_end, *input, *input_end; /* where the last value ended, and what the parser is fed */
         unsigned refuse_status;
         Text pending;        /* read, and not parsed yet */
@@ -88,8 +91,9 @@ struct HttpServer {
         HttpStray *strays;
         unsigned n_connections, n_peak, n_strays;
         TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
-        size_t held;
+        size_t held, held_peak;
         Deferred relieve;
+        Timer trim;
         char why[160];        /* of the refusal that is being made */
         Text out;             /* where each answer is put together */
         uint64_t date_sec;

@@ -20,7 +20,7 @@ static bool host_is_local(const char *host, const char *bound) {
         char name[128];
         size_t size = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
 
-        if (size >= sizeof(name))
+        if (size >= sizeof(name) || size > strlen(host) || (host[size] && (host[size] != ':' || host[size + 1 + strspn(host + size + 1, "0123456789")])))
                 return false;
         memcpy(name, host, size);
         name[size] = 0;
@@ -33,7 +33,7 @@ static bool host_is_local(const char *host, const char *bound) {
 static bool origin_is_local(const char *origin, const char *bound) {
         const char *host = strstr(origin, "://");
 
-        return host && host_is_local(host + 3, bound);
+        return host && host[3] && host[3] != ':' && host_is_local(host + 3, bound);
 }
 
 static bool request_is_allowed(Request *request, const ApiDoorState *door) {

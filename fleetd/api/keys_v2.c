@@ -176,13 +176,18 @@ static int fail(KeysError *e, unsigned code, const char *format, ...) {
         return -EINVAL;
 }
 
+/* A zero byte ends no number and no word. */
+static bool is_plain(const HttpParameter *p) {
+        return strlen(p->value) == p->value_size;
+}
+
 /* Go's strconv.ParseBool: no other spelling counts. */
 static int parse_go_bool(const HttpParameter *p, bool *ret) {
         static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
         static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
 
         for (size_t i = 0; i < ELEMENTS(yes) && http_parameter_is_text(p); i++)
-                if (streq(p->value, yes[i]) || streq(p->value, no[i])) {
+                if (is_plain(p) && (streq(p->value, yes[i]) || streq(p->value, no[i]))) {
                         *ret = streq(p->value, yes[i]);
                         return 0;
                 }

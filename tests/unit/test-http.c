@@ -377,6 +377,13 @@ static void broken_requests_are_refused_and_closed(void **state) {
                 { "GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505", NULL },
                 { "GET / HTTP/3.7\r\nHost: a\r\n\r\n", "505", NULL },
                 { "GET http: HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
+                { "GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
+                { "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
+                { "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
+                { "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "400", "400 Bad Request: a field without a name" },
+                { "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n", "400", "400 Bad Request: a folded field" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \t\r\n chunked\r\n\r\n0\r\n\r\n", "400", "400 Bad Request: a folded field" },
+                { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n\r\n", "400", "400 Bad Request: a field without a name" },
         };
         Web *web = *state;
 
@@ -398,26 +405,43 @@ static void broken_requests_are_refused_and_closed(void **state) {
 }
 
 static void a_fold_is_seen_wherever_the_pieces_are_cut(void **state) {
-        static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n";
+        static const char *const requests[] = { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n \tc\r\n\r\n" };
         Web *web = *state;
 
-        for (size_t cut = 24; cut < strlen(request) - 4; cut++) {
-                Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
-                End e;
+        for (size_t i = 0; i < ELEMENTS(requests); i++)
+                for (size_t cut = 24; cut < strlen(requests[i]) - 4; cut++) {
+                        Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
+                        End e;
 
-                end_connect(&e, &web->pair);
-                assert_int_equal(stream_write(e.stream, request, cut), 0);
-                for (int turn = 0; turn < 4; turn++) {
-                        loop_defer(web->pair.loop, &stop);
-                        loop_uv_run(web->pair.uv);
+                        end_connect(&e, &web->pair);
+                        assert_int_equal(stream_write(e.stream, requests[i], cut), 0);
+                        for (int turn = 0; turn < 4; turn++) {
+                                loop_defer(web->pair.loop, &stop);
+                                loop_uv_run(web->pair.uv);
+                        }
+                        if (!e.finished)
+                                (void) stream_write(e.stream, requests[i] + cut, strlen(requests[i]) - cut);
+                        RUN_UNTIL(&web->pair, answered(&e, 1));
+                        if (!starts_with(end_text(&e), "HTTP/1.1 400 "))
+                                fail_msg("cut at %zu: %s", cut, end_text(&e));
+                        end_done(&e);
                 }
-                if (!e.finished)
-                        (void) stream_write(e.stream, request + cut, strlen(request) - cut);
-                RUN_UNTIL(&web->pair, answered(&e, 1));
-                if (!starts_with(end_text(&e), "HTTP/1.1 400 "))
-                        fail_msg("cut at %zu: %s", cut, end_text(&e));
-                end_done(&e);
+}
+
+static void a_fold_in_three_pieces_is_seen(void **state) {
+        static const char *const pieces[] = { "GET / HTTP/1.1\r\nHost: a\r\nX: b", "\r\n ", "c\r\n\r\n" };
+        Web *web = *state;
+        End e;
+
+        end_connect(&e, &web->pair);
+        for (size_t i = 0; i < ELEMENTS(pieces); i++) {
+                end_send(&e, pieces[i]);
+                for (int n = 0; n < 4; n++)
+                        turn(web);
         }
+        RUN_UNTIL(&web->pair, answered(&e, 1));
+        assert_contains(end_text(&e), "400 Bad Request: a folded field");
+        end_done(&e);
 }
 
 static void what_is_too_large_is_refused_and_what_is_just_large_works(void **state) {
@@ -965,6 +989,7 @@ int main(void) {
                 T(many_requests_ahead_are_held_back_and_all_answered),
                 T(broken_requests_are_refused_and_closed),
                 T(a_fold_is_seen_wherever_the_pieces_are_cut),
+                T(a_fold_in_three_pieces_is_seen),
                 T(what_is_too_large_is_refused_and_what_is_just_large_works),
                 T(a_body_above_the_handlers_limit_is_413_however_it_is_framed),
                 T(the_answer_arrives_though_the_refused_body_is_still_being_sent),
