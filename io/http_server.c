@@ -51,6 +51,7 @@ void http_connection_count(HttpConnection *c) {
         else if (held <= HTTP_KEPT_MAX && c->held > HTTP_KEPT_MAX)
                 TAILQ_REMOVE(&server->holders, c, holders);
         server->held += held - c->held;
+        server->held_peak = MAX(server->held_peak, server->held);
         c->held = held;
         if (server->held > server->limits.buffer_size)
                 loop_defer(server->loop, &server->relieve);
@@ -224,12 +225,27 @@ void http_connection_unlink(HttpConnection *c) {
         c->server = NULL;
 }
 
-/* What thousands of parked clients took lies in small pieces between others: only asked for is it given back. */
-void http_server_give_back(HttpServer *server) {
-        if (!server || server->n_peak < HTTP_CROWD_MIN || server->n_connections > server->n_peak / 8)
-                return;
+static void server_trim(void *userdata) {
+        HttpServer *server = userdata;
+
         server->n_peak = server->n_connections;
+        server->held_peak = server->held;
         (void) malloc_trim(0);
+}
+
+/* What thousands of clients took lies in small pieces between others: only asked for is it given back. Once when most have left, and
+ * once more when their streams have ended, too. */
+void http_server_give_back(HttpServer *server) {
+        bool fewer, less;
+
+        if (!server)
+                return;
+        fewer = server->n_peak >= HTTP_CROWD_MIN && server->n_connections <= server->n_peak / 8;
+        less = server->held_peak >= HTTP_CROWD_HELD && server->held <= server->held_peak / 8;
+        if (!fewer && !less)
+                return;
+        server_trim(server);
+        (void) timer_start(&server->trim, server->loop, HTTP_TRIM_MS);
 }
 
 int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
@@ -242,6 +258,7 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
         server->relieve = (Deferred) { .run = server_relieve, .userdata = server };
+        server->trim = (Timer) { .fire = server_trim, .userdata = server };
         l = &server->limits;
         *l = limits ? *limits : http_limits_default;
         l->connections = l->connections ?: http_limits_default.connections;
@@ -272,6 +289,7 @@ HttpServer *http_server_free(HttpServer *server) {
         for (HttpStray *stray = server->strays; stray; stray = stray->next)
                 stray->server = NULL; /* goes with its stream, too */
         deferred_cancel(&server->relieve);
+        timer_stop(&server->trim);
         text_done(&server->out);
         free(server);
         return NULL;
