@@ -81,7 +81,7 @@ typedef struct KvOptions {
         size_t window;                                  /* 0: HUB_WINDOW */
         /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
          * "apply-twice-after-restart", "serve-before-caught-up", "apply-twice", "results-in-memory", "forget-index-on-restore",
-         * "forget-events-on-restart", "expire-early", "serve-below-floor", "trust-memory-after-error",
+         * "forget-events-on-restart", "expire-early", "expire-before-input", "serve-below-floor", "trust-memory-after-error",
          * "cut-log-without-checkpoint". Borrowed. */
         const char *bug;
         KvEvents events;

@@ -54,7 +54,7 @@ struct KvStore {
         bool leads;               /* and is ready */
         uint64_t lead_ms, lead_index, grace_ms;
         uint64_t leaderless_ms;   /* since when there is no leader; 0: there is one */
-        bool expiring;
+        bool expiring, expiry_heard; /* the expiry is proposed; something is due, and the loop reads what has come */
         Timer expiry;
 
         Deferred tell;

@@ -5,6 +5,7 @@ enum {
         TICK_MS = 500,          /* between looks at the clock while it runs: a longer gap was a stall */
         EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
+        HEAR_MS = 1,            /* from finding something due to its end: turns of the loop, that read what has come */
 };
 
 /* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall -- */
@@ -70,31 +71,57 @@ static void expire(KvStore *s, bool in_grace) {
                 (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
 }
 
-void kv_expiry_look(KvStore *s) {
+/* In how many ms the first node falls due that the leader may let expire; -1: none will. */
+static int64_t next_expiry(KvStore *s, bool *ret_in_grace) {
         uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
         TreeTxn *txn;
         KvNode node;
         int r;
 
-        timer_stop(&s->expiry);
         if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
-                return;
+                return -1;
         r = tree_first_due(txn, UINT64_MAX, &node);
         tree_abort(txn); /* of 'node' only numbers are used below */
         if (r < 0)
-                return;
+                return -1;
 
         time = kv_clock_ms(s);
         delay = node.expires_ms > time ? node.expires_ms - time : 0;
         grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
         if (node.modified <= s->lead_index)
                 delay = MAX(delay, grace_left);
-        if (delay == 0)
-                expire(s, grace_left > 0);
-        else
-                (void) timer_start(&s->expiry, s->loop, delay);
+        *ret_in_grace = grace_left > 0;
+        return (int64_t) MIN(delay, (uint64_t) INT64_MAX);
+}
+
+/* What came while we were busy, or stopped, may be what keeps a key alive: who finds something due lets the loop read all that has
+ * come, and looks again. */
+void kv_expiry_look(KvStore *s) {
+        bool in_grace;
+        int64_t delay = next_expiry(s, &in_grace);
+
+        if (delay == 0 && kv_has_bug(s->bug, "expire-before-input")) {
+                timer_stop(&s->expiry);
+                expire(s, in_grace);
+                return;
+        }
+        if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
+                return;
+        timer_stop(&s->expiry);
+        s->expiry_heard = delay == 0;
+        if (delay >= 0)
+                (void) timer_start(&s->expiry, s->loop, MAX((uint64_t) delay, (uint64_t) HEAR_MS));
 }
 
 void kv_expiry_on_timer(void *userdata) {
-        kv_expiry_look(userdata);
+        KvStore *s = userdata;
+        bool in_grace;
+        int64_t delay = next_expiry(s, &in_grace);
+
+        if (delay == 0 && s->expiry_heard) {
+                s->expiry_heard = false;
+                expire(s, in_grace);
+                return;
+        }
+        kv_expiry_look(s);
 }

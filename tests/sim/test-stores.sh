@@ -5,13 +5,13 @@
 # tests/sim/test-stores --seed N --runs N --seconds N, or STORES_RUNS=N, STORES_FROM=N, STORES_ONLY=yes (no planted bugs) here.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} planted=${CHECK_BUILD:-build-check}
-program=tests/sim/test-stores
+program=tests/sim/test-stores time=tests/sim/test-time
 runs=${STORES_RUNS:-104} seconds=1800
 export TMPDIR=/dev/shm ASAN_OPTIONS=detect_leaks=0
 [ -w "$TMPDIR" ] || TMPDIR=/tmp
 
 for dir in "$build" "$planted"; do
-        make -s -C "$dir" $program >/dev/null || { echo "not ok builds: $program does not compile in $dir"; exit 1; }
+        make -s -C "$dir" $program $time >/dev/null || { echo "not ok builds: $program does not compile in $dir"; exit 1; }
 done
 
 # Two processes for two cores; seeds of this commit behind the fixed ones.
@@ -81,3 +81,11 @@ cut-log-without-checkpoint
 trust-memory-after-error
 END
 wait
+
+# What no order of answers can tell: its scenario does.
+said=$("$planted/$time" --bug expire-before-input 2>&1)
+if grep -q '^FAILED a-refresh-in-a-stall-is-in-time' <<<"$said"; then
+        echo "ok planted_bug_expire_before_input_is_found"
+else
+        echo "not ok planted_bug_expire_before_input_is_found: $(tail -n 1 <<<"$said")"
+fi

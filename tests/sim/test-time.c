@@ -1,0 +1,253 @@
+/* Cluster time and what expires by it, each clause in a scenario of its own (ARCHITECTURE, Time):
+ *
+ *      test-time [--seed N] [--runs N] [--bug NAME] [--trace]
+ *
+ * What came while the leader was stopped is read before anything expires; a stall counts a second at most, and time without a leader
+ * not at all; what was written before a leader came lives through its first 3 seconds, 30 when there had been none for 10. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "tests/sim/stores.h"
+
+enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
+
+/* A crash takes along what was in flight: by design nobody frees that. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+        return "detect_leaks=0";
+}
+
+typedef struct Put {
+        Host *host;
+        const char *key;
+        uint64_t ttl_ms;
+        bool refresh, came;
+        KvStatus status;
+} Put;
+
+static void on_put(void *userdata, const KvResult *result) {
+        Put *put = userdata;
+
+        put->came = true;
+        put->status = result->status;
+}
+
+static void on_ask(void *userdata) {
+        Put *put = userdata;
+        KvCommand cmd = {
+                .op = put->refresh ? KV_UPDATE : KV_SET, .key = kv_string(put->key), .value = kv_string(put->refresh ? "" : "1"),
+                .refresh = put->refresh, .has_ttl = true, .ttl_ms = put->ttl_ms,
+        };
+
+        if (kv_propose(put->host->store, &cmd, on_put, put, NULL) < 0)
+                abort();
+}
+
+static void run_ms(Stores *all, uint64_t ms) {
+        world_run(all->world, world_now_ms(all->world) + ms);
+}
+
+static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {
+        Put p = { .host = h, .key = key, .ttl_ms = ttl_ms };
+
+        on_ask(&p);
+        for (unsigned i = 0; !p.came && i < PATIENCE_MS / LOOK_MS; i++)
+                run_ms(all, LOOK_MS);
+        if (!p.came || p.status != KV_OK)
+                world_failed(all->world, "a-key-is-written", "%s: %s", key, p.came ? kv_status_name(p.status) : "no answer");
+}
+
+static bool is_there(Stores *all, Host *h, const char *key) {
+        TreeTxn *txn;
+        KvNode node;
+        int r;
+
+        if (kv_read(h->store, &txn) < 0)
+                world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
+        r = tree_get(txn, kv_string(key), &node);
+        tree_abort(txn);
+        return r == 0;
+}
+
+static void must(Stores *all, const char *checker, bool holds) {
+        if (!holds)
+                world_failed(all->world, checker, "it is not so");
+}
+
+static Host *wait_for_leader(Stores *all) {
+        Host *leader;
+
+        for (unsigned i = 0; !(leader = stores_leader(all)); i++) {
+                if (i > PATIENCE_MS / LOOK_MS)
+                        world_failed(all->world, "there-is-a-leader", "none");
+                run_ms(all, LOOK_MS);
+        }
+        return leader;
+}
+
+/* -- A host alone, that is stopped -- */
+
+static void what_came_in_a_stall_is_read_before_anything_expires(Stores *all) {
+        Host *h = wait_for_leader(all);
+        Put refresh = { .host = h, .key = "/t", .refresh = true, .ttl_ms = 60000 };
+
+        put(all, h, "/t", 500);
+        put(all, h, "/u", 500);
+        run_ms(all, 100);
+        world_loop_pause(h->loop, 3000);
+        world_at(all->world, 1500, h->loop, on_ask, &refresh);
+        run_ms(all, 4000);
+        must(all, "a-refresh-in-a-stall-is-in-time", refresh.came && refresh.status == KV_OK && is_there(all, h, "/t"));
+        must(all, "what-is-due-goes", !is_there(all, h, "/u"));
+}
+
+static void a_stall_counts_a_second_at_most(Stores *all) {
+        Host *h = wait_for_leader(all);
+
+        put(all, h, "/t", 5000);
+        world_loop_pause(h->loop, 20000);
+        run_ms(all, 20000 + 3800);
+        must(all, "a-stall-counts-a-second-at-most", is_there(all, h, "/t"));
+        run_ms(all, 1500);
+        must(all, "a-stall-counts-something", !is_there(all, h, "/t"));
+}
+
+/* A key that was due long ago does not keep others waiting, nor does the loop starve: a steady stream of writes, and what is due goes. */
+static void what_is_due_goes_under_load(Stores *all) {
+        Host *h = wait_for_leader(all);
+
+        put(all, h, "/t", 300);
+        for (unsigned i = 0; i < 100; i++) {
+                put(all, h, "/load", 60000);
+                run_ms(all, 1);
+        }
+        run_ms(all, 300);
+        must(all, "what-is-due-goes-under-load", !is_there(all, h, "/t"));
+}
+
+/* -- Three voters, none of which reaches another for a while -- */
+
+static void cut_all(Stores *all, bool cut) {
+        for (unsigned i = 0; i < all->n; i++)
+                for (unsigned k = 0; k < i; k++)
+                        sim_net_cut(all->net, all->hosts[i].card, all->hosts[k].card, cut);
+}
+
+static void wait_for_voters(Stores *all) {
+        for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS; i++) {
+                Host *leader = wait_for_leader(all);
+                KvState state;
+
+                kv_state(leader->store, &state);
+                if (state.n_voters == 3)
+                        return;
+                stores_turn(all);
+                run_ms(all, LOOK_MS);
+        }
+        world_failed(all->world, "there-are-three-voters", "not so");
+}
+
+/* Due first are those that fall due first: a new key behind an old one that is spared waits with it. */
+static void spare_what_is_old(Stores *all, uint64_t cut_ms, uint64_t grace_ms) {
+        uint64_t cluster_ms;
+        Host *h;
+
+        wait_for_voters(all);
+        h = wait_for_leader(all);
+        put(all, h, "/old", 2000);
+        cluster_ms = kv_cluster_ms(h->store);
+        cut_all(all, true);
+        run_ms(all, cut_ms);
+        must(all, "nobody-leads-alone", !stores_leader(all));
+        cut_all(all, false);
+        h = wait_for_leader(all);
+        must(all, "time-without-a-leader-does-not-count", kv_cluster_ms(h->store) < cluster_ms + 2500);
+
+        put(all, h, "/new", 300);
+        run_ms(all, 700);
+        must(all, "what-a-leader-wrote-itself-is-not-spared", !is_there(all, h, "/new"));
+        run_ms(all, grace_ms - 1200);
+        must(all, "what-is-older-than-its-leader-is-spared", is_there(all, h, "/old"));
+        run_ms(all, 2000);
+        must(all, "what-is-older-than-its-leader-goes-in-the-end", !is_there(all, h, "/old"));
+}
+
+static void keys_older_than_their_leader_live_3_s(Stores *all) {
+        spare_what_is_old(all, 5000, 3000);
+}
+
+static void they_live_30_s_when_there_was_none_for_10(Stores *all) {
+        spare_what_is_old(all, 15000, 30000);
+}
+
+/* -- Runs -- */
+
+static const struct {
+        const char *name;
+        void (*run)(Stores *all);
+        unsigned hosts;
+} scenarios[] = {
+        { "what_came_in_a_stall_is_read_before_anything_expires", what_came_in_a_stall_is_read_before_anything_expires, 1 },
+        { "a_stall_counts_a_second_at_most", a_stall_counts_a_second_at_most, 1 },
+        { "what_is_due_goes_under_load", what_is_due_goes_under_load, 1 },
+        { "keys_older_than_their_leader_live_3_s", keys_older_than_their_leader_live_3_s, 3 },
+        { "they_live_30_s_when_there_was_none_for_10", they_live_30_s_when_there_was_none_for_10, 3 },
+};
+
+static void on_gone(void *userdata, Host *h) {
+}
+
+static void run_scenario(size_t i, uint64_t seed, const char *bug, bool trace) {
+        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenarios[i].hosts, .quiet = true, .gone = on_gone };
+        char replay[128];
+
+        snprintf(replay, sizeof(replay), "tests/sim/test-time%s%s", bug ? " --bug " : "", bug ?: "");
+        world_set_replay(all.world, replay);
+        all.watchers = watchers_new(all.world, 1);
+        stores_begin(&all);
+        scenarios[i].run(&all);
+        stores_end(&all);
+        watchers_free(all.watchers);
+        world_free(all.world);
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
+                { "trace", no_argument, NULL, 't' }, {},
+        };
+        uint64_t seed = 1, runs = 3;
+        const char *bug = NULL;
+        bool trace = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 'b':
+                        bug = optarg;
+                        break;
+                case 't':
+                        trace = true;
+                        break;
+                default:
+                        return 2;
+                }
+        log_set_max_priority(LOG_ERR);
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        for (size_t i = 0; i < ELEMENTS(scenarios); i++) {
+                for (uint64_t k = 0; k < runs; k++)
+                        run_scenario(i, seed + k, bug, trace);
+                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
+        }
+        return 0;
+}
