@@ -460,13 +460,21 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
         return r;
 }
 
+/* Some file behind the oldest one says where the log begins. One that is torn before its first record, or was never more than made
+ * because the disk was full, does not. */
+static bool begins_behind_oldest(const RaftLogFiles *f) {
+        for (size_t i = 1; i < f->n; i++)
+                if (f->items[i].low > 0)
+                        return true;
+        return false;
+}
+
 int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
         int r;
 
-        /* The next file must say where the log begins: a new one, torn before its first record, does not. */
         r = raft_log_files_flush(f);
         crash_point("log-before-cut");
-        while (r == 0 && f->n > 1 && f->items[0].high <= index && f->items[1].low > 0)
+        while (r == 0 && f->n > 1 && f->items[0].high <= index && begins_behind_oldest(f))
                 r = remove_oldest(f);
         return r;
 }
