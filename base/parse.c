@@ -124,6 +124,9 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
         } else if (memchr(host, ':', size))
                 return -EINVAL;
 
+        if (memchr(host, '[', size) || memchr(host, ']', size))
+                return -EINVAL;
+
         r = parse_u64(colon + 1, &port);
         if (r < 0 || port == 0 || port > UINT16_MAX || size >= host_size)
                 return -EINVAL;
