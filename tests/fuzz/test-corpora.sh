@@ -3,6 +3,7 @@
 # seed is fixed here; to look further: FUZZ_SEED=N and FUZZ_MUTATE=N, or call the program with another --seed= and --mutate=.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${CHECK_BUILD:-build-check}
+[ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm # some write files, and sync them
 
 for corpus in tests/fuzz/corpus/*/; do
         name=$(basename "$corpus")
