@@ -596,6 +596,8 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
                 .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
+                .rebuild_blindly = kv_has_bug(options->bug, "rebuild-without-majority"),
+                .compare_every = options->compare_every,
                 .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
                 .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
                 .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,

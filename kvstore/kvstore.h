@@ -46,6 +46,7 @@ typedef struct KvState {
         uint64_t cluster_ms;       /* cluster time now, as this host reckons it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
+        bool differs, undecided;   /* our tree from the majority's, and will be exchanged; the replicas' trees, without a majority */
         bool stopped;              /* the replica has failed, and will try again; what it had can be read */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
@@ -78,11 +79,12 @@ typedef struct KvOptions {
         unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
         uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
         uint64_t log_file_size;                         /* 0: 4 MiB */
+        uint64_t compare_every;                         /* entries; 0: 1000 */
         size_t window;                                  /* 0: HUB_WINDOW */
         /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none. "ack-before-commit",
          * "apply-twice-after-restart", "serve-before-caught-up", "apply-twice", "results-in-memory", "forget-index-on-restore",
          * "forget-events-on-restart", "expire-early", "expire-before-input", "serve-below-floor", "trust-memory-after-error",
-         * "cut-log-without-checkpoint". Borrowed. */
+         * "cut-log-without-checkpoint", "rebuild-without-majority". Borrowed. */
         const char *bug;
         KvEvents events;
 } KvOptions;

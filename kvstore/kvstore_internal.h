@@ -5,6 +5,7 @@
 #include "kvstore/floor.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/propose.h"
+#include "kvstore/raft/compare.h"
 #include "kvstore/raft/reads.h"
 #include "kvstore/raft/replica.h"
 

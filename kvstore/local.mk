@@ -7,7 +7,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/raft/stop.c kvstore/raft/inputs.c kvstore/raft/obey.c kvstore/raft/outward.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
-	kvstore/raft/reads.h kvstore/raft/reads.c \
+	kvstore/raft/reads.h kvstore/raft/reads.c kvstore/raft/compare.h kvstore/raft/compare.c \
 	kvstore/hub.h kvstore/hub.c \
 	kvstore/session/peers.h kvstore/session/peers.c kvstore/session/peers_internal.h \
 	kvstore/session/admission.c kvstore/session/hosts.c \

@@ -79,6 +79,8 @@ void kv_state(const KvStore *s, KvState *ret) {
         };
 
         ret->stopped = p->error < 0;
+        ret->differs = compare_differs(p->compare);
+        ret->undecided = compare_undecided(p->compare);
         if (p->error < 0)
                 snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
         else if (!p->core)
@@ -100,6 +102,10 @@ void kv_state(const KvStore *s, KvState *ret) {
         if (!ret->ready)
                 snprintf(ret->problem, sizeof(ret->problem), "no leader: %zu of %zu voters reachable; reads still work",
                          ret->n_voters_reachable, ret->n_voters);
+        else if (ret->differs)
+                snprintf(ret->problem, sizeof(ret->problem), "this host's tree differs from the majority's: it will get the leader's");
+        else if (ret->undecided)
+                snprintf(ret->problem, sizeof(ret->problem), "the replicas' trees differ, and no majority of them agrees");
 }
 
 void kv_position(const KvStore *s, KvPosition *ret) {

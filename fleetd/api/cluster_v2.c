@@ -23,7 +23,7 @@ static void health(Request *request) {
         kv_state(request->api->options.store, &state);
         if (!method_is(request, "GET"))
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
-        else if (state.ready)
+        else if (state.ready && !state.differs && !state.undecided)
                 request_answer_text(request, 200, "text/plain; charset=utf-8", fields, "{\"health\":\"true\"}");
         else {
                 json_open(&t, NULL, '{');

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "kvstore/raft/compare.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
@@ -198,6 +199,12 @@ void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, c
                 transfers_on_ack(p->transfers, payload, size);
 }
 
+void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Replica *p = userdata;
+
+        compare_on_frame(p->compare, session, payload, size);
+}
+
 /* -- Inputs of the door -- */
 
 int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term) {
@@ -316,6 +323,10 @@ static void copy_done(void *userdata) {
         if (p->copy_error < 0) {
                 log_warning(((LogFields) { .error = p->copy_error }), "no checkpoint: %s", error_text(&p->copy_text, p->copy_error));
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
+                if (p->copy_error == -EUCLEAN) { /* what was copied, or the copy: in either case there is a better one */
+                        folder_distrust(&p->folder);
+                        replica_fail(p, -EUCLEAN, "%s", error_text(&p->copy_text, p->copy_error));
+                }
         } else {
                 log_debug(NO_FIELDS, "checkpoint of entry %" PRIu64 ", %" PRIu64 " bytes", p->copied.meta.applied, p->copied.size);
                 p->previous_checkpoint = p->folder.checkpoint.fd >= 0 ? p->folder.checkpoint.meta.applied : 0;
@@ -333,7 +344,7 @@ static void copy_done(void *userdata) {
 
 void replica_checkpoint(Replica *p) {
         if (p->copying || p->closing || !p->tree || !p->core || p->restarting || p->error < 0
-            || loop_now_ms(p->loop) < p->copy_retry_ms)
+            || loop_now_ms(p->loop) < p->copy_retry_ms || compare_differs(p->compare) || compare_undecided(p->compare))
                 return;
 
 #ifdef PLANTED_BUGS
@@ -375,8 +386,10 @@ void replica_settle(Replica *p) {
                 return;
 
         if (p->core && !p->restarting && p->error == 0) {
-                tell_checkpoint(p);
-                maybe_checkpoint(p);
+                if (!compare_differs(p->compare) && !compare_undecided(p->compare)) {
+                        tell_checkpoint(p);
+                        maybe_checkpoint(p);
+                }
                 if (p->changed)
                         transfers_step(p->transfers);
         }
@@ -386,6 +399,7 @@ void replica_settle(Replica *p) {
 
         changed = p->changed;
         p->changed = 0;
+        compare_settled(p->compare, changed);
         p->options.events.settled(p->options.events.userdata, changed);
         if (replica_is_leader(p)) /* behind what 'settled' has deferred: new entries carry the commit index, too */
                 loop_defer(p->loop, &p->notice);

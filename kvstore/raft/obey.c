@@ -7,6 +7,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "kvstore/apply.h"
+#include "kvstore/raft/compare.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
@@ -130,6 +131,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
                 p->shown = tree_close(p->shown);
                 p->tree = tree_close(p->tree);
                 p->tree = tree;
+                compare_exchanged(p->compare);
                 r = bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, &err);
                 if (r < 0) {
                         replica_fail(p, r, "%s", error_text(&err, r));
@@ -177,6 +179,8 @@ static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entrie
                 if (first_index + i <= meta.applied && !p->options.apply_twice)
                         continue;
                 r = apply_entry(p, txn, first_index + i, &entries[i]);
+                if (r >= 0)
+                        r = compare_applied(p->compare, txn, first_index + i);
                 p->entries_since++;
                 p->bytes_since += entries[i].size;
         }
@@ -184,6 +188,7 @@ static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entrie
         if (r >= 0)
                 r = tree_commit(TAKE_PTR(txn));
         crash_point("apply-committed");
+        compare_committed(p->compare, r >= 0);
         if (r >= 0)
                 p->options.events.committed(p->options.events.userdata);
         if (r >= 0)

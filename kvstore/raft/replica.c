@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "kvstore/raft/compare.h"
 #include "kvstore/raft/transfer.h"
 
 /* -- Opening -- */
@@ -98,6 +99,7 @@ static Replica *replica_free(Replica *p) {
         timer_stop(&p->silence);
         replica_stop_done(p);
         p->transfers = transfers_free(p->transfers);
+        p->compare = compare_free(p->compare);
         checkpoint_done(&p->copied);
         closep(&p->drop_fd);
         tree_close(p->tree);
@@ -111,7 +113,8 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         static const struct {
                 PeerFrame type;
                 PeerHandler handler;
-        } frames[] = { { PEER_RAFT, replica_on_raft }, { PEER_BULK, replica_on_bulk }, { PEER_BULK_ACK, replica_on_bulk_ack } };
+        } frames[] = { { PEER_RAFT, replica_on_raft }, { PEER_BULK, replica_on_bulk }, { PEER_BULK_ACK, replica_on_bulk_ack },
+                      { PEER_TREE, replica_on_tree } };
         Replica *p = NEW0(Replica, 1);
         int r;
 
@@ -130,6 +133,8 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->notice = (Deferred) { .run = replica_on_notice, .userdata = p };
 
         r = transfers_new(&p->transfers, p);
+        if (r >= 0)
+                r = compare_new(&p->compare, p);
         if (r >= 0)
                 r = open_all(p, join, err);
         if (r < 0) {
@@ -295,7 +300,7 @@ static void on_closed(void *userdata) {
 }
 
 static void unhandle(Replica *p) {
-        static const PeerFrame frames[] = { PEER_RAFT, PEER_BULK, PEER_BULK_ACK };
+        static const PeerFrame frames[] = { PEER_RAFT, PEER_BULK, PEER_BULK_ACK, PEER_TREE };
 
         for (size_t i = 0; p->options.peers && i < ELEMENTS(frames); i++)
                 peers_handle(p->options.peers, frames[i], NULL, NULL);

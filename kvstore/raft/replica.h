@@ -20,6 +20,7 @@
 
 typedef struct Replica Replica;
 typedef struct Transfers Transfers;
+typedef struct Compare Compare;
 
 typedef struct ReplicaEvents {
         /* An entry of commands, inside the transaction of its step. A negative errno ends the replica. */
@@ -49,6 +50,8 @@ typedef struct ReplicaOptions {
         /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what memory has of it; the log
          * is cut where a checkpoint is due, and none is made. */
         bool apply_twice, trust_memory, cut_unchecked;
+        bool rebuild_blindly;     /* another one: a tree that differs from another is wrong, whatever the majority says */
+        uint64_t compare_every;   /* entries between reports of the tree's hash; 0: COMPARE_EVERY */
         ReplicaEvents events;
 } ReplicaOptions;
 
@@ -107,6 +110,8 @@ struct Replica {
         uint64_t copy_retry_ms;              /* not before */
 
         Transfers *transfers;
+        Compare *compare;
+        bool exchange;           /* begins again with the tree that was received: ours differs from the others' */
         Checkpoint *incoming;    /* borrowed: what the snapshot message that is being stepped speaks of */
         void *held;              /* a snapshot message that waits for our copy to end */
         size_t held_size;

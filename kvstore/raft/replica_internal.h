@@ -20,6 +20,9 @@ void replica_close_log(Replica *p);
 /* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an input. */
 void replica_caught_up(Replica *p, uint64_t applied);
 
+/* The tree that was received takes the place of ours, and the replica begins again with it. */
+void replica_exchange(Replica *p);
+
 /* -- inputs.c -- */
 
 /* Around every input to the core. 'r' is its answer where it can end the replica, else 0. */
@@ -40,6 +43,7 @@ void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_inde
 void replica_on_log_failed(void *userdata, int error, const char *sentence);
 void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_bulk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 
 /* -- obey.c -- */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "kvstore/raft/compare.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
@@ -33,6 +34,45 @@ void replica_close_log(Replica *p) {
                 return;
         p->pending++;
         raft_log_close(log, on_log_closed, p); /* which may come at once */
+}
+
+/* -- Trees: the one that is applied to, and the one that is shown -- */
+
+static void show(Replica *p) {
+        p->shown = tree_close(p->shown);
+        if (p->shown_wrong)
+                p->options.events.replaced(p->options.events.userdata);
+        p->shown_wrong = false;
+}
+
+void replica_caught_up(Replica *p, uint64_t applied) {
+        if (p->shown && applied >= p->shown_applied)
+                show(p);
+}
+
+/* Takes 'tree', which may be older than ours; 'wrong': ours did not say what it should. */
+static int exchange_tree(Replica *p, Tree *tree, bool wrong) {
+        uint64_t applied;
+        int r;
+
+        if (!p->shown && p->tree && replica_tree_applied(p->tree, &p->shown_applied) >= 0) {
+                p->shown = TAKE_PTR(p->tree);
+                p->shown_wrong = false;
+        }
+        p->shown_wrong |= wrong;
+        p->tree = tree_close(p->tree);
+        p->tree = tree;
+        compare_exchanged(p->compare);
+
+        r = replica_tree_applied(tree, &applied);
+        if (r < 0)
+                return r;
+        if (!p->shown || applied > p->shown_applied) {
+                p->shown_wrong = true; /* nobody was told what lies between */
+                show(p);
+        } else
+                replica_caught_up(p, applied);
+        return 0;
 }
 
 /* -- The end -- */
@@ -82,6 +122,26 @@ static int begin_again(Replica *p, Error *err) {
         return r < 0 ? r : replica_start(p, err);
 }
 
+static int take_received(Replica *p, Error *err) {
+        Checkpoint *received = transfers_whole(p->transfers);
+        Tree *tree = NULL;
+        int r;
+
+        if (!received)
+                return 0; /* with the one we have, until there is another */
+        r = folder_install(&p->folder, received, true, &tree, err);
+        if (r < 0) {
+                folder_distrust(&p->folder);
+                return r;
+        }
+        p->copy_told = true;
+        p->previous_checkpoint = p->folder.checkpoint.meta.applied;
+        p->entries_since = p->bytes_since = 0;
+        log_notice(NO_FIELDS, "this host has the leader's tree of entry %" PRIu64 " now", p->previous_checkpoint);
+        transfers_drop(p->transfers);
+        return exchange_tree(p, tree, true);
+}
+
 static void on_log_closed(void *userdata) {
         Replica *p = userdata;
         Error err = {};
@@ -96,8 +156,10 @@ static void on_log_closed(void *userdata) {
                 return;
 
         p->restarting = false;
-        p->durable_index = 0; /* what was held back never was acknowledged */
-        r = begin_again(p, &err);
+        r = p->exchange ? take_received(p, &err) : 0;
+        p->exchange = false;
+        if (r >= 0)
+                r = begin_again(p, &err);
         if (r < 0)
                 replica_fail(p, r, "cannot start again: %s", error_text(&err, r));
         else
@@ -112,7 +174,10 @@ static void on_stop(void *userdata) {
                 return;
 
         if (p->error == 0 && p->restarting) {
-                log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
+                if (!p->exchange)
+                        log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from what is durable");
+                /* What was held back in a promotion never was acknowledged. */
+                p->durable_index = p->exchange && p->core ? raft_core_stored_index(p->core) : 0;
                 p->core = raft_core_free(p->core);
                 /* Told now: the log closes when its write has ended, and the disk may hang. */
                 p->changed = 0;
@@ -134,41 +199,11 @@ static void on_stop(void *userdata) {
         stop_now(p);
 }
 
-/* -- Trees: the one that is applied to, and the one that is shown -- */
-
-static void show(Replica *p) {
-        p->shown = tree_close(p->shown);
-        if (p->shown_wrong)
-                p->options.events.replaced(p->options.events.userdata);
-        p->shown_wrong = false;
-}
-
-void replica_caught_up(Replica *p, uint64_t applied) {
-        if (p->shown && applied >= p->shown_applied)
-                show(p);
-}
-
-/* Takes 'tree', which may be older than ours. */
-static int exchange_tree(Replica *p, Tree *tree) {
-        uint64_t applied;
-        int r;
-
-        if (!p->shown && p->tree && replica_tree_applied(p->tree, &p->shown_applied) >= 0) {
-                p->shown = TAKE_PTR(p->tree);
-                p->shown_wrong = false;
-        }
-        p->tree = tree_close(p->tree);
-        p->tree = tree;
-
-        r = replica_tree_applied(tree, &applied);
-        if (r < 0)
-                return r;
-        if (!p->shown || applied > p->shown_applied) {
-                p->shown_wrong = true; /* nobody was told what lies between */
-                show(p);
-        } else
-                replica_caught_up(p, applied);
-        return 0;
+void replica_exchange(Replica *p) {
+        if (!replica_is_open(p) || replica_is_leader(p) || p->copying)
+                return; /* it will be asked for again */
+        p->restarting = p->exchange = true;
+        loop_defer(p->loop, &p->stop);
 }
 
 /* -- Coming back -- */
@@ -204,7 +239,7 @@ static int come_back(Replica *p, Error *err) {
                 log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
                 r = folder_rebuild(&p->folder, &tree, err);
                 if (r >= 0)
-                        r = exchange_tree(p, tree);
+                        r = exchange_tree(p, tree, p->error == -EUCLEAN);
         }
         if (r < 0)
                 return r;

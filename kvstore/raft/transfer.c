@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kvstore/raft/compare.h"
+#include "kvstore/raft/replica_internal.h"
 
 enum {
         STEP_MS = 200,       /* between attempts when nothing moves by itself */
@@ -24,6 +26,7 @@ typedef struct Sending {
         Checkpoint checkpoint; /* its file, and what goes into the message */
         uint64_t sent, acked;
         bool whole;            /* the follower has all of it, and looked at it */
+        bool again;            /* to one whose tree differs: it takes it by itself, whatever its log holds */
         uint64_t heard_ms, message_ms, whole_ms, rewound_ms;
 } Sending;
 
@@ -143,7 +146,7 @@ static bool sending_step(Transfers *t, Sending *s) {
                 return false;
         if (raft_core_match_index(p->core, s->to, &match) < 0)
                 return false; /* not a member any more */
-        if (match >= (s->number ? s->checkpoint.meta.applied : s->index))
+        if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
                 return false;
 
         if (s->number == 0)
@@ -186,7 +189,7 @@ static void on_timer(void *userdata) {
         transfers_step(userdata);
 }
 
-void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
+static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again) {
         Sending **free_slot = NULL;
         Sending *s;
 
@@ -199,11 +202,19 @@ void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
         if (!free_slot || !(s = NEW0(Sending, 1)))
                 return; /* Raft asks again */
 
-        *s = (Sending) { .to = to, .index = index, .term = replica_term(t->replica), .checkpoint = { .fd = -1 } };
+        *s = (Sending) { .to = to, .index = index, .again = again, .term = replica_term(t->replica), .checkpoint = { .fd = -1 } };
         s->heard_ms = loop_now_ms(t->replica->loop);
         *free_slot = s;
         /* We are inside an input of the core: begin from the loop. */
         (void) timer_start(&t->timer, t->replica->loop, 0);
+}
+
+void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
+        begin_sending(t, to, index, false);
+}
+
+void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
+        begin_sending(t, to, index, true);
 }
 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
@@ -226,7 +237,8 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                 else if (what == ACK_WHOLE && !s->whole) {
                         s->whole = true;
                         s->whole_ms = now;
-                        send_closing_message(t, s, now);
+                        if (!s->again)
+                                send_closing_message(t, s, now);
                 } else if (what == ACK_SO_FAR && !s->whole) {
                         if (offset > s->acked)
                                 s->acked = offset;
@@ -288,6 +300,8 @@ static void finish_done(void *userdata) {
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
         ack(t, r->session, r->number, r->offset, ACK_WHOLE);
+        if (compare_differs(t->replica->compare))
+                replica_exchange(t->replica);
 }
 
 static int finish(Transfers *t) {
@@ -368,6 +382,10 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
                 ack(t, by, number, 0, ACK_REFUSED);
         }
         return true;
+}
+
+Checkpoint *transfers_whole(Transfers *t) {
+        return t->receiving.ready && t->receiving.checkpoint.fd >= 0 ? &t->receiving.checkpoint : NULL;
 }
 
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {

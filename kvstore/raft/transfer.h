@@ -21,6 +21,8 @@ bool transfers_busy(const Transfers *t);
 
 /* The core asks for it: a tree of at least 'index' to 'to'. Dropped while one to it runs. */
 void transfers_send(Transfers *t, uint64_t to, uint64_t index);
+/* The same to one whose tree differs from the others': it exchanges its tree when it has this one whole, and keeps its log. */
+void transfers_send_again(Transfers *t, uint64_t to, uint64_t index);
 /* There is a new checkpoint, or something of Raft has changed: go on, or end. */
 void transfers_step(Transfers *t);
 
@@ -29,4 +31,5 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 
 /* The received tree that 'message' speaks of, or NULL: then the message is to be dropped. */
+Checkpoint *transfers_whole(Transfers *t); /* whatever was received last, and is whole; NULL */
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message);

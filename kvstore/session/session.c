@@ -34,6 +34,7 @@ static const struct {
         [PEER_CALL_CHUNK] = { ANSWER, LANE_LATER },
         [PEER_CALL_END] = { ANSWER, LANE_LATER }, /* behind its chunks */
         [PEER_CALL_CANCEL] = { QUESTION, LANE_USERS },
+        [PEER_TREE] = { QUESTION, LANE_USERS },
 };
 
 /* One that waits in a lane. */

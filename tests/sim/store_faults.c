@@ -23,6 +23,7 @@ static const char *const names[_FAULT_MAX] = {
         [FAULT_LOST_PAGES] = "lost-unsynced-pages", [FAULT_ADD] = "member-added", [FAULT_PROMOTE] = "member-promoted",
         [FAULT_DEMOTE] = "member-demoted", [FAULT_REMOVE] = "member-removed-and-wiped", [FAULT_REPLACE] = "lost-voter-replaced",
         [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
+        [FAULT_DIFFERS] = "tree-that-differs",
 };
 
 const char *fault_name(FaultKind kind) {

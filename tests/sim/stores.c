@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/folder_faults.h"
 
@@ -163,6 +164,7 @@ void store_start(Host *h) {
                 .checkpoint_entries = 100 + (unsigned) world_draw(all->world, 400),
                 .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
                 .log_file_size = 64 * 1024,
+                .compare_every = 50,
                 .quota = 64 * 1024 * 1024,
                 .events = { .on_state = on_state, .on_failed = on_failed, .userdata = h },
         };
@@ -319,10 +321,53 @@ bool store_power_cut(Host *h, uint64_t for_ms) {
 
 /* -- Replicas are equal -- */
 
+#define FLIPPED "/flipped" /* which no client reads, and no command writes */
+
+bool store_is_flipped(const Host *h) {
+        TreeTxn *txn;
+        KvNode node;
+        bool r;
+
+        if (!store_is_up(h) || kv_read(h->store, &txn) < 0)
+                return false;
+        r = tree_get(txn, kv_string(FLIPPED), &node) >= 0;
+        tree_abort(txn);
+        return r;
+}
+
+bool stores_flip(Stores *all) {
+        Host *h = stores_any(all), *leader = stores_leader(all);
+        KvState state;
+        TreeTxn *txn;
+
+        if (!leader)
+                return false;
+        kv_state(leader->store, &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                if (!state.members[i].reachable || state.members[i].match + 20 < state.commit)
+                        return false; /* who is far behind may get the tree that is wrong */
+        if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd)
+                return false;
+        if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
+                return false;
+        if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 || tree_commit(txn) < 0)
+                abort();
+        world_trace(all->world, h->name, "has another tree now");
+        h->replica_is_odd = true;
+        all->counts[FAULT_DIFFERS]++;
+        return true;
+}
+
+/* Only who was made to differ is told so, and nothing else ever is in doubt. */
+static void check_verdict(Stores *all, Host *h, const KvState *state) {
+        if ((state->differs && !h->replica_is_odd) || state->undecided)
+                world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
+}
+
 void stores_check_hash(Stores *all, Host *h) {
         uint64_t hash, applied;
 
-        if (!store_is_up(h))
+        if (!store_is_up(h) || store_is_flipped(h))
                 return;
         if (kv_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
@@ -352,6 +397,7 @@ void stores_turn(Stores *all) {
                 if (!store_is_up(h))
                         continue;
                 kv_state(h->store, &state);
+                check_verdict(all, h, &state);
                 see_state(h, &state);
         }
         if (world_chance(all->world, all->calm ? 20 : 5))

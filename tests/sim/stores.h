@@ -20,7 +20,8 @@ typedef enum FaultKind {
         FAULT_SYNC_ERROR, FAULT_TREE_FULL, FAULT_TREE_ERROR, FAULT_READ_ERROR, FAULT_ROT, FAULT_SWAPPED_SECTORS, FAULT_LOST_SECTOR, FAULT_PAUSE, FAULT_LONG_PAUSE, FAULT_CLOCK_JUMP, FAULT_CLOCK_DRIFT,
         FAULT_HAND_OVER, FAULT_MEMBERS, FAULT_LEADER_CRASH, _FAULT_DRAWN,
         /* These come of others: */
-        FAULT_LOST_PAGES = _FAULT_DRAWN, FAULT_ADD, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_REPLACE, FAULT_TRANSFER, FAULT_RETURN, _FAULT_MAX,
+        FAULT_LOST_PAGES = _FAULT_DRAWN, FAULT_ADD, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_REPLACE, FAULT_TRANSFER, FAULT_RETURN, FAULT_DIFFERS,
+        _FAULT_MAX,
 } FaultKind;
 
 const char *fault_name(FaultKind kind);
@@ -46,7 +47,7 @@ typedef struct Host {
         uint64_t term;                   /* the latest it knew */
         int drift_ppm;
         int64_t wall_offset_ms;
-        bool power, dying, wanted, wipe;
+        bool power, dying, wanted, wipe, replica_is_odd;
         bool stopped;                    /* the replica has failed, and has not come back */
         bool disk_breaks, disk_bad;      /* now; since the replica began, or came back last */
         bool damaged;                    /* its log is not what it wrote: may be refused */
@@ -87,6 +88,9 @@ bool store_is_up(const Host *h);
 Host *stores_leader(Stores *all); /* NULL: none, or not one that is ready */
 Host *stores_any(Stores *all);
 void stores_check_hash(Stores *all, Host *h);
+/* One host's tree becomes another one, which nobody is told; only when nothing else is wrong. False: something is. */
+bool stores_flip(Stores *all);
+bool store_is_flipped(const Host *h);
 
 /* -- For the files of this folder -- */
 

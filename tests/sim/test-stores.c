@@ -459,6 +459,8 @@ static void check_healed(Test *t) {
                 if (!store_is_up(h))
                         world_failed(all->world, "everybody-lives", "%s", h->name);
                 kv_state(h->store, &state);
+                if (store_is_flipped(h))
+                        world_failed(all->world, "who-differs-is-found", "%s: %s", h->name, state.problem);
                 if (!state.ready)
                         world_failed(all->world, "everybody-follows", "%s (replica %" PRIu64 " of cluster %" PRIx64 "%s%s%s): %s", h->name, h->raft_id,
                                      state.cluster_id, h->wipe ? ", to be wiped" : "", h->leaving ? ", leaving" : "",
@@ -558,6 +560,7 @@ static void heal_and_check(Test *t) {
         stores_heal(all);
         world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
         before = t->n_answers;
+        (void) stores_flip(all);
         world_run(all->world, world_now_ms(all->world) + HEAL_MS / 2);
         if (t->n_answers == before)
                 trace_all(t);

@@ -79,6 +79,7 @@ forget-events-on-restart
 expire-early
 cut-log-without-checkpoint
 trust-memory-after-error
+rebuild-without-majority
 END
 wait
 

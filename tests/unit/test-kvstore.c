@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "io/loop_uv.h"
 #include "kvstore/kvstore.h"
+#include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
 
 enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
@@ -116,6 +117,7 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
                 .join = join,
                 .checkpoint_entries = h->world->checkpoint_entries,
                 .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
+                .compare_every = 5,
                 .events = { .on_reset = on_reset, .on_failed = on_failed, .userdata = h },
         };
         machine_id_of(h, ret->machine_id);
@@ -1031,6 +1033,114 @@ static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_roo
         disk_real_close(disk.inner);
 }
 
+/* A node that no command has written. */
+static void plant(Host *h, const char *path) {
+        TreeTxn *txn;
+
+        assert_int_equal(tree_begin_write(h->store->replica->tree, &txn), 0);
+        assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(path), .created = 1, .modified = 1 }), 0);
+        assert_int_equal(tree_commit(txn), 0);
+}
+
+static void put_some(Host *h, unsigned n) {
+        for (unsigned i = 0; i < n; i++) {
+                char key[16];
+
+                snprintf(key, sizeof(key), "/some%u", i);
+                put_ok(h, key, "x");
+        }
+}
+
+static bool is_undecided(void *userdata) {
+        KvState s = state_of(userdata);
+
+        return s.undecided && strstr(s.problem, "no majority");
+}
+
+static bool is_like_the_leader(void *userdata) {
+        const Pair *p = userdata;
+        uint64_t hash, other, applied, other_applied;
+
+        return !state_of(p->host).differs && kv_hash(p->host->store, &hash, &applied) == 0
+               && kv_hash(p->leader->store, &other, &other_applied) == 0 && applied == other_applied && hash == other;
+}
+
+static void a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *c = &world->hosts[2];
+
+        make_three(world);
+        put_some(a, 3);
+        plant(c, "/planted");
+        put_some(a, 12);
+        run_until(world, is_like_the_leader, &(Pair) { a, c, 3 });
+        assert_int_equal(a->resets, 0);
+        assert_true(c->resets > 0); /* its readers hear that all may be another */
+        put_ok(c, "/after", "1");
+        assert_string_equal(value_at(c, "/after"), "1");
+}
+
+/* In the file that is in use, wherever it stands. */
+static void change_bytes(const Host *h, const char *from, const char *to) {
+        _cleanup_free_ char *file = NULL, *bytes = NULL;
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        size_t size = strlen(from);
+        unsigned n = 0;
+
+        assert_true(asprintf(&file, "%s/live/data.mdb", h->tree_path) > 0);
+        fd = open(file, O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        bytes = malloc((size_t) st.st_size);
+        assert_int_equal(pread_all(fd, bytes, (size_t) st.st_size, 0), 0);
+        for (char *at = bytes; (at = memmem(at, (size_t) (bytes + st.st_size - at), from, size)); at++, n++)
+                assert_int_equal(pwrite_all(fd, to, size, (uint64_t) (at - bytes)), 0);
+        assert_true(n > 0);
+}
+
+static bool has_come_back(void *userdata) {
+        Host *h = userdata;
+
+        return h->failed < 0 && state_of(h).ready && !state_of(h).stopped;
+}
+
+static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon(void **state) {
+        World *world = *state;
+        char large[8000] = "";
+        Host *h;
+
+        world->checkpoint_entries = 20;
+        h = open_host(world, 0, false);
+        put_ok(h, "/precious", "a-value-that-is-precious");
+        change_bytes(h, "a-value-that-is-", "another-value-is");
+        assert_string_equal(value_at(h, "/precious"), "another-value-isprecious");
+        memset(large, 'x', sizeof(large) - 1);
+        for (unsigned i = 0; i < 30; i++)
+                (void) put(h, "/large", large); /* until a copy is made, and looked at */
+        run_until(world, has_come_back, h);
+        assert_int_equal(h->failed, -EUCLEAN);
+        assert_string_equal(value_at(h, "/precious"), "a-value-that-is-precious");
+        assert_true(h->resets > 0);
+        put_ok(h, "/after", "1");
+}
+
+static void where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false), *b;
+
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        put_some(a, 3);
+        plant(b, "/planted");
+        put_some(a, 12);
+        run_until(world, is_undecided, a);
+        run_until(world, is_undecided, b);
+        assert_string_equal(value_at(b, "/planted"), "");
+        assert_string_equal(value_at(a, "/some3"), "x");
+        assert_false(state_of(a).differs || state_of(b).differs);
+}
+
 static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0];
@@ -1251,6 +1361,9 @@ int main(void) {
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
                 THREE(when_the_leader_closes_writes_go_on),
+                THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
+                THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
+                THREE(where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
