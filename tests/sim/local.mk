@@ -34,4 +34,14 @@ tests_sim_test_time_SOURCES = \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
+
+# Writes whose leader is lost: see tests/sim/test-outcome.c.
+check_PROGRAMS += tests/sim/test-outcome
+TESTS += tests/sim/test-outcome
+tests_sim_test_outcome_SOURCES = \
+	tests/sim/test-outcome.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
+	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_outcome_LDADD = $(KVSTORE_LIBS)
 EXTRA_DIST += tests/sim/test-stores.sh

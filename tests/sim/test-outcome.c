@@ -1,0 +1,248 @@
+/* What becomes of a write whose leader is lost, or whose host cannot follow (ARCHITECTURE, Own writes):
+ *
+ *      test-outcome [--seed N] [--runs N] [--bug NAME] [--trace]
+ *
+ * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in time, and it was done once.
+ * A follower whose disk hangs gives the leader's answer, and shows nothing until it has come so far. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "tests/sim/stores.h"
+
+enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
+
+/* A crash takes along what was in flight: by design nobody frees that. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+        return "detect_leaks=0";
+}
+
+typedef struct Ask {
+        Stores *all;
+        Host *host;
+        uint64_t begun_ms, took_ms, index;
+        bool came, shown; /* shown: its host may show its tree when the answer comes */
+        KvStatus status;
+} Ask;
+
+static void on_answer(void *userdata, const KvResult *result) {
+        Ask *a = userdata;
+
+        a->came = true;
+        a->status = result->status;
+        a->index = result->index;
+        a->took_ms = world_now_ms(a->all->world) - a->begun_ms;
+        a->shown = kv_may_show(a->host->store);
+}
+
+static void ask(Ask *a, Stores *all, Host *h) {
+        KvCommand cmd = { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") };
+
+        *a = (Ask) { .all = all, .host = h, .begun_ms = world_now_ms(all->world) };
+        if (kv_propose(h->store, &cmd, on_answer, a, NULL) < 0)
+                abort();
+}
+
+static void run_ms(Stores *all, uint64_t ms) {
+        world_run(all->world, world_now_ms(all->world) + ms);
+}
+
+static int count_child(void *userdata, const KvNode *node) {
+        ++*(unsigned *) userdata;
+        return 1;
+}
+
+static unsigned children(Stores *all, Host *h) {
+        unsigned n = 0;
+        TreeTxn *txn;
+
+        if (kv_read(h->store, &txn) < 0 || tree_walk(txn, kv_string("/q"), false, count_child, &n) < 0)
+                world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
+        tree_abort(txn);
+        return n;
+}
+
+static Host *wait_for_leader(Stores *all) {
+        Host *leader;
+
+        for (unsigned i = 0; !(leader = stores_leader(all)); i++) {
+                if (i > PATIENCE_MS / LOOK_MS)
+                        world_failed(all->world, "there-is-a-leader", "not within %d s", PATIENCE_MS / 1000);
+                run_ms(all, LOOK_MS);
+        }
+        return leader;
+}
+
+/* Three voters, all of them up, and one leads; NULL: not yet. */
+static Host *whole(Stores *all) {
+        Host *leader = stores_leader(all);
+        KvState state, other;
+
+        if (!leader)
+                return NULL;
+        kv_state(leader->store, &state);
+        for (unsigned i = 0; i < all->n; i++) {
+                if (!store_is_up(&all->hosts[i]))
+                        return NULL;
+                kv_state(all->hosts[i].store, &other);
+                if (other.leader_id != state.raft_id || other.raft_index != state.raft_index)
+                        return NULL;
+        }
+        return state.n_voters == 3 && state.n_voters_reachable == 3 ? leader : NULL;
+}
+
+static Host *wait_until_whole(Stores *all) {
+        Host *leader;
+
+        for (unsigned i = 0; !(leader = whole(all)); i++) {
+                if (i > PATIENCE_MS / LOOK_MS)
+                        world_failed(all->world, "there-are-three-voters", "not within %d s", PATIENCE_MS / 1000);
+                stores_turn(all);
+                run_ms(all, LOOK_MS);
+        }
+        return leader;
+}
+
+/* -- Scenarios -- */
+
+static void a_leader_that_dies_at_any_moment_leaves_no_doubt(Stores *all) {
+        unsigned n = 0;
+
+        for (unsigned moment = 0; moment < MOMENTS; moment++) {
+                Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1 + moment % 2) % 3];
+                Ask asks[WRITES];
+
+                for (unsigned i = 0; i < WRITES; i++)
+                        ask(&asks[i], all, h);
+                run_ms(all, moment);
+                (void) store_crash(leader);
+                run_ms(all, ANSWER_MS);
+                for (unsigned i = 0; i < WRITES; i++)
+                        if (!asks[i].came || asks[i].status != KV_OK)
+                                world_failed(all->world, "nobody-is-left-in-doubt", "%u ms after the asking the leader died; then %s: %s", moment,
+                                             h->name, asks[i].came ? kv_status_name(asks[i].status) : "nothing");
+                n += WRITES;
+                (void) wait_until_whole(all);
+                for (unsigned i = 0; i < 3; i++)
+                        if (children(all, &all->hosts[i]) != n)
+                                world_failed(all->world, "what-was-asked-is-done-once", "%u ms after the asking the leader died: %s has %u of %u", moment,
+                                             all->hosts[i].name, children(all, &all->hosts[i]), n);
+        }
+}
+
+/* So much that who was away is sent the tree, which takes a while. */
+static void write_much(Stores *all) {
+        static char large[128 * 1024];
+
+        memset(large, 'x', sizeof(large));
+        for (unsigned i = 0; i < ENTRIES; i++) {
+                Host *leader = wait_for_leader(all);
+                KvCommand cmd = { .op = KV_SET, .value = i % 100 == 0 ? (KvBytes) { large, sizeof(large) } : kv_string("1") };
+                Ask a = { .all = all, .host = leader };
+                char key[32];
+
+                snprintf(key, sizeof(key), "/much/%u", i % 100 == 0 ? i : 1);
+                cmd.key = kv_string(key);
+                if (kv_propose(leader->store, &cmd, on_answer, &a, NULL) < 0)
+                        abort();
+                while (!a.came)
+                        run_ms(all, 1);
+        }
+}
+
+static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        KvState state;
+        Ask a;
+
+        store_power_cut(h, 3600 * 1000);
+        write_much(all);
+        store_power_on(h);
+        world_loop_set_work_ms(h->loop, 700, 700);
+        do {
+                run_ms(all, 1);
+                kv_state(h->store, &state);
+        } while (!state.ready);
+        ask(&a, all, h);
+        run_ms(all, ANSWER_MS);
+        if (!a.came || a.status != KV_OK)
+                world_failed(all->world, "a-leaders-answer-is-an-answer", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+        if (kv_index(h->store) >= a.index)
+                world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, a.index);
+        if (a.shown || kv_may_show(h->store))
+                world_failed(all->world, "nothing-older-is-shown", "index %" PRIu64 " was promised", a.index);
+
+        world_loop_set_work_ms(h->loop, 0, 5);
+        (void) wait_until_whole(all);
+        if (!kv_may_show(h->store) || children(all, h) != 1)
+                world_failed(all->world, "who-has-caught-up-shows-it", "%u children", children(all, h));
+}
+
+/* -- Runs -- */
+
+static const struct {
+        const char *name;
+        void (*run)(Stores *all);
+} scenarios[] = {
+        { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt },
+        { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
+          a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older },
+};
+
+static void on_gone(void *userdata, Host *h) {
+}
+
+static void run_scenario(size_t i, uint64_t seed, const char *bug, bool trace) {
+        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = 3, .quiet = true, .gone = on_gone };
+        char replay[128];
+
+        snprintf(replay, sizeof(replay), "tests/sim/test-outcome%s%s", bug ? " --bug " : "", bug ?: "");
+        world_set_replay(all.world, replay);
+        all.watchers = watchers_new(all.world, 1);
+        stores_begin(&all);
+        scenarios[i].run(&all);
+        stores_end(&all);
+        watchers_free(all.watchers);
+        world_free(all.world);
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
+                { "trace", no_argument, NULL, 't' }, {},
+        };
+        uint64_t seed = 1, runs = 3;
+        const char *bug = NULL;
+        bool trace = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 'b':
+                        bug = optarg;
+                        break;
+                case 't':
+                        trace = true;
+                        break;
+                default:
+                        return 2;
+                }
+        log_set_max_priority(LOG_ERR);
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        for (size_t i = 0; i < ELEMENTS(scenarios); i++) {
+                for (uint64_t k = 0; k < runs; k++)
+                        run_scenario(i, seed + k, bug, trace);
+                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
+        }
+        return 0;
+}
