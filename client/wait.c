@@ -14,6 +14,7 @@ enum {
         TICK_MS = 200,     /* of the seconds on a terminal */
         QUIET_MS = 500,    /* that every start takes: until then there is no reason to give */
         SILENCE_MS = 10000, /* without any answer, until it is an error */
+        SETTLE_MS = 100,    /* for so long: systemd calls active, for some ms, also what fails at once */
         STALE_MS = 3000,    /* until an end that was there before is taken for the new one */
 };
 
@@ -27,6 +28,7 @@ typedef struct Waited {
         uint64_t deadline_ms, ended_ms; /* deadline 0: none */
         uint64_t before_ms;             /* 'since' of the state before, 0: there was none */
         uint64_t launched_ms;           /* when it reached its state */
+        uint64_t active_ms;             /* since when it is seen active; 0: it is not */
         char *machine;                  /* id, or NULL */
         char *reason;                   /* why it is where it is */
         char word[32];                  /* what a terminal calls its state */
@@ -251,8 +253,14 @@ static int look_at_systemd(Wait *w, Waited *u, Error *err) {
                 return 0;
         if (streq(state->active, "active") || streq(state->active, "reloading")) {
                 set_word(u, state->sub ? state->sub : state->active);
-                finish(w, u, PHASE_DONE);
-        } else if (state->finished) {
+                if (u->active_ms == 0)
+                        u->active_ms = clock_monotonic_ms();
+                else if (clock_monotonic_ms() - u->active_ms >= SETTLE_MS)
+                        finish(w, u, PHASE_DONE);
+                return 0;
+        }
+        u->active_ms = 0;
+        if (state->finished) {
                 set_word(u, "finished");
                 finish(w, u, PHASE_DONE);
         } else if (streq(state->active, "failed")) {
@@ -294,6 +302,7 @@ static int look_at_unit(Wait *w, Waited *u, const ApiUnit *unit, Error *err) {
                 return 0;
         }
         u->phase = PHASE_SYSTEMD;
+        u->active_ms = 0;
         u->launched_ms = clock_monotonic_ms();
         if (w->allowed_ms > 0)
                 u->deadline_ms = u->launched_ms + w->allowed_ms;
@@ -410,8 +419,12 @@ static void rest(Wait *w, Stream **events, uint64_t *look_ms) {
         uint64_t now_ms = clock_monotonic_ms(), until_ms = *look_ms;
 
         for (size_t i = 0; i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE && w->units[i].deadline_ms > 0)
-                        until_ms = MIN(until_ms, w->units[i].deadline_ms);
+                if (w->units[i].phase < PHASE_DONE) {
+                        if (w->units[i].deadline_ms > 0)
+                                until_ms = MIN(until_ms, w->units[i].deadline_ms);
+                        if (w->units[i].active_ms > 0)
+                                until_ms = MIN(until_ms, w->units[i].active_ms + SETTLE_MS);
+                }
         if (w->live)
                 until_ms = MIN(until_ms, now_ms + TICK_MS);
         until_ms = MAX(until_ms, now_ms + 1);
@@ -459,9 +472,13 @@ static int run(Wait *w) {
                         r = look_at_all(w);
                         look_ms = clock_monotonic_ms() + (events ? LOOK_MS : POLL_MS);
                 }
-                for (size_t i = 0; r >= 0 && i < w->n; i++)
-                        if (w->units[i].dirty && w->units[i].phase < PHASE_DONE)
-                                r = look(w, &w->units[i]);
+                for (size_t i = 0; r >= 0 && i < w->n; i++) {
+                        Waited *u = &w->units[i];
+                        bool settled = u->active_ms > 0 && clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+
+                        if ((u->dirty || settled) && u->phase < PHASE_DONE)
+                                r = look(w, u);
+                }
         }
         draw(w);
         return r < 0 ? r : w->result;
