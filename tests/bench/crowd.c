@@ -316,7 +316,6 @@ static int by_size(const void *a, const void *b) {
 static void crowd_ask(Crowd *crowd, bool put, uint64_t rate, uint64_t seconds) {
         Client *askers = &crowd->clients[crowd->n];
         uint64_t begun_us, asked = 0, all = rate * seconds, until_us;
-        size_t before = crowd->n_ready;
         char request[1400];
         int n;
 
@@ -345,7 +344,7 @@ static void crowd_ask(Crowd *crowd, bool put, uint64_t rate, uint64_t seconds) {
         }
         for (size_t i = 0; i < ASKERS; i++)
                 close(askers[i].fd);
-        crowd->n_ready = before;
+        crowd->n_ready -= ASKERS;
         qsort(crowd->samples, crowd->n_samples, sizeof(*crowd->samples), by_size);
         if (crowd->n_samples == 0)
                 printf("0 0 0 0 %llu\n", (unsigned long long) all);
