@@ -193,6 +193,15 @@ static int memory_list(Disk *base, char ***ret, size_t *ret_n) {
         return 0;
 }
 
+static int memory_settle(Disk *base) {
+        return container_of(base, MemoryDisk, base)->fail;
+}
+
+static int memory_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_free = *ret_total = 1024 * 1024 * 1024;
+        return 0;
+}
+
 static const DiskOps ops = {
         .open = memory_open,
         .close = memory_close,
@@ -201,6 +210,8 @@ static const DiskOps ops = {
         .write = memory_write,
         .remove = memory_remove,
         .rename = memory_rename,
+        .settle = memory_settle,
+        .room = memory_room,
         .list = memory_list,
 };
 
