@@ -324,6 +324,14 @@ RaftLog *raft_log_close(RaftLog *log, void (*closed)(void *userdata), void *user
         return NULL;
 }
 
+RaftLog *raft_log_crash(RaftLog *log) {
+        if (log) {
+                log->closed = NULL;
+                log_free(log);
+        }
+        return NULL;
+}
+
 const RaftLogMeta *raft_log_meta(const RaftLog *log) {
         return &log->meta;
 }

@@ -58,6 +58,9 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
  * outlive the write in flight: 'closed' (may be NULL) is called when nothing uses it any more, perhaps at once. */
 RaftLog *raft_log_close(RaftLog *log, void (*closed)(void *userdata), void *userdata);
 
+/* For simulation: gone at once, as by a crash; a write in flight must never come back. NULL allowed; returns NULL. */
+RaftLog *raft_log_crash(RaftLog *log);
+
 const RaftLogMeta *raft_log_meta(const RaftLog *log);
 
 /* What was dropped at opening: true if there was a torn tail; the text "FILE at offset N" borrows. */

@@ -311,7 +311,8 @@ Replica *replica_crash(Replica *p) {
                 return NULL;
         unhandle(p);
         p->core = raft_core_free(p->core);
-        p->log = raft_log_close(p->log, NULL, NULL);
+        p->log = raft_log_crash(p->log);
+        p->closing_log = raft_log_crash(p->closing_log);
         return replica_free(p);
 }
 

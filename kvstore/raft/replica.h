@@ -64,6 +64,7 @@ struct Replica {
         uint64_t shown_applied;
         bool shown_wrong;        /* what it said is not what the new one will say */
         RaftLog *log;            /* NULL: waiting to join, or failed */
+        RaftLog *closing_log; /* its write is still in flight */
         RaftCore *core;
         Identity identity;       /* 0: none yet */
         uint64_t start_number;

@@ -33,6 +33,7 @@ void replica_close_log(Replica *p) {
         if (!log)
                 return;
         p->pending++;
+        p->closing_log = log;
         raft_log_close(log, on_log_closed, p); /* which may come at once */
 }
 
@@ -147,6 +148,7 @@ static void on_log_closed(void *userdata) {
         Error err = {};
         int r;
 
+        p->closing_log = NULL;
         p->pending--;
         if (p->closing) {
                 replica_close_step(p);

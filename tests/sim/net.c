@@ -114,7 +114,7 @@ static void stream_schedule(SimStream *s, uint64_t delay_ms, void (*run)(void *u
         Later *later = NEW0(Later, 1);
 
         *later = (Later) { .host = s->host, .id = s->id };
-        world_at(s->host->net->world, delay_ms, s->host->loop, run, later);
+        world_at_own(s->host->net->world, delay_ms, s->host->loop, run, later);
 }
 
 static void stream_free(SimStream *s) {
@@ -159,7 +159,7 @@ static void on_reset(void *userdata) {
 
         if (s && !s->closing && !way_is_good(s->host->net, s->other_host, s->host)) {
                 /* The RST waits for the link as everything else. */
-                world_at(s->host->net->world, 100, s->host->loop, on_reset, later);
+                world_at_own(s->host->net->world, 100, s->host->loop, on_reset, later);
                 return;
         }
         free(later);
@@ -394,7 +394,7 @@ static void on_syn(void *userdata) {
                 uint64_t now_ms = world_now_ms(h->net->world);
 
                 if (now_ms < c->give_up_ms) {
-                        world_at(h->net->world, MIN(c->give_up_ms - now_ms, (uint64_t) 200), h->loop, on_syn, later);
+                        world_at_own(h->net->world, MIN(c->give_up_ms - now_ms, (uint64_t) 200), h->loop, on_syn, later);
                         return;
                 }
                 free(later);
@@ -415,7 +415,7 @@ static void on_syn(void *userdata) {
         far->other = near;
         a = NEW0(Accepting, 1);
         *a = (Accepting) { .host = other, .id = far->id, .listener = listener };
-        world_at(h->net->world, delay(h->net), other->loop, on_accept, a);
+        world_at_own(h->net->world, delay(h->net), other->loop, on_accept, a);
         connect_end(c, &near->base, 0);
 }
 
@@ -433,7 +433,7 @@ static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms,
         snprintf(c->address, sizeof(c->address), "%s", address);
         h->connects = c;
         *later = (Later) { .host = h, .id = c->id };
-        world_at(h->net->world, 2 * delay(h->net) + 1, h->loop, on_syn, later);
+        world_at_own(h->net->world, 2 * delay(h->net) + 1, h->loop, on_syn, later);
         return c;
 }
 

@@ -293,20 +293,26 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         return true;
 }
 
+/* Whether there are few kinds or many, there are as many faults: some bugs want one of them often. */
 void stores_faults_turn(Stores *all) {
-        FaultKind kind;
+        FaultKind kind, some[_FAULT_DRAWN];
+        size_t n = 0;
+        bool made;
+        Host *h;
 
         if (world_draw(all->world, all->calm ? 30 * 10000 / 200 : 10000) >= all->per_10000)
                 return;
-        kind = (FaultKind) world_draw(all->world, _FAULT_DRAWN);
-        if (all->has[kind]) {
-                Host *h = stores_any(all);
-                bool made = make_fault(all, kind, h);
-
-                if (made)
-                        world_trace(all->world, h->name, "fault: %s", names[kind]);
-                all->counts[kind] += made;
-        }
+        for (kind = 0; kind < _FAULT_DRAWN; kind++)
+                if (all->has[kind])
+                        some[n++] = kind;
+        if (n == 0)
+                return;
+        kind = some[world_draw(all->world, n)];
+        h = stores_any(all);
+        made = make_fault(all, kind, h);
+        if (made)
+                world_trace(all->world, h->name, "fault: %s", names[kind]);
+        all->counts[kind] += made;
 }
 
 void stores_faults_end(Stores *all) {

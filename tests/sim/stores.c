@@ -414,7 +414,7 @@ void stores_begin(Stores *all) {
         all->net_ms = 1 + (unsigned) world_draw(all->world, 5);
         all->net = sim_net_new(all->world, 0, all->net_ms);
         all->disk_ms = 1 + (unsigned) world_draw(all->world, 20);
-        all->per_10000 = 50 + (unsigned) world_draw(all->world, 300);
+        all->per_10000 = 30 + (unsigned) world_draw(all->world, 200);
         for (unsigned i = 0; i < _FAULT_DRAWN; i++)
                 all->has[i] = world_chance(all->world, 60) && !all->off[i];
         all->n = MIN(all->n, (unsigned) STORES_MAX) ?: sizes[world_draw(all->world, ELEMENTS(sizes))];

@@ -250,7 +250,7 @@ static void on_execute(void *userdata) {
                 return;
         }
         call_execute(c);
-        world_at(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer, ref);
+        world_at_own(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer, ref);
 }
 
 static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done, void *userdata) {
@@ -270,7 +270,7 @@ static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names,
                 c->error = -ENOTCONN;
         }
         *ref = (CallRef) { .systemd = s, .call = c, .attached = s->attached };
-        world_at(s->world, takes_ms, NULL, on_execute, ref);
+        world_at_own(s->world, takes_ms, NULL, on_execute, ref);
         return c;
 }
 

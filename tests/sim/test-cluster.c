@@ -245,7 +245,7 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 trouble(m, for_ms);
                 if (h->b)
                         trouble(h->b, for_ms);
-                world_at(w, for_ms, NULL, on_heal, h);
+                world_at_own(w, for_ms, NULL, on_heal, h);
                 break;
         case FAULT_PAUSE:
                 if (m->loop)

@@ -14,6 +14,7 @@ typedef struct Event {
         uint64_t incarnation; /* of the loop, when it was asked for */
         void (*run)(void *userdata);
         void *userdata;
+        bool owned;           /* 'userdata', if it never comes */
 } Event;
 
 struct World {
@@ -65,8 +66,15 @@ World *world_new(uint64_t seed, bool trace) {
         return w;
 }
 
+static void drop(const Event *e) {
+        if (e->owned)
+                free(e->userdata);
+}
+
 World *world_free(World *w) {
         assert(!w->loops);
+        for (size_t i = 0; i < w->n; i++)
+                drop(&w->heap[i]);
         free(w->heap);
         free(w);
         return NULL;
@@ -96,6 +104,15 @@ void world_set_replay(World *w, const char *replay) {
         w->replay = replay;
 }
 
+/* The name of a scratch folder is the only thing that differs between two runs of a seed. */
+static void hide_scratch(char *sentence) {
+        static const char prefix[] = "fleetd-test-";
+
+        for (char *p = sentence; (p = strstr(p, prefix));)
+                for (p += sizeof(prefix) - 1; *p && *p != '/' && *p != ' '; p++)
+                        *p = 'x';
+}
+
 void world_trace(World *w, const char *who, const char *format, ...) {
         char sentence[1024];
         va_list ap;
@@ -103,6 +120,7 @@ void world_trace(World *w, const char *who, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(sentence, sizeof(sentence), format, ap);
         va_end(ap);
+        hide_scratch(sentence);
         for (const char *p = sentence; *p; p++)
                 world_mix(w, (unsigned char) *p);
         if (w->trace)
@@ -164,6 +182,10 @@ void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *us
         push(w, (Event) { .at_ms = w->now_ms + delay_ms, .loop = loop, .incarnation = loop ? loop->incarnation : 0, .run = run, .userdata = userdata });
 }
 
+void world_at_own(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata) {
+        push(w, (Event) { .at_ms = w->now_ms + delay_ms, .loop = loop, .incarnation = loop ? loop->incarnation : 0, .run = run, .userdata = userdata, .owned = true });
+}
+
 static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
         for (WorldLoop *l = w->loops; l; l = l->next)
                 if (l == loop && l->incarnation == incarnation)
@@ -179,8 +201,10 @@ void world_run(World *w, uint64_t until_ms) {
                 if (e.loop) {
                         WorldLoop *l = living(w, e.loop, e.incarnation);
 
-                        if (!l)
+                        if (!l) {
+                                drop(&e);
                                 continue;
+                        }
                         if (l->paused_until_ms > w->now_ms) {
                                 if (GROW(l->held, l->held_capacity, l->n_held + 1) < 0)
                                         abort();
@@ -297,6 +321,12 @@ void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms) {
         l->most_ms = most_ms;
 }
 
+static void drop_held(WorldLoop *l) {
+        for (size_t i = 0; i < l->n_held; i++)
+                drop(&l->held[i]);
+        l->n_held = 0;
+}
+
 void world_loop_set_drift(WorldLoop *l, int ppm) {
         l->since_own_ms = loop_sim_now_ms(&l->base);
         l->since_ms = l->world->now_ms;
@@ -319,7 +349,7 @@ void world_loop_drop_work(WorldLoop *l, bool tear) {
                         work->work(work->userdata);
         }
         l->incarnation = ++l->world->incarnations; /* whatever was still to come does not */
-        l->n_held = 0;
+        drop_held(l);
         l->paused_until_ms = 0;
         l->wake_ms = UINT64_MAX;
         l->last_work_ms = 0;
@@ -360,7 +390,7 @@ void world_loop_pause(WorldLoop *l, uint64_t for_ms) {
         p = must(NEW0(Pause, 1));
         *p = (Pause) { .world = l->world, .loop = l, .incarnation = l->incarnation };
         l->paused_until_ms = l->world->now_ms + for_ms;
-        world_at(l->world, for_ms, NULL, on_resume, p);
+        world_at_own(l->world, for_ms, NULL, on_resume, p);
 }
 
 WorldLoop *world_loop_free(WorldLoop *l) {

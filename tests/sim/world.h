@@ -26,6 +26,9 @@ uint64_t world_hash(const World *w);       /* over everything that happened: two
  * paused (it is called when the pause ends). Aborts without memory. */
 void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata);
 
+/* The same, where 'userdata' was allocated for this call alone: 'run' frees it, and so does its loop's end. */
+void world_at_own(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata);
+
 /* Runs events until 'until_ms', or until nothing is left. */
 void world_run(World *w, uint64_t until_ms);
 
