@@ -105,7 +105,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = { .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
         KvOptions store = {
-                .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .bug = d->edges.bug,
+                .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .quota_nodes = s->quota_keys, .level_max = d->edges.level_max, .bug = d->edges.bug,
                 .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed, .userdata = d },
         };
         int r;
@@ -134,7 +134,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         MembershipOptions options = {
                 .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .join = &s->join,
-                .cluster_file = s->cluster_file, .voters = s->voters, .bug = d->edges.bug,
+                .cluster_file = s->cluster_file, .voters = s->voters, .level_wait_ms = d->edges.level_wait_ms, .bug = d->edges.bug,
         };
 
         return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
@@ -144,7 +144,8 @@ static int daemon_open_facts(Daemon *d, const Settings *s) {
         char host[64] = "";
         uint16_t port;
         Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
-                          .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL,
+                          
+                          .level = d->edges.level_max > 0 ? d->edges.level_max : KV_LEVEL_MAX, .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
         if (s->listen_peer[0])

@@ -17,6 +17,8 @@ typedef struct DaemonEdges {
         const TlsKey *key;     /* NULL: sessions in plain (simulation and tests only) */
         char boot_id[33];
         char hardware_id[33];  /* KvOptions' */
+        unsigned level_max;    /* KvOptions', for tests; 0 */
+        uint64_t level_wait_ms; /* MembershipOptions', for tests; 0 */
         const char *bug;       /* planted, for simulations of a build with them; else NULL */
 } DaemonEdges;
 

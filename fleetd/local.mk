@@ -18,6 +18,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
+	fleetd/registry/level.c \
 	fleetd/membership/membership.h fleetd/membership/membership.c \
 	fleetd/systemd/systemd.h \
 	fleetd/systemd/unit_dir.h fleetd/systemd/unit_dir.c \
@@ -35,7 +36,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c \
 	fleetd/api/events.c \
 	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
 	fleetd/settings.h fleetd/settings.c \

@@ -184,6 +184,7 @@ static const struct {
         { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span, offsetof(Settings, brake_ms) },
         { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms) },
         { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size, offsetof(Settings, quota) },
+        { "QuotaKeys", "quota-keys", "N", "how many keys and directories users may have; 0: as many as Quota= allows (0)", set_count, offsetof(Settings, quota_keys), "0", "1000000000" },
         { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters, offsetof(Settings, voters) },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, offsetof(Settings, limits.key_size), "64", "8K" },
         { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size, offsetof(Settings, limits.value_size), "1K", "240K" },

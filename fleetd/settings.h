@@ -38,7 +38,7 @@ typedef struct Settings {
         bool agent, engine;
         ClientAccess client_access;
         uint64_t brake_ms, boot_wait_ms;
-        uint64_t quota;
+        uint64_t quota, quota_keys; /* of users' keys: bytes; how many, 0: as many as the bytes allow */
         uint64_t voters;         /* 0: the cluster decides (3, when there are so many) */
         ApiLimits limits;
         HttpLimits http;         /* of each door */

@@ -109,7 +109,7 @@ static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
 /* Refuses what makes the owner of 'key' heavier than allowed. Who is too heavy already may still become lighter. */
 static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before, KvResult *ret) {
         uint64_t quota = a->meta->quota > 0 ? a->meta->quota : APPLY_QUOTA, weight;
-        bool ours = kv_path_is_ours(key);
+        bool ours = kv_path_is_ours(key), many;
         TreeMeta now;
         char *cause;
         int r;
@@ -121,13 +121,18 @@ static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uin
                 return r;
         weight = (ours ? now.n_own_bytes : now.n_bytes) + size - size_before +
                  APPLY_NODE_WEIGHT * ((ours ? now.n_own_nodes : now.n_nodes) + n_more);
-        if (weight <= quota)
+        many = !ours && n_more > 0 && a->meta->quota_nodes > 0 && now.n_nodes + n_more > a->meta->quota_nodes;
+        if (weight <= quota && !many)
                 return 1;
 
         cause = arena_alloc(a->arena, 128);
         if (!cause)
                 return -ENOMEM;
-        snprintf(cause, 128, "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
+        if (many)
+                snprintf(cause, 128, "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
+                         (unsigned long long) a->meta->quota_nodes);
+        else
+                snprintf(cause, 128, "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
                  ours ? "/_fleet" : "users' keys");
         return refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
 }
@@ -612,6 +617,20 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return 1;
 }
 
+static unsigned level_max(const ApplySink *sink) {
+        return sink && sink->level_max > 0 ? sink->level_max : KV_LEVEL_MAX;
+}
+
+static int apply_raise(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        if (cmd->limit > level_max(a->sink))
+                return -ENOTSUP;
+        a->meta->level = MAX(a->meta->level, cmd->limit);
+        *ret = (KvResult) {
+                .status = KV_OK, .action = KV_ACTION_SET, .index = a->meta->index, .now_ms = a->meta->cluster_ms,
+        };
+        return 1;
+}
+
 int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena, const ApplySink *sink,
                   KvResult *ret) {
         Apply a = { .txn = txn, .meta = meta, .arena = arena, .sink = sink };
@@ -634,6 +653,7 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
 
         r = cmd->op == KV_TXN      ? apply_txn(&a, cmd, ret)
             : cmd->op == KV_EXPIRE ? apply_expire(&a, cmd, ret)
+            : cmd->op == KV_RAISE  ? apply_raise(&a, cmd, ret)
                                    : apply_one(&a, cmd, ret);
         free(a.events);
         return r < 0 ? r : 0;
@@ -723,9 +743,15 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
                 r = tree_meta(txn, &meta);
         if (r < 0)
                 return r;
+        if (head.level > level_max(sink) || meta.level > level_max(sink))
+                return -ENOTSUP;
+        if (head.level > MAX(meta.level, (uint64_t) KV_LEVEL_FIRST))
+                return -EBADMSG; /* nobody may write so yet */
         meta.cluster_ms = MAX(meta.cluster_ms, head.cluster_ms);
         if (head.quota > 0)
                 meta.quota = head.quota;
+        if (head.quota_nodes > 0)
+                meta.quota_nodes = head.quota_nodes;
 
         r = results_new(&results, txn, raft_index, term, meta.cluster_ms);
         if (r < 0)

@@ -32,11 +32,13 @@ typedef struct ApplySink {
         void (*on_event)(void *userdata, const KvEvent *event);
         void *userdata;
         bool forgetful; /* a planted bug: what has been answered is applied again */
+        unsigned level_max; /* for tests: what this program is to know at most; 0: KV_LEVEL_MAX */
 } ApplySink;
 
 /* Applies one Raft entry's batch inside 'txn' and moves the tree's meta (applied index and term, store's index, cluster
  * time, which never runs backward). A refused command is an answer like any other and changes nothing. A negative errno
- * means that this replica can no longer follow the log: the caller aborts the transaction and stops the replica. */
+ * means that this replica can no longer follow the log: the caller aborts the transaction and stops the replica. -ENOTSUP: the entry
+ * is of a feature level, or holds a command, that this program does not know. */
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink);
 
 /* The same for an entry without commands (a no-op, a configuration): only the meta moves. */

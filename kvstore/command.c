@@ -13,7 +13,8 @@
  *
  * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown flags are
  * refused, so that every command has one form. */
-enum { COMMAND_VERSION = 1, BATCH_VERSION = 2 };
+/* A batch of the first feature level is of version 2, as all were before there were levels; each further one has the next. */
+enum { COMMAND_VERSION = 1, BATCH_VERSION_FIRST = 2, BATCH_VERSION_MAX = BATCH_VERSION_FIRST + KV_LEVEL_MAX - KV_LEVEL_FIRST };
 
 enum {
         FLAG_DIR = 1 << 0,
@@ -134,6 +135,14 @@ bool kv_path_hidden_from(KvBytes path, KvBytes base) {
         return false;
 }
 
+static bool command_has_limit(KvOp op) {
+        return op == KV_EXPIRE || op == KV_RAISE;
+}
+
+static bool command_has_key(KvOp op) {
+        return op != KV_TXN && !command_has_limit(op);
+}
+
 /* What a transaction may do. */
 static bool command_is_write(KvOp op) {
         return op == KV_SET || op == KV_CREATE || op == KV_UPDATE || op == KV_DELETE;
@@ -148,7 +157,7 @@ static void write_bytes(Writer *w, KvBytes bytes) {
 static unsigned command_flags(const KvCommand *cmd, bool inside) {
         unsigned flags = 0;
 
-        if (cmd->op != KV_TXN && cmd->op != KV_EXPIRE)
+        if (command_has_key(cmd->op))
                 flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
                          (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) | (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
@@ -169,7 +178,7 @@ static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
         if (flags & FLAG_TERM)
                 write_u64(w, cmd->term);
 
-        if (cmd->op == KV_EXPIRE) {
+        if (command_has_limit(cmd->op)) {
                 write_u64(w, cmd->limit);
         } else if (cmd->op == KV_TXN) {
                 write_varint(w, cmd->n_checks);
@@ -275,9 +284,11 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         unsigned flags = read_u16(r);
         unsigned allowed = 0;
 
-        if (r->failed || (unsigned) cmd.op >= _KV_OP_MAX || (outer && !command_is_write(cmd.op)))
+        if (!r->failed && !outer && (unsigned) cmd.op >= _KV_OP_MAX)
+                return -ENOTSUP; /* a newer program's */
+        if (r->failed || (outer && ((unsigned) cmd.op >= _KV_OP_MAX || !command_is_write(cmd.op))))
                 return -EBADMSG;
-        if (cmd.op != KV_TXN && cmd.op != KV_EXPIRE)
+        if (command_has_key(cmd.op))
                 allowed |= FLAGS_OF_A_KEY;
         if (!outer)
                 allowed |= FLAGS_OF_ALL;
@@ -295,7 +306,7 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         cmd.prev_index = read_announced(r, flags & FLAG_PREV_INDEX);
         cmd.term = read_announced(r, flags & FLAG_TERM);
 
-        if (cmd.op == KV_EXPIRE) {
+        if (command_has_limit(cmd.op)) {
                 cmd.limit = read_u64(r);
         } else if (cmd.op != KV_TXN) {
                 cmd.key = read_bytes(r, KV_KEY_MAX);
@@ -390,9 +401,9 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
         if ((unsigned) cmd->op >= _KV_OP_MAX)
                 return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
-        if (cmd->op == KV_EXPIRE) {
+        if (command_has_limit(cmd->op)) {
                 if (!cmd->internal)
-                        return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "expiry is the leader's to order"));
+                        return refuse(KV_FORBIDDEN, ret_status, error_set(err, -EPERM, "expiry and feature level are fleet's to order"));
                 *ret_status = KV_OK;
                 return 0;
         }
@@ -445,10 +456,12 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
  * command; nothing of it was asked again. */
 
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
-        *b = (KvBatch) { .version = BATCH_VERSION };
-        write_u8(w, BATCH_VERSION);
+        *b = (KvBatch) { .version = (uint8_t) (BATCH_VERSION_FIRST + MAX(head->level, (unsigned) KV_LEVEL_FIRST) - KV_LEVEL_FIRST) };
+        write_u8(w, b->version);
         write_u64(w, head->cluster_ms);
         write_u64(w, head->quota);
+        if (head->level > 1)
+                write_u64(w, head->quota_nodes);
 }
 
 static bool fits_group(const KvBatch *b, const KvBatchItem *item) {
@@ -475,15 +488,19 @@ void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item) {
 
 int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head) {
         KvBatch batch = { .reader = reader_over(bytes, size) };
-        KvBatchHead head;
+        KvBatchHead head = { .level = KV_LEVEL_FIRST };
 
         batch.version = read_u8(&batch.reader);
         head.cluster_ms = read_u64(&batch.reader);
         head.quota = read_u64(&batch.reader);
+        if (!batch.reader.failed && batch.version > BATCH_VERSION_MAX)
+                return -ENOTSUP;
+        if (batch.version > BATCH_VERSION_FIRST) {
+                head.level += batch.version - BATCH_VERSION_FIRST;
+                head.quota_nodes = read_u64(&batch.reader);
+        }
         if (batch.reader.failed || batch.version == 0)
                 return -EBADMSG;
-        if (batch.version > BATCH_VERSION)
-                return -ENOTSUP;
         *b = batch;
         *ret_head = head;
         return 0;

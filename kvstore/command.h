@@ -38,6 +38,11 @@ static inline KvBytes kv_string(const char *s) {
         return (KvBytes) { s, s ? strlen(s) : 0 };
 }
 
+/* What apply does is the same on all replicas because it goes by the level in the tree, not by the program: what is new comes with a
+ * new level, which is raised when all hosts can (KV_RAISE). A program that meets a level or a command that it does not know stops
+ * its replica. 2: a quota of nodes, by the batch's head. */
+enum { KV_LEVEL_FIRST = 1, KV_LEVEL_MAX = 2 };
+
 typedef enum KvOp {
         KV_SET,      /* PUT: make or replace; with conditions this is compareAndSwap, see prev_* */
         KV_CREATE,   /* PUT prevExist=false */
@@ -46,6 +51,7 @@ typedef enum KvOp {
         KV_DELETE,
         KV_TXN,      /* checks, then writes; all or nothing */
         KV_EXPIRE,   /* the leader's: remove what is due at the entry's cluster time, at most 'limit' nodes */
+        KV_RAISE,    /* fleet's: the feature level becomes 'limit', if it was lower */
         _KV_OP_MAX,
         _KV_OP_INVALID = -EINVAL,
 } KvOp;
@@ -80,7 +86,7 @@ typedef struct KvCommand {
         bool later;              /* gives way to all other commands on its way to the log; of no meaning there, and not encoded */
         bool internal;           /* may write below /_fleet: set by our own rooms, never by a client's request */
         uint64_t term;           /* valid only in an entry of this Raft term; 0: any (ARCHITECTURE rule 24) */
-        uint64_t limit;          /* KV_EXPIRE */
+        uint64_t limit;          /* KV_EXPIRE, KV_RAISE */
         KvCheck *checks;         /* KV_TXN; borrowed array */
         size_t n_checks;
         struct KvCommand *writes;
@@ -192,6 +198,8 @@ typedef struct KvBatchItem {
 typedef struct KvBatchHead {
         uint64_t cluster_ms;
         uint64_t quota; /* bytes that users' nodes may weigh from now on; 0: as before */
+        unsigned level; /* the tree's, when it was proposed: which fields there are */
+        uint64_t quota_nodes; /* from level 2 on: how many users' nodes there may be; 0: as before */
 } KvBatchHead;
 
 /* Items with one origin and floor, numbers that rise and no deadline before the first one's share what they have in common. */
@@ -204,6 +212,6 @@ typedef struct KvBatch {
 /* A batch is begun, and appended to while commands arrive; there is nothing to close. */
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head);
 void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item);
-/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP for a newer version. */
+/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP of a feature level that is not known here. */
 int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head);
 int kv_batch_next(KvBatch *b, KvBatchItem *ret);

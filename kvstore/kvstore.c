@@ -18,6 +18,8 @@ enum {
         HAND_OVER_MS = 1000,
 };
 
+#define TOO_NEW "the cluster is at feature level %u, this fleetd knows %u: upgrade this host"
+
 /* What one input of Raft made, kept until its transactions are committed. */
 typedef struct Outcome {
         struct Outcome *next;
@@ -128,6 +130,7 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
 
 static void take_meta(KvStore *s, const TreeMeta *meta) {
         s->index = meta->index;
+        s->level = MAX((unsigned) meta->level, (unsigned) KV_LEVEL_FIRST);
         s->entry_ms = meta->cluster_ms;
         s->kept = meta->results.bytes;
         if (meta->cluster_ms > s->clock_ms) {
@@ -152,7 +155,7 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
         r = apply_batch(txn, index, entry->term, entry->data, entry->size,
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
                                        .on_event = told ? told_event : on_apply_event, .userdata = &a,
-                                       .forgetful = kv_has_bug(s->bug, "apply-twice") });
+                                       .forgetful = kv_has_bug(s->bug, "apply-twice"), .level_max = s->level_max });
         if (r < 0 || told) {
                 s->remade = true;
                 return r;
@@ -288,6 +291,8 @@ static void on_replaced(void *userdata) {
 #endif
         if (read_meta(s, &meta) >= 0)
                 take_meta(s, &meta);
+        if (s->level > s->level_max)
+                replica_fail(s->replica, -ENOTSUP, TOO_NEW, s->level, s->level_max);
         floor_rise(s);
         if (s->floor.met)
                 floor_result(s, 0); /* it is another file now */
@@ -618,6 +623,8 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
         take_meta(s, &meta);
+        if (s->level > s->level_max)
+                return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
 #ifdef PLANTED_BUGS
         if (kv_has_bug(s->bug, "results-in-memory"))
                 forget_results(s);
@@ -641,6 +648,9 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .replica = s->replica,
                                                    .origin = random_u64(loop_random(s->loop)) ?: 1,
                                                    .quota = options->quota,
+                                                   .quota_nodes = options->quota_nodes,
+                                                   .level = &s->level,
+                                                   .level_max = s->level_max,
                                                    .cluster_ms = kv_clock_ms,
                                                    .known_ms = known_ms,
                                                    .kept = kept,
@@ -674,6 +684,7 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->bug = options->bug;
+        s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);
         outcomes_init(&s->results);

@@ -50,6 +50,7 @@ typedef struct KvState {
         bool stopped;              /* the replica has failed, and will try again; what it had can be read */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
+        unsigned level, level_max; /* feature level of the tree; of this program */
         uint64_t floor;            /* this host has shown states up to at most this index, and must not show its tree yet; 0: it may */
 } KvState;
 
@@ -75,6 +76,8 @@ typedef struct KvOptions {
         char address[64];          /* our peer door, "" if none (then we can only be alone) */
         bool join;                 /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
         uint64_t quota;            /* users' bytes; 0: 256 MiB */
+        uint64_t quota_nodes;      /* users' nodes; 0: as many as their bytes allow */
+        unsigned level_max;        /* for tests: the feature level that this program is to know at most; 0: KV_LEVEL_MAX */
         unsigned election_ms, heartbeat_ms;             /* 0: 400, 150 */
         unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
         uint64_t checkpoint_bytes;                      /* 0: 64 MiB */

@@ -153,7 +153,8 @@ static int submit_batch(Proposals *p) {
 
         if (cluster_ms == 0)
                 return -EAGAIN; /* what the log says of it is not applied yet */
-        kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota });
+        kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota, .level = *p->options.level,
+                                                   .quota_nodes = p->options.quota_nodes });
         for (x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = x->next, n++) {
                 size += x->size + ITEM_OVERHEAD;
                 if (n > 0 && size > KV_BATCH_MAX)
@@ -330,6 +331,14 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         proposals_keep_time(p);
 }
 
+int proposals_check_level(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+        if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
+                return 0;
+        *ret_status = KV_INVALID;
+        return error_set(err, -EINVAL, "feature level %" PRIu64 " is newer than the fleetd that was asked, which knows %u", cmd->limit,
+                         p->options.level_max);
+}
+
 /* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no memory. */
 KvResult *proposal_kept_answer(const Proposal *x, const KeptResult *kept) {
         _cleanup_arena_ Arena arena = {};
@@ -406,6 +415,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         int r;
 
         r = kv_command_check(cmd, &status, &err);
+        if (r >= 0 && status == KV_OK)
+                r = proposals_check_level(p, cmd, &status, &err);
         if (r == -ENOMEM)
                 return r;
         if (r >= 0 && status == KV_OK) {

@@ -30,6 +30,9 @@ typedef struct ProposalsOptions {
         Replica *replica; /* borrowed */
         uint64_t origin;  /* drawn for this start; not 0 */
         uint64_t quota; /* of users' bytes, in force while this host leads; 0: as it was */
+        uint64_t quota_nodes;  /* the same of nodes */
+        const unsigned *level; /* borrowed: the tree's feature level now */
+        unsigned level_max;    /* what this program knows: nothing higher goes into the log */
         uint64_t (*cluster_ms)(void *userdata); /* the time that an entry made now carries, on the leader */
         uint64_t (*known_ms)(void *userdata);   /* cluster time as this host reckons it; 0: unknown yet */
         uint64_t (*kept)(void *userdata);       /* bytes of answers that the tree keeps */

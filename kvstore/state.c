@@ -75,6 +75,8 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .index = s->index,
                 .cluster_ms = kv_cluster_ms(s),
                 .stale_ms = kv_stale_ms(s),
+                .level = s->level,
+                .level_max = s->level_max,
                 .floor = kv_may_show(s) ? 0 : MAX(MAX(s->floor.bound, s->promised), 1u),
         };
 

@@ -51,6 +51,8 @@ typedef struct TreeMeta {
         uint64_t n_own_nodes, n_own_bytes; /* the same below /_fleet */
         TreeWindow windows[_TREE_WINDOW_MAX];
         TreeResults results;
+        uint64_t level;                    /* feature level (command.h); 0: the first */
+        uint64_t quota_nodes;              /* how many users' nodes there may be, as 'quota'; 0: as many as its bytes allow */
         uint64_t sum;                      /* of the hashes of all nodes and events: tree_kept_hash() */
 } TreeMeta;
 

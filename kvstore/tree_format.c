@@ -3,7 +3,7 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 3, /* 1 had no sum, 2 no kept answers */
+        TREE_VERSION = 4, /* 1 had no sum, 2 no kept answers, 3 no feature level: that is written as long as there is only the first */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -119,7 +119,7 @@ void tree_node_encode(const KvNode *node, Writer *w) {
 
 void tree_meta_encode(const TreeMeta *meta, Writer *w) {
         w->size = 0, w->error = 0;
-        write_u8(w, TREE_VERSION);
+        write_u8(w, meta->level > KV_LEVEL_FIRST ? TREE_VERSION : 3);
         write_u64(w, meta->applied);
         write_u64(w, meta->applied_term);
         write_u64(w, meta->configuration_index);
@@ -141,6 +141,10 @@ void tree_meta_encode(const TreeMeta *meta, Writer *w) {
         write_u64(w, meta->results.n);
         write_u64(w, meta->results.bytes);
         write_u64(w, meta->results.swept_ms);
+        if (meta->level > KV_LEVEL_FIRST) {
+                write_u64(w, meta->level);
+                write_u64(w, meta->quota_nodes);
+        }
 }
 
 int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_summed) {
@@ -174,6 +178,10 @@ int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_su
                 meta.results.bytes = read_u64(&r);
                 meta.results.swept_ms = read_u64(&r);
         }
+        if (version > 3) {
+                meta.level = read_u64(&r);
+                meta.quota_nodes = read_u64(&r);
+        }
         if (reader_end(&r) < 0)
                 return -EUCLEAN;
         *ret_summed = version > 1;
@@ -197,6 +205,10 @@ uint64_t tree_event_hash(const void *key, size_t key_size, const void *bytes, si
 
 uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
         uint64_t fields[] = { sum, meta->index, meta->cluster_ms, meta->quota, meta->results.n, meta->results.bytes, meta->results.swept_ms };
+        uint64_t newer[] = { meta->level, meta->quota_nodes };
+        uint64_t seed = XXH3_64bits(fields, sizeof(fields));
 
-        return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), XXH3_64bits(fields, sizeof(fields)));
+        if (meta->level > KV_LEVEL_FIRST) /* who knows no other level hashes as ever */
+                seed = XXH3_64bits_withSeed(newer, sizeof(newer), seed);
+        return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), seed);
 }

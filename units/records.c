@@ -76,6 +76,8 @@ void facts_record_write(Text *t, const Machine *machine) {
         json_add_string(t, "address", machine->address);
         json_add_string(t, "boot", machine->boot_id);
         json_add_string(t, "client", machine->client);
+        if (machine->level > 0)
+                json_add_u64(t, "level", machine->level);
         json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "name", machine->name);
         json_add_string(t, "peer", machine->peer);
@@ -109,6 +111,9 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
                         return r;
         }
         r = json_read_u64(root, "raftId", &machine.raft_id, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "level", &machine.level, err);
         if (r < 0)
                 return r;
         r = json_read_pairs(root, "metadata", &machine.metadata, err);

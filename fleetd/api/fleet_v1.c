@@ -610,6 +610,8 @@ void cluster_handle(Request *request) {
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);
+        json_add_u64(&t, "level", state.level);
+        json_add_u64(&t, "levelKnown", state.level_max);
         json_add_string(&t, "machine", request->api->machine_id);
         json_add_string(&t, "name", request->api->name);
         json_add_string(&t, "problem", state.problem);

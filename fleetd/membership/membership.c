@@ -13,6 +13,7 @@
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/voters.h"
 
+enum { LEVEL_WAIT_MS = 24 * 3600 * 1000 }; /* of cluster time in which all hosts could: time to go back to the older program */
 enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 1500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
 
 /* One host that beat since the last tick. */
@@ -49,6 +50,8 @@ struct Membership {
 #ifdef PLANTED_BUGS
         const char *bug;
 #endif
+        uint64_t level_wait_ms;
+        uint64_t raising;        /* number of the proposal under way that raises the feature level; 0: none */
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
         TAILQ_HEAD(, Joining) joinings;
@@ -389,6 +392,35 @@ static void membership_grow(Membership *m, const KvState *state) {
                 log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, strerror(-r));
 }
 
+/* -- The feature level: raised when all hosts have known a higher one for a day -- */
+
+static void membership_on_raised(void *userdata, const KvResult *result) {
+        Membership *m = userdata;
+
+        m->raising = 0;
+        if (result->status == KV_OK)
+                log_notice(((LogFields) { .index = result->index }), "all hosts have known a higher feature level for a day: it is in force");
+}
+
+static void membership_raise(Membership *m, const KvState *state) {
+        unsigned can = cluster_level(registry_cluster(m->registry), state->level_max, NULL);
+        uint64_t noted = 0, since_ms = 0;
+        int r;
+
+        if (state->level >= state->level_max || m->writing || m->raising)
+                return;
+        r = registry_read_level(m->registry, &noted, &since_ms);
+        if (can > state->level && r >= 0 && noted == can) {
+                if (state->cluster_ms >= since_ms + m->level_wait_ms)
+                        (void) kv_propose(m->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .term = state->term, .limit = can },
+                                          membership_on_raised, m, &m->raising);
+                return;
+        }
+        /* Somebody came who can less, or all can more: the day begins anew. */
+        if (can > state->level || (r >= 0 && noted > can))
+                m->writing = registry_note_level(m->registry, state->term, can, state->cluster_ms, membership_on_written, m) == 0;
+}
+
 static void membership_lead(Membership *m, const KvState *state, bool late) {
         _cleanup_free_ LivenessChange *changes = NULL;
         const Cluster *c = registry_cluster(m->registry);
@@ -405,13 +437,14 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 && !m->writing)
                 membership_write(m, state, changes, n);
         membership_grow(m, state);
+        membership_raise(m, state);
 }
 
 /* Each start of a replica's daemon is put on record, and the founder's seat, which nobody gave to it, too. */
 static void membership_say_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         const PeerHello *hello = peers_self(m->peers);
-        ClusterMachine founder = { .raft_id = state->raft_id, .start_number = hello->start_number };
+        ClusterMachine founder = { .raft_id = state->raft_id, .start_number = hello->start_number, .level = state->level_max };
         bool seated = self && self->raft_id != 0, told;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
@@ -511,6 +544,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 return -ENOMEM;
         *m = (Membership) {
                 .loop = loop, .peers = peers, .store = store, .registry = registry, .voters = options->voters,
+                .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .listener = { .on_change = membership_on_change, .userdata = m },
                 .tick = { .fire = membership_on_tick, .userdata = m },
                 .join_timer = { .fire = membership_on_join_timer, .userdata = m },
@@ -575,6 +609,8 @@ Membership *membership_free(Membership *m) {
                 free(j);
         }
         registry_forget(m->registry, m);
+        if (m->raising)
+                kv_forget(m->store, m->raising);
         free(m);
         return NULL;
 }

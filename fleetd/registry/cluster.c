@@ -327,7 +327,7 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
 static int read_member(const char *json, size_t size, ClusterMachine *ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         const char *peer = "", *nonce = "";
-        uint64_t id = 0, start = 0;
+        uint64_t id = 0, start = 0, level = 0;
         int r;
 
         r = json_value_parse(json, size, &root, err);
@@ -337,6 +337,9 @@ static int read_member(const char *json, size_t size, ClusterMachine *ret, Error
         if (r < 0)
                 return r;
         r = json_read_u64(root, "start", &start, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "level", &level, err);
         if (r < 0)
                 return r;
         r = json_read_string(root, "nonce", &nonce, err);
@@ -350,6 +353,7 @@ static int read_member(const char *json, size_t size, ClusterMachine *ret, Error
 
         ret->raft_id = id;
         ret->start_number = start;
+        ret->level = level;
         snprintf(ret->start_nonce, sizeof(ret->start_nonce), "%s", nonce);
         snprintf(ret->peer, sizeof(ret->peer), "%s", peer);
         return 0;
@@ -456,6 +460,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                         return -ENOMEM;
                 m->raft_id = said.raft_id;
                 m->start_number = said.start_number;
+                m->level = said.level;
                 memcpy(m->start_nonce, said.start_nonce, sizeof(m->start_nonce));
                 memcpy(m->peer, said.peer, sizeof(m->peer));
                 return 0;

@@ -72,6 +72,7 @@ struct ClusterMachine {
         uint64_t raft_id;        /* 0: holds no replica; from the member key */
         char peer[64];
         uint64_t start_number;   /* of its daemon with that Raft id, the last one that the cluster has seen */
+        uint64_t level;          /* feature level that the program of that start knows; 0: it did not say */
         char start_nonce[17];    /* of that start, in hex; two starts may have one number when an old image was put back */
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */

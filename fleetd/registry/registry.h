@@ -113,4 +113,14 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 /* Puts on record with which start number and nonce the daemon of that member runs, so that an old image of it is told
  * (rule 16). Of 'member' count id, Raft id, address and start. */
 int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+/* -- level.c: the feature level (kvstore/command.h) -- */
+
+/* The highest that each host knows which the cluster knows of, away and lost ones too; 'own' is this program's. Of who has not said
+ * what it knows, the first is assumed. *ret_behind (may be NULL): one that knows no more than that, borrowed; NULL if that is because
+ * 'own' is no higher. Pure. */
+unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
+/* What was noted, and since when it is so (cluster time). -ENOENT: nothing. */
+int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
+int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata);
+
 int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);

@@ -218,7 +218,10 @@ static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entri
         }
         if (r < 0)
                 folder_distrust(&p->folder);
-        if (r < 0)
+        if (r == -ENOTSUP)
+                replica_fail(p, r, "entry %" PRIu64 " or one behind it is of a newer fleetd, of a feature level that this one does not know: "
+                                   "upgrade this host", first_index);
+        else if (r < 0)
                 replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
         return r;
 }

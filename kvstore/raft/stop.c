@@ -100,7 +100,8 @@ static void stop_now(Replica *p) {
         p->changed = 0;
         if (loop_now_ms(p->loop) > p->back_ms + STEADY_MS)
                 p->n_attempts = 0;
-        arm_comeback(p);
+        if (p->error != -ENOTSUP) /* what this program does not know it will not know later */
+                arm_comeback(p);
         p->options.events.settled(p->options.events.userdata, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER);
         p->options.events.failed(p->options.events.userdata, p->error, p->reason);
 }

@@ -115,7 +115,8 @@ void machine_start_daemon(SimMachine *m) {
         sim_disk_tear(m->disk, false);
         m->loop = world_loop_new(c->world, m->name);
         edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
-                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug };
+                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug,
+                                .level_max = m->level_max, .level_wait_ms = c->level_wait_ms };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
         r = daemon_new(&m->daemon, &edges, &m->settings, &err);
         world_trace(c->world, m->name, "daemon starts");

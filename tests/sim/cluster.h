@@ -30,6 +30,7 @@ typedef struct SimMachine {
         WorldLoop *loop;      /* NULL: no daemon */
         Daemon *daemon;
         Settings settings;
+        unsigned level_max;   /* what its program knows; 0: all that ours does */
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
@@ -69,6 +70,7 @@ struct Cluster_ {
         World *world;
         SimNet *net;
         const char *bug;
+        uint64_t level_wait_ms; /* DaemonEdges' */
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
         SimWriter writers[CLUSTER_WRITERS];

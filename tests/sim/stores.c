@@ -85,10 +85,31 @@ static void on_state(void *userdata) {
 
 /* -- A daemon's life -- */
 
-/* Only a disk that refuses may end a replica. */
+static void on_upgraded(void *userdata) {
+        (void) store_crash(userdata);
+}
+
+/* An old program stops at what it does not know, and never earlier; a newer one takes its place. */
+static bool is_too_old(Host *h, int error, const char *sentence) {
+        if (error != -ENOTSUP || !h->old)
+                return false;
+        if (!strstr(sentence, "feature level"))
+                world_failed(h->all->world, "refusals-have-a-reason", "%s: %s", h->name, sentence);
+        world_trace(h->all->world, h->name, "is upgraded: %s", sentence);
+        h->old = false;
+        h->all->counts[FAULT_OLD_PROGRAM]++;
+        return true;
+}
+
+/* Only a disk that refuses may end a replica, and a feature level that its program does not know. */
 static void on_failed(void *userdata, int error, const char *reason) {
         Host *h = userdata;
 
+        if (is_too_old(h, error, reason)) {
+                h->stopped = true;
+                world_at(h->all->world, world_draw(h->all->world, 2000), NULL, on_upgraded, h);
+                return;
+        }
         if (!h->disk_bad && world_now_ms(h->all->world) > h->all->slow_until_ms)
                 world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
@@ -143,7 +164,7 @@ static void on_start(void *userdata) {
 static void refuse_to_open(Host *h, int error, const char *sentence) {
         Stores *all = h->all;
 
-        if (!h->disk_breaks && !h->damaged)
+        if (!is_too_old(h, error, sentence) && !h->disk_breaks && !h->damaged)
                 world_failed(all->world, "a-store-opens", "%s: %s", h->name, sentence);
         if (sentence[0] == 0)
                 world_failed(all->world, "refusals-have-a-reason", "%s: %d", h->name, error);
@@ -166,6 +187,8 @@ void store_start(Host *h) {
                 .log_file_size = 64 * 1024,
                 .compare_every = 50,
                 .quota = 64 * 1024 * 1024,
+                .quota_nodes = 1000000 + h->number,
+                .level_max = h->old ? KV_LEVEL_FIRST : 0,
                 .events = { .on_state = on_state, .on_failed = on_failed, .userdata = h },
         };
         Error err = {};
@@ -389,6 +412,20 @@ void stores_log(Stores *all, const char *sentence) {
         all->counts[FAULT_TRANSFER] += starts_with(sentence, "sending the tree");
 }
 
+static void on_raised(void *userdata, const KvResult *result) {
+}
+
+/* Whatever the others can: who cannot has to stop. */
+static void raise_level(Stores *all, Host *h) {
+        KvState state;
+
+        if (!store_is_up(h) || h->old)
+                return;
+        kv_state(h->store, &state);
+        if (state.level < KV_LEVEL_MAX && state.leader_id != 0)
+                (void) kv_propose(h->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = KV_LEVEL_MAX }, on_raised, h, NULL);
+}
+
 void stores_turn(Stores *all) {
         for (unsigned i = 0; i < all->n; i++) {
                 Host *h = &all->hosts[i];
@@ -400,6 +437,8 @@ void stores_turn(Stores *all) {
                 check_verdict(all, h, &state);
                 see_state(h, &state);
         }
+        if (world_draw(all->world, 300) == 0)
+                raise_level(all, stores_any(all));
         if (world_chance(all->world, all->calm ? 20 : 5))
                 stores_check_hash(all, stores_any(all));
         if (world_chance(all->world, all->calm ? 50 : 10))
@@ -430,6 +469,7 @@ void stores_begin(Stores *all) {
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");
+                h->old = world_chance(all->world, 20);
                 begin_tree(h);
                 h->card = sim_host_new(all->net, h->address);
         }

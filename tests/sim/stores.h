@@ -21,7 +21,7 @@ typedef enum FaultKind {
         FAULT_HAND_OVER, FAULT_MEMBERS, FAULT_LEADER_CRASH, _FAULT_DRAWN,
         /* These come of others: */
         FAULT_LOST_PAGES = _FAULT_DRAWN, FAULT_ADD, FAULT_PROMOTE, FAULT_DEMOTE, FAULT_REMOVE, FAULT_REPLACE, FAULT_TRANSFER, FAULT_RETURN, FAULT_DIFFERS,
-        _FAULT_MAX,
+        FAULT_OLD_PROGRAM, _FAULT_MAX,
 } FaultKind;
 
 const char *fault_name(FaultKind kind);
@@ -51,6 +51,7 @@ typedef struct Host {
         bool stopped;                    /* the replica has failed, and has not come back */
         bool disk_breaks, disk_bad;      /* now; since the replica began, or came back last */
         bool damaged;                    /* its log is not what it wrote: may be refused */
+        bool old;                        /* its program knows the first feature level only */
 } Host;
 
 struct Stores {

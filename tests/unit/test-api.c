@@ -928,6 +928,30 @@ static void who_follows_a_leader_marks_nothing(void **state) {
         assert_null(strstr(room->answer, "staleSec"));
 }
 
+static void the_feature_level_is_raised_by_order_and_never_too_far(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(room, "\"level\":1,\"levelKnown\":2");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":3}"), 409);
+        assert_says(room, "this fleetd knows 2 at most");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
+        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 403);
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 204);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(room, "\"level\":2,");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":1}"), 409);
+        assert_says(room, "does not go back");
+}
+
+static void a_host_that_knows_less_is_named_by_who_would_raise_the_level(void **state) {
+        Room *room = *state;
+
+        host_machine(room->host); /* which did not say what it knows: an old one */
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 409);
+        assert_says(room, "alpha knows 1 at most; upgrade it first");
+}
+
 static void a_host_that_was_further_answers_nothing_from_before(void **state) {
         Room *room = *state;
 
@@ -976,6 +1000,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
         };
 

@@ -512,6 +512,61 @@ static void fleets_own_keys_are_written_by_fleet_alone(void **state) {
         assert_int_equal(set(f, "/_fleetwood", "").status, KV_OK);
 }
 
+static void a_quota_of_nodes_refuses_new_ones_and_not_changes(void **state) {
+        Fixture *f = *state;
+        KvResult refused;
+
+        (void) set(f, "/a", "1");
+        f->meta.quota_nodes = 2;
+        assert_int_equal(set(f, "/d/b", "1").status, KV_TOO_LARGE); /* two: the directory counts, too */
+        assert_false(exists(f, "/d"));
+        assert_int_equal(set(f, "/b", "1").status, KV_OK);
+        refused = set(f, "/c", "1");
+        assert_int_equal(refused.status, KV_TOO_LARGE);
+        assert_bytes(refused.cause, "the quota of 2 nodes (QuotaKeys=) for users' keys is used up");
+        assert_int_equal(set(f, "/b", "2").status, KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_SET, .key = kv_string("/_fleet/unit/x"), .value = kv_string("1"), .internal = true }).status, KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") }).status, KV_OK);
+        assert_int_equal(set(f, "/c", "1").status, KV_OK);
+}
+
+static int apply_raise_in_batch(Fixture *f, unsigned head_level, uint64_t raise_to, unsigned level_max) {
+        _cleanup_writer_ Writer batch = {}, command = {};
+        KvBatch b;
+        KvCommand cmd = { .op = KV_RAISE, .internal = true, .limit = raise_to };
+
+        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .level = head_level, .quota_nodes = 77 });
+        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = f->meta.applied + 1, .floor = 1, .command = command.bytes, .command_size = command.size });
+        return apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size, &(ApplySink) { .level_max = level_max });
+}
+
+static void the_feature_level_goes_up_and_never_down_and_batches_follow_it(void **state) {
+        Fixture *f = *state;
+        TreeMeta meta;
+
+        assert_int_equal(apply_raise_in_batch(f, 2, 1, 0), -EBADMSG); /* before it was raised */
+        assert_int_equal(apply_raise_in_batch(f, 1, 2, 0), 0);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.level, 2);
+        assert_int_equal(meta.quota_nodes, 0);
+        assert_int_equal(apply_raise_in_batch(f, 2, 1, 0), 0);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        assert_int_equal(meta.level, 2);
+        assert_int_equal(meta.quota_nodes, 77);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_RAISE, .limit = 2 }).status, KV_FORBIDDEN); /* a user's */
+}
+
+static void a_program_that_knows_less_stops_and_skips_nothing(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(apply_raise_in_batch(f, 1, 2, 1), -ENOTSUP);
+        assert_int_equal(apply_raise_in_batch(f, 1, KV_LEVEL_MAX + 1, 0), -ENOTSUP);
+        assert_int_equal(apply_raise_in_batch(f, KV_LEVEL_MAX + 1, 1, 0), -ENOTSUP);
+        assert_int_equal(apply_raise_in_batch(f, 1, 2, 0), 0);
+        assert_int_equal(apply_raise_in_batch(f, 1, 1, 1), -ENOTSUP); /* the tree is ahead of it */
+}
+
 static void a_full_quota_refuses_users_and_not_fleet(void **state) {
         Fixture *f = *state;
         KvCommand ours = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true, .value = kv_string("v") };
@@ -844,6 +899,9 @@ int main(void) {
                 TEST(an_order_of_an_older_term_changes_nothing),
                 TEST(fleets_own_keys_are_written_by_fleet_alone),
                 TEST(a_full_quota_refuses_users_and_not_fleet),
+                TEST(a_quota_of_nodes_refuses_new_ones_and_not_changes),
+                TEST(the_feature_level_goes_up_and_never_down_and_batches_follow_it),
+                TEST(a_program_that_knows_less_stops_and_skips_nothing),
                 TEST(too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages),
                 TEST(a_batch_answers_each_command_and_moves_the_meta_once),
                 TEST(an_entry_that_cannot_be_read_stops_the_replica),

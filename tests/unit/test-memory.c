@@ -401,13 +401,14 @@ static int apply(void *userdata) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_writer_ Writer command = {}, batch = {};
         const KvCommand *cmd = userdata;
+        KvBatch b;
         int r = kv_command_encode(cmd, &command);
 
         r = r ?: command.error;
         if (r < 0)
                 return r;
-        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 5000 });
-        kv_batch_add(&batch, &(KvBatchItem) { .origin = 1, .number = 1, .command = command.bytes, .command_size = command.size });
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
+        kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 2, .number = 1, .floor = 1, .command = command.bytes, .command_size = command.size });
         r = batch.error ?: tree_begin_write(tree, &txn);
         return r ?: apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
 }
@@ -416,15 +417,16 @@ static int prepare_tree(void *userdata) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         static const char *const keys[] = { "/a", "/d/x", "/d/y", "/e/f/g", "/due" };
         _cleanup_writer_ Writer batch = {};
+        KvBatch b;
         int r;
 
-        kv_batch_begin(&batch, &(KvBatchHead) { .cluster_ms = 10 });
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 10 });
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
                 _cleanup_writer_ Writer command = {};
                 KvCommand cmd = { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1"), .has_ttl = i == 4, .ttl_ms = 10 };
 
                 assert_int_equal(kv_command_encode(&cmd, &command), 0);
-                kv_batch_add(&batch, &(KvBatchItem) { .origin = 1, .number = i, .command = command.bytes, .command_size = command.size });
+                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = i + 1, .floor = 1, .command = command.bytes, .command_size = command.size });
         }
         r = tree_begin_write(tree, &txn);
         r = r ?: apply_batch(txn, 1, 1, batch.bytes, batch.size, NULL);

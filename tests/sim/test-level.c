@@ -1,0 +1,134 @@
+/* Three hosts, one of an older program: the feature level stays until it is upgraded, and goes up when all have known the higher one
+ * for the time that is due, and stops nobody. (What an older program does that meets it: tests/sim/stores.c.)
+ *
+ *      test-level [--seed N] [--runs N] [--trace]
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tests/sim/cluster.h"
+
+enum { PATIENCE_MS = 60000, WAIT_MS = 30000 };
+
+static World *tracing;
+static bool refused; /* an old program, as its journal says */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (tracing)
+                world_trace(tracing, "log", "%s", sentence);
+        refused |= strstr(sentence, "feature level") && strstr(sentence, "upgrade this host");
+}
+
+static void on_start(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (m->daemon && !m->dying && daemon_store(m->daemon))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+#define UNTIL(c, name, expression)                                                                     \
+        do {                                                                                           \
+                uint64_t until_ms_ = world_now_ms((c)->world) + PATIENCE_MS;                           \
+                while (!(expression)) {                                                                \
+                        if (world_now_ms((c)->world) > until_ms_)                                      \
+                                world_failed((c)->world, name, "not within %d s", PATIENCE_MS / 1000); \
+                        world_run((c)->world, world_now_ms((c)->world) + 50);                          \
+                }                                                                                      \
+        } while (false)
+
+static unsigned members_at(SimCluster *c, unsigned level) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < c->n; i++) {
+                KvState state = state_of(&c->machines[i]);
+
+                n += state.ready && state.n_voters == 3 && state.level == level;
+        }
+        return n;
+}
+
+static void check_level(SimCluster *c, unsigned level) {
+        for (unsigned i = 0; i < c->n; i++)
+                if (state_of(&c->machines[i]).level > level)
+                        world_failed(c->world, "a-level-waits-for-all", "%s is at %u", c->machines[i].name, state_of(&c->machines[i]).level);
+}
+
+static void restart(SimCluster *c, SimMachine *m, unsigned level_max) {
+        machine_stop_daemon(m);
+        UNTIL(c, "a-daemon-stops", !m->loop);
+        m->level_max = level_max;
+}
+
+static void run_once(uint64_t seed, bool trace) {
+        World *w = world_new(seed, trace);
+        SimMachine *old;
+        SimCluster *c;
+        uint64_t since_ms;
+
+        tracing = w;
+        refused = false;
+        world_set_replay(w, "tests/sim/test-level");
+        c = cluster_new(w, 3, NULL);
+        c->level_wait_ms = WAIT_MS;
+        old = &c->machines[world_draw(w, 3)];
+        old->level_max = KV_LEVEL_FIRST;
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_FIRST) == 3);
+        world_run(w, world_now_ms(w) + 2 * WAIT_MS);
+        check_level(c, KV_LEVEL_FIRST);
+
+        restart(c, old, 0);
+        machine_start_daemon(old);
+        since_ms = world_now_ms(w);
+        while (world_now_ms(w) < since_ms + WAIT_MS - 1000) {
+                world_run(w, world_now_ms(w) + 200);
+                check_level(c, KV_LEVEL_FIRST);
+        }
+        UNTIL(c, "a-level-that-all-know-is-raised", members_at(c, KV_LEVEL_MAX) == 3);
+        if (refused)
+                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+        check_hashes(c);
+        cluster_free(c);
+        tracing = NULL;
+        world_free(w);
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "trace", no_argument, NULL, 't' }, {},
+        };
+        uint64_t seed = 1, runs = 5;
+        bool trace = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 't':
+                        trace = true;
+                        break;
+                default:
+                        return 2;
+                }
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < runs; i++)
+                run_once(seed + i, trace);
+        printf("%llu times the level waited for all, and was raised\n", (unsigned long long) runs);
+        return 0;
+}
