@@ -5,6 +5,7 @@
 
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/patterns.h"
 #include "client/ssh.h"
 
 typedef struct Verb {
@@ -28,7 +29,7 @@ static const Verb verbs[] = {
         { "cat", 0, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file that the cluster has, in the form from which its hash is made:\n"
           "comments are left out. fleetctl cat --output=json also has the text as it was given.\n", verb_cat },
-        { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Destroy one or more units in the cluster",
+        { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES, "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, takes them from their machines, and forgets their files.\n"
           "Returns when no machine has anything of them.\n", verb_destroy },
         { "diff", 0, "FILE...", "Show how unit files here differ from the cluster's",
@@ -40,33 +41,33 @@ static const Verb verbs[] = {
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
-        { "is-active", FLAGS_QUIET, "UNIT...", "Ask whether units are active",
+        { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Ask whether units are active",
           "Prints the state of each. Exit status 0 when one is active, 3 when none is, 4 when none exists.\n"
           "A global unit is active when it is so on each of its machines.\n", verb_is_active },
-        { "is-failed", FLAGS_QUIET, "UNIT...", "Ask whether units have failed",
+        { "is-failed", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Ask whether units have failed",
           "Prints the state of each. Exit status 0 when one has failed, 1 when none has, 4 when none exists.\n", verb_is_failed },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT", "Print the journal of a unit in the cluster to stdout",
           "From all machines where it ran. Formats short, short-unix and json are put in order of time,\n"
           "others come machine by machine.\n\n"
           "Read the last 10 lines, and go on:\n"
           "fleetctl journal -f foo.service\n", verb_journal },
-        { "kill", FLAGS_KILL | FLAGS_REMOTE, "UNIT...", "Send a signal to the processes of units",
+        { "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Send a signal to the processes of units",
           "On their machines, as systemctl kill does it.\n", verb_kill },
         { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the cluster's keys",
           "The keys of /v2/keys, which every host serves. Exit status 4: the key is not there, or a\n"
           "comparison failed.\n\n"
           "fleetctl kv set /config/color green --ttl=60\n"
           "fleetctl kv watch --recursive --forever /config\n", verb_kv },
-        { "list-dependencies", FLAGS_REMOTE, "UNIT...", "Show what units depend on, on their machines",
+        { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Show what units depend on, on their machines",
           "As systemctl list-dependencies does it. A global unit is shown on every machine.\n", verb_list_dependencies },
         { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
           "Fields: machine, ip, metadata, hostname, presence, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n", verb_list_machines },
-        { "list-unit-files", FLAGS_LIST, "", "List the units that exist in the cluster.",
+        { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "", "List the units that exist in the cluster.",
           "Whether or not they are on a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner.\n", verb_list_unit_files },
-        { "list-units", FLAGS_LIST, "", "List the current state of units in the cluster",
+        { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "", "List the current state of units in the cluster",
           "Only those that are on a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"
           "Choose the columns to display:\n"
@@ -76,12 +77,12 @@ static const Verb verbs[] = {
           "The units get a machine and are loaded into its systemd, and are not started.\n" WAITING, verb_load },
         { "plan", 0, "FILE...", "Say where the units of files would run",
           "Nothing is changed. Actions: place, stay, move, wait (no machine fits), keep (a template).\n", verb_plan },
-        { "reload", FLAGS_REMOTE, "UNIT...", "Have units read their configuration anew", "On their machines, by ExecReload=.\n", verb_reload },
-        { "reset-failed", FLAGS_REMOTE, "UNIT...", "Have systemd forget that units have failed",
+        { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Have units read their configuration anew", "On their machines, by ExecReload=.\n", verb_reload },
+        { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Have systemd forget that units have failed",
           "On their machines, as systemctl reset-failed does it.\n", verb_reset_failed },
-        { "restart", FLAGS_ATTEMPTS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
+        { "restart", FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
           "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
-        { "show", FLAGS_SHOW | FLAGS_REMOTE, "UNIT...", "Show the properties of units, as systemd on their machines has them",
+        { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Show the properties of units, as systemd on their machines has them",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
         { "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]", "Log in to a machine, or that of a unit, or run a command there",
           "By OpenSSH: its keys, agent and configuration count. Options of the command stand behind --.\n\n"
@@ -92,23 +93,23 @@ static const Verb verbs[] = {
           "others are decided. A job that has ended well is a success.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n", verb_start },
-        { "status", FLAGS_LINES | FLAGS_REMOTE, "[UNIT...]", "Output the status of one or more units in the cluster",
+        { "status", FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]", "Output the status of one or more units in the cluster",
           "Without a unit: the whole cluster on one screen; exit status 1 when something is wrong.\n"
           "As systemctl status on the unit's machine prints it, and with its exit status.\n"
           "A global unit is shown on every machine.\n", verb_status },
-        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Stop one or more units in the cluster.",
+        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...", "Stop one or more units in the cluster.",
           "The units stay on their machines, and can be started again.\n" WAITING, verb_stop },
         { "submit", FLAGS_REPLACE, "UNIT...", "Upload one or more units to the cluster without starting them",
           "All files are read before the first is submitted; with a mistake in one of them, none is.\n"
           "A unit that is there already is not submitted again, but for --replace.\n\n"
           "Submit a directory of units:\n"
           "fleetctl submit myservice/*\n", verb_submit },
-        { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...", "Unschedule one or more units in the cluster.",
+        { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...", "Unschedule one or more units in the cluster.",
           "The units are stopped and taken from their machines; the cluster keeps their files.\n" WAITING, verb_unload },
         { "verify", 0, "FILE...", "Say all that is wrong with unit files",
           "Nothing is sent. Exit status 1 when a file would be refused.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
-        { "why", 0, "UNIT...", "Say why units are where they are, or nowhere",
+        { "why", FLAGS_PATTERNS_ALL, "UNIT...", "Say why units are where they are, or nowhere",
           "Each machine is named, with the rule that excluded it. Exit status 4: there is no such unit.\n", verb_why },
 };
 
@@ -280,6 +281,7 @@ static int connect_client(Client *c, Error *err) {
 }
 
 static int run(const Verb *v, Client *c, char **args, size_t n) {
+        _cleanup_names_ Names expanded = {};
         Error err = {};
         int r;
 
@@ -298,7 +300,10 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(&err, r));
                 return EXIT_FAILED;
         }
-        return v->run(c, args, n);
+        if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
+                return v->run(c, args, n);
+        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded);
+        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n);
 }
 
 int main(int argc, char **argv) {

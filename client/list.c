@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "client/client.h"
 #include "client/output.h"
 #include "units/hash.h"
+#include "units/name.h"
 
 /* What a column is made from; of the three items one is there. */
 typedef struct Row {
@@ -196,91 +198,160 @@ static int finish(const Client *c, const Table *table, int r) {
 
 static bool wants_json(const Client *c) { return streq(c->options.output, "json"); }
 
-int verb_list_machines(Client *c, char **args, size_t n) {
-        _cleanup_listing_ Listing machines = {};
+/* -- What is left of a list: names and patterns, --state, --machine -- */
+
+typedef struct Wanted {
+        Names names;         /* as units are called; patterns as they are */
+        const char *state;   /* NULL: any */
+        const char *machine; /* NULL: any */
+        const Listing *machines;
+} Wanted;
+
+static bool is_pattern(const char *s) { return strpbrk(s, "*?[") != NULL; }
+
+static int wanted_read(Client *c, char **args, size_t n, const Listing *machines, Wanted *ret) {
+        int r = 0;
+
+        *ret = (Wanted) { .state = c->options.state, .machine = c->options.machine, .machines = machines };
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) : unit_name_from_argument(args[i]);
+
+                r = name ? names_add(&ret->names, name, strlen(name)) : -ENOMEM;
+        }
+        return r;
+}
+
+/* fleet passed over whatever stood behind its lists: a name that no unit has is no filter. */
+static bool has_name(const Wanted *w, const char *unit) {
+        for (size_t i = 0; i < w->names.n; i++)
+                if (streq(w->names.items[i], unit) || (is_pattern(w->names.items[i]) && glob_match(w->names.items[i], unit)))
+                        return true;
+        return false;
+}
+
+static bool on_machine(const Wanted *w, const char *id) {
+        const ApiMachine *m = listing_machine(w->machines, id);
+
+        return !w->machine || (id && *id && starts_with(id, w->machine)) || (m && m->hostname && streq(m->hostname, w->machine));
+}
+
+static bool is_state(const Wanted *w, const char *word) { return !w->state || (word && streq(word, w->state)); }
+
+/* -- The lists -- */
+
+typedef struct List {
+        const Column *columns;
+        const char *in_pipe, *on_terminal;
+        int (*read)(Client *c, Listing *ret, Error *err);
+        void (*write)(Text *t, const Listing *l);
+        void (*row)(Row *row, const Listing *l, size_t i);
+        const char *(*unit)(const Row *row);                 /* NULL: rows are no units */
+        bool (*fits)(const Wanted *wanted, const Row *row);  /* --state and --machine */
+} List;
+
+static int read_states(Client *c, Listing *ret, Error *err) { return client_states(c, NULL, ret, err); }
+
+static void write_machines(Text *t, const Listing *l) { api_machines_page_write(t, l->machines, l->n, NULL); }
+static void write_states(Text *t, const Listing *l) { api_states_page_write(t, l->states, l->n, NULL); }
+static void write_units(Text *t, const Listing *l) { api_units_page_write(t, l->units, l->n, NULL); }
+
+static void machine_row(Row *row, const Listing *l, size_t i) { row->machine = &l->machines[i]; }
+static void state_row(Row *row, const Listing *l, size_t i) { row->state = &l->states[i]; }
+static void unit_row(Row *row, const Listing *l, size_t i) { row->unit = &l->units[i]; }
+
+static const char *state_of_unit(const Row *row) { return row->state->name; }
+static const char *file_of_unit(const Row *row) { return row->unit->name; }
+
+static bool state_fits(const Wanted *w, const Row *row) {
+        return on_machine(w, row->state->machine_id) &&
+               (is_state(w, row->state->active) || is_state(w, row->state->sub) || is_state(w, row->state->load));
+}
+
+static bool unit_fits(const Wanted *w, const Row *row) {
+        return on_machine(w, row->unit->machine_id) &&
+               (is_state(w, target_state_to_string(row->unit->desired_state)) || is_state(w, target_state_to_string(row->unit->current_state)));
+}
+
+/* Leaves out what is not wanted, in place. */
+static void filter(Listing *l, const List *list, const Wanted *w) {
+        size_t size = list->row == unit_row ? sizeof(ApiUnit) : sizeof(ApiState), kept = 0;
+        char *items = list->row == unit_row ? (char *) l->units : (char *) l->states;
+        bool by_name = false;
+
+        if (!list->unit)
+                return;
+        for (size_t i = 0; i < l->n && !by_name; i++) {
+                Row row = {};
+
+                list->row(&row, l, i);
+                by_name = list->unit(&row) && has_name(w, list->unit(&row));
+        }
+        for (size_t i = 0; i < w->names.n && !by_name; i++)
+                by_name = is_pattern(w->names.items[i]);
+        for (size_t i = 0; i < l->n; i++) {
+                Row row = {};
+
+                list->row(&row, l, i);
+                if (!list->fits(w, &row) || (by_name && !(list->unit(&row) && has_name(w, list->unit(&row)))))
+                        continue;
+                memmove(items + kept * size, items + i * size, size);
+                kept++;
+        }
+        l->n = kept;
+}
+
+static int print_list(Client *c, const List *list, char **args, size_t n) {
+        _cleanup_listing_ Listing items = {}, machines = {};
         _cleanup_table_ Table *table = NULL;
         Choice choice = {};
+        Wanted wanted = {};
         Error err = {};
         int r;
 
-        if (choose(c, machine_columns, "machine,ip,metadata", "machine,ip,metadata,units,role", &choice) < 0)
+        if (choose(c, list->columns, list->in_pipe, list->on_terminal, &choice) < 0)
                 return EXIT_FAILED;
-        r = client_machines(c, &machines, &err);
-        if (r == -EREMOTEIO) {
+        r = list->read(c, &items, &err);
+        if (r >= 0 && list->unit)
+                r = client_machines(c, &machines, &err);
+        if (r == -EREMOTEIO && !list->unit) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n", error_text(&err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
-        if (wants_json(c)) {
+                return client_fail(r, &err, list->unit ? "Error retrieving list of units from repository: " : "%s", "");
+        r = wanted_read(c, args, n, &machines, &wanted);
+        if (r >= 0)
+                filter(&items, list, &wanted);
+        names_done(&wanted.names);
+        if (r >= 0 && wants_json(c)) {
                 _cleanup_text_ Text t = {};
 
-                api_machines_page_write(&t, machines.machines, machines.n, NULL);
+                list->write(&t, &items);
                 return print_json(&t);
         }
 
-        table = choice_table(&choice);
+        table = r < 0 ? NULL : choice_table(&choice);
         r = table ? 0 : -ENOMEM;
-        for (size_t i = 0; i < machines.n && r >= 0; i++)
-                r = add_row(table, &choice, &(Row) { .machines = &machines, .machine = &machines.machines[i],
-                                                     .full = c->options.full, .people = stdout_is_terminal() });
+        for (size_t i = 0; i < items.n && r >= 0; i++) {
+                Row row = { .machines = list->unit ? &machines : &items, .full = c->options.full, .people = stdout_is_terminal() };
+
+                list->row(&row, &items, i);
+                r = add_row(table, &choice, &row);
+        }
         return finish(c, table, r);
+}
+
+int verb_list_machines(Client *c, char **args, size_t n) {
+        return print_list(c, &(List) { .columns = machine_columns, .in_pipe = "machine,ip,metadata", .on_terminal = "machine,ip,metadata,units,role",
+                                       .read = client_machines, .write = write_machines, .row = machine_row }, args, n);
 }
 
 int verb_list_units(Client *c, char **args, size_t n) {
-        _cleanup_listing_ Listing states = {}, machines = {};
-        _cleanup_table_ Table *table = NULL;
-        Choice choice = {};
-        Error err = {};
-        int r;
-
-        if (choose(c, state_columns, "unit,machine,active,sub", "unit,machine,active,sub", &choice) < 0)
-                return EXIT_FAILED;
-        r = client_states(c, NULL, &states, &err);
-        if (r >= 0)
-                r = client_machines(c, &machines, &err);
-        if (r < 0)
-                return client_fail(r, &err, "Error retrieving list of units from repository: ");
-        if (wants_json(c)) {
-                _cleanup_text_ Text t = {};
-
-                api_states_page_write(&t, states.states, states.n, NULL);
-                return print_json(&t);
-        }
-
-        table = choice_table(&choice);
-        r = table ? 0 : -ENOMEM;
-        for (size_t i = 0; i < states.n && r >= 0; i++)
-                r = add_row(table, &choice, &(Row) { .machines = &machines, .state = &states.states[i],
-                                                     .full = c->options.full, .people = stdout_is_terminal() });
-        return finish(c, table, r);
+        return print_list(c, &(List) { .columns = state_columns, .in_pipe = "unit,machine,active,sub", .on_terminal = "unit,machine,active,sub",
+                                       .read = read_states, .write = write_states, .row = state_row, .unit = state_of_unit, .fits = state_fits }, args, n);
 }
 
 int verb_list_unit_files(Client *c, char **args, size_t n) {
-        _cleanup_listing_ Listing units = {}, machines = {};
-        _cleanup_table_ Table *table = NULL;
-        Choice choice = {};
-        Error err = {};
-        int r;
-
-        if (choose(c, unit_columns, "unit,hash,dstate,state,target", "unit,hash,dstate,state,target", &choice) < 0)
-                return EXIT_FAILED;
-        r = client_units(c, &units, &err);
-        if (r >= 0)
-                r = client_machines(c, &machines, &err);
-        if (r < 0)
-                return client_fail(r, &err, "Error retrieving list of units from repository: ");
-        if (wants_json(c)) {
-                _cleanup_text_ Text t = {};
-
-                api_units_page_write(&t, units.units, units.n, NULL);
-                return print_json(&t);
-        }
-
-        table = choice_table(&choice);
-        r = table ? 0 : -ENOMEM;
-        for (size_t i = 0; i < units.n && r >= 0; i++)
-                r = add_row(table, &choice, &(Row) { .machines = &machines, .unit = &units.units[i],
-                                                     .full = c->options.full, .people = stdout_is_terminal() });
-        return finish(c, table, r);
+        return print_list(c, &(List) { .columns = unit_columns, .in_pipe = "unit,hash,dstate,state,target", .on_terminal = "unit,hash,dstate,state,target",
+                                       .read = client_units, .write = write_units, .row = unit_row, .unit = file_of_unit, .fits = unit_fits }, args, n);
 }

@@ -28,6 +28,11 @@ typedef enum FlagGroup {
         FLAGS_KILL = 1 << 10, /* --signal, --kill-whom */
         FLAGS_QUIET = 1 << 11, /* --quiet */
         FLAGS_LINES = 1 << 12, /* --lines */
+        FLAGS_STATE = 1 << 14, /* --state */
+        FLAGS_PATTERNS = 1 << 15, /* none: patterns stand for units that are on machines */
+        FLAGS_PATTERNS_ALL = 1 << 16, /* none: ... for all units */
+        FLAGS_YES = 1 << 17, /* --yes */
+        FLAGS_MACHINE = 1 << 18, /* --machine */
         FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
@@ -51,7 +56,8 @@ typedef struct Options {
         bool ttl_given, recursive, all, dir, forever, quorum, in_order;
 
         bool verbs;
-        const char *unit, *ssh_port;
+        const char *unit, *ssh_port, *state;
+        bool yes;
         bool forward_agent;
         const char *ignored; /* what fleet's fleetctl needed and we do not */
         bool ignored_switch;

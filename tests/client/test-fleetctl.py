@@ -58,8 +58,8 @@ class Test:
                     assert part in text, f"{where}: {name} has no {part!r}:\n{text!r}"
         return got[1]
 
-    def on_terminal(self, *args, columns=80):
-        """What a terminal gets."""
+    def on_terminal(self, *args, columns=80, typed=""):
+        """What a terminal gets, on which this is typed."""
         me, other = pty.openpty()
         import fcntl
         import struct
@@ -68,6 +68,7 @@ class Test:
         p = subprocess.Popen([PROGRAM, *args], cwd=self.dir, env={**self.env, "TERM": "xterm"}, stdin=other, stdout=other,
                              stderr=other)
         os.close(other)
+        os.write(me, typed.encode())
         said = b""
         while True:
             try:
@@ -472,6 +473,42 @@ def many_units_are_one_request_where_the_daemon_knows_how(t):
     t.cluster.requests.clear()
     t.expect(["start", *names], out=["launched"])
     assert len([r for r in t.cluster.requests if r[0] == "PUT"]) == 30
+
+
+def patterns_stand_for_units_of_the_cluster(t):
+    for name in ("web@1.service", "web@2.service", "web@.service", "db.service", "idle.service"):
+        t.file(name)
+    t.expect("start web@1 web@2 db", out=["launched"])
+    t.expect("submit web@.service idle.service", out=["inactive"])
+    assert t.expect(["status", "web@*"], out=["web@1.service", "web@2.service"]).count("●") == 2
+    t.expect(["stop", "*"], out=["web@1.service loaded", "db.service loaded"], err="Successfully stopped units [db.service web@1.service web@2.service].\n")
+    t.expect(["status", "nothing*"], 1, err="Unit nothing*.service does not exist.\n")
+    t.expect(["is-active", "*"], 3, out=["inactive\n" * 5])
+    t.expect(["destroy", "*.service"], err="Units not found in registry\n")
+    assert len(t.cluster.units) == 5
+    t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
+    status, said = t.on_terminal("destroy", "*", typed="n\n")
+    assert status == 1 and "Destroy these 2 units?" in said and "nothing was destroyed" in said, said
+    status, said = t.on_terminal("destroy", "*", typed="y\n")
+    assert status == 0 and t.cluster.units == {}, said
+
+
+def lists_are_filtered_by_names_states_and_machines(t):
+    for name in ("a.service", "b.service", "c.service"):
+        t.file(name)
+    t.expect("start a b", out=["launched"])
+    t.expect("load c", out=["loaded"])
+    rows = lambda args: t.expect(args, out=[""]).splitlines()
+    assert rows("list-units --no-legend --fields=unit --state=running") == ["a.service", "b.service"]
+    assert rows("list-units --no-legend --fields=unit --state=inactive") == ["c.service"]
+    assert rows("list-unit-files --no-legend --fields=unit --state=loaded") == ["c.service"]
+    assert rows(["list-units", "--no-legend", "--fields=unit", "[ab]*", "c"]) == ["a.service", "b.service", "c.service"]
+    assert rows("list-units --no-legend --fields=unit b") == ["b.service"]
+    assert rows("list-units --no-legend --fields=unit extra") == ["a.service", "b.service", "c.service"]
+    assert rows(["list-units", "--no-legend", "--fields=unit", "x*"]) == []
+    here = rows("list-units --no-legend --fields=unit --machine=alpha")
+    assert here and here == rows("list-units --no-legend --fields=unit --machine=1111"), here
+    assert len(json.loads(t.expect("list-units -o json --state=inactive", out=["c.service"]))["states"]) == 1
 
 
 # -- verify, plan, why, diff, edit --
