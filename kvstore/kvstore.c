@@ -265,7 +265,7 @@ static void forget_index(KvStore *s) {
         (void) tree_commit(txn);
 }
 
-static int drop_result(void *userdata, uint64_t entry, KvBytes record) {
+static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
         return TREE_DROP;
 }
 

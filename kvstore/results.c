@@ -6,7 +6,8 @@
 
 /* A record:
  *
- *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64
+ *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its index u64
+ *     records of this origin, at most: varint
  *     answers: number above 'floor' varint, blob answer
  *
  * 'floor', 'highest' and 'deadline' are the greatest that the origin ever said. An answer:
@@ -249,7 +250,8 @@ int result_decode(const KeptResult *kept, const KvCommand *cmd, Arena *arena, Kv
 /* -- Records -- */
 
 typedef struct Head {
-        uint64_t floor, highest, deadline_ms, now_ms, term;
+        uint64_t floor, highest, deadline_ms, now_ms, term, entry;
+        uint64_t n; /* records of the origin, at most: those that were swept are counted yet */
 } Head;
 
 static void write_head(Writer *w, const Head *head) {
@@ -259,6 +261,8 @@ static void write_head(Writer *w, const Head *head) {
         write_u64(w, head->deadline_ms);
         write_u64(w, head->now_ms);
         write_u64(w, head->term);
+        write_u64(w, head->entry);
+        write_varint(w, head->n);
 }
 
 static int read_head(Reader *r, Head *ret) {
@@ -269,6 +273,8 @@ static int read_head(Reader *r, Head *ret) {
         head.deadline_ms = read_u64(r);
         head.now_ms = read_u64(r);
         head.term = read_u64(r);
+        head.entry = read_u64(r);
+        head.n = read_varint(r);
         if (r->failed || version == 0)
                 return -EUCLEAN;
         *ret = head;
@@ -286,13 +292,14 @@ static int next_answer(Reader *r, const Head *head, uint64_t *ret_number, KvByte
 
 /* Where an origin's answers are: made when one of its numbers has been seen before. */
 typedef struct Place {
-        uint64_t number, entry;
+        uint64_t number, slot;
 } Place;
 
 typedef struct Origin {
         uint64_t origin;
         Head head;         /* as the next record will say; 'floor' and 'highest' move with each item */
         uint64_t base;     /* that numbers in 'answers' are above */
+        uint64_t slot, last_highest; /* of the last record */
         bool known, indexed;
         Place *places;
         size_t n_places, capacity;
@@ -332,13 +339,12 @@ Results *results_free(Results *r) {
 }
 
 /* What is known of an origin; -ENOENT: nothing. */
-static int load_head(TreeTxn *txn, uint64_t origin, Head *ret) {
+static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *ret) {
         KvBytes record;
-        uint64_t entry;
         Reader r;
         int k;
 
-        k = tree_last_result(txn, origin, &entry, &record);
+        k = tree_last_result(txn, origin, ret_slot, &record);
         if (k < 0)
                 return k;
         r = reader_over(record.data, record.size);
@@ -358,10 +364,11 @@ static int origin_of(Results *r, uint64_t origin, Origin **ret) {
                 return -ENOMEM;
         o = &r->origins[r->n];
         *o = (Origin) { .origin = origin, .values_left = RESULTS_VALUES_MAX };
-        k = load_head(r->txn, origin, &o->head);
+        k = load_head(r->txn, origin, &o->slot, &o->head);
         if (k < 0 && k != -ENOENT)
                 return k;
         o->known = k == 0;
+        o->last_highest = o->head.highest;
         r->n++;
         *ret = o;
         return 0;
@@ -373,7 +380,7 @@ static int compare_places(const void *a, const void *b) {
         return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int index_record(void *userdata, uint64_t entry, KvBytes record) {
+static int index_record(void *userdata, uint64_t slot, KvBytes record) {
         Reader r = reader_over(record.data, record.size);
         Origin *o = userdata;
         uint64_t number;
@@ -385,7 +392,7 @@ static int index_record(void *userdata, uint64_t entry, KvBytes record) {
         while (k >= 0 && (k = next_answer(&r, &head, &number, &bytes)) > 0) {
                 if (GROW(o->places, o->capacity, o->n_places + 1) < 0)
                         return -ENOMEM;
-                o->places[o->n_places++] = (Place) { number, entry };
+                o->places[o->n_places++] = (Place) { number, slot };
         }
         return k < 0 ? k : 1;
 }
@@ -414,20 +421,20 @@ static int find_in_record(Reader *r, const Head *head, uint64_t number, KvBytes 
         return k < 0 ? k : -ENOENT;
 }
 
-static int find_kept(TreeTxn *txn, uint64_t origin, uint64_t entry, uint64_t number, KeptResult *ret) {
+static int find_kept(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t number, KeptResult *ret) {
         KvBytes record;
         Reader r;
         Head head;
         int k;
 
-        k = tree_result(txn, origin, entry, &record);
+        k = tree_result(txn, origin, slot, &record);
         if (k < 0)
                 return k;
         r = reader_over(record.data, record.size);
         k = read_head(&r, &head);
         if (k == 0)
                 k = find_in_record(&r, &head, number, &ret->bytes);
-        ret->entry = entry;
+        ret->entry = head.entry;
         ret->term = head.term;
         ret->now_ms = head.now_ms;
         return k;
@@ -448,7 +455,7 @@ static int find_again(Results *r, Origin *o, uint64_t number, KeptResult *ret) {
         if (k < 0)
                 return k;
         place = o->n_places > 0 ? bsearch(&(Place) { .number = number }, o->places, o->n_places, sizeof(Place), compare_places) : NULL;
-        return place ? find_kept(r->txn, o->origin, place->entry, number, ret) : -ENOENT;
+        return place ? find_kept(r->txn, o->origin, place->slot, number, ret) : -ENOENT;
 }
 
 int results_judge(Results *r, const KvBatchItem *item, KeptResult *ret) {
@@ -495,16 +502,18 @@ int results_keep(Results *r, const KvBatchItem *item, const KvCommand *cmd, cons
 
 /* -- Storing -- */
 
-static int drop_passed(void *userdata, uint64_t entry, KvBytes record) {
+static int drop_passed(void *userdata, uint64_t slot, KvBytes record) {
         Reader r = reader_over(record.data, record.size);
-        const uint64_t *floor = userdata;
-        Head head;
+        Head *next = userdata, head;
         int k = read_head(&r, &head);
 
-        return k < 0 ? k : head.highest < *floor ? TREE_DROP : 0;
+        if (k < 0 || head.highest >= next->floor)
+                return k < 0 ? k : 0;
+        next->n--;
+        return TREE_DROP;
 }
 
-static int drop_late(void *userdata, uint64_t entry, KvBytes record) {
+static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
         Reader r = reader_over(record.data, record.size);
         const uint64_t *cluster_ms = userdata;
         Head head;
@@ -515,29 +524,36 @@ static int drop_late(void *userdata, uint64_t entry, KvBytes record) {
 
 /* The record may tell of a floor that moved with later items of the entry; numbers count from the one it had first. */
 static int store_origin(Results *r, Origin *o) {
-        _cleanup_writer_ Writer w = {};
+        Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
+        bool all_passed = o->known && o->last_highest < o->head.floor;
         Head head = o->head;
         uint64_t number;
         KvBytes bytes;
-        int k;
+        int k = 0;
 
-        /* First what is passed, all of it: the new record, which says what was known by the last one, is none of it. */
-        k = o->known ? tree_results(r->txn, o->origin, drop_passed, &o->head.floor) : 0;
-        if (k < 0)
-                return k;
+        /* The only record there is, with nothing in it that anybody waits for, is overwritten: that is the rule with one writer. */
+        if (!all_passed || head.n != 1) {
+                k = o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0;
+                if (k < 0)
+                        return k;
+                head.n = all_passed ? 1 : head.n + 1;
+                o->slot += o->known;
+        }
         head.now_ms = r->cluster_ms;
         head.term = r->term;
-        write_head(&w, &head);
+        head.entry = r->entry;
+        w->size = 0, w->error = 0;
+        write_head(w, &head);
         while ((k = next_answer(&answers, &(Head) { .floor = o->base }, &number, &bytes)) > 0) {
                 if (number < head.floor)
                         continue;
-                write_varint(&w, number - head.floor);
-                write_blob(&w, bytes.data, bytes.size);
+                write_varint(w, number - head.floor);
+                write_blob(w, bytes.data, bytes.size);
         }
         if (k == 0)
-                k = w.error;
-        return k < 0 ? k : tree_put_result(r->txn, o->origin, r->entry, (KvBytes) { w.bytes, w.size });
+                k = w->error;
+        return k < 0 ? k : tree_put_result(r->txn, o->origin, o->slot, (KvBytes) { w->bytes, w->size });
 }
 
 int results_store(Results *r) {
@@ -558,7 +574,8 @@ int results_store(Results *r) {
 /* -- Looking -- */
 
 uint64_t results_floor(TreeTxn *txn, uint64_t origin) {
+        uint64_t slot;
         Head head;
 
-        return load_head(txn, origin, &head) == 0 ? head.floor : 0;
+        return load_head(txn, origin, &slot, &head) == 0 ? head.floor : 0;
 }

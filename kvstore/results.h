@@ -5,7 +5,7 @@
  * next one. Apply gives the answer of the first time to what it knows, and does nothing for what is below the floor or past its
  * deadline; so an answer can go once the floor or its deadline is passed.
  *
- * One record of the tree for each (origin, Raft entry) holds what that entry answered to that origin. The last record of an
+ * One record of the tree for each origin and Raft entry holds what that entry answered to that origin. The last record of an
  * origin also says what is known of it: the highest number, floor and deadline that were ever seen. */
 #pragma once
 

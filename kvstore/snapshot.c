@@ -104,7 +104,7 @@ static int check_node(void *userdata, const KvNode *node) {
         return 1;
 }
 
-static int check_result(void *userdata, uint64_t entry, KvBytes record) {
+static int check_result(void *userdata, uint64_t slot, KvBytes record) {
         Check *check = userdata;
 
         check->seen.results.n++;

@@ -118,13 +118,13 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
 /* All events go; from 'oldest' on nothing will have been missing. */
 int tree_forget_events(TreeTxn *txn, uint64_t oldest);
 
-/* Records of kept answers, in order of (origin, Raft entry); an origin is not 0. Borrowed as nodes are. -ENOENT. */
-int tree_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes *ret);
-int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_entry, KvBytes *ret);
-int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes record);
+/* Records of kept answers, in order of (origin, slot); an origin is not 0. Borrowed as nodes are. -ENOENT. */
+int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret);
+int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, KvBytes *ret);
+int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record);
 /* Those of one origin, or of all (0). 'visit' returns as tree_walk()'s; TREE_DROP in a write transaction: the record goes. */
 enum { TREE_DROP = 2 };
-int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t entry, KvBytes record), void *userdata);
+int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record), void *userdata);
 void tree_set_results_swept(TreeTxn *txn, uint64_t cluster_ms);
 
 /* Hash over all nodes, events and kept answers, and what the meta says of them: equal on replicas with equal applied index. Walks

@@ -11,9 +11,9 @@ static void cursor_closep(MDB_cursor **cursor) {
                 mdb_cursor_close(*cursor);
 }
 
-static MDB_val key_of(uint64_t origin, uint64_t entry, uint8_t bytes[static TREE_RESULT_KEY]) {
+static MDB_val key_of(uint64_t origin, uint64_t slot, uint8_t bytes[static TREE_RESULT_KEY]) {
         tree_put_big_endian(bytes, origin);
-        tree_put_big_endian(bytes + 8, entry);
+        tree_put_big_endian(bytes + 8, slot);
         return (MDB_val) { TREE_RESULT_KEY, bytes };
 }
 
@@ -27,9 +27,9 @@ static void count(TreeTxn *txn, MDB_val key, MDB_val data, bool there) {
         txn->meta_changed = true;
 }
 
-int tree_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes *ret) {
+int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, entry, bytes), data;
+        MDB_val key = key_of(origin, slot, bytes), data;
         int r = txn->tree->results == 0 ? -ENOENT : tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
 
         if (r == 0)
@@ -37,7 +37,7 @@ int tree_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes *ret) {
         return r;
 }
 
-int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_entry, KvBytes *ret) {
+int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, KvBytes *ret) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, UINT64_MAX, bytes), data;
@@ -56,24 +56,29 @@ int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_entry, KvBytes
                 return -EUCLEAN;
         if (tree_get_big_endian(key.mv_data) != origin)
                 return -ENOENT;
-        *ret_entry = tree_get_big_endian((const uint8_t *) key.mv_data + 8);
+        *ret_slot = tree_get_big_endian((const uint8_t *) key.mv_data + 8);
         *ret = (KvBytes) { data.mv_data, data.mv_size };
         return 0;
 }
 
-int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t entry, KvBytes record) {
+int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record) {
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, entry, bytes), data = { record.size, (void *) record.data };
+        MDB_val key = key_of(origin, slot, bytes), data = { record.size, (void *) record.data }, old;
         int r;
 
-        assert(txn->write && origin > 0 && entry < UINT64_MAX);
-        r = tree_error(mdb_put(txn->txn, txn->tree->results, &key, &data, MDB_NOOVERWRITE));
+        assert(txn->write && origin > 0 && slot < UINT64_MAX);
+        r = tree_error(mdb_get(txn->txn, txn->tree->results, &key, &old));
+        if (r == 0)
+                count(txn, key, old, false);
+        else if (r != -ENOENT)
+                return r;
+        r = tree_error(mdb_put(txn->txn, txn->tree->results, &key, &data, 0));
         if (r == 0)
                 count(txn, key, (MDB_val) { record.size, (void *) record.data }, true);
         return r;
 }
 
-int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t entry, KvBytes record), void *userdata) {
+int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record), void *userdata) {
         _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, 0, bytes), data;
