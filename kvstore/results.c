@@ -142,6 +142,8 @@ static int read_change(Reader *r, const KvCommand *cmd, Arena *arena, KvWritten 
         unsigned flags = read_u16(r);
         int k = 0;
 
+        if (flags & NODE_POSTED && cmd->op != KV_POST)
+                return -EBADMSG; /* the answer to another command */
         *ret = (KvWritten) { .has_prev = flags & NODE_PREV, .prev_cut = flags & PREV_CUT };
         ret->node = (KvNode) { .key = cmd->key, .dir = flags & NODE_DIR, .modified = read_varint(r) };
         ret->node.created = flags & NODE_NEW ? ret->node.modified : read_varint(r);

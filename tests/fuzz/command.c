@@ -1,9 +1,10 @@
-/* Any bytes as a command, a batch, an event, a path. What decodes has one form; a command passes the check or is refused
+/* Any bytes as a command, a batch, a kept answer, an event, a path. What decodes has one form; a command passes the check or is refused
  * with a sentence. */
 #include <assert.h>
 
 #include "kvstore/command.h"
 #include "kvstore/events.h"
+#include "kvstore/results.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -41,6 +42,27 @@ static void read_batch(const void *bytes, size_t size) {
         assert(r < 0 || items.version == 1 || (again.size == size && memcmp(again.bytes, bytes, size) == 0));
 }
 
+/* To a command with a key of its own, and to a transaction. */
+static void read_answer(const void *bytes, size_t size) {
+        KvCheck check = { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") };
+        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, { .op = KV_DELETE, .key = kv_string("/b") } };
+        const KvCommand commands[] = {
+                { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") },
+                { .op = KV_TXN, .checks = &check, .n_checks = 1, .writes = writes, .n_writes = 2 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(commands); i++) {
+                _cleanup_arena_ Arena arena = {};
+                KeptResult kept = { .entry = 1, .term = 1, .now_ms = 1, .bytes = { bytes, size } };
+                KvResult result;
+
+                if (result_decode(&kept, &commands[i], &arena, &result) < 0)
+                        continue;
+                assert((unsigned) result.status < _KV_STATUS_MAX && result.again);
+                free(kv_result_copy(&result));
+        }
+}
+
 static void read_event(const void *bytes, size_t size) {
         _cleanup_writer_ Writer again = {};
         KvEvent event;
@@ -72,6 +94,7 @@ static void clean_path(const void *bytes, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         read_command(bytes, size);
         read_batch(bytes, size);
+        read_answer(bytes, size);
         read_event(bytes, size);
         clean_path(bytes, size);
         return 0;
