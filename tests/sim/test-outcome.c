@@ -4,6 +4,7 @@
  *
  * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in time, and it was done once.
  * A follower whose disk hangs gives the leader's answer, and shows nothing until it has come so far. */
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,13 +14,7 @@
 #include "base/memory.h"
 #include "tests/sim/stores.h"
 
-enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
-
-/* A crash takes along what was in flight: by design nobody frees that. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-        return "detect_leaks=0";
-}
+enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, ELECTION_MS = 400, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
 
 typedef struct Ask {
         Stores *all;
@@ -184,20 +179,91 @@ static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing
 
 /* -- Runs -- */
 
+/* What its owner breaks is told from what an owner would have to mend: the replica comes back by itself. */
+static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Stores *all) {
+        static const int errors[] = { -ENOSPC, -EIO };
+        unsigned n = 0;
+
+        for (unsigned k = 0; k < 6; k++) {
+                Host *leader = wait_until_whole(all), *next = NULL, *other = &all->hosts[(leader->number + 1) % 3];
+                uint64_t begun_ms;
+                Ask acknowledged, a;
+
+                ask(&acknowledged, all, other);
+                run_ms(all, 500);
+                n += acknowledged.came && acknowledged.status == KV_OK;
+                run_ms(all, k * 7); /* another write each time */
+                leader->disk_bad = leader->disk_breaks = true;
+                sim_disk_set_error(leader->disk, errors[k % 2], false);
+                begun_ms = world_now_ms(all->world);
+                ask(&a, all, other);
+                while (!(next = stores_leader(all)) || next == leader) {
+                        if (world_now_ms(all->world) > begun_ms + 3 * ELECTION_MS)
+                                world_failed(all->world, "another-leads-within-three-elections", "after %d", errors[k % 2]);
+                        run_ms(all, 1);
+                }
+                run_ms(all, 2 * ANSWER_MS);
+                if (!a.came || a.status != KV_OK)
+                        world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing");
+                n++;
+                sim_disk_set_error(leader->disk, 0, false);
+                leader->disk_breaks = false;
+                (void) wait_until_whole(all);
+                for (unsigned i = 0; i < 3; i++)
+                        if (children(all, &all->hosts[i]) < n)
+                                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u of %u", all->hosts[i].name, children(all, &all->hosts[i]), n);
+        }
+}
+
+/* The promoted host is silent: the leader gives up and begins again from its log, whose last write hangs meanwhile. */
+static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Stores *all) {
+        Host *leader = wait_until_whole(all), *standby = NULL;
+        KvState state;
+        Ask first, a;
+
+        for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !standby; i++) {
+                stores_turn(all);
+                run_ms(all, LOOK_MS);
+                kv_state(leader->store, &state);
+                for (size_t k = 0; k < state.n_members && world_now_ms(all->world) > WORLD_START_MS + 10000; k++)
+                        for (unsigned h = 0; h < all->n; h++)
+                                if (state.members[k].seat == KV_SEAT_STANDBY && all->hosts[h].raft_id == state.members[k].raft_id)
+                                        standby = &all->hosts[h];
+        }
+        if (!standby)
+                world_failed(all->world, "there-is-a-standby", "not within %d s", PATIENCE_MS / 1000);
+
+        leader->disk_bad = true;
+        world_loop_set_work_ms(leader->loop, 9000, 9000);
+        ask(&first, all, leader); /* the others have it, the leader writes */
+        run_ms(all, 200);
+        world_loop_pause(standby->loop, 8000);
+        if (kv_member_promote(leader->store, standby->raft_id) != 0)
+                world_failed(all->world, "a-standby-can-be-promoted", "it is refused");
+        run_ms(all, 1700);
+        ask(&a, all, leader);
+        run_ms(all, 500 + ANSWER_MS + 500);
+        if (!a.came)
+                world_failed(all->world, "who-asked-is-answered", "nothing after %u ms", 500 + ANSWER_MS + 500);
+}
+
 static const struct {
         const char *name;
         void (*run)(Stores *all);
+        unsigned hosts;
 } scenarios[] = {
-        { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt },
+        { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
+        { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
+        { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
         { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
-          a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older },
+          a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
 };
 
 static void on_gone(void *userdata, Host *h) {
 }
 
 static void run_scenario(size_t i, uint64_t seed, const char *bug, bool trace) {
-        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = 3, .quiet = true, .gone = on_gone };
+        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenarios[i].hosts, .quiet = true, .gone = on_gone };
         char replay[128];
 
         snprintf(replay, sizeof(replay), "tests/sim/test-outcome%s%s", bug ? " --bug " : "", bug ?: "");
