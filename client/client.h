@@ -81,6 +81,7 @@ int verb_plan(Client *c, char **args, size_t n);
 int verb_why(Client *c, char **args, size_t n);
 int verb_diff(Client *c, char **args, size_t n);
 int verb_edit(Client *c, char **args, size_t n);
+int verb_import(Client *c, char **args, size_t n);
 int verb_ssh(Client *c, char **args, size_t n);
 int verb_fd_forward(Client *c, char **args, size_t n);
 int verb_show(Client *c, char **args, size_t n);

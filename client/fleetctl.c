@@ -41,6 +41,10 @@ static const Verb verbs[] = {
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
+        { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL", "Move the units of a fleet here, out of its etcd",
+          "Reads and checks all of it, shows what would be done, and asks. Units that are here already stay as\n"
+          "they are. Nothing is written to that etcd, and what the old fleet runs it goes on running.\n\n"
+          "fleetctl import --etcd=http://10.0.0.1:2379\n", verb_import },
         { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Ask whether units are active",
           "Prints the state of each. Exit status 0 when one is active, 3 when none is, 4 when none exists.\n"
           "A global unit is active when it is so on each of its machines.\n", verb_is_active },

@@ -37,6 +37,7 @@ static const Flag flags[] = {
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output), "Output mode, as journalctl's (default \"short\")" },
         { "machine", 'm', FLAGS_MACHINE, FLAG_TEXT, AT(machine), "Only units on this machine" },
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine), "The machine to ask, by name or the beginning of its id" },
+        { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "http://HOST:2379 of fleet's etcd" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
         { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask, whatever a pattern stands for" },
         { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property), "Only these properties, with commas between" },
@@ -81,7 +82,8 @@ static const Flag flags[] = {
         { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), "Print the version and exit; the first argument only" },
         { "driver", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(driver), NULL },
         { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel), "HOST[:PORT] through which to reach the endpoint, by ssh" },
-        { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ignored), NULL },
+        { "etcd-key-prefix", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd_prefix), "Where fleet is in it (default \"/_coreos.com/fleet/\")" },
+        { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(etcd_prefix), NULL },
         { "etcd-keyfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), NULL },
         { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
         { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
@@ -156,7 +158,7 @@ static int flag_set(Options *o, const Flag *flag, const char *value, const char 
 
 void options_init(Options *o) {
         *o = (Options) { .endpoint = "unix:///run/fleet.sock", .driver = "API", .output = "", .journal_output = "short",
-                         .lines = LINES_DEFAULT, .tunnel = "", .ssh_username = "core", .known_hosts_file = "", .ssh_port = "",
+                         .lines = LINES_DEFAULT, .tunnel = "", .ssh_username = "core", .known_hosts_file = "", .ssh_port = "", .etcd_prefix = "",
                          .ssh_timeout_ms = 10000, .strict_host_keys = true };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {

@@ -32,6 +32,7 @@ typedef enum FlagGroup {
         FLAGS_PATTERNS = 1 << 15, /* none: patterns stand for units that are on machines */
         FLAGS_PATTERNS_ALL = 1 << 16, /* none: ... for all units */
         FLAGS_YES = 1 << 17, /* --yes */
+        FLAGS_IMPORT = 1 << 19, /* --etcd */
         FLAGS_MACHINE = 1 << 18, /* --machine */
         FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
@@ -56,7 +57,7 @@ typedef struct Options {
         bool ttl_given, recursive, all, dir, forever, quorum, in_order;
 
         bool verbs;
-        const char *unit, *ssh_port, *state;
+        const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
         bool forward_agent;
         const char *ignored; /* what fleet's fleetctl needed and we do not */

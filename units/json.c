@@ -155,15 +155,19 @@ int json_read_string(const JsonValue *object, const char *name, const char **ret
         return 0;
 }
 
+int json_value_u64(const JsonValue *v, uint64_t *ret) {
+        if (!v || !json_is_integer(inside(v)) || json_integer_value(inside(v)) < 0)
+                return -EBADMSG;
+        *ret = json_integer_value(inside(v));
+        return 0;
+}
+
 int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err) {
         const JsonValue *v = json_value_member(object, name);
 
         if (!v)
                 return 0;
-        if (!json_is_integer(inside(v)) || json_integer_value(inside(v)) < 0)
-                return error_set(err, -EBADMSG, "%s: expected a whole number", name);
-        *ret = json_integer_value(inside(v));
-        return 0;
+        return json_value_u64(v, ret) < 0 ? error_set(err, -EBADMSG, "%s: expected a whole number", name) : 0;
 }
 
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err) {

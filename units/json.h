@@ -40,6 +40,7 @@ const JsonValue *json_value_member(const JsonValue *object, const char *name); /
 size_t json_value_count(const JsonValue *array);                              /* 0 if it is no array */
 const JsonValue *json_value_item(const JsonValue *array, size_t i);
 const char *json_value_string(const JsonValue *v); /* NULL if it is no string */
+int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: it is no number from 0 to 2^63-1 */
 
 /* Calls 'each' for every member of an object, until one returns non-zero, which is then returned. */
 int json_value_each(const JsonValue *object, int (*each)(void *userdata, const char *name, const JsonValue *v),

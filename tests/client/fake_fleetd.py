@@ -199,6 +199,9 @@ class Handler(BaseHTTPRequestHandler):
                     "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],
                     **({"problem": c.problem} if c.problem else {})})
+            if path == "/fleet/v1/machines" and self.command == "PATCH":
+                c.patched = json.loads(body)
+                return self.answer(204)
             if path == "/fleet/v1/machines":
                 return self.page("machines", MACHINES, query)
             if path == "/fleet/v1/units":

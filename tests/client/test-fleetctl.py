@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """fleetctl as people and scripts see it, against a fleetd made of Python: streams, tabs, exit statuses."""
 
+import hashlib
 import inspect
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import fake_fleetd  # noqa: E402
@@ -572,6 +574,86 @@ def edit_replaces_what_runs_and_loses_nothing(t):
     assert "Changed" in t.expect("cat a", out=["Description"])
     assert t.run("edit", "a", env={**env, "EDITOR": "false"})[0] == 1
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
+
+
+# -- import --
+
+def old_registry(units, prefix="/_coreos.com/fleet", **extra):
+    """Keys of fleet's registry as etcd tells them: {"/v2/keys/...": answer}."""
+    jobs, contents = [], {}
+    for name, (text, target) in units.items():
+        printed = text.strip("\n") + "\n"
+        digest = hashlib.sha1(printed.encode()).digest()
+        nodes = [{"key": f"{prefix}/job/{name}/object", "value": json.dumps({"Name": name, "UnitHash": list(digest)})}]
+        if target:
+            nodes.append({"key": f"{prefix}/job/{name}/target-state", "value": target})
+        jobs.append({"key": f"{prefix}/job/{name}", "dir": True, "nodes": nodes})
+        contents[digest.hex()] = printed
+    contents.update(extra.get("contents", {}))
+    jobs += extra.get("jobs", [])
+    return {
+        f"{prefix}/job": {"key": f"{prefix}/job", "dir": True, "nodes": jobs},
+        f"{prefix}/unit": {"key": f"{prefix}/unit", "dir": True, "nodes": [
+            {"key": f"{prefix}/unit/{h}", "value": json.dumps({"Raw": t})} for h, t in contents.items()]},
+        f"{prefix}/machines": {"key": f"{prefix}/machines", "dir": True, "nodes": extra.get("machines", [])}}
+
+
+class OldEtcd(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        node = self.server.tree.get(self.path.split("?")[0][len("/v2/keys"):])
+        data = json.dumps({"action": "get", "node": node} if node else {"errorCode": 100}).encode()
+        self.send_response(200 if node else 404)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def etcd_with(t, tree):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OldEtcd)
+    server.tree = tree
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def a_fleet_is_imported_out_of_its_etcd(t):
+    machine = "2" * 32
+    server, url = etcd_with(t, old_registry(
+        {"web.service": (HELLO, "launched"), "t@.service": (HELLO, "inactive"), "idle.service": (HELLO.replace("Hello", "Idle"), None),
+         "here.service": (HELLO, "launched")},
+        jobs=[{"key": "/_coreos.com/fleet/job/gone.service", "dir": True, "nodes": []}],
+        machines=[{"key": f"/_coreos.com/fleet/machines/{machine}", "dir": True, "nodes": [
+            {"key": f"/_coreos.com/fleet/machines/{machine}/metadata", "dir": True, "nodes": [
+                {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/gpu", "value": "yes"},
+                {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/old", "value": ""}]}]}]))
+    t.file("here.service", HELLO.replace("Hello", "Other"))
+    t.expect("submit here.service", out=["inactive"])
+    table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\tthere already, and different\nidle.service\tinactive\timport\n"
+             "t@.service\tinactive\timport\nweb.service\tlaunched\timport\n")
+    t.expect(f"import --etcd={url}", 1, out=table, err="fleetctl: nothing was changed; with --yes 3 units and 2 metadata of machines are imported\n")
+    assert list(t.cluster.units) == ["here.service"]
+    t.expect(f"import --yes --etcd={url}", out=table + "Imported 3 units and 2 metadata of machines\n")
+    assert {n: u["desiredState"] for n, u in t.cluster.units.items()} == {
+        "here.service": "inactive", "web.service": "launched", "t@.service": "inactive", "idle.service": "inactive"}
+    assert t.cluster.patched == [{"op": "add", "path": f"/{machine}/metadata/gpu", "value": "yes"}, {"op": "remove", "path": f"/{machine}/metadata/old"}]
+    server.tree = {}
+    t.expect(f"import --etcd={url}", 1, err=["there is no fleet in this etcd", "nothing was changed"])
+    t.expect("import", 2, err=["--etcd=http://HOST:2379"])
+    t.expect("import --etcd=http://127.0.0.1:1", 1, err=["etcd: cannot reach", "nothing was changed"])
+
+
+def an_import_that_is_not_whole_is_none(t):
+    good = {"web.service": (HELLO, "launched")}
+    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: its contents have the hash "),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: its object has no UnitHash"),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: its contents (hash 0101010) are not in etcd")):
+        server, url = etcd_with(t, old_registry(good, **extra))
+        t.expect(f"import --yes --etcd={url}", 1, err=[said, "nothing was changed"])
+        assert t.cluster.units == {}
+    server, url = etcd_with(t, old_registry({"web.service": (HELLO, "flying")}, prefix="/elsewhere"))
+    t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying' is none of"])
 
 
 # -- ssh --
