@@ -168,6 +168,7 @@ static void a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time(Stores *a
         }
         h = wait_for_leader(all);
         put(all, h, "/again", 60000);
+        run_ms(all, 5000); /* until the last of them has been answered */
         must(all, "cluster-time-is-the-logs", kv_cluster_ms(h->store) < cluster_ms + 60000 && is_there(all, h, "/t"));
 }
 
