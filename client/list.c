@@ -59,6 +59,7 @@ static void machine_metadata(const Row *row, Text *t) {
 }
 static void machine_name(const Row *row, Text *t) { append_any(row->machine->hostname, t); }
 static void machine_presence(const Row *row, Text *t) { append_any(row->machine->presence, t); }
+static void machine_problem(const Row *row, Text *t) { append_any(row->machine->problem, t); }
 static void machine_role(const Row *row, Text *t) { append_any(row->machine->role, t); }
 static void machine_units(const Row *row, Text *t) { text_printf(t, "%llu", (unsigned long long) row->machine->n_units); }
 static void machine_version(const Row *row, Text *t) { append_any(row->machine->version, t); }
@@ -107,7 +108,7 @@ static void unit_desc(const Row *row, Text *t) {
 /* Lines here are columns; fleetctl(1) documents the same names. */
 static const Column machine_columns[] = {
         { "machine", machine_id }, { "ip", machine_ip }, { "metadata", machine_metadata }, { "hostname", machine_name },
-        { "presence", machine_presence }, { "role", machine_role }, { "units", machine_units },
+        { "presence", machine_presence }, { "problem", machine_problem }, { "role", machine_role }, { "units", machine_units },
         { "version", machine_version }, {},
 };
 static const Column state_columns[] = {
@@ -338,7 +339,11 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
                 list->row(&row, &items, i);
                 r = add_row(table, &choice, &row);
         }
-        return finish(c, table, r);
+        r = finish(c, table, r);
+        for (size_t i = 0; !list->unit && i < items.n; i++)
+                if (items.machines[i].problem && *items.machines[i].problem)
+                        fprintf(stderr, "fleetctl: %s: %s\n", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);
+        return r;
 }
 
 int verb_list_machines(Client *c, char **args, size_t n) {

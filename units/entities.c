@@ -221,6 +221,7 @@ void api_machine_write(Text *t, const ApiMachine *machine) {
         json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "presence", machine->presence);
         json_add_string(t, "primaryIP", machine->primary_ip);
+        json_add_string(t, "problem", machine->problem);
         json_add_string(t, "role", machine->role);
         json_add_u64(t, "since", machine->since_ms);
         json_add_u64(t, "units", machine->n_units);
@@ -232,7 +233,7 @@ static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
         ApiMachine machine = {};
         const JsonField strings[] = {
                 { "hostname", &machine.hostname }, { "id", &machine.id }, { "presence", &machine.presence },
-                { "primaryIP", &machine.primary_ip }, { "role", &machine.role }, { "version", &machine.version },
+                { "primaryIP", &machine.primary_ip }, { "problem", &machine.problem }, { "role", &machine.role }, { "version", &machine.version },
         };
         int r;
 

@@ -60,11 +60,11 @@ int api_state_read(const char *json, size_t size, ApiState *ret, Error *err);
 void api_state_done(ApiState *state);
 #define _cleanup_api_state_ _cleanup_(api_state_done)
 
-/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "role", "since" (ms), "units", "version" */
+/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "problem" (what its replica suffers from), "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
         Pairs metadata; /* writing: a shallow copy will do; reading: owned */
-        const char *hostname, *presence, *version, *role;
+        const char *hostname, *presence, *version, *role, *problem;
         uint64_t since_ms; /* of its presence */
         uint64_t n_units;  /* that it is to have */
 } ApiMachine;

@@ -9,6 +9,10 @@ enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 
 /* -- Listing -- */
 
+static const char *trouble_of(const ClusterMachine *m) {
+        return starts_with(m->presence_reason, MACHINE_TROUBLE) ? m->presence_reason + strlen(MACHINE_TROUBLE) : NULL;
+}
+
 static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         if (m->raft_id == 0)
                 return NULL;
@@ -46,7 +50,7 @@ static void machines_list(Request *request) {
 
                         page[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->metadata, .hostname = m->facts->name,
                                                  .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
-                                                 .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                                                 .problem = trouble_of(m), .since_ms = m->since_ms, .n_units = cluster_load(m) };
                 }
                 if (page)
                         api_machines_page_write(&t, page, n, next_of(next));

@@ -14,12 +14,15 @@
 #include "fleetd/membership/voters.h"
 
 enum { LEVEL_WAIT_MS = 24 * 3600 * 1000 }; /* of cluster time in which all hosts could: time to go back to the older program */
-enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 1500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024 };
+enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 1500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024, TROUBLE_MAX = 100 };
+
+static const char said_well[] = "its replica works again";
 
 /* One host that beat since the last tick. */
 typedef struct Heard {
         char machine[33];
         bool beat;
+        char trouble[TROUBLE_MAX]; /* of its replica, by its own word; "": none */
         UT_hash_handle hh;
 } Heard;
 
@@ -54,6 +57,8 @@ struct Membership {
         uint64_t raising;        /* number of the proposal under way that raises the feature level; 0: none */
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
+        char trouble[TROUBLE_MAX]; /* what our beats say */
+        size_t trouble_size;
         TAILQ_HEAD(, Joining) joinings;
 };
 
@@ -291,6 +296,13 @@ static void membership_on_join_timer(void *userdata) {
 
 /* -- Beats -- */
 
+/* A beat says nothing but that its sender lives; or, besides, what its replica suffers from, which cannot be said by the log. */
+static size_t membership_trouble(const KvState *state, char ret[static TROUBLE_MAX]) {
+        bool suffers = state->stopped || state->differs || state->undecided;
+
+        return suffers ? MIN((size_t) snprintf(ret, TROUBLE_MAX, "%s", state->problem), (size_t) TROUBLE_MAX - 1) : 0;
+}
+
 static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         Membership *m = userdata;
         const char *id = peer_hello(session)->machine_id;
@@ -309,6 +321,7 @@ static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame t
                 }
         }
         h->beat = true;
+        snprintf(h->trouble, sizeof(h->trouble), "%.*s", (int) MIN(size, sizeof(h->trouble) - 1), (const char *) payload);
 }
 
 static LivenessSign membership_sign(void *userdata, const char *machine_id) {
@@ -392,6 +405,31 @@ static void membership_grow(Membership *m, const KvState *state) {
                 log_warning(((LogFields) { .error = r }), "cannot %s replica %llu: %s", voters_action_name(change.action), (unsigned long long) change.raft_id, strerror(-r));
 }
 
+/* What a replica suffers from stands in its machine's presence, which everybody can read. */
+static void membership_write_troubles(Membership *m, const KvState *state, const Cluster *c) {
+        for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next) {
+                PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
+                bool told = starts_with(machine->presence_reason, MACHINE_TROUBLE);
+                char own[TROUBLE_MAX] = "";
+                const char *trouble = own;
+                Heard *h;
+
+                HASH_FIND_STR(m->heard, machine->id, h);
+                if (streq(machine->id, m->machine_id))
+                        (void) membership_trouble(state, own);
+                else if (h)
+                        trouble = h->trouble;
+                else
+                        continue; /* not heard since we lead */
+                if (machine->presence != PRESENCE_UP || (!trouble[0] && !told))
+                        continue;
+                snprintf(change.machine, sizeof(change.machine), "%s", machine->id);
+                snprintf(change.reason, sizeof(change.reason), "%s%s", trouble[0] ? MACHINE_TROUBLE : "", trouble[0] ? trouble : said_well);
+                if (!streq(change.reason, machine->presence_reason))
+                        m->writing = registry_presence(m->registry, state->term, &change, 1, membership_on_written, m) >= 0;
+        }
+}
+
 /* -- The feature level: raised when all hosts have known a higher one for a day -- */
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
@@ -436,6 +474,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         late |= state->n_voters_reachable * 2 <= state->n_voters;
         if (liveness_tick(m->liveness, c, late, membership_sign, m, &changes, &n) == 0 && n > 0 && !m->writing)
                 membership_write(m, state, changes, n);
+        membership_write_troubles(m, state, c);
         membership_grow(m, state);
         membership_raise(m, state);
 }
@@ -463,7 +502,7 @@ static void membership_beat_one(void *userdata, const PeerState *peer) {
         Membership *m = userdata;
 
         if (peer->dialed)
-                (void) peers_send(m->peers, peer->hello.machine_id, PEER_BEAT, "", 0);
+                (void) peers_send(m->peers, peer->hello.machine_id, PEER_BEAT, m->trouble, m->trouble_size);
 }
 
 static void membership_on_tick(void *userdata) {
@@ -484,6 +523,7 @@ static void membership_on_tick(void *userdata) {
                 return;
         }
         m->leading = false;
+        m->trouble_size = membership_trouble(&state, m->trouble);
         membership_say_start(m, &state);
         if (state.leader_id == 0) {
                 /* Who has just been let in hears of the leader only when it gets its replica, and gets that only when it is
@@ -493,7 +533,7 @@ static void membership_on_tick(void *userdata) {
         }
         m->leader_seen_ms = now_ms;
         if (state.leader_machine_id[0])
-                (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, "", 0);
+                (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, m->trouble, m->trouble_size);
 }
 
 /* -- Events -- */

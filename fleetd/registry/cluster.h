@@ -10,6 +10,8 @@
 #include "units/unit.h"
 
 typedef struct ClusterUnit ClusterUnit;
+#define MACHINE_TROUBLE "its replica: "
+
 typedef struct ClusterMachine ClusterMachine;
 
 /* The order of one machine about one unit: /_fleet/machine/ID/unit/NAME. */
@@ -68,7 +70,7 @@ struct ClusterMachine {
         Presence presence;       /* PRESENCE_LOST when no key says otherwise */
         uint64_t presence_index, since_ms;
         uint64_t losses, lost_ms, quiet_ms; /* see units/records.h */
-        char presence_reason[128];
+        char presence_reason[128]; /* begins with MACHINE_TROUBLE when its replica suffers from something */
         uint64_t raft_id;        /* 0: holds no replica; from the member key */
         char peer[64];
         uint64_t start_number;   /* of its daemon with that Raft id, the last one that the cluster has seen */

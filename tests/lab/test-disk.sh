@@ -9,6 +9,9 @@ is_stopped() { health "$1" | grep -q '"health":"false","reason":"this host.s rep
 said() { host_exec "$1" journalctl -u fleetd --no-pager -o cat | grep -q "$2"; }
 restarts() { host_exec "$1" systemctl show --value -p NRestarts,MainPID fleetd | tr '\n' ' '; }
 
+list_says() { host_fleetctl "$1" list-machines 2>&1 >/dev/null | grep -q "$2"; }
+list_is_quiet() { [ -z "$(host_fleetctl "$1" list-machines 2>&1 >/dev/null)" ]; }
+
 # A value for which the tree needs new pages.
 put_large() { head -c 100000 /dev/zero | tr '\0' x | host_exec "$1" curl -s -m 5 "http://127.0.0.1:2379/v2/keys/large/$2" -XPUT --data-urlencode value@-; }
 
@@ -51,8 +54,9 @@ full_and_free() {
         echo "# $1: full, known and $2 writes on after $(($(date +%s%3N) - start)) ms" >>"$LAB/figures"
         [ "$(key_get "$1" /before)" = kept ] || fail "$1 does not answer reads"
         key_put "$1" /refused x | grep -q 'replica has stopped' || fail "a write at $1 says: $(key_put "$1" /refused x)"
-        said "$1" 'replica of the store has stopped: .*No space left\|is full' || fail "the journal of $1 does not say it"
+        wait_for 5 said "$1" 'replica.*\(No space left\|is full\)' || fail "the journal of $1 does not say it"
         host_exec "$1" systemctl status fleetd --no-pager | grep -q 'Status: .*replica has stopped' || fail "systemctl status does not say it"
+        wait_for 10 list_says "$2" "$1: .*replica has stopped" || fail "list-machines says: $(host_fleetctl "$2" list-machines 2>&1)"
         sleep 4 # past the periods after which somebody might be declared lost
         WHAT="a full disk" untouched "$before"
         clear_room "$1"
@@ -60,6 +64,7 @@ full_and_free() {
         wait_for 20 is_well "$1" || fail "there is room, and $1 says: $(health "$1")"
         echo "# $1: back $(($(date +%s%3N) - start)) ms after there was room" >>"$LAB/figures"
         [ "$(restarts "$1")" = "$daemon" ] || fail "the daemon of $1 was started again: $(restarts "$1"), before $daemon"
+        wait_for 10 list_is_quiet "$2" || fail "list-machines still says: $(host_fleetctl "$2" list-machines 2>&1)"
         wait_for 10 writes "$1" || fail "$1 takes no writes: $(key_put "$1" /lab/ping x)"
         [ "$(key_put "$2" /after "$1")" = ok ] || fail "$2 takes no writes"
         wait_for 10 key_is "$1" /after "$1" || fail "$1 does not follow"
