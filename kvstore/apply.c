@@ -137,6 +137,21 @@ static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uin
         return refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
 }
 
+int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err) {
+        uint64_t quota = meta->quota > 0 ? meta->quota : APPLY_QUOTA;
+        uint64_t size = cmd->key.size + (cmd->refresh && prev ? prev->value.size : cmd->value.size);
+        uint64_t before = prev ? prev->key.size + prev->value.size : 0;
+
+        if (prev && size <= before)
+                return 0;
+        if (meta->n_bytes + size - before + APPLY_NODE_WEIGHT * (meta->n_nodes + !prev) > quota)
+                return error_set(err, -EDQUOT, "the quota of %llu bytes for users' keys is used up", (unsigned long long) quota);
+        if (!prev && meta->quota_nodes > 0 && meta->n_nodes + 1 > meta->quota_nodes)
+                return error_set(err, -EDQUOT, "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
+                                 (unsigned long long) meta->quota_nodes);
+        return 0;
+}
+
 static int count_one(void *userdata, const KvNode *node) {
         return ++*(uint64_t *) userdata <= APPLY_SUBTREE_MAX;
 }

@@ -41,6 +41,10 @@ typedef struct ApplySink {
  * is of a feature level, or holds a command, that this program does not know. */
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size, const ApplySink *sink);
 
+/* Whether users' quotas have room for what a set, create, update or post adds at least, to 'prev' or (NULL) as a new node: 0, or
+ * -EDQUOT and the sentence that names the quota. Pure; ways that are missing are not counted. */
+int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err);
+
 /* The same for an entry without commands (a no-op, a configuration): only the meta moves. */
 int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term);
 

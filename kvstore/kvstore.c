@@ -129,6 +129,7 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
 }
 
 static void take_meta(KvStore *s, const TreeMeta *meta) {
+        s->meta = *meta;
         s->index = meta->index;
         s->level = MAX((unsigned) meta->level, (unsigned) KV_LEVEL_FIRST);
         s->entry_ms = meta->cluster_ms;
@@ -410,6 +411,26 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
+/* What apply would refuse for want of room need not go through the log: by the figures of what is applied here. What may be refused
+ * for another reason first, apply judges. */
+static int fits(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+        KvStore *s = userdata;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvNode prev;
+        Error why = {};
+        bool there, plain = cmd->op == KV_POST || (cmd->op == KV_SET && cmd->prev_index == 0 && !cmd->has_prev_value && !cmd->refresh);
+
+        if (cmd->internal || !plain || apply_room(&s->meta, cmd, NULL, &why) >= 0)
+                return 0;
+        if (kv_read(s, &txn) < 0)
+                return 0;
+        there = cmd->op != KV_POST && tree_get(txn, cmd->key, &prev) >= 0;
+        if (there && (prev.dir || apply_room(&s->meta, cmd, &prev, &why) >= 0))
+                return 0;
+        *ret_status = KV_TOO_LARGE;
+        return error_set(err, -EDQUOT, "%s", why.message);
+}
+
 static void problem(void *userdata, char *ret, size_t size) {
         KvState state;
 
@@ -656,6 +677,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .kept = kept,
                                                    .read = read_tree,
                                                    .ahead = ahead,
+                                                   .fits = fits,
                                                    .problem = problem,
                                                    .userdata = s,
                                                    .answer_early = kv_has_bug(options->bug, "ack-before-commit") });

@@ -41,6 +41,7 @@ struct KvStore {
         uint64_t kept;            /* bytes of answers in the tree */
         uint64_t promised;        /* somebody was told of this index by the leader's word */
         unsigned level, level_max;
+        TreeMeta meta;            /* as of then */
         bool remade;              /* our tree is made again, and was not as far as the one that is shown */
         bool reset;               /* a snapshot took the tree's place: to be told */
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX]; /* of users' commands that were applied */

@@ -331,7 +331,9 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         proposals_keep_time(p);
 }
 
-int proposals_check_level(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+int proposals_check(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+        if (replica_is_leader(p->options.replica) && p->options.fits(p->options.userdata, cmd, ret_status, err) < 0)
+                return err->code;
         if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
                 return 0;
         *ret_status = KV_INVALID;
@@ -416,7 +418,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
 
         r = kv_command_check(cmd, &status, &err);
         if (r >= 0 && status == KV_OK)
-                r = proposals_check_level(p, cmd, &status, &err);
+                r = proposals_check(p, cmd, &status, &err);
         if (r == -ENOMEM)
                 return r;
         if (r >= 0 && status == KV_OK) {

@@ -38,6 +38,8 @@ typedef struct ProposalsOptions {
         uint64_t (*kept)(void *userdata);       /* bytes of answers that the tree keeps */
         int (*read)(void *userdata, TreeTxn **ret);
         void (*ahead)(void *userdata, uint64_t index); /* somebody was told of this index, which is not applied here */
+        /* Whether there is room for what 'cmd' adds, on the leader: 0, or a refusal with its sentence. */
+        int (*fits)(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err);
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */
         void *userdata;
         bool answer_early; /* a planted bug: answers when the entry is submitted */

@@ -136,7 +136,7 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        r = proposals_check_level(p, &cmd, ret_status, err);
+        r = proposals_check(p, &cmd, ret_status, err);
         if (r < 0)
                 return r;
 

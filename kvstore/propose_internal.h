@@ -89,8 +89,9 @@ void proposal_list_remove(List *list, Proposal *x);
 void proposals_enqueue(Proposals *p, Proposal *x);
 /* Its answer does not come out of the log; it leaves with the next turn. */
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause);
-/* Nothing goes into the log that the leader's program does not know: 0 and the status as it was, or a refusal with its sentence. */
-int proposals_check_level(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err);
+/* Nothing goes into the log that the leader's program does not know, or for which there is no room: 0 and the status as it was, or a
+ * refusal with its sentence. */
+int proposals_check(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err);
 void proposals_keep_time(Proposals *p); /* the sweep runs while something may fall due */
 
 /* What we still wait for begins here. */

@@ -46,6 +46,7 @@ struct World {
         unsigned n_closing;
         uint64_t deadline_ms;
         unsigned checkpoint_entries;
+        uint64_t quota;
 };
 
 /* -- Running the loop until something is true -- */
@@ -115,6 +116,7 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
                 .log_disk = h->disk,
                 .peers = h->peers,
                 .join = join,
+                .quota = h->world->quota,
                 .checkpoint_entries = h->world->checkpoint_entries,
                 .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
                 .compare_every = 5,
@@ -1270,6 +1272,43 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
         }
 }
 
+/* -- Quota -- */
+
+static void what_has_no_room_does_not_reach_the_log(void **state) {
+        World *world = *state;
+        static char big[64 * 1024];
+        uint64_t entries;
+        Host *h;
+        Answer a;
+
+        world->quota = 1024 * 1024;
+        h = open_host(world, 0, false);
+        memset(big, 'x', sizeof(big));
+        for (unsigned i = 0;; i++) {
+                char key[32];
+
+                snprintf(key, sizeof(key), "/full/%u", i);
+                a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { big, sizeof(big) } });
+                if (a.status != KV_OK)
+                        break;
+                assert_true(i < 16);
+        }
+        assert_int_equal(a.status, KV_TOO_LARGE);
+        assert_string_equal(a.cause, "the quota of 1048576 bytes for users' keys is used up");
+
+        entries = state_of(h).raft_index;
+        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) } });
+        assert_int_equal(a.status, KV_TOO_LARGE);
+        assert_int_equal(state_of(h).raft_index, entries);
+
+        /* Who is too heavy may become lighter, and change what is there. */
+        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/full/0"), .value = { big, sizeof(big) } });
+        assert_int_equal(a.status, KV_OK);
+        put_ok(h, "/full/0", "small");
+        a = ask(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/more"), .value = { big, sizeof(big) / 2 } });
+        assert_int_equal(a.status, KV_OK);
+}
+
 /* -- Lanes -- */
 
 typedef struct Flood {
@@ -1358,6 +1397,7 @@ int main(void) {
                 ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
+                ALONE(what_has_no_room_does_not_reach_the_log),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
                 THREE(when_the_leader_closes_writes_go_on),
