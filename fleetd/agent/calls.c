@@ -152,8 +152,8 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
                 if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED) {
                         note->starting = false;
                         a->notes.dirty = true;
-                        if (error == -ENOTCONN)
-                                note->started_boot[0] = 0; /* it never left for systemd */
+                        if (error < 0)
+                                note->started_boot[0] = 0; /* it never left for systemd, or was refused: no job came of it */
                 }
         }
         (void) agent_call_done(call, error, sentence);

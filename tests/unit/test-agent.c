@@ -342,6 +342,23 @@ static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(vo
         assert_int_equal(room->fake->starts, 1);
 }
 
+static void a_start_that_systemd_refuses_is_made_later(void **state) {
+        Room *room = *state;
+
+        room->fake->fail = "StartUnit";
+        room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
+        room->fake->fail_message = "a stop is under way";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 0);
+        room->fake->fail = NULL;
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 1);
+        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(room->fake->starts, 1);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -360,6 +377,7 @@ int main(void) {
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
+                in_a_room(a_start_that_systemd_refuses_is_made_later),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
