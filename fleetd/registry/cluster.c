@@ -170,6 +170,22 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
                         (element)->next->prev = (element)->prev;  \
         } while (0)
 
+/* Lets go of a unit and a machine that nothing has come to join. */
+static int part(Cluster *c, ClusterUnit *u, ClusterMachine *m) {
+        if (u)
+                unit_changed(c, u);
+        if (m)
+                machine_changed(c, m);
+        return -ENOMEM;
+}
+
+/* The two that an order or a state is about. */
+static int join(Cluster *c, const LayoutKey *k, ClusterUnit **ret_unit, ClusterMachine **ret_machine) {
+        *ret_unit = get_unit(c, k->unit);
+        *ret_machine = get_machine(c, k->machine);
+        return *ret_unit && *ret_machine ? 0 : part(c, *ret_unit, *ret_machine);
+}
+
 static void remove_order(Cluster *c, ClusterOrder *o) {
         ClusterMachine *m = o->machine;
         ClusterUnit *u = o->of;
@@ -202,25 +218,16 @@ static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t cre
 
         if (!o) {
                 _cleanup_free_ ClusterOrder *fresh = NEW0(ClusterOrder, 1);
-                ClusterUnit *u = get_unit(c, k->unit);
-                ClusterMachine *m = get_machine(c, k->machine);
 
-                if (fresh && u && m) {
-                        fresh->of = u;
-                        fresh->machine = m;
-                        fresh->order = ORDER_STOP;
-                        snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
-                        HASH_ADD_STR(m->orders, unit, fresh);
-                }
-                if (!fresh || !u || !m || !TABLE_ADDED(fresh)) {
-                        if (u)
-                                unit_changed(c, u);
-                        if (m)
-                                machine_changed(c, m);
+                if (!fresh || join(c, k, &fresh->of, &fresh->machine) < 0)
                         return -ENOMEM;
-                }
-                LIST_INSERT(u->orders, fresh);
-                m->n_related += u->lists[CLUSTER_RELATED].in;
+                fresh->order = ORDER_STOP;
+                snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
+                HASH_ADD_STR(fresh->machine->orders, unit, fresh);
+                if (!TABLE_ADDED(fresh))
+                        return part(c, fresh->of, fresh->machine);
+                LIST_INSERT(fresh->of->orders, fresh);
+                fresh->machine->n_related += fresh->of->lists[CLUSTER_RELATED].in;
                 o = TAKE_PTR(fresh);
         }
 
@@ -243,23 +250,14 @@ static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t 
 
         if (!s) {
                 _cleanup_free_ ClusterState *fresh = NEW0(ClusterState, 1);
-                ClusterUnit *u = get_unit(c, k->unit);
-                ClusterMachine *m = get_machine(c, k->machine);
 
-                if (fresh && u && m) {
-                        fresh->of = u;
-                        fresh->machine = m;
-                        snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
-                        HASH_ADD_STR(m->states, unit, fresh);
-                }
-                if (!fresh || !u || !m || !TABLE_ADDED(fresh)) {
-                        if (u)
-                                unit_changed(c, u);
-                        if (m)
-                                machine_changed(c, m);
+                if (!fresh || join(c, k, &fresh->of, &fresh->machine) < 0)
                         return -ENOMEM;
-                }
-                LIST_INSERT(u->states, fresh);
+                snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
+                HASH_ADD_STR(fresh->machine->states, unit, fresh);
+                if (!TABLE_ADDED(fresh))
+                        return part(c, fresh->of, fresh->machine);
+                LIST_INSERT(fresh->of->states, fresh);
                 s = TAKE_PTR(fresh);
         }
 
