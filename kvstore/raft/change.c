@@ -149,6 +149,10 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
                 return error_set(err, -EREMOTE, "only the leader changes the configuration");
         if (raft_core_change_pending(c))
                 return error_set(err, -EBUSY, "another change is not committed yet");
+        /* An earlier leader may hold a change of the same configuration that nobody else knows: his majority and ours need not
+         * meet. With an entry of our own term on a majority his can win no election any more. */
+        if (c->rules.own_term_first && !raft_core_leads(c))
+                return error_set(err, -EBUSY, "nothing of this leader's own term is committed yet");
 
         server = find_server(&c->servers, change->id);
         voter = server && server->role == RAFT_ROLE_VOTER;

@@ -120,6 +120,7 @@ typedef struct RaftRules {
         bool one_leader_first;        /* [shrink] fewer than three voters only by force */
         bool majority_knows;          /* [majority] who remains after a demotion or removal has a majority that knows it votes */
         bool snapshot_stored_only;    /* [snapshot] a checkpoint counts only up to what is durable, with its configuration committed */
+        bool own_term_first;          /* [own-term] a leader changes nothing before an entry of its own term is committed */
         bool start_checks_term;       /* [start-term] a log that contradicts the state is dropped at start */
 } RaftRules;
 

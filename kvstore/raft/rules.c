@@ -14,6 +14,7 @@ const RaftRules RAFT_RULES_ALL = {
         .tell_term_to_prevote = true,
         .drop_stray_vote_result = true,
         .one_install = true,
+        .own_term_first = true,
         .promotion_order = true,
         .demotion_order = true,
         .catch_up_first = true,

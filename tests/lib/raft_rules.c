@@ -24,6 +24,7 @@ static const struct {
         { "shrink",       offsetof(RaftRules, one_leader_first)       },
         { "majority",     offsetof(RaftRules, majority_knows)         },
         { "snapshot",     offsetof(RaftRules, snapshot_stored_only)   },
+        { "own-term",     offsetof(RaftRules, own_term_first)         },
         { "start-term",   offsetof(RaftRules, start_checks_term)      },
 };
 
