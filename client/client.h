@@ -72,6 +72,7 @@ int verb_load(Client *c, char **args, size_t n);
 int verb_start(Client *c, char **args, size_t n);
 int verb_stop(Client *c, char **args, size_t n);
 int verb_unload(Client *c, char **args, size_t n);
+int verb_directory(Client *c, char **args, size_t n);
 int verb_destroy(Client *c, char **args, size_t n);
 int verb_restart(Client *c, char **args, size_t n);
 int verb_status(Client *c, char **args, size_t n);

@@ -35,6 +35,11 @@ static const Verb verbs[] = {
         { "diff", 0, "FILE...", "Show how unit files here differ from the cluster's",
           "Exit status 0 when none differs, 1 when one does, 2 when a file is missing here, 4 when a unit\n"
           "is not in the cluster.\n", verb_diff },
+        { "directory", FLAGS_REMOTE, "[confirm [UNIT...] | take-over UNIT...]", "Show and answer what unit directories ask",
+          "Without arguments: files that hosts refuse, names that another has, units whose files are gone.\n"
+          "confirm removes units that are kept though their files are gone: those named, or all of a host.\n"
+          "take-over gives a name to the file of a host that another unit of the cluster has.\n\n"
+          "fleetctl directory take-over web.service --machine=beta\n", verb_directory },
         { "edit", 0, "UNIT...", "Change units of the cluster in an editor",
           "$SYSTEMD_EDITOR, $EDITOR or $VISUAL gets the file as it was given. When the editor ends it is\n"
           "checked, and takes the place of what runs.\n", verb_edit },
@@ -70,7 +75,7 @@ static const Verb verbs[] = {
           "fleetctl list-machines --no-legend\n", verb_list_machines },
         { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "", "List the units that exist in the cluster.",
           "Whether or not they are on a machine.\n"
-          "Fields: unit, hash, dstate, state, target, global, desc, reason, owner.\n", verb_list_unit_files },
+          "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n", verb_list_unit_files },
         { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "", "List the current state of units in the cluster",
           "Only those that are on a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"

@@ -4,6 +4,7 @@
 
 #include "base/parse.h"
 #include "client/client.h"
+#include "client/directory.h"
 #include "client/output.h"
 #include "units/hash.h"
 #include "units/name.h"
@@ -14,6 +15,7 @@ typedef struct Row {
         const ApiMachine *machine;
         const ApiState *state;
         const ApiUnit *unit;
+        const JsonValue *problems; /* of unit directories; NULL: not asked for */
         bool full;   /* --full */
         bool people; /* a terminal: names instead of ids */
 } Row;
@@ -94,6 +96,17 @@ static void unit_target(const Row *row, Text *t) {
 static void unit_global(const Row *row, Text *t) { text_append(t, unit_is_global(row->unit) ? "true" : "false"); }
 static void unit_reason(const Row *row, Text *t) { append_any(row->unit->reason, t); }
 static void unit_owner(const Row *row, Text *t) { append_place(row, row->unit->owner, t); }
+static void unit_problem(const Row *row, Text *t) {
+        for (size_t i = 0; row->unit->name && i < json_value_count(row->problems); i++) {
+                const JsonValue *p = json_value_item(row->problems, i);
+
+                if (!streq(problem_member(p, "name"), row->unit->name))
+                        continue;
+                text_append(t, t->size > 0 ? "; " : "");
+                append_machine_name(t, row->machines, problem_member(p, "machineID"));
+                text_printf(t, ": %s", problem_member(p, "reason"));
+        }
+}
 static void unit_desc(const Row *row, Text *t) {
         for (size_t i = 0; row->unit->file && i < row->unit->file->n_options; i++) {
                 const UnitOption *o = &row->unit->file->options[i];
@@ -118,7 +131,7 @@ static const Column state_columns[] = {
 static const Column unit_columns[] = {
         { "unit", unit_name }, { "hash", unit_hash }, { "dstate", unit_desired }, { "state", unit_current },
         { "target", unit_target }, { "tmachine", unit_target }, { "global", unit_global }, { "desc", unit_desc },
-        { "reason", unit_reason }, { "owner", unit_owner }, {},
+        { "reason", unit_reason }, { "owner", unit_owner }, { "problem", unit_problem }, {},
 };
 
 enum { COLUMNS_MAX = 64 };
@@ -301,8 +314,26 @@ static void filter(Listing *l, const List *list, const Wanted *w) {
         l->n = kept;
 }
 
+/* What directories could not do is said of files that are no units, too; a daemon that knows nothing of it has nothing to say. */
+static int read_problems(Client *c, const List *list, JsonValue **ret, Error *err) {
+        int r = list->row == unit_row ? client_problems(c, ret, err) : 0;
+
+        return r == -EREMOTEIO ? 0 : r;
+}
+
+static void print_problems(const JsonValue *problems, const Listing *machines) {
+        for (size_t i = 0; i < json_value_count(problems); i++) {
+                const JsonValue *p = json_value_item(problems, i);
+                _cleanup_text_ Text machine = {};
+
+                append_machine_name(&machine, machines, problem_member(p, "machineID"));
+                fprintf(stderr, "fleetctl: %s: %s\n", machine.chars ?: "", problem_member(p, "reason"));
+        }
+}
+
 static int print_list(Client *c, const List *list, char **args, size_t n) {
         _cleanup_listing_ Listing items = {}, machines = {};
+        _cleanup_json_ JsonValue *directories = NULL;
         _cleanup_table_ Table *table = NULL;
         Choice choice = {};
         Wanted wanted = {};
@@ -314,6 +345,8 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         r = list->read(c, &items, &err);
         if (r >= 0 && list->unit)
                 r = client_machines(c, &machines, &err);
+        if (r >= 0 && !wants_json(c))
+                r = read_problems(c, list, &directories, &err);
         if (r == -EREMOTEIO && !list->unit) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n", error_text(&err, r));
                 return EXIT_FAILED;
@@ -334,12 +367,13 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         table = r < 0 ? NULL : choice_table(&choice);
         r = table ? 0 : -ENOMEM;
         for (size_t i = 0; i < items.n && r >= 0; i++) {
-                Row row = { .machines = list->unit ? &machines : &items, .full = c->options.full, .people = stdout_is_terminal() };
+                Row row = { .machines = list->unit ? &machines : &items, .problems = json_value_member(directories, "problems"), .full = c->options.full, .people = stdout_is_terminal() };
 
                 list->row(&row, &items, i);
                 r = add_row(table, &choice, &row);
         }
         r = finish(c, table, r);
+        print_problems(json_value_member(directories, "problems"), &machines);
         for (size_t i = 0; !list->unit && i < items.n; i++)
                 if (items.machines[i].problem && *items.machines[i].problem)
                         fprintf(stderr, "fleetctl: %s: %s\n", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);

@@ -4,7 +4,7 @@ client_fleetctl_SOURCES = \
 	client/fleetctl.c client/client.h client/client.c client/connection.h client/connection.c \
 	client/options.h client/options.c client/output.h client/output.c client/wait.h client/wait.c \
 	client/files.h client/files.c client/control.c client/list.c client/remote.h client/remote.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
-	client/patterns.h client/patterns.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
+	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
 	client/kv_lock.c client/kv_files.c client/kv_v1.c
 client_fleetctl_LDADD = $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 

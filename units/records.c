@@ -219,6 +219,50 @@ int order_record_read(const char *json, size_t size, Order *ret, Error *err) {
         return 0;
 }
 
+void problem_done(Problem *problem) {
+        free(problem->text);
+        *problem = (Problem) {};
+}
+
+void problem_record_write(Text *t, const Problem *problem) {
+        json_open(t, NULL, '{');
+        json_add_bool(t, "confirmed", problem->confirmed);
+        json_add_string(t, "kind", problem_kind_to_string(problem->kind));
+        json_add_string(t, "text", problem->text);
+        json_add_u64(t, "unit", problem->unit_index);
+        json_close(t, '}');
+}
+
+int problem_record_read(const char *json, size_t size, Problem *ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_problem_ Problem problem = {};
+        const char *kind = "";
+        int r;
+
+        r = open_record(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(root, "confirmed", &problem.confirmed, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "kind", &kind, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "unit", &problem.unit_index, err);
+        if (r < 0)
+                return r;
+        r = read_copy(root, "text", &problem.text, err);
+        if (r < 0)
+                return r;
+
+        problem.kind = problem_kind_from_string(kind);
+        if (problem.kind < 0)
+                return error_set(err, -EBADMSG, "kind: '%.32s' is none of refused, taken, held", kind);
+        *ret = problem;
+        problem = (Problem) {};
+        return 0;
+}
+
 void state_record_write(Text *t, const UnitState *state) {
         json_open(t, NULL, '{');
         json_add_string(t, "active", state->active);

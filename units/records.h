@@ -51,6 +51,20 @@ void order_done(Order *order);
 void order_record_write(Text *t, const Order *order);
 int order_record_read(const char *json, size_t size, Order *ret, Error *err);
 
+/* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit"} */
+typedef struct Problem {
+        ProblemKind kind;
+        char *text;          /* owned; a sentence */
+        uint64_t unit_index; /* modified index of the unit's key that it is about; 0: there is none */
+        bool confirmed;      /* people have said: take it over, or remove it */
+} Problem;
+
+void problem_done(Problem *problem);
+#define _cleanup_problem_ _cleanup_(problem_done)
+
+void problem_record_write(Text *t, const Problem *problem);
+int problem_record_read(const char *json, size_t size, Problem *ret, Error *err);
+
 /* /_fleet/state/NAME/ID: {"active","done","hash","load","since","sub"} */
 void state_record_write(Text *t, const UnitState *state);
 int state_record_read(const char *json, size_t size, UnitState *ret, Error *err);

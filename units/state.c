@@ -14,6 +14,10 @@ static const char *const presences[_PRESENCE_MAX] = {
         [PRESENCE_UP] = "up", [PRESENCE_AWAY] = "away", [PRESENCE_LOST] = "lost", [PRESENCE_LEFT] = "left",
 };
 
+static const char *const problem_kinds[_PROBLEM_MAX] = {
+        [PROBLEM_REFUSED] = "refused", [PROBLEM_TAKEN] = "taken", [PROBLEM_HELD] = "held",
+};
+
 static const char *to_string(const char *const *table, size_t n, int value) {
         return value >= 0 && (size_t) value < n ? table[value] : NULL;
 }
@@ -47,6 +51,14 @@ const char *presence_to_string(Presence presence) {
 
 Presence presence_from_string(const char *s) {
         return from_string(presences, _PRESENCE_MAX, s);
+}
+
+const char *problem_kind_to_string(ProblemKind kind) {
+        return to_string(problem_kinds, _PROBLEM_MAX, kind);
+}
+
+ProblemKind problem_kind_from_string(const char *s) {
+        return from_string(problem_kinds, _PROBLEM_MAX, s);
 }
 
 void unit_state_done(UnitState *state) {

@@ -43,6 +43,18 @@ typedef enum Presence {
 const char *presence_to_string(Presence presence);
 Presence presence_from_string(const char *s);
 
+/* What stands between a file of a unit directory and its unit. */
+typedef enum ProblemKind {
+        PROBLEM_REFUSED, /* the file is no unit that the cluster takes */
+        PROBLEM_TAKEN,   /* its name is that of another's unit, which keeps it until people say otherwise */
+        PROBLEM_HELD,    /* the file is gone in a way that is not believed; the unit stays until people say otherwise */
+        _PROBLEM_MAX,
+        _PROBLEM_INVALID = -EINVAL,
+} ProblemKind;
+
+const char *problem_kind_to_string(ProblemKind kind);
+ProblemKind problem_kind_from_string(const char *s);
+
 /* systemd's three states of a unit on one machine, in systemd's words, passed on as they are. */
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */

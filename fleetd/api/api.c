@@ -82,6 +82,8 @@ static void fleet_route(Request *request, const char *path) {
                 machines_handle(request);
         else if ((rest = rest_of(path, "/why")) && rest[0])
                 why_handle(request, rest);
+        else if (streq(path, "/directory"))
+                directory_handle(request);
         else if (streq(path, "/batch"))
                 batch_handle(request);
         else if (streq(path, "/plan"))

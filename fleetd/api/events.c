@@ -11,7 +11,7 @@ typedef struct EventStream {
 
 static const char *const kinds[] = {
         [CHANGED_ALL] = "all",     [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",     [CHANGED_ORDER] = "order",
-        [CHANGED_STATE] = "state", [CHANGED_MACHINE] = "machine", [CHANGED_PRESENCE] = "presence", [CHANGED_CLUSTER] = "cluster",
+        [CHANGED_STATE] = "state", [CHANGED_MACHINE] = "machine", [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
 };
 
 static void events_forget(Request *request) {

@@ -89,6 +89,7 @@ void keys_v2_list(void *userdata);          /* an Api: its 'list' */
 void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, /v2/members, /v2/stats: what clients look for */
 void kv_v1_handle(Request *request, const char *path);     /* /fleet/v1/kv...: 'path' is what stands behind it */
 void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */
+void directory_handle(Request *request);                   /* /fleet/v1/directory */
 void batch_handle(Request *request);                       /* /fleet/v1/batch */
 void states_handle(Request *request, const char *name);    /* /fleet/v1/state[/NAME] */
 void machines_handle(Request *request);                    /* /fleet/v1/machines */

@@ -3,11 +3,23 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { HELD_MIN = 3, HELD_PART = 3 }; /* a third of the files, and at least three, are not removed at once */
+enum {
+        HELD_MIN = 3, HELD_PART = 3, /* a third of the files, and at least three, are not removed at once */
+        DEAD_MS = 10 * 60 * 1000,    /* an owner that is lost for so long has nothing to say any more */
+};
 
 void directory_diff_done(DirectoryDiff *diff) {
         free(diff->tasks);
+        free(diff->held);
         *diff = (DirectoryDiff) {};
+}
+
+static int file_by_name(const void *name, const void *file) {
+        return strcmp(name, ((const DirectoryFile *) file)->name);
+}
+
+DirectoryFile *directory_file(const DirectoryView *view, const char *name) {
+        return view->n_files == 0 ? NULL : bsearch(name, view->files, view->n_files, sizeof(*view->files), file_by_name);
 }
 
 static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
@@ -18,60 +30,110 @@ static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
 }
 
 static bool owned_by(const ClusterUnit *u, const char *machine_id) {
-        return u && u->unit && u->unit->owner && streq(u->unit->owner, machine_id);
+        return u->unit && u->unit->owner && streq(u->unit->owner, machine_id);
 }
 
-static int diff_file(const Cluster *c, const char *machine_id, DirectoryFile *f, DirectoryDiff *ret) {
+static bool owner_is_gone(const Cluster *c, const ClusterUnit *u) {
+        const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
+
+        if (!u->unit->owner)
+                return false;
+        if (!owner || owner->presence == PRESENCE_LEFT)
+                return true;
+        return owner->presence == PRESENCE_LOST && c->now_ms >= owner->since_ms && c->now_ms - owner->since_ms >= DEAD_MS;
+}
+
+/* The problem that this machine has told of the unit as it is now. */
+static const Problem *told(const Cluster *c, const DirectoryView *view, const ClusterUnit *u, ProblemKind kind) {
+        const ClusterProblem *p = cluster_problem(c, view->machine_id, u->name);
+
+        return p && p->problem.kind == kind && p->problem.unit_index == u->index ? &p->problem : NULL;
+}
+
+static void say_taken(const Cluster *c, const DirectoryView *view, const ClusterUnit *u, DirectoryFile *f) {
+        f->kind = PROBLEM_TAKEN;
+        if (asprintf(&f->error, "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Give the file another name, or: fleetctl directory take-over %s --machine=%s",
+                     f->name, u->unit->owner ? "by the directory of " : "by fleetctl", u->unit->owner ? cluster_name_of(c, u->unit->owner) : "",
+                     f->name, cluster_name_of(c, view->machine_id)) < 0)
+                f->error = NULL;
+}
+
+static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, DirectoryDiff *ret) {
         const ClusterUnit *u = cluster_unit(c, f->name);
+        DirectoryTask task = { .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0 };
 
         if (!f->unit)
                 return 0;
         if (!u)
-                return diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_SUBMIT, .name = f->name, .unit = f->unit });
-        if (!owned_by(u, machine_id)) {
-                const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
-
-                if (unit_equal(u->unit, f->unit))
+                task.kind = DIRECTORY_SUBMIT;
+        else if (owned_by(u, view->machine_id)) {
+                if (u->unit->text_size == f->unit->text_size && memcmp(u->unit->text, f->unit->text, f->unit->text_size) == 0)
                         return 0;
-                if (asprintf(&f->error, "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Destroy it there first, or choose another name",
-                             f->name, !u->unit->owner ? "by fleetctl" : "by the directory of ",
-                             !u->unit->owner ? "" : owner && owner->facts && owner->facts->name ? owner->facts->name : u->unit->owner) < 0)
-                        f->error = NULL;
-                return 0;
+        } else if (unit_equal(u->unit, f->unit)) {
+                if (!owner_is_gone(c, u))
+                        return 0;
+                task.kind = DIRECTORY_ADOPT;
+        } else {
+                const Problem *p = told(c, view, u, PROBLEM_TAKEN);
+
+                if (!p || !p->confirmed) {
+                        say_taken(c, view, u, f);
+                        return 0;
+                }
+                task.kind = DIRECTORY_TAKE_OVER;
         }
-        if (u->unit->text_size == f->unit->text_size && memcmp(u->unit->text, f->unit->text, f->unit->text_size) == 0)
-                return 0;
-        return diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u->index });
+        return diff_add(ret, task);
 }
 
-static bool has_file(const DirectoryFile *files, size_t n, const char *name) {
+static int held_by_name(const void *a, const void *b) {
+        return strcmp(((const DirectoryHeld *) a)->unit->name, ((const DirectoryHeld *) b)->unit->name);
+}
+
+/* Units of this folder without a file there, by name. */
+static int find_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
+        for (const ClusterUnit *u = c->units; u; u = u->hh.next) {
+                DirectoryRecord *seen;
+
+                if (!owned_by(u, view->machine_id) || directory_file(view, u->name))
+                        continue;
+                if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
+                        return -ENOMEM;
+                HASH_FIND_STR(view->record, u->name, seen);
+                ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
+        }
+        if (ret->n_held > 0)
+                qsort(ret->held, ret->n_held, sizeof(*ret->held), held_by_name);
+        return 0;
+}
+
+/* Of those: which are removed. The others stay in 'held'. */
+static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
+        size_t n_seen = HASH_COUNT(view->record), n_gone = 0, n = ret->n_held;
+        bool many;
+
         for (size_t i = 0; i < n; i++)
-                if (streq(files[i].name, name))
-                        return true;
-        return false;
+                n_gone += ret->held[i].seen;
+        many = n_gone >= HELD_MIN && n_gone * HELD_PART >= n_seen;
+
+        ret->n_held = 0;
+        for (size_t i = 0; i < n; i++) {
+                DirectoryHeld held = ret->held[i];
+                const Problem *p = told(c, view, held.unit, PROBLEM_HELD);
+
+                if (p ? !p->confirmed : many || !held.seen)
+                        ret->held[ret->n_held++] = held;
+                else if (diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE, .name = held.unit->name, .expected_index = held.unit->index }) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
-int directory_diff(const Cluster *cluster, const char *machine_id, DirectoryFile *files, size_t n_files, const DirectoryRecord *record,
-                   bool complete, DirectoryDiff *ret) {
-        size_t n_seen = 0, n_gone = 0, first;
+int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret) {
         int r = 0;
 
-        for (size_t i = 0; r == 0 && i < n_files; i++)
-                r = diff_file(cluster, machine_id, &files[i], ret);
-
-        first = ret->n;
-        for (const DirectoryRecord *seen = record; r == 0 && complete && seen; seen = seen->hh.next) {
-                const ClusterUnit *u = cluster_unit(cluster, seen->name);
-
-                n_seen++;
-                if (has_file(files, n_files, seen->name) || !owned_by(u, machine_id))
-                        continue;
-                n_gone++;
-                r = diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE, .name = seen->name, .expected_index = u->index });
-        }
-        if (n_gone >= HELD_MIN && n_gone * HELD_PART >= n_seen) {
-                ret->n = first;
-                ret->n_held = n_gone;
-        }
-        return r;
+        for (size_t i = 0; r == 0 && i < view->n_files; i++)
+                r = diff_file(cluster, view, &view->files[i], ret);
+        if (r == 0 && view->complete)
+                r = find_gone(cluster, view, ret);
+        return r < 0 || !view->complete ? r : judge_gone(cluster, view, ret);
 }

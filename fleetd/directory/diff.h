@@ -1,4 +1,4 @@
-/* Files against units that this folder owns: what to submit, what to remove. Pure. */
+/* Files against units that this folder owns: what to submit, what to adopt, what to remove, and what only people can decide. Pure. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"
@@ -6,8 +6,10 @@
 /* One file of the folder as it was read. */
 typedef struct DirectoryFile {
         char name[256];
-        Unit *unit;   /* NULL: it could not be read or is no unit; then it changes nothing */
-        char *error;  /* a sentence for NAME.error; NULL when all is well */
+        Unit *unit;        /* NULL: it could not be read or is no unit; then it changes nothing */
+        char *error;       /* a sentence for NAME.error; NULL when all is well */
+        ProblemKind kind;  /* of the error */
+        bool unfinished;   /* somebody writes it: it changes nothing, and what is said of it stays */
 } DirectoryFile;
 
 /* What this daemon remembers to have seen in this very folder. */
@@ -16,22 +18,50 @@ typedef struct DirectoryRecord {
         UT_hash_handle hh;
 } DirectoryRecord;
 
+/* The folder at one look. */
+typedef struct DirectoryView {
+        const char *machine_id, *path;
+        DirectoryFile *files;   /* sorted by name; 'error' is set where somebody else has a unit of that name */
+        size_t n_files;
+        const DirectoryRecord *record;
+        bool complete;          /* all of it could be read: what is not among the files is not there */
+        bool same;              /* it is the folder of the record */
+} DirectoryView;
+
+typedef enum DirectoryTaskKind {
+        DIRECTORY_SUBMIT,    /* the cluster has none of that name */
+        DIRECTORY_UPDATE,    /* another text */
+        DIRECTORY_ADOPT,     /* the same unit, whose owner is gone */
+        DIRECTORY_TAKE_OVER, /* somebody else's: people have said so */
+        DIRECTORY_REMOVE,
+        _DIRECTORY_TASK_MAX,
+} DirectoryTaskKind;
+
 typedef struct DirectoryTask {
-        enum { DIRECTORY_SUBMIT, DIRECTORY_UPDATE, DIRECTORY_REMOVE } kind;
-        const char *name;      /* borrowed from file or record */
+        DirectoryTaskKind kind;
+        const char *name;      /* borrowed from file or cluster */
         const Unit *unit;      /* borrowed; NULL for removals */
         uint64_t expected_index;
 } DirectoryTask;
 
+/* A unit that is kept though its file is gone. */
+typedef struct DirectoryHeld {
+        const ClusterUnit *unit; /* borrowed */
+        bool seen;               /* its file was seen in this folder: too many have gone at once; else the folder is another */
+} DirectoryHeld;
+
 typedef struct DirectoryDiff {
         DirectoryTask *tasks;
         size_t n, capacity;
-        size_t n_held;         /* removals that were not made: too many at once (rule 37) */
+        DirectoryHeld *held;   /* by name (rule 37) */
+        size_t n_held, held_capacity;
 } DirectoryDiff;
 
 void directory_diff_done(DirectoryDiff *diff);
 
-/* 'files' sorted by name, their 'error' is set where somebody else has a unit of that name. 'complete': the folder could be
- * read as a whole, and it is the one of the record; only then is an absent file a removal. */
-int directory_diff(const Cluster *cluster, const char *machine_id, DirectoryFile *files, size_t n_files, const DirectoryRecord *record,
-                   bool complete, DirectoryDiff *ret);
+/* A third of the files, at least three, do not go at once; who is held once stays so until the file is back, or people confirm
+ * (the problem key of this machine says both). A unit of another machine's directory is adopted, by who has the same, when that one
+ * has left, or is lost for ten minutes. 0 or -ENOMEM. */
+int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret);
+
+DirectoryFile *directory_file(const DirectoryView *view, const char *name); /* NULL: it is not there */

@@ -1,6 +1,5 @@
 #include "fleetd/directory/directory.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -10,7 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "fleetd/directory/diff.h"
+#include "fleetd/directory/unit_folder.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 #include "units/name.h"
@@ -21,13 +20,21 @@ enum {
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
         ABSENT_MS = 2000,             /* between looks at a folder that cannot be watched, or is not there */
-        FILES_MAX = 10000,
+        WRITING_MS = 10000,           /* a file that somebody holds open and writes no more is read after so long */
         BATCH_MAX = 64,               /* changes in one transaction ... */
+        PROBLEMS_MAX = 1000,          /* that the cluster is told of */
         BATCH_SIZE_MAX = 96 * 1024,   /* ... and bytes */
         CHANGE_OVERHEAD = 512,        /* of a change in a transaction, besides the text */
         RECORD_MAX = 4 * 1024 * 1024,
         EVENTS_SIZE = 16 * 1024,      /* of inotify, read at a time */
 };
+
+/* A file between the first write to it and its closing. */
+typedef struct Writing {
+        char name[256];
+        uint64_t until_ms;
+        UT_hash_handle hh;
+} Writing;
 
 struct Directory {
         Loop *loop;         /* borrowed, as the next */
@@ -35,14 +42,15 @@ struct Directory {
         char path[512], machine_id[33];
         int record_fd, inotify_fd;
         Guest *guest;
-        bool watched;       /* the folder was there, and inotify tells of it */
+        int watch;          /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
+        Writing *writing;
         Timer settle;       /* runs out: look */
         uint64_t busy_ms;   /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
         DirectoryRecord *record;
         uint64_t device, inode; /* of the folder that the record is about */
-        size_t n_held;
-        bool writing;
+        bool crowded;       /* it was said that there are too many files */
+        bool sending;       /* a transaction is under way */
 };
 
 /* -- The record: {"device","inode","names":[]} -- */
@@ -101,25 +109,21 @@ static bool record_keeps(const Directory *d, const DirectoryRecord *seen) {
         return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
 }
 
-static void record_write(Directory *d, const struct stat *st, const DirectoryFile *files, size_t n) {
-        bool moved = d->device != st->st_dev || d->inode != st->st_ino, changed = moved;
+static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
+        bool changed = !view->same;
         DirectoryRecord *seen, *next;
         _cleanup_text_ Text t = {};
         int r;
 
         HASH_ITER(hh, d->record, seen, next) {
-                bool there = false;
-
-                for (size_t i = 0; i < n && !there; i++)
-                        there = streq(files[i].name, seen->name);
-                if (there || (!moved && record_keeps(d, seen)))
+                if (directory_file(view, seen->name) || !view->complete || (view->same && record_keeps(d, seen)))
                         continue;
                 HASH_DEL(d->record, seen);
                 free(seen);
                 changed = true;
         }
-        for (size_t i = 0; i < n; i++)
-                changed |= record_add(d, files[i].name);
+        for (size_t i = 0; i < view->n_files; i++)
+                changed |= record_add(d, view->files[i].name);
         if (!changed)
                 return;
 
@@ -138,133 +142,39 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryFil
                 log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path, strerror(-r));
 }
 
-/* -- Reading the folder -- */
+/* -- Files that somebody writes -- */
 
-static void files_free(DirectoryFile *files, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                unit_free(files[i].unit);
-                free(files[i].error);
-        }
-        free(files);
-}
+static void writing_end(Directory *d, const char *name) {
+        Writing *w;
 
-/* Editors' and our own files are nobody's units; neither is what has no unit's name. */
-static bool is_candidate(const char *name) {
-        size_t n = strlen(name);
-
-        return name[0] != '.' && name[0] != '#' && name[n - 1] != '~' && unit_name_check(name, NULL) == 0;
-}
-
-static void file_read(Directory *d, int dir_fd, DirectoryFile *f) {
-        _cleanup_free_ char *text = NULL, *path = NULL;
-        const char *reason = NULL;
-        Error err = {};
-        size_t size;
-        int r;
-
-        r = read_file_at(dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
-        if (r == -EFBIG)
-                r = error_set(&err, r, "larger than %d KiB", UNIT_SIZE_MAX / 1024);
-        else if (r < 0)
-                r = error_set(&err, r, "%s", r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
-        else if (unit_name_is_refused(f->name, &reason))
-                r = error_set(&err, -EPERM, "%s", reason);
-        else
-                r = unit_parse(f->name, text, size, &f->unit, &err);
-        if (r == 0 && asprintf(&path, "%s/%s", d->path, f->name) > 0)
-                r = unit_set_owner(f->unit, d->machine_id, path);
-        if (r < 0) {
-                f->unit = unit_free(f->unit);
-                if (asprintf(&f->error, "%s: %s", f->name, error_text(&err, r)) < 0)
-                        f->error = NULL;
-        }
-}
-
-static int by_name(const void *a, const void *b) {
-        return strcmp(((const DirectoryFile *) a)->name, ((const DirectoryFile *) b)->name);
-}
-
-static int directory_read(Directory *d, int dir_fd, DirectoryFile **ret, size_t *ret_n) {
-        DirectoryFile *files = NULL;
-        size_t n = 0, capacity = 0;
-        struct dirent *e;
-        DIR *dir;
-        int copy, r = 0;
-
-        copy = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        dir = copy < 0 ? NULL : fdopendir(copy);
-        if (!dir) {
-                r = -errno;
-                if (copy >= 0)
-                        close(copy);
-                return r;
-        }
-        while (r == 0 && (errno = 0, e = readdir(dir))) {
-                if (!is_candidate(e->d_name) || n >= FILES_MAX)
-                        continue;
-                r = GROW(files, capacity, n + 1);
-                if (r < 0)
-                        break;
-                files[n] = (DirectoryFile) {};
-                snprintf(files[n].name, sizeof(files[n].name), "%s", e->d_name);
-                n++;
-        }
-        if (r == 0 && errno != 0)
-                r = -errno;
-        closedir(dir);
-        if (r < 0) {
-                files_free(files, n);
-                return r;
-        }
-        if (n > 0)
-                qsort(files, n, sizeof(*files), by_name);
-        for (size_t i = 0; i < n; i++)
-                file_read(d, dir_fd, &files[i]);
-        *ret = files;
-        *ret_n = n;
-        return 0;
-}
-
-/* -- What people see: NAME.error beside the file, and the journal -- */
-
-static void error_write(Directory *d, int dir_fd, const DirectoryFile *f) {
-        const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), f->name);
-        _cleanup_text_ Text t = {};
-        char name[264];
-        int r;
-
-        snprintf(name, sizeof(name), "%s.error", f->name);
-        if (!f->error) {
-                if (unlinkat(dir_fd, name, 0) == 0)
-                        log_info(((LogFields) { .unit = f->name }), "%s/%s is in order again", d->path, f->name);
+        HASH_FIND_STR(d->writing, name, w);
+        if (!w)
                 return;
-        }
-
-        text_printf(&t, "%s\n", f->error);
-        if (u)
-                text_printf(&t, "The cluster still has the version of index %llu.\n", (unsigned long long) u->index);
-        if (t.error < 0 || file_holds_at(dir_fd, name, t.chars, t.size))
-                return;
-        log_warning(((LogFields) { .unit = f->name }), "%s/%s is refused: %s", d->path, f->name, f->error);
-        r = write_file_at(dir_fd, name, t.chars, t.size, 0644);
-        if (r < 0)
-                log_warning(((LogFields) { .error = r }), "cannot write %s/%s: %s", d->path, name, strerror(-r));
+        HASH_DEL(d->writing, w);
+        free(w);
 }
 
-static void errors_sweep(int dir_fd, const DirectoryRecord *record, const DirectoryFile *files, size_t n) {
-        for (const DirectoryRecord *seen = record; seen; seen = seen->hh.next) {
-                char name[264];
-                bool there = false;
-
-                for (size_t i = 0; i < n && !there; i++)
-                        there = streq(files[i].name, seen->name);
-                snprintf(name, sizeof(name), "%s.error", seen->name);
-                if (!there)
-                        (void) unlinkat(dir_fd, name, 0);
-        }
+static void writing_clear(Directory *d) {
+        while (d->writing)
+                writing_end(d, d->writing->name);
 }
 
-/* -- Submitting -- */
+/* Without memory for it the file is read as it is: what it then says wrong, it says until it is closed. */
+static void writing_begin(Directory *d, const char *name) {
+        Writing *w;
+
+        HASH_FIND_STR(d->writing, name, w);
+        if (!w && HASH_COUNT(d->writing) < UNIT_FOLDER_MAX && (w = NEW0(Writing, 1))) {
+                snprintf(w->name, sizeof(w->name), "%s", name);
+                HASH_ADD_STR(d->writing, name, w);
+                if (!TABLE_ADDED(w)) {
+                        free(w);
+                        return;
+                }
+        }
+        if (w)
+                w->until_ms = loop_now_ms(d->loop) + WRITING_MS;
+}
 
 static void directory_later(Directory *d, uint64_t delay_ms) {
         uint64_t due_ms = loop_now_ms(d->loop) + delay_ms;
@@ -273,35 +183,48 @@ static void directory_later(Directory *d, uint64_t delay_ms) {
                 (void) timer_start(&d->settle, d->loop, delay_ms);
 }
 
+static bool is_unfinished(void *userdata, const char *name) {
+        Directory *d = userdata;
+        Writing *w;
+
+        HASH_FIND_STR(d->writing, name, w);
+        if (!w)
+                return false;
+        if (w->until_ms > loop_now_ms(d->loop)) {
+                directory_later(d, w->until_ms - loop_now_ms(d->loop));
+                return true;
+        }
+        writing_end(d, name);
+        return false;
+}
+
+/* -- Submitting -- */
+
 static void directory_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Directory *d = userdata;
 
-        d->writing = false;
+        d->sending = false;
         if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
                 log_warning(NO_FIELDS, "%s: %s; trying again", d->path, sentence);
         directory_later(d, status == KV_OK ? 0 : RETRY_MS);
 }
 
-static void directory_submit(Directory *d, const DirectoryDiff *diff) {
-        static const char *const words[] = { [DIRECTORY_SUBMIT] = "new", [DIRECTORY_UPDATE] = "changed", [DIRECTORY_REMOVE] = "removed" };
+/* As many tasks as fit into one transaction, escapes of JSON included; the rest follows. */
+static size_t changes_of(Directory *d, const DirectoryDiff *diff, UnitChange changes[static BATCH_MAX]) {
+        static const char *const words[_DIRECTORY_TASK_MAX] = {
+                [DIRECTORY_SUBMIT] = "is new", [DIRECTORY_UPDATE] = "has changed", [DIRECTORY_REMOVE] = "is gone: its unit is removed",
+                [DIRECTORY_ADOPT] = "is the unit that the cluster has, whose owner is gone: it is this folder's now",
+                [DIRECTORY_TAKE_OVER] = "takes the place of the unit that the cluster has: it is this folder's now",
+        };
         size_t n = 0, size = 0;
-        _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
-        int r;
 
-        if (!changes)
-                return;
+        for (; n < diff->n && n < BATCH_MAX; n++) {
+                const DirectoryTask *task = &diff->tasks[n];
 
-        /* As many as fit into one transaction, escapes of JSON included; the rest follows. */
-        while (n < diff->n && n < BATCH_MAX) {
-                size += CHANGE_OVERHEAD + (diff->tasks[n].unit ? diff->tasks[n].unit->text_size : 0);
+                size += CHANGE_OVERHEAD + (task->unit ? task->unit->text_size : 0);
                 if (n > 0 && size > BATCH_SIZE_MAX)
                         break;
-                n++;
-        }
-        for (size_t i = 0; i < n; i++) {
-                const DirectoryTask *task = &diff->tasks[i];
-
-                changes[i] = (UnitChange) {
+                changes[n] = (UnitChange) {
                         .unit = task->unit,
                         .name = task->name,
                         .expected_index = task->expected_index,
@@ -310,42 +233,148 @@ static void directory_submit(Directory *d, const DirectoryDiff *diff) {
                         .has_target = task->kind == DIRECTORY_SUBMIT,
                         .target = unit_name_is_template(task->name) ? TARGET_INACTIVE : TARGET_LAUNCHED,
                 };
-                log_notice(((LogFields) { .unit = task->name }), "%s/%s is %s", d->path, task->name, words[task->kind]);
+                log_notice(((LogFields) { .unit = task->name }), "%s/%s %s", d->path, task->name, words[task->kind]);
         }
-        r = registry_change_units(d->registry, changes, n, directory_on_done, d);
+        return n;
+}
+
+/* What the cluster is told, and has to forget, of what this folder cannot do by itself. */
+typedef struct Telling {
+        ProblemChange changes[BATCH_MAX];
+        Problem problems[BATCH_MAX];
+        char *texts[BATCH_MAX]; /* owned */
+        size_t n, n_wanted;
+} Telling;
+
+static void telling_free(Telling *t) {
+        for (size_t i = 0; t && i < t->n; i++)
+                free(t->texts[i]);
+        free(t);
+}
+DEFINE_CLEANUP(Telling *, telling_free)
+
+/* 'text' is taken. What people have said to it holds while it is about the same. */
+static void tell(Directory *d, Telling *t, const char *name, ProblemKind kind, uint64_t unit_index, char *text) {
+        const ClusterProblem *known = cluster_problem(registry_cluster(d->registry), d->machine_id, name);
+        _cleanup_free_ char *owned = text;
+
+        if (!text || ++t->n_wanted > PROBLEMS_MAX || t->n == BATCH_MAX)
+                return;
+        if (known && known->problem.kind == kind && known->problem.unit_index == unit_index && known->problem.text && streq(known->problem.text, text))
+                return;
+        if (!known && kind == PROBLEM_HELD) /* the others are said beside their files */
+                log_warning(((LogFields) { .unit = name }), "%s", text);
+        t->texts[t->n] = TAKE_PTR(owned);
+        t->problems[t->n] = (Problem) { .kind = kind, .text = text, .unit_index = unit_index };
+        t->changes[t->n] = (ProblemChange) { .machine = d->machine_id, .name = name, .problem = &t->problems[t->n] };
+        t->n++;
+}
+
+static bool is_held(const DirectoryDiff *diff, const char *name) {
+        for (size_t i = 0; i < diff->n_held; i++)
+                if (streq(diff->held[i].unit->name, name))
+                        return true;
+        return false;
+}
+
+static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDiff *diff, Telling *t) {
+        const Cluster *c = registry_cluster(d->registry);
+        const ClusterMachine *self = cluster_machine(c, d->machine_id);
+
+        for (size_t i = 0; i < view->n_files; i++) {
+                const DirectoryFile *f = &view->files[i];
+                const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
+
+                if (f->error)
+                        tell(d, t, f->name, f->kind, u ? u->index : 0, strdup(f->error));
+        }
+        for (size_t i = 0; i < diff->n_held; i++) {
+                const DirectoryHeld *held = &diff->held[i];
+                char *text;
+
+                if (asprintf(&text, "%s: its file is gone from %s, %s; the unit is kept. Put the file back, or: fleetctl directory confirm %s --machine=%s",
+                             held->unit->name, d->path, held->seen ? "at once with many others" : "which is another folder than the one it was seen in",
+                             held->unit->name, cluster_name_of(c, d->machine_id)) < 0)
+                        text = NULL;
+                tell(d, t, held->unit->name, PROBLEM_HELD, held->unit->index, text);
+        }
+        for (const ClusterProblem *p = self ? self->problems : NULL; p && t->n < BATCH_MAX; p = p->hh.next) {
+                const DirectoryFile *f = directory_file(view, p->unit);
+
+                if ((f && (f->error || f->unfinished)) || is_held(diff, p->unit) || !view->complete)
+                        continue;
+                t->changes[t->n++] = (ProblemChange) { .machine = d->machine_id, .name = p->unit, .expected_index = p->index };
+        }
+}
+
+static void directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
+        _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
+        _cleanup_(telling_freep) Telling *telling = NEW0(Telling, 1);
+        size_t n;
+        int r;
+
+        if (!changes || !telling)
+                return;
+        tell_all(d, view, diff, telling);
+        n = changes_of(d, diff, changes);
+        if (n == 0 && telling->n == 0)
+                return;
+        r = registry_change_directory(d->registry, changes, n, telling->changes, telling->n, directory_on_done, d);
         if (r < 0)
                 directory_later(d, RETRY_MS);
         else
-                d->writing = true;
+                d->sending = true;
+}
+
+static void errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
+        for (size_t i = 0; i < view->n_files; i++) {
+                const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), view->files[i].name);
+
+                unit_folder_write_error(dir_fd, d->path, &view->files[i], u ? u->index : 0);
+        }
+        for (const DirectoryRecord *seen = d->record; seen && view->complete; seen = seen->hh.next)
+                if (!directory_file(view, seen->name))
+                        unit_folder_remove_error(dir_fd, seen->name);
 }
 
 static void directory_look(Directory *d, int dir_fd) {
-        DirectoryFile *files = NULL;
+        _cleanup_unit_folder_ UnitFolder folder = {};
         DirectoryDiff diff = {};
+        DirectoryView view;
         struct stat st;
-        size_t n = 0;
-        bool same;
 
-        if (fstat(dir_fd, &st) < 0 || directory_read(d, dir_fd, &files, &n) < 0)
+        if (fstat(dir_fd, &st) < 0 || unit_folder_read(dir_fd, d->path, d->machine_id, is_unfinished, d, &folder) < 0)
                 return;
+        if (!folder.complete && !d->crowded)
+                log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
+                            d->path, UNIT_FOLDER_MAX);
+        d->crowded = !folder.complete;
 
         /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one before. */
-        same = d->device == st.st_dev && d->inode == st.st_ino;
-        if (directory_diff(registry_cluster(d->registry), d->machine_id, files, n, d->record, same, &diff) == 0) {
-                for (size_t i = 0; i < n; i++)
-                        error_write(d, dir_fd, &files[i]);
-                errors_sweep(dir_fd, d->record, files, n);
-                if (diff.n_held != d->n_held && diff.n_held > 0)
-                        log_warning(NO_FIELDS, "%zu files vanished from %s at once: their units are kept; put the files back, or fleetctl destroy the units on this host",
-                                    diff.n_held, d->path);
-                d->n_held = diff.n_held;
-
-                record_write(d, &st, files, n);
-                if (diff.n > 0)
-                        directory_submit(d, &diff);
+        view = (DirectoryView) {
+                .machine_id = d->machine_id, .path = d->path, .files = folder.files, .n_files = folder.n, .record = d->record,
+                .complete = folder.complete, .same = d->device == st.st_dev && d->inode == st.st_ino,
+        };
+        if (directory_diff(registry_cluster(d->registry), &view, &diff) == 0) {
+                errors_write(d, dir_fd, &view);
+                record_write(d, &st, &view);
+                directory_send(d, &view, &diff);
         }
         directory_diff_done(&diff);
-        files_free(files, n);
+}
+
+/* The folder at that path now: after a mount over it, or a rename, it is another than the one that was watched. */
+static void directory_watch(Directory *d) {
+        const uint32_t mask = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB | IN_DELETE_SELF
+                              | IN_MOVE_SELF | IN_ONLYDIR;
+        int watch = d->guest ? inotify_add_watch(d->inotify_fd, d->path, mask) : -1;
+
+        if (watch != d->watch) {
+                if (d->watch >= 0)
+                        (void) inotify_rm_watch(d->inotify_fd, d->watch);
+                writing_clear(d);
+        }
+        d->watch = watch;
 }
 
 static void directory_on_settled(void *userdata) {
@@ -353,20 +382,15 @@ static void directory_on_settled(void *userdata) {
         _cleanup_close_ int dir_fd = -1;
 
         d->busy_ms = 0;
-        if (d->writing || !registry_ready(d->registry)) {
+        if (d->sending || !registry_ready(d->registry)) {
                 directory_later(d, RETRY_MS);
                 return;
         }
+        directory_watch(d); /* before looking: what comes later is told */
         dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir_fd < 0) {
-                d->watched = false;
-                directory_later(d, ABSENT_MS);
-                return;
-        }
-        if (!d->watched)
-                d->watched = inotify_add_watch(d->inotify_fd, d->path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) >= 0;
-        directory_look(d, dir_fd);
-        directory_later(d, d->watched ? PERIOD_MS : ABSENT_MS);
+        if (dir_fd >= 0)
+                directory_look(d, dir_fd);
+        directory_later(d, d->watch >= 0 ? PERIOD_MS : ABSENT_MS);
 }
 
 /* -- Events: they only mark -- */
@@ -401,8 +425,16 @@ static int directory_work(void *lib) {
         for (char *p = buffer; p < buffer + n; p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len) {
                 const struct inotify_event *e = (const struct inotify_event *) p;
 
+                if (e->mask & IN_Q_OVERFLOW)
+                        writing_clear(d);
+                if (e->wd != d->watch && e->wd >= 0)
+                        continue;
                 if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
-                        d->watched = false;
+                        d->watch = -1;
+                if (e->len > 0 && (e->mask & IN_MODIFY) && unit_folder_name_is_unit(e->name))
+                        writing_begin(d, e->name);
+                else if (e->len > 0 && (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)))
+                        writing_end(d, e->name);
                 if (e->len == 0 || !(e->name[0] == '.' || ends_with(e->name, ".error")))
                         ours = false;
         }
@@ -416,7 +448,7 @@ static void directory_broken(void *lib, int error) {
 
         log_error(((LogFields) { .error = error }), "%s cannot be watched (%s); it is looked at every %d s", d->path, strerror(-error), ABSENT_MS / 1000);
         d->guest = guest_close(d->guest);
-        d->watched = false;
+        d->watch = -1;
 }
 
 static const GuestOps directory_guest = { .wants = directory_wants, .work = directory_work, .broken = directory_broken };
@@ -424,7 +456,9 @@ static const GuestOps directory_guest = { .wants = directory_wants, .work = dire
 static void directory_on_change(void *userdata, const RegistryChange *change) {
         Directory *d = userdata;
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_UNIT)
+        bool ours = change->kind == CHANGED_PROBLEM && streq(change->machine, d->machine_id);
+
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_UNIT || change->kind == CHANGED_PRESENCE || ours)
                 directory_later(d, SETTLE_MS);
 }
 
@@ -435,7 +469,7 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         if (!d)
                 return -ENOMEM;
         *d = (Directory) {
-                .loop = loop, .registry = registry, .inotify_fd = -1,
+                .loop = loop, .registry = registry, .inotify_fd = -1, .watch = -1,
                 .settle = { .fire = directory_on_settled, .userdata = d },
                 .listener = { .on_change = directory_on_change, .userdata = d },
         };
@@ -476,6 +510,7 @@ Directory *directory_free(Directory *d) {
         if (d->record_fd >= 0)
                 close(d->record_fd);
         record_clear(d);
+        writing_clear(d);
         registry_forget(d->registry, d);
         free(d);
         return NULL;

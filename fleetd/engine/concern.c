@@ -73,6 +73,7 @@ int engine_concerned(const Cluster *cluster, const RegistryChange *change, int (
                         if (m->presence == PRESENCE_LOST)
                                 add_on_machine(&a, m, false);
                 break;
+        case CHANGED_PROBLEM:
         case CHANGED_CLUSTER:
                 break;
         }

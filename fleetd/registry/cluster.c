@@ -48,6 +48,15 @@ ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char
         return s;
 }
 
+ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterProblem *p = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->problems, unit, p);
+        return p;
+}
+
 static ClusterUnit *get_unit(Cluster *c, const char *name) {
         _cleanup_free_ ClusterUnit *fresh = NULL;
         ClusterUnit *u = cluster_any_unit(c, name);
@@ -133,7 +142,7 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
-        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states)
+        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states || m->problems)
                 return;
 
         HASH_DEL(c->machines, m);
@@ -265,6 +274,41 @@ static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t 
         s->state = *state;
         *state = (UnitState) {};
         s->index = modified;
+        return 0;
+}
+
+/* -- Problems -- */
+
+static void remove_problem(Cluster *c, ClusterMachine *m, ClusterProblem *p) {
+        HASH_DEL(m->problems, p);
+        problem_done(&p->problem);
+        free(p);
+        machine_changed(c, m);
+}
+
+static int put_problem(Cluster *c, const LayoutKey *k, Problem *record, uint64_t modified) {
+        ClusterProblem *p = cluster_problem(c, k->machine, k->unit);
+
+        if (!p) {
+                _cleanup_free_ ClusterProblem *fresh = NEW0(ClusterProblem, 1);
+                ClusterMachine *m = get_machine(c, k->machine);
+
+                if (fresh && m) {
+                        snprintf(fresh->unit, sizeof(fresh->unit), "%s", k->unit);
+                        HASH_ADD_STR(m->problems, unit, fresh);
+                }
+                if (!fresh || !m || !TABLE_ADDED(fresh)) {
+                        if (m)
+                                machine_changed(c, m);
+                        return -ENOMEM;
+                }
+                p = TAKE_PTR(fresh);
+        }
+
+        problem_done(&p->problem);
+        p->problem = *record;
+        *record = (Problem) {};
+        p->index = modified;
         return 0;
 }
 
@@ -441,6 +485,12 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 r = order_record_read(value, size, &record, err);
                 return r < 0 ? r : put_order(c, k, &record, created, modified);
         }
+        case LAYOUT_PROBLEM: {
+                _cleanup_problem_ Problem record = {};
+
+                r = problem_record_read(value, size, &record, err);
+                return r < 0 ? r : put_problem(c, k, &record, modified);
+        }
         case LAYOUT_STATE: {
                 _cleanup_unit_state_ UnitState state = {};
 
@@ -476,6 +526,7 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
         ClusterUnit *u = cluster_any_unit(c, k->unit);
         ClusterMachine *m = cluster_machine(c, k->machine);
         ClusterOrder *o;
+        ClusterProblem *p;
         ClusterState *s;
         int r = 0;
 
@@ -523,6 +574,11 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                 o = cluster_order(c, k->machine, k->unit);
                 if (o)
                         remove_order(c, o);
+                break;
+        case LAYOUT_PROBLEM:
+                p = cluster_problem(c, k->machine, k->unit);
+                if (p)
+                        remove_problem(c, m, p);
                 break;
         case LAYOUT_STATE:
                 s = cluster_state(c, k->machine, k->unit);
@@ -595,6 +651,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_ORDER, o->unit, m->id);
                 for (ClusterState *s = m->states; s; s = s->hh.next)
                         CONSIDER(LAYOUT_STATE, s->unit, m->id);
+                for (ClusterProblem *p = m->problems; p; p = p->hh.next)
+                        CONSIDER(LAYOUT_PROBLEM, p->unit, m->id);
         }
 #undef CONSIDER
 
@@ -617,7 +675,8 @@ int cluster_remove(Cluster *c, const char *key, size_t key_size) {
 
 /* What a machine has, then the machine; returns how much it was. */
 static size_t free_machine(Cluster *c, ClusterMachine *m) {
-        size_t n = 1 + HASH_COUNT(m->orders) + HASH_COUNT(m->states);
+        size_t n = 1 + HASH_COUNT(m->orders) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
+        ClusterProblem *p, *next_p;
         ClusterOrder *o, *next_o;
         ClusterState *s, *next_s;
 
@@ -630,6 +689,11 @@ static size_t free_machine(Cluster *c, ClusterMachine *m) {
                 HASH_DEL(m->states, s);
                 unit_state_done(&s->state);
                 free(s);
+        }
+        HASH_ITER(hh, m->problems, p, next_p) {
+                HASH_DEL(m->problems, p);
+                problem_done(&p->problem);
+                free(p);
         }
         HASH_DEL(c->machines, m);
         set_facts(m, NULL, 0);

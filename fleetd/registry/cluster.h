@@ -41,6 +41,14 @@ typedef struct ClusterState {
         UT_hash_handle hh;       /* in ClusterMachine.states, by unit */
 } ClusterState;
 
+/* What the unit directory of one machine cannot do by itself: /_fleet/machine/ID/problem/NAME. */
+typedef struct ClusterProblem {
+        char unit[256];
+        Problem problem;
+        uint64_t index;
+        UT_hash_handle hh;       /* in ClusterMachine.problems, by unit */
+} ClusterProblem;
+
 typedef enum ClusterList {
         CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up */
         CLUSTER_GLOBAL,  /* Global= */
@@ -78,6 +86,7 @@ struct ClusterMachine {
         char start_nonce[17];    /* of that start, in hex; two starts may have one number when an old image was put back */
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
+        ClusterProblem *problems; /* table by unit */
         size_t load;             /* orders run and load */
         size_t n_related;        /* orders of units in the list CLUSTER_RELATED */
         size_t slot;             /* the scheduler's: its place in a view of this picture */
@@ -101,6 +110,8 @@ ClusterUnit *cluster_unit(const Cluster *c, const char *name);          /* NULL:
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
 ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
+
+ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also what only a target, order or state names */
 

@@ -29,6 +29,9 @@ const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const c
         case LAYOUT_ORDER:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/unit/%s", machine, unit);
                 break;
+        case LAYOUT_PROBLEM:
+                n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/problem/%s", machine, unit);
+                break;
         case LAYOUT_STATE:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/state/%s/%s", unit, machine);
                 break;
@@ -109,6 +112,8 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                         return LAYOUT_ORDER;
                 if (segment_is(s, 2, "metadata"))
                         return LAYOUT_METADATA;
+                if (segment_is(s, 2, "problem"))
+                        return LAYOUT_PROBLEM;
         }
         if (s->n == 3 && segment_is(s, 0, "state") && copy_name(s, 1, ret->unit) && copy_machine(s, 2, ret->machine))
                 return LAYOUT_STATE;

@@ -116,6 +116,11 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
                 change.unit = k->unit;
                 change.machine = k->machine;
                 break;
+        case LAYOUT_PROBLEM:
+                change.kind = CHANGED_PROBLEM;
+                change.unit = k->unit;
+                change.machine = k->machine;
+                break;
         case LAYOUT_MEMBER:
                 change.machine = k->machine;
                 break;

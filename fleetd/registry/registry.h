@@ -11,7 +11,7 @@ typedef struct Registry Registry;
 
 /* What changed, for listeners: names borrowed for the call, NULL when it does not apply. */
 typedef struct RegistryChange {
-        enum { CHANGED_ALL, CHANGED_UNIT, CHANGED_TARGET, CHANGED_ORDER, CHANGED_STATE, CHANGED_MACHINE, CHANGED_PRESENCE, CHANGED_CLUSTER } kind;
+        enum { CHANGED_ALL, CHANGED_UNIT, CHANGED_TARGET, CHANGED_ORDER, CHANGED_STATE, CHANGED_MACHINE, CHANGED_PRESENCE, CHANGED_PROBLEM, CHANGED_CLUSTER } kind;
         const char *unit, *machine;
         uint64_t index;
         bool removed;
@@ -58,6 +58,16 @@ typedef struct UnitChange {
 
 /* All or nothing. One check and one owner rule for API and directory. */
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata);
+
+typedef struct ProblemChange {
+        const char *machine, *name;
+        const Problem *problem;    /* borrowed; NULL: the key goes */
+        uint64_t expected_index;   /* of the problem's key; 0: whatever it is */
+} ProblemChange;
+
+/* The same with what a unit directory says about them, or people say to it. */
+int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems, size_t n_problems,
+                              RegistryDone done, void *userdata);
 
 /* Metadata that people give a machine, known or not; "" takes away what it says of itself under that key. */
 typedef struct MetadataChange {

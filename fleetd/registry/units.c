@@ -65,7 +65,22 @@ static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
         return 0;
 }
 
+static void add_problem(Transaction *t, const ProblemChange *change) {
+        _cleanup_text_ Text value = {};
+
+        if (change->expected_index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_PROBLEM, change->name, change->machine);
+        if (change->problem)
+                problem_record_write(&value, change->problem);
+        transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name, change->machine, change->problem ? &value : NULL);
+}
+
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done, void *userdata) {
+        return registry_change_directory(r, changes, n, NULL, 0, done, userdata);
+}
+
+int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems, size_t n_problems,
+                              RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         int e;
 
@@ -74,6 +89,8 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
                 if (e < 0)
                         return e;
         }
+        for (size_t i = 0; i < n_problems; i++)
+                add_problem(&t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

@@ -52,6 +52,7 @@ class Cluster:
         self.problem = None    # of the store
         self.silent = None     # the name of a voter
         self.batches = True
+        self.problems, self.answered = [], []  # of unit directories, and what was said to them
         self.talks = False  # many lines of journal
         self.stuck = set()     # units whose states stay when they are destroyed
 
@@ -204,6 +205,13 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(204)
             if path == "/fleet/v1/machines":
                 return self.page("machines", MACHINES, query)
+            if path == "/fleet/v1/directory" and self.command == "POST":
+                said = json.loads(body)
+                c.answered.append(said)
+                c.problems = [p for p in c.problems if p["machineID"] != said["machineID"] or p["name"] not in said["names"]]
+                return self.answer(204)
+            if path == "/fleet/v1/directory":
+                return self.answer(200, {"problems": c.problems})
             if path == "/fleet/v1/units":
                 return self.page("units", [self.shown(c, u) for _, u in sorted(c.units.items())], query)
             if path == "/fleet/v1/state":

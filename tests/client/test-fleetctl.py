@@ -255,6 +255,43 @@ def many_units_start_side_by_side_and_are_told_by_events(t):
     assert ("GET", "/fleet/v1/events") in t.cluster.requests
 
 
+def ask(t, kind, digit, *names):
+    t.cluster.problems += [{"kind": kind, "machineID": digit * 32, "name": n, "reason": f"{n}: {kind}, so to say"} for n in names]
+
+
+def what_a_directory_refuses_is_below_the_list_and_beside_its_unit(t):
+    t.file("a.service")
+    t.expect("submit a.service", out=[])
+    ask(t, "taken", "2", "a.service")
+    ask(t, "refused", "3", "b.service")
+    below = "fleetctl: beta: a.service: taken, so to say\nfleetctl: gamma: b.service: refused, so to say\n"
+    t.expect("list-unit-files --no-legend --fields=unit,problem", out="a.service\tbeta: a.service: taken, so to say\n", err=below)
+    t.expect("directory", out=["UNIT\t", "a.service\t", "beta", "taken", "b.service\t", "gamma", "refused"])
+    assert len(json.loads(t.expect("directory --output=json", out=["refused"]))["problems"]) == 2
+
+
+def what_is_held_is_confirmed_by_name_or_all_of_one_host(t):
+    ask(t, "held", "1", "a.service", "b.service", "c.service")
+    ask(t, "taken", "1", "d.service")
+    t.expect("directory confirm b", out="1 unit: removed, as the files are gone\n")
+    assert t.cluster.answered == [{"kind": "held", "machineID": "1" * 32, "names": ["b.service"]}]
+    t.expect("directory confirm b", 1, err="fleetctl: no directory has a question about b.service (fleetctl directory lists them)\n")
+    ask(t, "held", "2", "e.service")
+    t.expect("directory confirm", 1, err="fleetctl: alpha and beta ask: say which by --machine=\n")
+    t.expect("directory confirm --machine=alpha", out="2 units: removed, as the files are gone\n")
+    assert [p["name"] for p in t.cluster.problems] == ["d.service", "e.service"]
+
+
+def a_name_is_taken_over_by_the_host_that_is_named(t):
+    ask(t, "taken", "2", "a.service")
+    ask(t, "taken", "3", "a.service")
+    t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT...]\n")
+    t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma ask: say which by --machine=\n")
+    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: no machine delta is there\n")
+    t.expect("directory take-over a.service --machine=gamma", out="1 unit: taken over by the directory\n")
+    assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
+
+
 def without_events_it_looks_again(t):
     t.file("a.service")
     t.cluster.events, t.cluster.delay = False, 0.6

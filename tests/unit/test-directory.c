@@ -89,6 +89,21 @@ static bool runs(Room *room, const char *name, const char *command) {
         return u && strstr(u->unit->text, command);
 }
 
+static const Problem *problem(Room *room, const char *name) {
+        const ClusterProblem *p = cluster_problem(registry_cluster(room->host->registry), room->host->id, name);
+
+        return p ? &p->problem : NULL;
+}
+
+/* What fleetctl directory confirm and take-over write. */
+static void confirm(Room *room, const char *name) {
+        Problem said = *problem(room, name);
+
+        said.confirmed = true;
+        assert_int_equal(host_wait(room->host, registry_change_directory(room->host->registry, NULL, 0,
+                                   &(ProblemChange) { .machine = room->host->id, .name = name, .problem = &said }, 1, host_on_done, room->host)), KV_OK);
+}
+
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
@@ -246,11 +261,99 @@ static void many_files_that_vanish_at_once_are_not_believed(void **state) {
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 assert_non_null(unit(room, names[i]));
 
-        /* Two of them are back: one that is missing is a removal. */
+        /* Two of them are back: the third stays held, until people say what they meant. */
+        UNTIL(room, problem(room, "a.service") && problem(room, "b.service") && problem(room, "c.service"));
+        assert_int_equal(problem(room, "c.service")->kind, PROBLEM_HELD);
+        assert_non_null(strstr(problem(room, "c.service")->text, "c.service: its file is gone from "));
         write_unit(room, "a.service", ONE);
         write_unit(room, "b.service", ONE);
-        UNTIL(room, !unit(room, "c.service"));
+        UNTIL(room, !problem(room, "a.service") && !problem(room, "b.service"));
+        assert_non_null(unit(room, "c.service"));
+        confirm(room, "c.service");
+        UNTIL(room, !unit(room, "c.service") && !problem(room, "c.service"));
         assert_non_null(unit(room, "a.service"));
+}
+
+static void another_folder_in_its_place_is_watched_and_what_it_lacks_is_held(void **state) {
+        _cleanup_free_ char *aside = NULL;
+        Room *room = *state;
+
+        aside = scratch_path(room->host->scratch, "aside");
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        assert_int_equal(rename(room->folder, aside), 0);
+        assert_int_equal(mkdir(room->folder, 0755), 0);
+        UNTIL(room, problem(room, "web.service"));
+        assert_non_null(strstr(problem(room, "web.service")->text, "which is another folder than the one it was seen in"));
+        write_unit(room, "job.service", TWO);
+        UNTIL(room, unit(room, "job.service"));
+
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        assert_int_equal(rename(aside, room->folder), 0);
+        UNTIL(room, !problem(room, "web.service"));
+        assert_non_null(unit(room, "web.service"));
+}
+
+static void a_name_that_is_taken_is_told_and_taken_over_when_people_say_so(void **state) {
+        Room *room = *state;
+
+        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
+        write_unit(room, "web.service", TWO);
+        UNTIL(room, problem(room, "web.service"));
+        assert_int_equal(problem(room, "web.service")->kind, PROBLEM_TAKEN);
+        assert_int_equal(problem(room, "web.service")->unit_index, unit(room, "web.service")->index);
+        confirm(room, "web.service");
+        UNTIL(room, runs(room, "web.service", "/bin/two") && !problem(room, "web.service"));
+        assert_string_equal(unit(room, "web.service")->unit->owner, room->host->id);
+        assert_int_equal(unit(room, "web.service")->target, TARGET_LOADED);
+        UNTIL(room, !is_there(room, "web.service.error"));
+}
+
+static void a_refused_file_is_told_to_the_cluster_until_it_is_mended(void **state) {
+        Room *room = *state;
+
+        write_unit(room, "web.service", "[Service]\nno option\n");
+        UNTIL(room, problem(room, "web.service"));
+        assert_int_equal(problem(room, "web.service")->kind, PROBLEM_REFUSED);
+        assert_non_null(strstr(problem(room, "web.service")->text, "web.service: line 2: "));
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service") && !problem(room, "web.service"));
+}
+
+static void a_file_is_not_read_while_it_is_written(void **state) {
+        _cleanup_free_ char *path = NULL;
+        Room *room = *state;
+        FILE *file;
+
+        write_unit(room, "first.service", ONE);
+        UNTIL(room, unit(room, "first.service")); /* the folder is watched */
+        path = scratch_path(room->folder, "web.service");
+        file = fopen(path, "w");
+        assert_non_null(file);
+        assert_true(fputs("[Service]\nExecStart=/bin/one --half", file) >= 0 && fflush(file) == 0);
+        write_unit(room, "witness.service", ONE);
+        UNTIL(room, unit(room, "witness.service"));
+        host_pause(room->host, QUIET_MS);
+        assert_null(unit(room, "web.service"));
+        assert_true(fputs(" --whole\n", file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        UNTIL(room, runs(room, "web.service", "--half --whole"));
+        assert_false(is_there(room, "web.service.error"));
+}
+
+static void a_unit_whose_owner_left_is_adopted(void **state) {
+        static const char other[] = "0123456789abcdef0123456789abcdef";
+        _cleanup_unit_ Unit *theirs = NULL;
+        Room *room = *state;
+
+        assert_int_equal(unit_parse("web.service", ONE, strlen(ONE), &theirs, NULL), 0);
+        assert_int_equal(unit_set_owner(theirs, other, "/etc/fleet/units/web.service"), 0);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
+                                   &(UnitChange) { .unit = theirs, .only_if_absent = true }, 1, host_on_done, room->host)), KV_OK);
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, streq(unit(room, "web.service")->unit->owner, room->host->id));
+        remove_unit(room, "web.service");
+        UNTIL(room, !unit(room, "web.service"));
 }
 
 static void a_folder_that_comes_later_is_watched_then(void **state) {
@@ -309,6 +412,11 @@ int main(void) {
                 in_a_room(a_file_removed_while_the_daemon_was_away_takes_its_unit_along),
                 in_a_room(another_folder_in_its_place_removes_nothing),
                 in_a_room(many_files_that_vanish_at_once_are_not_believed),
+                in_a_room(another_folder_in_its_place_is_watched_and_what_it_lacks_is_held),
+                in_a_room(a_name_that_is_taken_is_told_and_taken_over_when_people_say_so),
+                in_a_room(a_refused_file_is_told_to_the_cluster_until_it_is_mended),
+                in_a_room(a_file_is_not_read_while_it_is_written),
+                in_a_room(a_unit_whose_owner_left_is_adopted),
                 in_a_room(a_folder_that_comes_later_is_watched_then),
                 in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),
                 in_a_room(a_broken_record_removes_nothing),

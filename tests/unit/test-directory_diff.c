@@ -18,6 +18,7 @@ typedef struct Folder {
         DirectoryRecord *record;
         DirectoryDiff diff;
         char id[33];
+        bool crowded; /* more files than are read */
 } Folder;
 
 static int folder_setup(void **state) {
@@ -93,13 +94,30 @@ static void seen(Folder *f, const char *name) {
         HASH_ADD_STR(f->record, name, r);
 }
 
-/* "submit a.service; remove b.service", and "; held 3". */
-static void assert_diff(Folder *f, bool complete, const char *expected) {
-        static const char *const words[] = { [DIRECTORY_SUBMIT] = "submit", [DIRECTORY_UPDATE] = "update", [DIRECTORY_REMOVE] = "remove" };
+/* What this host, A, has told of a unit, and people perhaps have said to it. */
+static void told(Folder *f, const char *name, ProblemKind kind, bool confirmed) {
+        const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
+        Problem problem = { .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed };
+        _cleanup_text_ Text t = {};
+        char key[300];
+
+        problem_record_write(&t, &problem);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/problem/%s", f->id, name);
+        picture_put(&f->picture, key, t.chars);
+}
+
+/* "submit a.service; remove b.service", and "; held 3". 'same': the folder is that of the record. */
+static void assert_diff(Folder *f, bool same, const char *expected) {
+        static const char *const words[_DIRECTORY_TASK_MAX] = {
+                [DIRECTORY_SUBMIT] = "submit", [DIRECTORY_UPDATE] = "update", [DIRECTORY_REMOVE] = "remove", [DIRECTORY_ADOPT] = "adopt",
+                [DIRECTORY_TAKE_OVER] = "take over",
+        };
+        DirectoryView view = { .machine_id = f->id, .path = "/etc/fleet/units", .files = f->files, .n_files = f->n, .record = f->record,
+                               .complete = !f->crowded, .same = same };
         _cleanup_text_ Text t = {};
 
         directory_diff_done(&f->diff);
-        assert_int_equal(directory_diff(&f->picture.cluster, f->id, f->files, f->n, f->record, complete, &f->diff), 0);
+        assert_int_equal(directory_diff(&f->picture.cluster, &view, &f->diff), 0);
         for (size_t i = 0; i < f->diff.n; i++)
                 text_printf(&t, "%s%s %s", i > 0 ? "; " : "", words[f->diff.tasks[i].kind], f->diff.tasks[i].name);
         if (f->diff.n_held > 0)
@@ -151,7 +169,7 @@ static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
         assert_diff(f, true, "");
-        assert_non_null(strstr(f->files[0].error, "a.service: the cluster has another unit of this name, submitted by fleetctl; it keeps it. Destroy it"));
+        assert_non_null(strstr(f->files[0].error, "a.service: the cluster has another unit of this name, submitted by fleetctl; it keeps it. Give the file another name, or: fleetctl directory take-over a.service --machine=A"));
         assert_non_null(strstr(f->files[1].error, "submitted by the directory of B;"));
 }
 
@@ -177,9 +195,12 @@ static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is
         Folder *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
-        assert_diff(f, true, "");
+        assert_diff(f, true, "held 1");
+        assert_false(f->diff.held[0].seen);
         seen(f, "a.service");
-        assert_diff(f, false, "");
+        assert_diff(f, false, "held 1");
+        f->crowded = true;
+        assert_diff(f, true, "");
 }
 
 static void a_unit_that_changed_hands_is_not_removed(void **state) {
@@ -207,6 +228,76 @@ static void many_files_that_vanish_at_once_remove_nothing(void **state) {
         assert_diff(f, true, "update u3.service; held 3");
         folder_empty(f);
         assert_diff(f, true, "held 9");
+}
+
+static void what_is_held_stays_so_until_the_file_is_back_or_people_confirm(void **state) {
+        Folder *f = *state;
+
+        for (unsigned i = 0; i < 3; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                unit(f, name, "/bin/a", "A");
+                seen(f, name);
+        }
+        assert_diff(f, true, "held 3");
+        told(f, "u0.service", PROBLEM_HELD, false);
+        told(f, "u1.service", PROBLEM_HELD, false);
+        told(f, "u2.service", PROBLEM_HELD, true);
+        file(f, "u0.service", "/bin/a");
+        assert_diff(f, true, "remove u2.service; held 1");
+        assert_string_equal(f->diff.held[0].unit->name, "u1.service");
+
+        /* What was said is about the unit as it was. */
+        unit(f, "u2.service", "/bin/b", "A");
+        unit(f, "u1.service", "/bin/b", "A");
+        folder_empty(f);
+        assert_diff(f, true, "held 3");
+}
+
+static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/other", "B");
+        unit(f, "b.service", "/bin/other", NULL);
+        file(f, "a.service", "/bin/a");
+        file(f, "b.service", "/bin/a");
+        told(f, "a.service", PROBLEM_TAKEN, true);
+        told(f, "b.service", PROBLEM_TAKEN, false);
+        assert_diff(f, true, "take over a.service");
+        assert_int_equal(f->diff.tasks[0].expected_index, cluster_unit(&f->picture.cluster, "a.service")->index);
+        assert_non_null(f->files[1].error);
+}
+
+static void what_people_said_of_another_version_does_not_count(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/other", "B");
+        told(f, "a.service", PROBLEM_TAKEN, true);
+        unit(f, "a.service", "/bin/third", "B");
+        file(f, "a.service", "/bin/a");
+        assert_diff(f, true, "");
+        assert_int_equal(f->files[0].kind, PROBLEM_TAKEN);
+}
+
+static void the_same_unit_of_an_owner_that_is_gone_is_adopted(void **state) {
+        Folder *f = *state;
+        char id[33];
+
+        unit(f, "a.service", "/bin/a", "B");
+        unit(f, "b.service", "/bin/other", "B");
+        file(f, "a.service", "/bin/a");
+        file(f, "b.service", "/bin/b");
+        picture_presence(&f->picture, "B", PRESENCE_LOST);
+        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, picture_id(id, "B"))->since_ms + 599999;
+        assert_diff(f, true, "");
+        f->picture.cluster.now_ms++;
+        assert_diff(f, true, "adopt a.service");
+        f->picture.cluster.now_ms = 0;
+        assert_diff(f, true, "");
+        picture_presence(&f->picture, "B", PRESENCE_LEFT);
+        assert_diff(f, true, "adopt a.service");
+        assert_int_equal(f->files[1].kind, PROBLEM_TAKEN);
 }
 
 static void few_files_of_many_that_vanish_are_removals(void **state) {
@@ -246,6 +337,10 @@ int main(void) {
                 in_folder(absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another),
                 in_folder(a_unit_that_changed_hands_is_not_removed),
                 in_folder(many_files_that_vanish_at_once_remove_nothing),
+                in_folder(what_is_held_stays_so_until_the_file_is_back_or_people_confirm),
+                in_folder(what_people_hand_over_takes_the_place_of_the_other),
+                in_folder(what_people_said_of_another_version_does_not_count),
+                in_folder(the_same_unit_of_an_owner_that_is_gone_is_adopted),
                 in_folder(few_files_of_many_that_vanish_are_removals),
                 in_folder(two_of_two_are_removed),
         };

@@ -1,0 +1,118 @@
+/* /fleet/v1/directory: what unit directories cannot do by themselves, and what people say to it. The host whose directory it is
+ * reads that from its problem key, whichever host was asked. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "fleetd/api/fleet_v1.h"
+
+enum { NAMES_MAX = 100 }; /* of one POST */
+
+static void problem_write(Text *t, const ClusterMachine *m, const ClusterProblem *p) {
+        json_open(t, NULL, '{');
+        json_add_bool(t, "confirmed", p->problem.confirmed);
+        json_add_string(t, "kind", problem_kind_to_string(p->problem.kind));
+        json_add_string(t, "machineID", m->id);
+        json_add_string(t, "name", p->unit);
+        json_add_string(t, "reason", p->problem.text);
+        json_close(t, '}');
+}
+
+static int by_unit(const void *a, const void *b) {
+        return strcmp((*(const ClusterProblem *const *) a)->unit, (*(const ClusterProblem *const *) b)->unit);
+}
+
+static int problems_write(Text *t, const ClusterMachine *m) {
+        size_t n = 0;
+        _cleanup_free_ const ClusterProblem **sorted = NEW0(const ClusterProblem *, HASH_COUNT(m->problems) + 1);
+
+        if (!sorted)
+                return -ENOMEM;
+        for (const ClusterProblem *p = m->problems; p; p = p->hh.next)
+                sorted[n++] = p;
+        qsort(sorted, n, sizeof(*sorted), by_unit);
+        for (size_t i = 0; i < n; i++)
+                problem_write(t, m, sorted[i]);
+        return 0;
+}
+
+static void directory_list(Request *request) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        _cleanup_text_ Text t = {};
+        size_t n = 0;
+
+        machines = cluster_machines_sorted(registry_cluster(request->api->options.registry), &n);
+        json_open(&t, NULL, '{');
+        json_open(&t, "problems", '[');
+        for (size_t i = 0; machines && i < n; i++)
+                if (problems_write(&t, machines[i]) < 0)
+                        t.error = -ENOMEM;
+        json_close(&t, ']');
+        json_close(&t, '}');
+        if (!machines)
+                t.error = -ENOMEM;
+        request_answer_json(request, 200, &t);
+}
+
+/* The keys of those problems with what people say; the texts are borrowed from the cluster. 0, or the status to answer. */
+static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem problems[static NAMES_MAX], ProblemChange changes[static NAMES_MAX],
+                             size_t *ret_n, Error *err) {
+        const JsonValue *names = json_value_member(root, "names");
+        const char *machine = json_value_string(json_value_member(root, "machineID")) ?: "";
+        ProblemKind kind = problem_kind_from_string(json_value_string(json_value_member(root, "kind")) ?: "");
+        size_t n = json_value_count(names);
+
+        if (kind != PROBLEM_HELD && kind != PROBLEM_TAKEN) {
+                error_set(err, -EINVAL, "kind: expected held or taken");
+                return 400;
+        }
+        if (n == 0 || n > NAMES_MAX) {
+                error_set(err, -EINVAL, "names: expected 1 to %d", NAMES_MAX);
+                return 400;
+        }
+        for (size_t i = 0; i < n; i++) {
+                const char *name = json_value_string(json_value_item(names, i)) ?: "";
+                const ClusterProblem *p = cluster_problem(c, machine, name);
+
+                if (!p || p->problem.kind != kind) {
+                        error_set(err, -ENOENT, "%.255s: the directory of %.64s has nothing to ask about it", name, cluster_name_of(c, machine));
+                        return 404;
+                }
+                problems[i] = p->problem;
+                problems[i].confirmed = true;
+                changes[i] = (ProblemChange) { .machine = machine, .name = p->unit, .problem = &problems[i], .expected_index = p->index };
+        }
+        *ret_n = n;
+        return 0;
+}
+
+static void directory_answer(Request *request) {
+        Registry *registry = request->api->options.registry;
+        _cleanup_json_ JsonValue *root = NULL;
+        ProblemChange changes[NAMES_MAX];
+        Problem problems[NAMES_MAX];
+        unsigned status;
+        Error err = {};
+        ChangeWork *w;
+        size_t n = 0;
+
+        if (json_value_parse(request->http->body, request->http->body_size, &root, &err) < 0) {
+                request_error(request, 400, "unable to decode body: %s", err.message);
+                return;
+        }
+        status = answers_read(registry_cluster(registry), root, problems, changes, &n, &err);
+        if (status > 0) {
+                request_error(request, status, "%s", err.message);
+                return;
+        }
+        w = change_new(request, 204, NULL);
+        change_sent(request, w, w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) : -ENOMEM);
+}
+
+void directory_handle(Request *request) {
+        if (method_is(request, "GET"))
+                directory_list(request);
+        else if (method_is(request, "POST"))
+                directory_answer(request);
+        else
+                request_error(request, 405, "only GET and POST supported against this resource");
+}
