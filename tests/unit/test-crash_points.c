@@ -505,7 +505,7 @@ static const Load loads[] = {
         { "log", load_log, look_log,
           { "log-before-truncate", "log-reset-written", "log-file-before-remove", "log-before-write", "log-written", "meta-written" } },
         { "host", load_host, look_host,
-          { FILE_POINTS("assignment"), FILE_POINTS("directory"), FILE_POINTS("web.service"), FILE_POINTS("50-cluster.conf"),
+          { FILE_POINTS("assignment"), FILE_POINTS("floor"), FILE_POINTS("directory"), FILE_POINTS("web.service"), FILE_POINTS("50-cluster.conf"),
             FILE_POINTS("bad.service.error"), "unit-file-before-remove", "unit-file-removed" } },
 };
 
