@@ -52,6 +52,62 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
         return 0;
 }
 
+void folder_files_free(FolderFile *files, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                free(files[i].name);
+                free(files[i].text);
+        }
+        free(files);
+}
+
+static int file_by_name(const void *a, const void *b) {
+        return strcmp(((const FolderFile *) a)->name, ((const FolderFile *) b)->name);
+}
+
+static int read_entries(DIR *dir, const char *suffix, size_t max_files, size_t max_size, FolderFile **files, size_t *n) {
+        size_t capacity = 0;
+        struct dirent *e;
+
+        while (errno = 0, e = readdir(dir)) {
+                FolderFile file = {};
+
+                if (e->d_name[0] == '.' || !ends_with(e->d_name, suffix))
+                        continue;
+                if (*n >= max_files)
+                        return -E2BIG;
+                if (GROW(*files, capacity, *n + 1) < 0 || !(file.name = strdup(e->d_name)))
+                        return -ENOMEM;
+                file.error = read_file_at(dirfd(dir), file.name, max_size, &file.text, &file.size);
+                (*files)[(*n)++] = file;
+        }
+        return -errno;
+}
+
+int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size, FolderFile **ret, size_t *ret_n) {
+        int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        FolderFile *files = NULL;
+        size_t n = 0;
+
+        if (!dir) {
+                r = -errno;
+                if (fd >= 0)
+                        close(fd);
+                return r;
+        }
+        r = read_entries(dir, suffix, max_files, max_size, &files, &n);
+        closedir(dir);
+        if (r < 0) {
+                folder_files_free(files, n);
+                return r;
+        }
+        if (n > 0)
+                qsort(files, n, sizeof(*files), file_by_name);
+        *ret = files;
+        *ret_n = n;
+        return 0;
+}
+
 int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset) {
         const char *p = bytes;
 

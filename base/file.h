@@ -10,6 +10,17 @@
  * folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
 
+typedef struct FolderFile {
+        char *name, *text; /* owned; the text is terminated */
+        size_t size;
+        int error;         /* below 0: it could not be read, as read_file_at() says; then there is no text */
+} FolderFile;
+
+/* Reads the files of a folder whose names end in 'suffix' and are not hidden, sorted by name; each as read_file_at() does. -ENOENT: there
+ * is no such folder; -E2BIG: more than 'max_files'. */
+int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size, FolderFile **ret, size_t *ret_n);
+void folder_files_free(FolderFile *files, size_t n);
+
 /* Whether 'name' is a file that holds just these bytes: then it need not be written. */
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size);
 

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "client/child.h"
 #include "client/client.h"
+#include "client/files.h"
 #include "units/name.h"
 
 /* A folder of ours below $TMPDIR with one file in it. */
@@ -77,7 +78,8 @@ static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
 static int diff_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_(draft_done) Draft draft = {};
+        _cleanup_(draft_done) Draft draft = {}, here = {};
+        _cleanup_text_ Text file = {};
         char there[300];
         Error err = {};
         int r;
@@ -91,13 +93,17 @@ static int diff_one(Client *c, const char *argument) {
                 fprintf(stderr, "fleetctl: %s: %s\n", argument, strerror(errno));
                 return EXIT_USAGE;
         }
-        r = draft_make(&draft, name, text, &err);
+        r = files_read(argument, name, &file, &err);
+        if (r >= 0)
+                r = draft_make(&draft, name, text, &err);
+        if (r >= 0)
+                r = draft_make(&here, name, file.chars ?: "", &err);
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);
         (void) fflush(stdout);
         r = child_run((const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never", there, "--label", argument, "--",
-                                         draft.path, argument, NULL }, &err);
+                                         draft.path, here.path, NULL }, &err);
         return r < 0 ? client_fail(r, &err, "%s", "") : r;
 }
 

@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "client/output.h"
 #include "client/wait.h"
-#include "units/name.h"
+#include "units/drop_ins.h"
 
 /* One argument: what it is called, and what is here of it. */
 typedef struct Submission {
@@ -15,7 +15,8 @@ typedef struct Submission {
         char *name;
         Unit *unit;           /* of the file here; NULL: there is none */
         bool from_template;   /* it is that of the template here */
-        char *text;           /* to be submitted: the template's in the cluster; NULL: the file's */
+        char *text;           /* to be submitted: the template's in the cluster, with the drop-ins of this instance; NULL: the file's */
+        Text drop_ins;        /* of an instance alone */
         bool exists, due;     /* it is in the cluster; it is to be submitted */
 } Submission;
 
@@ -29,6 +30,7 @@ static void submissions_done(Submissions *all) {
                 free(all->items[i].argument);
                 free(all->items[i].name);
                 free(all->items[i].text);
+                text_done(&all->items[i].drop_ins);
                 unit_free(all->items[i].unit);
         }
         free(all->items);
@@ -46,18 +48,50 @@ int files_names(char **args, size_t n, Names *ret) {
         return 0;
 }
 
-/* Reads a file as the unit 'name'. 0 without a unit: there is no such file. */
-static int read_unit(const char *path, const char *name, Unit **ret, Error *err) {
+/* Appends what lies in the folders of drop-ins beside 'path', from the 'first' on. */
+static int read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_drop_ins_ DropIns d = {};
+
+        drop_ins_init(&d, name);
+        for (size_t i = own ? d.n - 1 : 0; i < d.n; i++) {
+                _cleanup_free_ char *folder = NULL;
+                int r;
+
+                if (asprintf(&folder, "%.*s%s", slash ? (int) (slash + 1 - path) : 0, path, d.folders[i].name) < 0) {
+                        folder = NULL;
+                        return -ENOMEM;
+                }
+                r = read_folder_at(AT_FDCWD, folder, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &d.folders[i].files, &d.folders[i].n);
+                if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENAMETOOLONG)
+                        return error_set(err, r, "%s: %s", folder, r == -E2BIG ? "too many drop-ins" : strerror(-r));
+        }
+        return drop_ins_append(&d, t, err);
+}
+
+int files_read(const char *path, const char *name, Text *t, Error *err) {
         _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* links are fine here */
         size_t size;
-        int r;
+        int r = real ? read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size) : -errno;
 
-        if (!real)
-                return errno == ENOENT || errno == ENOTDIR ? 0 : error_set(err, -errno, "%s: %s", path, strerror(errno));
-        r = read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size);
         if (r < 0)
                 return error_set(err, r, "%s: %s", path, strerror(-r));
-        r = unit_parse(name, text, size, ret, err);
+        text_append_bytes(t, text, size);
+        r = t->error ?: read_drop_ins(path, name, false, t, err);
+        return r;
+}
+
+/* Reads a file as the unit 'name'. 0 without a unit: there is no such file. */
+static int read_unit(const char *path, const char *name, Unit **ret, Error *err) {
+        _cleanup_text_ Text t = {};
+        int r;
+
+        if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                return 0;
+        r = files_read(path, name, &t, err);
+        if (r < 0)
+                return r;
+        r = unit_parse(name, t.chars ?: "", t.size, ret, err);
         return r < 0 ? error_prefix(err, r, "%s", path) : 0;
 }
 
@@ -81,6 +115,9 @@ static int read_here(Submission *s, Error *err) {
         if (path.error < 0)
                 return path.error;
         s->from_template = true;
+        r = read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
+        if (r < 0)
+                return r;
         return read_unit(path.chars, s->name, &s->unit, err);
 }
 
@@ -180,13 +217,14 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
         if (r <= 0)
                 return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 
-        if (s->unit && !same_contents(&unit, s->unit))
+        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* else they differ anyway */
                 fprintf(stderr, "WARNING: Unit %s in registry differs from local template unit file %s. Add --replace to override.\n",
                         name, s->argument);
         if (unit.text && *unit.text)
                 text_append(&t, unit.text);
         else if (unit.file)
                 unit_file_print(unit.file, &t, NULL);
+        text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
         return *ret ? 1 : -ENOMEM;
 }
@@ -348,7 +386,9 @@ int verb_cat(Client *c, char **args, size_t n) {
         if (streq(c->options.output, "json")) {
                 api_unit_write(&t, &unit);
                 text_append_char(&t, '\n');
-        } else if (unit.file)
+        } else if (c->options.source && unit.text && *unit.text)
+                text_append(&t, unit.text);
+        else if (unit.file)
                 unit_file_print(unit.file, &t, NULL);
         if (t.error < 0)
                 return client_fail(t.error, NULL, "%s", "");

@@ -10,5 +10,8 @@
  * NULL) become the units' names. */
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names);
 
+/* Appends the text of the file at 'path' with the drop-ins that lie beside it for a unit 'name'. */
+int files_read(const char *path, const char *name, Text *t, Error *err);
+
 /* Their names, in order; 0 or -ENOMEM. */
 int files_names(char **args, size_t n, Names *ret);

@@ -26,9 +26,9 @@ static int verb_version(Client *c, char **args, size_t n);
 
 /* A line here is a verb; fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
-        { "cat", 0, "UNIT", "Output the contents of a submitted unit",
+        { "cat", FLAGS_SOURCE, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file that the cluster has, in the form from which its hash is made:\n"
-          "comments are left out. fleetctl cat --output=json also has the text as it was given.\n", verb_cat },
+          "comments are left out. --source prints the text as it was given, its drop-ins behind it.\n", verb_cat },
         { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES, "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, takes them from their machines, and forgets their files.\n"
           "Returns when no machine has anything of them.\n", verb_destroy },

@@ -43,6 +43,7 @@ static const Flag flags[] = {
         { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property), "Only these properties, with commas between" },
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },
         { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom), "\"main\", \"control\" or \"all\" (default)" },
+        { "source", 0, FLAGS_SOURCE, FLAG_BOOL, AT(source), "As it was given: comments, and drop-ins behind it" },
         { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing, only exit" },
         { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "The machine of this unit" },
         { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent), "Let the machine use this ssh-agent" },

@@ -34,6 +34,7 @@ typedef enum FlagGroup {
         FLAGS_YES = 1 << 17, /* --yes */
         FLAGS_IMPORT = 1 << 19, /* --etcd */
         FLAGS_MACHINE = 1 << 18, /* --machine */
+        FLAGS_SOURCE = 1 << 20, /* --source */
         FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
@@ -42,6 +43,7 @@ typedef struct Options {
         const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file, *ssh_username, *known_hosts_file;
         uint64_t request_timeout_ms; /* 0: not given */
         uint64_t ssh_timeout_ms;
+        bool source; /* cat */
         bool debug, help, strict_host_keys;
 
         const char *fields; /* NULL: not given */

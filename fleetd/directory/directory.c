@@ -43,6 +43,7 @@ struct Directory {
         int record_fd, inotify_fd;
         Guest *guest;
         int watch;          /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
+        int last_watch;     /* the highest number that inotify gave */
         Writing *writing;
         Timer settle;       /* runs out: look */
         uint64_t busy_ms;   /* since when events keep it from running out; 0: they do not */
@@ -337,6 +338,24 @@ static void errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
                         unit_folder_remove_error(dir_fd, seen->name);
 }
 
+/* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once more. */
+static void watch_drop_ins(Directory *d, const UnitFolder *folder) {
+        for (size_t i = 0; d->guest && i < folder->n_drop_ins; i++) {
+                _cleanup_free_ char *path = NULL;
+                int watch;
+
+                if (asprintf(&path, "%s/%s", d->path, folder->drop_ins[i]) < 0) {
+                        path = NULL;
+                        return;
+                }
+                watch = inotify_add_watch(d->inotify_fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR);
+                if (watch > d->last_watch) {
+                        d->last_watch = watch;
+                        directory_later(d, SETTLE_MS);
+                }
+        }
+}
+
 static void directory_look(Directory *d, int dir_fd) {
         _cleanup_unit_folder_ UnitFolder folder = {};
         DirectoryDiff diff = {};
@@ -349,6 +368,7 @@ static void directory_look(Directory *d, int dir_fd) {
                 log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
                             d->path, UNIT_FOLDER_MAX);
         d->crowded = !folder.complete;
+        watch_drop_ins(d, &folder);
 
         /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one before. */
         view = (DirectoryView) {
@@ -375,6 +395,7 @@ static void directory_watch(Directory *d) {
                 writing_clear(d);
         }
         d->watch = watch;
+        d->last_watch = MAX(d->last_watch, watch);
 }
 
 static void directory_on_settled(void *userdata) {
@@ -427,8 +448,10 @@ static int directory_work(void *lib) {
 
                 if (e->mask & IN_Q_OVERFLOW)
                         writing_clear(d);
-                if (e->wd != d->watch && e->wd >= 0)
+                if (e->wd != d->watch && e->wd >= 0) { /* of drop-ins */
+                        ours = false;
                         continue;
+                }
                 if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
                         d->watch = -1;
                 if (e->len > 0 && (e->mask & IN_MODIFY) && unit_folder_name_is_unit(e->name))

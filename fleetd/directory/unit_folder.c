@@ -7,13 +7,16 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "units/name.h"
+#include "units/drop_ins.h"
 
 void unit_folder_done(UnitFolder *folder) {
         for (size_t i = 0; i < folder->n; i++) {
                 unit_free(folder->files[i].unit);
                 free(folder->files[i].error);
         }
+        for (size_t i = 0; i < folder->n_drop_ins; i++)
+                free(folder->drop_ins[i]);
+        free(folder->drop_ins);
         free(folder->files);
         *folder = (UnitFolder) {};
 }
@@ -24,8 +27,22 @@ bool unit_folder_name_is_unit(const char *name) {
         return n > 0 && name[0] != '.' && name[0] != '#' && name[n - 1] != '~' && unit_name_check(name, NULL) == 0;
 }
 
+static int drop_ins_read(int dir_fd, const char *name, Text *t, Error *err) {
+        _cleanup_drop_ins_ DropIns d = {};
+
+        drop_ins_init(&d, name);
+        for (size_t i = 0; i < d.n; i++) {
+                int r = read_folder_at(dir_fd, d.folders[i].name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &d.folders[i].files, &d.folders[i].n);
+
+                if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENAMETOOLONG)
+                        return error_set(err, r, "%s: %s", d.folders[i].name, r == -E2BIG ? "too many drop-ins" : strerror(-r));
+        }
+        return drop_ins_append(&d, t, err);
+}
+
 static void file_read(int dir_fd, const char *folder, const char *machine_id, DirectoryFile *f) {
         _cleanup_free_ char *text = NULL, *path = NULL;
+        _cleanup_text_ Text whole = {};
         const char *reason = NULL;
         Error err = {};
         size_t size;
@@ -38,8 +55,12 @@ static void file_read(int dir_fd, const char *folder, const char *machine_id, Di
                 r = error_set(&err, r, "%s", r == -ELOOP ? "a symbolic link; only plain files are read" : r == -EINVAL ? "not a plain file" : strerror(-r));
         else if (unit_name_is_refused(f->name, &reason))
                 r = error_set(&err, -EPERM, "%s", reason);
-        else
-                r = unit_parse(f->name, text, size, &f->unit, &err);
+        else {
+                text_append_bytes(&whole, text, size);
+                r = whole.error ?: drop_ins_read(dir_fd, f->name, &whole, &err);
+        }
+        if (r == 0)
+                r = unit_parse(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
         if (r == 0 && asprintf(&path, "%s/%s", folder, f->name) > 0)
                 r = unit_set_owner(f->unit, machine_id, path);
         if (r < 0) {
@@ -54,13 +75,30 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const DirectoryFile *) a)->name, ((const DirectoryFile *) b)->name);
 }
 
+/* "web.service.d" */
+static bool is_of_drop_ins(const char *name) {
+        char unit[256];
+        size_t n = strlen(name);
+
+        if (n < 3 || n - 2 >= sizeof(unit) || !ends_with(name, ".d"))
+                return false;
+        memcpy(unit, name, n - 2);
+        unit[n - 2] = 0;
+        return unit_folder_name_is_unit(unit);
+}
+
 /* The names alone; false in 'complete' when there are too many. */
 static int names_read(DIR *dir, UnitFolder *ret) {
-        size_t capacity = 0;
+        size_t capacity = 0, drop_ins_capacity = 0;
         struct dirent *e;
 
         ret->complete = true;
         while (errno = 0, e = readdir(dir)) {
+                if (is_of_drop_ins(e->d_name) && ret->n_drop_ins < UNIT_FOLDER_MAX) {
+                        if (GROW(ret->drop_ins, drop_ins_capacity, ret->n_drop_ins + 1) < 0 || !(ret->drop_ins[ret->n_drop_ins] = strdup(e->d_name)))
+                                return -ENOMEM;
+                        ret->n_drop_ins++;
+                }
                 if (!unit_folder_name_is_unit(e->d_name))
                         continue;
                 if (ret->n >= UNIT_FOLDER_MAX) {

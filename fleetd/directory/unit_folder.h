@@ -9,6 +9,8 @@ typedef struct UnitFolder {
         DirectoryFile *files; /* sorted by name */
         size_t n;
         bool complete;        /* false: there are more than UNIT_FOLDER_MAX */
+        char **drop_ins;      /* folders of drop-ins: their names */
+        size_t n_drop_ins;
 } UnitFolder;
 
 /* Editors' and our own files are nobody's units; neither is what has no unit's name. */

@@ -259,6 +259,33 @@ def ask(t, kind, digit, *names):
     t.cluster.problems += [{"kind": kind, "machineID": digit * 32, "name": n, "reason": f"{n}: {kind}, so to say"} for n in names]
 
 
+def drop_ins_go_with_their_file(t):
+    t.file("web.service")
+    os.mkdir(os.path.join(t.dir, "web.service.d"))
+    t.file("web.service.d/10.conf", "# why\n[Service]\nNice=1\n")
+    t.expect("submit web.service", out=[])
+    assert t.cluster.units["web.service"]["text"] == HELLO + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n"
+    t.expect("cat --source web.service", out=HELLO + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n")
+    assert "Nice=1\n" in t.expect("cat web.service", out=["[Service]\n"]) and "#" not in t.expect("cat web.service", out=["Nice"])
+    t.expect("submit --replace web.service", out="Found same Unit(web.service) in Registry, nothing to do\n")
+    t.expect("diff web.service", out="")
+    t.file("web.service.d/10.conf", "Nice=1\n")
+    t.expect("submit web.service", 1, err=["fleetctl: web.service.d/10.conf: line 1: an option before the first [section]\n",
+                                           "fleetctl: nothing was submitted\n"])
+
+
+def an_instance_has_drop_ins_of_its_own(t):
+    t.file("web@.service")
+    for folder, n in (("web@.service.d", 1), ("web@2.service.d", 2)):
+        os.mkdir(os.path.join(t.dir, folder))
+        t.file(folder + "/10.conf", f"[Service]\nNice={n}\n")
+    t.expect("submit web@.service", out=[])
+    t.expect("submit web@1.service web@2.service", out=[])
+    text = {i: t.cluster.units[f"web@{i}.service"]["text"] for i in (1, 2)}
+    assert "Nice=1" in text[1] and "Nice=2" not in text[1]
+    assert text[2].index("# web@2.service.d/10.conf\n[Service]\nNice=2") > text[2].index("Nice=1")
+
+
 def what_a_directory_refuses_is_below_the_list_and_beside_its_unit(t):
     t.file("a.service")
     t.expect("submit a.service", out=[])

@@ -341,6 +341,33 @@ static void a_file_is_not_read_while_it_is_written(void **state) {
         assert_false(is_there(room, "web.service.error"));
 }
 
+static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
+        _cleanup_free_ char *of_unit = NULL, *of_template = NULL;
+        Room *room = *state;
+
+        of_unit = scratch_path(room->folder, "web@1.service.d");
+        of_template = scratch_path(room->folder, "web@.service.d");
+        write_unit(room, "web@1.service", ONE);
+        UNTIL(room, unit(room, "web@1.service"));
+        assert_int_equal(mkdir(of_template, 0755), 0);
+        write_unit(room, "web@.service.d/10.conf", "[Service]\nNice=1\n");
+        UNTIL(room, runs(room, "web@1.service", "Nice=1"));
+        assert_int_equal(mkdir(of_unit, 0755), 0);
+        write_unit(room, "web@1.service.d/20.conf", "[Service]\nNice=2\n");
+        UNTIL(room, runs(room, "web@1.service", "Nice=2"));
+        host_pause(room->host, QUIET_MS); /* it is watched by now, and nothing else wakes */
+        write_unit(room, "web@1.service.d/20.conf", "[Service]\nNice=3\n");
+        UNTIL(room, runs(room, "web@1.service", "Nice=3"));
+        assert_true(runs(room, "web@1.service", "# web@.service.d/10.conf\n"));
+
+        write_unit(room, "web@1.service.d/20.conf", "Nice=4\n");
+        UNTIL(room, says(room, "web@1.service.error", "web@1.service: web@1.service.d/20.conf: line 1: an option before the first [section]"));
+        assert_true(runs(room, "web@1.service", "Nice=3"));
+        assert_int_equal(remove_tree_at(AT_FDCWD, of_unit), 0);
+        UNTIL(room, !is_there(room, "web@1.service.error") && !runs(room, "web@1.service", "Nice=3"));
+        assert_true(runs(room, "web@1.service", "Nice=1"));
+}
+
 static void a_unit_whose_owner_left_is_adopted(void **state) {
         static const char other[] = "0123456789abcdef0123456789abcdef";
         _cleanup_unit_ Unit *theirs = NULL;
@@ -416,6 +443,7 @@ int main(void) {
                 in_a_room(a_name_that_is_taken_is_told_and_taken_over_when_people_say_so),
                 in_a_room(a_refused_file_is_told_to_the_cluster_until_it_is_mended),
                 in_a_room(a_file_is_not_read_while_it_is_written),
+                in_a_room(drop_ins_are_part_of_their_unit_and_watched),
                 in_a_room(a_unit_whose_owner_left_is_adopted),
                 in_a_room(a_folder_that_comes_later_is_watched_then),
                 in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),
