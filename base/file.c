@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -197,9 +198,26 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         return fsync_dir(dir_fd);
 }
 
+/* Makes the folder if it is not there; its name is durable then, too, or what is synced within would be lost with it. */
+static int make_dir(const char *path, mode_t mode) {
+        _cleanup_free_ char *copy = NULL;
+        _cleanup_close_ int parent_fd = -1;
+
+        if (mkdir(path, mode) < 0)
+                return errno == EEXIST ? 0 : -errno;
+
+        copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        parent_fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (parent_fd < 0)
+                return errno == EACCES ? 0 : -errno; /* who may not read it cannot sync it */
+        return fsync_dir(parent_fd);
+}
+
 int open_dir(const char *path, mode_t mode) {
         _cleanup_free_ char *copy = strdup(path);
-        int fd;
+        int fd, r;
 
         if (!copy)
                 return -ENOMEM;
@@ -208,12 +226,14 @@ int open_dir(const char *path, mode_t mode) {
                 if (*p != '/')
                         continue;
                 *p = 0;
-                if (mkdir(copy, mode) < 0 && errno != EEXIST)
-                        return -errno;
+                r = make_dir(copy, mode);
+                if (r < 0)
+                        return r;
                 *p = '/';
         }
-        if (mkdir(copy, mode) < 0 && errno != EEXIST)
-                return -errno;
+        r = make_dir(copy, mode);
+        if (r < 0)
+                return r;
 
         fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;

@@ -30,7 +30,7 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
 
 int fsync_dir(int dir_fd);
 
-/* Makes the folder and all above it ('mode' for each new one) and opens it; a negative errno or the descriptor. */
+/* Makes the folder and all above it ('mode' for each new one), durably, and opens it; a negative errno or the descriptor. */
 int open_dir(const char *path, mode_t mode);
 
 /* Writes all of it at 'offset', whatever a single pwrite() takes. */
