@@ -1,6 +1,6 @@
 # Tests of many rooms at once under faults: crashes, failing calls, failing allocations. All others stand with their rooms.
 if HAVE_CMOCKA
-FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-memory tests/unit/test-calls
+FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-power_cut tests/unit/test-memory tests/unit/test-calls
 check_PROGRAMS += $(FAULT_TESTS)
 TESTS += $(FAULT_TESTS)
 
@@ -8,6 +8,11 @@ tests_unit_test_crash_points_SOURCES = tests/unit/test-crash_points.c tests/lib/
 	tests/lib/fake_bus.h tests/lib/fake_bus.c $(FLEETD_HOST)
 tests_unit_test_crash_points_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_crash_points_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/power.h tests/lib/power.c tests/lib/trio.h tests/lib/trio.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_power_cut_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_power_cut_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_memory_SOURCES = tests/unit/test-memory.c tests/lib/alloc.h tests/lib/alloc.c \
 	tests/lib/scratch.h tests/lib/scratch.c $(FLEETD_PICTURE)
