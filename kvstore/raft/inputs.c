@@ -210,7 +210,7 @@ void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const
 int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term) {
         int r;
 
-        if (!replica_is_open(p))
+        if (!replica_is_open(p) || p->transfer_due_ms > 0)
                 return -EREMOTE;
         replica_enter(p);
         r = raft_core_submit(p->core, loop_now_ms(p->loop), bytes, size, ret_index, ret_term);
@@ -233,16 +233,56 @@ int replica_change(Replica *p, const RaftChange *change, Error *err) {
         return r;
 }
 
-int replica_transfer(Replica *p, uint64_t raft_id) {
+/* -- Handing over --
+ *
+ * The engine tells the one that shall lead as soon as everything has been sent to it, and he obeys only if all of that is on his disk:
+ * under load he hardly ever does, and is told once. So nothing new is taken, and he is told when he has answered for the last entry. */
+
+static bool may_take_over(const Replica *p, const RaftServer *s) {
+        return s->id != raft_core_id(p->core) && s->role == RAFT_ROLE_VOTER && (p->transfer_to == 0 || s->id == p->transfer_to);
+}
+
+/* Tells whoever is ready. 0 also while nobody is. */
+static int transfer_step(Replica *p) {
+        const RaftServers *servers;
+        uint64_t to = 0, match, now = loop_now_ms(p->loop);
+        bool hopeful = false;
         int r;
 
-        if (!replica_is_open(p))
-                return -EREMOTE;
+        if (p->transfer_due_ms == 0)
+                return 0;
+        if (!replica_is_leader(p)) {
+                p->transfer_due_ms = 0;
+                return 0;
+        }
+
+        servers = raft_core_servers(p->core);
+        for (size_t i = 0; i < servers->n && to == 0; i++) {
+                if (!may_take_over(p, &servers->items[i]))
+                        continue;
+                hopeful = true;
+                if (raft_core_match_index(p->core, servers->items[i].id, &match) >= 0 && match == raft_core_last_index(p->core))
+                        to = servers->items[i].id;
+        }
+        if (to == 0 && hopeful && now < p->transfer_due_ms)
+                return 0;
+
+        p->transfer_due_ms = 0; /* with nobody ready, the engine says what is wrong, or tries what it can */
         replica_enter(p);
-        r = raft_core_transfer(p->core, loop_now_ms(p->loop), raft_id);
+        r = raft_core_transfer(p->core, now, to ?: p->transfer_to);
         replica_leave(p, 0);
         loop_defer(p->loop, &p->settle);
         return r;
+}
+
+int replica_transfer(Replica *p, uint64_t raft_id) {
+        if (!replica_is_leader(p))
+                return -EREMOTE;
+        if (p->transfer_due_ms > 0)
+                return -EBUSY;
+        p->transfer_to = raft_id;
+        p->transfer_due_ms = loop_now_ms(p->loop) + p->options.election_ms;
+        return transfer_step(p);
 }
 
 /* -- Checkpoints -- */
@@ -385,6 +425,7 @@ void replica_settle(Replica *p) {
         if (p->closing)
                 return;
 
+        (void) transfer_step(p);
         if (p->core && !p->restarting && p->error == 0) {
                 if (!compare_differs(p->compare) && !compare_undecided(p->compare)) {
                         tell_checkpoint(p);

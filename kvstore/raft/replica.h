@@ -80,6 +80,8 @@ struct Replica {
         uint64_t heard_ms;       /* a leader, last */
         bool leader_silent;
 
+        uint64_t transfer_to, transfer_due_ms; /* leadership is to go there (0: to anybody), waiting at most so long; 0: it is not */
+
         Deferred notice;         /* to tell followers what is committed */
         struct {
                 uint64_t id, told; /* the commit index that it was sent last, as far as its log went */
