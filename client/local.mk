@@ -14,3 +14,5 @@ EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = client/completion/fleetctl
+zshcompletiondir = $(datadir)/zsh/site-functions
+dist_zshcompletion_DATA = client/completion/_fleetctl
