@@ -3,10 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "units/hash.h"
+#include "units/name.h"
 #include "units/unit_file.h"
 
 static UnitFile parsed(const char *text) {
@@ -258,6 +261,48 @@ static void printing_and_parsing_again_changes_nothing(void **state) {
         assert_true(compared > 5000);
 }
 
+/* What is installed here, of whatever packages: nothing of it is refused, lost or changed. */
+static const char *const folders[] = { "/usr/lib/systemd/system", "/usr/lib/systemd/user", "/lib/systemd/system", "/etc/systemd/system" };
+
+static unsigned compare_file(int dir_fd, const char *name) {
+        _cleanup_free_ char *text = NULL, *first = NULL, *second = NULL;
+        _cleanup_unit_file_ UnitFile file = {}, again = {};
+        char hash[UNIT_HASH_SIZE], hash_again[UNIT_HASH_SIZE];
+        Error err = {};
+        size_t size;
+
+        if (unit_name_check(name, NULL) < 0 || read_file_at(dir_fd, name, UNIT_SIZE_MAX, &text, &size) < 0)
+                return 0;
+        if (unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, &err) < 0)
+                fail_msg("%s: %s", name, err.message);
+        first = printed(&file);
+        again = parsed(first);
+        second = printed(&again);
+        assert_string_equal(first, second);
+        assert_int_equal(file.n_options, again.n_options);
+        assert_int_equal(unit_file_hash(&file, hash), 0);
+        assert_int_equal(unit_file_hash(&again, hash_again), 0);
+        assert_string_equal(hash, hash_again);
+        return file.n_options > 0;
+}
+
+static void unit_files_of_this_machine_are_the_same_when_printed(void **state) {
+        unsigned compared = 0;
+
+        for (size_t i = 0; i < ELEMENTS(folders); i++) {
+                DIR *dir = opendir(folders[i]);
+                struct dirent *e;
+
+                while (dir && (e = readdir(dir)))
+                        compared += compare_file(dirfd(dir), e->d_name);
+                if (dir)
+                        closedir(dir);
+        }
+        print_message("%u unit files\n", compared);
+        if (compared == 0)
+                skip();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(canonical_text_and_hash_are_fleets),
@@ -271,6 +316,7 @@ int main(void) {
                 cmocka_unit_test(configuration_joins_continued_lines_and_skips_comments_between),
                 cmocka_unit_test(configuration_without_section_or_equals_is_an_error),
                 cmocka_unit_test(printing_and_parsing_again_changes_nothing),
+                cmocka_unit_test(unit_files_of_this_machine_are_the_same_when_printed),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
