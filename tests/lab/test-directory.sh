@@ -1,6 +1,6 @@
 #!/bin/bash
 # /etc/fleet/units: a folder on each host whose files are units of the cluster.
-# Takes 20 s.
+# Takes a minute.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units
@@ -11,7 +11,7 @@ forever() { printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %s\n
 runs_text() {
         local h
         h=$(hosts_running "$1")
-        [ -n "$h" ] && host_exec "$h" systemctl show -p ExecStart --value "$1" | grep -qF "$2" && host_exec "$h" pgrep -fx "/bin/sleep $2"
+        [ -n "$h" ] && host_exec "$h" systemctl show -p ExecStart --value "$1" | grep -qF "$2" && host_exec "$h" pgrep -fx "/bin/sleep $2" >/dev/null
 }
 
 a_file_that_appears_runs_within_two_seconds() {
@@ -90,7 +90,84 @@ an_emptied_folder_is_no_order_to_remove_everything() {
         host_exec beta sh -c "rmdir $FOLDER && mv /etc/fleet/away $FOLDER"
 }
 
+two_hosts_with_one_name_are_told_and_one_of_them_wins() {
+        forever contested 100008 | drop alpha contested.service
+        wait_for 5 runs_text contested.service 100008 || fail "the first does not run"
+        forever contested 100009 | drop beta contested.service
+        wait_for 5 host_exec beta test -s $FOLDER/contested.service.error || fail "the second is not refused"
+        wait_for 5 sh_says "beta: contested.service: the cluster has another unit of this name, submitted by the directory of alpha" \
+                fleetctl gamma list-unit-files || fail "the list does not say it: $(fleetctl gamma list-unit-files 2>&1)"
+        runs_text contested.service 100008 || fail "the first was touched"
+        fleetctl gamma directory take-over contested.service >/dev/null || fail "it cannot be taken over"
+        wait_for 10 runs_text contested.service 100009 || fail "the second does not run"
+        wait_for 5 host_exec beta test ! -e $FOLDER/contested.service.error || fail "its .error file stays"
+        wait_for 5 host_exec alpha test -s $FOLDER/contested.service.error || fail "the first is not told"
+        host_exec alpha rm $FOLDER/contested.service
+        runs_text contested.service 100009 || fail "the file of who owns it no more removes it"
+}
+sh_says() { local part=$1; shift; "$@" 2>&1 | grep -qF "$part"; }
+
+the_unit_of_a_host_that_left_is_adopted() {
+        local before
+        forever shared 100010 | drop gamma shared.service
+        wait_for 5 runs_once shared.service || fail "it does not run"
+        forever shared 100010 | drop alpha shared.service
+        forever witness2 100011 | drop alpha witness2.service
+        wait_for 5 runs_once witness2.service || fail "alpha's folder is not read"
+        [ "$(owner shared.service)" = gamma ] || fail "it is owned by $(owner shared.service)"
+        host_off gamma || fail "gamma does not shut down"
+        wait_for 60 owned_by shared.service alpha || fail "it is owned by $(owner shared.service)"
+        wait_for 30 runs_text shared.service 100010 || fail "it does not run"
+        before=$(identities alpha beta | grep shared)
+        host_up gamma && host_wait gamma || fail "gamma does not come back"
+        wait_for 60 knows_machines gamma 3 || fail "gamma does not come back into the cluster"
+        owned_by shared.service alpha || fail "it went back to $(owner shared.service)"
+        [ "$before" = "$(identities alpha beta | grep shared)" ] || fail "it was touched"
+}
+owner() {
+        fleetctl alpha --output=json list-unit-files | python3 -c '
+import json, subprocess, sys
+print(*[u.get("owner") for u in json.load(sys.stdin)["units"] if u["name"] == sys.argv[1]])' "$1" |
+                while read -r id; do host_fleetctl alpha --output=json list-machines | python3 -c '
+import json, sys
+print(*[m["hostname"] for m in json.load(sys.stdin)["machines"] if m["id"] == sys.argv[1]])' "$id"; done
+}
+owned_by() { [ "$(owner "$1")" = "$2" ]; }
+
+# What a type's unit says when it is as it should be; a socket, timer or path may start any unit, so a vendor's will do.
+TYPES='service active running
+socket active listening
+timer active waiting
+path active waiting
+mount active mounted
+target active active'
+body() {
+        case $1 in
+        service) printf '[Service]\nExecStart=/bin/sleep 100020\n' ;;
+        socket) printf '[Socket]\nListenStream=/run/kind.sock\nService=systemd-tmpfiles-clean.service\n' ;;
+        timer) printf '[Timer]\nOnActiveSec=10h\nUnit=systemd-tmpfiles-clean.service\n' ;;
+        path) printf '[Path]\nPathExists=/run/never\nUnit=systemd-tmpfiles-clean.service\n' ;;
+        mount) printf '[Mount]\nWhat=tmpfs\nWhere=/run/kind\nType=tmpfs\n' ;;
+        target) printf '[Unit]\nDescription=kinds\n' ;;
+        esac
+}
+every_type_of_unit_is_placed_started_and_listed() {
+        local type active sub name
+        while read -r type active sub; do
+                name=$([ "$type" = mount ] && echo run-kind.mount || echo kind.$type)
+                body "$type" | drop alpha "$name"
+                wait_for 10 lists beta "$name" "$active $sub" || fail "$name: $(fleetctl beta list-units | grep "$name")"
+        done <<<"$TYPES"
+        for type in slice scope device; do
+                printf '[Unit]\nDescription=x\n' | drop alpha kind.$type
+                wait_for 5 host_exec alpha grep -q 'units of that type belong to the host they are on' $FOLDER/kind.$type.error ||
+                        fail "kind.$type is not refused"
+        done
+}
+
 scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
         an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
         an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
-        what_was_dropped_while_the_daemon_was_away_is_found an_emptied_folder_is_no_order_to_remove_everything
+        what_was_dropped_while_the_daemon_was_away_is_found an_emptied_folder_is_no_order_to_remove_everything \
+        two_hosts_with_one_name_are_told_and_one_of_them_wins every_type_of_unit_is_placed_started_and_listed \
+        the_unit_of_a_host_that_left_is_adopted
