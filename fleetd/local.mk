@@ -33,7 +33,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/unit_folder.h fleetd/directory/unit_folder.c \
 	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
-	fleetd/api/keys_v2.h fleetd/api/keys_v2.c \
+	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
+	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
 	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \

@@ -113,7 +113,7 @@ done | rule every_parameter_of_the_api_is_in_the_manual
 } | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
-grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2.c | tr -d '{,' | while read -r code status; do
+grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual
 exit 0

@@ -1,297 +1,9 @@
-#include "fleetd/api/keys_v2.h"
+#include "fleetd/api/keys_v2_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <strings.h>
-#include <time.h>
-
-#include "base/parse.h"
 
 enum { LISTED_PER_TURN = 500 }; /* nodes: some milliseconds */
-
-/* -- Errors, by etcd's table -- */
-
-static const struct {
-        unsigned code, status;
-        const char *message;
-} errors[] = {
-        { 100, 404, "Key not found" },
-        { 101, 412, "Compare failed" },
-        { 102, 403, "Not a file" },
-        { 104, 400, "Not a directory" },
-        { 105, 412, "Key already exists" },
-        { 107, 400, "Root is read only" },
-        { 108, 403, "Directory not empty" },
-        { 110, 401, "The request requires user authentication" },
-        { 201, 400, "PrevValue is Required in POST form" },
-        { 202, 400, "The given TTL in POST form is not a number" },
-        { 203, 400, "The given index in POST form is not a number" },
-        { 209, 400, "Invalid field" },
-        { 210, 400, "Invalid POST form" },
-        { 211, 400, "Value provided on refresh" },
-        { 212, 400, "A TTL must be provided on refresh" },
-        { 300, 500, "Raft Internal Error" },
-        { 400, 400, "watcher is cleared due to etcd recovery" },
-        { 401, 400, "The event in requested index is outdated and cleared" },
-};
-
-static const unsigned status_codes[_KV_STATUS_MAX] = {
-        [KV_NOT_FOUND] = 100,      [KV_COMPARE_FAILED] = 101, [KV_NOT_FILE] = 102,      [KV_NOT_DIR] = 104,
-        [KV_EXISTS] = 105,         [KV_ROOT_READ_ONLY] = 107, [KV_DIR_NOT_EMPTY] = 108, [KV_FORBIDDEN] = 110,
-        [KV_TOO_LARGE] = 210,      [KV_TERM_CHANGED] = 300,   [KV_INVALID] = 210,       [KV_NO_LEADER] = 300,
-        [KV_BUSY] = 300,           [KV_UNKNOWN] = 300,
-};
-
-unsigned keys_v2_write_error(Text *t, unsigned code, const void *cause, size_t cause_size, uint64_t index) {
-        size_t i = 0;
-
-        while (i + 1 < ELEMENTS(errors) && errors[i].code != code)
-                i++;
-        text_printf(t, "{\"errorCode\":%u,\"message\":\"%s\"", code, errors[i].message);
-        if (cause_size > 0) {
-                text_append(t, ",\"cause\":\"");
-                text_append_json(t, cause, cause_size);
-                text_append_char(t, '"');
-        }
-        text_printf(t, ",\"index\":%llu}\n", (unsigned long long) index);
-        return errors[i].status;
-}
-
-/* -- Nodes -- */
-
-static void write_time(Text *t, uint64_t ms) {
-        time_t seconds = ms / 1000;
-        struct tm tm;
-        char date[32];
-        unsigned fraction = ms % 1000;
-
-        gmtime_r(&seconds, &tm);
-        strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-        text_append(t, date);
-        if (fraction > 0) {
-                char digits[8];
-                size_t n = snprintf(digits, sizeof(digits), "%03u", fraction);
-
-                while (digits[n - 1] == '0')
-                        digits[--n] = 0;
-                text_printf(t, ".%s", digits);
-        }
-        text_append_char(t, 'Z');
-}
-
-enum { NODE_ROOM = 160 }; /* what an object takes besides key and value */
-
-/* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the children. */
-static void node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
-        bool root = node->key.size <= 1;
-        const char *comma = "";
-
-        (void) text_reserve(t, node->key.size + node->value.size + NODE_ROOM);
-        text_append_char(t, '{');
-        if (!root) {
-                text_append(t, "\"key\":\"");
-                text_append_json(t, node->key.data, node->key.size);
-                text_append_char(t, '"');
-                comma = ",";
-        }
-        if (node->dir) {
-                text_append(t, comma);
-                text_append(t, "\"dir\":true");
-        } else if (with_value) {
-                text_append(t, comma);
-                text_append(t, "\"value\":\"");
-                text_append_json(t, node->value.data, node->value.size);
-                text_append_char(t, '"');
-        }
-        if (node->expires_ms > 0) {
-                text_append(t, ",\"expiration\":\"");
-                write_time(t, wall_ms + node->expires_ms - now_ms);
-                text_append_char(t, '"');
-                if (node->expires_ms > now_ms)
-                        text_printf(t, ",\"ttl\":%llu", (unsigned long long) (node->expires_ms - now_ms + 999) / 1000);
-        }
-}
-
-static void node_close(Text *t, const KvNode *node) {
-        if (node->key.size > 1) {
-                text_append(t, ",\"modifiedIndex\":");
-                text_append_u64(t, node->modified);
-                text_append(t, ",\"createdIndex\":");
-                text_append_u64(t, node->created);
-        }
-        text_append_char(t, '}');
-}
-
-static void node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
-        node_open(t, node, with_value, now_ms, wall_ms);
-        node_close(t, node);
-}
-
-static bool action_shows_value(KvAction action) {
-        return action != KV_ACTION_DELETE && action != KV_ACTION_CAD && action != KV_ACTION_EXPIRE;
-}
-
-void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
-        size_t size = event->node.key.size + event->node.value.size + NODE_ROOM;
-
-        if (event->has_prev)
-                size += event->prev.key.size + event->prev.value.size + NODE_ROOM;
-        (void) text_reserve(t, size + NODE_ROOM);
-        text_append(t, "{\"action\":\"");
-        text_append(t, kv_action_name(event->action));
-        text_append(t, "\",\"node\":");
-        node_write(t, &event->node, action_shows_value(event->action), now_ms, wall_ms);
-        if (event->has_prev) {
-                text_append(t, ",\"prevNode\":");
-                node_write(t, &event->prev, true, now_ms, wall_ms);
-        }
-        text_append(t, "}\n");
-}
-
-/* -- Parameters -- */
-
-/* What the request says, checked. 'given' flags tell absent from empty. */
-typedef struct KeysQuery {
-        HttpParameters form; /* body first, then query: the first of a name counts */
-        KvBytes value, prev_value;
-        bool has_prev_value, has_ttl, recursive, sorted, wait, dir, quorum, stream, quiet, refresh;
-        int prev_exist; /* -1: absent */
-        uint64_t prev_index, wait_index, ttl;
-} KeysQuery;
-
-typedef struct KeysError {
-        unsigned code;
-        char cause[ERROR_MESSAGE_MAX];
-} KeysError;
-
-static int fail(KeysError *e, unsigned code, const char *format, ...) _printf_(3, 4);
-
-static int fail(KeysError *e, unsigned code, const char *format, ...) {
-        va_list ap;
-
-        e->code = code;
-        va_start(ap, format);
-        vsnprintf(e->cause, sizeof(e->cause), format, ap);
-        va_end(ap);
-        return -EINVAL;
-}
-
-/* A zero byte ends no number and no word. */
-static bool is_plain(const HttpParameter *p) {
-        return strlen(p->value) == p->value_size;
-}
-
-/* Go's strconv.ParseBool: no other spelling counts. */
-static int parse_go_bool(const HttpParameter *p, bool *ret) {
-        static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
-        static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
-
-        for (size_t i = 0; i < ELEMENTS(yes) && http_parameter_is_text(p); i++)
-                if (is_plain(p) && (streq(p->value, yes[i]) || streq(p->value, no[i]))) {
-                        *ret = streq(p->value, yes[i]);
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-static int read_bool(const KeysQuery *q, const char *name, const char *format, bool *ret, KeysError *e) {
-        const HttpParameter *p = http_parameter(&q->form, name);
-
-        if (!p || parse_go_bool(p, ret) == 0)
-                return 0;
-        e->code = 209;
-        snprintf(e->cause, sizeof(e->cause), format[0] == '"' ? "invalid value for \"%s\"" : "invalid value for %s", name);
-        return -EINVAL;
-}
-
-static int read_index(const KeysQuery *q, const char *name, uint64_t *ret, KeysError *e) {
-        const HttpParameter *p = http_parameter(&q->form, name);
-
-        if (!p || (http_parameter_is_text(p) && parse_u64(p->value, ret) == 0))
-                return 0;
-        return fail(e, 203, "invalid value for \"%s\"", name);
-}
-
-/* An empty type is none. */
-static bool is_form(const HttpRequest *http, KeysError *e) {
-        static const char form[] = "application/x-www-form-urlencoded";
-        const char *type = http->content_type;
-        size_t size;
-        Error err = {};
-
-        if (!type || !*type)
-                return false;
-        if (http_media_type(type, &size, &err) < 0) {
-                (void) fail(e, 210, "%s", err.message);
-                return false;
-        }
-        return size == strlen(form) && strncasecmp(type, form, size) == 0;
-}
-
-/* The checks come in etcd's order, whatever the method; the first failure answers. */
-static int query_read(Request *request, KeysQuery *q, KeysError *e) {
-        const HttpRequest *http = request->http;
-        bool reads_body = method_is(request, "PUT") || method_is(request, "POST"), wait_wanted = false, given;
-        const HttpParameter *p;
-        Error err = {};
-        int r;
-
-        *q = (KeysQuery) { .prev_exist = -1 };
-        if (reads_body && is_form(http, e) && http_parameters_parse(&q->form, http->body, http->body_size, &err) < 0)
-                return fail(e, 210, "%s", err.message);
-        if (e->code != 0)
-                return -EINVAL;
-        if (http_parameters_parse(&q->form, request->query, strlen(request->query), &err) < 0)
-                return fail(e, 210, "%s", err.message);
-
-        r = read_index(q, "prevIndex", &q->prev_index, e);
-        r = r ?: read_index(q, "waitIndex", &q->wait_index, e);
-        r = r ?: read_bool(q, "recursive", "\"", &q->recursive, e);
-        r = r ?: read_bool(q, "sorted", "\"", &q->sorted, e);
-        r = r ?: read_bool(q, "wait", "\"", &wait_wanted, e);
-        r = r ?: read_bool(q, "dir", "\"", &q->dir, e);
-        r = r ?: read_bool(q, "quorum", "\"", &q->quorum, e);
-        r = r ?: read_bool(q, "stream", "\"", &q->stream, e);
-        if (r < 0)
-                return r;
-        if (wait_wanted && !method_is(request, "GET"))
-                return fail(e, 209, "\"wait\" can only be used with GET requests");
-        q->wait = wait_wanted;
-
-        p = http_parameter(&q->form, "prevValue");
-        if (p && p->value_size == 0)
-                return fail(e, 201, "\"prevValue\" cannot be empty");
-        if (p) {
-                q->has_prev_value = true;
-                q->prev_value = (KvBytes) { p->value, p->value_size };
-        }
-        r = read_bool(q, "noValueOnSuccess", "\"", &q->quiet, e);
-        if (r < 0)
-                return r;
-        p = http_parameter(&q->form, "ttl");
-        if (p && p->value_size > 0) {
-                if (!http_parameter_is_text(p) || parse_u64(p->value, &q->ttl) < 0)
-                        return fail(e, 202, "invalid value for \"ttl\"");
-                q->has_ttl = true;
-        }
-        if (http_parameter(&q->form, "prevExist")) {
-                r = read_bool(q, "prevExist", "", &given, e);
-                if (r < 0)
-                        return r;
-                q->prev_exist = given;
-        }
-        r = read_bool(q, "refresh", "", &q->refresh, e);
-        if (r < 0)
-                return r;
-        p = http_parameter(&q->form, "value");
-        if (p)
-                q->value = (KvBytes) { p->value, p->value_size };
-        if (q->refresh && q->value.size > 0)
-                return fail(e, 211, "A value was provided on a refresh");
-        if (q->refresh && !q->has_ttl)
-                return fail(e, 212, "No TTL value set");
-        return 0;
-}
 
 /* -- Answers -- */
 
@@ -377,12 +89,12 @@ typedef struct Listing {
 static void listing_pop(Listing *l) {
         if (l->has_nodes[l->depth])
                 text_append_char(l->t, ']');
-        node_close(l->t, &l->stack[l->depth]);
+        keys_node_close(l->t, &l->stack[l->depth]);
         l->depth--;
 }
 
 static void listing_push(Listing *l, const KvNode *node) {
-        node_open(l->t, node, true, l->now_ms, l->wall_ms);
+        keys_node_open(l->t, node, true, l->now_ms, l->wall_ms);
         l->depth++;
         l->stack[l->depth] = *node;
         l->has_nodes[l->depth] = false;
@@ -404,7 +116,7 @@ static int listing_visit(void *userdata, const KvNode *node) {
         if (node->dir && l->recursive && l->depth < KV_DEPTH_MAX)
                 listing_push(l, node);
         else
-                node_write(l->t, node, true, l->now_ms, l->wall_ms);
+                keys_node_write(l->t, node, true, l->now_ms, l->wall_ms);
         return 1;
 }
 
@@ -488,7 +200,7 @@ static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 if (node.dir)
                         r = list_write(&t, txn, &node, request->api, q->recursive, kv_cluster_ms(store), wall_of(request));
                 else
-                        node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
+                        keys_node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
                 text_append(&t, "}\n");
         }
         if (r == -E2BIG)
@@ -705,7 +417,7 @@ static void write_on_done(void *userdata, const KvResult *result) {
         Request *request = w->request;
         _cleanup_text_ Text t = {};
         KvEvent event = { .action = result->action, .node = result->node, .has_prev = result->has_prev, .prev = result->prev };
-        bool quiet = w->query.quiet && action_shows_value(result->action);
+        bool quiet = w->query.quiet && keys_action_shows_value(result->action);
 
         w->number = 0;
         request->forget = NULL;
@@ -715,7 +427,7 @@ static void write_on_done(void *userdata, const KvResult *result) {
                 static const char refused[] = "Insufficient credentials";
                 bool forbidden = result->status == KV_FORBIDDEN;
 
-                answer_error(request, status_codes[result->status], forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
+                answer_error(request, keys_code(result->status), forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
                              result->status >= KV_NO_LEADER ? 0 : result->index);
         } else {
                 if (quiet)
@@ -795,7 +507,7 @@ void keys_v2_handle(Request *request) {
         }
         w->request = request;
         request->state = w;
-        r = query_read(request, &w->query, &e);
+        r = keys_query_read(request, &w->query, &e);
         if (r < 0) {
                 answer_refusal(request, e.code, e.cause);
                 wait_free(w);
