@@ -1,6 +1,7 @@
 # Tests of many rooms at once under faults: crashes, failing calls, failing allocations. All others stand with their rooms.
 if HAVE_CMOCKA
-FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-power_cut tests/unit/test-memory tests/unit/test-calls
+FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-power_cut tests/unit/test-memory tests/unit/test-calls \
+	tests/unit/test-properties
 check_PROGRAMS += $(FAULT_TESTS)
 TESTS += $(FAULT_TESTS)
 
@@ -23,4 +24,8 @@ tests_unit_test_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_calls_SOURCES = tests/unit/test-calls.c tests/lib/calls.h tests/lib/calls.c tests/lib/trio.h tests/lib/trio.c $(FLEETD_HOST)
 tests_unit_test_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_properties_SOURCES = tests/unit/test-properties.c $(FLEETD_PICTURE)
+tests_unit_test_properties_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_properties_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
