@@ -140,7 +140,8 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
         return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
 }
 
-static int daemon_open_facts(Daemon *d, const Settings *s) {
+/* Says what this machine is, for the first time or anew. */
+static int daemon_tell_facts(Daemon *d, const Settings *s) {
         char host[64] = "";
         uint16_t port;
         Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
@@ -153,7 +154,7 @@ static int daemon_open_facts(Daemon *d, const Settings *s) {
         else
                 (void) facts_primary_address(host, sizeof(host));
         snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
-        return facts_new(&d->facts, d->edges.loop, d->registry, &facts);
+        return d->facts ? facts_set(d->facts, &facts) : facts_new(&d->facts, d->edges.loop, d->registry, &facts);
 }
 
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
@@ -166,7 +167,7 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
                 return -ENOMEM;
         agent.directory = folder.record_dir = directory;
         if (d->edges.systemd) {
-                r = daemon_open_facts(d, s);
+                r = daemon_tell_facts(d, s);
                 if (r == 0)
                         r = agent_new(&d->agent, d->edges.loop, d->registry, d->edges.systemd, &agent, err);
         }
@@ -224,6 +225,14 @@ int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings,
         if (r == 0)
                 daemon_on_state(d);
         return r;
+}
+
+int daemon_reload(Daemon *d, const Settings *settings) {
+        if (d->engine)
+                engine_set_brake(d->engine, settings->brake_ms);
+        if (d->api)
+                api_set_limits(d->api, &settings->limits, &settings->http);
+        return d->facts ? daemon_tell_facts(d, settings) : 0;
 }
 
 /* -- Closing -- */

@@ -26,6 +26,9 @@ typedef struct DaemonEdges {
  * when closing takes time (may be NULL). */
 int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err);
 
+/* Takes over what settings_take() changed. -ENOMEM: what this machine is stays as it was. */
+int daemon_reload(Daemon *d, const Settings *settings);
+
 /* Hands over, says goodbye ('reason': "stop", "shutdown", or "" to vanish without a word) and closes. No unit is touched.
  * 'stopped' comes once, from the loop; the daemon is gone then. */
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);

@@ -29,6 +29,9 @@ typedef struct Process {
         Systemd *systemd;
         Service *service;
         Daemon *daemon;
+        Settings *settings; /* borrowed, as the next */
+        char **argv;
+        int argc;
         char boot_id[33], hardware_id[33];
         bool stopping;
 } Process;
@@ -58,6 +61,53 @@ static void process_on_signal(void *userdata, int signal_number) {
                 systemd_bus_ask_stopping(p->systemd, process_on_asked, p);
         else
                 process_on_asked(p, false);
+}
+
+/* Clients must never take the descriptors that log, tree and the other hosts need. */
+static void make_room_for_connections(Settings *s) {
+        unsigned doors = (s->listen_socket[0] != 0) + (s->listen_client[0] && s->client_access != CLIENT_OFF);
+        uint64_t wanted = s->http.connections;
+        struct rlimit l;
+
+        if (doors == 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
+                return;
+        if (l.rlim_max < DESCRIPTORS_OWN + doors * wanted)
+                s->http.connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / doors, (uint64_t) 16);
+        if (s->http.connections < wanted)
+                log_warning(NO_FIELDS, "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; LimitNOFILE= of fleetd.service gives more",
+                            (unsigned long long) s->http.connections, (unsigned long long) wanted, (unsigned long long) l.rlim_max);
+        l.rlim_cur = MIN(l.rlim_max, MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + doors * s->http.connections)));
+        (void) setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* SIGHUP: the configuration once more. What cannot be read changes nothing. */
+static void process_on_reload(void *userdata, int signal_number) {
+        _cleanup_settings_ Settings now = {};
+        _cleanup_names_ Names taken = {}, restart = {};
+        Process *p = userdata;
+        Error err = {};
+        int r;
+
+        if (p->stopping)
+                return;
+        service_reloading();
+        log_notice(NO_FIELDS, "Reloading configuration from %s", settings_source(p->argc, p->argv));
+        r = settings_read(&now, p->argc, p->argv, &err);
+        if (r == 0) {
+                make_room_for_connections(&now);
+                r = settings_take(p->settings, &now, &taken, &restart);
+        }
+        if (r == 0) {
+                log_set_max_priority(p->settings->debug ? LOG_DEBUG : LOG_INFO);
+                r = daemon_reload(p->daemon, p->settings);
+        }
+        for (size_t i = 0; i < taken.n; i++)
+                log_info(NO_FIELDS, "%s= is in force as it is now", taken.items[i]);
+        for (size_t i = 0; i < restart.n; i++)
+                log_warning(NO_FIELDS, "%s= was changed, and stays as it was until fleetd is restarted; that touches no unit", restart.items[i]);
+        if (r < 0)
+                log_error(((LogFields) { .error = r }), "the configuration stays as it was: %s", error_text(&err, r));
+        service_ready();
 }
 
 /* When process 1 started, in clock ticks since the kernel did: field 22 of its stat, behind a name of any characters. */
@@ -158,6 +208,8 @@ static int process_open(Process *p, const Settings *s, Error *err) {
         if (r == 0)
                 r = loop_uv_on_signal(p->uv, SIGINT, process_on_signal, p);
         if (r == 0)
+                r = loop_uv_on_signal(p->uv, SIGHUP, process_on_reload, p);
+        if (r == 0)
                 r = service_new(&p->service, p->loop);
         if (r == 0)
                 r = net_uv_new(&p->network, p->loop);
@@ -195,26 +247,9 @@ static void process_close(Process *p) {
         p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
 }
 
-/* Clients must never take the descriptors that log, tree and the other hosts need. */
-static void make_room_for_connections(Settings *s) {
-        unsigned doors = (s->listen_socket[0] != 0) + (s->listen_client[0] && s->client_access != CLIENT_OFF);
-        uint64_t wanted = s->http.connections;
-        struct rlimit l;
-
-        if (doors == 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
-                return;
-        if (l.rlim_max < DESCRIPTORS_OWN + doors * wanted)
-                s->http.connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / doors, (uint64_t) 16);
-        if (s->http.connections < wanted)
-                log_warning(NO_FIELDS, "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; LimitNOFILE= of fleetd.service gives more",
-                            (unsigned long long) s->http.connections, (unsigned long long) wanted, (unsigned long long) l.rlim_max);
-        l.rlim_cur = MIN(l.rlim_max, MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + doors * s->http.connections)));
-        (void) setrlimit(RLIMIT_NOFILE, &l);
-}
-
 int main(int argc, char *argv[]) {
         _cleanup_settings_ Settings settings = {};
-        Process p = {};
+        Process p = { .settings = &settings, .argv = argv, .argc = argc };
         Error err = {};
         int r;
 

@@ -58,6 +58,10 @@ void service_status(const char *format, ...) {
         (void) sd_notifyf(0, "STATUS=%s", sentence);
 }
 
+void service_reloading(void) {
+        (void) sd_notify(0, "RELOADING=1");
+}
+
 void service_stopping(void) {
         (void) sd_notify(0, "STOPPING=1");
 }

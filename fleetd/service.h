@@ -11,6 +11,7 @@ int service_new(Service **ret, Loop *loop); /* sends WATCHDOG=1 at a third of th
 Service *service_free(Service *s);
 void service_ready(void);
 void service_status(const char *format, ...) _printf_(1, 2);
+void service_reloading(void); /* until service_ready() */
 void service_stopping(void);
 void service_extend(uint64_t more_ms); /* start-up goes on: EXTEND_TIMEOUT_USEC= */
 

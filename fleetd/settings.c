@@ -164,47 +164,48 @@ static const struct {
         int (*set)(const char *value, void *field, Error *err);
         size_t offset;
         const char *min, *max; /* of what is bounded, in the words of the setting */
+        enum { AT_RESTART, AT_RELOAD, AT_NEXT_START } taken; /* when a running daemon takes a change; the last is read at a start alone */
 } table[] = {
         { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)", set_path, offsetof(Settings, state_directory) },
         { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path, offsetof(Settings, runtime_directory) },
         { "UnitDirectory", "unit-directory", "DIR", "watched folder of unit files (/etc/fleet/units); empty: none", set_path, offsetof(Settings, unit_directory) },
         { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere", set_path, offsetof(Settings, cluster_file) },
         { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none", set_address, offsetof(Settings, listen_client) },
-        { "AdvertiseClient", "advertise-client", "URL", "where clients elsewhere reach this host's key API (none)", set_url, offsetof(Settings, advertise_client) },
+        { "AdvertiseClient", "advertise-client", "URL", "where clients elsewhere reach this host's key API (none)", set_url, offsetof(Settings, advertise_client), .taken = AT_RELOAD },
         { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key", set_address, offsetof(Settings, listen_peer) },
         { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)", set_path, offsetof(Settings, listen_socket) },
         { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path, offsetof(Settings, peer_key) },
-        { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses, offsetof(Settings, join) },
+        { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses, offsetof(Settings, join), .taken = AT_NEXT_START },
         { "Name", "name", "NAME", "what people call this machine (its host name)", set_name, offsetof(Settings, name) },
         { "MachineID", "machine-id", "HEX", "identity (/etc/machine-id); for tests", set_machine_id, offsetof(Settings, machine_id) },
-        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata, offsetof(Settings, metadata) },
+        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata, offsetof(Settings, metadata), .taken = AT_RELOAD },
         { "Agent", "agent", "BOOL", "run units on this host (yes)", set_bool, offsetof(Settings, agent) },
         { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool, offsetof(Settings, engine) },
         { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access, offsetof(Settings, client_access) },
-        { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span, offsetof(Settings, brake_ms) },
-        { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms) },
+        { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span, offsetof(Settings, brake_ms), .taken = AT_RELOAD },
+        { "BootWaitSec", "boot-wait-sec", "SPAN", "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span, offsetof(Settings, boot_wait_ms), .taken = AT_NEXT_START },
         { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size, offsetof(Settings, quota) },
         { "QuotaKeys", "quota-keys", "N", "how many keys and directories users may have; 0: as many as Quota= allows (0)", set_count, offsetof(Settings, quota_keys), "0", "1000000000" },
         { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters, offsetof(Settings, voters) },
-        { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, offsetof(Settings, limits.key_size), "64", "8K" },
-        { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size, offsetof(Settings, limits.value_size), "1K", "240K" },
-        { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size, offsetof(Settings, limits.body_size), "64K", "16M" },
-        { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count, offsetof(Settings, limits.answer_nodes), "1000", "10000000" },
-        { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size, offsetof(Settings, limits.answer_size), "1M", "4G" },
-        { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count, offsetof(Settings, limits.watches), "1", "100000" },
-        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count, offsetof(Settings, http.connections), "16", "1000000" },
-        { "LimitConnectionsPerClient", "limit-connections-per-client", "N", "of one address, or one user of the socket; 0: no limit of its own (0)", set_count, offsetof(Settings, http.connections_per_client), "0", "1000000" },
-        { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size, offsetof(Settings, http.line_size), "1K", "64K" },
-        { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size, offsetof(Settings, http.head_size), "2K", "256K" },
-        { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count, offsetof(Settings, http.fields), "8", "1000" },
-        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size, offsetof(Settings, http.ahead_size), "1K", "16M" },
-        { "LimitBacklogSize", "limit-backlog-size", "SIZE", "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size), "16K", "64M" },
-        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size, offsetof(Settings, http.buffer_size), "1M", "16G" },
-        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span, offsetof(Settings, http.head_ms), "100ms", "10min" },
-        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span, offsetof(Settings, http.body_ms), "100ms", "10min" },
-        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which 1 KiB of an answer must be taken (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min" },
-        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)", set_span, offsetof(Settings, http.idle_ms), "100ms", "1d" },
-        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug) },
+        { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size, offsetof(Settings, limits.key_size), "64", "8K", .taken = AT_RELOAD },
+        { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size, offsetof(Settings, limits.value_size), "1K", "240K", .taken = AT_RELOAD },
+        { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size, offsetof(Settings, limits.body_size), "64K", "16M", .taken = AT_RELOAD },
+        { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count, offsetof(Settings, limits.answer_nodes), "1000", "10000000", .taken = AT_RELOAD },
+        { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size, offsetof(Settings, limits.answer_size), "1M", "4G", .taken = AT_RELOAD },
+        { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count, offsetof(Settings, limits.watches), "1", "100000", .taken = AT_RELOAD },
+        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count, offsetof(Settings, http.connections), "16", "1000000", .taken = AT_RELOAD },
+        { "LimitConnectionsPerClient", "limit-connections-per-client", "N", "of one address, or one user of the socket; 0: no limit of its own (0)", set_count, offsetof(Settings, http.connections_per_client), "0", "1000000", .taken = AT_RELOAD },
+        { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size, offsetof(Settings, http.line_size), "1K", "64K", .taken = AT_RELOAD },
+        { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size, offsetof(Settings, http.head_size), "2K", "256K", .taken = AT_RELOAD },
+        { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count, offsetof(Settings, http.fields), "8", "1000", .taken = AT_RELOAD },
+        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size, offsetof(Settings, http.ahead_size), "1K", "16M", .taken = AT_RELOAD },
+        { "LimitBacklogSize", "limit-backlog-size", "SIZE", "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size), "16K", "64M", .taken = AT_RELOAD },
+        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size, offsetof(Settings, http.buffer_size), "1M", "16G", .taken = AT_RELOAD },
+        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span, offsetof(Settings, http.head_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span, offsetof(Settings, http.body_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which 1 KiB of an answer must be taken (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)", set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .taken = AT_RELOAD },
+        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug), .taken = AT_RELOAD },
 };
 
 void settings_done(Settings *s) {
@@ -460,6 +461,14 @@ static int settings_complete(Settings *s, Error *err) {
         return 0;
 }
 
+const char *settings_source(int argc, char *const argv[]) {
+        const char *config = NULL;
+
+        for (int i = 1; i < argc; i++)
+                config = option_value("config", argc, argv, &i) ?: config;
+        return config ?: "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d";
+}
+
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
         _cleanup_settings_ Settings s = {};
         const char *config = NULL;
@@ -497,5 +506,55 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
         *ret = s;
         s = (Settings) {};
+        return 0;
+}
+
+/* -- A running daemon -- */
+
+/* How many bytes the value of line 'i' has in Settings, and whether two are the same. */
+static bool setting_equal(size_t i, const void *a, const void *b, size_t *ret_size) {
+        if (table[i].set == add_metadata) {
+                *ret_size = sizeof(Pairs);
+                return pairs_equal(a, b);
+        }
+        if (table[i].set == add_addresses) {
+                *ret_size = sizeof(Names);
+                return names_equal(a, b);
+        }
+        if (table[i].set == set_bool || table[i].set == set_access) {
+                *ret_size = table[i].set == set_bool ? sizeof(bool) : sizeof(ClientAccess);
+                return memcmp(a, b, *ret_size) == 0;
+        }
+        if (table[i].set == set_span || table[i].set == set_size || table[i].set == set_count || table[i].set == set_voters) {
+                *ret_size = sizeof(uint64_t);
+                return memcmp(a, b, *ret_size) == 0;
+        }
+        *ret_size = sizeof(char *);
+        return streq(*(char *const *) a, *(char *const *) b);
+}
+
+int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart) {
+        _cleanup_names_ Names taken = {}, restart = {};
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < ELEMENTS(table); i++) {
+                char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset, before[MAX(sizeof(Pairs), sizeof(Names))];
+                Names *names = table[i].taken == AT_RELOAD ? &taken : &restart;
+                size_t size;
+
+                if (setting_equal(i, mine, other, &size) || table[i].taken == AT_NEXT_START)
+                        continue;
+                r = names_add(names, table[i].key, strlen(table[i].key));
+                if (r < 0 || table[i].taken != AT_RELOAD)
+                        continue;
+                memcpy(before, mine, size); /* exchanged: what was in force goes with 'now' */
+                memcpy(mine, other, size);
+                memcpy(other, before, size);
+        }
+        if (r < 0)
+                return r;
+        *ret_taken = taken;
+        *ret_restart = restart;
+        taken = restart = (Names) {};
         return 0;
 }

@@ -53,3 +53,10 @@ void settings_done(Settings *s);
 /* Reads 'config' (NULL: /etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d/ in the order of names, where absent ones are fine), then the
  * options. Fails with a sentence naming file, line and remedy. Returns 1 when --help or --version was answered. */
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
+
+/* Where settings_read() looks, for a sentence. Borrows from argv. */
+const char *settings_source(int argc, char *const argv[]);
+
+/* Moves what a running daemon can take over from 'now', read anew, to 's'. Returns the keys that were taken, and of those that
+ * need a restart the ones that differ. -ENOMEM. */
+int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart);

@@ -90,6 +90,7 @@ enum { HTTP_PROGRESS_BYTES = 1024 };
 extern const HttpLimits http_limits_default;
 
 int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits);
+void http_server_set_limits(HttpServer *server, const HttpLimits *limits); /* from now on; 0s and NULL: the defaults */
 /* Takes over an accepted stream; 'door' comes back in each request. Over the limit it is answered 503 and closed. */
 void http_server_accept(HttpServer *server, Stream *stream, void *door);
 HttpServer *http_server_free(HttpServer *server); /* closes all connections, without calling on_gone; returns NULL */

@@ -248,18 +248,9 @@ void http_server_give_back(HttpServer *server) {
         (void) timer_start(&server->trim, server->loop, HTTP_TRIM_MS);
 }
 
-int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
-        HttpServer *server = NEW0(HttpServer, 1);
-        HttpLimits *l;
+void http_server_set_limits(HttpServer *server, const HttpLimits *limits) {
+        HttpLimits *l = &server->limits;
 
-        if (!server)
-                return -ENOMEM;
-
-        *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
-        TAILQ_INIT(&server->holders);
-        server->relieve = (Deferred) { .run = server_relieve, .userdata = server };
-        server->trim = (Timer) { .fire = server_trim, .userdata = server };
-        l = &server->limits;
         *l = limits ? *limits : http_limits_default;
         l->connections = l->connections ?: http_limits_default.connections;
         l->line_size = l->line_size ?: http_limits_default.line_size;
@@ -272,6 +263,19 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
         l->body_ms = l->body_ms ?: http_limits_default.body_ms;
         l->answer_ms = l->answer_ms ?: http_limits_default.answer_ms;
         l->idle_ms = l->idle_ms ?: http_limits_default.idle_ms;
+}
+
+int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata, const HttpLimits *limits) {
+        HttpServer *server = NEW0(HttpServer, 1);
+
+        if (!server)
+                return -ENOMEM;
+
+        *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
+        TAILQ_INIT(&server->holders);
+        server->relieve = (Deferred) { .run = server_relieve, .userdata = server };
+        server->trim = (Timer) { .fire = server_trim, .userdata = server };
+        http_server_set_limits(server, limits);
         *ret = server;
         return 0;
 }

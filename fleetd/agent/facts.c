@@ -88,6 +88,19 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
         return 0;
 }
 
+int facts_set(Facts *f, const Machine *facts) {
+        Machine copy = {};
+        int r;
+
+        r = machine_copy(facts, &copy);
+        if (r < 0)
+                return r;
+        machine_done(&f->machine);
+        f->machine = copy;
+        loop_defer(f->loop, &f->pass);
+        return 0;
+}
+
 Facts *facts_free(Facts *f) {
         if (!f)
                 return NULL;

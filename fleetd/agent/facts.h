@@ -6,6 +6,7 @@
 typedef struct Facts Facts;
 
 int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts); /* copies */
+int facts_set(Facts *f, const Machine *facts); /* copies; published if anything differs */
 Facts *facts_free(Facts *f);
 void facts_state_changed(Facts *f); /* the store's on_state: the Raft id may have been given */
 

@@ -334,6 +334,15 @@ void api_state_changed(Api *api) {
         api->leader_since_ms = loop_now_ms(api->loop);
 }
 
+void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
+        ApiDoorState *door;
+
+        api->limits = *limits;
+        api->http = *http;
+        TAILQ_FOREACH(door, &api->doors, doors)
+                http_server_set_limits(door->server, http);
+}
+
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         Api *api = NEW0(Api, 1);
         int r;

@@ -29,5 +29,6 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options);
 /* Opens a door; fails with a sentence that names address and remedy. */
 int api_listen(Api *api, ApiDoor door, const char *address, Error *err);
 void api_state_changed(Api *api); /* the store's on_state: another leader, perhaps */
+void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http); /* copies; in force from the next request on */
 /* Closes doors and connections; parked requests end without an answer. Returns NULL. */
 Api *api_free(Api *api);

@@ -307,8 +307,7 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
         e->loop = loop;
         e->registry = registry;
         e->options = *options;
-        if (e->options.brake_ms == 0)
-                e->options.brake_ms = BRAKE_MS;
+        e->options.brake_ms = options->brake_ms ?: BRAKE_MS;
         e->listener = (RegistryListener) { .on_change = on_change, .userdata = e };
         e->wake = (Deferred) { .run = pass, .userdata = e };
         e->again = (Timer) { .fire = on_again, .userdata = e };
@@ -317,6 +316,15 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
         engine_state_changed(e);
         *ret = e;
         return 0;
+}
+
+void engine_set_brake(Engine *e, uint64_t brake_ms) {
+        brake_ms = brake_ms ?: BRAKE_MS;
+        if (brake_ms == e->options.brake_ms)
+                return;
+        e->options.brake_ms = brake_ms;
+        if (e->term > 0)
+                mark_all(e);
 }
 
 Engine *engine_free(Engine *e) {

@@ -24,4 +24,5 @@ typedef struct EngineCounts {
 } EngineCounts;
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
+void engine_set_brake(Engine *engine, uint64_t brake_ms); /* as EngineOptions; a brake that holds is looked at again */
 void engine_state_changed(Engine *engine); /* the store's on_state */

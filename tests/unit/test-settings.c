@@ -253,6 +253,58 @@ static void an_oversized_file_is_refused(void **state) {
         assert_refused(room, "cannot read ");
 }
 
+/* -- A running daemon reads them again -- */
+
+static bool names(const Names *got, const char *wanted) {
+        char text[300] = "";
+
+        for (size_t i = 0; i < got->n; i++)
+                snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? " " : "", got->items[i]);
+        return streq(text, wanted);
+}
+
+static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(void **state) {
+        Room *room = *state;
+        _cleanup_settings_ Settings running = {};
+        _cleanup_names_ Names taken = {}, restart = {};
+
+        config(room, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        running = room->settings;
+        room->settings = (Settings) {};
+
+        config(room, "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient=127.0.0.1:4001\nAgent=no\n"
+                     "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://10.0.0.1:2379\n");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
+        assert_true(names(&restart, "ListenClient Agent ClientAccess Quota"));
+
+        assert_string_equal(running.metadata.items[0].value, "hdd");
+        assert_string_equal(running.advertise_client, "http://10.0.0.1:2379");
+        assert_int_equal(running.brake_ms, 5000);
+        assert_int_equal(running.limits.value_size, 2048);
+        assert_true(running.debug);
+        assert_string_equal(running.listen_client, "127.0.0.1:2379");
+        assert_true(running.agent);
+        assert_int_equal(running.client_access, CLIENT_READ_WRITE);
+        assert_int_equal(running.quota, 256 << 20);
+}
+
+static void what_has_not_changed_is_not_taken(void **state) {
+        Room *room = *state;
+        _cleanup_settings_ Settings running = {};
+        _cleanup_names_ Names taken = {}, restart = {};
+
+        config(room, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        running = room->settings;
+        room->settings = (Settings) {};
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        assert_int_equal(taken.n + restart.n, 0);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -267,6 +319,8 @@ int main(void) {
                 in_a_room(limits_are_read_and_kept_within_their_bounds),
                 in_a_room(a_file_that_was_named_must_be_there),
                 in_a_room(an_oversized_file_is_refused),
+                in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
+                in_a_room(what_has_not_changed_is_not_taken),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
