@@ -33,10 +33,20 @@ static void decide(VotersChange *ret, VotersAction action, const KvMember *m, co
         va_end(ap);
 }
 
+/* Gone, and another one is up at its address: a host made anew, with a machine id of its own. It cannot come back there. */
+static bool is_superseded(const Seats *s, const ClusterMachine *gone) {
+        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->peer[0])
+                return false;
+        for (const ClusterMachine *m = s->cluster->machines; m; m = m->hh.next)
+                if (m != gone && m->raft_id != 0 && m->presence == PRESENCE_UP && streq(m->peer, gone->peer))
+                        return true;
+        return false;
+}
+
 static const ClusterMachine *owner(const Seats *s, uint64_t raft_id) {
         for (const ClusterMachine *m = s->cluster->machines; m; m = m->hh.next)
                 if (m->raft_id == raft_id)
-                        return m;
+                        return is_superseded(s, m) ? NULL : m;
         return NULL;
 }
 

@@ -173,6 +173,36 @@ static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
         picture_free(&s.picture);
 }
 
+static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
+        Presence gone[] = { PRESENCE_LOST, PRESENCE_LEFT };
+
+        for (size_t i = 0; i < ELEMENTS(gone); i++) {
+                KvMember *old, *new;
+                char id[33], key[128];
+                Seats s;
+
+                found(&s);
+                host(&s, "B", 2, PRESENCE_UP);
+                host(&s, "C", 3, PRESENCE_AWAY);
+                member(&s, 2, KV_SEAT_VOTER, LAST, true);
+                old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+                snprintf(old->address, sizeof(old->address), "10.0.0.3:2380");
+                picture_machine(&s.picture, "D", "", PRESENCE_UP);
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "D"));
+                picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
+                assert_string_equal(plan(&s), "nothing"); /* it may only be slow */
+                picture_machine(&s.picture, "C", "", gone[i]);
+                assert_string_equal(plan(&s), "vacate 3");
+                old->address[0] = 0;
+                assert_string_equal(plan(&s), "add 4");
+                new = member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+                assert_string_equal(plan(&s), "promote 4");
+                new->seat = KV_SEAT_VOTER;
+                assert_string_equal(plan(&s), "remove 3");
+                picture_free(&s.picture);
+        }
+}
+
 static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
         Seats s;
 
@@ -297,6 +327,7 @@ int main(void) {
                 cmocka_unit_test(a_standby_without_a_key_goes),
                 cmocka_unit_test(a_voter_without_a_key_is_replaced_then_removed),
                 cmocka_unit_test(a_host_that_lost_its_state_comes_back_at_its_address),
+                cmocka_unit_test(a_host_made_anew_takes_the_seat_at_its_address),
                 cmocka_unit_test(an_address_that_is_somebody_elses_is_not_given_twice),
                 cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
                 cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
