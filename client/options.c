@@ -23,6 +23,7 @@ static const Flag flags[] = {
         { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
         { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait until it is so" },
+        { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch), NULL }, /* scripts for fleet say it of status */
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace), "Replace units in the cluster by the files here" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, with commas between" },

@@ -753,6 +753,27 @@ def ssh_is_openssh_with_fleets_flags(t):
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
+def s01_version_flag(t):
+    p = subprocess.run([PROGRAM, "--version"], env={"PATH": "/nowhere"}, capture_output=True, text=True)
+    assert p.returncode == 0 and p.stderr == "" and p.stdout.startswith("fleetctl version ") and p.stdout.count("\n") == 1, p
+
+
+def s02_help_shows_version(t):
+    version = t.run("--version")[1].split()[-1]
+    t.expect("help", out=[version])
+
+
+def s03_help_variants(t):
+    for args in (["--help"], ["-h"], ["help"], []):
+        assert len(t.expect(args, out=["USAGE"])) > 500
+
+
+def status_takes_no_block_and_does_not_look_at_it(t):
+    t.file("hello.service")
+    t.run("start", "hello.service")
+    assert t.run("status", "--no-block", "hello.service") == t.run("status", "hello.service")
+
+
 def fd_forward_joins_the_streams_to_a_socket(t):
     request = "GET /fleet/v1/machines HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n"
     p = subprocess.Popen([PROGRAM, "fd-forward", t.socket], env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
