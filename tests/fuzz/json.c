@@ -14,6 +14,7 @@ static void read_records(const char *json, size_t size) {
         _cleanup_machine_ Machine machine = {}, same_machine = {};
         _cleanup_unit_ Unit *unit = NULL;
         _cleanup_order_ Order order = {}, same_order = {};
+        _cleanup_problem_ Problem problem = {}, same_problem = {};
         _cleanup_text_ Text t = {};
         PresenceRecord presence;
         Error err = {};
@@ -36,6 +37,14 @@ static void read_records(const char *json, size_t size) {
                 r = order_record_read(t.chars, t.size, &same_order, &err);
                 assert(r == 0);
                 assert(order.kind == same_order.kind && order.unit_index == same_order.unit_index);
+        }
+
+        text_clear(&t);
+        if (problem_record_read(json, size, &problem, &err) == 0) {
+                problem_record_write(&t, &problem);
+                r = problem_record_read(t.chars, t.size, &same_problem, &err);
+                assert(r == 0);
+                assert(problem.kind == same_problem.kind && problem.confirmed == same_problem.confirmed);
         }
 }
 

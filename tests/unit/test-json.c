@@ -59,7 +59,9 @@ static void orders_presences_and_states_are_read_back(void **state) {
                                          "\"since\":7,\"sub\":\"dead\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
+        static const char problem_json[] = "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
         _cleanup_order_ Order order = {};
+        _cleanup_problem_ Problem problem = {};
         PresenceRecord presence;
 
         assert_int_equal(order_record_read(order_json, strlen(order_json), &order, NULL), 0);
@@ -79,6 +81,14 @@ static void orders_presences_and_states_are_read_back(void **state) {
         assert_true(unit_state.done);
         state_record_write(&t, &unit_state);
         assert_text(&t, state_json);
+
+        text_clear(&t);
+        assert_int_equal(problem_record_read(problem_json, strlen(problem_json), &problem, NULL), 0);
+        assert_int_equal(problem.kind, PROBLEM_HELD);
+        assert_true(problem.confirmed);
+        problem_record_write(&t, &problem);
+        assert_text(&t, problem_json);
+        assert_int_equal(problem_record_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
 }
 
 static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) {

@@ -28,6 +28,7 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/picture.h"
 #include "tests/lib/scratch.h"
+#include "units/drop_ins.h"
 #include "units/entities.h"
 #include "units/records.h"
 
@@ -125,6 +126,38 @@ static int small_records(void *userdata) {
         return r ?: presence_record_read(p.chars, p.size, &presence, NULL);
 }
 
+static int problems(void *userdata) {
+        static const char key[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/problem/a.service";
+        Problem problem = { .kind = PROBLEM_TAKEN, .text = (char *) "somebody has it", .unit_index = 7 };
+        _cleanup_(cluster_done) Cluster cluster = {};
+        _cleanup_text_ Text t = {};
+        int r;
+
+        problem_record_write(&t, &problem);
+        r = t.error ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 2, NULL);
+        r = r ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 3, NULL);
+        return r ?: cluster_remove(&cluster, key, strlen(key));
+}
+
+static int drop_ins(void *userdata) {
+        _cleanup_drop_ins_ DropIns d = {};
+        _cleanup_text_ Text t = {};
+        FolderFile file = {};
+
+        drop_ins_init(&d, "web@1.service");
+        d.folders[1].files = calloc(1, sizeof(file));
+        file.name = strdup("a.conf");
+        file.text = strdup("[Service]\nNice=1\n");
+        if (!d.folders[1].files || !file.name || !file.text) {
+                free(file.name);
+                free(file.text);
+                return -ENOMEM;
+        }
+        file.size = strlen(file.text);
+        d.folders[1].files[d.folders[1].n++] = file;
+        return drop_ins_append(&d, &t, NULL);
+}
+
 static int api_units(void *userdata) {
         static const char json[] = "{\"name\":\"a.service\",\"desiredState\":\"launched\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\","
                                    "\"value\":\"/bin/a\"},{\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}";
@@ -165,6 +198,8 @@ static void units_and_records_say_that_memory_is_short(void **state) {
         survive("a unit as a record", unit_as_record, NULL, 1);
         survive("facts of a machine", facts, NULL, 1);
         survive("order, state, presence", small_records, NULL, 1);
+        survive("problem of a directory", problems, NULL, 1);
+        survive("drop-ins", drop_ins, NULL, 1);
         survive("units of the API", api_units, NULL, 1);
         survive("states and machines of the API", api_others, NULL, 1);
         free(large_text);
@@ -285,12 +320,14 @@ static int tick(void *userdata) {
 
 static int diff(void *userdata) {
         DirectoryFile files[3] = { { .name = "a.service" }, { .name = "b.service" }, { .name = "web@1.service" } };
+        DirectoryView view = { .machine_id = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", .path = "/etc/fleet/units", .files = files, .n_files = ELEMENTS(files),
+                               .complete = true, .same = true };
         DirectoryDiff result = {};
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTS(files) && r == 0; i++)
                 r = unit_read(files[i].name, "[Service]\nExecStart=/bin/x\n", 27, &files[i].unit, NULL);
-        r = r ?: directory_diff(&picture.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", files, ELEMENTS(files), NULL, true, &result);
+        r = r ?: directory_diff(&picture.cluster, &view, &result);
         directory_diff_done(&result);
         for (size_t i = 0; i < ELEMENTS(files); i++) {
                 unit_free(files[i].unit);
