@@ -151,12 +151,13 @@ static void print_root_help(void) {
                "VERSION:\n\t%s\n\nCOMMANDS:\n", PACKAGE_VERSION);
         for (size_t i = 0; i < ELEMENTS(verbs); i++)
                 if (*verbs[i].summary)
-                        printf("\t%s%s%s\n", verbs[i].name, strlen(verbs[i].name) < 8 ? "\t\t" : "\t", verbs[i].summary);
+                        printf("\t%-18s%s\n", verbs[i].name, verbs[i].summary);
         printf("\nThe first minutes:\n"
                "\tfleetctl list-machines              who is there\n"
                "\tfleetctl start hello.service        submits the file, picks a machine, starts it there\n"
                "\tfleetctl list-units                 what runs where\n"
                "\tfleetctl journal -f hello.service   its log, wherever it is\n"
+               "\tfleetctl why hello.service          why it is where it is, or nowhere\n"
                "\nOPTIONS:\n");
         options_print(FLAGS_GLOBAL, stdout);
         printf("\nEach option can be preset in the environment: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, ...\n");
