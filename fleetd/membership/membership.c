@@ -187,7 +187,7 @@ static void membership_on_admitted(void *userdata, KvStatus status, const char *
 static int membership_let_in(Membership *m, PeerSession *session, const char *address, Error *err) {
         const PeerHello *hello = peer_hello(session);
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), hello->machine_id);
-        size_t replicas = 0;
+        size_t replicas;
         KvState state;
         Joining *j;
         int r;
@@ -195,8 +195,7 @@ static int membership_let_in(Membership *m, PeerSession *session, const char *ad
         kv_state(m->store, &state);
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
-        for (const ClusterMachine *c = registry_cluster(m->registry)->machines; c; c = c->hh.next)
-                replicas += c->raft_id != 0 && !streq(c->id, hello->machine_id);
+        replicas = voters_others(registry_cluster(m->registry), hello->machine_id, address);
         if (replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->raft_id))
                 return error_set(err, -ENOSPC, "the cluster has %zu hosts, which is all this version takes: three voters and two standbys", replicas);
 

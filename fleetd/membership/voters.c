@@ -179,6 +179,21 @@ static bool demote(const Seats *s, VotersChange *ret) {
         return false;
 }
 
+size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address) {
+        size_t n = 0;
+
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                const ClusterMachine *before = cluster->machines;
+
+                if (m->raft_id == 0 || streq(m->id, machine_id) || streq(m->peer, address))
+                        continue;
+                while (before != m && (before->raft_id == 0 || !streq(before->peer, m->peer)))
+                        before = before->hh.next;
+                n += before == m;
+        }
+        return n;
+}
+
 void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret) {
         Seats s = { .members = members, .n = n_members, .leader_id = leader_id, .last = last, .cluster = cluster };
 

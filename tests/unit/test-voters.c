@@ -203,6 +203,25 @@ static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
         }
 }
 
+static void machines_that_were_at_one_address_are_one_host(void **state) {
+        char id[33], key[128];
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_LOST);
+        host(&s, "W", 0, PRESENCE_UP); /* without a replica */
+        for (unsigned i = 0; i < 3; i++) {
+                snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, (char[]) { 'D' + i, 0 }));
+                picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
+                assert_non_null(cluster_machine(&s.picture.cluster, id));
+        }
+        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.7:2380"), 3);
+        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.3:2380"), 2);
+        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.2:2380"), 2);
+        picture_free(&s.picture);
+}
+
 static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
         Seats s;
 
@@ -328,6 +347,7 @@ int main(void) {
                 cmocka_unit_test(a_voter_without_a_key_is_replaced_then_removed),
                 cmocka_unit_test(a_host_that_lost_its_state_comes_back_at_its_address),
                 cmocka_unit_test(a_host_made_anew_takes_the_seat_at_its_address),
+                cmocka_unit_test(machines_that_were_at_one_address_are_one_host),
                 cmocka_unit_test(an_address_that_is_somebody_elses_is_not_given_twice),
                 cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
                 cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
