@@ -518,12 +518,13 @@ int kv_transfer(KvStore *s, uint64_t raft_id) {
 }
 
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
+        bool lost = s->replica->lost; /* its tree is shown on, and the floor is as it was */
         int r;
 
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
                 return error_set(err, -EINVAL, "the cluster gave no identity");
         r = replica_join(s->replica, &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id }, err);
-        if (r >= 0)
+        if (r >= 0 && !lost)
                 floor_result(s, floor_begin(&s->floor, lineage, s->index, false));
         return r;
 }

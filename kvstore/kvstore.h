@@ -48,6 +48,7 @@ typedef struct KvState {
         size_t n_members, n_voters, n_voters_reachable;
         bool differs, undecided;   /* our tree from the majority's, and will be exchanged; the replicas' trees, without a majority */
         bool stopped;              /* the replica has failed, and will try again; what it had can be read */
+        bool lost;                 /* and what it had acknowledged is gone: it waits for kv_joined() */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
@@ -93,7 +94,8 @@ typedef struct KvOptions {
 } KvOptions;
 
 /* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft. Corruption,
- * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. */
+ * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. A damaged log opens where there are
+ * others: kv_state().lost, with the same sentence. */
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
 /* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which *store is
  * gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened), reads under way KV_UNKNOWN.
@@ -174,7 +176,7 @@ int kv_member_remove(KvStore *store, uint64_t raft_id);
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
 int kv_transfer(KvStore *store, uint64_t raft_id);                        /* 0: to whom it fits best */
 
-/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added. */
+/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added; if its own was lost, instead of that. */
 int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);
 
 /* For simulation and tests: hash of the tree and the applied index it belongs to. */

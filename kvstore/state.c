@@ -81,10 +81,13 @@ void kv_state(const KvStore *s, KvState *ret) {
         };
 
         ret->stopped = p->error < 0;
+        ret->lost = p->lost;
         ret->differs = compare_differs(p->compare);
         ret->undecided = compare_undecided(p->compare);
         if (p->error < 0)
-                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s", p->reason);
+                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s%s", p->reason,
+                         p->lost ? "; it asks to be let in under another id, and where too few are left to vote: fleetd --recover on a host whose log is whole"
+                                 : "");
         else if (!p->core)
                 snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
         if (!p->core || p->error < 0)

@@ -238,7 +238,7 @@ static bool membership_is_waiting(const Membership *m) {
         KvState state;
 
         kv_state(m->store, &state);
-        return state.cluster_id == 0;
+        return state.cluster_id == 0 || state.lost;
 }
 
 static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
@@ -545,6 +545,8 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
 }
 
 void membership_state_changed(Membership *m) {
+        if (membership_is_waiting(m) && !timer_armed(&m->join_timer))
+                (void) timer_start(&m->join_timer, m->loop, 0); /* its replica was lost just now */
         loop_defer(m->loop, &m->known);
 }
 

@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/crash_point.h"
+
+#define OLD "old."
 
 static void machine_bytes(const char *machine_id, uint8_t ret[RAFT_LOG_MACHINE_SIZE]) {
         static const char digits[] = "0123456789abcdef";
@@ -68,6 +71,44 @@ int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uin
         return create(folder, disk, identity, term, NULL, 0, err);
 }
 
+static bool is_of_log(const char *name) {
+        return starts_with(name, "meta.") || starts_with(name, "log.");
+}
+
+/* Meta files go last, as they come last: without one nothing is left to set aside. */
+static int rename_old(Disk *disk, char *const *names, size_t n) {
+        bool meta = false;
+        char old[64];
+        int r = 0;
+
+        for (size_t i = 0; i < n; i++)
+                meta |= starts_with(names[i], "meta.");
+        if (!meta)
+                return 0;
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                if (starts_with(names[i], OLD))
+                        r = disk->ops->remove(disk, names[i]);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                if (is_of_log(names[i])) { /* by name: log.* before meta.* */
+                        snprintf(old, sizeof(old), OLD "%s", names[i]);
+                        r = disk->ops->rename(disk, names[i], old);
+                }
+        return r;
+}
+
+int bootstrap_set_aside(Disk *disk, Error *err) {
+        _cleanup_free_ char **names = NULL;
+        size_t n = 0;
+        int r;
+
+        r = disk->ops->list(disk, &names, &n);
+        if (r >= 0)
+                r = rename_old(disk, names, n);
+        for (size_t i = 0; i < n; i++)
+                free(names[i]);
+        return r < 0 ? error_set(err, r, "cannot set the log aside: %s", strerror(-r)) : 0;
+}
+
 bool bootstrap_is_fresh(Disk *disk) {
         _cleanup_free_ char **names = NULL;
         bool fresh = true;
@@ -76,7 +117,7 @@ bool bootstrap_is_fresh(Disk *disk) {
         if (disk->ops->list(disk, &names, &n) < 0)
                 return false;
         for (size_t i = 0; i < n; i++) {
-                fresh &= !starts_with(names[i], "meta.") && !starts_with(names[i], "log.");
+                fresh &= !is_of_log(names[i]);
                 free(names[i]);
         }
         return fresh;

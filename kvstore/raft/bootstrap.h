@@ -23,6 +23,9 @@ int bootstrap_join(Folder *folder, Disk *disk, const Identity *identity, uint64_
 /* The log of a tree that was restored: empty, in the tree's last term. The next start finds that it does not reach to the tree, and
  * begins it behind that. */
 int bootstrap_restored(Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err);
+/* The files of a log that must not be opened any more get names with "old." before them, instead of those that had such ones; one
+ * more time does no harm. */
+int bootstrap_set_aside(Disk *disk, Error *err);
 /* No log was ever made here. */
 bool bootstrap_is_fresh(Disk *disk);
 

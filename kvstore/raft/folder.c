@@ -18,6 +18,7 @@
 
 enum {
         MARKER_MAX = 512,
+        LOST_MAX = 4096,
         BAD_STARTS_MAX = 3, /* so many ends without order in a row, and the tree itself is suspected */
 };
 
@@ -478,4 +479,54 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
 
 void folder_incoming_discard(const Folder *folder) {
         (void) remove_tree_at(folder->fd, "incoming");
+}
+
+/* -- A replica that lost what it had acknowledged -- */
+
+int folder_lose(const Folder *folder, const char *reason) {
+        return write_file_at(folder->fd, "lost", reason, strlen(reason), 0600);
+}
+
+int folder_is_lost(const Folder *folder, char *ret, size_t size) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = read_file_at(folder->fd, "lost", LOST_MAX, &text, NULL);
+        if (r == -ENOENT)
+                return 0;
+        snprintf(ret, size, "%s", r < 0 ? "the log lacks what it had" : text); /* that the file is there is what counts */
+        return 1;
+}
+
+int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
+        int r = 0;
+
+        if (faccessat(folder->fd, "live", F_OK, 0) == 0) {
+                r = remove_tree_at(folder->fd, "old");
+                if (r >= 0)
+                        r = make_dir(folder->fd, "old");
+                if (r >= 0 && renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
+                        r = -errno;
+                if (r >= 0 && renameat(folder->fd, "live", folder->fd, "old/live") < 0)
+                        r = -errno;
+        }
+        if (r >= 0) {
+                checkpoint_done(&folder->checkpoint);
+                r = make_dir(folder->fd, "checkpoint");
+        }
+        if (r >= 0)
+                r = fsync_dir(folder->fd);
+        if (r < 0)
+                return error_set(err, r, "cannot set the tree in %s aside: %s", folder->path, strerror(-r));
+
+        r = folder_rebuild(folder, ret, err);
+        if (r < 0)
+                (void) remove_tree_at(folder->fd, "live"); /* the next attempt must not take it for what was lost */
+        return r;
+}
+
+int folder_found(const Folder *folder) {
+        if (unlinkat(folder->fd, "lost", 0) < 0 && errno != ENOENT)
+                return -errno;
+        return fsync_dir(folder->fd);
 }

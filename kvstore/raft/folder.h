@@ -6,6 +6,8 @@
  *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode; and whether
  *                         somebody was shown this very tree
  *   identity              cluster id and lineage, written before the first log
+ *   lost                  why the log beside this must not be opened: it lacks what was acknowledged
+ *   old/                  live and checkpoint of the replica that was lost last, for an operator
  *
  * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and that this is the
  * same file. Else the checkpoint is copied over it (or it starts empty), and the log behind that is applied again. */
@@ -72,3 +74,15 @@ int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
  * failed). 'incoming' is taken. */
 int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err);
 void folder_incoming_discard(const Folder *folder);
+
+/* -- A replica that lost what it had acknowledged -- */
+
+/* From now on, durably, the log that belongs to this tree is not opened any more. 'reason': why. */
+int folder_lose(const Folder *folder, const char *reason);
+/* Whether that was said: 1 and the reason, 0: it was not. */
+int folder_is_lost(const Folder *folder, char *ret, size_t size);
+/* Live tree and checkpoint go into old/, instead of those that were there; *ret is a new, empty one. The old one stays open, and may
+ * be read. */
+int folder_set_aside(Folder *folder, Tree **ret, Error *err);
+/* Another replica took the place of the lost one: its log counts. */
+int folder_found(const Folder *folder);

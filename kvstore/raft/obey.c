@@ -128,7 +128,10 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
         p->entries_since = p->bytes_since = 0;
 
         if (!keep_state) {
-                p->shown = tree_close(p->shown);
+                bool behind = p->shown && info->index < p->shown_applied; /* who begins anew had more: that is shown until it is there again */
+
+                p->shown = behind ? p->shown : tree_close(p->shown);
+                p->shown_wrong |= behind;
                 p->tree = tree_close(p->tree);
                 p->tree = tree;
                 compare_exchanged(p->compare);
@@ -137,7 +140,8 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
                         replica_fail(p, r, "%s", error_text(&err, r));
                         return r;
                 }
-                p->options.events.replaced(p->options.events.userdata);
+                if (!behind)
+                        p->options.events.replaced(p->options.events.userdata);
         }
 
         crash_point("install-before-log-reset");

@@ -11,7 +11,7 @@
 
 /* -- Opening -- */
 
-static void introduce(Replica *p) {
+void replica_introduce(Replica *p) {
         PeerHello self;
 
         if (!p->options.peers)
@@ -34,6 +34,7 @@ int replica_open_log(Replica *p, Error *err) {
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
         r = raft_log_open(p->options.log_disk, p->loop, &(RaftLogOptions) { .file_size = p->options.log_file_size },
                           &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &p->log, err);
+        p->damaged = r == -EUCLEAN;
         if (r < 0)
                 return r;
         r = bootstrap_check(&p->folder, raft_log_meta(p->log), &p->identity, err);
@@ -69,6 +70,9 @@ static int open_all(Replica *p, bool join, Error *err) {
                 return r;
 
         memcpy(p->folder.hardware_id, p->options.hardware_id, sizeof(p->folder.hardware_id));
+        p->damaged = folder_is_lost(&p->folder, p->reason, sizeof(p->reason)) > 0;
+        if (p->damaged)
+                return error_set(err, -EUCLEAN, "%s", p->reason);
         r = replica_open_log(p, err);
         if (r != -ENOENT)
                 return r;
@@ -76,6 +80,7 @@ static int open_all(Replica *p, bool join, Error *err) {
         r = replica_tree_applied(p->tree, &applied);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
+        p->damaged = applied > 0;
         if (applied > 0)
                 return error_set(err, -EUCLEAN,
                                  "%s holds a tree, but the log that belongs to it is gone; restore the log, or remove this host's "
@@ -122,6 +127,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
                 return -ENOMEM;
         p->loop = loop;
         p->options = *options;
+        p->knows_others = join;
         p->folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
         p->copied = (Checkpoint) { .fd = -1 };
         p->drop_fd = -1;
@@ -137,6 +143,8 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
                 r = compare_new(&p->compare, p);
         if (r >= 0)
                 r = open_all(p, join, err);
+        if (r < 0 && p->damaged)
+                r = replica_lose(p, err) < 0 ? r : 0;
         if (r < 0) {
                 raft_log_close(p->log, NULL, NULL);
                 replica_free(p);
@@ -145,7 +153,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
 
         for (size_t i = 0; options->peers && i < ELEMENTS(frames); i++)
                 peers_handle(options->peers, frames[i].type, frames[i].handler, p);
-        introduce(p);
+        replica_introduce(p);
         *ret = p;
         return 0;
 }
@@ -217,6 +225,7 @@ int replica_start(Replica *p, Error *err) {
                 return r;
         if (first > info.index + 1) {
                 raft_log_entries_free(entries, n);
+                p->damaged = true;
                 return error_set(err, -EUCLEAN,
                                  "the tree in %s ends with entry %" PRIu64 ", but the log begins with %" PRIu64
                                  ": something was removed; remove this host's state and let it join anew", p->folder.path,
@@ -268,20 +277,28 @@ int replica_start(Replica *p, Error *err) {
 }
 
 int replica_join(Replica *p, const Identity *identity, Error *err) {
-        int r;
+        bool lost = p->lost;
+        int r = 0;
 
-        if (p->log || p->error < 0)
+        if (!lost && (p->log || p->error < 0))
                 return error_set(err, -EALREADY, "this host is a member of a cluster already");
 
-        r = bootstrap_join(&p->folder, p->options.log_disk, identity, p->options.log_file_size, err);
+        if (lost)
+                r = replica_set_aside(p, identity, err);
+        if (r >= 0)
+                r = bootstrap_join(&p->folder, p->options.log_disk, identity, p->options.log_file_size, err);
         if (r >= 0)
                 r = replica_open_log(p, err);
         if (r >= 0)
                 r = replica_start(p, err);
+        if (r >= 0 && lost)
+                r = folder_found(&p->folder); /* last: until then a crash finds what is lost, and asks once more */
+        if (r < 0 && lost)
+                replica_lost_again(p);
         if (r < 0)
                 return r;
 
-        introduce(p);
+        replica_introduce(p);
         return 0;
 }
 

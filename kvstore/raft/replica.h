@@ -58,6 +58,7 @@ typedef struct ReplicaOptions {
 struct Replica {
         Loop *loop;
         ReplicaOptions options;
+        bool knows_others;       /* by its settings */
         Folder folder;
         Tree *tree;
         Tree *shown;             /* the one before, while the new one is not as far; NULL: 'tree' is shown */
@@ -99,6 +100,8 @@ struct Replica {
         unsigned n_attempts;
         uint64_t back_ms;        /* when it came back last */
         uint64_t durable_index;  /* of the log, when it failed: what was acknowledged has to be there again */
+        bool damaged;            /* by the attempt to open it that failed last: it lacks what was acknowledged, or cannot be read */
+        bool lost;               /* so it does not vote any more, and waits for replica_join() under another id */
 
         Work copy_work;          /* the checkpoint's copy, off the loop */
         bool copying, copy_told; /* the core took the last one */
@@ -128,10 +131,12 @@ struct Replica {
         Deferred closed_deferred;
 };
 
-/* Opens the folders; the tree can be read afterwards, nothing has been applied. 'join' and no log: waits for replica_join(). */
+/* Opens the folders; the tree can be read afterwards, nothing has been applied. 'join' and no log: waits for replica_join(). So does
+ * a replica whose log is damaged, if there are others: it fails ('error', 'reason'), its tree can be read, and it is 'lost'. */
 int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool join, Error *err);
 /* Starts Raft from what was opened (nothing to do while waiting to join). */
 int replica_start(Replica *p, Error *err);
+/* Who is lost sets log and tree aside first, and shows the old tree until the new one is as far. -EBUSY: not yet. */
 int replica_join(Replica *p, const Identity *identity, Error *err);
 /* 'closed' comes once, from the loop, when nothing is in flight any more; the replica is gone then. */
 void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata);

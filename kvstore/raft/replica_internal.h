@@ -11,12 +11,21 @@
 /* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. */
 int replica_open_log(Replica *p, Error *err);
 int replica_tree_applied(Tree *tree, uint64_t *ret);
+/* Our hello says what we are. */
+void replica_introduce(Replica *p);
 
 /* -- stop.c -- */
 
 void replica_stop_init(Replica *p);
 void replica_stop_done(Replica *p); /* of what replica_stop_init() began, and the tree that is shown */
 void replica_close_log(Replica *p);
+/* The log is damaged: if there may be others, this replica's id is given up, durably. Else a negative errno, and 'err' stays; else
+ * 'err' was said, and the replica waits for replica_join(). */
+int replica_lose(Replica *p, Error *err);
+/* What was lost makes room for what begins anew with 'identity'. */
+int replica_set_aside(Replica *p, const Identity *identity, Error *err);
+/* It did not begin: as before. */
+void replica_lost_again(Replica *p);
 /* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an input. */
 void replica_caught_up(Replica *p, uint64_t applied);
 

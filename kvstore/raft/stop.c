@@ -118,9 +118,11 @@ static int begin_again(Replica *p, Error *err) {
         r = replica_open_log(p, err);
         if (r >= 0)
                 r = replica_tree_applied(p->tree, &applied);
-        if (r >= 0 && MAX(raft_log_last_index(p->log), applied) < p->durable_index)
-                r = error_set(err, -EUCLEAN, "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64 " had been acknowledged",
-                              raft_log_last_index(p->log), p->durable_index);
+        if (r >= 0 && MAX(raft_log_last_index(p->log), applied) < p->durable_index) {
+                p->damaged = true;
+                return error_set(err, -EUCLEAN, "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64 " had been acknowledged",
+                                 raft_log_last_index(p->log), p->durable_index);
+        }
         return r < 0 ? r : replica_start(p, err);
 }
 
@@ -234,10 +236,19 @@ static int check_room(Replica *p, Error *err) {
         return 0;
 }
 
+static void did_not_begin(Replica *p, int error) {
+        deferred_cancel(&p->stop);
+        timer_stop(&p->tick);
+        p->core = raft_core_free(p->core);
+        p->error = error;
+        replica_close_log(p);
+}
+
 static int come_back(Replica *p, Error *err) {
         Tree *tree;
         int r = 0;
 
+        p->damaged = false;
         if (p->folder.distrusted || !p->tree) {
                 log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
                 r = folder_rebuild(&p->folder, &tree, err);
@@ -253,15 +264,19 @@ static int come_back(Replica *p, Error *err) {
         if (r >= 0)
                 return 0;
 
-        /* What failed inside has said so itself. */
-        if (p->error < 0)
+        if (p->error < 0) /* what failed inside has said so itself */
                 error_set(err, p->error, "%s", p->reason);
-        deferred_cancel(&p->stop);
-        timer_stop(&p->tick);
-        p->core = raft_core_free(p->core);
-        p->error = r;
-        replica_close_log(p);
+        did_not_begin(p, r);
         return r;
+}
+
+static void begun(Replica *p) {
+        p->told_failed = p->stopping = p->restarting = p->leader_silent = false;
+        p->back_ms = loop_now_ms(p->loop);
+}
+
+static bool is_at_rest(const Replica *p) {
+        return p->pending == 0 && !p->copying && !transfers_busy(p->transfers);
 }
 
 static void on_comeback(void *userdata) {
@@ -269,9 +284,9 @@ static void on_comeback(void *userdata) {
         Error err = {};
         int r;
 
-        if (p->closing)
+        if (p->closing || p->lost)
                 return;
-        if (p->pending > 0 || p->copying || transfers_busy(p->transfers)) {
+        if (!is_at_rest(p)) {
                 (void) timer_start(&p->comeback, p->loop, LOOK_MS);
                 return;
         }
@@ -280,7 +295,9 @@ static void on_comeback(void *userdata) {
         r = check_room(p, &err);
         if (r >= 0)
                 r = come_back(p, &err);
-        if (r < 0) {
+        if (r < 0 && p->damaged && replica_lose(p, &err) >= 0)
+                ; /* it does not come back as it was */
+        else if (r < 0) {
                 bool changed = !streq(p->reason, error_text(&err, r));
 
                 snprintf(p->reason, sizeof(p->reason), "%s", error_text(&err, r));
@@ -289,11 +306,85 @@ static void on_comeback(void *userdata) {
                 arm_comeback(p);
         } else {
                 log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log", raft_log_last_index(p->log));
-                p->told_failed = p->stopping = p->restarting = p->leader_silent = false;
-                p->back_ms = loop_now_ms(p->loop);
+                begun(p);
         }
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
         replica_settle(p);
+}
+
+/* -- What was acknowledged is gone: never under the old id -- */
+
+static bool has_others(Replica *p) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        RaftServers servers = {};
+        KvBytes bytes;
+        bool others;
+
+        if (!p->options.peers || !p->options.address[0])
+                return false;
+        if (p->knows_others)
+                return true;
+        if (tree_begin_read(p->tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 || bytes.size == 0
+            || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)
+                return false;
+        others = servers.n > 1;
+        raft_servers_done(&servers);
+        return others;
+}
+
+int replica_lose(Replica *p, Error *err) {
+        Identity identity = {};
+        int r;
+
+        if (!p->tree || !has_others(p))
+                return -EUCLEAN;
+        r = folder_read_identity(&p->folder, &identity.cluster_id, &identity.lineage);
+        if (r >= 0)
+                r = folder_lose(&p->folder, error_text(err, -EUCLEAN));
+        if (r < 0)
+                return r;
+
+        p->identity = identity; /* without an id: nothing that is sent to the old one is for us */
+        p->lost = p->told_failed = true;
+        p->error = -EUCLEAN;
+        snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, -EUCLEAN));
+        log_error(((LogFields) { .error = p->error }), "this host's replica is lost: %s; it does not vote any more, and asks to be let in under another id; "
+                  "where too few are left to vote: fleetd --recover on a host whose log is whole", p->reason);
+        replica_introduce(p);
+        return 0;
+}
+
+int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
+        Tree *tree = NULL;
+        int r;
+
+        if (identity->cluster_id != p->identity.cluster_id || identity->lineage != p->identity.lineage)
+                return error_set(err, -EXDEV, "this host belongs to another cluster, or to another lineage of it");
+        if (!is_at_rest(p))
+                return error_set(err, -EBUSY, "the replica that is lost has not ended yet");
+
+        r = bootstrap_set_aside(p->options.log_disk, err);
+        if (r >= 0)
+                r = folder_set_aside(&p->folder, &tree, err);
+        if (r >= 0)
+                r = exchange_tree(p, tree, true);
+        if (r < 0)
+                return r;
+
+        log_notice(NO_FIELDS, "what this host's replica had is kept in %s/old, and in files old.* beside the new log", p->folder.path);
+        p->lost = false;
+        p->error = 0;
+        p->durable_index = p->previous_checkpoint = p->entries_since = p->bytes_since = 0;
+        p->write_since_ms = p->write_waited_ms = 0;
+        p->copy_told = true;
+        begun(p);
+        return 0;
+}
+
+void replica_lost_again(Replica *p) {
+        did_not_begin(p, -EUCLEAN);
+        p->identity.raft_id = 0;
+        p->lost = p->told_failed = true;
 }
 
 void replica_stop_init(Replica *p) {

@@ -24,7 +24,7 @@ static const char *const names[_FAULT_MAX] = {
         [FAULT_DEMOTE] = "member-demoted", [FAULT_REMOVE] = "member-removed-and-wiped", [FAULT_REPLACE] = "lost-voter-replaced",
         [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
         [FAULT_DIFFERS] = "tree-that-differs",
-        [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded",
+        [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded", [FAULT_GIVEN_UP] = "damaged-and-let-in-under-another-id",
 };
 
 const char *fault_name(FaultKind kind) {

@@ -19,16 +19,22 @@ static void let_in(Stores *all, Host *leader, const KvState *state) {
                 KvState mine;
                 Error err = {};
                 bool member = false;
+                int r;
 
                 if (!store_is_up(h) || h->wipe || h->leaving || h->disk_breaks)
                         continue;
                 kv_state(h->store, &mine);
-                if (mine.cluster_id == 0) {
+                if (mine.cluster_id == 0 || mine.lost) {
                         h->term = 0;
-                        if (h->raft_id == 0)
+                        if (h->raft_id == 0 || mine.lost)
                                 h->raft_id = ++all->last_raft_id;
-                        if (kv_joined(h->store, state->cluster_id, state->lineage, h->raft_id, &err) < 0)
+                        r = kv_joined(h->store, state->cluster_id, state->lineage, h->raft_id, &err);
+                        if (r < 0 && !(mine.lost && r == -EBUSY))
                                 world_failed(all->world, "a-host-joins", "%s: %s", h->name, error_text(&err, 0));
+                        if (r >= 0 && mine.lost) {
+                                all->counts[FAULT_GIVEN_UP]++;
+                                h->damaged = false;
+                        }
                         continue;
                 }
                 for (size_t k = 0; k < state->n_members; k++) {

@@ -659,23 +659,27 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
-static void a_corrupt_log_is_refused_with_file_and_offset(void **state) {
-        World *world = *state;
-        Host *h = open_host(world, 0, false);
-        _cleanup_free_ char *file = NULL;
-        Error err = {};
+static void flip_a_byte_of_the_log(const Host *h) {
+        _cleanup_free_ char *file = scratch_path(h->raft_path, "log.00000001");
         char byte;
         int fd;
 
-        put_many(h, 20);
-        close_host(h);
-        file = scratch_path(h->raft_path, "log.00000001");
         fd = open(file, O_RDWR | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(pread(fd, &byte, 1, 600), 1);
         byte ^= 0x55;
         assert_int_equal(pwrite(fd, &byte, 1, 600), 1);
         close(fd);
+}
+
+static void a_corrupt_log_is_refused_with_file_and_offset(void **state) {
+        World *world = *state;
+        Host *h = open_host(world, 0, false);
+        Error err = {};
+
+        put_many(h, 20);
+        close_host(h);
+        flip_a_byte_of_the_log(h);
 
         assert_int_equal(try_open(h, false, &err), -EUCLEAN);
         assert_non_null(strstr(error_text(&err, 0), "log.00000001"));
@@ -1374,6 +1378,105 @@ static void what_people_write_on_a_follower_passes_a_flood_of_states(void **stat
         user_passes_a_flood(&world->hosts[2]);
 }
 
+/* -- Who lost what he had acknowledged -- */
+
+enum { NEW_ID = 9 };
+
+static bool exists(const char *folder, const char *name) {
+        _cleanup_free_ char *path = scratch_path(folder, name);
+
+        return access(path, F_OK) == 0;
+}
+
+static bool is_vacated(void *userdata) {
+        Pair *p = userdata;
+        int r = kv_member_vacate(p->leader->store, p->raft_id);
+
+        assert_true(r == 0 || r == -EBUSY || r == -EREMOTE);
+        return r == 0;
+}
+
+static bool is_removed(void *userdata) {
+        Pair *p = userdata;
+        KvState s = state_of(p->leader);
+
+        (void) kv_member_remove(p->leader->store, p->raft_id);
+        for (size_t i = 0; i < s.n_members; i++)
+                if (s.members[i].raft_id == p->raft_id)
+                        return false;
+        return s.commit == s.raft_index;
+}
+
+static void a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *c = &world->hosts[2];
+        Pair old = { a, c, 3 }, new = { a, c, NEW_ID };
+        Error err = {};
+        KvState s;
+
+        make_three(world);
+        put_many(a, 20);
+        put_ok(a, "/before", "1");
+        run_until(world, is_caught_up, &old);
+        close_host(c);
+        flip_a_byte_of_the_log(c);
+        reopen_host(c, false);
+        s = state_of(c);
+        assert_true(s.lost && s.stopped && s.raft_id == 0);
+        assert_non_null(strstr(s.problem, "log.00000001 is corrupt"));
+        assert_non_null(strstr(s.problem, "--recover"));
+        assert_string_equal(value_at(c, "/before"), "1");
+        put_ok(a, "/meanwhile", "2");
+
+        reopen_host(c, false); /* it stays so, and its files stay as they are */
+        assert_true(state_of(c).lost && !exists(c->raft_path, "old.log.00000001"));
+        s = state_of(a);
+        assert_int_equal(kv_joined(c->store, s.cluster_id, s.lineage + 1, NEW_ID, &err), -EXDEV);
+        assert_true(state_of(c).lost);
+
+        assert_int_equal(kv_joined(c->store, s.cluster_id, s.lineage, NEW_ID, &err), 0);
+        assert_string_equal(value_at(c, "/before"), "1"); /* shown until the new tree is as far */
+        run_until(world, is_vacated, &old);
+        run_until(world, is_added, &new);
+        run_until(world, is_caught_up, &new);
+        run_until(world, is_promoted, &new);
+        run_until(world, is_removed, &old);
+        put_ok(c, "/after", "3");
+        assert_string_equal(value_at(c, "/meanwhile"), "2");
+        assert_true(exists(c->raft_path, "old.log.00000001") && exists(c->tree_path, "old/live/data.mdb") && !exists(c->tree_path, "lost"));
+
+        reopen_host(c, false);
+        s = state_of(c);
+        assert_true(!s.lost && s.raft_id == NEW_ID);
+        put_ok(c, "/again", "4");
+}
+
+static bool knows_no_leader(void *userdata) {
+        return state_of(userdata).leader_id == 0;
+}
+
+static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2];
+        uint64_t term;
+
+        make_three(world);
+        put_many(a, 20);
+        close_host(b);
+        close_host(c);
+        flip_a_byte_of_the_log(b);
+        flip_a_byte_of_the_log(c);
+        run_until(world, knows_no_leader, a);
+        reopen_host(b, false);
+        reopen_host(c, false);
+        assert_true(state_of(b).lost && state_of(c).lost);
+        term = state_of(a).term;
+        assert_true(put(a, "/nobody", "takes it").status != KV_OK);
+        assert_true(!state_of(a).ready && state_of(a).term == term); /* nobody gives a vote */
+        assert_true(exists(b->raft_path, "log.00000001") && exists(c->raft_path, "log.00000001"));
+        assert_non_null(strstr(state_of(b).problem, "--recover"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
@@ -1409,6 +1512,8 @@ int main(void) {
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
+                THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
+                THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
         };
 
         signal(SIGPIPE, SIG_IGN);
