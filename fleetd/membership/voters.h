@@ -39,8 +39,9 @@ typedef struct VotersChange {
  *
  * In this order: a seat without a key goes (of voters only while more than three vote); a host with a key and no seat gets
  * one, while there are fewer than two standbys (a host that lost its state comes back at the address of its old seat, which has to
- * give that up first; so does the seat of a machine that is gone when another one is up there, and counts as one without a key); standbys that are caught up become voters, when that makes three of one, or
- * when a voter without a key is to be replaced (add, then remove). The leader keeps its seat, and no change is made after
+ * give that up first; the seat of a machine that is gone while another one is up at its address counts as one without a key);
+ * standbys that are caught up become voters, when that makes three of one, or when a voter without a key is to be replaced (add,
+ * then remove). The leader keeps its seat, and no change is made after
  * which those that can be reached would be no majority. */
 void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last, const Cluster *cluster, VotersChange *ret);
 

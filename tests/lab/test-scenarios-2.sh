@@ -252,6 +252,7 @@ s32_reboot() {
         wait_for 60 knows_machines alpha 3 || fail "machines: $(machines alpha); $(host_exec $victim journalctl -u fleetd -n 5 -o cat --no-pager)"
         wait_active 3
         [ "$(diff <(echo "$before") <(active) | grep -c '^<')" = 1 ] || fail "not one has another machine: $before; $(active)"
+        wait_for 30 three_vote alpha || fail "the new machine has not taken the old one's seat: $(roles alpha)"
         active | grep -q "$(host_exec $victim cat /etc/machine-id)" || fail "nothing runs on the new machine: $(active)"
         for n in $LAB_HOSTS; do
                 wait_for 20 writes "$n" || fail "$n takes no writes"
