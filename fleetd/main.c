@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <systemd/sd-id128.h>
 
 #include "base/file.h"
@@ -165,6 +166,27 @@ static void read_hardware_id(char ret[static 33]) {
                 ret[0] = 0;
 }
 
+/* The folder of the tree, for a handler that is given nothing; -1: none. */
+static int tree_fd = -1;
+
+/* A page of the tree cannot be read: its file was cut, or the disk fails. Only the mark of trust is taken away, so that the next start
+ * makes the tree again; then what failed is done once more, and ends us as it would have without this. */
+static void on_bus_error(int signal_number) {
+        (void) unlinkat(tree_fd, KV_TREE_TRUSTED, 0);
+}
+
+static int process_distrust_on_bus_error(const Settings *s, Error *err) {
+        struct sigaction action = { .sa_handler = on_bus_error, .sa_flags = (int) SA_RESETHAND };
+        _cleanup_free_ char *tree = NULL;
+
+        if (asprintf(&tree, "%s/tree", s->state_directory) < 0)
+                return -ENOMEM;
+        tree_fd = open_dir(tree, 0700);
+        if (tree_fd < 0)
+                return error_set(err, tree_fd, "cannot use %s: %s", tree, strerror(-tree_fd));
+        return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
+}
+
 /* The loop, and the state directory as ours alone. */
 static int process_begin(Process *p, const Settings *s, Error *err) {
         _cleanup_free_ char *raft = NULL;
@@ -203,6 +225,9 @@ static int process_open(Process *p, const Settings *s, Error *err) {
 
         if (asprintf(&units, "%s/units", s->runtime_directory) < 0)
                 return -ENOMEM;
+        r = process_distrust_on_bus_error(s, err);
+        if (r < 0)
+                return r;
 
         r = loop_uv_on_signal(p->uv, SIGTERM, process_on_signal, p);
         if (r == 0)

@@ -93,6 +93,9 @@ typedef struct KvOptions {
         KvEvents events;
 } KvOptions;
 
+/* In 'tree_path'. Where it is missing, the next opening makes the tree again of checkpoint and log. */
+#define KV_TREE_TRUSTED "trusted"
+
 /* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft. Corruption,
  * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. A damaged log opens where there are
  * others: kv_state().lost, with the same sentence. */

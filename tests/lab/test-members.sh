@@ -119,6 +119,18 @@ a_voter_whose_log_is_damaged_takes_a_seat_under_another_id() {
                 [ ! -e "$bed/state$h/tree/lost" ]
 }
 
+a_tree_that_is_cut_under_the_daemon_is_made_again_at_the_next_start() {
+        local h=3 other=1 before
+        ! leads 1 3 || { h=1 other=3; }
+        curl -sf -m 2 --unix-socket "$bed/sock$other" http://fleet/v2/keys/kept -XPUT -d value=cut >/dev/null && wait_for 5 keeps $h cut || return 1
+        before=$(next_id $other)
+        truncate -s 8192 "$bed/state$h/tree/live/data.mdb"
+        curl -s -m 2 --unix-socket "$bed/sock$h" "http://fleet/v2/keys/?recursive=true" >/dev/null
+        wait_for 10 gone "${pids[$h]}" && [ ! -e "$bed/state$h/tree/trusted" ] || return 1
+        start $h 2
+        wait_for 20 has_seats $h "voter voter voter" && wait_for 5 keeps $h cut && [ "$(next_id $other)" = "$before" ]
+}
+
 where_two_of_three_lost_their_logs_nobody_leads_and_all_say_the_remedy() {
         local h
         for h in 2 3; do
@@ -138,7 +150,8 @@ where_two_of_three_lost_their_logs_nobody_leads_and_all_say_the_remedy() {
 failed=0
 for c in hosts_join_by_any_member_not_only_by_the_leader a_host_that_lost_its_state_takes_its_seat_again \
         a_founder_that_lost_its_state_comes_back_as_a_member an_old_image_of_a_host_is_refused_and_says_so \
-        a_voter_whose_log_is_damaged_takes_a_seat_under_another_id a_host_of_another_cluster_is_refused_with_both_ids \
+        a_voter_whose_log_is_damaged_takes_a_seat_under_another_id \
+        a_tree_that_is_cut_under_the_daemon_is_made_again_at_the_next_start a_host_of_another_cluster_is_refused_with_both_ids \
         where_two_of_three_lost_their_logs_nobody_leads_and_all_say_the_remedy; do
         check $c
 done
