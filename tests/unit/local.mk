@@ -1,7 +1,7 @@
 # Tests of many rooms at once under faults: crashes, failing calls, failing allocations. All others stand with their rooms.
 if HAVE_CMOCKA
 FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-power_cut tests/unit/test-memory tests/unit/test-calls \
-	tests/unit/test-properties
+	tests/unit/test-properties tests/unit/test-room_memory
 check_PROGRAMS += $(FAULT_TESTS)
 TESTS += $(FAULT_TESTS)
 
@@ -24,6 +24,11 @@ tests_unit_test_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_calls_SOURCES = tests/unit/test-calls.c tests/lib/calls.h tests/lib/calls.c tests/lib/trio.h tests/lib/trio.c $(FLEETD_HOST)
 tests_unit_test_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_room_memory_SOURCES = tests/unit/test-room_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_HOST)
+tests_unit_test_room_memory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_room_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_room_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
 tests_unit_test_properties_SOURCES = tests/unit/test-properties.c $(FLEETD_PICTURE)
 tests_unit_test_properties_CFLAGS = $(TEST_CFLAGS)

@@ -1,0 +1,177 @@
+/* A host at work, with an allocation failing anywhere in it while a client asks: the client gets an answer or is hung up on, nothing
+ * leaks, and who asks again is answered. Where the replica itself had no memory it stops, and comes back with all that it had. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "fleetd/api/api.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+/* Where nothing at all can be allocated a connection waits to be accepted; its client goes. */
+enum { PATIENCE_MS = 1000 };
+
+typedef struct Room {
+        Host *host;
+        Api *api;
+        char *socket;
+} Room;
+
+static Room room;
+static unsigned n_points, n_waited;
+
+static int setup(void **state) {
+        ApiOptions options = { .name = "alpha", .access = CLIENT_READ_WRITE };
+        Error err = {};
+
+        room.host = host_new(false);
+        room.socket = scratch_path(room.host->scratch, "socket");
+        options.network = room.host->network;
+        options.peers = room.host->peers;
+        options.store = room.host->store;
+        options.registry = room.host->registry;
+        options.machine_id = room.host->id;
+        assert_int_equal(api_new(&room.api, room.host->loop, &options), 0);
+        if (api_listen(room.api, API_SOCKET, room.socket, &err) < 0)
+                fail_msg("%s", err.message);
+        host_machine(room.host);
+        host_unit(room.host, "web.service", "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+        return 0;
+}
+
+static int teardown(void **state) {
+        api_free(room.api);
+        host_free(room.host);
+        free(room.socket);
+        return 0;
+}
+
+static bool is_up(void) {
+        KvState state;
+
+        kv_state(room.host->store, &state);
+        return state.role == KV_ROLE_LEADER && state.ready && !state.stopped && registry_ready(room.host->registry);
+}
+
+/* Asks by calls of the kernel alone: what fails is the host's. Gives the status, 0 when it hung up without one. */
+static unsigned ask(const char *request) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        static char answer[64 * 1024];
+        size_t size = 0;
+        unsigned status = 0;
+        bool ended = false;
+        uint64_t until_ms;
+        ssize_t n;
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", room.socket);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+        room.host->deadline_ms = 0;
+        until_ms = loop_now_ms(room.host->loop) + PATIENCE_MS;
+        while (!ended && (!alloc_has_failed() || loop_now_ms(room.host->loop) < until_ms)) {
+                host_turn(room.host);
+                while (!ended && (n = recv(fd, answer + size, sizeof(answer) - 1 - size, 0)) != -1) {
+                        ended = n == 0;
+                        size += n;
+                }
+                ended = ended || (errno != EAGAIN && errno != EINTR);
+        }
+        close(fd);
+        answer[size] = 0;
+        (void) sscanf(answer, "HTTP/1.1 %u", &status);
+        n_waited += !ended;
+        return status;
+}
+
+static int request(void *userdata) {
+        HOST_UNTIL(room.host, is_up());
+        unsigned status = ask(userdata);
+
+        if (!alloc_has_failed() && status / 100 != 2)
+                fail_msg("%u for %s", status, (const char *) userdata);
+        return status / 100 == 2 ? 0 : -ENOMEM;
+}
+
+static void survive(const char *name, const char *text, unsigned stride) {
+        n_points += alloc_fail_each(name, request, (void *) text, stride);
+}
+
+#define HEAD " HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n"
+#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+
+static void who_reads_is_answered_or_hung_up_on(void **state) {
+        static const char *const targets[] = {
+                "/v2/keys/?recursive=true", "/fleet/v1/units", "/fleet/v1/units/web.service", "/fleet/v1/state", "/fleet/v1/machines", "/fleet/v1/cluster",
+                "/fleet/v1/discovery", "/v2/stats/store", "/version", "/health",
+        };
+
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                char text[200];
+
+                snprintf(text, sizeof(text), "GET %s" HEAD "\r\n", targets[i]);
+                survive(targets[i], text, 1);
+        }
+        /* Only where nothing can be allocated any more, and not even the connection be taken. */
+        assert_int_equal(n_waited, ELEMENTS(targets));
+        assert_true(n_points >= 200);
+}
+
+/* -- Writes, which every room below the door takes part in -- */
+
+static unsigned attempts, acknowledged, n_stopped;
+
+/* What is there is what was acknowledged last, or one of those that nobody answered since. */
+static void look_at_value(void) {
+        unsigned found = 0;
+        TreeTxn *txn;
+        KvNode node;
+
+        assert_int_equal(kv_read(room.host->store, &txn), 0);
+        if (tree_get(txn, kv_string("/a"), &node) == 0)
+                (void) sscanf(node.value.data, "%8u", &found);
+        if (found < acknowledged || found > attempts)
+                fail_msg("%u was acknowledged, and there is %u of %u", acknowledged, found, attempts);
+        assert_int_equal(tree_check(txn, NULL), 0);
+        tree_abort(txn);
+}
+
+static int put_value(void *userdata) {
+        char text[300];
+        unsigned status;
+        KvState state;
+
+        HOST_UNTIL(room.host, is_up());
+        look_at_value();
+        snprintf(text, sizeof(text), "PUT /v2/keys/a" HEAD FORM "Content-Length: 14\r\n\r\nvalue=%08u", ++attempts);
+        status = ask(text);
+        if (status / 100 == 2)
+                acknowledged = attempts;
+        kv_state(room.host->store, &state);
+        n_stopped += state.stopped;
+        return status / 100 == 2 ? 0 : -ENOMEM;
+}
+
+static void what_was_acknowledged_is_there_though_the_replica_had_no_memory(void **state) {
+        (void) alloc_fail_each("a key is put", put_value, NULL, 9); /* each that stops the replica takes seconds */
+        assert_true(n_stopped > 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(who_reads_is_answered_or_hung_up_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_was_acknowledged_is_there_though_the_replica_had_no_memory, setup, teardown),
+        };
+
+        signal(SIGPIPE, SIG_IGN);
+        log_set_max_priority(LOG_EMERG);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
