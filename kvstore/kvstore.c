@@ -621,6 +621,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_entries = options->checkpoint_entries ? options->checkpoint_entries : 8192,
                 .checkpoint_kept = options->checkpoint_kept ? options->checkpoint_kept : 2048,
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
+                .memory_bytes = options->memory_bytes ? options->memory_bytes : 8 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
                 .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
                 .rebuild_blindly = kv_has_bug(options->bug, "rebuild-without-majority"),

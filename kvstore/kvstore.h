@@ -82,6 +82,7 @@ typedef struct KvOptions {
         unsigned election_ms, heartbeat_ms;             /* 0: 400, 150 */
         unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
         uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
+        uint64_t memory_bytes;                          /* of log entries in memory, while no replica lacks them; 0: 8 MiB */
         uint64_t log_file_size;                         /* 0: 4 MiB */
         uint64_t compare_every;                         /* entries; 0: 1000 */
         size_t window;                                  /* 0: HUB_WINDOW */

@@ -759,6 +759,10 @@ uint64_t raft_core_last_index(const RaftCore *c) {
         return raft_entries_last(&c->log);
 }
 
+uint64_t raft_core_entries_bytes(const RaftCore *c) {
+        return c->log.bytes;
+}
+
 uint64_t raft_core_stored_index(const RaftCore *c) {
         return c->raft.last_stored;
 }

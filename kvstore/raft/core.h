@@ -182,12 +182,11 @@ int raft_core_appended(RaftCore *core, uint64_t now_ms, uint64_t generation, uin
 /* The received state is in place, and durable. */
 int raft_core_installed(RaftCore *core, uint64_t now_ms);
 
-/* A checkpoint of our own state is durable: the core forgets entries more than 'trailing' behind it (in production at least
- * RAFT_CORE_TRAILING_MIN: who is further behind gets the whole state). -EAGAIN: not acceptable yet (log not durable so far, its configuration not known as committed, a
+/* Our own state of this index, at most the applied one, can be had from disk (of a checkpoint, or of one and the log behind it): the core
+ * forgets entries more than 'trailing' behind it; who is further behind gets a state of this index or a later one. -EAGAIN: not acceptable yet (log not durable so far, its configuration not known as committed, a
  * snapshot being received); the checkpoint stays valid, report it again later, and do not cut the log until it was taken.
  * -ESTALE: it lies before the last committed configuration, make a newer one. */
 int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing);
-enum { RAFT_CORE_TRAILING_MIN = 1024 };
 
 /* -- Membership: on the leader, one change at a time; a change is in force as soon as it is in the log, and committed when
  * apply() gets the RAFT_ENTRY_CHANGE. -- */
@@ -232,6 +231,7 @@ uint64_t raft_core_applied_index(const RaftCore *core);
 uint64_t raft_core_applied_term(const RaftCore *core);
 uint64_t raft_core_first_index(const RaftCore *core);  /* of the entries in memory */
 uint64_t raft_core_last_index(const RaftCore *core);   /* of our log, in memory */
+uint64_t raft_core_entries_bytes(const RaftCore *core); /* what the entries in memory take */
 uint64_t raft_core_stored_index(const RaftCore *core); /* durable here */
 bool raft_core_installing(const RaftCore *core);
 /* An entry in memory, or NULL; borrowed until the next input. */

@@ -18,19 +18,24 @@ int raft_entries_append(RaftEntries *e, const RaftEntry *entry) {
         }
 
         e->items[e->n++] = (RaftEntry) { .term = entry->term, .type = entry->type, .data = data, .size = entry->size };
+        e->bytes += raft_entry_bytes(entry);
         return 0;
 }
 
 void raft_entries_truncate(RaftEntries *e, uint64_t index) {
-        while (e->n > 0 && raft_entries_last(e) >= index)
-                free((void *) e->items[--e->n].data);
+        while (e->n > 0 && raft_entries_last(e) >= index) {
+                e->bytes -= raft_entry_bytes(&e->items[--e->n]);
+                free((void *) e->items[e->n].data);
+        }
 }
 
 void raft_entries_cut(RaftEntries *e, uint64_t index) {
         size_t gone = 0;
 
-        while (gone < e->n && e->first + gone <= index)
+        while (gone < e->n && e->first + gone <= index) {
+                e->bytes -= raft_entry_bytes(&e->items[gone]);
                 free((void *) e->items[gone++].data);
+        }
         if (gone == 0)
                 return;
 

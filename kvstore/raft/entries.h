@@ -7,7 +7,13 @@ typedef struct RaftEntries {
         RaftEntry *items; /* items[0] has index 'first'; data is owned */
         size_t n, capacity;
         uint64_t first;
+        uint64_t bytes; /* of all of it, by raft_entry_bytes() */
 } RaftEntries;
+
+/* What an entry takes in memory. */
+static inline uint64_t raft_entry_bytes(const RaftEntry *entry) {
+        return entry->size + sizeof(*entry) + 2 * sizeof(void *);
+}
 
 static inline uint64_t raft_entries_last(const RaftEntries *e) {
         return e->first + e->n - 1;

@@ -305,7 +305,7 @@ static void tell_checkpoint(Replica *p) {
 
         info = checkpoint_info(c);
         replica_enter(p);
-        r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, p->options.checkpoint_kept);
+        r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, replica_trailing(p, info.index));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
         if (r < 0 && r != -ESTALE)
                 return;
@@ -431,6 +431,7 @@ void replica_settle(Replica *p) {
                         tell_checkpoint(p);
                         maybe_checkpoint(p);
                 }
+                replica_forget(p);
                 if (p->changed)
                         transfers_step(p->transfers);
         }

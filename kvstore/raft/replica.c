@@ -102,6 +102,7 @@ static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
         timer_stop(&p->silence);
+        timer_stop(&p->give_back);
         replica_stop_done(p);
         p->transfers = transfers_free(p->transfers);
         p->compare = compare_free(p->compare);
@@ -134,6 +135,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = (Timer) { .fire = replica_on_tick, .userdata = p };
         replica_stop_init(p);
+        replica_forget_init(p);
         p->silence = (Timer) { .fire = replica_on_silence, .userdata = p };
         p->settle = (Deferred) { .run = replica_on_settle, .userdata = p };
         p->notice = (Deferred) { .run = replica_on_notice, .userdata = p };
@@ -176,41 +178,19 @@ static int drop_log(Replica *p, uint64_t index, Error *err) {
         return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
 
-/* The state that Raft starts from: the tree's, in memory of our own. */
-static int state_of_tree(Replica *p, Checkpoint *ret, Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        KvBytes configuration;
-        int r;
-
-        *ret = (Checkpoint) { .fd = -1 };
-        r = tree_begin_read(p->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &ret->meta);
-        if (r >= 0)
-                r = tree_configuration(txn, &configuration);
-        if (r >= 0 && configuration.size > 0) {
-                ret->configuration = malloc(configuration.size);
-                if (!ret->configuration)
-                        return -ENOMEM;
-                memcpy(ret->configuration, configuration.data, configuration.size);
-                ret->configuration_size = configuration.size;
-        }
-        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r)) : 0;
-}
-
 int replica_start(Replica *p, Error *err) {
         _cleanup_(checkpoint_done) Checkpoint state = { .fd = -1 };
         RaftEntry *entries = NULL;
         RaftStateInfo info;
         const char *torn;
         uint64_t first;
-        size_t n = 0;
+        size_t n = 0, old;
         int r;
 
         if (!p->log)
                 return 0;
 
-        r = state_of_tree(p, &state, err);
+        r = replica_state(p, &state, err);
         if (r < 0)
                 return r;
         info = p->options.apply_twice && p->folder.checkpoint.fd < 0 ? (RaftStateInfo) {}
@@ -232,6 +212,7 @@ int replica_start(Replica *p, Error *err) {
                                  info.index, first);
         }
 
+        old = replica_needless(p, entries, n, first, info.index);
         r = raft_core_new(&(RaftCoreOptions) {
                                   .id = p->identity.raft_id,
                                   .address = p->options.address[0] ? p->options.address : "-",
@@ -245,9 +226,9 @@ int replica_start(Replica *p, Error *err) {
                         .term = raft_log_meta(p->log)->term,
                         .vote = raft_log_meta(p->log)->vote,
                         .state = info.index > 0 ? &info : NULL,
-                        .first_index = first,
-                        .entries = entries,
-                        .n_entries = n,
+                        .first_index = first + old,
+                        .entries = entries + old,
+                        .n_entries = n - old,
                 };
 
                 if (raft_core_log_fits(&start) == 0) {
@@ -342,6 +323,7 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
 
         unhandle(p);
         timer_stop(&p->silence);
+        timer_stop(&p->give_back);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
         timer_stop(&p->comeback);

@@ -46,6 +46,7 @@ typedef struct ReplicaOptions {
         unsigned election_ms, heartbeat_ms;
         unsigned checkpoint_entries, checkpoint_kept;
         uint64_t checkpoint_bytes;
+        uint64_t memory_bytes;          /* of entries in memory, while nobody lacks them */
         uint64_t log_file_size;
         /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what memory has of it; the log
          * is cut where a checkpoint is due, and none is made. */
@@ -114,6 +115,10 @@ struct Replica {
         uint64_t entries_since, bytes_since; /* applied since the last checkpoint began */
         uint64_t previous_checkpoint;        /* applied index of the last but one: the log is kept from there */
         uint64_t copy_retry_ms;              /* not before */
+
+        uint64_t forget_bytes;   /* with so many bytes of entries in memory it is seen again which can go */
+        uint64_t forgotten;      /* bytes, since memory was given back to the system */
+        Timer give_back;
 
         Transfers *transfers;
         Compare *compare;

@@ -1,6 +1,6 @@
 /* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it fails, up to where
  * it starts again; inputs.c takes what comes in, makes
- * checkpoints and tells what has to be told; obey.c does what the core asks for; outward.c is the replica as others see it.
+ * checkpoints and tells what has to be told; forget.c bounds what memory holds of the log; obey.c does what the core asks for; outward.c is the replica as others see it.
  * Each calls only those after it. */
 #pragma once
 
@@ -54,6 +54,18 @@ void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const
 void replica_on_bulk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+
+/* -- forget.c -- */
+
+void replica_forget_init(Replica *p);
+/* The state of the live tree, in memory of our own. */
+int replica_state(Replica *p, Checkpoint *ret, Error *err);
+/* How many of the first entries of a log nobody needs in memory, where the state is that of 'index'. */
+size_t replica_needless(Replica *p, const RaftEntry *entries, size_t n, uint64_t first, uint64_t index);
+/* How many entries up to 'index' stay in memory behind a checkpoint. */
+unsigned replica_trailing(Replica *p, uint64_t index);
+/* Outside of an input: entries that nobody needs leave memory. */
+void replica_forget(Replica *p);
 
 /* -- obey.c -- */
 

@@ -184,6 +184,7 @@ void store_start(Host *h) {
                 .bug = all->bug,
                 .checkpoint_entries = 100 + (unsigned) world_draw(all->world, 400),
                 .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
+                .memory_bytes = 1024 + world_draw(all->world, 32 * 1024),
                 .log_file_size = 64 * 1024,
                 .compare_every = 50,
                 .quota = 64 * 1024 * 1024,
