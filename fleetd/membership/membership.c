@@ -14,7 +14,15 @@
 #include "fleetd/membership/voters.h"
 
 enum { LEVEL_WAIT_MS = 24 * 3600 * 1000 }; /* of cluster time in which all hosts could: time to go back to the older program */
-enum { JOIN_RETRY_MS = 1000, LATE_MS = 250, KERNEL_SILENT_MS = 1500, JOIN_PROTOCOL = 1, KNOWN_MAX = 1024, TROUBLE_MAX = 100 };
+enum {
+        JOIN_RETRY_MS = 1000,
+        JOIN_ANSWER_MS = 10000, /* for an answer, on a session that lasts */
+        LATE_MS = 250,
+        KERNEL_SILENT_MS = 1500,
+        JOIN_PROTOCOL = 1,
+        KNOWN_MAX = 1024,
+        TROUBLE_MAX = 100,
+};
 
 static const char said_well[] = "its replica works again";
 
@@ -57,6 +65,8 @@ struct Membership {
         uint64_t raising;        /* number of the proposal under way that raises the feature level; 0: none */
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
+        uint64_t asked_ms;      /* when a host was asked to let us in; 0: no answer is due */
+        char asked[33];
         char trouble[TROUBLE_MAX]; /* what our beats say */
         size_t trouble_size;
         TAILQ_HEAD(, Joining) joinings;
@@ -251,6 +261,7 @@ static void membership_on_joined(void *userdata, PeerSession *session, PeerFrame
         Error err = {};
         int error;
 
+        m->asked_ms = 0;
         if (reader_end(&r) < 0 || version != JOIN_PROTOCOL || (!refused && (cluster_id == 0 || raft_id == 0))) {
                 log_warning(((LogFields) { .machine = hello->machine_id }), "%s answered a request to join with what we do not understand", hello->name);
                 return;
@@ -280,7 +291,11 @@ static void membership_ask_one(void *userdata, const PeerState *peer) {
                 return;
         write_u8(&w, JOIN_PROTOCOL);
         write_string(&w, m->peer_address);
-        m->joined_said = w.error == 0 && peers_send(m->peers, peer->hello.machine_id, PEER_JOIN, w.bytes, w.size) == 0;
+        if (w.error < 0 || peers_send(m->peers, peer->hello.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
+                return;
+        m->joined_said = true;
+        m->asked_ms = loop_now_ms(m->loop);
+        memcpy(m->asked, peer->hello.machine_id, sizeof(m->asked));
 }
 
 static void membership_on_join_timer(void *userdata) {
@@ -288,7 +303,8 @@ static void membership_on_join_timer(void *userdata) {
 
         if (!membership_is_waiting(m))
                 return;
-        m->joined_said = false;
+        /* Who is asked twice gives two ids: this host would take the first, and the cluster go by the second. */
+        m->joined_said = m->asked_ms > 0 && loop_now_ms(m->loop) - m->asked_ms < JOIN_ANSWER_MS && peers_dialed(m->peers, m->asked);
         peers_each(m->peers, membership_ask_one, m);
         (void) timer_start(&m->join_timer, m->loop, JOIN_RETRY_MS);
 }
