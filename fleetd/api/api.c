@@ -120,6 +120,11 @@ static void metrics_handle(Request *request) {
                 request_answer(request, 200, type, NULL, t.chars, t.size);
 }
 
+/* Dots and slashes that were escaped are part of a name, and refused with it. */
+static bool is_plain(const char *target) {
+        return target[strcspn(target, "%?")] != '%';
+}
+
 static void route(Request *request) {
         const char *path = request->path;
         const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 : starts_with(path, "/v1-alpha") ? path + 9 : NULL;
@@ -134,7 +139,7 @@ static void route(Request *request) {
                 cluster_v2_handle(request);
         else if (!fleet && request->door != API_SOCKET && method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
                 request_answer(request, 200, NULL, NULL, "", 0);
-        else if (request->door == API_SOCKET && !request_path_is_clean(request))
+        else if (request->door == API_SOCKET && !request_path_is_clean(request) && is_plain(request->http->target))
                 request_redirect_clean(request);
         else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
                 metrics_handle(request);

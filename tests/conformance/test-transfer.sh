@@ -25,7 +25,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' TERM INT HUP
 (umask 077; head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/key")
-base=$((20000 + $$ % 4000 * 10)) # N answers clients there and hosts behind
+base=$((10000 + $$ % 2200 * 10)) # N answers clients there and hosts behind; below the ports that outgoing connections get
 
 start() { # NUMBER [OPTIONS...]
         local n=$1

@@ -244,6 +244,7 @@ static void the_socket_answers_as_fleets_server(void **state) {
         assert_says(room, "Server: fleetd/" PACKAGE_VERSION "\r\n");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1//units", "", NULL), 301);
         assert_says(room, "Location: /fleet/v1/units\r\n");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/..%2F..%2Fetc%2Fpasswd", "", NULL), 404);
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/x/../units?a=b", "", NULL), 301);
         assert_says(room, "Location: /fleet/v1/units?a=b\r\n");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/", "", NULL), 200);
