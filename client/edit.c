@@ -101,10 +101,8 @@ static int diff_one(Client *c, const char *argument) {
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);
-        (void) fflush(stdout);
-        r = child_run((const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never", there, "--label", argument, "--",
-                                         draft.path, here.path, NULL }, &err);
-        return r < 0 ? client_fail(r, &err, "%s", "") : r;
+        return child_run((const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never", there, "--label", argument, "--",
+                                         draft.path, here.path, NULL }, NULL, NULL, NULL, 0);
 }
 
 int verb_diff(Client *c, char **args, size_t n) {
@@ -143,7 +141,7 @@ static int run_editor(const char *path, Error *err) {
 
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
-        r = child_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, err);
+        r = child_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, 0);
         return r > 0 ? error_set(err, -ECANCELED, "the editor (%s) ended with status %d", editor(), r) : r;
 }
 

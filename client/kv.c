@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "client/child.h"
 #include "client/client.h"
 #include "client/kv.h"
 
@@ -357,7 +358,7 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         };
 
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
-        return kv_run(watch->command, environment, NULL, NULL, 0);
+        return child_run((const char *const *) watch->command, environment, NULL, NULL, 0);
 }
 
 static int on_change(void *userdata, const char *line, size_t size) {

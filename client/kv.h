@@ -55,11 +55,6 @@ int kv_watch_all(Client *c, const char *key);
 const char *kv_text_of(const JsonValue *node, const char *name); /* "" if absent */
 bool kv_is_dir(const JsonValue *node);
 
-/* Runs the command, with 'environment' (names and values in turn, NULL at the end; may be NULL) added to ours, to its end. While it runs 'tick' is
- * called every 'tick_ms' (NULL: never); a false from it sends SIGTERM. Interrupts go to the command. Its exit status, 128 and the
- * signal that ended it, or 127 when it cannot be run. */
-int kv_run(char **command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms);
-
 int kv_exec_watch(Client *c, char **args, size_t n); /* kv.c */
 int kv_txn(Client *c, char **args, size_t n);        /* kv_v1.c */
 int kv_lock(Client *c, char **args, size_t n);       /* kv_lock.c */

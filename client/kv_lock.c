@@ -2,79 +2,15 @@
  * own is gone, and runs the command; all the while the key is refreshed, and vanishes with whoever cannot. */
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "client/child.h"
 #include "client/client.h"
 #include "client/kv.h"
 
-extern char **environ;
-
-enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, CODE_NOT_FOUND = 100, EXIT_CANNOT_RUN = 127, EXIT_SIGNAL = 128 };
-
-/* -- Commands -- */
-
-/* Waits for one of our signals. The signal, or 0 when the time is over. */
-static int wait_signal(const sigset_t *set, uint64_t ms) {
-        struct timespec span = { .tv_sec = (time_t) (ms / 1000), .tv_nsec = (long) (ms % 1000) * 1000000 };
-        int signal = sigtimedwait(set, NULL, &span);
-
-        return signal > 0 ? signal : 0;
-}
-
-static void our_signals(sigset_t *ret) {
-        sigemptyset(ret);
-        sigaddset(ret, SIGCHLD);
-        sigaddset(ret, SIGINT);
-        sigaddset(ret, SIGTERM);
-        sigaddset(ret, SIGHUP);
-}
-
-static int spawn(char **command, const sigset_t *mask, pid_t *ret) {
-        posix_spawnattr_t attributes;
-        int r;
-
-        r = posix_spawnattr_init(&attributes);
-        if (r != 0)
-                return -r;
-        (void) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-        (void) posix_spawnattr_setsigmask(&attributes, mask);
-        r = posix_spawnp(ret, command[0], NULL, &attributes, command, environ);
-        (void) posix_spawnattr_destroy(&attributes);
-        return -r;
-}
-
-int kv_run(char **command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms) {
-        sigset_t ours, before;
-        int status = 0, r, signal;
-        pid_t pid;
-
-        for (; environment && environment[0] && environment[1]; environment += 2)
-                (void) setenv(environment[0], environment[1], true);
-        our_signals(&ours);
-        (void) sigprocmask(SIG_BLOCK, &ours, &before);
-        (void) fflush(stdout);
-        r = spawn(command, &before, &pid);
-        if (r < 0) {
-                fprintf(stderr, "fleetctl: cannot run %s: %s\n", command[0], strerror(-r));
-                (void) sigprocmask(SIG_SETMASK, &before, NULL);
-                return EXIT_CANNOT_RUN;
-        }
-        while (waitpid(pid, &status, WNOHANG) == 0) {
-                signal = wait_signal(&ours, tick ? tick_ms : 3600000);
-                if (signal != 0 && signal != SIGCHLD)
-                        (void) kill(pid, signal);
-                else if (signal == 0 && tick && !tick(userdata)) {
-                        (void) kill(pid, SIGTERM);
-                        tick = NULL;
-                }
-        }
-        (void) sigprocmask(SIG_SETMASK, &before, NULL);
-        return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
-}
+enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, CODE_NOT_FOUND = 100 };
 
 /* -- The lock -- */
 
@@ -192,11 +128,11 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index, const sigs
         r = path.error < 0 ? path.error : stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, LOOK_MS, &err);
-                if (wait_signal(ours, 0) != 0 || !lock_refresh_if_due(lock))
+                if (child_wait_signal(ours, 0) != 0 || !lock_refresh_if_due(lock))
                         return false;
         }
         /* An answer that is an error, or none, is looked into by asking again; not at once. */
-        return changed || r == -ENODATA || wait_signal(ours, LOOK_MS) == 0;
+        return changed || r == -ENODATA || child_wait_signal(ours, LOOK_MS) == 0;
 }
 
 static int lock_acquire(Lock *lock) {
@@ -207,12 +143,12 @@ static int lock_acquire(Lock *lock) {
         Error err = {};
         int r = 0;
 
-        our_signals(&ours);
+        child_signals(&ours);
         sigdelset(&ours, SIGCHLD);
         (void) sigprocmask(SIG_BLOCK, &ours, &mask);
         while (goes_on && (r = lock_look(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
                 if (r < 0)
-                        goes_on = wait_signal(&ours, LOOK_MS) == 0 && lock_refresh_if_due(lock);
+                        goes_on = child_wait_signal(&ours, LOOK_MS) == 0 && lock_refresh_if_due(lock);
                 else
                         goes_on = lock_wait(lock, before.chars, index, &ours);
         }
@@ -251,7 +187,7 @@ int kv_lock(Client *c, char **args, size_t n) {
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)
-                        status = kv_run(args + 1, NULL, lock_refresh, &lock, lock.ttl * 1000 / 3);
+                        status = child_run((const char *const *) args + 1, NULL, lock_refresh, &lock, lock.ttl * 1000 / 3);
                 if (lock.lost)
                         status = EXIT_FAILED;
                 else

@@ -229,12 +229,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 return client_fail(command.error, NULL, "%s", "");
 
         let_ssh_ask_us();
-        (void) fflush(stdout);
-        r = child_run(command.argv, &err);
-        if (r >= 0)
-                return r;
-        fprintf(stderr, "Failed building SSH client: %s\n", error_text(&err, r));
-        return EXIT_FAILED;
+        return child_run(command.argv, NULL, NULL, NULL, 0);
 }
 
 /* -- A tunnel for the API -- */

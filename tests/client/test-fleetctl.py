@@ -637,6 +637,8 @@ def edit_replaces_what_runs_and_loses_nothing(t):
     assert "MachineMetadata=x" in open(kept).read()
     assert "Changed" in t.expect("cat a", out=["Description"])
     assert t.run("edit", "a", env={**env, "EDITOR": "false"})[0] == 1
+    t.run("edit", "a", env={**env, "EDITOR": "sh -c 'grep SigIgn /proc/$$/status >ignored' sh"})
+    assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # Ctrl-C is the editor's
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
 
 
