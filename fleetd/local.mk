@@ -3,7 +3,7 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/rescue.h fleetd/rescue.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_look.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
 	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \

@@ -38,7 +38,7 @@ tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-time
 TESTS += tests/sim/test-time
 tests_sim_test_time_SOURCES = \
-	tests/sim/test-time.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
+	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
@@ -48,7 +48,7 @@ tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-outcome
 TESTS += tests/sim/test-outcome
 tests_sim_test_outcome_SOURCES = \
-	tests/sim/test-outcome.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
+	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c

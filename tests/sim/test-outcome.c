@@ -5,14 +5,13 @@
  * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in time, and it was done once.
  * A follower whose disk hangs gives the leader's answer, and shows nothing until it has come so far. */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "tests/sim/stores.h"
+#include "tests/sim/scenarios.h"
 
 enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, ELECTION_MS = 400, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
 
@@ -247,11 +246,7 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
                 world_failed(all->world, "who-asked-is-answered", "nothing after %u ms", 500 + ANSWER_MS + 500);
 }
 
-static const struct {
-        const char *name;
-        void (*run)(Stores *all);
-        unsigned hosts;
-} scenarios[] = {
+static const Scenario scenarios[] = {
         { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
@@ -259,56 +254,6 @@ static const struct {
           a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
 };
 
-static void on_gone(void *userdata, Host *h) {
-}
-
-static void run_scenario(size_t i, uint64_t seed, const char *bug, bool trace) {
-        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenarios[i].hosts, .quiet = true, .gone = on_gone };
-        char replay[128];
-
-        snprintf(replay, sizeof(replay), "tests/sim/test-outcome%s%s", bug ? " --bug " : "", bug ?: "");
-        world_set_replay(all.world, replay);
-        all.watchers = watchers_new(all.world, 1);
-        stores_begin(&all);
-        scenarios[i].run(&all);
-        stores_end(&all);
-        watchers_free(all.watchers);
-        world_free(all.world);
-}
-
 int main(int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
-                { "trace", no_argument, NULL, 't' }, {},
-        };
-        uint64_t seed = 1, runs = 3;
-        const char *bug = NULL;
-        bool trace = false;
-        int c;
-
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 'b':
-                        bug = optarg;
-                        break;
-                case 't':
-                        trace = true;
-                        break;
-                default:
-                        return 2;
-                }
-        log_set_max_priority(LOG_ERR);
-        setvbuf(stdout, NULL, _IOLBF, 0);
-        for (size_t i = 0; i < ELEMENTS(scenarios); i++) {
-                for (uint64_t k = 0; k < runs; k++)
-                        run_scenario(i, seed + k, bug, trace);
-                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
-        }
-        return 0;
+        return scenarios_main("test-outcome", scenarios, ELEMENTS(scenarios), argc, argv);
 }

@@ -4,14 +4,13 @@
  *
  * What came while the leader was stopped is read before anything expires; a stall counts a second at most, and time without a leader
  * not at all; what was written before a leader came lives through its first 3 seconds, 30 when there had been none for 10. */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
-#include "tests/sim/stores.h"
+#include "tests/sim/scenarios.h"
 
 enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
 
@@ -207,11 +206,7 @@ static void they_live_30_s_when_there_was_none_for_10(Stores *all) {
 
 /* -- Runs -- */
 
-static const struct {
-        const char *name;
-        void (*run)(Stores *all);
-        unsigned hosts;
-} scenarios[] = {
+static const Scenario scenarios[] = {
         { "what_came_in_a_stall_is_read_before_anything_expires", what_came_in_a_stall_is_read_before_anything_expires, 1 },
         { "a_stall_counts_a_second_at_most", a_stall_counts_a_second_at_most, 1 },
         { "a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time", a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time, 3 },
@@ -220,56 +215,6 @@ static const struct {
         { "they_live_30_s_when_there_was_none_for_10", they_live_30_s_when_there_was_none_for_10, 3 },
 };
 
-static void on_gone(void *userdata, Host *h) {
-}
-
-static void run_scenario(size_t i, uint64_t seed, const char *bug, bool trace) {
-        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenarios[i].hosts, .quiet = true, .gone = on_gone };
-        char replay[128];
-
-        snprintf(replay, sizeof(replay), "tests/sim/test-time%s%s", bug ? " --bug " : "", bug ?: "");
-        world_set_replay(all.world, replay);
-        all.watchers = watchers_new(all.world, 1);
-        stores_begin(&all);
-        scenarios[i].run(&all);
-        stores_end(&all);
-        watchers_free(all.watchers);
-        world_free(all.world);
-}
-
 int main(int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
-                { "trace", no_argument, NULL, 't' }, {},
-        };
-        uint64_t seed = 1, runs = 3;
-        const char *bug = NULL;
-        bool trace = false;
-        int c;
-
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 'b':
-                        bug = optarg;
-                        break;
-                case 't':
-                        trace = true;
-                        break;
-                default:
-                        return 2;
-                }
-        log_set_max_priority(LOG_ERR);
-        setvbuf(stdout, NULL, _IOLBF, 0);
-        for (size_t i = 0; i < ELEMENTS(scenarios); i++) {
-                for (uint64_t k = 0; k < runs; k++)
-                        run_scenario(i, seed + k, bug, trace);
-                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
-        }
-        return 0;
+        return scenarios_main("test-time", scenarios, ELEMENTS(scenarios), argc, argv);
 }

@@ -1,0 +1,63 @@
+#include "tests/sim/scenarios.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+
+static void on_gone(void *userdata, Host *h) {
+}
+
+static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, const char *bug, bool trace) {
+        Stores all = { .world = world_new(seed, trace), .bug = bug, .n = scenario->hosts, .quiet = true, .gone = on_gone };
+        char replay[128];
+
+        snprintf(replay, sizeof(replay), "tests/sim/%s%s%s", program, bug ? " --bug " : "", bug ?: "");
+        world_set_replay(all.world, replay);
+        all.watchers = watchers_new(all.world, 1);
+        stores_begin(&all);
+        scenario->run(&all);
+        stores_end(&all);
+        watchers_free(all.watchers);
+        world_free(all.world);
+}
+
+int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
+                { "trace", no_argument, NULL, 't' }, {},
+        };
+        uint64_t seed = 1, runs = 3;
+        const char *bug = NULL;
+        bool trace = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 'b':
+                        bug = optarg;
+                        break;
+                case 't':
+                        trace = true;
+                        break;
+                default:
+                        return 2;
+                }
+        log_set_max_priority(LOG_ERR);
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        for (size_t i = 0; i < n; i++) {
+                for (uint64_t k = 0; k < runs; k++)
+                        run_scenario(program, &scenarios[i], seed + k, bug, trace);
+                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
+        }
+        return 0;
+}
