@@ -268,3 +268,9 @@ void append_machine_name(Text *t, const Listing *machines, const char *id) {
 bool stdout_is_terminal(void) {
         return isatty(STDOUT_FILENO);
 }
+
+bool client_says_yes(void) {
+        char answer[16];
+
+        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}

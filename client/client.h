@@ -61,6 +61,7 @@ void append_legend(Text *t, const Listing *machines, const char *id, bool full);
 void append_machine_name(Text *t, const Listing *machines, const char *id);
 
 bool stdout_is_terminal(void);
+bool client_says_yes(void); /* what a person types who was asked [y/N] */
 
 /* The verbs. Each returns the exit status. */
 int verb_list_machines(Client *c, char **args, size_t n);

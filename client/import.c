@@ -268,8 +268,6 @@ static int show(const Fleet *f) {
 }
 
 static bool is_meant(const Client *c, size_t n, size_t n_metadata) {
-        char answer[16];
-
         if (c->options.yes)
                 return true;
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
@@ -277,7 +275,7 @@ static bool is_meant(const Client *c, size_t n, size_t n_metadata) {
                 return false;
         }
         fprintf(stderr, "Import %zu units and %zu metadata of machines? Stop the old fleet first: what runs there, runs on. [y/N] ", n, n_metadata);
-        if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
+        if (client_says_yes())
                 return true;
         fputs("fleetctl: nothing was changed\n", stderr);
         return false;

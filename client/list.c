@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/directory.h"
 #include "client/output.h"
+#include "client/patterns.h"
 #include "units/hash.h"
 #include "units/name.h"
 
@@ -220,8 +221,6 @@ typedef struct Wanted {
         const char *machine; /* NULL: any */
         const Listing *machines;
 } Wanted;
-
-static bool is_pattern(const char *s) { return strpbrk(s, "*?[") != NULL; }
 
 static int wanted_read(Client *c, char **args, size_t n, const Listing *machines, Wanted *ret) {
         int r = 0;

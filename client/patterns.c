@@ -6,7 +6,7 @@
 #include "base/parse.h"
 #include "units/name.h"
 
-static bool is_pattern(const char *s) {
+bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;
 }
 
@@ -29,12 +29,10 @@ static int add_matching(const Listing *units, const char *pattern, bool all, Nam
 
 /* Nobody destroys by a slip of the shell. */
 static bool is_meant(const Names *names) {
-        char answer[16];
-
         for (size_t i = 0; i < names->n; i++)
                 fprintf(stderr, "%s%s", i > 0 ? " " : "", names->items[i]);
         fprintf(stderr, "\nDestroy these %zu units? [y/N] ", names->n);
-        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+        return client_says_yes();
 }
 
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool ask, Names *ret) {
