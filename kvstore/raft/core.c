@@ -542,8 +542,12 @@ int raft_core_tick(RaftCore *c, uint64_t now_ms) {
 }
 
 uint64_t raft_core_timeout_ms(const RaftCore *c) {
-        uint64_t due = raft_timeout(&c->raft);
+        uint64_t due;
 
+        if (c->dead < 0)
+                return UINT64_MAX;
+
+        due = raft_timeout(&c->raft);
         return c->held_from > 0 ? MIN(due, c->held_since_ms + PROMOTION_MAX_MS + 1) : due;
 }
 

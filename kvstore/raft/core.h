@@ -165,7 +165,8 @@ int raft_core_start(RaftCore *core, uint64_t now_ms, const RaftCoreStart *start)
  * state must have been received and synced before; if 'install' was not called when this returns, it was not wanted. */
 int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *message);
 
-/* The time has come: to be called at raft_core_timeout_ms(), which may change with every input. Early is harmless. */
+/* The time has come: to be called at raft_core_timeout_ms(), which may change with every input, and is UINT64_MAX once an
+ * error has ended the core. Early is harmless. */
 int raft_core_tick(RaftCore *core, uint64_t now_ms);
 uint64_t raft_core_timeout_ms(const RaftCore *core);
 

@@ -28,6 +28,10 @@ void replica_arm(Replica *p) {
         }
 
         due = raft_core_timeout_ms(p->core);
+        if (due == UINT64_MAX) {
+                timer_stop(&p->tick);
+                return;
+        }
         if (timer_armed(&p->tick) && p->tick.due_ms == due)
                 return;
         if (timer_start(&p->tick, p->loop, due > now ? due - now : 0) < 0)
@@ -50,6 +54,8 @@ void replica_leave(Replica *p, int r) {
                 replica_fail(p, r, "the log contradicts what the cluster has committed; remove this host's state and let it join anew");
         else if (r < 0 && r != -ERESTART)
                 replica_fail(p, r, "the replica cannot go on: %s", strerror(-r));
+        if (r < 0 && p->stopping)
+                loop_defer(p->loop, &p->stop); /* nothing will be handed over any more */
 
         replica_arm(p);
 }

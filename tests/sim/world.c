@@ -17,8 +17,12 @@ typedef struct Event {
         bool owned;           /* 'userdata', if it never comes */
 } Event;
 
+enum {
+        AT_ONCE_MAX = 100000, /* events of one millisecond: whoever makes more is in a circle */
+};
+
 struct World {
-        uint64_t now_ms, serial, seed, hash, incarnations, wakes;
+        uint64_t now_ms, serial, seed, hash, incarnations, wakes, n_at_once;
         Random random;
         Event *heap;
         size_t n, capacity;
@@ -197,6 +201,9 @@ void world_run(World *w, uint64_t until_ms) {
         while (w->n > 0 && w->heap[0].at_ms <= until_ms) {
                 Event e = pop(w);
 
+                w->n_at_once = e.at_ms > w->now_ms ? 0 : w->n_at_once + 1;
+                if (w->n_at_once > AT_ONCE_MAX)
+                        world_failed(w, "time-goes-on", "%s has been busy %u times in one millisecond", living(w, e.loop, e.incarnation) ? e.loop->name : "the world", AT_ONCE_MAX);
                 w->now_ms = MAX(w->now_ms, e.at_ms);
                 if (e.loop) {
                         WorldLoop *l = living(w, e.loop, e.incarnation);
@@ -250,8 +257,7 @@ static void loop_on_wake(void *userdata) {
         if (l->wake_ms > l->world->now_ms)
                 return;
         l->wake_ms = UINT64_MAX;
-        if (loop_run_due(&l->base, 100000))
-                world_at(l->world, 0, l, loop_on_wake, l);
+        (void) loop_run_due(&l->base, 100000); /* what is left has its wake from wake_at() */
 }
 
 static void loop_sim_wake_at(Loop *loop, uint64_t due_ms) {

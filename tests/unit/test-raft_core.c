@@ -579,6 +579,7 @@ static void what_apply_cannot_do_ends_the_core(void **state) {
         assert_int_equal(durable(&b), -EIO);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_int_equal(raft_core_tick(b.core, b.now_ms), -EIO);
+        assert_true(raft_core_timeout_ms(b.core) == UINT64_MAX); /* or its owner would tick it for ever */
         done(&b);
 }
 
