@@ -14,11 +14,11 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/traffic.h kvstore/traffic.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
-	kvstore/apply.h kvstore/apply.c \
+	kvstore/apply.h kvstore/apply_internal.h kvstore/apply.c kvstore/apply_key.c \
 	kvstore/events.h kvstore/events.c \
 	kvstore/results.h kvstore/results.c \
 	kvstore/arena.h kvstore/arena.c \
-	kvstore/tree.h kvstore/tree.c \
+	kvstore/tree.h kvstore/tree.c kvstore/tree_nodes.c kvstore/tree_events.c \
 	kvstore/tree_format.h kvstore/tree_format.c \
 	kvstore/tree_internal.h kvstore/snapshot.c kvstore/tree_results.c \
 	kvstore/command.h kvstore/command.c

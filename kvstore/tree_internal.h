@@ -1,9 +1,10 @@
-/* What kvstore/tree.c and kvstore/snapshot.c know of each other. */
+/* What the files of the tree know of each other. */
 #pragma once
 
 #include "base/bytes.h"
 #include "kvstore/tree.h"
 
+struct MDB_cursor;
 struct MDB_env;
 struct MDB_txn;
 
@@ -29,3 +30,4 @@ struct TreeTxn {
 int tree_sum(TreeTxn *txn, uint64_t *ret);
 
 int tree_error(int rc); /* LMDB's code as a negative errno; -EUCLEAN: what is stored makes no sense */
+void tree_cursor_closep(struct MDB_cursor **cursor);

@@ -6,11 +6,6 @@
 
 #include "kvstore/tree_format.h"
 
-static void cursor_closep(MDB_cursor **cursor) {
-        if (*cursor)
-                mdb_cursor_close(*cursor);
-}
-
 static MDB_val key_of(uint64_t origin, uint64_t slot, uint8_t bytes[static TREE_RESULT_KEY]) {
         tree_put_big_endian(bytes, origin);
         tree_put_big_endian(bytes + 8, slot);
@@ -38,7 +33,7 @@ int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
 }
 
 int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, KvBytes *ret) {
-        _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
+        _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, UINT64_MAX, bytes), data;
         int r;
@@ -79,7 +74,7 @@ int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record
 }
 
 int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record), void *userdata) {
-        _cleanup_(cursor_closep) MDB_cursor *cursor = NULL;
+        _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
         MDB_val key = key_of(origin, 0, bytes), data;
         int r, k;

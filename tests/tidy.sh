@@ -57,7 +57,7 @@ home() {
 home 'uv\.h' 'io/' uv.h
 home 'gnutls/.*' 'io/tls\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http\.c|io/http_connection\.h' llhttp.h
-home 'lmdb\.h' 'kvstore/tree\.c|kvstore/tree_results\.c|kvstore/snapshot\.c' lmdb.h
+home 'lmdb\.h' 'kvstore/tree(_nodes|_events|_results)?\.c|kvstore/snapshot\.c' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
 home 'systemd/sd-bus\.h' 'fleetd/systemd/' sd-bus.h
 home 'systemd/sd-journal\.h' 'fleetd/systemd/|fleetd/service\.c' sd-journal.h

@@ -1,0 +1,28 @@
+/* What the files of apply know of each other. */
+#pragma once
+
+#include "kvstore/apply.h"
+
+/* Functions that may refuse return 1 to go on, 0 when the answer in 'ret' is a refusal, and a negative errno when this
+ * replica cannot follow. Everything is checked before anything is written; only a transaction's writes, which may fail
+ * after others, run in a nested transaction. */
+
+typedef struct Apply {
+        TreeTxn *txn;
+        TreeMeta *meta; /* the caller's: index and cluster time move here */
+        Arena *arena;
+        const ApplySink *sink;
+        bool collect;   /* inside a transaction: keep the events until all of it is done */
+        KvEvent *events;
+        size_t n_events, capacity;
+} Apply;
+
+int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause);
+/* As tree_get(), for a question: a key that another one's hash keeps out is not there. */
+int apply_get(Apply *a, KvBytes path, KvNode *ret);
+/* The tree's bytes move with the next write: what an event tells of the past is copied before. */
+int apply_keep(Apply *a, KvNode *node);
+
+/* A command for one key. */
+int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret);
+int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret);
