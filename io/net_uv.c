@@ -1,50 +1,31 @@
-/* Streams of the real network: TCP and unix sockets on libuv.
- *
- * A write is tried at once and only what the kernel does not take is copied and queued, so an answer to a client that
- * keeps up costs one call and no memory. All reading goes through the loop's one buffer: a connection that only waits
- * costs its handle. Ends are told from libuv's close callback, hence never from inside a call of the owner. */
+/* The doors of the real network: connecting and listening, TCP and unix sockets, on libuv. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <uv.h>
 
-#include "base/memory.h"
 #include "base/parse.h"
-#include "io/loop_uv.h"
-#include "io/stream.h"
+#include "io/net_uv_internal.h"
 
 enum {
         LISTEN_BACKLOG = 1024,
         ACCEPTS_PER_TURN = 64,
-        LINGER_MS = 2000, /* how long stream_finish() waits for the other side's FIN */
 
-        /* A client that vanished is found within half a minute. Who asks how long a kernel was silent has it probed
-         * every second, and found within six; not everybody, for 10,000 parked clients would cost 20,000 packets/s. */
+        /* A client that vanished is found within half a minute. */
         KEEPALIVE_IDLE_SEC = 15,
         KEEPALIVE_INTERVAL_SEC = 5,
         KEEPALIVE_COUNT = 3,
-        PROBED_COUNT = 5,
 
         /* What the kernel takes of an answer before it has sent it. Its own measure is megabytes for each connection whose reader
          * sleeps, and nobody of ours counts them. */
         UNSENT_MAX = 128 * 1024,
 };
 
-typedef struct UvStream UvStream;
-
-typedef struct UvNetwork {
-        Network base;
-        UvStream *streams; /* all that are open */
-} UvNetwork;
-
 /* One connect() under way. */
-typedef struct Connecting {
+struct Connecting {
         uv_connect_t req;
         Timer timeout;
         UvStream *stream;
@@ -52,33 +33,7 @@ typedef struct Connecting {
         void (*done)(void *userdata, Stream *s, int error); /* NULL: cancelled, or told */
         void *userdata;
         int error;
-} Connecting;
-
-struct UvStream {
-        Stream base;
-        UvLoop *loop;
-        UvNetwork *net; /* NULL once it is gone */
-        UvStream *next, *prev;
-        Connecting *connecting; /* until connected */
-        Timer *linger;          /* set while only the other side's FIN is awaited */
-        int error;              /* why it ends */
-        bool finishing, closing, saw_end, reading;
-        bool is_tcp, probed;
-        union {
-                uv_handle_t handle;
-                uv_stream_t stream;
-                uv_tcp_t tcp;
-                uv_pipe_t pipe;
-        } uv;
 };
-
-typedef struct Sending {
-        uv_write_t req;
-        UvStream *stream;
-        Shared *shared; /* or NULL: the bytes follow */
-        size_t size;
-        uint8_t bytes[];
-} Sending;
 
 struct Listener {
         UvLoop *loop;
@@ -99,13 +54,6 @@ struct Listener {
                 uv_pipe_t pipe;
         } uv;
 };
-
-typedef union Address {
-        struct sockaddr any;
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-        struct sockaddr_un un;
-} Address;
 
 /* -- Addresses -- */
 
@@ -141,293 +89,6 @@ static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
         return -EINVAL;
 }
 
-static void address_print(const Address *a, char *ret, size_t size) {
-        char host[INET6_ADDRSTRLEN] = "";
-
-        ret[0] = 0;
-        if (a->any.sa_family == AF_INET && inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof(host)))
-                snprintf(ret, size, "%s:%u", host, ntohs(a->in.sin_port));
-        else if (a->any.sa_family == AF_INET6 && inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof(host)))
-                snprintf(ret, size, "[%s]:%u", host, ntohs(a->in6.sin6_port));
-}
-
-static void stream_learn_addresses(UvStream *s) {
-        Address a = {};
-        socklen_t size = sizeof(a);
-        int fd;
-
-        if (!s->is_tcp || uv_fileno(&s->uv.handle, &fd) < 0)
-                return;
-        if (getpeername(fd, &a.any, &size) == 0)
-                address_print(&a, s->base.peer_address, sizeof(s->base.peer_address));
-        size = sizeof(a);
-        if (getsockname(fd, &a.any, &size) == 0)
-                address_print(&a, s->base.local_address, sizeof(s->base.local_address));
-}
-
-/* -- The end of a stream -- */
-
-static void stream_on_closed(uv_handle_t *handle) {
-        UvStream *s = handle->data;
-
-        /* The owner may not have taken notice yet: a connect that failed has none. */
-        if (s->base.events)
-                s->base.events->on_close(s->base.userdata, s->error,
-                                         s->error < 0 ? strerror(-s->error) : "closed");
-        free(s);
-}
-
-static void stream_unlink(UvStream *s) {
-        if (!s->net)
-                return;
-        if (s->prev)
-                s->prev->next = s->next;
-        else
-                s->net->streams = s->next;
-        if (s->next)
-                s->next->prev = s->prev;
-        s->net = NULL;
-}
-
-static void stream_end(UvStream *s, int error) {
-        if (s->closing)
-                return;
-
-        s->closing = true;
-        s->error = error;
-        stream_unlink(s);
-        if (s->linger) {
-                timer_stop(s->linger);
-                free(TAKE_PTR(s->linger));
-        }
-        uv_close(&s->uv.handle, stream_on_closed);
-}
-
-/* -- Reading -- */
-
-static void stream_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer) {
-        UvStream *s = handle->data;
-
-        *buffer = uv_buf_init(loop_uv_buffer(s->loop), LOOP_UV_BUFFER_SIZE);
-}
-
-static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
-        UvStream *s = stream->data;
-
-        if (size == 0 || s->closing)
-                return;
-        if (size == UV_EOF) {
-                s->saw_end = true;
-                s->reading = false;
-                uv_read_stop(stream);
-                if (s->linger)
-                        stream_end(s, 0);
-                else if (!s->finishing)
-                        s->base.events->on_read(s->base.userdata, "", 0);
-        } else if (size < 0)
-                stream_end(s, s->linger ? 0 : (int) size);
-        else if (!s->finishing)
-                s->base.events->on_read(s->base.userdata, buffer->base, size);
-}
-
-static void uv_stream_pause(Stream *base, bool paused) {
-        UvStream *s = container_of(base, UvStream, base);
-        int r;
-
-        if (s->closing || s->finishing || s->saw_end || s->reading == !paused)
-                return;
-        if (paused)
-                r = uv_read_stop(&s->uv.stream);
-        else
-                r = uv_read_start(&s->uv.stream, stream_on_alloc, stream_on_read);
-        if (r < 0)
-                stream_end(s, r);
-        else
-                s->reading = !paused;
-}
-
-/* -- Finishing -- */
-
-static void stream_on_lingered(void *userdata) {
-        stream_end(userdata, 0);
-}
-
-/* Everything is with the kernel. Closing now, with bytes of the other side unread, would make the kernel send a reset,
- * which can overtake our last words; so say FIN, and read to no purpose until the other side has said its own. */
-static void stream_linger(UvStream *s) {
-        int fd;
-
-        if (s->saw_end || !(s->linger = NEW0(Timer, 1))) {
-                stream_end(s, 0);
-                return;
-        }
-        *s->linger = (Timer) { .fire = stream_on_lingered, .userdata = s };
-        if (timer_start(s->linger, loop_uv_base(s->loop), LINGER_MS) < 0 || uv_fileno(&s->uv.handle, &fd) < 0
-            || shutdown(fd, SHUT_WR) < 0
-            || (!s->reading && uv_read_start(&s->uv.stream, stream_on_alloc, stream_on_read) < 0))
-                stream_end(s, 0);
-}
-
-static void uv_stream_finish(Stream *base) {
-        UvStream *s = container_of(base, UvStream, base);
-
-        if (s->closing || s->finishing)
-                return;
-        s->finishing = true;
-        if (base->queued == 0)
-                stream_linger(s);
-}
-
-/* Bytes are dropped: that is no orderly end, and the kernel must not keep its own for a reader who may never come. */
-static void uv_stream_close(Stream *base) {
-        UvStream *s = container_of(base, UvStream, base);
-        struct linger reset = { .l_onoff = 1 };
-        int fd;
-
-        if (!s->closing && base->queued > 0 && s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
-                (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-        stream_end(s, 0);
-}
-
-/* -- Writing -- */
-
-static void stream_on_sent(uv_write_t *req, int status) {
-        Sending *sending = container_of(req, Sending, req);
-        UvStream *s = sending->stream;
-
-        s->base.queued -= sending->size;
-        shared_unref(sending->shared);
-        free(sending);
-
-        if (s->closing)
-                return;
-        if (status < 0)
-                stream_end(s, status);
-        else if (s->base.queued == 0) {
-                if (s->finishing)
-                        stream_linger(s);
-                else if (s->base.events && s->base.events->on_drain)
-                        s->base.events->on_drain(s->base.userdata);
-        }
-}
-
-static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *shared) {
-        _cleanup_free_ Sending *sending = malloc(sizeof(Sending) + (shared ? 0 : size));
-        uv_buf_t buffer;
-        int r;
-
-        if (!sending)
-                return -ENOMEM;
-
-        sending->stream = s;
-        sending->size = size;
-        sending->shared = shared;
-        if (!shared)
-                memcpy(sending->bytes, bytes, size);
-        buffer = uv_buf_init(shared ? (char *) bytes : (char *) sending->bytes, size);
-        r = uv_write(&sending->req, &s->uv.stream, &buffer, 1, stream_on_sent);
-        if (r < 0)
-                return r;
-
-        if (shared)
-                shared_ref(shared);
-        s->base.queued += size;
-        (void) TAKE_PTR(sending);
-        return 0;
-}
-
-static int uv_stream_write(Stream *base, const void *bytes, size_t size, Shared *shared) {
-        UvStream *s = container_of(base, UvStream, base);
-        int r;
-
-        if (s->closing || s->finishing)
-                return -EPIPE;
-
-        if (base->queued == 0) {
-                uv_buf_t buffer = uv_buf_init((char *) bytes, MIN(size, (size_t) INT32_MAX));
-
-                r = uv_try_write(&s->uv.stream, &buffer, 1);
-                if (r < 0 && r != UV_EAGAIN) {
-                        stream_end(s, r);
-                        return -EPIPE;
-                }
-                if (r > 0) {
-                        bytes = (const uint8_t *) bytes + r;
-                        size -= r;
-                }
-                if (size == 0)
-                        return 0;
-        }
-        r = stream_queue(s, bytes, size, shared);
-        if (r < 0)
-                stream_end(s, r); /* half a message may have left: nothing can follow it */
-        return r;
-}
-
-/* -- What the kernel knows -- */
-
-static uint64_t uv_stream_kernel_silent_ms(const Stream *base) {
-        UvStream *s = container_of((Stream *) base, UvStream, base);
-        int fd, idle_sec = 1, count = PROBED_COUNT;
-        struct tcp_info info;
-        socklen_t size = sizeof(info);
-
-        if (!s->is_tcp || s->closing || uv_fileno(&s->uv.handle, &fd) < 0)
-                return UINT64_MAX;
-        if (!s->probed) {
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_sec, sizeof(idle_sec));
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle_sec, sizeof(idle_sec));
-                (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-                s->probed = true;
-        }
-        if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
-                return UINT64_MAX;
-        return info.tcpi_last_ack_recv;
-}
-
-static int uv_stream_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
-        const UvStream *s = container_of((Stream *) base, UvStream, base);
-        struct ucred who;
-        socklen_t size = sizeof(who);
-        int fd;
-
-        if (s->is_tcp)
-                return -ENOTSUP;
-        if (uv_fileno(&s->uv.handle, &fd) < 0)
-                return -ENOTCONN;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
-                return -errno;
-        *ret_uid = who.uid;
-        *ret_gid = who.gid;
-        *ret_pid = who.pid;
-        return 0;
-}
-
-static const StreamOps uv_stream_ops = {
-        .write = uv_stream_write,
-        .pause = uv_stream_pause,
-        .close = uv_stream_close,
-        .finish = uv_stream_finish,
-        .kernel_silent_ms = uv_stream_kernel_silent_ms,
-        .peer_credentials = uv_stream_peer_credentials,
-};
-
-static UvStream *stream_new(UvLoop *loop, bool is_tcp) {
-        UvStream *s = NEW0(UvStream, 1);
-
-        if (!s)
-                return NULL;
-        s->base.ops = &uv_stream_ops;
-        s->loop = loop;
-        s->is_tcp = is_tcp;
-        if (is_tcp)
-                (void) uv_tcp_init(loop_uv_handle(loop), &s->uv.tcp); /* makes no socket yet: cannot fail */
-        else
-                (void) uv_pipe_init(loop_uv_handle(loop), &s->uv.pipe, 0);
-        s->uv.handle.data = s;
-        return s;
-}
-
 /* A connection has them from its listener. */
 static void socket_tune(int fd) {
         int on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC, count = KEEPALIVE_COUNT, unsent = UNSENT_MAX;
@@ -438,15 +99,6 @@ static void socket_tune(int fd) {
         (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_sec, sizeof(interval_sec));
         (void) setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
         (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-}
-
-static void stream_connected(UvStream *s, UvNetwork *net) {
-        s->net = net;
-        s->next = net->streams;
-        if (s->next)
-                s->next->prev = s;
-        net->streams = s;
-        stream_learn_addresses(s);
 }
 
 /* -- Connecting -- */
@@ -487,7 +139,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         s->connecting = NULL;
         if (s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
                 socket_tune(fd);
-        stream_connected(s, c->net);
+        uv_stream_connected(s, c->net);
         c->done(c->userdata, &s->base, 0);
         free(c);
 }
@@ -519,7 +171,7 @@ static void *net_connect(Network *net, const char *address, uint64_t timeout_ms,
         int r;
 
         if (c)
-                c->stream = stream_new(loop_uv(net->loop), address[0] != '/');
+                c->stream = uv_stream_new(loop_uv(net->loop), address[0] != '/');
         if (!c || !c->stream) {
                 *ret_error = -ENOMEM;
                 return NULL;
@@ -557,15 +209,15 @@ static void listener_accept(Listener *l) {
         l->n_accepted++;
         loop_defer(loop_uv_base(l->loop), &l->next_turn);
 
-        s = stream_new(l->loop, l->is_tcp);
+        s = uv_stream_new(l->loop, l->is_tcp);
         if (!s)
                 return; /* libuv stops accepting until the next turn tries again */
         l->waiting = false;
         if (uv_accept(&l->uv.stream, &s->uv.stream) < 0) {
-                stream_end(s, 0); /* nobody owns it yet: closed without a word */
+                uv_stream_end(s, 0); /* nobody owns it yet: closed without a word */
                 return;
         }
-        stream_connected(s, l->net);
+        uv_stream_connected(s, l->net);
         l->accepted(l->userdata, &s->base);
 }
 
@@ -750,7 +402,7 @@ Network *net_uv_free(Network *base) {
 
         net = container_of(base, UvNetwork, base);
         while (net->streams)
-                stream_end(net->streams, 0);
+                uv_stream_end(net->streams, 0);
         free(net);
         return NULL;
 }
