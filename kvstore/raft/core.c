@@ -1,7 +1,7 @@
 /* Feeding the engine and carrying out what it answers.
  *
  * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and on their way to
- * the disk, messages out (carry_out()); at the end of the input whatever became committed is applied, and the owner told what
+ * the disk, messages out (step.c); at the end of the input whatever became committed is applied, and the owner told what
  * changed (core_finish()). The engine gets no data of entries but configurations: it looks at nothing else.
  *
  * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the engine frees it;
@@ -94,229 +94,6 @@ RaftCore *raft_core_free(RaftCore *c) {
         return NULL;
 }
 
-/* -- Writes on their way -- */
-
-/* Hands entries first .. last to the disk. */
-static int write_entries(RaftCore *c, uint64_t first, uint64_t last) {
-        int r;
-
-        if (last < first)
-                return 0;
-
-        r = GROW(c->pending, c->pending_capacity, c->n_pending + 1);
-        if (r < 0)
-                return r;
-
-        c->pending[c->n_pending++] = (PendingWrite) { .generation = ++c->generation, .first = first, .last = last };
-        return c->ops->append(c->userdata, c->generation, first, raft_entries_get(&c->log, first), last - first + 1);
-}
-
-/* What is on its way to the disk from 'index' on is not what the log will hold there. */
-static void replace_pending(RaftCore *c, uint64_t index) {
-        for (size_t i = 0; i < c->n_pending; i++)
-                if (c->pending[i].last >= index)
-                        c->pending[i].last = index - 1;
-}
-
-/* The highest entry that the writes up to 'generation' made durable and that is still in the log; 0: none. */
-static uint64_t complete_pending(RaftCore *c, uint64_t generation, uint64_t last_index) {
-        uint64_t stored = 0;
-        size_t n = 0;
-
-        while (n < c->n_pending && c->pending[n].generation <= generation) {
-                PendingWrite *w = &c->pending[n++];
-
-                if (w->last >= w->first)
-                        stored = MAX(stored, w->generation == generation ? MIN(w->last, last_index) : w->last);
-        }
-        c->n_pending -= n;
-        memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
-        return stored;
-}
-
-/* -- Carrying out an update -- */
-
-static const RaftEntry *given_entry(const Given *given, uint64_t index) {
-        assert(given->entries && index >= given->first);
-        return &given->entries[index - given->first];
-}
-
-static int take_entries(RaftCore *c, const struct raft_update *update, const Given *given) {
-        uint64_t first = update->entries.index, last = first + update->entries.n - 1;
-        void *batch = update->entries.batch[0].batch;
-        int r = 0;
-
-        /* Never with all rules on; going on would write a log that lies. */
-        if (first > raft_entries_last(&c->log) + 1 || first < c->log.first) {
-                raft_free(batch);
-                return -ESHUTDOWN;
-        }
-
-        if (first <= raft_entries_last(&c->log)) {
-                replace_pending(c, first);
-                raft_entries_truncate(&c->log, first);
-                if (c->unsent_from >= first)
-                        c->unsent_from = 0;
-                c->servers_stale = true;
-        }
-
-        for (unsigned i = 0; i < update->entries.n && r == 0; i++) {
-                const struct raft_entry *e = &update->entries.batch[i];
-                RaftEntry own = { .term = e->term, .type = (RaftEntryType) e->type, .data = e->buf.base, .size = e->buf.len };
-
-                if (given->entries) {
-                        own.data = given_entry(given, first + i)->data;
-                        own.size = given_entry(given, first + i)->size;
-                }
-                if (e->type == RAFT_CHANGE)
-                        c->servers_stale = true;
-                r = raft_entries_append(&c->log, &own);
-        }
-        raft_free(batch);
-        if (r < 0)
-                return r;
-
-        return write_entries(c, first, c->held_from > 0 ? MIN(last, c->held_from - 1) : last);
-}
-
-static int take_snapshot(RaftCore *c, const struct raft_update *update) {
-        _cleanup_free_ void *bytes = NULL;
-        RaftStateInfo info;
-        int r;
-
-        c->install = update->snapshot.metadata;
-        c->installing = true;
-        raft_free(update->snapshot.chunk.base);
-        replace_pending(c, 0);
-        for (size_t i = 0; i < c->n_pending; i++)
-                c->pending[i].last = 0; /* first is at least 1 */
-        raft_entries_reset(&c->log, c->install.index + 1);
-        c->unsent_from = 0;
-
-        info = (RaftStateInfo) { .index = c->install.index,
-                                .term = c->install.term,
-                                .configuration_index = c->install.configuration_index };
-        r = raft_configuration_write(&c->install.configuration, &bytes, &info.configuration_size);
-        if (r < 0)
-                return r;
-
-        info.configuration = bytes;
-        return c->ops->install(c->userdata, &info, c->applied >= info.index);
-}
-
-static void send_append(RaftCore *c, const struct raft_message *out) {
-        const struct raft_append_entries *a = &out->append_entries;
-        long n = rule_order_of_sending(c, out->server_id, a->prev_log_index, a->n_entries);
-        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = a->term };
-
-        if (n < 0)
-                return;
-
-        m.append.prev_index = a->prev_log_index;
-        m.append.prev_term = a->prev_log_term;
-        m.append.commit = a->leader_commit;
-        if (n > 0) {
-                m.append.entries = (RaftEntry *) raft_entries_get(&c->log, a->prev_log_index + 1);
-                m.append.n_entries = (size_t) n;
-                assert(m.append.entries && raft_entries_get(&c->log, a->prev_log_index + (uint64_t) n));
-        }
-        c->ops->send(c->userdata, out->server_id, out->server_address, &m);
-}
-
-static void send_message(RaftCore *c, const struct raft_message *out) {
-        RaftMessage m = {};
-
-        switch (out->type) {
-        case RAFT_APPEND_ENTRIES:
-                send_append(c, out);
-                return;
-        case RAFT_INSTALL_SNAPSHOT:
-                c->ops->send_snapshot(c->userdata, out->server_id, out->server_address, out->install_snapshot.term,
-                                      out->install_snapshot.last_index);
-                return;
-        case RAFT_APPEND_ENTRIES_RESULT:
-                m.type = RAFT_MESSAGE_APPEND_RESULT;
-                m.term = out->append_entries_result.term;
-                m.append_result.rejected = out->append_entries_result.rejected;
-                m.append_result.last_index = out->append_entries_result.last_log_index;
-                m.append_result.features = out->append_entries_result.features;
-                m.append_result.capacity = out->append_entries_result.capacity;
-                break;
-        case RAFT_REQUEST_VOTE:
-                m.type = RAFT_MESSAGE_VOTE;
-                m.term = out->request_vote.term;
-                m.vote.candidate = out->request_vote.candidate_id;
-                m.vote.last_index = out->request_vote.last_log_index;
-                m.vote.last_term = out->request_vote.last_log_term;
-                m.vote.disrupt_leader = out->request_vote.disrupt_leader;
-                m.vote.pre_vote = out->request_vote.pre_vote;
-                break;
-        case RAFT_REQUEST_VOTE_RESULT:
-                m.type = RAFT_MESSAGE_VOTE_RESULT;
-                m.term = out->request_vote_result.term;
-                m.vote_result.granted = out->request_vote_result.vote_granted;
-                m.vote_result.pre_vote = out->request_vote_result.pre_vote;
-                m.vote_result.features = out->request_vote_result.features;
-                m.vote_result.capacity = out->request_vote_result.capacity;
-                break;
-        case RAFT_TIMEOUT_NOW:
-                m.type = RAFT_MESSAGE_TIMEOUT_NOW;
-                m.term = out->timeout_now.term;
-                m.timeout_now.last_index = out->timeout_now.last_log_index;
-                m.timeout_now.last_term = out->timeout_now.last_log_term;
-                break;
-        }
-        c->ops->send(c->userdata, out->server_id, out->server_address, &m);
-}
-
-/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
-int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected) {
-        uint64_t term_before = raft_current_term(&c->raft);
-        struct raft_update update = {};
-        int r;
-
-        event->time = now_ms;
-        r = raft_errno(raft_step(&c->raft, event, &update));
-        raft_free(r < 0 ? given->after_error : given->after);
-        if (r < 0)
-                return r;
-
-        if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
-                r = c->ops->write_meta(c->userdata, raft_current_term(&c->raft), raft_voted_for(&c->raft));
-
-        /* The entries held back must not exist here without having been written: others may have replaced them already. */
-        if (r == 0 && c->held_from > 0 && c->raft.state != RAFT_LEADER)
-                r = -ERESTART;
-
-        if (update.flags & RAFT_UPDATE_ENTRIES) {
-                if (r == 0)
-                        r = take_entries(c, &update, given);
-                else
-                        raft_free(update.entries.batch[0].batch);
-        }
-        if (update.flags & RAFT_UPDATE_SNAPSHOT) {
-                if (r == 0)
-                        r = take_snapshot(c, &update);
-                else
-                        raft_configuration_close(&update.snapshot.metadata.configuration);
-        }
-        if (r < 0)
-                return r;
-
-        for (unsigned i = 0; (update.flags & RAFT_UPDATE_MESSAGES) && i < update.messages.n; i++) {
-                struct raft_message *out = &update.messages.batch[i];
-
-                if (given->received) {
-                        rule_clean_old_term_result(c, given->received, term_before, out);
-                        rule_tell_term_to_prevote(c, given->received, out);
-                }
-                if (ret_rejected && out->type == RAFT_APPEND_ENTRIES_RESULT && out->append_entries_result.rejected > 0)
-                        *ret_rejected = true;
-                send_message(c, out);
-        }
-        return 0;
-}
-
 /* -- After the steps of an input -- */
 
 /* A configuration became committed and applied: tells the engine. */
@@ -385,7 +162,7 @@ static int release_held(RaftCore *c) {
                 return 0;
 
         c->held_from = 0;
-        return write_entries(c, from, raft_entries_last(&c->log));
+        return core_write(c, from, raft_entries_last(&c->log));
 }
 
 static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size, uint64_t *ret_index);
@@ -560,7 +337,7 @@ int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64
         if (r < 0)
                 return r;
 
-        event.persisted_entries.index = complete_pending(c, generation, last_index);
+        event.persisted_entries.index = core_written(c, generation, last_index);
         if (!c->installing && event.persisted_entries.index > c->raft.last_stored)
                 r = core_step(c, now_ms, &event, &given, NULL);
         return core_finish(c, now_ms, r);

@@ -108,8 +108,6 @@ typedef struct Given {
 /* Around every input: -errno if the core is dead; and what stands at its end, where 'r' is what came before. */
 int core_begin(RaftCore *c);
 int core_finish(RaftCore *c, uint64_t now_ms, int r);
-/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
-int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected);
 /* Applies what is committed: runs of entries, each ending at a configuration. */
 int core_apply_committed(RaftCore *c, uint64_t now_ms);
 /* A new term for a sole voter, durably; else nothing. */
@@ -119,3 +117,12 @@ PeerProgress *core_peer(RaftCore *c, uint64_t id);
 /* The inputs themselves; the caller has checked what is to be checked. */
 int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index);
 int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id);
+
+/* -- step.c -- */
+
+/* Steps the engine and does what it says, in its order. *ret_rejected (may be NULL): it answered with a rejection. */
+int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Given *given, bool *ret_rejected);
+/* Hands entries first .. last to the disk. */
+int core_write(RaftCore *c, uint64_t first, uint64_t last);
+/* The highest entry that the writes up to 'generation' made durable and that is still in the log; 0: none. */
+uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index);
