@@ -81,44 +81,79 @@ int files_read(const char *path, const char *name, Text *t, Error *err) {
         return r;
 }
 
-/* Reads a file as the unit 'name'. 0 without a unit: there is no such file. */
-static int read_unit(const char *path, const char *name, Unit **ret, Error *err) {
+/* Where the file of a unit is, whose own would be at 'path': there, or an instance's template in the same folder. 0: nowhere. */
+static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
+        const char *slash = strrchr(path, '/');
+        _cleanup_free_ char *template = NULL;
+
+        *ret_from_template = false;
+        text_append(ret, path);
+        if (ret->error == 0 && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+                if (!unit_name_is_instance(name))
+                        return 0;
+                template = unit_name_template(name);
+                if (!template)
+                        return -ENOMEM;
+                *ret_from_template = true;
+                text_clear(ret);
+                if (slash)
+                        text_append_bytes(ret, path, (size_t) (slash - path) + 1);
+                text_append(ret, template);
+                if (ret->error == 0 && access(ret->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                        return 0;
+        }
+        return ret->error < 0 ? ret->error : 1;
+}
+
+/* The argument with its type, as a path, and the name of the unit. */
+static int parse_argument(const char *argument, char **ret_path, char **ret_name, Error *err) {
+        const char *slash = strrchr(argument, '/');
+        _cleanup_free_ char *name = unit_name_from_argument(argument);
         _cleanup_text_ Text t = {};
         int r;
 
-        if (access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
-                return 0;
-        r = files_read(path, name, &t, err);
-        if (r < 0)
-                return r;
-        r = unit_parse(name, t.chars ?: "", t.size, ret, err);
-        return r < 0 ? error_prefix(err, r, "%s", path) : 0;
+        if (slash)
+                text_append_bytes(&t, argument, (size_t) (slash - argument) + 1);
+        text_append(&t, name ? name : "");
+        *ret_path = text_take(&t, NULL);
+        if (!name || !*ret_path)
+                return -ENOMEM;
+        r = unit_name_check(name, err);
+        if (r >= 0)
+                *ret_name = TAKE_PTR(name);
+        return r;
+}
+
+int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err) {
+        _cleanup_text_ Text path = {};
+        bool from_template;
+        int r;
+
+        r = parse_argument(argument, ret_path, ret_name, err);
+        if (r >= 0)
+                r = find_file(*ret_path, *ret_name, &path, &from_template);
+        if (r > 0) {
+                free(*ret_path);
+                *ret_path = text_take(&path, NULL);
+        }
+        return r < 0 ? r : !*ret_path ? -ENOMEM : files_read(*ret_path, *ret_name, t, err);
 }
 
 /* The file at the argument's path, or in the same folder the template of an instance. */
 static int read_here(Submission *s, Error *err) {
-        const char *slash = strrchr(s->argument, '/');
-        _cleanup_free_ char *template = NULL;
-        _cleanup_text_ Text path = {};
-        int r;
+        _cleanup_text_ Text path = {}, t = {};
+        int found, r = 0;
 
-        r = read_unit(s->argument, s->name, &s->unit, err);
-        if (r < 0 || s->unit || !unit_name_is_instance(s->name))
-                return r;
-
-        template = unit_name_template(s->name);
-        if (slash)
-                text_append_bytes(&path, s->argument, (size_t) (slash - s->argument) + 1);
-        if (!template || path.error < 0)
-                return -ENOMEM;
-        text_append(&path, template);
-        if (path.error < 0)
-                return path.error;
-        s->from_template = true;
-        r = read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
+        found = find_file(s->argument, s->name, &path, &s->from_template);
+        if (found >= 0 && s->from_template)
+                r = read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
+        if (found <= 0 || r < 0)
+                return found < 0 ? found : r;
+        r = files_read(path.chars, s->name, &t, err);
         if (r < 0)
                 return r;
-        return read_unit(path.chars, s->name, &s->unit, err);
+        r = unit_parse(s->name, t.chars ?: "", t.size, &s->unit, err);
+        return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
 /* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done. */
@@ -130,20 +165,10 @@ static int read_all(char **args, size_t n, Submissions *all) {
                 return client_fail(-ENOMEM, NULL, "%s", "");
         for (size_t i = 0; i < n; i++) {
                 Submission *s = &all->items[all->n++];
-                const char *slash = strrchr(args[i], '/');
-                _cleanup_text_ Text t = {};
                 Error err = {};
                 int r;
 
-                s->name = unit_name_from_argument(args[i]);
-                if (slash)
-                        text_append_bytes(&t, args[i], (size_t) (slash - args[i]) + 1);
-                text_append(&t, s->name ? s->name : "");
-                s->argument = text_take(&t, NULL);
-                if (!s->name || !s->argument)
-                        return client_fail(-ENOMEM, NULL, "%s", "");
-
-                r = unit_name_check(s->name, &err);
+                r = parse_argument(args[i], &s->argument, &s->name, &err);
                 if (r < 0)
                         return client_fail(r, &err, "Error creating units: ");
                 r = read_here(s, &err);

@@ -13,5 +13,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
 /* Appends the text of the file at 'path' with the drop-ins that lie beside it for a unit 'name'. */
 int files_read(const char *path, const char *name, Text *t, Error *err);
 
+/* The same for an argument as 'start' takes it, "web@1" for one: its own file, or its template's. What is returned is also to be
+ * freed after an error. */
+int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err);
+
 /* Their names, in order; 0 or -ENOMEM. */
 int files_names(char **args, size_t n, Names *ret);

@@ -12,20 +12,6 @@ static int no_files(void) {
         return EXIT_USAGE;
 }
 
-/* With its drop-ins; lines count on in these. */
-static int read_path(const char *path, char **ret, size_t *ret_size, Error *err) {
-        const char *slash = strrchr(path, '/');
-        _cleanup_text_ Text t = {};
-        int r;
-
-        r = files_read(path, slash ? slash + 1 : path, &t, err);
-        if (r < 0)
-                return r;
-        text_append(&t, "");
-        *ret = text_take(&t, ret_size);
-        return *ret ? 0 : -ENOMEM;
-}
-
 /* -- verify -- */
 
 static void print_notes(const char *path, const Warnings *notes, const char *word) {
@@ -37,18 +23,16 @@ static void print_notes(const char *path, const Warnings *notes, const char *wor
         }
 }
 
-/* 0: nothing is wrong; 1: it was said what is. */
-static int verify_file(const char *path) {
-        const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+/* 0: nothing is wrong with *ret_name's *text, in whose drop-ins lines count on; 1: it was said what is. */
+static int verify_file(const char *argument, char **ret_name, Text *text) {
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *path = NULL;
         Error err = {};
-        size_t size;
         int r;
 
-        r = read_path(path, &text, &size, &err);
+        r = files_find(argument, &path, ret_name, text, &err);
         if (r >= 0)
-                r = unit_verify(name, text, size, &faults, &warnings);
+                r = unit_verify(*ret_name, text->chars ?: "", text->size, &faults, &warnings);
         if (r < 0) {
                 fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
                 return 1;
@@ -63,9 +47,13 @@ int verb_verify(Client *c, char **args, size_t n) {
 
         if (n == 0)
                 return no_files();
-        for (size_t i = 0; i < n; i++)
-                if (verify_file(args[i]) != 0)
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = NULL;
+                _cleanup_text_ Text text = {};
+
+                if (verify_file(args[i], &name, &text) != 0)
                         status = EXIT_FAILED;
+        }
         return status;
 }
 
@@ -77,20 +65,16 @@ static int plan_body(char **args, size_t n, Text *t) {
         int status = EXIT_DONE, r = units ? 0 : -ENOMEM;
 
         for (size_t i = 0; i < n && r >= 0; i++) {
-                const char *slash = strrchr(args[i], '/');
-                _cleanup_free_ char *text = NULL;
-                Error err = {};
-                size_t size;
+                _cleanup_free_ char *name = NULL;
+                _cleanup_text_ Text text = {};
 
-                if (verify_file(args[i]) != 0) {
+                if (verify_file(args[i], &name, &text) != 0) {
                         status = EXIT_FAILED;
                         continue;
                 }
-                r = read_path(args[i], &text, &size, &err);
+                r = names_add(&texts, text.chars ?: "", text.size);
                 if (r >= 0)
-                        r = names_add(&texts, text, size);
-                if (r >= 0)
-                        r = names_add(&names, slash ? slash + 1 : args[i], strlen(slash ? slash + 1 : args[i]));
+                        r = names_add(&names, name, strlen(name));
         }
         for (size_t i = 0; i < names.n && r >= 0; i++) {
                 units[i] = API_UNIT_EMPTY;

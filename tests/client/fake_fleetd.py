@@ -48,6 +48,7 @@ class Cluster:
         self.events = True     # are they to be had?
         self.broken = None     # (status, body) for everything
         self.delay = 0.0       # until a change is so
+        self.reports = {}
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
         self.silent = None     # the name of a voter
@@ -96,9 +97,13 @@ class Cluster:
         self.tell(kind="unit", name=name)
 
     def report_later(self, *args):
+        self.reports[args[:2]] = args
+
         def run():
             time.sleep(self.lag)
             with self.lock:
+                if self.reports[args[:2]] is not args:
+                    return  # on a busy machine the newer one may have been faster
                 self.put_state(*args)
                 self.tell(kind="state", name=args[0])
         threading.Thread(target=run, daemon=True).start()

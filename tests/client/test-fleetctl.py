@@ -599,6 +599,11 @@ def a_plan_is_a_table_and_changes_nothing(t):
     t.expect("plan a.service far.service", out="UNIT\t\tACTION\tMACHINE\tREASON\na.service\tplace\talpha\tbecause\nfar.service\twait\t-\tbecause\n")
     assert '"hostname"' in t.expect("plan -o json a.service", out=["place"])
     t.expect("plan a.service bad.service", 1, err=["fleetctl: bad.service: line 2: "])
+    t.file("web@.service", HELLO)
+    t.expect("plan a web@1 web@2.service", out=["a.service\tplace", "web@1.service\tplace", "web@2.service\tplace"])
+    t.expect("verify a web@1")
+    t.file("web@.service", HELLO + "[X-Fleet]\nMachineMetadata=nothing\n")
+    t.expect("verify web@1", 1, err=["fleetctl: web@.service: line "])
     assert t.cluster.units == {}
 
 
