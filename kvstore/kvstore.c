@@ -20,59 +20,7 @@ enum {
 
 #define TOO_NEW "the cluster is at feature level %u, this fleetd knows %u: upgrade this host"
 
-/* What one input of Raft made, kept until its transactions are committed. */
-typedef struct Outcome {
-        struct Outcome *next;
-        uint64_t number;  /* of the proposal, for a result */
-        KvResult *result; /* or: */
-        KvEvent event;
-        uint8_t bytes[];  /* the event's */
-} Outcome;
-
 /* -- Applying -- */
-
-static void outcomes_init(Outcomes *list) {
-        list->first = NULL;
-        list->last = &list->first;
-}
-
-static void outcomes_add(Outcomes *list, Outcome *o) {
-        o->next = NULL;
-        *list->last = o;
-        list->last = &o->next;
-}
-
-static Outcome *outcomes_take(Outcomes *list) {
-        Outcome *o = list->first;
-
-        if (o) {
-                list->first = o->next;
-                if (!list->first)
-                        list->last = &list->first;
-        }
-        return o;
-}
-
-static void outcome_free(Outcome *o) {
-        free(o->result);
-        free(o);
-}
-
-static void outcomes_clear(Outcomes *list) {
-        Outcome *o;
-
-        while ((o = outcomes_take(list)))
-                outcome_free(o);
-}
-
-static KvBytes keep_bytes(uint8_t **at, KvBytes b) {
-        KvBytes kept = { *at, b.size };
-
-        if (b.size > 0)
-                memcpy(*at, b.data, b.size);
-        *at += b.size;
-        return kept;
-}
 
 /* What apply has to tell besides its return value. */
 typedef struct Applying {
@@ -82,50 +30,22 @@ typedef struct Applying {
 
 static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
         Applying *a = userdata;
-        Outcome *o;
 
         for (size_t i = 0; !result->again && i < result->n_written; i++)
                 a->store->done[result->written[i].action]++;
         if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 && !result->again && result->status != KV_LATE)
                 (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
 
-        if (!proposals_waits(a->store->proposals, origin, number))
-                return;
-        o = malloc(sizeof(*o));
-        if (!o || !(o->result = kv_result_copy(result))) {
-                free(o);
-                a->error = -ENOMEM;
-                return;
-        }
-        o->number = number;
-        outcomes_add(&a->store->results, o);
+        if (proposals_waits(a->store->proposals, origin, number))
+                a->error = outcomes_add_result(&a->store->results, number, result) ?: a->error;
 }
 
 static void on_apply_event(void *userdata, const KvEvent *event) {
         Applying *a = userdata;
-        size_t size = event->node.key.size + event->node.value.size;
-        uint8_t *at;
-        Outcome *o;
 
         if (event->action == KV_ACTION_EXPIRE && !kv_path_is_ours(event->node.key))
                 a->store->done[KV_ACTION_EXPIRE]++;
-        if (event->has_prev)
-                size += event->prev.key.size + event->prev.value.size;
-        o = malloc(sizeof(*o) + size);
-        if (!o) {
-                a->error = -ENOMEM;
-                return;
-        }
-        o->result = NULL;
-        o->event = *event;
-        at = o->bytes;
-        o->event.node.key = keep_bytes(&at, event->node.key);
-        o->event.node.value = keep_bytes(&at, event->node.value);
-        if (event->has_prev) {
-                o->event.prev.key = keep_bytes(&at, event->prev.key);
-                o->event.prev.value = keep_bytes(&at, event->prev.value);
-        }
-        outcomes_add(&a->store->published, o);
+        a->error = outcomes_add_event(&a->store->published, event) ?: a->error;
 }
 
 static void take_meta(KvStore *s, const TreeMeta *meta) {
@@ -225,8 +145,7 @@ static void on_committed(void *userdata) {
         Outcome *o;
 
         floor_rise(s);
-        while ((o = outcomes_take(&s->results)))
-                outcomes_add(&s->committed, o);
+        outcomes_move(&s->committed, &s->results);
         while ((o = outcomes_take(&s->published))) {
                 hub_publish(s->hub, &o->event); /* watchers are called later, from the loop: behind those who proposed */
                 outcome_free(o);

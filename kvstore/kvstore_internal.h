@@ -4,16 +4,13 @@
 
 #include "kvstore/floor.h"
 #include "kvstore/kvstore.h"
+#include "kvstore/outcomes.h"
 #include "kvstore/propose.h"
 #include "kvstore/raft/compare.h"
 #include "kvstore/raft/reads.h"
 #include "kvstore/raft/replica.h"
 
 enum { KV_STALL_MS = 1000 }; /* what a stall counts at most, in cluster time */
-
-typedef struct Outcomes {
-        struct Outcome *first, **last;
-} Outcomes;
 
 static inline bool kv_has_bug(const char *planted, const char *bug) {
 #ifdef PLANTED_BUGS

@@ -1,6 +1,6 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/outcomes.h kvstore/outcomes.c kvstore/kvstore_internal.h kvstore/time.c kvstore/state.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
