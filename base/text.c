@@ -107,13 +107,14 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
         const unsigned char *s = bytes;
         size_t plain = 0;
 
-        for (size_t i = 0, n; i < size; i += n) {
+        for (size_t i = 0, n;; i += n) {
                 char numbered[8];
                 const char *escaped = numbered;
 
-                n = 1;
-                if (json_plain[s[i]])
-                        continue;
+                while (i < size && json_plain[s[i]])
+                        i++;
+                if (i == size)
+                        break;
                 n = utf8_length(s + i, size - i);
                 if (n == 0) {
                         n = 1;

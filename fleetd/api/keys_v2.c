@@ -196,6 +196,7 @@ static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 return true;
         }
         if (r == 0) {
+                (void) text_reserve(&t, keys_node_room(&node) + 32); /* one allocation */
                 text_append(&t, "{\"action\":\"get\",\"node\":");
                 if (node.dir)
                         r = list_write(&t, txn, &node, request->api, q->recursive, kv_cluster_ms(store), wall_of(request));

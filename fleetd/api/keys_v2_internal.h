@@ -27,6 +27,8 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
 
 unsigned keys_code(KvStatus status); /* etcd's error code */
 
+size_t keys_node_room(const KvNode *node); /* what its object takes, mostly: for text_reserve() */
+
 /* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the children. */
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
 void keys_node_close(Text *t, const KvNode *node);

@@ -84,6 +84,8 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
                 return -EINVAL;
         if (http_parameters_parse(&q->form, request->query, strlen(request->query), &err) < 0)
                 return fail(e, 210, "%s", err.message);
+        if (q->form.n == 0)
+                return 0;
 
         r = read_index(q, "prevIndex", &q->prev_index, e);
         r = r ?: read_index(q, "waitIndex", &q->wait_index, e);

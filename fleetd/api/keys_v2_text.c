@@ -79,11 +79,15 @@ static void write_time(Text *t, uint64_t ms) {
 
 enum { NODE_ROOM = 160 }; /* what an object takes besides key and value */
 
+size_t keys_node_room(const KvNode *node) {
+        return node->key.size + node->value.size + NODE_ROOM;
+}
+
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms) {
         bool root = node->key.size <= 1;
         const char *comma = "";
 
-        (void) text_reserve(t, node->key.size + node->value.size + NODE_ROOM);
+        (void) text_reserve(t, keys_node_room(node));
         text_append_char(t, '{');
         if (!root) {
                 text_append(t, "\"key\":\"");
@@ -129,11 +133,7 @@ bool keys_action_shows_value(KvAction action) {
 }
 
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
-        size_t size = event->node.key.size + event->node.value.size + NODE_ROOM;
-
-        if (event->has_prev)
-                size += event->prev.key.size + event->prev.value.size + NODE_ROOM;
-        (void) text_reserve(t, size + NODE_ROOM);
+        (void) text_reserve(t, keys_node_room(&event->node) + (event->has_prev ? keys_node_room(&event->prev) : 0) + NODE_ROOM);
         text_append(t, "{\"action\":\"");
         text_append(t, kv_action_name(event->action));
         text_append(t, "\",\"node\":");
