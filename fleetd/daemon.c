@@ -202,7 +202,7 @@ static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
 }
 
 int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings, Error *err) {
-        EngineOptions engine = { .brake_ms = settings->brake_ms };
+        EngineOptions engine = { .brake_ms = settings->brake_ms, .bug = edges->bug };
         Daemon *d = NEW0(Daemon, 1);
         int r;
 

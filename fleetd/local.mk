@@ -11,10 +11,11 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
-	fleetd/registry/machines.c \
+	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/engine/plan.h fleetd/engine/plan.c \
 	fleetd/engine/concern.c \
 	fleetd/engine/brake.h fleetd/engine/brake.c \
+	fleetd/engine/adopt.h fleetd/engine/adopt.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
@@ -37,7 +38,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/api/keys_v2_text.c \
 	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
 	fleetd/api/events.c \
 	fleetd/api/calls.c fleetd/api/call_spec.h fleetd/api/call_spec.c \
 	fleetd/settings.h fleetd/settings.c \

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "fleetd/registry/cluster.h"
 #include "fleetd/registry/layout.h"
 #include "kvstore/rescue.h"
 #include "units/records.h"
@@ -16,6 +17,8 @@ static bool is_moot(void *userdata, const KvNode *node) {
 
         if (!layout_parse(node->key, &k))
                 return false;
+        if (k.kind == LAYOUT_REPORTED)
+                return true;
         if (k.kind == LAYOUT_MEMBER)
                 return s->restore || !streq(k.machine, s->machine_id);
         if (k.kind != LAYOUT_ORDER || order_record_read(node->value.data, node->value.size, &order, NULL) < 0)
@@ -57,7 +60,9 @@ static int recover(const Settings *s, const KvRescueOptions *options, Error *err
 
 int rescue_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id, const char *hardware_id, Error *err) {
         _cleanup_free_ char *tree = NULL;
-        KvRescueOptions options = { .loop = loop, .log_disk = log_disk, .quota = s->quota, .is_moot = is_moot, .userdata = (void *) s };
+        char mark[LAYOUT_KEY_MAX];
+        KvRescueOptions options = { .loop = loop, .log_disk = log_disk, .quota = s->quota, .is_moot = is_moot, .userdata = (void *) s,
+                                    .mark = layout_key(mark, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) };
         KvRescue found;
         int r;
 

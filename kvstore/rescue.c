@@ -173,6 +173,23 @@ static int configure(TreeTxn *txn, uint64_t raft_id, const char *address) {
         return r < 0 ? r : tree_set_configuration(txn, (KvBytes) { bytes, size });
 }
 
+static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
+        char digits[32];
+        KvNode there;
+
+        for (const char *slash = strchr(key + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                KvNode dir = { .key = { key, (size_t) (slash - key) }, .dir = true, .created = meta->index, .modified = meta->index };
+                int r = tree_get(txn, dir.key, &there);
+
+                if (r == -ENOENT)
+                        r = tree_put(txn, &dir);
+                if (r < 0)
+                        return r;
+        }
+        snprintf(digits, sizeof(digits), "%" PRIu64, meta->cluster_ms);
+        return tree_put(txn, &(KvNode) { .key = kv_string(key), .value = kv_string(digits), .created = meta->index, .modified = meta->index });
+}
+
 static int begin_lineage(Tree *tree, const KvRescueOptions *o, KvRescue *rescue, uint64_t *ret_term, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
@@ -198,7 +215,11 @@ static int begin_lineage(Tree *tree, const KvRescueOptions *o, KvRescue *rescue,
         meta.index += KV_RESCUE_RAISE;
         meta.applied += KV_RESCUE_RAISE;
         meta.configuration_index = meta.applied;
+        if (o->mark)
+                meta.index++;
         r = tree_set_meta(txn, &meta);
+        if (r >= 0 && o->mark)
+                r = put_mark(txn, o->mark, &meta);
         if (r >= 0)
                 r = tree_forget_events(txn, meta.index + 1);
         if (r >= 0)

@@ -23,6 +23,7 @@ typedef struct KvRescueOptions {
         uint64_t quota;
         /* Whether a key below /_fleet means nothing in a new lineage: it is left out. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);
+        const char *mark; /* a key that is made in a new lineage: its value is the cluster time (ms) at which it began, in digits. NULL: none */
         void *userdata;
 } KvRescueOptions;
 

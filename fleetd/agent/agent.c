@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000 };
+enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000 };
 
 /* -- Publishing -- */
 
@@ -39,10 +39,28 @@ static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const Uni
         return true;
 }
 
+static void agent_on_reported(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Agent *a = userdata;
+
+        a->reporting = false;
+        if (status != KV_OK)
+                publisher_later(a->publisher, loop_now_ms(a->loop) + REPORT_AGAIN_MS);
+}
+
+/* All that is here was told to a cluster whose lineage is new, and which waits for that. */
+static void agent_report(Agent *a) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterMachine *self = cluster_machine(c, a->machine_id);
+
+        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && (!self || self->reported != c->lineage))
+                a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
+}
+
 /* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which nothing is left. */
 static void agent_publish(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         StateChange *changes;
+        bool all = true; /* and nothing is left to be told */
         size_t n = 0;
 
         if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
@@ -57,21 +75,27 @@ static void agent_publish(Agent *a) {
                 bool kept = (o && o->order != ORDER_STOP) || notes_get(&a->notes, u->name) || u->seen.has_file;
                 StateChange *change = &changes[n];
 
-                if (!u->looked || u->look || u->asked || (u->busy && !kept))
+                if (!u->looked || u->look || u->asked || (u->busy && !kept)) {
+                        all = false;
                         continue;
+                }
                 *change = (StateChange) {};
                 snprintf(change->unit, sizeof(change->unit), "%s", u->name);
                 if (!kept && (o || s)) {
                         change->remove = true;
                         change->obeyed = o != NULL;
                         change->order_index = o ? o->index : 0;
-                } else if (!kept || !agent_state_of(a, u, &change->state))
+                } else if (!kept)
                         continue;
-                else if ((s && unit_state_equal(&s->state, &change->state)) || agent_holds(a, u, o, &change->state)) {
+                else if (!agent_state_of(a, u, &change->state)) {
+                        all = false;
+                        continue;
+                } else if (s && unit_state_equal(&s->state, &change->state)) {
                         unit_state_done(&change->state);
                         continue;
                 }
-                if (!publisher_allows(a->publisher, u->name)) {
+                all = false;
+                if ((!change->remove && agent_holds(a, u, o, &change->state)) || !publisher_allows(a->publisher, u->name)) {
                         unit_state_done(&change->state);
                         continue;
                 }
@@ -79,6 +103,8 @@ static void agent_publish(Agent *a) {
         }
         if (n > 0)
                 (void) publisher_send(a->publisher, changes, n);
+        else if (all)
+                agent_report(a);
         for (size_t i = 0; i < n; i++)
                 unit_state_done(&changes[i].state);
         free(changes);
@@ -93,25 +119,36 @@ static bool agent_is_of_another_lineage(const Agent *a) {
         return a->notes.lineage != 0 && c->lineage != 0 && c->lineage != a->notes.lineage;
 }
 
+/* Its orders may be about hosts and units as they were: they count when it has heard of all hosts what runs. */
+static bool agent_has_to_tell(const Agent *a) {
+        return registry_cluster(a->registry)->adopting || agent_is_of_another_lineage(a);
+}
+
 static void agent_on_adopted(void *userdata) {
         Agent *a = userdata;
         const Cluster *c = registry_cluster(a->registry);
 
         a->adopting = false;
+        agent_dirty(a);
         if (!agent_is_of_another_lineage(a))
                 return;
         log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders count from now on");
         a->notes.lineage = c->lineage;
         a->notes.floor = 0;
         a->notes.dirty = true;
-        agent_dirty(a);
 }
 
+/* Until the cluster has heard of all its hosts; where that is long past, for a while. */
 static void agent_adopt(Agent *a) {
-        if (a->adopting || timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
+        bool all = registry_cluster(a->registry)->adopting;
+
+        if (a->adopting || (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0))
                 return;
-        log_notice(NO_FIELDS, "the cluster was recovered or restored: for %llu s this host says what runs, and touches nothing",
-                   (unsigned long long) a->adopt_ms / 1000);
+        if (all)
+                log_notice(NO_FIELDS, "the cluster was recovered or restored: until it knows what runs on all its hosts this one says so, and touches nothing");
+        else
+                log_notice(NO_FIELDS, "the cluster was recovered or restored: for %llu s this host says what runs, and touches nothing",
+                           (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
 }
 
@@ -119,7 +156,7 @@ static void agent_on_synced(void *userdata, KvStatus status) {
         Agent *a = userdata;
 
         a->syncing = false;
-        if (status == KV_OK && agent_is_of_another_lineage(a))
+        if (status == KV_OK && agent_has_to_tell(a))
                 agent_adopt(a);
         else if (status == KV_OK) {
                 a->fresh = true;
@@ -145,7 +182,9 @@ static void agent_freshen(Agent *a) {
                 timer_stop(&a->adopt);
                 return;
         }
-        if (agent_is_of_another_lineage(a) ? a->adopting : c->index < a->notes.floor)
+        if (a->adopting && !c->adopting && !timer_armed(&a->adopt))
+                agent_on_adopted(a);
+        if (agent_has_to_tell(a) ? a->adopting : c->index < a->notes.floor)
                 a->fresh = false;
         else if (!a->fresh && !a->syncing) {
                 a->syncing = true;
@@ -364,6 +403,7 @@ Agent *agent_free(Agent *a) {
 
         if (a->syncing)
                 kv_sync_cancel(registry_store(a->registry), &a->sync);
+        registry_forget(a->registry, a);
         registry_unlisten(a->registry, &a->listener);
         a->systemd->ops->set_events(a->systemd, NULL);
         deferred_cancel(&a->pass);

@@ -36,7 +36,8 @@ struct Agent {
         Deferred pass;
         Timer period, boot_wait, adopt;
         uint64_t adopt_ms;
-        bool adopting;      /* the cluster is of another lineage than the notes: we say what runs, and obey nothing */
+        bool adopting;      /* the cluster's lineage is new, or another one than the notes': we say what runs, and obey nothing */
+        bool reporting;     /* that all of it is said, is on its way */
         KvSync sync;
         bool syncing, fresh, use_saved, look_all, closing;
         unsigned calls;     /* operations whose answers are to come; the last one frees a closing agent */

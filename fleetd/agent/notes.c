@@ -8,9 +8,10 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/text.h"
+#include "fleetd/registry/cluster.h"
 #include "units/json.h"
 
-enum { NOTES_SIZE_MAX = 16 * 1024 * 1024, LINEAGE_DIGITS = 16 };
+enum { NOTES_SIZE_MAX = 16 * 1024 * 1024 };
 
 Note *notes_get(const Notes *n, const char *name) {
         Note *note;
@@ -68,7 +69,7 @@ static int by_name(const Note *a, const Note *b) {
 
 int notes_save(Notes *n) {
         _cleanup_text_ Text t = {};
-        char lineage[17]; /* all its 64 bits count, and JSON's numbers have fewer */
+        char lineage[LINEAGE_DIGITS + 1];
         int r;
 
         if (!n->dirty)

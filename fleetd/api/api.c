@@ -94,6 +94,8 @@ static void fleet_route(Request *request, const char *path) {
                 cluster_handle(request);
         else if (streq(path, "/cluster/level"))
                 level_handle(request);
+        else if (streq(path, "/cluster/adopting"))
+                adopting_handle(request);
         else if (streq(path, "/events"))
                 events_handle(request);
         else if ((kind = call_kind_from_path(path, &rest, &method)) != _CALL_INVALID)

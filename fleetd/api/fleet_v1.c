@@ -107,6 +107,10 @@ void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit 
         Error why = {};
 
         *ret = (Error) {};
+        if (c->adopting && u->target != TARGET_INACTIVE) {
+                error_set(ret, 0, "waits: the cluster was recovered or restored, and not all its hosts have said yet what runs on them");
+                return;
+        }
         (void) cluster_current_state(c, u, &where);
         order = where ? cluster_order(c, where->id, u->name) : NULL;
         if (order && !machine_is_there(where) && !u->unit->placement.global)
@@ -592,7 +596,23 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_close(t, '}');
 }
 
+/* Hosts that have not said yet what runs on them, in a new lineage. */
+static void waits_for_write(Text *t, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        size_t n = 0;
+
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines)
+                t->error = -ENOMEM;
+        json_open(t, "waitsFor", '[');
+        for (size_t i = 0; i < n; i++)
+                if (cluster_awaits(c, machines[i]))
+                        json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
+        json_close(t, ']');
+}
+
 void cluster_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_text_ Text t = {};
         char id[24];
         KvState state;
@@ -624,6 +644,8 @@ void cluster_handle(Request *request) {
         for (size_t i = 0; i < state.n_members; i++)
                 member_write(&t, request, &state, NULL, &state.members[i], state.members[i].raft_id);
         json_close(&t, ']');
+        if (c->adopting)
+                waits_for_write(&t, c);
         json_close(&t, '}');
         request_answer_json(request, 200, &t);
 }

@@ -98,6 +98,7 @@ void plan_handle(Request *request);                        /* /fleet/v1/plan */
 void discovery_handle(Request *request);                   /* /fleet/v1/discovery */
 void cluster_handle(Request *request);                     /* /fleet/v1/cluster */
 void level_handle(Request *request);                       /* /fleet/v1/cluster/level */
+void adopting_handle(Request *request);                    /* /fleet/v1/cluster/adopting */
 void events_handle(Request *request);                      /* /fleet/v1/events */
 /* /fleet/v1/journal/NAME and its kin: what systemd's tools say of a unit on its machine, or do to it. */
 void call_handle(Request *request, CallKind kind, const char *unit, const char *method);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fleetd/engine/adopt.h"
 #include "fleetd/engine/plan.h"
 
 enum {
@@ -43,6 +44,7 @@ struct Engine {
         size_t n_written;      /* of its changes, those before the part under way */
         bool writing;          /* no answer yet */
         uint64_t written_index; /* 0: nothing to wait for */
+        char awaited[33];      /* the machine whose report is waited for, as we said it last */
         EngineCounts counts;
 };
 
@@ -201,6 +203,54 @@ static int write_part(Engine *e) {
         return r;
 }
 
+/* -- A new lineage -- */
+
+static bool awaits_reports(Engine *e, const Cluster *cluster) {
+        const ClusterMachine *missing;
+        uint64_t again_ms;
+
+#ifdef PLANTED_BUGS
+        if (e->options.bug && streq(e->options.bug, "order-before-reports"))
+                return false;
+#endif
+        if (!engine_awaits_reports(cluster, &missing, &again_ms))
+                return false;
+        if (!streq(e->awaited, missing->id)) {
+                memcpy(e->awaited, missing->id, sizeof(e->awaited));
+                log_notice(((LogFields) { .machine = missing->id, .term = e->term }),
+                           "the cluster was recovered or restored: no orders until %s has said what runs on it, or for another %llu s",
+                           cluster_machine_name(missing), (unsigned long long) again_ms / 1000);
+        }
+        sleep_until_again(e, again_ms);
+        return true;
+}
+
+static void on_adoption_ended(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Engine *e = userdata;
+
+        e->writing = false;
+        if (status == KV_OK) {
+                e->written_index = index;
+                e->awaited[0] = 0;
+                log_notice(((LogFields) { .index = index, .term = e->term }), "what runs in the recovered or restored cluster has its orders; they count from now on");
+        }
+        if (!e->leading)
+                return;
+        (void) add_dirty(e, NULL);
+        if (status == KV_OK || timer_start(&e->again, e->loop, RETRY_MS) < 0)
+                loop_defer(e->loop, &e->wake);
+}
+
+/* Nothing is left to order: hosts may obey. */
+static int end_adoption(Engine *e) {
+        int r = registry_end_adoption(e->registry, e->term, on_adoption_ended, e);
+
+        e->writing = r >= 0;
+        return r;
+}
+
+/* -- The pass -- */
+
 static void pass(void *userdata) {
         Engine *e = userdata;
         const Cluster *cluster = registry_cluster(e->registry);
@@ -219,16 +269,20 @@ static void pass(void *userdata) {
                         return;
                 e->written_index = 0;
         }
+        if (awaits_reports(e, cluster))
+                return;
         if (e->n_written == e->plan.n) {
+                bool idle = !e->sweeping && !e->dirty;
+
                 forget_plan(e);
-                if (!e->sweeping && !e->dirty)
+                if (idle && !cluster->adopting)
                         return;
                 e->counts.passes++;
-                r = make_plan(e, cluster);
-                if (r >= 0) {
+                r = idle ? end_adoption(e) : make_plan(e, cluster);
+                if (r >= 0 && !idle) {
                         forget_dirt(e);
                         sleep_until_again(e, e->plan.again_ms);
-                        if (e->sweeping)
+                        if (e->sweeping || cluster->adopting)
                                 loop_defer(e->loop, &e->wake);
                 }
         }

@@ -353,7 +353,20 @@ static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
         return r;
 }
 
+/* A unit that was told to be in one place and runs in another: after a restore, or where people have meddled. What runs is not
+ * stopped for what does not. */
+static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit *u, const Position *all, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (has_finished(all[i].order) || (has_come_up(all[i].order) && all[i].standing != GONE))
+                        return NULL;
+        for (const ClusterState *s = u->states; s; s = s->next)
+                if (is_stray(s) && s->state.active && streq(s->state.active, "active") && scheduler_may_return(pass->view, u, s->machine))
+                        return s->machine;
+        return NULL;
+}
+
 static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
+        const ClusterMachine *elsewhere;
         Position all[POSITIONS_MAX] = {};
         size_t n = 0, stands = SIZE_MAX, replaced = SIZE_MAX, held = SIZE_MAX;
 
@@ -373,6 +386,10 @@ static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
                 if (all[i].standing == HELD)
                         held = i;
         }
+
+        elsewhere = u->target == TARGET_LAUNCHED ? runs_elsewhere(pass, u, all, n) : NULL;
+        if (elsewhere)
+                return change(pass, elsewhere, u, NULL, ORDER_RUN, "it runs there already");
 
         /* The newest runs, or the unit has ended there: the move is over. */
         if (has_finished(all[n - 1].order) || (all[n - 1].standing == STANDS && has_come_up(all[n - 1].order)))

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "fleetd/registry/layout.h"
 #include "units/json.h"
 
@@ -142,7 +143,7 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
-        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->orders || m->states || m->problems)
+        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 || m->orders || m->states || m->problems)
                 return;
 
         HASH_DEL(c->machines, m);
@@ -401,6 +402,30 @@ static int read_member(const char *json, size_t size, ClusterMachine *ret, Error
         return 0;
 }
 
+/* -- A new lineage -- */
+
+static int read_lineage(const char *value, size_t size, uint64_t *ret, Error *err) {
+        char hex[LINEAGE_DIGITS + 1] = "";
+
+        if (size == LINEAGE_DIGITS)
+                memcpy(hex, value, size);
+        if (parse_hex_id(hex, LINEAGE_DIGITS) < 0)
+                return error_set(err, -EBADMSG, "expected a lineage of %d hex digits", LINEAGE_DIGITS);
+        *ret = strtoull(hex, NULL, 16);
+        return 0;
+}
+
+/* That the key is there is what counts. A time that nobody can read never comes: then only reports and people end it. */
+static void set_adopting(Cluster *c, const char *value, size_t size) {
+        char digits[32] = "";
+
+        if (size < sizeof(digits))
+                memcpy(digits, value, size);
+        c->adopting = true;
+        c->adopting_since_ms = UINT64_MAX;
+        (void) parse_u64(digits, &c->adopting_since_ms);
+}
+
 /* -- Keys -- */
 
 static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, uint64_t created, uint64_t modified, Error *err) {
@@ -453,6 +478,18 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                         return r < 0 ? r : -ENOMEM;
                 }
                 return merge_metadata(set_facts(m, facts, modified));
+        }
+        case LAYOUT_REPORTED: {
+                uint64_t lineage = 0;
+
+                r = read_lineage(value, size, &lineage, err);
+                if (r < 0)
+                        return r;
+                m = get_machine(c, k->machine);
+                if (!m)
+                        return -ENOMEM;
+                m->reported = lineage;
+                return 0;
         }
         case LAYOUT_METADATA: {
                 char text[METADATA_VALUE_MAX + 1];
@@ -514,6 +551,9 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 return 0;
         }
         case LAYOUT_CLUSTER:
+                if (streq(k->unit, CLUSTER_ADOPTING))
+                        set_adopting(c, value, size);
+                return 0;
         case _LAYOUT_MAX:
         case _LAYOUT_OTHER:
                 break;
@@ -563,6 +603,12 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                 set_presence(c, m, &(PresenceRecord) { .presence = PRESENCE_LOST }, 0);
                 machine_changed(c, m);
                 break;
+        case LAYOUT_REPORTED:
+                if (!m)
+                        break;
+                m->reported = 0;
+                machine_changed(c, m);
+                break;
         case LAYOUT_MEMBER:
                 if (!m)
                         break;
@@ -586,6 +632,9 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                         remove_state(c, s);
                 break;
         case LAYOUT_CLUSTER:
+                if (streq(k->unit, CLUSTER_ADOPTING))
+                        c->adopting = false;
+                break;
         case _LAYOUT_MAX:
         case _LAYOUT_OTHER:
                 break;
@@ -647,6 +696,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_PRESENCE, NULL, m->id);
                 if (m->raft_id > 0)
                         CONSIDER(LAYOUT_MEMBER, NULL, m->id);
+                if (m->reported != 0)
+                        CONSIDER(LAYOUT_REPORTED, NULL, m->id);
                 for (ClusterOrder *o = m->orders; o; o = o->hh.next)
                         CONSIDER(LAYOUT_ORDER, o->unit, m->id);
                 for (ClusterState *s = m->states; s; s = s->hh.next)
@@ -654,6 +705,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                 for (ClusterProblem *p = m->problems; p; p = p->hh.next)
                         CONSIDER(LAYOUT_PROBLEM, p->unit, m->id);
         }
+        if (c->adopting)
+                CONSIDER(LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
 #undef CONSIDER
 
         for (size_t i = 0; i < n; i++) {

@@ -87,6 +87,7 @@ struct ClusterMachine {
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
         ClusterProblem *problems; /* table by unit */
+        uint64_t reported;       /* the new lineage in which it has said all that runs on it; 0: none */
         size_t load;             /* orders run and load */
         size_t n_related;        /* orders of units in the list CLUSTER_RELATED */
         size_t slot;             /* the scheduler's: its place in a view of this picture */
@@ -100,7 +101,14 @@ typedef struct Cluster {
         ClusterMachine *machines; /* table by id */
         ClusterUnit *lists[_CLUSTER_LIST_MAX];
         uint64_t lineage;
+        bool adopting;           /* the lineage is new, and what runs is not yet known: nothing is started, stopped or moved (adoption.c) */
+        uint64_t adopting_since_ms; /* cluster time; 0: people have said that it was long enough */
 } Cluster;
+
+/* The key below /_fleet/cluster that says so; its value is the cluster time at which the lineage began, in digits. */
+#define CLUSTER_ADOPTING "adopting"
+
+enum { LINEAGE_DIGITS = 16 }; /* hex: all its 64 bits count, and JSON's numbers have fewer */
 
 void cluster_done(Cluster *c);
 /* The same in parts: gives back about 'n' things of a picture that nobody looks at any more; true when nothing is left. */
@@ -128,6 +136,8 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 /* fleet's current state of a unit (fleet.md 4.1) on our keys: launched when its machine has the order run and reports a state
  * that the agent was asked to start; and where: the machine of its run or load order (NULL: none; globals: none). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
+/* In a new lineage: a known host that has not said yet what runs on it. */
+bool cluster_awaits(const Cluster *c, const ClusterMachine *m);
 size_t cluster_load(const ClusterMachine *m); /* orders run and load */
 const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
 const char *cluster_name_of(const Cluster *c, const char *machine_id); /* the same by id, which is its own name while unknown */

@@ -35,6 +35,10 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         return sorted;
 }
 
+bool cluster_awaits(const Cluster *c, const ClusterMachine *m) {
+        return c->adopting && m->facts && m->reported != c->lineage;
+}
+
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine) {
         const ClusterOrder *best = NULL;
         bool best_reports = false;

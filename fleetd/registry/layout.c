@@ -23,6 +23,9 @@ const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const c
         case LAYOUT_PRESENCE:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/presence", machine);
                 break;
+        case LAYOUT_REPORTED:
+                n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/reported", machine);
+                break;
         case LAYOUT_METADATA:
                 n = snprintf(ret, LAYOUT_KEY_MAX, "/_fleet/machine/%s/metadata/%s", machine, unit);
                 break;
@@ -106,6 +109,8 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                         return LAYOUT_FACTS;
                 if (segment_is(s, 2, "presence"))
                         return LAYOUT_PRESENCE;
+                if (segment_is(s, 2, "reported"))
+                        return LAYOUT_REPORTED;
         }
         if (s->n == 4 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine) && copy_name(s, 3, ret->unit)) {
                 if (segment_is(s, 2, "unit"))

@@ -15,6 +15,7 @@ typedef enum LayoutKind {
         LAYOUT_METADATA, /* /_fleet/machine/ID/metadata/KEY: plain text, set by people; empty hides the host's own */
         LAYOUT_ORDER,    /* /_fleet/machine/ID/unit/NAME */
         LAYOUT_PROBLEM,  /* /_fleet/machine/ID/problem/NAME: what its unit directory cannot do */
+        LAYOUT_REPORTED, /* /_fleet/machine/ID/reported: the new lineage in which it has said all that runs on it, in hex */
         LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
         LAYOUT_CLUSTER,  /* /_fleet/cluster/NAME: engine, next-raft-id, voters, ... */
         LAYOUT_MEMBER,   /* /_fleet/cluster/member/ID: {"raftId","peer"} of hosts with a replica */

@@ -121,6 +121,7 @@ static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed
                 change.unit = k->unit;
                 change.machine = k->machine;
                 break;
+        case LAYOUT_REPORTED:
         case LAYOUT_MEMBER:
                 change.machine = k->machine;
                 break;

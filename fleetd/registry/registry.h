@@ -123,6 +123,15 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 /* Puts on record with which start number and nonce the daemon of that member runs, so that an old image of it is told
  * (rule 16). Of 'member' count id, Raft id, address and start. */
 int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+/* -- adoption.c: the beginning of a new lineage, while Cluster.adopting is set -- */
+
+/* This host has told all that runs on it. KV_COMPARE_FAILED: nobody asks any more. */
+int registry_report(Registry *r, RegistryDone done, void *userdata);
+/* People say that hosts which have not reported will not. KV_COMPARE_FAILED: there is nothing to end. */
+int registry_adopt_now(Registry *r, RegistryDone done, void *userdata);
+/* The engine's: its orders say what is to be. */
+int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
+
 /* -- level.c: the feature level (kvstore/command.h) -- */
 
 /* The highest that each host knows which the cluster knows of, away and lost ones too; 'own' is this program's. Of who has not said

@@ -15,6 +15,15 @@ tests_sim_test_old_image_SOURCES = \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_old_image_LDADD = $(FLEETD_LIBS)
 
+# A recovered cluster and what runs in it: see tests/sim/test-lineage.c.
+check_PROGRAMS += tests/sim/test-lineage
+TESTS += tests/sim/test-lineage
+tests_sim_test_lineage_SOURCES = \
+	tests/sim/test-lineage.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_lineage_LDADD = $(FLEETD_LIBS)
+
 # The feature level waits for all hosts: see tests/sim/test-level.c.
 check_PROGRAMS += tests/sim/test-level
 TESTS += tests/sim/test-level

@@ -395,6 +395,12 @@ const char *sim_systemd_hash(const SimSystemd *s, const char *unit) {
         return u && u->running[0] ? u->running : NULL;
 }
 
+uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {
+        const SimUnit *u = unit_find(s, unit);
+
+        return u ? u->invocation : 0;
+}
+
 static void on_bus_back(void *userdata) {
         SimSystemd *s = userdata;
 

@@ -24,4 +24,5 @@ void sim_systemd_power_cut(SimSystemd *s); /* all processes end, /run is empty *
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit);
 const char *sim_systemd_hash(const SimSystemd *s, const char *unit); /* of what runs; NULL */
+uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* of what runs, or ran last; 0 */
 void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms);           /* the connection is lost for a time */

@@ -77,3 +77,20 @@ if grep -q '^FAILED no-acknowledged-write-lost' <<<"$said"; then
 else
         echo "not ok planted_bug_accept_old_start_is_found: $(tail -n 1 <<<"$said")"
 fi
+
+# A recovered cluster whose units run where its tree does not know.
+program=tests/sim/test-lineage
+for dir in "$build" "$planted"; do
+        make -s -C "$dir" $program >/dev/null || { echo "not ok builds: $program does not compile in $dir"; exit 1; }
+done
+if said=$("$build/$program" --seed "$from" --runs 60 2>&1); then
+        echo "ok a_recovered_cluster_touches_nothing_that_runs"
+else
+        echo "not ok a_recovered_cluster_touches_nothing_that_runs: $(grep -m1 FAILED <<<"$said")"
+fi
+said=$("$planted/$program" --bug order-before-reports --seed 1 --runs 3 2>&1)
+if grep -q '^FAILED nothing-runs-twice' <<<"$said"; then
+        echo "ok planted_bug_order_before_reports_is_found"
+else
+        echo "not ok planted_bug_order_before_reports_is_found: $(tail -n 1 <<<"$said")"
+fi

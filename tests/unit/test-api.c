@@ -945,6 +945,38 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         assert_says(room, "does not go back");
 }
 
+static KvStatus adopting_status;
+
+static void on_adopting_set(void *userdata, const KvResult *result) {
+        adopting_status = result->status;
+}
+
+static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(void **state) {
+        const KvCommand begin = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/cluster/adopting"), .value = kv_string("100000000000") };
+        Room *room = *state;
+        uint64_t number;
+
+        host_machine(room->host);
+        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/a\n", TARGET_LAUNCHED);
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 404);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_null(strstr(room->answer, "waitsFor"));
+
+        adopting_status = KV_UNKNOWN;
+        assert_int_equal(kv_propose(room->host->store, &begin, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(room->host, adopting_status == KV_OK && registry_cluster(room->host->registry)->adopting);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(room, "\"waitsFor\":[\"alpha\"]");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_says(room, "waits: the cluster was recovered or restored");
+
+        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 403);
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/adopting", JSON, "{}"), 405);
+        assert_int_equal(registry_cluster(room->host->registry)->adopting_since_ms, 100000000000);
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 204);
+        HOST_UNTIL(room->host, registry_cluster(room->host->registry)->adopting_since_ms == 0);
+}
+
 static void a_host_that_knows_less_is_named_by_who_would_raise_the_level(void **state) {
         Room *room = *state;
 
@@ -1002,6 +1034,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
         };

@@ -9,6 +9,7 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
+#include "fleetd/engine/adopt.h"
 #include "tests/lib/picture.h"
 
 /* Plans, compares with what is expected, and applies it. */
@@ -594,6 +595,79 @@ static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
         picture_free(&p);
 }
 
+static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_state(&p, "A", "a.service", "inactive");
+        picture_state(&p, "B", "a.service", "active");
+        plans(&p, "run a.service B");
+        plans(&p, "stop a.service A");
+        plans(&p, "");
+
+        /* What runs where it was ordered stays; the other goes. */
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "b.service", ORDER_RUN);
+        picture_state(&p, "A", "b.service", "active");
+        picture_state(&p, "B", "b.service", "active");
+        plans(&p, "stop b.service B");
+
+        /* A host that was lost has left what it said behind. */
+        picture_obey(&p);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "c.service", ORDER_RUN);
+        picture_state(&p, "A", "c.service", "active");
+        picture_state(&p, "B", "c.service", "active");
+        picture_presence(&p, "A", PRESENCE_LOST);
+        plans(&p, "run b.service B; run c.service B");
+        picture_free(&p);
+}
+
+static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told(void **state) {
+        const ClusterMachine *missing;
+        char key[128], id[33];
+        uint64_t again_ms;
+        Picture p;
+
+        two_machines(&p);
+        p.cluster.lineage = 0xab;
+        p.cluster.now_ms = 1000;
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+
+        picture_put(&p, "/_fleet/cluster/adopting", "1000");
+        assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        assert_string_equal(missing->id, picture_id(id, "A"));
+        assert_int_equal(again_ms, ADOPTION_MS);
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", id);
+        picture_put(&p, key, "00000000000000aa"); /* of another lineage */
+        assert_string_equal((engine_awaits_reports(&p.cluster, &missing, &again_ms), missing->id), id);
+        picture_put(&p, key, "00000000000000ab");
+        assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        assert_string_equal(missing->id, picture_id(id, "B"));
+
+        p.cluster.now_ms += ADOPTION_MS - 1;
+        assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        assert_int_equal(again_ms, 1);
+        p.cluster.now_ms++;
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        picture_put(&p, "/_fleet/cluster/adopting", "rubbish");
+        assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        picture_put(&p, "/_fleet/cluster/adopting", "0");
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+
+        picture_put(&p, "/_fleet/cluster/adopting", "999999999");
+        snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", picture_id(id, "B"));
+        picture_put(&p, key, "00000000000000ab");
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        picture_remove(&p, key);
+        assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        picture_remove(&p, "/_fleet/cluster/adopting");
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
+        picture_free(&p);
+}
+
 /* -- Brake -- */
 
 static void six_machines(Picture *p) {
@@ -1083,6 +1157,8 @@ int main(void) {
                 cmocka_unit_test(what_has_finished_is_not_run_elsewhere),
                 cmocka_unit_test(what_has_failed_stays_failed),
                 cmocka_unit_test(what_runs_without_an_order_gets_one_or_the_other),
+                cmocka_unit_test(what_runs_elsewhere_than_ordered_stays_there),
+                cmocka_unit_test(orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told),
                 cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
                 cmocka_unit_test(two_of_six_are_not_too_many),
                 cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),

@@ -18,6 +18,7 @@ static void a_key_that_was_made_is_taken_apart_again(void **state) {
                 { LAYOUT_TARGET, "/_fleet/target/web@1.service", true, false },
                 { LAYOUT_FACTS, "/_fleet/machine/0123456789abcdef0123456789abcdef/facts", false, true },
                 { LAYOUT_PRESENCE, "/_fleet/machine/0123456789abcdef0123456789abcdef/presence", false, true },
+                { LAYOUT_REPORTED, "/_fleet/machine/0123456789abcdef0123456789abcdef/reported", false, true },
                 { LAYOUT_METADATA, "/_fleet/machine/0123456789abcdef0123456789abcdef/metadata/web@1.service", true, true },
                 { LAYOUT_ORDER, "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/web@1.service", true, true },
                 { LAYOUT_STATE, "/_fleet/state/web@1.service/0123456789abcdef0123456789abcdef", true, true },

@@ -1,0 +1,42 @@
+/* A new lineage (after --recover or --restore) begins with /_fleet/cluster/adopting in its tree: what runs where is not known, and
+ * most of what the tree says of it is old. Each host says what runs on it, and then that it has; the engine makes orders of that; and
+ * only when the key is gone any of them is obeyed. */
+#include <stdio.h>
+
+#include "fleetd/registry/registry.h"
+#include "fleetd/registry/write.h"
+
+enum { REPORTS_MAX = 100 }; /* that go with the key; any that stays is about a lineage that nobody asks for again */
+
+int registry_report(Registry *r, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        text_printf(&value, "%016llx", (unsigned long long) registry_cluster(r)->lineage);
+        transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
+        transaction_write(&t, KV_SET, LAYOUT_REPORTED, NULL, registry_machine_id(r), &value);
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_adopt_now(Registry *r, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        _cleanup_text_ Text value = {};
+
+        text_append(&value, "0");
+        transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, &value);
+        return transaction_send(r, &t, 0, done, userdata);
+}
+
+int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+        size_t n = 0;
+
+        transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NULL);
+        for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
+                if (m->reported != 0) {
+                        transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NULL);
+                        n++;
+                }
+        return transaction_send(r, &t, term, done, userdata);
+}

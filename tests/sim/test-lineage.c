@@ -1,0 +1,337 @@
+/* A cluster is recovered, or restored from an old day, while its units run on hosts that nobody has heard of yet (ARCHITECTURE,
+ * "Lineage"). Nothing of them is touched: orders wait until each host has said what runs on it, or was silent for five minutes, or
+ * people say that it was long enough; then what runs has its orders, wherever it runs.
+ *
+ *      test-lineage [--seed N] [--runs N] [--trace] [--bug NAME]
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "fleetd/engine/adopt.h"
+#include "fleetd/rescue.h"
+#include "tests/lib/scratch.h"
+#include "tests/sim/cluster.h"
+
+enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000 };
+
+typedef struct Options {
+        uint64_t seed, runs;
+        const char *bug;
+        bool trace;
+} Options;
+
+static World *tracing;
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (tracing)
+                world_trace(tracing, "log", "%s", sentence);
+}
+
+#define UNTIL_WITHIN(c, ms, name, expression)                                                                             \
+        do {                                                                                                              \
+                uint64_t until_ms_ = world_now_ms((c)->world) + (ms);                                                     \
+                while (!(expression)) {                                                                                   \
+                        if (world_now_ms((c)->world) > until_ms_)                                                         \
+                                world_failed((c)->world, name, "not within %d s", (int) (ms) / 1000);                     \
+                        world_run((c)->world, world_now_ms((c)->world) + 50);                                             \
+                }                                                                                                         \
+        } while (false)
+#define UNTIL(c, name, expression) UNTIL_WITHIN(c, PATIENCE_MS, name, expression)
+
+static void on_start(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static unsigned voters(SimCluster *c) {
+        SimMachine *leader = cluster_leader(c);
+        unsigned n = 0;
+        KvState state;
+
+        if (!leader)
+                return 0;
+        kv_state(daemon_store(leader->daemon), &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                n += state.members[i].seat == KV_SEAT_VOTER && state.members[i].reachable;
+        return n;
+}
+
+/* -- Units -- */
+
+static const char *unit_name(unsigned i) {
+        static const char *const names[UNITS] = { "a.service", "b.service", "c.service", "d.service", "e.service", "f.service" };
+
+        return names[i];
+}
+
+static void on_asked(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        *(bool *) userdata = status == KV_OK;
+}
+
+static void ask(SimCluster *c, const char *name, TargetState target) {
+        SimMachine *leader = cluster_leader(c);
+        UnitChange change = { .name = name, .has_target = true, .target = target };
+        char text[128];
+        bool done = false;
+        Unit *unit;
+
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/sleep 1000\n");
+        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, &done) < 0)
+                abort();
+        UNTIL(c, "people-are-answered", done);
+        unit_free(unit);
+}
+
+static unsigned places(const SimCluster *c, const char *unit, SimMachine **ret) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < c->n; i++)
+                if (sim_systemd_runs(c->machines[i].systemd, unit)) {
+                        *ret = (SimMachine *) &c->machines[i];
+                        n++;
+                }
+        return n;
+}
+
+static bool all_run_once(const SimCluster *c) {
+        SimMachine *unused;
+
+        for (unsigned i = 0; i < UNITS; i++)
+                if (places(c, unit_name(i), &unused) != 1)
+                        return false;
+        return true;
+}
+
+/* Of the two hosts besides 'first' each gives the other a unit: a unit goes where the fewest are, and else to the smaller id. */
+static void swap_two(SimCluster *c, const SimMachine *first) {
+        SimMachine *a = &c->machines[first->index == 0 ? 1 : 0], *b = &c->machines[first->index == 2 ? 1 : 2], *where = NULL;
+        const char *on_a = NULL, *on_b = NULL;
+
+        for (unsigned i = 0; i < UNITS; i++) {
+                (void) places(c, unit_name(i), &where);
+                if (where == a)
+                        on_a = unit_name(i);
+                if (where == b)
+                        on_b = unit_name(i);
+        }
+        ask(c, on_a, TARGET_INACTIVE);
+        ask(c, on_b, TARGET_INACTIVE);
+        UNTIL(c, "what-is-stopped-stops", places(c, on_a, &where) + places(c, on_b, &where) == 0);
+        world_run(c->world, world_now_ms(c->world) + 2000);
+        ask(c, on_b, TARGET_LAUNCHED);
+        UNTIL(c, "units-run", places(c, on_b, &where) == 1);
+        if (where != a)
+                world_failed(c->world, "two-units-changed-places", "%s is on %s", on_b, where->name);
+        ask(c, on_a, TARGET_LAUNCHED);
+        UNTIL(c, "units-run", all_run_once(c));
+}
+
+typedef struct Before {
+        SimMachine *where[UNITS];
+        uint64_t invocations[UNITS];
+} Before;
+
+static void note(const SimCluster *c, Before *ret) {
+        for (unsigned i = 0; i < UNITS; i++) {
+                (void) places(c, unit_name(i), &ret->where[i]);
+                ret->invocations[i] = sim_systemd_invocation(ret->where[i]->systemd, unit_name(i));
+        }
+}
+
+/* 'gone' may lack, and its units may be elsewhere. */
+static void check_untouched(const SimCluster *c, const Before *before, const SimMachine *gone) {
+        SimMachine *where = NULL;
+
+        for (unsigned i = 0; i < UNITS; i++) {
+                const SimMachine *m = before->where[i];
+
+                if (m == gone)
+                        continue;
+                if (sim_systemd_invocation(m->systemd, unit_name(i)) != before->invocations[i] || !sim_systemd_runs(m->systemd, unit_name(i)))
+                        world_failed(c->world, "what-runs-is-not-touched", "%s on %s was stopped or started again", unit_name(i), m->name);
+                if (places(c, unit_name(i), &where) != 1)
+                        world_failed(c->world, "nothing-runs-twice", "%s, which runs on %s, runs on %u hosts", unit_name(i), m->name, places(c, unit_name(i), &where));
+        }
+}
+
+static void run_and_check(SimCluster *c, uint64_t for_ms, const Before *before, const SimMachine *gone) {
+        for (uint64_t end_ms = world_now_ms(c->world) + for_ms; world_now_ms(c->world) < end_ms;) {
+                world_run(c->world, world_now_ms(c->world) + 50);
+                check_untouched(c, before, gone);
+        }
+}
+
+/* -- The operator -- */
+
+static void stop(SimCluster *c, SimMachine *m) {
+        machine_stop_daemon(m);
+        UNTIL(c, "a-daemon-ends", !m->loop);
+}
+
+/* State removed, as the manual says; units run on, and their files lie in /run. */
+static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
+        char address[64];
+
+        m->folder = scratch_free(m->folder);
+        m->folder = scratch_new();
+        free(m->settings.state_directory);
+        m->settings.state_directory = strdup(m->folder);
+        names_done(&m->settings.join);
+        snprintf(address, sizeof(address), "%s:2380", join->address);
+        if (names_add(&m->settings.join, address, strlen(address)) < 0)
+                abort();
+        sim_disk_free(m->disk);
+        m->disk = sim_disk_new(c->world);
+}
+
+static void recover(SimCluster *c, SimMachine *m) {
+        WorldLoop *loop = world_loop_new(c->world, "rescue");
+        Error err = {};
+        int r;
+
+        names_done(&m->settings.join);
+        m->settings.recover = m->settings.force = true;
+        r = rescue_run(&m->settings, world_loop(loop), m->disk, m->boot_id, "", &err);
+        m->settings.recover = m->settings.force = false;
+        if (r < 0)
+                world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));
+        world_loop_free(loop);
+}
+
+static bool is_adopting(const SimMachine *m) {
+        return m->daemon && registry_cluster(daemon_registry(m->daemon))->adopting;
+}
+
+/* -- One run -- */
+
+typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, _ENDING_MAX } Ending;
+
+static void run_once(uint64_t seed, const Options *o) {
+        World *w = world_new(seed, o->trace);
+        Ending ending = (Ending) (seed % _ENDING_MAX);
+        SimMachine *first, *late;
+        char replay[128];
+        Before before;
+        SimCluster *c;
+        bool done = false;
+
+        tracing = w;
+        snprintf(replay, sizeof(replay), "tests/sim/test-lineage%s%s", o->bug ? " --bug " : "", o->bug ?: "");
+        world_set_replay(w, replay);
+        c = cluster_new(w, 3, o->bug);
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        UNTIL(c, "a-cluster-forms", voters(c) == 3);
+        for (unsigned i = 0; i < UNITS; i++) {
+                /* Why something stops is looked at here, and not by check_stop(). */
+                snprintf(c->units[i].name, sizeof(c->units[i].name), "%s", unit_name(i));
+                c->units[i].touched_ms = UINT64_MAX;
+                c->n_units++;
+                ask(c, unit_name(i), TARGET_LAUNCHED);
+        }
+        UNTIL(c, "units-run", all_run_once(c));
+        world_run(w, world_now_ms(w) + 3000);
+
+        /* One host falls behind: what it knows is the old day. Meanwhile two units change places. */
+        first = &c->machines[world_draw(w, 3)];
+        late = &c->machines[(first->index + 1 + world_draw(w, 2)) % 3];
+        stop(c, first);
+        UNTIL(c, "the-others-go-on", cluster_leader(c));
+        swap_two(c, first);
+        world_run(w, world_now_ms(w) + 3000);
+        note(c, &before);
+
+        for (unsigned i = 0; i < c->n; i++)
+                if (&c->machines[i] != first)
+                        stop(c, &c->machines[i]);
+        recover(c, first);
+        machine_start_daemon(first);
+        UNTIL(c, "the-recovered-one-leads", cluster_leader(c) == first);
+
+        /* Alone, it knows of the others what its tree says. */
+        run_and_check(c, APART_MS, &before, NULL);
+        if (!is_adopting(first))
+                world_failed(w, "who-has-not-reported-is-waited-for", "nobody was");
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+
+                if (m == first || (m == late && ending != ALL_REPORT))
+                        continue;
+                wipe(c, m, first);
+                machine_start_daemon(m);
+                run_and_check(c, world_draw(w, 5000), &before, NULL);
+        }
+        if (ending == ALL_REPORT)
+                for (uint64_t until_ms = world_now_ms(w) + PATIENCE_MS; is_adopting(first);) {
+                        if (world_now_ms(w) > until_ms)
+                                world_failed(w, "the-waiting-ends-when-all-have-reported", "not within %d s", PATIENCE_MS / 1000);
+                        run_and_check(c, 50, &before, NULL);
+                }
+        else {
+                run_and_check(c, QUIET_MS, &before, NULL);
+                if (!is_adopting(first))
+                        world_failed(w, "who-has-not-reported-is-waited-for", "%s was not", late->name);
+                /* Its host is off for good, so that nobody minds where its units run. */
+                machine_power_cut(late);
+                if (ending == PEOPLE_SAY_SO) {
+                        if (registry_adopt_now(daemon_registry(first->daemon), on_asked, &done) < 0)
+                                abort();
+                        UNTIL(c, "people-are-answered", done);
+                        UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
+                } else
+                        UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
+                UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
+        }
+
+        run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
+        for (unsigned i = 0; i < c->n; i++)
+                if (c->machines[i].daemon && is_adopting(&c->machines[i]))
+                        world_failed(w, "the-waiting-is-over-everywhere", "but not on %s", c->machines[i].name);
+
+        /* And orders are obeyed again. */
+        ask(c, unit_name(UNITS - 1), TARGET_INACTIVE);
+        UNTIL(c, "what-is-stopped-stops", places(c, unit_name(UNITS - 1), &late) == 0);
+
+        cluster_free(c);
+        tracing = NULL;
+        world_free(w);
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option table[] = {
+                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
+                { "trace", no_argument, NULL, 't' },      { "bug", required_argument, NULL, 'b' }, {},
+        };
+        Options o = { .seed = 1, .runs = 6 };
+        int c;
+
+        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
+                switch (c) {
+                case 's':
+                        o.seed = strtoull(optarg, NULL, 10);
+                        break;
+                case 'r':
+                        o.runs = strtoull(optarg, NULL, 10);
+                        break;
+                case 't':
+                        o.trace = true;
+                        break;
+                case 'b':
+                        o.bug = optarg;
+                        break;
+                default:
+                        return 2;
+                }
+        setvbuf(stdout, NULL, _IOLBF, 0);
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                run_once(o.seed + i, &o);
+        printf("%llu recovered clusters touched nothing that ran\n", (unsigned long long) o.runs);
+        return 0;
+}
