@@ -3,6 +3,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* What is quoted in it came from outside: it neither begins another line of a journal nor drives a terminal. */
+static void keep_to_one_line(char *s) {
+        for (; *s; s++)
+                if ((unsigned char) *s < 0x20 || *s == 0x7f)
+                        *s = '?';
+}
+
 int error_set(Error *err, int code, const char *format, ...) {
         va_list ap;
 
@@ -13,6 +20,7 @@ int error_set(Error *err, int code, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(err->message, sizeof(err->message), format, ap);
         va_end(ap);
+        keep_to_one_line(err->message);
         return code;
 }
 
@@ -32,6 +40,7 @@ int error_prefix(Error *err, int code, const char *format, ...) {
 
         err->code = code;
         memcpy(err->message, prefixed, sizeof(prefixed));
+        keep_to_one_line(err->message);
         return code;
 }
 

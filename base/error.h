@@ -10,7 +10,7 @@ enum { ERROR_MESSAGE_MAX = 512 };
 
 typedef struct Error {
         int code;                        /* negative errno, 0: not set */
-        char message[ERROR_MESSAGE_MAX]; /* one sentence, no newline; cut when longer */
+        char message[ERROR_MESSAGE_MAX]; /* one sentence, without control characters: '?' stands for each; cut when longer */
 } Error;
 
 /* Sets the sentence; returns 'code' (negative errno). */

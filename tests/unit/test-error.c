@@ -48,12 +48,22 @@ static void what_is_too_long_is_cut_and_terminated(void **state) {
         assert_int_equal(strlen(err.message), ERROR_MESSAGE_MAX - 1);
 }
 
+static void what_is_quoted_begins_no_line_and_drives_no_terminal(void **state) {
+        Error err = {};
+
+        error_set(&err, -EINVAL, "desiredState: '%s' is none", "a\nb\x1b[2J\x7f");
+        assert_string_equal(err.message, "desiredState: 'a?b?[2J?' is none");
+        error_prefix(&err, -EINVAL, "%s", "a\tb");
+        assert_string_equal(err.message, "a?b: desiredState: 'a?b?[2J?' is none");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_sentence_grows_to_the_left_and_the_code_is_handed_on),
                 cmocka_unit_test(without_a_sentence_the_errno_speaks),
                 cmocka_unit_test(nobody_needs_to_listen),
                 cmocka_unit_test(what_is_too_long_is_cut_and_terminated),
+                cmocka_unit_test(what_is_quoted_begins_no_line_and_drives_no_terminal),
         };
 
         return cmocka_run_group_tests_name("error", tests, NULL, NULL);
