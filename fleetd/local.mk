@@ -128,9 +128,15 @@ tests_unit_test_systemd_bus_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-keys_v2
-tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
-	tests/lib/scratch.h tests/lib/scratch.c
+STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(STILL_HOST)
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
+# Through all of the API's routes; no tool is run.
+WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn
+FUZZERS += tests/fuzz/fuzz-api
+tests_fuzz_fuzz_api_SOURCES = tests/fuzz/api.c tests/fuzz/standalone.c $(STILL_HOST)
+tests_fuzz_fuzz_api_LDFLAGS = $(WITHOUT_CHILDREN)
+tests_fuzz_fuzz_api_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-kv_txn
 tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_kv_txn_LDADD = $(FLEETD_LIBS)

@@ -1,0 +1,321 @@
+#include "tests/lib/still.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "tests/lib/scratch.h"
+
+enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };
+
+/* -- The loop -- */
+
+static Still *still_of(const Loop *loop) {
+        return container_of((Loop *) loop, Still, loop);
+}
+
+static uint64_t still_now_ms(const Loop *loop) {
+        return still_of(loop)->now_ms;
+}
+
+static uint64_t still_wall_ms(const Loop *loop) {
+        return 1500000000000 + still_of(loop)->now_ms;
+}
+
+static void still_wake_at(Loop *loop, uint64_t due_ms) {
+}
+
+static int still_work(Loop *loop, Work *work) {
+        Still *h = still_of(loop);
+
+        assert(h->n_works < STILL_WORKS_MAX);
+        h->works[h->n_works++] = work;
+        return 0;
+}
+
+static const LoopOps loop_ops = { .now_ms = still_now_ms, .wall_ms = still_wall_ms, .wake_at = still_wake_at, .work = still_work };
+
+void still_run(Still *h) {
+        for (unsigned turns = 0; loop_run_due(&h->loop, 100) || h->n_works > 0; turns++) {
+                assert(turns < TURNS_MAX); /* nothing turns without end */
+                if (h->n_works > 0) {
+                        Work *work = h->works[0];
+
+                        h->n_works--;
+                        memmove(h->works, h->works + 1, h->n_works * sizeof(h->works[0]));
+                        work->work(work->userdata);
+                        work->done(work->userdata);
+                }
+        }
+}
+
+void still_pass(Still *h, uint64_t ms) {
+        uint64_t until_ms = h->now_ms + ms;
+
+        still_run(h);
+        for (uint64_t due_ms; (due_ms = loop_next_due_ms(&h->loop)) <= until_ms;) {
+                h->now_ms = MAX(due_ms, h->now_ms);
+                still_run(h);
+        }
+        h->now_ms = until_ms;
+}
+
+/* -- Network and wires -- */
+
+static void *still_connect(Network *net, const char *address, uint64_t timeout_ms, void (*done)(void *userdata, Stream *s, int error),
+                           void *userdata, int *ret_error) {
+        Still *h = container_of(net, Still, network);
+
+        if (h->dial.done || !streq(address, "10.0.0.2:2380")) {
+                *ret_error = -ENETUNREACH;
+                return NULL;
+        }
+        h->dial.done = done;
+        h->dial.userdata = userdata;
+        return &h->dial;
+}
+
+static void still_cancel(Network *net, void *handle) {
+        container_of(net, Still, network)->dial.done = NULL;
+}
+
+static int still_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err) {
+        Still *h = container_of(net, Still, network);
+        unsigned door = address[0] == '/' ? API_SOCKET : ends_with(address, ":2379") ? API_LOOPBACK : DOOR_PEERS;
+
+        h->doors[door].accepted = accepted;
+        h->doors[door].userdata = userdata;
+        *ret = NULL;
+        return 0;
+}
+
+static void still_unlisten(Network *net, Listener *listener) {
+}
+
+static const NetworkOps network_ops = { .connect = still_connect, .cancel = still_cancel, .listen = still_listen, .unlisten = still_unlisten };
+
+static int wire_write(Stream *s, const void *bytes, size_t size, Shared *shared) {
+        StillWire *w = container_of(s, StillWire, base);
+
+        if (w->closing)
+                return -EPIPE;
+        write_raw(&w->said, shared ? shared->bytes : bytes, shared ? shared->size : size);
+        return w->said.error;
+}
+
+static void wire_pause(Stream *s, bool paused) {
+}
+
+static void wire_close(Stream *s) {
+        StillWire *w = container_of(s, StillWire, base);
+
+        w->closing = true;
+        loop_defer(&w->host->loop, &w->end);
+}
+
+static uint64_t wire_silent_ms(const Stream *s) {
+        return 0;
+}
+
+static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+        *ret_uid = *ret_gid = 0;
+        *ret_pid = 1;
+        return 0;
+}
+
+static const StreamOps wire_ops = {
+        .write = wire_write, .pause = wire_pause, .close = wire_close, .finish = wire_close, .kernel_silent_ms = wire_silent_ms,
+        .peer_credentials = wire_credentials,
+};
+
+static void wire_on_end(void *userdata) {
+        StillWire *w = userdata;
+
+        w->open = false;
+        if (w->base.events)
+                w->base.events->on_close(w->base.userdata, 0, "closed");
+}
+
+static Stream *wire_open(Still *h, StillWire *w) {
+        writer_done(&w->said);
+        *w = (StillWire) { .base = { .ops = &wire_ops, .peer_address = "10.0.0.2:4000" }, .host = h, .open = true };
+        w->end = (Deferred) { .run = wire_on_end, .userdata = w };
+        return &w->base;
+}
+
+static void wire_bring(StillWire *w, const void *bytes, size_t size) {
+        if (w->open && !w->closing)
+                w->base.events->on_read(w->base.userdata, bytes, size);
+}
+
+/* We go. */
+static void wire_leave(StillWire *w) {
+        for (unsigned i = 0; w->open && i < 100; i++) {
+                wire_bring(w, "", 0);
+                still_pass(w->host, 100);
+        }
+        assert(!w->open);
+}
+
+/* -- The host -- */
+
+static void must(int r, const Error *err) {
+        if (r >= 0)
+                return;
+        fprintf(stderr, "%s\n", error_text(err, r));
+        abort();
+}
+
+static void still_open(Still *h, bool joins) {
+        PeersOptions peers = { .self = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .nonce = 1, .address = "10.0.0.1:2380" } };
+        KvOptions store = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .address = "10.0.0.1:2380", .join = joins };
+        MembershipOptions membership = { .machine_id = STILL_ID, .peer_address = "10.0.0.1:2380", .name = "alpha", .cluster_file = "" };
+        _cleanup_names_ Names join = {};
+        ApiOptions api;
+        Error err = {};
+
+        must(names_add(&join, "10.0.0.2:2380", strlen("10.0.0.2:2380")), &err);
+        membership.join = &join;
+        store.log_disk = &h->disk.base;
+        store.tree_path = h->tree_path;
+        must(peers_new(&h->peers, &h->loop, &h->network, &peers), &err);
+        store.peers = h->peers;
+        must(kv_open(&h->store, &h->loop, &store, &err), &err);
+        must(registry_new(&h->registry, &h->loop, h->store, STILL_ID), &err);
+        must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
+        api = (ApiOptions) { .network = &h->network, .peers = h->peers, .store = h->store, .registry = h->registry,
+                             .machine_id = STILL_ID, .name = "alpha", .access = CLIENT_READ_WRITE };
+        must(api_new(&h->api, &h->loop, &api), &err);
+        must(api_listen(h->api, API_SOCKET, "/socket", &err), &err);
+        must(api_listen(h->api, API_LOOPBACK, "127.0.0.1:2379", &err), &err);
+        must(peers_listen(h->peers, "10.0.0.1:2380", &err), &err);
+}
+
+Still *still_new(bool joins) {
+        Still *h = NEW0(Still, 1);
+
+        assert(h);
+        h->now_ms = 1;
+        h->network = (Network) { .ops = &network_ops, .loop = &h->loop };
+        loop_init(&h->loop, &loop_ops, 1);
+        memory_disk_init(&h->disk, 1);
+        h->scratch = scratch_new();
+        h->tree_path = scratch_path(h->scratch, "tree");
+        still_open(h, joins);
+        for (unsigned i = 0; !joins && i < 1000 && !registry_ready(h->registry); i++)
+                still_pass(h, 20);
+        assert(joins || registry_ready(h->registry));
+        still_pass(h, 1);
+        return h;
+}
+
+static void on_closed(void *userdata) {
+        ((Still *) userdata)->closed = true;
+}
+
+static void wait_closed(Still *h) {
+        for (unsigned i = 0; i < 1000 && !h->closed; i++)
+                still_pass(h, 100);
+        assert(h->closed);
+        h->closed = false;
+}
+
+Still *still_free(Still *h) {
+        h->api = api_free(h->api);
+        h->membership = membership_free(h->membership);
+        h->registry = registry_free(h->registry);
+        kv_close(h->store, on_closed, h);
+        wait_closed(h);
+        peers_close(h->peers, "stop", on_closed, h);
+        wait_closed(h);
+        still_pass(h, 5000);
+        assert(!h->client.open && !h->asking.open && !h->asked.open);
+        writer_done(&h->client.said);
+        writer_done(&h->asking.said);
+        writer_done(&h->asked.said);
+        loop_done(&h->loop);
+        memory_disk_done(&h->disk);
+        free(h->tree_path);
+        scratch_free(h->scratch);
+        free(h);
+        return NULL;
+}
+
+/* -- A client -- */
+
+const Writer *still_ask(Still *h, ApiDoor door, const void *request, size_t size) {
+        h->doors[door].accepted(h->doors[door].userdata, wire_open(h, &h->client));
+        wire_bring(&h->client, request, size);
+        still_run(h);
+        return &h->client.said;
+}
+
+void still_leave(Still *h) {
+        wire_leave(&h->client);
+}
+
+/* -- Another host -- */
+
+static void say_on(StillWire *w, PeerFrame type, const void *payload, size_t size) {
+        _cleanup_writer_ Writer frame = {};
+        uint8_t head[FRAME_HEAD];
+
+        frame_head(head, type, size);
+        write_raw(&frame, head, sizeof(head));
+        write_raw(&frame, payload, size);
+        assert(frame.error == 0);
+        wire_bring(w, frame.bytes, frame.size);
+        still_run(w->host);
+}
+
+static void say_hello(StillWire *w) {
+        _cleanup_writer_ Writer hello = {};
+        PeerHello other = { .machine_id = STILL_OTHER_ID, .boot_id = "dddddddddddddddddddddddddddddddd", .nonce = 2, .start_number = 1,
+                            .address = "10.0.0.2:2380", .name = "beta", .raft_id = 2 };
+        KvState state;
+
+        kv_state(w->host->store, &state);
+        other.cluster_id = state.cluster_id ?: 7;
+        other.lineage = state.lineage ?: 7;
+        hello_write(&hello, &other);
+        assert(hello.error == 0);
+        say_on(w, PEER_HELLO, hello.bytes, hello.size);
+}
+
+bool still_meet(Still *h) {
+        wire_leave(&h->asking);
+        wire_leave(&h->asked);
+        h->doors[DOOR_PEERS].accepted(h->doors[DOOR_PEERS].userdata, wire_open(h, &h->asking));
+        say_hello(&h->asking);
+        for (unsigned i = 0; i < 100 && !h->dial.done; i++)
+                still_pass(h, 100);
+        if (h->dial.done) {
+                void (*done)(void *userdata, Stream *s, int error) = h->dial.done;
+
+                h->dial.done = NULL;
+                done(h->dial.userdata, wire_open(h, &h->asked), 0);
+                still_run(h);
+                say_hello(&h->asked);
+        }
+        return h->asking.open && h->asked.open && peers_dialed(h->peers, STILL_OTHER_ID);
+}
+
+bool still_say(Still *h, PeerFrame type, const void *payload, size_t size) {
+        bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_BULK_ACK || type == PEER_JOINED ||
+                      type == PEER_CALL_CHUNK || type == PEER_CALL_END;
+        StillWire *w = answer ? &h->asked : &h->asking;
+
+        say_on(w, type, payload, size);
+        return w->open && !w->closing;
+}
+
+bool still_hear(StillWire *w, Frame *ret) {
+        ssize_t n = frame_take(w->said.bytes + w->heard, w->said.size - w->heard, PEER_FRAME_MAX, ret);
+
+        assert(n >= 0); /* what it says are whole frames */
+        w->heard += n;
+        if (n == 0)
+                w->heard = w->said.size = 0;
+        return n > 0;
+}

@@ -1,0 +1,74 @@
+/* One host made of the daemon's rooms: store, registry, membership, doors; in one thread, and in a time that goes on only when it is told
+ * to. At its doors and on its sessions is whoever plays them: nothing of it is a real network. */
+#pragma once
+
+#include "base/text.h"
+#include "fleetd/api/api.h"
+#include "fleetd/membership/membership.h"
+#include "kvstore/session/frame.h"
+#include "tests/lib/memory_disk.h"
+
+enum { STILL_WORKS_MAX = 64 };
+
+typedef struct Still Still;
+
+/* An end of a connection, that we hold. */
+typedef struct StillWire {
+        Stream base;
+        Still *host;
+        bool open, closing; /* by the host: closing, and gone */
+        Writer said;        /* by the host */
+        size_t heard;       /* of that */
+        Deferred end;
+} StillWire;
+
+struct Still {
+        Loop loop;
+        uint64_t now_ms;
+        Work *works[STILL_WORKS_MAX];
+        size_t n_works;
+        Network network;
+        struct {
+                void (*accepted)(void *userdata, Stream *s);
+                void *userdata;
+        } doors[3];         /* socket, loopback, the hosts' */
+        struct {
+                void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials nobody */
+                void *userdata;
+        } dial;
+        MemoryDisk disk;
+        char *scratch, *tree_path;
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        Membership *membership;
+        Api *api;
+        StillWire client, asking, asked; /* a client's; the other host's sessions: that it dialed, that we dialed */
+        bool closed;
+};
+
+#define STILL_ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define STILL_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+/* Leads, alone, when this returns; with 'joins' it waits to be let in. A failure ends the program. */
+Still *still_new(bool joins);
+Still *still_free(Still *h); /* returns NULL */
+
+void still_run(Still *h);              /* all that can happen without time going on */
+void still_pass(Still *h, uint64_t ms);
+
+/* -- A client -- */
+
+/* Connects, says 'request', and returns what was answered by then; borrowed until the next. */
+const Writer *still_ask(Still *h, ApiDoor door, const void *request, size_t size);
+/* The client leaves; a request that still waits goes with it. */
+void still_leave(Still *h);
+
+/* -- Another host: "10.0.0.2:2380", which is replica 2 -- */
+
+/* Has a session each way, of the same cluster; false: it was refused. What was there before ends. */
+bool still_meet(Still *h);
+/* Says a frame on the session that it may come on; false: that one is over. */
+bool still_say(Still *h, PeerFrame type, const void *payload, size_t size);
+/* The next frame that the host said on 'wire'; its payload is borrowed until the host says more. False: that was all. */
+bool still_hear(StillWire *wire, Frame *ret);
