@@ -1,5 +1,6 @@
 /* load, start, stop, unload, destroy, restart: each sets what is wanted, and waits until it is so. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "client/client.h"
@@ -11,19 +12,29 @@ static int no_units(void) {
         return EXIT_DONE;
 }
 
-/* Says what was triggered; ordinary units that are to be waited for go into 'waiting'. */
+/* fleet waited for no global unit, and scripts know it; people, and who says --wait, are told how far it is. */
+static bool waits_for(const Client *c, bool global) {
+        return !c->options.no_block && (!global || c->options.wait || live_is_possible());
+}
+
+/* Says what was triggered; units that are to be waited for go into 'waiting'. */
 static int note_trigger(Client *c, const char *name, bool global, const char *verb, Names *waiting) {
-        if (global)
-                printf("Triggered global unit %s %s\n", name, verb);
-        else if (c->options.no_block)
-                printf("Triggered unit %s %s\n", name, verb);
-        else
+        if (waits_for(c, global))
                 return names_add(waiting, name, strlen(name));
+        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, verb);
         return 0;
 }
 
-/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough. */
+/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough. Who was interrupted ends as
+ * the shell expects it. */
 static int fail_wait(int r, const Error *err) {
+        if (r == -EINTR) {
+                fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
+                (void) fflush(NULL);
+                (void) signal(SIGINT, SIG_DFL);
+                (void) raise(SIGINT);
+                return EXIT_FAILED;
+        }
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail(r, err, "Error waiting for units: ");
         if (stdout_is_terminal()) {
@@ -37,89 +48,16 @@ static int fail_wait(int r, const Error *err) {
         return EXIT_FAILED;
 }
 
-/* Since when the unit is in the state that is reported before it is started, which may be left from another time; 0: none
- * is. */
-static int state_before(Client *c, const char *name, uint64_t *ret_ms, Error *err) {
-        _cleanup_listing_ Listing states = {};
-        int r;
+/* -- What is there -- */
 
-        r = client_states(c, name, &states, err);
-        if (r < 0)
-                return r;
-        *ret_ms = 0;
-        for (size_t i = 0; i < states.n; i++)
-                *ret_ms = MAX(*ret_ms, states.states[i].since_ms);
-        return 0;
-}
+enum { MANY = 8 }; /* units from which on one list is asked for instead of many questions */
 
-/* load and start: what is not wanted yet in that state is wanted so from now on. */
-static int raise_units(Client *c, char **args, size_t n, TargetState target, const char *verb) {
-        const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
-        _cleanup_names_ Names names = {}, waiting = {};
-        _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_free_ ApiUnit *changes = NULL;
-        size_t n_changes = 0;
-        Error err = {};
-        int r;
-
-        if (n == 0)
-                return no_units();
-        r = files_submit(c, args, n, target, &names);
-        if (r != EXIT_DONE)
-                return r;
-        before_ms = NEW0(uint64_t, names.n + 1);
-        changes = NEW0(ApiUnit, names.n + 1);
-        if (!before_ms || !changes)
-                return client_fail(-ENOMEM, NULL, "%s", "");
-
-        for (size_t i = 0; i < names.n; i++) {
-                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-
-                r = client_unit(c, names.items[i], &unit, &err);
-                if (r == 0)
-                        r = error_set(&err, -ENOENT, "unable to find unit %s", names.items[i]);
-                else if (r == -EREMOTEIO)
-                        (void) error_prefix(&err, r, "error retrieving unit %s from registry", names.items[i]);
-                if (r > 0 && unit.desired_state == target)
-                        continue;
-                if (r > 0 && target == TARGET_LAUNCHED)
-                        r = state_before(c, names.items[i], &before_ms[n_changes], &err);
-                if (r < 0)
-                        return client_fail(r, &err, "%s", what);
-                changes[n_changes] = API_UNIT_EMPTY;
-                changes[n_changes].name = names.items[i];
-                changes[n_changes].global = unit_is_global(&unit);
-                changes[n_changes++].desired_state = target;
-        }
-        r = client_change(c, changes, n_changes, &err);
-        for (size_t i = 0; i < n_changes && r >= 0; i++) {
-                size_t n_before = waiting.n;
-
-                r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
-                if (waiting.n > n_before)
-                        before_ms[n_before] = before_ms[i];
-        }
-        if (r < 0)
-                return client_fail(r, &err, "%s", what);
-
-        r = wait_for(c, &(WaitRequest) { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE, .target = target,
-                                         .names = &waiting, .before_ms = before_ms }, &err);
-        return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
-}
-
-int verb_load(Client *c, char **args, size_t n) {
-        return raise_units(c, args, n, TARGET_LOADED, "load");
-}
-
-int verb_start(Client *c, char **args, size_t n) {
-        return raise_units(c, args, n, TARGET_LAUNCHED, "start");
-}
-
-/* A unit that is in the cluster, as it was found. */
+/* A unit as it was found. */
 typedef struct Found {
         char *name;
-        TargetState current;
-        bool global;
+        bool exists, global;
+        TargetState desired, current;
+        uint64_t before_ms; /* 'since' of the state that is reported, which may be left from another time; 0: none is */
 } Found;
 
 typedef struct FoundUnits {
@@ -133,30 +71,157 @@ static void found_done(FoundUnits *found) {
         free(found->items);
 }
 
+static void note_unit(Found *f, const ApiUnit *unit) {
+        f->exists = true;
+        f->global = unit_is_global(unit);
+        f->desired = unit->desired_state;
+        f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
+}
+
+static void note_states(Found *f, const Listing *states) {
+        for (size_t i = 0; i < states->n; i++)
+                if (states->states[i].name && streq(states->states[i].name, f->name))
+                        f->before_ms = MAX(f->before_ms, states->states[i].since_ms);
+}
+
+static int look_up_one(Client *c, Found *f, bool named, Error *err) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_listing_ Listing states = {};
+        int r;
+
+        r = client_unit(c, f->name, &unit, err);
+        if (r == -EREMOTEIO && named)
+                return error_prefix(err, r, "error retrieving unit %s from registry", f->name);
+        if (r <= 0)
+                return r;
+        note_unit(f, &unit);
+        r = client_states(c, f->name, &states, err);
+        if (r >= 0)
+                note_states(f, &states);
+        return r;
+}
+
+static int look_up_all(Client *c, FoundUnits *found, Error *err) {
+        _cleanup_listing_ Listing units = {}, states = {};
+        int r;
+
+        r = client_units(c, &units, err);
+        if (r >= 0)
+                r = client_states(c, NULL, &states, err);
+        for (size_t i = 0; i < found->n && r >= 0; i++) {
+                for (size_t k = 0; k < units.n && !found->items[i].exists; k++)
+                        if (units.units[k].name && streq(units.units[k].name, found->items[i].name))
+                                note_unit(&found->items[i], &units.units[k]);
+                note_states(&found->items[i], &states);
+        }
+        return r;
+}
+
+/* All of 'names', in order, whether they exist or not. 'named': errors name the unit, as fleet's do where units are raised. */
+static int look_up(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
+        int r = 0;
+
+        ret->items = NEW0(Found, names->n + 1);
+        if (!ret->items)
+                return -ENOMEM;
+        for (size_t i = 0; i < names->n; i++) {
+                ret->items[i].name = strdup(names->items[i]);
+                if (!ret->items[i].name)
+                        return -ENOMEM;
+                ret->n++;
+        }
+        if (ret->n > MANY)
+                return look_up_all(c, ret, err);
+        for (size_t i = 0; i < ret->n && r >= 0; i++)
+                r = look_up_one(c, &ret->items[i], named, err);
+        return r;
+}
+
+/* -- Up -- */
+
+/* load and start: what is not wanted yet in that state is wanted so from now on. */
+static int raise_units(Client *c, char **args, size_t n, TargetState target, const char *verb) {
+        const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
+        _cleanup_names_ Names names = {}, waiting = {};
+        _cleanup_(found_done) FoundUnits found = {};
+        _cleanup_free_ uint64_t *before_ms = NULL;
+        _cleanup_free_ ApiUnit *changes = NULL;
+        _cleanup_live_ Live *live = NULL;
+        size_t n_changes = 0;
+        Error err = {};
+        int r;
+
+        if (n == 0)
+                return no_units();
+        r = files_submit(c, args, n, target, &names);
+        if (r != EXIT_DONE)
+                return r;
+        before_ms = NEW0(uint64_t, names.n + 1);
+        changes = NEW0(ApiUnit, names.n + 1);
+        r = before_ms && changes ? look_up(c, &names, true, &found, &err) : -ENOMEM;
+        for (size_t i = 0; i < found.n && r >= 0; i++) {
+                const Found *f = &found.items[i];
+
+                if (!f->exists)
+                        r = error_set(&err, -ENOENT, "unable to find unit %s", f->name);
+                if (f->desired == target)
+                        continue;
+                changes[n_changes] = API_UNIT_EMPTY;
+                changes[n_changes].name = f->name;
+                changes[n_changes].global = f->global;
+                changes[n_changes++].desired_state = target;
+        }
+        if (r >= 0)
+                r = client_change(c, changes, n_changes, &err);
+        for (size_t i = 0; i < found.n && r >= 0; i++) {
+                const Found *f = &found.items[i];
+                bool is_so = f->desired == target;
+
+                if (is_so && !c->options.wait) /* nothing has changed, and nothing is said */
+                        continue;
+                if (waits_for(c, f->global))
+                        before_ms[waiting.n] = is_so || target != TARGET_LAUNCHED ? 0 : f->before_ms;
+                r = note_trigger(c, f->name, f->global, verb, &waiting);
+        }
+        if (r < 0)
+                return client_fail(r, &err, "%s", what);
+
+        live = live_new(&waiting);
+        r = wait_for(c, &(WaitRequest) { .goal = c->options.wait ? WAIT_ENDED : target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
+                                         .target = target, .names = &waiting, .before_ms = before_ms, .live = live }, &err);
+        return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
+}
+
+int verb_load(Client *c, char **args, size_t n) {
+        return raise_units(c, args, n, TARGET_LOADED, "load");
+}
+
+int verb_start(Client *c, char **args, size_t n) {
+        return raise_units(c, args, n, TARGET_LAUNCHED, "start");
+}
+
+/* -- Down -- */
+
 /* Those of the arguments that are in the cluster, in order; the others are passed over. An exit status above 0 is said
  * already. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
         _cleanup_names_ Names names = {};
+        size_t kept = 0;
         Error err = {};
         int r;
 
         r = files_names(args, n, &names);
-        ret->items = NEW0(Found, n + 1);
-        if (r < 0 || !ret->items)
-                return client_fail(-ENOMEM, NULL, "%s", "");
-        for (size_t i = 0; i < names.n; i++) {
-                _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-
-                r = client_unit(c, names.items[i], &unit, &err);
-                if (r < 0)
-                        return client_fail(r, &err, "%s", "");
-                if (r == 0)
-                        continue;
-                ret->items[ret->n++] = (Found) {
-                        .name = TAKE_PTR(names.items[i]), .global = unit_is_global(&unit),
-                        .current = unit.current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit.current_state,
-                };
+        if (r >= 0)
+                r = look_up(c, &names, false, ret, &err);
+        if (r < 0)
+                return client_fail(r, &err, "%s", "");
+        for (size_t i = 0; i < ret->n; i++) {
+                if (ret->items[i].exists)
+                        ret->items[kept++] = ret->items[i];
+                else
+                        free(ret->items[i].name);
         }
+        ret->n = kept;
         if (ret->n == 0)
                 fputs("Units not found in registry\n", stderr);
         return EXIT_DONE;
@@ -169,11 +234,20 @@ static void append_names(Text *t, const Names *names) {
         text_append_char(t, ']');
 }
 
+/* fleet's words; and for people what to do about a unit that waits for a machine. */
+static int refuse_to_stop(const Found *f) {
+        fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
+        if (f->desired > TARGET_INACTIVE)
+                fprintf(stderr, "fleetctl: %s is wanted and waits for a machine: fleetctl unload %s takes that back\n", f->name, f->name);
+        return EXIT_FAILED;
+}
+
 /* stop and unload: what is above 'target' goes down to it. */
 static int lower_units(Client *c, char **args, size_t n, TargetState target, const char *verb, const char *done) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
         _cleanup_free_ ApiUnit *changes = NULL;
+        _cleanup_live_ Live *live = NULL;
         _cleanup_text_ Text list = {};
         size_t n_changes = 0;
         Error err = {};
@@ -187,17 +261,15 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
 
         /* All are looked at before the first is touched. */
         for (size_t i = 0; i < found.n && target == TARGET_LOADED; i++)
-                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE) {
-                        fprintf(stderr, "Unable to stop unit %s in state inactive\n", found.items[i].name);
-                        return EXIT_FAILED;
-                }
+                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
+                        return refuse_to_stop(&found.items[i]);
 
         changes = NEW0(ApiUnit, found.n + 1);
         r = changes ? 0 : -ENOMEM;
         for (size_t i = 0; i < found.n && r >= 0; i++) {
                 const Found *u = &found.items[i];
 
-                if (!u->global && u->current <= target)
+                if (!u->global && u->current <= target && u->desired <= target)
                         continue;
                 changes[n_changes] = API_UNIT_EMPTY;
                 changes[n_changes].name = u->name;
@@ -211,16 +283,20 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         for (size_t i = 0; i < n_changes && r >= 0; i++)
                 r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
         append_names(&list, &changed);
+        live = live_new(&waiting);
         if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = target, .names = &waiting }, &err);
+                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = target, .names = &waiting, .live = live }, &err);
         if (list.error < 0)
                 return client_fail(list.error, NULL, "%s", "");
 
+        if (r == -EINTR)
+                return fail_wait(r, &err);
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
                 return EXIT_FAILED;
         }
-        fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
+        if (!live) /* else it has been seen */
+                fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
         return EXIT_DONE;
 }
 
@@ -232,9 +308,34 @@ int verb_unload(Client *c, char **args, size_t n) {
         return lower_units(c, args, n, TARGET_INACTIVE, "unload", "unloaded");
 }
 
+/* In the order in which they were named; fleet's line for each. */
+static int wait_gone(Client *c, const Names *names) {
+        int status = EXIT_DONE;
+
+        for (size_t i = 0; i < names->n; i++) {
+                const Names one = { .items = &names->items[i], .n = 1 };
+                Error err = {};
+                int r;
+
+                r = c->options.no_block ? 0 : wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true }, &err);
+                if (r == -EINTR)
+                        return fail_wait(r, &err);
+                if (r < 0) {
+                        fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
+                        status = EXIT_FAILED;
+                } else
+                        printf("Destroyed %s\n", names->items[i]);
+                (void) fflush(stdout);
+        }
+        return status;
+}
+
 int verb_destroy(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
+        _cleanup_names_ Names going = {};
+        _cleanup_live_ Live *live = NULL;
         int r, status = EXIT_DONE;
+        Error err = {};
 
         if (n == 0)
                 return no_units();
@@ -244,58 +345,70 @@ int verb_destroy(Client *c, char **args, size_t n) {
 
         /* All go at once, then each is waited for: they stop side by side. */
         for (size_t i = 0; i < found.n; i++) {
-                Error err = {};
-
                 r = client_destroy(c, found.items[i].name, &err);
-                if (r < 0) {
+                if (r < 0)
                         status = client_fail(r, &err, "Error destroying units: ");
-                        free(TAKE_PTR(found.items[i].name));
-                }
+                else if (names_add(&going, found.items[i].name, strlen(found.items[i].name)) < 0)
+                        return client_fail(-ENOMEM, NULL, "%s", "");
         }
-        for (size_t i = 0; i < found.n; i++) {
-                const Names one = { .items = &found.items[i].name, .n = 1 };
-                Error err = {};
-
-                if (!found.items[i].name)
-                        continue;
-                r = c->options.no_block ? 0 : wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true }, &err);
-                if (r < 0) {
-                        fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
-                        status = EXIT_FAILED;
-                } else
-                        printf("Destroyed %s\n", found.items[i].name);
-                (void) fflush(stdout);
-        }
-        return status;
+        live = c->options.no_block ? NULL : live_new(&going);
+        if (!live)
+                return wait_gone(c, &going) ?: status;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &going, .live = live }, &err);
+        return r < 0 ? fail_wait(r, &err) : status;
 }
 
+/* -- Down and up again -- */
+
 /* Down to loaded, until systemd has stopped it, and up again. */
-static int restart_one(Client *c, Found *u, Error *err) {
-        const Names one = { .items = &u->name, .n = 1 };
-        uint64_t before_ms = 0;
+static int restart_one(Client *c, Found *f, Live *live, Error *err) {
+        const Names one = { .items = &f->name, .n = 1 };
+        _cleanup_listing_ Listing states = {};
         int r = 0;
 
-        if (u->global || u->current == TARGET_LAUNCHED) {
-                r = client_set_state(c, u->name, TARGET_LOADED, err);
+        if (f->global || f->current == TARGET_LAUNCHED) {
+                r = client_set_state(c, f->name, TARGET_LOADED, err);
                 if (r >= 0)
-                        r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one,
-                                                         .quiet = true }, err);
+                        r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one, .quiet = true, .live = live,
+                                                         .more = true, .interrupted = "%s is being stopped, and nobody starts it again "
+                                                                                      "(fleetctl start does)" }, err);
         }
-        if (r >= 0 && !u->global)
-                r = state_before(c, u->name, &before_ms, err);
         if (r >= 0)
-                r = client_set_state(c, u->name, TARGET_LAUNCHED, err);
-        if (r >= 0 && u->global)
-                printf("Triggered global unit %s restart\n", u->name);
+                r = client_states(c, f->name, &states, err);
+        if (r >= 0) {
+                f->before_ms = 0;
+                note_states(f, &states);
+                r = client_set_state(c, f->name, TARGET_LAUNCHED, err);
+        }
+        if (r >= 0 && !waits_for(c, f->global))
+                printf("Triggered global unit %s restart\n", f->name);
         else if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one,
-                                                 .before_ms = &before_ms }, err);
+                r = wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one, .live = live,
+                                                 .more = c->options.wait, .before_ms = &f->before_ms }, err);
         return r;
+}
+
+/* With the names of those that were not begun. */
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *err) {
+        _cleanup_text_ Text t = {};
+
+        for (size_t i = at + 1; i < found->n && t.size < 100; i++)
+                text_printf(&t, "%s %s", t.size > 0 ? "," : "", found->items[i].name);
+        if (t.size > 0)
+                fprintf(stderr, "fleetctl: not restarted:%s%s\n", t.chars, t.size >= 100 ? ", ..." : "");
+        if (r == -EREMOTEIO) {
+                fprintf(stderr, "Error setting target state for unit %s: %s\n", found->items[at].name, err->message);
+                return EXIT_FAILED;
+        }
+        return fail_wait(r, err);
 }
 
 int verb_restart(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names names = {};
+        _cleanup_names_ Names names = {}, begun = {};
+        _cleanup_free_ uint64_t *before_ms = NULL;
+        _cleanup_live_ Live *live = NULL;
+        Error err = {};
         int r;
 
         if (n == 0)
@@ -306,20 +419,28 @@ int verb_restart(Client *c, char **args, size_t n) {
         if (r != EXIT_DONE)
                 return r;
 
-        for (size_t i = 0; i < found.n; i++) {
-                Error err = {};
-
-                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE) {
+        before_ms = NEW0(uint64_t, found.n + 1);
+        r = before_ms ? 0 : -ENOMEM;
+        for (size_t i = 0; i < found.n && r >= 0; i++) {
+                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
-                        continue;
-                }
-                r = restart_one(c, &found.items[i], &err);
-                if (r == -EREMOTEIO) {
-                        fprintf(stderr, "Error setting target state for unit %s: %s\n", found.items[i].name, err.message);
-                        return EXIT_FAILED;
-                }
-                if (r < 0)
-                        return fail_wait(r, &err);
+                else
+                        r = names_add(&begun, found.items[i].name, strlen(found.items[i].name));
         }
-        return EXIT_DONE;
+        if (r < 0)
+                return client_fail(r, NULL, "%s", "");
+        live = live_new(&begun);
+        for (size_t i = 0, k = 0; i < found.n; i++) {
+                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
+                        continue;
+                r = restart_one(c, &found.items[i], live, &err);
+                if (r < 0)
+                        return fail_restart(r, &found, i, &err);
+                before_ms[k++] = found.items[i].before_ms;
+        }
+        if (!c->options.wait)
+                return EXIT_DONE;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_ENDED, .target = TARGET_LAUNCHED, .names = &begun, .quiet = true, .live = live,
+                                         .before_ms = before_ms }, &err);
+        return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
 }

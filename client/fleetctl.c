@@ -22,7 +22,7 @@ static int verb_version(Client *c, char **args, size_t n);
 
 #define WAITING                                                                                     \
         "Units that are not global are waited for; --block-attempts and --no-block decide how long.\n" \
-        "On a terminal each unit has a line that says what it waits for.\n"
+        "On a terminal each unit, global ones too, has a line that says what it waits for.\n"
 
 /* A line here is a verb; fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
@@ -89,24 +89,24 @@ static const Verb verbs[] = {
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Have units read their configuration anew", "On their machines, by ExecReload=.\n", verb_reload },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Have systemd forget that units have failed",
           "On their machines, as systemctl reset-failed does it.\n", verb_reset_failed },
-        { "restart", FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
+        { "restart", FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...", "Stop and start one or more units in the cluster, one after the other.",
           "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Show the properties of units, as systemd on their machines has them",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
         { "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]", "Log in to a machine, or that of a unit, or run a command there",
           "By OpenSSH: its keys, agent and configuration count. Options of the command stand behind --.\n\n"
           "fleetctl ssh web.service -- ps -ef\n", verb_ssh },
-        { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
+        { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT, "UNIT...",
           "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd calls them active, or with status 1 as soon as one has failed and the\n"
-          "others are decided. A job that has ended well is a success.\n" WAITING "\n"
+          "others are decided. A job that has ended well is a success. --wait returns when they have ended.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n", verb_start },
         { "status", FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]", "Output the status of one or more units in the cluster",
           "Without a unit: the whole cluster on one screen; exit status 1 when something is wrong.\n"
           "As systemctl status on the unit's machine prints it, and with its exit status.\n"
           "A global unit is shown on every machine.\n", verb_status },
-        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...", "Stop one or more units in the cluster.",
+        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...", "Stop one or more units in the cluster.",
           "The units stay on their machines, and can be started again.\n" WAITING, verb_stop },
         { "submit", FLAGS_REPLACE, "UNIT...", "Upload one or more units to the cluster without starting them",
           "All files are read before the first is submitted; with a mistake in one of them, none is.\n"
@@ -301,6 +301,10 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
         }
         if (c->options.sign)
                 return fail_sign();
+        if (c->options.wait && c->options.no_block) {
+                fputs("fleetctl: --wait may not be combined with --no-block\n", stderr);
+                return EXIT_USAGE;
+        }
         if (*c->options.output && !streq(c->options.output, "json")) {
                 fprintf(stderr, "fleetctl: --output=%s: the only format is json\n", c->options.output);
                 return EXIT_USAGE;

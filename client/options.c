@@ -24,6 +24,7 @@ static const Flag flags[] = {
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
         { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait until it is so" },
         { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch), NULL }, /* scripts for fleet say it of status */
+        { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait), "Wait until the units have ended again (stop: also for global units)" },
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace), "Replace units in the cluster by the files here" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
         { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, with commas between" },

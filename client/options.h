@@ -35,6 +35,7 @@ typedef enum FlagGroup {
         FLAGS_IMPORT = 1 << 19, /* --etcd */
         FLAGS_MACHINE = 1 << 18, /* --machine */
         FLAGS_SOURCE = 1 << 20, /* --source */
+        FLAGS_WAIT = 1 << 21, /* --wait */
         FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
@@ -47,7 +48,7 @@ typedef struct Options {
         bool debug, help, strict_host_keys;
 
         const char *fields; /* NULL: not given */
-        bool full, no_legend, no_block, replace, sign;
+        bool full, no_legend, no_block, wait, replace, sign;
         uint64_t block_attempts; /* windows of two seconds; 0: no limit */
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;

@@ -39,7 +39,7 @@ int table_add(Table *t, const char *text) {
         return names_add(&t->cells, safe.chars ? safe.chars : "", safe.size);
 }
 
-static size_t width_of(const char *s) {
+size_t output_width(const char *s) {
         size_t n = 0, size = strlen(s);
 
         for (size_t at = 0; at < size; n++)
@@ -55,7 +55,7 @@ static void print_cells(const Table *t, char *const *cells, const size_t *widths
         for (size_t i = 0; i < n; i++) {
                 fputs(cells[i], stdout);
                 if (i + 1 < n)
-                        for (size_t at = width_of(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
+                        for (size_t at = output_width(cells[i]); at < widths[i]; at = (at / 8 + 1) * 8)
                                 putchar('\t');
         }
         putchar('\n');
@@ -68,9 +68,9 @@ static int print_tabs(const Table *t, bool legend) {
         if (!widths)
                 return -ENOMEM;
         for (size_t i = 0; i < t->headers.n; i++)
-                widths[i] = legend ? width_of(t->headers.items[i]) : 0;
+                widths[i] = legend ? output_width(t->headers.items[i]) : 0;
         for (size_t i = 0; i < t->cells.n; i++)
-                widths[i % t->headers.n] = MAX(widths[i % t->headers.n], width_of(t->cells.items[i]));
+                widths[i % t->headers.n] = MAX(widths[i % t->headers.n], output_width(t->cells.items[i]));
         for (size_t i = 0; i < t->headers.n; i++)
                 widths[i] = (widths[i] + 1 + 7) / 8 * 8;
 
@@ -115,8 +115,8 @@ static size_t widest_column(const Table *t) {
         size_t widest = 0, column = 0;
 
         for (size_t i = 0; i < t->cells.n; i++)
-                if (width_of(t->cells.items[i]) > widest) {
-                        widest = width_of(t->cells.items[i]);
+                if (output_width(t->cells.items[i]) > widest) {
+                        widest = output_width(t->cells.items[i]);
                         column = i % t->headers.n;
                 }
         return column;

@@ -20,6 +20,9 @@ int table_add(Table *t, const char *text);
 /* Prints to stdout. 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 
+/* Columns of a terminal that 's' takes: a character is one. */
+size_t output_width(const char *s);
+
 /* Has this terminal colours, and does its owner want them? (https://no-color.org) */
 bool output_has_colours(void);
 

@@ -1,52 +1,22 @@
 #include "client/wait.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
+#include <time.h>
 
 #include "base/clock.h"
-#include "client/output.h"
+#include "client/wait_internal.h"
 
 enum {
         ATTEMPT_MS = 2000, /* fleet's window */
         POLL_MS = 250,     /* between two looks without events */
         LOOK_MS = 2000,    /* with events: a lost one costs no more */
-        TICK_MS = 200,     /* of the seconds on a terminal */
-        QUIET_MS = 500,    /* that every start takes: until then there is no reason to give */
-        SILENCE_MS = 10000, /* without any answer, until it is an error */
-        SETTLE_MS = 100,    /* for so long: systemd calls active, for some ms, also what fails at once */
-        STALE_MS = 3000,    /* until an end that was there before is taken for the new one */
+        TICK_MS = 200,     /* of the seconds on a terminal; also between two looks at all of many units */
+        SILENT_MS = 1000,  /* in a pipe: until it is said what is waited for */
+        DIRTY_MAX = 8,     /* more than these are looked at together */
+        NAMES_SAID = 3,
 };
-
-typedef enum WaitPhase { PHASE_STATE, PHASE_SYSTEMD, PHASE_DONE, PHASE_FAILED } WaitPhase;
-
-/* One unit that is waited for. */
-typedef struct Waited {
-        const char *name; /* borrowed */
-        WaitPhase phase;
-        bool dirty;
-        uint64_t deadline_ms, ended_ms; /* deadline 0: none */
-        uint64_t before_ms;             /* 'since' of the state before, 0: there was none */
-        uint64_t launched_ms;           /* when it reached its state */
-        uint64_t active_ms;             /* since when it is seen active; 0: it is not */
-        char *machine;                  /* id, or NULL */
-        char *reason;                   /* why it is where it is */
-        char word[32];                  /* what a terminal calls its state */
-        char state[64];                 /* systemd's: "activating (auto-restart)" */
-} Waited;
-
-typedef struct Wait {
-        Client *client;
-        const WaitRequest *request;
-        Waited *units;
-        size_t n, n_left;
-        Listing machines;
-        uint64_t started_ms, allowed_ms, answered_ms;
-        bool live;     /* lines on a terminal that are written again */
-        size_t n_rows; /* written so far */
-        int result;    /* of the first that failed */
-        Error *err;
-} Wait;
 
 static void wait_done(Wait *w) {
         for (size_t i = 0; w->units && i < w->n; i++) {
@@ -59,319 +29,79 @@ static void wait_done(Wait *w) {
 
 /* -- What is shown -- */
 
-static void legend(Wait *w, const char *id, Text *t) {
-        if (stdout_is_terminal())
-                append_machine_name(t, &w->machines, id);
-        else
-                append_legend(t, &w->machines, id, false);
+static void show(Wait *w, const Waited *u) {
+        bool more = w->request->more && u->phase == PHASE_DONE, slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
+        LiveMark mark = u->phase == PHASE_FAILED ? LIVE_FAILED : u->phase == PHASE_DONE && !more ? LIVE_DONE : LIVE_UNDERWAY;
+        _cleanup_text_ Text place = {}, note = {};
+
+        if (u->global && u->n_meant > 0)
+                text_printf(&place, "%zu of %zu machines", u->n_there, u->n_meant);
+        else if (u->machine)
+                append_machine_name(&place, &w->machines, u->machine);
+        if (u->global && u->phase == PHASE_DONE && u->n_meant == 0 && w->request->target > TARGET_INACTIVE)
+                text_append(&note, "no machine fits");
+        else if (u->phase == PHASE_FAILED && (u->machine || u->global))
+                text_printf(&note, "fleetctl journal %s", u->name);
+        else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow && w->request->target > TARGET_INACTIVE)
+                text_printf(&note, "%s%s", u->reason, w->allowed_ms == 0 ? "  (Ctrl-C leaves it wanted)" : "");
+        live_set(w->request->live, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 
-static void print_arrival(Wait *w, const Waited *u, const char *state) {
-        _cleanup_text_ Text t = {};
-
-        if (w->request->quiet || w->live)
-                return;
-        text_printf(&t, "Unit %s %s", u->name, state);
-        if (u->machine && listing_machine(&w->machines, u->machine)) {
-                text_append(&t, " on ");
-                legend(w, u->machine, &t);
-        }
-        if (t.error >= 0)
-                puts(t.chars);
-        (void) fflush(stdout);
-}
-
-/* All lines once more, over the old ones. */
 static void draw(Wait *w) {
-        uint64_t now_ms = clock_monotonic_ms();
-        size_t width = 0, place_width = 1;
-        bool colours = output_has_colours();
-        struct winsize window = {};
-
-        if (!w->live)
+        if (!w->request->live)
                 return;
-        if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
-                window.ws_col = 80;
-        for (size_t i = 0; i < w->n; i++) {
-                width = MAX(width, strlen(w->units[i].name));
-                if (w->units[i].machine) {
-                        _cleanup_text_ Text place = {};
-
-                        legend(w, w->units[i].machine, &place);
-                        place_width = MAX(place_width, place.size);
-                }
-        }
-        if (w->n_rows > 0)
-                printf("\033[%zuA", w->n_rows);
-        for (size_t i = 0; i < w->n; i++) {
-                const Waited *u = &w->units[i];
-                const char *colour = !colours ? "" : u->phase == PHASE_DONE ? output_state_colour("active")
-                                                   : u->phase == PHASE_FAILED ? output_state_colour("failed") : "";
-                uint64_t ms = (u->ended_ms ? u->ended_ms : now_ms) - w->started_ms;
-                _cleanup_text_ Text place = {}, tail = {};
-                size_t used;
-
-                if (u->machine)
-                        legend(w, u->machine, &place);
-                if (u->phase == PHASE_FAILED && u->machine)
-                        text_printf(&tail, "fleetctl journal %s", u->name);
-                else if (u->phase != PHASE_DONE && !u->machine && u->reason && ms > QUIET_MS) {
-                        text_append_printable(&tail, u->reason);
-                        if (w->allowed_ms == 0)
-                                text_append(&tail, "  (Ctrl-C leaves it wanted)");
-                } else
-                        text_printf(&tail, "%.2f s", ms / 1000.0);
-
-                /* A line that wraps would move all others. */
-                used = width + 2 + place_width + 2 + 12;
-                if (tail.error >= 0 && window.ws_col > used && tail.size > window.ws_col - used) {
-                        size_t keep = window.ws_col - used;
-
-                        for (keep -= MIN(keep, (size_t) 1); keep > 0 && ((unsigned char) tail.chars[keep] & 0xc0) == 0x80;)
-                                keep--;
-                        tail.size = keep;
-                        tail.chars[keep] = 0;
-                        text_append(&tail, "…");
-                }
-                printf("\r%-*s  %-*s  %s%-10s%s  %s\033[K\n", (int) width, u->name,
-                       (int) place_width + (place.size > 0 ? 0 : 2), place.size > 0 ? place.chars : "–", colour, u->word,
-                       *colour ? COLOUR_OFF : "", tail.chars ? tail.chars : "");
-        }
-        w->n_rows = w->n;
-        (void) fflush(stdout);
+        for (size_t i = 0; i < w->n; i++)
+                show(w, &w->units[i]);
+        live_draw(w->request->live);
 }
 
-/* -- What is so -- */
-
-static int keep(char **field, const char *value) {
-        char *copy = NULL;
-
-        if (value && *value) {
-                copy = strdup(value);
-                if (!copy)
-                        return -ENOMEM;
-        }
-        free(*field);
-        *field = copy;
-        return 0;
-}
-
-static void set_word(Waited *u, const char *word) {
-        snprintf(u->word, sizeof(u->word), "%s", word);
-}
-
-static void finish(Wait *w, Waited *u, WaitPhase phase) {
-        u->phase = phase;
-        u->ended_ms = clock_monotonic_ms();
-        w->n_left--;
-}
-
-static void fail(Wait *w, Waited *u, int code, const char *sentence) {
-        finish(w, u, PHASE_FAILED);
-        if (w->result >= 0)
-                w->result = error_set(w->err, code, "%s", sentence);
-}
-
-static void fail_active(Wait *w, Waited *u, const char *middle) {
-        _cleanup_text_ Text t = {}, place = {};
-
-        if (u->machine)
-                append_legend(&place, &w->machines, u->machine, false);
-        text_printf(&t, "Failed to find an active unit %s%s it is %s on %s", u->name, middle, u->state,
-                    place.chars ? place.chars : "no machine");
-        fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
-}
-
-/* The machines are read when one is named that is not known yet. */
-static void know_machine(Wait *w, const char *id) {
-        Listing machines = {};
-
-        if (!id || !*id || listing_machine(&w->machines, id))
-                return;
-        if (client_machines(w->client, &machines, NULL) >= 0) {
-                listing_done(&w->machines);
-                w->machines = machines;
-        }
-}
-
-/* Load states that nothing but another text will change ("foreign": the host has a unit of that name from elsewhere). */
-static bool cannot_load(const char *load) {
-        static const char *const hopeless[] = { "bad-setting", "error", "masked", "foreign" };
-
-        for (size_t i = 0; i < ELEMENTS(hopeless); i++)
-                if (streq(load, hopeless[i]))
-                        return true;
-        return false;
-}
-
-/* The state of a unit on its machine; for WAIT_GONE and global units anywhere. */
-static int look_at_systemd(Wait *w, Waited *u, Error *err) {
-        _cleanup_listing_ Listing states = {};
-        const ApiState *state = NULL;
-        bool any_active = false;
-        int r;
-
-        r = client_states(w->client, u->name, &states, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < states.n; i++) {
-                const ApiState *s = &states.states[i];
-
-                if (!s->name || !streq(s->name, u->name))
-                        continue;
-                if (!u->machine || (s->machine_id && streq(s->machine_id, u->machine)) || w->request->goal == WAIT_GONE)
-                        state = s;
-                if (s->active && !streq(s->active, "inactive") && !streq(s->active, "failed"))
-                        any_active = true;
-        }
-        if (state && state->active)
-                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active, state->sub ? state->sub : "");
-        else
-                snprintf(u->state, sizeof(u->state), "not reported");
-
-        switch (w->request->goal) {
-        case WAIT_GONE:
-                set_word(u, state ? "stopping" : "destroyed");
-                if (!state)
-                        finish(w, u, PHASE_DONE);
-                return 0;
-        case WAIT_STOPPED:
-                set_word(u, any_active ? "stopping" : target_state_to_string(w->request->target));
-                if (!any_active) {
-                        print_arrival(w, u, target_state_to_string(w->request->target));
-                        finish(w, u, PHASE_DONE);
-                }
-                return 0;
-        default:
-                break;
-        }
-
-        /* How it ended last time is still reported until the machine has begun anew. It may also have ended in the same way
-         * again, too fast to be reported as a change; so it is believed after a while. */
-        if (!state || !state->active
-            || (u->before_ms > 0 && state->since_ms <= u->before_ms && clock_monotonic_ms() - u->launched_ms < STALE_MS))
-                return 0;
-        if (streq(state->active, "active") || streq(state->active, "reloading")) {
-                set_word(u, state->sub ? state->sub : state->active);
-                if (u->active_ms == 0)
-                        u->active_ms = clock_monotonic_ms();
-                else if (clock_monotonic_ms() - u->active_ms >= SETTLE_MS)
-                        finish(w, u, PHASE_DONE);
-                return 0;
-        }
-        u->active_ms = 0;
-        if (state->finished) {
-                set_word(u, "finished");
-                finish(w, u, PHASE_DONE);
-        } else if (streq(state->active, "failed")) {
-                set_word(u, "failed");
-                fail_active(w, u, ":");
-        } else if (state->load && streq(state->active, "inactive") && cannot_load(state->load)) {
-                set_word(u, state->load);
-                fail_active(w, u, ": systemd cannot load it,");
-        } else
-                set_word(u, streq(state->active, "inactive") ? "starting" : state->active);
-        return 0;
-}
-
-/* What the cluster says of a unit; and once that is as wanted, what its machine says. The unit may lose its machine again
- * while it starts: then all begins anew on another one. */
-static int look_at_unit(Wait *w, Waited *u, const ApiUnit *unit, Error *err) {
-        bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
-        TargetState state = unit_is_global(unit) ? unit->desired_state : unit->current_state;
-
-        know_machine(w, unit->machine_id);
-        if (keep(&u->machine, unit->machine_id) < 0 || keep(&u->reason, unit->reason) < 0)
-                return -ENOMEM;
-        if (state == _TARGET_INVALID)
-                state = TARGET_INACTIVE;
-        if (state != w->request->target) {
-                set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state)
-                            : w->request->target == TARGET_INACTIVE ? "stopping" : "waiting");
-                u->phase = PHASE_STATE;
-                return 0;
-        }
-        if (u->phase == PHASE_SYSTEMD && !moved)
-                return look_at_systemd(w, u, err);
-
-        set_word(u, target_state_to_string(state));
-        if (w->request->goal != WAIT_STOPPED)
-                print_arrival(w, u, target_state_to_string(state));
-        if (w->request->goal == WAIT_STATE) {
-                finish(w, u, PHASE_DONE);
-                return 0;
-        }
-        u->phase = PHASE_SYSTEMD;
-        u->active_ms = 0;
-        u->launched_ms = clock_monotonic_ms();
-        if (w->allowed_ms > 0)
-                u->deadline_ms = u->launched_ms + w->allowed_ms;
-        return look_at_systemd(w, u, err);
-}
-
-/* An answer that is an error only means "not yet": a leader is being elected. So does no answer, for a while: a daemon
- * is being restarted. */
-static int pass_over(Wait *w, int r, const Error *err) {
-        uint64_t now_ms = clock_monotonic_ms();
-
-        if (r >= 0 || r == -EREMOTEIO) {
-                w->answered_ms = now_ms;
-                return 0;
-        }
-        if ((r == -ETIMEDOUT || r == -ECONNRESET || r == -ECONNREFUSED) && now_ms - w->answered_ms < SILENCE_MS)
-                return 0;
-        *w->err = *err;
-        return r;
-}
-
-static int look(Wait *w, Waited *u) {
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        Error err = {};
-        int r;
-
-        u->dirty = false;
-        if (w->request->goal != WAIT_GONE) {
-                r = client_unit(w->client, u->name, &unit, &err);
-                if (r > 0)
-                        r = look_at_unit(w, u, &unit, &err);
-        } else
-                r = look_at_systemd(w, u, &err);
-        return pass_over(w, r, &err);
-}
-
-/* Many units: one list instead of many questions. */
-static int look_at_all(Wait *w) {
-        _cleanup_listing_ Listing units = {};
-        Error err = {};
-        int r;
-
-        if (w->n_left <= 8 || w->request->goal == WAIT_GONE) {
-                for (size_t i = 0; i < w->n; i++) {
-                        r = w->units[i].phase < PHASE_DONE ? look(w, &w->units[i]) : 0;
-                        if (r < 0)
-                                return r;
-                }
-                return 0;
-        }
-
-        r = client_units(w->client, &units, &err);
-        if (r < 0)
-                return pass_over(w, r, &err);
+/* Without such lines nobody waits for more than a second without knowing for what: it is said once. Of a unit that starts slowly only
+ * to people. */
+static void say_why(Wait *w) {
         for (size_t i = 0; i < w->n; i++) {
                 Waited *u = &w->units[i];
+                _cleanup_text_ Text t = {};
 
-                u->dirty = false;
-                r = 0;
-                for (size_t k = 0; u->phase < PHASE_DONE && k < units.n; k++)
-                        if (units.units[k].name && streq(units.units[k].name, u->name)) {
-                                r = look_at_unit(w, u, &units.units[k], &err);
-                                break;
+                if (u->said || u->phase >= PHASE_DONE || clock_monotonic_ms() - w->started_ms < SILENT_MS)
+                        continue;
+                if (!u->machine && u->reason)
+                        text_append_printable(&t, u->reason);
+                else if (isatty(STDERR_FILENO)) {
+                        text_printf(&t, "%s", u->word);
+                        if (u->machine) {
+                                text_append(&t, " on ");
+                                append_machine_name(&t, &w->machines, u->machine);
                         }
-                r = pass_over(w, r, &err);
-                if (r < 0)
-                        return r;
+                } else
+                        continue;
+                u->said = true;
+                fprintf(stderr, "fleetctl: %s: %s\n", u->name, t.chars ?: "");
         }
-        return 0;
+}
+
+/* What goes on without the person who has interrupted. */
+static int interrupted(Wait *w) {
+        static const char *const sentences[] = {
+                [WAIT_STATE] = "%s stays wanted, and the cluster goes on loading it (fleetctl unload takes that back)",
+                [WAIT_RUNNING] = "%s stays wanted, and the cluster goes on starting it (fleetctl unload takes that back)",
+                [WAIT_ENDED] = "%s runs on (fleetctl stop ends it)",
+                [WAIT_STOPPED] = "the cluster goes on stopping %s",
+                [WAIT_GONE] = "the cluster goes on destroying %s",
+        };
+        const char *sentence = w->request->interrupted ?: sentences[w->request->goal], *at = strstr(sentence, "%s");
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < w->n; i++) {
+                if (w->units[i].phase >= PHASE_DONE || n++ >= NAMES_SAID)
+                        continue;
+                text_printf(&names, "%s%s", n > 1 ? ", " : "", w->units[i].name);
+        }
+        if (n > NAMES_SAID)
+                text_printf(&names, " and %zu more", n - NAMES_SAID);
+        live_break(w->request->live);
+        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - sentence) : (int) strlen(sentence), sentence,
+                         at ? names.chars ?: "" : "", at ? at + 2 : "");
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
@@ -400,7 +130,7 @@ static void check_deadlines(Wait *w) {
                 if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
                         text_printf(&t, " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
                         if (t.error >= 0)
-                                fail_active(w, u, t.chars);
+                                wait_fail_active(w, u, t.chars);
                         continue;
                 }
                 if (w->request->goal == WAIT_GONE || u->phase == PHASE_SYSTEMD)
@@ -408,24 +138,22 @@ static void check_deadlines(Wait *w) {
                 else
                         text_printf(&t, "timed out waiting for unit %s to report state %s", u->name,
                                     target_state_to_string(w->request->target));
-                fail(w, u, -ETIMEDOUT, t.chars ? t.chars : u->name);
-                if (!w->live && u->reason && !u->machine && u->phase == PHASE_FAILED)
-                        fprintf(stderr, "fleetctl: %s: %s\n", u->name, u->reason);
+                wait_fail(w, u, -ETIMEDOUT, t.chars ? t.chars : u->name);
         }
 }
 
 /* Waits for something to look at; the subscription is given up where there are no events to be had. */
-static void rest(Wait *w, Stream **events, uint64_t *look_ms) {
+static void rest(Wait *w, Stream **events, uint64_t *look_ms, bool attended) {
         uint64_t now_ms = clock_monotonic_ms(), until_ms = *look_ms;
 
         for (size_t i = 0; i < w->n; i++)
                 if (w->units[i].phase < PHASE_DONE) {
                         if (w->units[i].deadline_ms > 0)
                                 until_ms = MIN(until_ms, w->units[i].deadline_ms);
-                        if (w->units[i].active_ms > 0)
+                        if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
                                 until_ms = MIN(until_ms, w->units[i].active_ms + SETTLE_MS);
                 }
-        if (w->live)
+        if (attended)
                 until_ms = MIN(until_ms, now_ms + TICK_MS);
         until_ms = MAX(until_ms, now_ms + 1);
 
@@ -439,12 +167,37 @@ static void rest(Wait *w, Stream **events, uint64_t *look_ms) {
         (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
 }
 
-static int run(Wait *w) {
+static bool settles(const Wait *w, const Waited *u) {
+        return u->active_ms > 0 && w->request->goal != WAIT_ENDED && clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+}
+
+/* What events have named, and what has been active for long enough. 'next_ms': many at once wait until then. */
+static int look_again(Wait *w, uint64_t *next_ms) {
+        size_t n = 0;
+        int r = 0;
+
+        for (size_t i = 0; i < w->n; i++)
+                n += w->units[i].phase < PHASE_DONE && (w->units[i].dirty || settles(w, &w->units[i]));
+        if (n > DIRTY_MAX) {
+                if (clock_monotonic_ms() < *next_ms)
+                        return 0;
+                r = wait_look_all(w);
+                *next_ms = clock_monotonic_ms() + TICK_MS;
+                return r;
+        }
+        for (size_t i = 0; r >= 0 && i < w->n; i++)
+                if (w->units[i].phase < PHASE_DONE && (w->units[i].dirty || settles(w, &w->units[i])))
+                        r = wait_look(w, &w->units[i]);
+        return r;
+}
+
+/* 'interrupts' are blocked, and mean that nobody waits any longer. */
+static int run(Wait *w, const sigset_t *interrupts, bool attended) {
         _cleanup_stream_ Stream *events = NULL;
-        uint64_t look_ms;
+        uint64_t look_ms, next_ms = 0;
         int r;
 
-        r = look_at_all(w);
+        r = wait_look_all(w);
         if (r < 0 || w->n_left == 0) {
                 draw(w);
                 return r < 0 ? r : w->result;
@@ -460,25 +213,24 @@ static int run(Wait *w) {
         if (r <= 0)
                 events = stream_free(events);
 
-        r = look_at_all(w);
+        r = wait_look_all(w);
         look_ms = clock_monotonic_ms() + (events ? LOOK_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
                 draw(w);
+                if (!w->request->live && !w->request->quiet)
+                        say_why(w);
                 check_deadlines(w);
                 if (w->n_left == 0)
                         break;
-                rest(w, &events, &look_ms);
+                rest(w, &events, &look_ms, attended);
+                if (sigtimedwait(interrupts, NULL, &(struct timespec) {}) > 0)
+                        return interrupted(w);
                 if (clock_monotonic_ms() >= look_ms) {
-                        r = look_at_all(w);
+                        r = wait_look_all(w);
                         look_ms = clock_monotonic_ms() + (events ? LOOK_MS : POLL_MS);
                 }
-                for (size_t i = 0; r >= 0 && i < w->n; i++) {
-                        Waited *u = &w->units[i];
-                        bool settled = u->active_ms > 0 && clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
-
-                        if ((u->dirty || settled) && u->phase < PHASE_DONE)
-                                r = look(w, u);
-                }
+                if (r >= 0)
+                        r = look_again(w, &next_ms);
         }
         draw(w);
         return r < 0 ? r : w->result;
@@ -488,7 +240,9 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
         Wait w = { .client = c, .request = request, .n = request->names->n, .n_left = request->names->n, .err = err,
                    .started_ms = clock_monotonic_ms(), .answered_ms = clock_monotonic_ms(),
                    .allowed_ms = c->options.block_attempts * ATTEMPT_MS };
-        struct winsize window = {};
+        struct sigaction action = {};
+        sigset_t interrupts, before;
+        bool attended;
         int r;
 
         if (w.n == 0)
@@ -502,10 +256,15 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
                                         .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
-        w.live = stdout_is_terminal() && !request->quiet && ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) >= 0
-                 && (window.ws_row == 0 || w.n + 2 < window.ws_row);
 
-        r = run(&w);
+        /* A person who is at the terminal is told what he leaves behind; everybody else just goes. */
+        sigemptyset(&interrupts);
+        attended = isatty(STDERR_FILENO) && sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
+        if (attended)
+                sigaddset(&interrupts, SIGINT);
+        (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
+        r = run(&w, &interrupts, attended || request->live);
+        (void) sigprocmask(SIG_SETMASK, &before, NULL);
         wait_done(&w);
         return r;
 }

@@ -56,6 +56,7 @@ class Cluster:
         self.problems, self.answered = [], []  # of unit directories, and what was said to them
         self.talks = False  # many lines of journal
         self.stuck = set()     # units whose states stay when they are destroyed
+        self.slow = {}         # of a global unit: machines that have not started it yet
 
     def tell(self, **event):
         self.index += 1
@@ -81,7 +82,8 @@ class Cluster:
         wanted, text = unit["desiredState"], unit["text"]
         if self.is_global(unit):
             for m in MACHINES:
-                self.put_state(name, m["id"], wanted, text)
+                if m["id"] not in self.slow.get(name, ()):
+                    self.put_state(name, m["id"], wanted, text)
         elif wanted == "inactive":
             self.states.pop((name, unit["machineID"]), None)
             unit.update(machineID="", currentState="inactive", reason="")
@@ -301,7 +303,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, {
             "name": name, "desiredState": unit["desiredState"], "reason": "alpha is the only machine that qualifies",
             **({"machineID": where} if where else {}), **({"global": True} if c.is_global(unit) else {}),
-            "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where else
+            "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where or c.is_global(unit) else
                           {"rule": "MachineMetadata", "reason": "MachineMetadata=zone=a, and it has no zone"}),
                           **({"order": "run", "chosen": True} if m["id"] == where else {})} for m in MACHINES]})
 

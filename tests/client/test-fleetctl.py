@@ -6,7 +6,10 @@ import inspect
 import json
 import os
 import pty
+import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,28 +63,91 @@ class Test:
                     assert part in text, f"{where}: {name} has no {part!r}:\n{text!r}"
         return got[1]
 
-    def on_terminal(self, *args, columns=80, typed=""):
+    def terminal(self, *args, columns=80, rows=24, term="xterm"):
+        return Terminal([PROGRAM, *args], self.dir, {**self.env, "TERM": term}, columns, rows)
+
+    def on_terminal(self, *args, columns=80, typed="", **kwargs):
         """What a terminal gets, on which this is typed."""
-        me, other = pty.openpty()
+        terminal = self.terminal(*args, columns=columns, **kwargs)
+        os.write(terminal.me, typed.encode())
+        return terminal.end(), terminal.said.decode()
+
+
+class Terminal:
+    """A program on a terminal of its own, which it controls."""
+
+    def __init__(self, command, cwd, env, columns, rows):
         import fcntl
         import struct
         import termios
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        p = subprocess.Popen([PROGRAM, *args], cwd=self.dir, env={**self.env, "TERM": "xterm"}, stdin=other, stdout=other,
-                             stderr=other)
+        self.columns, self.rows, self.said = columns, rows, b""
+        self.me, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.before = termios.tcgetattr(other)
+        self.process = subprocess.Popen(command, cwd=cwd, env=env, stdin=other, stdout=other, stderr=other, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(other)
-        os.write(me, typed.encode())
-        said = b""
-        while True:
-            try:
-                part = os.read(me, 65536)
-            except OSError:
-                part = b""
-            if not part:
-                break
-            said += part
-        os.close(me)
-        return p.wait(), said.decode()
+
+    def read(self, seconds):
+        ready, _, _ = select.select([self.me], [], [], seconds)
+        try:
+            part = os.read(self.me, 65536) if ready else None
+        except OSError:
+            part = b""
+        self.said += part or b""
+        return part
+
+    def wait_for(self, what, seconds=20):
+        """Until this stands on the screen."""
+        end = time.monotonic() + seconds
+        while not any(what in line for line in self.screen()):
+            assert time.monotonic() < end and self.read(1) != b"", f"no {what!r} on the screen: {self.screen()!r}"
+
+    def end(self, seconds=30):
+        """Reads all; the exit status."""
+        end = time.monotonic() + seconds
+        while self.read(1) != b"":
+            assert time.monotonic() < end, f"goes on: {self.screen()!r}"
+        os.close(self.me)
+        assert self.said.count(b"\033[?7l") == self.said.count(b"\033[?7h"), "lines would not be wrapped any more"
+        return self.process.wait(10)
+
+    def screen(self):
+        """The lines that a person sees: what fleetctl uses of a terminal, and nothing else, is understood."""
+        lines, y, x, at, text, wraps = [[]], 0, 0, 0, self.said.decode(errors="replace"), True
+        while at < len(text):
+            escape = re.compile(r"\033\[([?0-9;]*)([A-Za-z])").match(text, at)
+            if escape:
+                value, what = escape.groups()
+                if what == "A":
+                    y = max(y - int(value or 1), 0)
+                elif what == "K":
+                    del lines[y][x:]
+                elif what == "J":
+                    del lines[y][x:], lines[y + 1:]
+                elif what in "hl" and value == "?7":
+                    wraps = what == "h"
+                else:
+                    assert what == "m", escape.group()
+                at = escape.end()
+                continue
+            c, at = text[at], at + 1
+            if c == "\r":
+                x = 0
+                continue
+            if c == "\n":
+                y, x = y + 1, 0
+            else:
+                if x == self.columns and wraps:
+                    y, x = y + 1, 0
+                elif x == self.columns:
+                    x -= 1
+            while len(lines) <= y:
+                lines.append([])
+            if c != "\n":
+                lines[y][x:x + 1] = [c] if x <= len(lines[y]) else [" "] * (x - len(lines[y])) + [c]
+                x += 1
+        return ["".join(line).rstrip() for line in lines]
 
 
 # -- lists --
@@ -1033,6 +1099,181 @@ def a_terminal_says_why_it_waits(t):
     status, said = t.on_terminal("start", "--block-attempts=1", "nowhere.service", columns=120)
     assert status == 1
     assert "waiting" in said and "needs metadata region=mars" in said, repr(said)
+
+
+def lines_on_a_terminal_are_written_again_in_place(t):
+    t.file("a.service")
+    t.file("long-name-of-a-unit@7.service")
+    t.cluster.delay = 0.5
+    terminal = t.terminal("start", "a", "long-name-of-a-unit@7.service")
+    terminal.wait_for("waiting")
+    assert terminal.end() == 0
+    first, second, *rest = terminal.screen()
+    assert re.fullmatch(r"a\.service {22}(alpha|beta ) +running     0\.\d\d s", first), first
+    assert re.fullmatch(r"long-name-of-a-unit@7\.service  (alpha|beta ) +running     0\.\d\d s", second) and rest == [""], (second, rest)
+    for verb, word in (("stop", "stopped"), ("restart", "running"), ("unload", "inactive"), ("load", "loaded"), ("destroy", "destroyed")):
+        if verb == "restart":
+            t.expect("start a", out=["launched"])
+        terminal = t.terminal(verb, "a")
+        assert terminal.end() == 0
+        lines = terminal.screen()
+        assert len(lines) == 2 and lines[0].startswith("a.service  ") and f"  {word} " in lines[0], (verb, lines)
+
+
+def a_narrow_terminal_cuts_and_never_wraps(t):
+    names = ["a-very-long-name-that-does-not-fit@1.service", "a-very-long-name-that-does-not-fit@2.service"]
+    for name in names:
+        t.file(name, HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    for columns in (80, 40, 30, 12):
+        terminal = t.terminal("start", "--block-attempts=1", *names, columns=columns)
+        terminal.wait_for("needs" if columns > 40 else "1.ser" if columns > 12 else "–")
+        assert terminal.end() == 1
+        lines = terminal.screen()
+        assert all(len(line) <= columns for line in lines[:2]) and (lines[0] != lines[1] or columns == 12) and "fleetctl" in lines[2], lines
+        assert columns < 40 or "@1.service  –  waiting" in lines[0] and "…" in lines[0], lines
+        t.expect(["unload", *names], out=["inactive"], err=["Successfully"])
+
+
+def of_many_units_those_are_shown_that_matter(t):
+    names = [f"u{i:02}.service" for i in range(30)]
+    for name in names:
+        t.file(name, "[Service]\nExecStart=/bin/false\n" if name == "u29.service" else
+               HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n" if name == "u28.service" else HELLO)
+    terminal = t.terminal("start", *names, "--block-attempts=1", rows=8)
+    assert terminal.end() == 1
+    lines = terminal.screen()
+    assert lines[5] == "… and 25 more: 25 done" and lines[6].startswith("fleetctl: Failed to find an active unit u29.service"), lines
+    assert "u29.service" in lines[4] and "failed" in lines[4] and "u28.service" in lines[3], lines
+
+
+def global_units_are_counted_on_a_terminal(t):
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.cluster.slow["g.service"] = ["3" * 32]
+    terminal = t.terminal("start", "g")
+    terminal.wait_for("2 of 3 machines")
+    with t.cluster.lock:
+        t.cluster.slow.clear()
+        t.cluster.settle("g.service")
+    assert terminal.end() == 0 and "3 of 3 machines  running" in terminal.screen()[0], terminal.screen()
+    for verb, said in (("stop", "3 of 3 machines  stopped"), ("restart", "3 of 3 machines  running"), ("unload", "  inactive"),
+                       ("load", "3 of 3 machines  loaded"), ("destroy", "  destroyed")):
+        terminal = t.terminal(verb, "g")
+        assert terminal.end() == 0 and said in terminal.screen()[0], (verb, terminal.screen())
+    t.file("g.service", "[Service]\nExecStart=/bin/false\n[X-Fleet]\nGlobal=true\n")
+    terminal = t.terminal("start", "g")
+    assert terminal.end() == 1 and "0 of 3 machines  failed      fleetctl journal g.service" in terminal.screen()[0], terminal.screen()
+
+
+def an_interrupt_says_what_goes_on(t):
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("a.service")
+    terminal = t.terminal("start", "a", "nowhere", columns=200)
+    terminal.wait_for("needs metadata region=mars")
+    os.write(terminal.me, b"\003")
+    assert terminal.end() == -signal.SIGINT
+    assert terminal.screen()[2:] == ["fleetctl: nowhere.service stays wanted, and the cluster goes on starting it (fleetctl unload takes that back)",
+                                     ""], terminal.screen()
+    assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
+    t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
+             "fleetctl: nowhere.service is wanted and waits for a machine: fleetctl unload nowhere.service takes that back\n")
+    t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
+    assert t.cluster.units["nowhere.service"]["desiredState"] == "inactive"
+
+    t.file("b.service")
+    t.expect("start b", out=["launched"])
+    t.cluster.lag = 10
+    terminal = t.terminal("restart", "a", "b", columns=200)
+    terminal.wait_for("stopping")
+    os.write(terminal.me, b"\003")
+    assert terminal.end() == -signal.SIGINT
+    assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service",
+                                     "fleetctl: a.service is being stopped, and nobody starts it again (fleetctl start does)", ""], terminal.screen()
+    for verb, said in (("stop", "the cluster goes on stopping b.service"), ("start", "a.service runs on (fleetctl stop ends it)")):
+        t.cluster.lag = 10 if verb == "stop" else 0
+        terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
+        terminal.wait_for("stopping" if verb == "stop" else "running")
+        os.write(terminal.me, b"\003")
+        assert terminal.end() == -signal.SIGINT and terminal.screen()[1] == "fleetctl: " + said, terminal.screen()
+
+
+def a_dumb_terminal_gets_lines_as_they_come(t):
+    t.file("a.service")
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    status, said = t.on_terminal("start", "--block-attempts=1", "a", "nowhere", term="dumb")
+    assert status == 1 and "\033" not in said and "Unit a.service launched on alpha\r\n" in said, repr(said)
+    assert said.count("fleetctl: nowhere.service: needs metadata region=mars, no machine has it\r\n") == 1, repr(said)
+
+
+def who_waits_in_a_pipe_is_told_why(t):
+    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    p = subprocess.Popen([PROGRAM, "start", "nowhere"], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert p.stderr.readline() == "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"
+    p.kill()
+    p.wait()
+    p.stderr.close()
+
+
+def waiting_to_the_end_tells_how_it_ended(t):
+    t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.file("a.service")
+    t.expect("start --wait job", out="Unit job.service inactive\nUnit job.service launched on 11111111.../10.0.0.1\n")
+    t.expect("start --wait bad", 1, out=["launched"], err=["Failed to find an active unit bad.service: it is failed (failed) on 22222222"])
+    t.expect("start --wait --no-block a", 2, err="fleetctl: --wait may not be combined with --no-block\n")
+
+    def ends(*args, how, status, said="", waits=1):
+        p = subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 20
+        while sum(path.startswith("/fleet/v1/events") for _, path in t.cluster.requests) < waits:
+            assert time.monotonic() < end and p.poll() is None, p.stderr.read()
+            time.sleep(0.02)
+        time.sleep(0.3)
+        assert p.poll() is None, "it runs, and nobody waits for its end"
+        with t.cluster.lock:
+            how()
+        assert p.wait(20) == status, args
+        got = p.stderr.read()
+        p.stderr.close()
+        assert said in got and (said or got == ""), got
+        t.cluster.requests.clear()
+
+    def now(name, active, finished=False):
+        for (unit, _), state in t.cluster.states.items():
+            if unit == name:
+                state.update(systemdActiveState=active, systemdSubState="dead", since=state["since"] + 1, **({"finished": True} if finished else {}))
+        t.cluster.tell(kind="state", name=name)
+
+    def stopped(name):
+        t.cluster.units[name]["desiredState"] = "loaded"
+        t.cluster.settle(name)
+
+    t.cluster.requests.clear()
+    ends("start", "--wait", "a", how=lambda: now("a.service", "inactive", True), status=0)
+    with t.cluster.lock:
+        t.cluster.settle("a.service")
+    ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it ran already
+    t.expect("start a")
+    ends("restart", "--wait", "a", how=lambda: stopped("a.service"), status=0, waits=2)
+    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    ends("start", "--wait", "g", how=lambda: now("g.service", "inactive", True), status=0)
+    t.expect("start --wait g", out="Unit g.service launched on 3 of 3 machines\n")  # it has ended already
+    t.expect("stop --wait g", out="Unit g.service loaded on 3 of 3 machines\n", err="Successfully stopped units [].\n")
+
+
+def what_others_want_meanwhile_ends_the_wait(t):
+    t.file("slow.service", HELLO + "# slow\n")
+    for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service is to be inactive by now: somebody else has asked for it"),
+                      (lambda u: t.cluster.units.pop("slow.service"), "slow.service is no more: somebody else has destroyed it")):
+        p = subprocess.Popen([PROGRAM, "start", "slow"], cwd=t.dir, env=t.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while "launched" not in p.stdout.readline():
+            assert p.poll() is None
+        with t.cluster.lock:
+            how(t.cluster.units["slow.service"])
+            t.cluster.tell(kind="target", name="slow.service")
+        assert p.wait(20) == 1
+        assert said in p.stderr.read()
+        p.stdout.close()
+        p.stderr.close()
 
 
 def colours_are_for_terminals_that_want_them(t):

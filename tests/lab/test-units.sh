@@ -70,6 +70,28 @@ leaves_no_file() {
         done
 }
 
+waiting_to_the_end_tells_how_a_unit_ended() {
+        local pid
+        unit_file well.service <<<$'[Service]\nExecStart=/bin/sleep 2'
+        unit_file badly.service <<<$'[Service]\nExecStart=/bin/sh -c "sleep 1; exit 3"'
+        unit_file everywhere.service <<<$'[Service]\nExecStart=/bin/sleep 3\n[X-Fleet]\nGlobal=true'
+        fleetctl gamma start --wait well.service >"$LAB/out" 2>&1 || fail "it ended well: exit $?, $(cat "$LAB/out")"
+        runs_nowhere well.service || fail "start --wait returned, and it runs"
+        ! fleetctl alpha start --wait badly.service >"$LAB/out" 2>&1 || fail "it failed, and the exit status is 0"
+        grep -q badly.service "$LAB/out" || fail "it failed: $(cat "$LAB/out")"
+        fleetctl beta start --wait everywhere.service >"$LAB/out" 2>&1 || fail "a global unit: exit $?, $(cat "$LAB/out")"
+        grep -q 'on 3 of 3 machines' "$LAB/out" && runs_nowhere everywhere.service || fail "a global unit: $(cat "$LAB/out")"
+
+        # Whoever stops it ends the wait, which is no failure.
+        runs_forever stopped.service </dev/null
+        fleetctl alpha start stopped.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        fleetctl alpha start --wait stopped.service >"$LAB/out" 2>&1 &
+        pid=$!
+        wait_for 10 grep -q launched "$LAB/out" || fail "start --wait of a unit that runs: $(cat "$LAB/out")"
+        fleetctl gamma stop stopped.service >/dev/null 2>&1 || fail "stop: exit $?"
+        wait $pid || fail "somebody stopped it: exit $?, $(cat "$LAB/out")"
+}
+
 submit_and_load_place_without_running() {
         runs_forever quiet.service </dev/null
         fleetctl alpha submit quiet.service >"$LAB/out" 2>&1 || fail "submit: exit $?, $(cat "$LAB/out")"
@@ -116,5 +138,5 @@ unknown_units_and_verbs_get_a_sentence_and_a_status() {
 
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
         cat_status_and_journal_answer_from_any_host stop_and_start_again_work_from_any_host \
-        unload_and_destroy_work_from_any_host submit_and_load_place_without_running sample_units_run_where_their_rules_say \
+        unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits unknown_units_and_verbs_get_a_sentence_and_a_status
