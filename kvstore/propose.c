@@ -198,7 +198,7 @@ static int submit_batch(Proposals *p) {
 }
 
 void proposals_keep_time(Proposals *p) {
-        if (p->n_own == 0 || (p->lead && !p->queue.first))
+        if (p->n_own == 0 || (p->lead && !p->queue.first && !p->any_due))
                 timer_stop(&p->sweep);
         else if (!timer_armed(&p->sweep))
                 (void) timer_start(&p->sweep, p->options.loop, SWEEP_MS);
@@ -268,6 +268,7 @@ static void on_sweep(void *userdata) {
         bool asks = false;
         Proposal *x, *next;
 
+        p->any_due = false;
         for (x = p->own; x; x = next) {
                 next = x->hh.next;
                 if (x->state == PROPOSAL_ANSWERED)
@@ -278,6 +279,7 @@ static void on_sweep(void *userdata) {
                         proposals_enqueue(p, x);
                 else if (x->state == PROPOSAL_ACCEPTED)
                         asks = true;
+                p->any_due |= x->due_ms > now;
         }
         if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
@@ -298,6 +300,7 @@ static void leader_changed(Proposals *p) {
                         continue;
                 if (x->due_ms == 0)
                         x->due_ms = due;
+                p->any_due = true;
                 if (x->state == PROPOSAL_QUEUED || x->once || x->copies >= COPIES_MAX)
                         continue;
                 x->state = PROPOSAL_QUEUED;

@@ -72,6 +72,7 @@ struct Proposals {
         size_t n_window;
         uint64_t term, leader; /* as of the last look */
         bool lead;
+        bool any_due;                    /* one that nobody is asked for again waits for its time to be over, who ever leads */
         Deferred pump, answer;
         Timer sweep;
 };

@@ -33,12 +33,17 @@ static void on_answer(void *userdata, const KvResult *result) {
         a->shown = kv_may_show(a->host->store);
 }
 
-static void ask(Ask *a, Stores *all, Host *h) {
-        KvCommand cmd = { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1") };
+/* 'term': it is valid in that one alone, and asked of nobody else; 0: in any. */
+static void ask_in(Ask *a, Stores *all, Host *h, uint64_t term) {
+        KvCommand cmd = { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1"), .term = term };
 
         *a = (Ask) { .all = all, .host = h, .begun_ms = world_now_ms(all->world) };
         if (kv_propose(h->store, &cmd, on_answer, a, NULL) < 0)
                 abort();
+}
+
+static void ask(Ask *a, Stores *all, Host *h) {
+        ask_in(a, all, h, 0);
 }
 
 static void run_ms(Stores *all, uint64_t ms) {
@@ -246,7 +251,40 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
                 world_failed(all->world, "who-asked-is-answered", "nothing after %u ms", 500 + ANSWER_MS + 500);
 }
 
+/* What was asked in a term that is over is in nobody's log any more, and nobody is asked for it again. */
+static void a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before(Stores *all) {
+        Host *first = wait_until_whole(all), *next;
+        uint64_t begun_ms;
+        KvState state;
+        Ask a;
+
+        run_ms(all, 1000); /* that the third one votes is committed */
+        kv_state(first->store, &state);
+        for (unsigned i = 0; i < all->n; i++)
+                if (&all->hosts[i] != first)
+                        sim_net_cut(all->net, first->card, all->hosts[i].card, true);
+        ask_in(&a, all, first, state.term);
+        begun_ms = world_now_ms(all->world);
+        while (!(next = stores_leader(all)) || next == first) {
+                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
+                        world_failed(all->world, "another-leads", "not within %d s", PATIENCE_MS / 1000);
+                run_ms(all, 1);
+        }
+        for (unsigned i = 0; i < all->n; i++)
+                sim_net_cut(all->net, first->card, all->hosts[i].card, false);
+        while (stores_leader(all) != first) {
+                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
+                        world_failed(all->world, "the-first-leads-again", "not within %d s", PATIENCE_MS / 1000);
+                (void) kv_transfer(next->store, first->raft_id);
+                run_ms(all, 1);
+        }
+        run_ms(all, 2 * ANSWER_MS);
+        if (!a.came || a.status == KV_OK)
+                world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing");
+}
+
 static const Scenario scenarios[] = {
+        { "a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before", a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before, 3 },
         { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
