@@ -48,16 +48,20 @@ int files_names(char **args, size_t n, Names *ret) {
         return 0;
 }
 
-/* Appends what lies in the folders of drop-ins beside 'path', from the 'first' on. */
+/* Appends what lies in the folders of drop-ins beside 'path'; 'own': in those that its template has not got. */
 static int read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
         const char *slash = strrchr(path, '/');
         _cleanup_drop_ins_ DropIns d = {};
+        int r;
 
-        drop_ins_init(&d, name);
-        for (size_t i = own ? d.n - 1 : 0; i < d.n; i++) {
+        r = drop_ins_init(&d, name);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < d.n; i++) {
                 _cleanup_free_ char *folder = NULL;
-                int r;
 
+                if (own && !d.folders[i].of_instance)
+                        continue;
                 if (asprintf(&folder, "%.*s%s", slash ? (int) (slash + 1 - path) : 0, path, d.folders[i].name) < 0) {
                         folder = NULL;
                         return -ENOMEM;

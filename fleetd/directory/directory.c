@@ -344,7 +344,7 @@ static void watch_drop_ins(Directory *d, const UnitFolder *folder) {
                 _cleanup_free_ char *path = NULL;
                 int watch;
 
-                if (asprintf(&path, "%s/%s", d->path, folder->drop_ins[i]) < 0) {
+                if (asprintf(&path, "%s/%s", d->path, folder->drop_ins[i].name) < 0) {
                         path = NULL;
                         return;
                 }

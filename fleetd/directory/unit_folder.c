@@ -15,7 +15,7 @@ void unit_folder_done(UnitFolder *folder) {
                 free(folder->files[i].error);
         }
         for (size_t i = 0; i < folder->n_drop_ins; i++)
-                free(folder->drop_ins[i]);
+                folder_files_free(folder->drop_ins[i].files, folder->drop_ins[i].n);
         free(folder->drop_ins);
         free(folder->files);
         *folder = (UnitFolder) {};
@@ -27,20 +27,42 @@ bool unit_folder_name_is_unit(const char *name) {
         return n > 0 && name[0] != '.' && name[0] != '#' && name[n - 1] != '~' && unit_name_check(name, NULL) == 0;
 }
 
-static int drop_ins_read(int dir_fd, const char *name, Text *t, Error *err) {
-        _cleanup_drop_ins_ DropIns d = {};
-
-        drop_ins_init(&d, name);
-        for (size_t i = 0; i < d.n; i++) {
-                int r = read_folder_at(dir_fd, d.folders[i].name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &d.folders[i].files, &d.folders[i].n);
-
-                if (r < 0 && r != -ENOENT && r != -ENOTDIR && r != -ENAMETOOLONG)
-                        return error_set(err, r, "%s: %s", d.folders[i].name, r == -E2BIG ? "too many drop-ins" : strerror(-r));
-        }
-        return drop_ins_append(&d, t, err);
+static int folder_by_name(const void *a, const void *b) {
+        return strcmp(((const DropInFolder *) a)->name, ((const DropInFolder *) b)->name);
 }
 
-static void file_read(int dir_fd, const char *folder, const char *machine_id, DirectoryFile *f) {
+/* Of the folders that concern the unit, those that are there. */
+static int drop_ins_find(const UnitFolder *folder, const char *name, Text *t, Error *err) {
+        _cleanup_drop_ins_ DropIns d = {};
+        int r = drop_ins_init(&d, name);
+
+        for (size_t i = 0; r == 0 && i < d.n; i++) {
+                const DropInFolder *there = folder->n_drop_ins == 0 ? NULL : bsearch(&d.folders[i], folder->drop_ins, folder->n_drop_ins,
+                                                                                     sizeof(*folder->drop_ins), folder_by_name);
+
+                if (!there)
+                        continue;
+                if (there->error < 0)
+                        return error_set(err, there->error, "%s: %s", there->name, there->error == -E2BIG ? "too many drop-ins" : strerror(-there->error));
+                d.folders[i] = *there;
+                d.folders[i].lent = true;
+        }
+        return r < 0 ? r : drop_ins_append(&d, t, err);
+}
+
+/* Each once, however many units it concerns. */
+static void drop_ins_read(int dir_fd, UnitFolder *folder) {
+        if (folder->n_drop_ins > 0)
+                qsort(folder->drop_ins, folder->n_drop_ins, sizeof(*folder->drop_ins), folder_by_name);
+        for (size_t i = 0; i < folder->n_drop_ins; i++) {
+                DropInFolder *f = &folder->drop_ins[i];
+                int r = read_folder_at(dir_fd, f->name, DROP_IN_SUFFIX, DROP_INS_MAX, UNIT_SIZE_MAX, &f->files, &f->n);
+
+                f->error = r == -ENOENT || r == -ENOTDIR ? 0 : r;
+        }
+}
+
+static void file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id, DirectoryFile *f) {
         _cleanup_free_ char *text = NULL, *path = NULL;
         _cleanup_text_ Text whole = {};
         const char *reason = NULL;
@@ -57,11 +79,11 @@ static void file_read(int dir_fd, const char *folder, const char *machine_id, Di
                 r = error_set(&err, -EPERM, "%s", reason);
         else {
                 text_append_bytes(&whole, text, size);
-                r = whole.error ?: drop_ins_read(dir_fd, f->name, &whole, &err);
+                r = whole.error ?: drop_ins_find(folder, f->name, &whole, &err);
         }
         if (r == 0)
                 r = unit_parse(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
-        if (r == 0 && asprintf(&path, "%s/%s", folder, f->name) > 0)
+        if (r == 0 && asprintf(&path, "%s/%s", folder_path, f->name) > 0)
                 r = unit_set_owner(f->unit, machine_id, path);
         if (r < 0) {
                 f->unit = unit_free(f->unit);
@@ -75,18 +97,6 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const DirectoryFile *) a)->name, ((const DirectoryFile *) b)->name);
 }
 
-/* "web.service.d" */
-static bool is_of_drop_ins(const char *name) {
-        char unit[256];
-        size_t n = strlen(name);
-
-        if (n < 3 || n - 2 >= sizeof(unit) || !ends_with(name, ".d"))
-                return false;
-        memcpy(unit, name, n - 2);
-        unit[n - 2] = 0;
-        return unit_folder_name_is_unit(unit);
-}
-
 /* The names alone; false in 'complete' when there are too many. */
 static int names_read(DIR *dir, UnitFolder *ret) {
         size_t capacity = 0, drop_ins_capacity = 0;
@@ -94,10 +104,11 @@ static int names_read(DIR *dir, UnitFolder *ret) {
 
         ret->complete = true;
         while (errno = 0, e = readdir(dir)) {
-                if (is_of_drop_ins(e->d_name) && ret->n_drop_ins < UNIT_FOLDER_MAX) {
-                        if (GROW(ret->drop_ins, drop_ins_capacity, ret->n_drop_ins + 1) < 0 || !(ret->drop_ins[ret->n_drop_ins] = strdup(e->d_name)))
+                if (drop_ins_folder_check(e->d_name) && ret->n_drop_ins < UNIT_FOLDER_MAX) {
+                        if (GROW(ret->drop_ins, drop_ins_capacity, ret->n_drop_ins + 1) < 0)
                                 return -ENOMEM;
-                        ret->n_drop_ins++;
+                        ret->drop_ins[ret->n_drop_ins] = (DropInFolder) {};
+                        snprintf(ret->drop_ins[ret->n_drop_ins++].name, sizeof(ret->drop_ins->name), "%s", e->d_name);
                 }
                 if (!unit_folder_name_is_unit(e->d_name))
                         continue;
@@ -130,12 +141,13 @@ int unit_folder_read(int dir_fd, const char *path, const char *machine_id, bool 
         if (r < 0)
                 return r;
 
+        drop_ins_read(dir_fd, &folder);
         if (folder.n > 0)
                 qsort(folder.files, folder.n, sizeof(*folder.files), by_name);
         for (size_t i = 0; i < folder.n; i++) {
                 folder.files[i].unfinished = is_unfinished(userdata, folder.files[i].name);
                 if (!folder.files[i].unfinished)
-                        file_read(dir_fd, path, machine_id, &folder.files[i]);
+                        file_read(dir_fd, &folder, path, machine_id, &folder.files[i]);
         }
         *ret = folder;
         folder = (UnitFolder) {};

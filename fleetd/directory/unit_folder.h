@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fleetd/directory/diff.h"
+#include "units/drop_ins.h"
 
 enum { UNIT_FOLDER_MAX = 10000 };
 
@@ -9,7 +10,7 @@ typedef struct UnitFolder {
         DirectoryFile *files; /* sorted by name */
         size_t n;
         bool complete;        /* false: there are more than UNIT_FOLDER_MAX */
-        char **drop_ins;      /* folders of drop-ins: their names */
+        DropInFolder *drop_ins; /* all that are there, sorted by name */
         size_t n_drop_ins;
 } UnitFolder;
 

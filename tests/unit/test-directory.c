@@ -368,6 +368,33 @@ static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
         assert_true(runs(room, "web@1.service", "Nice=1"));
 }
 
+static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **state) {
+        _cleanup_free_ char *of_type = NULL, *of_prefix = NULL;
+        Room *room = *state;
+
+        of_type = scratch_path(room->folder, "service.d");
+        of_prefix = scratch_path(room->folder, "web-.service.d");
+        write_unit(room, "web-a.service", ONE);
+        write_unit(room, "web-b.service", ONE);
+        write_unit(room, "db.service", ONE);
+        UNTIL(room, unit(room, "web-a.service") && unit(room, "web-b.service") && unit(room, "db.service"));
+        assert_int_equal(mkdir(of_type, 0755), 0);
+        write_unit(room, "service.d/10.conf", "[Service]\nNice=1\n");
+        UNTIL(room, runs(room, "web-a.service", "Nice=1") && runs(room, "web-b.service", "Nice=1") && runs(room, "db.service", "Nice=1"));
+        assert_int_equal(mkdir(of_prefix, 0755), 0);
+        write_unit(room, "web-.service.d/10.conf", "[Service]\nNice=2\n");
+        UNTIL(room, runs(room, "web-a.service", "Nice=2") && runs(room, "web-b.service", "Nice=2"));
+        assert_false(runs(room, "web-a.service", "Nice=1")); /* the special one of a name */
+        assert_true(runs(room, "db.service", "Nice=1"));
+
+        host_pause(room->host, QUIET_MS);
+        write_unit(room, "service.d/10.conf", "Nice=4\n");
+        UNTIL(room, says(room, "db.service.error", "db.service: service.d/10.conf: line 1: an option before the first [section]"));
+        assert_false(is_there(room, "web-a.service.error"));
+        assert_int_equal(remove_tree_at(AT_FDCWD, of_type), 0);
+        UNTIL(room, !is_there(room, "db.service.error") && !runs(room, "db.service", "Nice=1"));
+}
+
 static void a_unit_whose_owner_left_is_adopted(void **state) {
         static const char other[] = "0123456789abcdef0123456789abcdef";
         _cleanup_unit_ Unit *theirs = NULL;
@@ -444,6 +471,7 @@ int main(void) {
                 in_a_room(a_refused_file_is_told_to_the_cluster_until_it_is_mended),
                 in_a_room(a_file_is_not_read_while_it_is_written),
                 in_a_room(drop_ins_are_part_of_their_unit_and_watched),
+                in_a_room(a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it),
                 in_a_room(a_unit_whose_owner_left_is_adopted),
                 in_a_room(a_folder_that_comes_later_is_watched_then),
                 in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),

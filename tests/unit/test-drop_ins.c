@@ -13,13 +13,22 @@
 
 #define MAIN "[Service]\nExecStart=/bin/a\n"
 
-static void add(DropIns *d, size_t folder, const char *name, const char *text) {
-        size_t n = d->folders[folder].n++;
+static void begin(DropIns *d, const char *name) {
+        assert_int_equal(drop_ins_init(d, name), 0);
+}
 
-        d->folders[folder].files = realloc(d->folders[folder].files, (n + 1) * sizeof(FolderFile));
-        assert_non_null(d->folders[folder].files);
-        d->folders[folder].files[n] = (FolderFile) { .name = strdup(name), .text = text ? strdup(text) : NULL, .size = text ? strlen(text) : 0,
-                                                     .error = text ? 0 : -ELOOP };
+static void add(DropIns *d, const char *folder, const char *name, const char *text) {
+        for (size_t i = 0; i < d->n; i++)
+                if (streq(d->folders[i].name, folder)) {
+                        size_t n = d->folders[i].n++;
+
+                        d->folders[i].files = realloc(d->folders[i].files, (n + 1) * sizeof(FolderFile));
+                        assert_non_null(d->folders[i].files);
+                        d->folders[i].files[n] = (FolderFile) { .name = strdup(name), .text = text ? strdup(text) : NULL,
+                                                                .size = text ? strlen(text) : 0, .error = text ? 0 : -ELOOP };
+                        return;
+                }
+        fail_msg("%s does not concern it", folder);
 }
 
 static void assert_text(DropIns *d, const char *main, const char *expected) {
@@ -42,29 +51,49 @@ static void assert_refused(DropIns *d, const char *sentence) {
         drop_ins_done(d);
 }
 
-static void a_unit_has_one_folder_and_an_instance_its_templates_too(void **state) {
+/* "*" before those that only the instance has. */
+static void assert_folders(const char *name, const char *expected) {
+        _cleanup_text_ Text t = {};
         DropIns d;
 
-        drop_ins_init(&d, "web.service");
-        assert_int_equal(d.n, 1);
-        assert_string_equal(d.folders[0].name, "web.service.d");
-        drop_ins_init(&d, "web@.service");
-        assert_int_equal(d.n, 1);
-        assert_string_equal(d.folders[0].name, "web@.service.d");
-        drop_ins_init(&d, "web@a@b.c.service");
-        assert_int_equal(d.n, 2);
-        assert_string_equal(d.folders[0].name, "web@.service.d");
-        assert_string_equal(d.folders[1].name, "web@a@b.c.service.d");
+        begin(&d, name);
+        for (size_t i = 0; i < d.n; i++)
+                text_printf(&t, "%s%s%s", i > 0 ? " " : "", d.folders[i].of_instance ? "*" : "", d.folders[i].name);
+        assert_string_equal(t.chars, expected);
+        drop_ins_done(&d);
+}
+
+static void the_folders_are_systemds_from_the_special_to_the_general(void **state) {
+        assert_folders("web.service", "web.service.d service.d");
+        assert_folders("web@.service", "web@.service.d service.d");
+        assert_folders("web@a@b.c.service", "*web@a@b.c.service.d web@.service.d service.d");
+        assert_folders("a-b-c.mount", "a-b-c.mount.d a-b-.mount.d a-.mount.d mount.d");
+        assert_folders("a--b.timer", "a--b.timer.d a--.timer.d a-.timer.d timer.d");
+        assert_folders("-a-.timer", "-a-.timer.d timer.d");
+        assert_folders("a-b@.service", "a-b@.service.d a-.service.d service.d");
+        assert_folders("a-b@i-j.service", "*a-b@i-j.service.d a-b@.service.d a-.service.d *a-@i-j.service.d *a-@.service.d service.d");
+}
+
+static void only_what_may_concern_a_unit_is_a_folder_of_drop_ins(void **state) {
+        assert_true(drop_ins_folder_check("web.service.d"));
+        assert_true(drop_ins_folder_check("web-.service.d"));
+        assert_true(drop_ins_folder_check("web-@.service.d"));
+        assert_true(drop_ins_folder_check("service.d"));
+        assert_false(drop_ins_folder_check("web.service"));
+        assert_false(drop_ins_folder_check("conf.d"));
+        assert_false(drop_ins_folder_check("service.wants"));
+        assert_false(drop_ins_folder_check(".service.d"));
+        assert_false(drop_ins_folder_check(".d"));
 }
 
 static void drop_ins_follow_the_file_each_behind_its_name(void **state) {
         DropIns d;
 
-        drop_ins_init(&d, "web.service");
+        begin(&d, "web.service");
         assert_text(&d, MAIN, MAIN);
-        drop_ins_init(&d, "web.service");
-        add(&d, 0, "10-a.conf", "# why\n[Service]\nNice=1");
-        add(&d, 0, "20-b.conf", "\n; none\n [X-Fleet]\nGlobal=true\n");
+        begin(&d, "web.service");
+        add(&d, "web.service.d", "10-a.conf", "# why\n[Service]\nNice=1");
+        add(&d, "web.service.d", "20-b.conf", "\n; none\n [X-Fleet]\nGlobal=true\n");
         assert_text(&d, MAIN, MAIN "\n\n# web.service.d/10-a.conf\n# why\n[Service]\nNice=1"
                                    "\n\n# web.service.d/20-b.conf\n\n; none\n [X-Fleet]\nGlobal=true\n");
 }
@@ -72,28 +101,43 @@ static void drop_ins_follow_the_file_each_behind_its_name(void **state) {
 static void an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away(void **state) {
         DropIns d;
 
-        drop_ins_init(&d, "web@1.service");
-        add(&d, 0, "10.conf", "[Service]\nNice=1\n");
-        add(&d, 0, "20.conf", "[Service]\nNice=2\n");
-        add(&d, 0, "30.conf", "[Service]\nNice=3\n");
-        add(&d, 1, "15.conf", "[Service]\nNice=15\n");
-        add(&d, 1, "20.conf", "");
-        add(&d, 1, "30.conf", "[Service]\nNice=33\n");
+        begin(&d, "web@1.service");
+        add(&d, "web@.service.d", "10.conf", "[Service]\nNice=1\n");
+        add(&d, "web@.service.d", "20.conf", "[Service]\nNice=2\n");
+        add(&d, "web@.service.d", "30.conf", "[Service]\nNice=3\n");
+        add(&d, "web@1.service.d", "15.conf", "[Service]\nNice=15\n");
+        add(&d, "web@1.service.d", "20.conf", "");
+        add(&d, "web@1.service.d", "30.conf", "[Service]\nNice=33\n");
         assert_text(&d, "", "\n\n# web@.service.d/10.conf\n[Service]\nNice=1\n\n\n# web@1.service.d/15.conf\n[Service]\nNice=15\n"
                             "\n\n# web@1.service.d/30.conf\n[Service]\nNice=33\n");
+}
+
+static void files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name(void **state) {
+        DropIns d;
+
+        begin(&d, "a-b@1.service");
+        add(&d, "service.d", "00.conf", "[Service]\nNice=1\n");
+        add(&d, "service.d", "10.conf", "[Service]\nNice=2\n");
+        add(&d, "service.d", "50.conf", "[Service]\nNice=3\n");
+        add(&d, "a-@.service.d", "10.conf", "[Service]\nNice=4\n");
+        add(&d, "a-@.service.d", "50.conf", "");
+        add(&d, "a-@1.service.d", "10.conf", "[Service]\nNice=5\n");
+        add(&d, "a-b@.service.d", "05.conf", "[Service]\nNice=6\n");
+        assert_text(&d, "", "\n\n# service.d/00.conf\n[Service]\nNice=1\n\n\n# a-b@.service.d/05.conf\n[Service]\nNice=6\n"
+                            "\n\n# a-@1.service.d/10.conf\n[Service]\nNice=5\n");
 }
 
 static void what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line(void **state) {
         DropIns d;
 
-        drop_ins_init(&d, "web.service");
-        add(&d, 0, "a.conf", "# here\n\nNice=1\n[Service]\n");
+        begin(&d, "web.service");
+        add(&d, "web.service.d", "a.conf", "# here\n\nNice=1\n[Service]\n");
         assert_refused(&d, "web.service.d/a.conf: line 3: an option before the first [section]");
-        drop_ins_init(&d, "web.service");
-        add(&d, 0, "a.conf", "[Service]\nNice\n");
+        begin(&d, "web.service");
+        add(&d, "web.service.d", "a.conf", "[Service]\nNice\n");
         assert_refused(&d, "web.service.d/a.conf: line 2: unexpected newline encountered while parsing option name");
-        drop_ins_init(&d, "web.service");
-        add(&d, 0, "a.conf", NULL);
+        begin(&d, "web.service");
+        add(&d, "web.service.d", "a.conf", NULL);
         assert_refused(&d, "web.service.d/a.conf: a symbolic link; only plain files are read, and an empty one takes a drop-in away");
 }
 
@@ -105,8 +149,8 @@ static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) 
         _cleanup_text_ Text t = {};
         DropIns d;
 
-        drop_ins_init(&d, "web.service");
-        add(&d, 0, "a.conf", "[Service]\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n");
+        begin(&d, "web.service");
+        add(&d, "web.service.d", "a.conf", "[Service]\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n");
         text_append_bytes(&t, main, strlen(main) - 2); /* the next one: with the backslash */
         assert_int_equal(drop_ins_append(&d, &t, NULL), 0);
         assert_int_equal(unit_parse("web.service", t.chars, t.size, &with, NULL), 0);
@@ -129,7 +173,9 @@ static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) 
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_unit_has_one_folder_and_an_instance_its_templates_too),
+                cmocka_unit_test(the_folders_are_systemds_from_the_special_to_the_general),
+                cmocka_unit_test(only_what_may_concern_a_unit_is_a_folder_of_drop_ins),
+                cmocka_unit_test(files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name),
                 cmocka_unit_test(drop_ins_follow_the_file_each_behind_its_name),
                 cmocka_unit_test(an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away),
                 cmocka_unit_test(what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line),

@@ -144,7 +144,8 @@ static int drop_ins(void *userdata) {
         _cleanup_text_ Text t = {};
         FolderFile file = {};
 
-        drop_ins_init(&d, "web@1.service");
+        if (drop_ins_init(&d, "web@1.service") < 0)
+                return -ENOMEM;
         d.folders[1].files = calloc(1, sizeof(file));
         file.name = strdup("a.conf");
         file.text = strdup("[Service]\nNice=1\n");
