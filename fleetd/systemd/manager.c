@@ -127,7 +127,8 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
 static const char *result_interface(const char *name, char buffer[static 64]) {
         const char *type = unit_name_type(name);
 
-        if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") && !streq(type, "mount") && !streq(type, "path"))
+        if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") && !streq(type, "mount") && !streq(type, "path")
+            && !streq(type, "automount") && !streq(type, "swap"))
                 return NULL;
         snprintf(buffer, 64, SYSTEMD ".%c%s", type[0] - 'a' + 'A', type + 1);
         return buffer;

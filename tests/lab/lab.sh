@@ -7,6 +7,7 @@
 #
 #   LAB_NAME    the bed's name; several beds run side by side, and may use the same addresses
 #   LAB_HOSTS   names of its hosts, in the order of their addresses (10.90.0.1, .2, ...)
+#   LAB_NSPAWN_OPTIONS  further options of systemd-nspawn for hosts that are booted while it is set
 #   LAB_KEEP    "yes": the bed outlives the shell that made it (quickstart); else it dies with it (tests)
 #
 # Functions return 0, or 1 after a sentence on stderr. Needs root, and the packages of tests/lab/deps.sh.
@@ -220,7 +221,7 @@ host_up() {
                 setsid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 SYSTEMD_NSPAWN_LOCK=0 \
                         systemd-nspawn --quiet --register=no --keep-unit --settings=no --machine=$h --hostname=$h \
                         --directory=$d/root --network-namespace-path=/run/netns/$h --capability=CAP_NET_ADMIN \
-                        --link-journal=no --resolv-conf=off --timezone=off --boot systemd.show_status=0 &" || {
+                        --link-journal=no --resolv-conf=off --timezone=off ${LAB_NSPAWN_OPTIONS:-} --boot systemd.show_status=0 &" || {
                 lab_error "cannot boot $h"; return 1; }
 }
 

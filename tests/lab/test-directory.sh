@@ -134,40 +134,9 @@ print(*[m["hostname"] for m in json.load(sys.stdin)["machines"] if m["id"] == sy
 }
 owned_by() { [ "$(owner "$1")" = "$2" ]; }
 
-# What a type's unit says when it is as it should be; a socket, timer or path may start any unit, so a vendor's will do.
-TYPES='service active running
-socket active listening
-timer active waiting
-path active waiting
-mount active mounted
-target active active'
-body() {
-        case $1 in
-        service) printf '[Service]\nExecStart=/bin/sleep 100020\n' ;;
-        socket) printf '[Socket]\nListenStream=/run/kind.sock\nService=systemd-tmpfiles-clean.service\n' ;;
-        timer) printf '[Timer]\nOnActiveSec=10h\nUnit=systemd-tmpfiles-clean.service\n' ;;
-        path) printf '[Path]\nPathExists=/run/never\nUnit=systemd-tmpfiles-clean.service\n' ;;
-        mount) printf '[Mount]\nWhat=tmpfs\nWhere=/run/kind\nType=tmpfs\n' ;;
-        target) printf '[Unit]\nDescription=kinds\n' ;;
-        esac
-}
-every_type_of_unit_is_placed_started_and_listed() {
-        local type active sub name
-        while read -r type active sub; do
-                name=$([ "$type" = mount ] && echo run-kind.mount || echo kind.$type)
-                body "$type" | drop alpha "$name"
-                wait_for 10 lists beta "$name" "$active $sub" || fail "$name: $(fleetctl beta list-units | grep "$name")"
-        done <<<"$TYPES"
-        for type in slice scope device; do
-                printf '[Unit]\nDescription=x\n' | drop alpha kind.$type
-                wait_for 5 host_exec alpha grep -q 'units of that type belong to the host they are on' $FOLDER/kind.$type.error ||
-                        fail "kind.$type is not refused"
-        done
-}
-
 scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
         an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
         an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
         what_was_dropped_while_the_daemon_was_away_is_found an_emptied_folder_is_no_order_to_remove_everything \
-        two_hosts_with_one_name_are_told_and_one_of_them_wins every_type_of_unit_is_placed_started_and_listed \
+        two_hosts_with_one_name_are_told_and_one_of_them_wins \
         the_unit_of_a_host_that_left_is_adopted
