@@ -54,6 +54,9 @@ fleetd_fleetd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 
+# A host in a time of its own, and whoever else the test plays.
+STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine_plan \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
@@ -89,10 +92,13 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent tests/unit/test-call_spec
+	tests/unit/test-agent tests/unit/test-call_spec tests/unit/test-proposals
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
+tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(STILL_HOST)
+tests_unit_test_proposals_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_notes_SOURCES = tests/unit/test-notes.c tests/lib/scratch.h tests/lib/scratch.c
@@ -128,7 +134,6 @@ tests_unit_test_systemd_bus_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-keys_v2
-STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(STILL_HOST)
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
 # Through all of the API's routes; no tool is run.

@@ -159,7 +159,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         return 0;
 }
 
-/* What became of what was asked before: true if that has been said, or nobody wants to know. */
+/* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is full: then it will be
+ * asked again. */
 static bool tell_outcome(Asked *a, Results *results, const Proposal *like) {
         KvBatchItem item = { .origin = like->origin, .number = like->number, .floor = like->floor, .deadline_ms = like->deadline_ms };
         KeptResult kept;
@@ -170,6 +171,8 @@ static bool tell_outcome(Asked *a, Results *results, const Proposal *like) {
         verdict = results_judge(results, &item, &kept);
         if (verdict != RESULTS_KEPT)
                 return verdict == RESULTS_PASSED;
+        if (a->done.size + kept.bytes.size > FRAME_ANSWERS_MAX && a->n[PROPOSED_DONE] > 0)
+                return true;
         a->n[PROPOSED_DONE]++;
         write_u64(&a->done, like->number);
         write_u64(&a->done, kept.entry);

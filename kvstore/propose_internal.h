@@ -14,6 +14,7 @@ enum {
         ITEM_OVERHEAD = 48,  /* of one command in a batch or frame, at most */
         BATCH_OVERHEAD = 64, /* of a batch's or frame's head, at most */
         FRAME_COMMANDS_MAX = 1000,
+        FRAME_ANSWERS_MAX = 4 * 1024 * 1024, /* bytes of answers in one frame; more than one record has */
         LATER_MS = 300,      /* so long states give way, and no longer */
 };
 
