@@ -202,6 +202,8 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
 
         if (flags & HAS_CHANGE) {
                 k = read_change(r, cmd, arena, &change);
+                if (k < 0)
+                        return k;
                 ret->has_node = true;
                 ret->node = change.node;
                 ret->has_prev = change.has_prev;

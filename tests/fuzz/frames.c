@@ -1,0 +1,292 @@
+/* What another host says once it was let in: frames of the store and of fleetd's rooms, with any payload, to a host that leads alone or to
+ * one that follows; in virtual time. The first byte says which; then, for each frame: u8 which type, u16 size, payload. The head that the
+ * store's frames begin with is put before it, and is right: what is behind it is what is looked at.
+ *
+ * Whatever comes: what the host says back can be read, a refusal has a sentence, who led leads, and what nobody has asked to change is as it
+ * was. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "io/loop_uv.h"
+#include "kvstore/raft/message.h"
+#include "tests/lib/still.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+#define GUARD "/_fleet/guard"
+
+enum {
+        FRAMES_MAX = 64,
+        INPUTS_MAX = 200, /* of one host that leads */
+        ID_LEADER = 1, ID_OTHER = 2, ID_FOLLOWER = 3,
+        CLUSTER = 7,
+        WHAT_BUSY = 2, WHAT_REFUSED = 3, WHAT_DONE = 5, WHATS = 6, /* of a PEER_PROPOSED, docs/FORMATS.md */
+};
+
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+        return error_set(err, -EAGAIN, "no tool is run here");
+}
+
+static const struct {
+        PeerFrame type;
+        bool has_head;
+} types[] = {
+        { PEER_PROPOSE, true },   { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true }, { PEER_TERM_CHECK, true }, { PEER_TERM_CHECKED, true },
+        { PEER_BULK, true },      { PEER_BULK_ACK, false },     { PEER_TREE, true },     { PEER_JOIN, false },      { PEER_JOINED, false },
+        { PEER_BEAT, false },     { PEER_CALL, false },         { PEER_CALL_CHUNK, false }, { PEER_CALL_END, false }, { PEER_CALL_CANCEL, false },
+        { PEER_RAFT, true },
+};
+
+typedef struct Fuzz {
+        Still *host;
+        uint64_t id, origin; /* of the host: its replica's, and what it numbers its proposals by */
+        uint64_t guard;      /* index of the key that nobody changes */
+        unsigned n_inputs;
+} Fuzz;
+
+/* It leads, for many inputs. */
+static Fuzz alone;
+
+static void alone_forget(void) {
+        alone.host = alone.host ? still_free(alone.host) : NULL;
+}
+
+/* -- What it says -- */
+
+static void is_a_sentence(const char *s, bool must) {
+        assert(s && (s[0] || !must));
+        for (; *s; s++)
+                assert((unsigned char) *s >= 0x20 && *s != 0x7f);
+}
+
+static void read_head(Reader *r, const Fuzz *f) {
+        (void) read_u64(r);
+        assert(read_u64(r) == f->id && read_u64(r) == ID_OTHER);
+}
+
+static void look_at_proposed(Reader *r, const Fuzz *f) {
+        _cleanup_free_ char *cause = NULL;
+        uint8_t what, status;
+        uint64_t n;
+
+        read_head(r, f);
+        (void) read_u64(r), (void) read_u64(r), (void) read_u64(r);
+        what = read_u8(r);
+        status = read_u8(r);
+        cause = read_string(r, ERROR_MESSAGE_MAX);
+        n = read_varint(r);
+        assert(!r->failed && what < WHATS && status < _KV_STATUS_MAX);
+        is_a_sentence(cause, what == WHAT_BUSY || what == WHAT_REFUSED);
+        for (; n > 0; n--) {
+                size_t size;
+
+                (void) read_u64(r);
+                if (what != WHAT_DONE)
+                        continue;
+                (void) read_u64(r), (void) read_u64(r), (void) read_u64(r);
+                (void) read_blob(r, PEER_FRAME_MAX, &size);
+        }
+        assert(reader_end(r) == 0);
+}
+
+static void look_at_joined(Reader *r) {
+        _cleanup_free_ char *sentence = NULL;
+        uint8_t version = read_u8(r), refused = read_u8(r);
+        uint64_t cluster, id;
+
+        sentence = read_string(r, ERROR_MESSAGE_MAX);
+        cluster = read_u64(r);
+        (void) read_u64(r);
+        id = read_u64(r);
+        assert(reader_end(r) == 0 && version == 1 && refused <= 1);
+        is_a_sentence(sentence, refused);
+        assert(refused || (cluster != 0 && id != 0));
+}
+
+static void look_at(Fuzz *f, StillWire *wire) {
+        Frame frame;
+
+        while (still_hear(wire, &frame)) {
+                Reader r = reader_over(frame.payload, frame.size);
+
+                if (frame.type == PEER_PROPOSED)
+                        look_at_proposed(&r, f);
+                else if (frame.type == PEER_JOINED)
+                        look_at_joined(&r);
+                else if (frame.type == PEER_TERM_CHECKED) {
+                        read_head(&r, f);
+                        (void) read_raw(&r, 25);
+                        assert(reader_end(&r) == 0);
+                } else if (frame.type == PEER_BULK_ACK) {
+                        (void) read_raw(&r, 17);
+                        assert(reader_end(&r) == 0);
+                } else if (frame.type == PEER_PROPOSE) {
+                        read_head(&r, f);
+                        (void) read_u64(&r);
+                        f->origin = read_u64(&r);
+                        assert(f->origin != 0);
+                }
+        }
+}
+
+/* -- What it is told -- */
+
+static void write_head(Writer *w, const Fuzz *f) {
+        KvState state;
+
+        kv_state(f->host->store, &state);
+        write_u64(w, state.cluster_id ?: CLUSTER);
+        write_u64(w, ID_OTHER);
+        write_u64(w, f->id);
+}
+
+static bool say(Fuzz *f, PeerFrame type, bool has_head, const void *payload, size_t size) {
+        _cleanup_writer_ Writer w = {};
+
+        if (has_head)
+                write_head(&w, f);
+        if (type == PEER_PROPOSED && size >= 16) { /* to whom it is, it would not know by chance */
+                write_raw(&w, payload, 8);
+                write_u64(&w, f->origin);
+                payload = (const uint8_t *) payload + 16;
+                size -= 16;
+        }
+        write_raw(&w, payload, size);
+        assert(w.error == 0);
+        return still_say(f->host, type, w.bytes, w.size);
+}
+
+static void on_nothing(void *userdata, const KvResult *result) {
+        unsigned *n = userdata;
+
+        assert((unsigned) result->status < _KV_STATUS_MAX);
+        --*n;
+}
+
+/* Says all of it; what it was refused for ended the session, and the rest with it. */
+static void say_all(Fuzz *f, Reader *script) {
+        for (unsigned i = 0; i < FRAMES_MAX && script->left > 0; i++) {
+                unsigned which = read_u8(script) % ELEMENTS(types);
+                size_t size = read_u16(script);
+                const void *payload;
+
+                size = MIN(size, script->left);
+                payload = read_raw(script, size);
+
+                if (script->failed || (types[which].type == PEER_RAFT && f == &alone)) /* its own fuzzer says those to who leads */
+                        continue;
+                if (!say(f, types[which].type, types[which].has_head, payload, size))
+                        break;
+                look_at(f, &f->host->asking);
+                look_at(f, &f->host->asked);
+        }
+        still_pass(f->host, 700);
+        look_at(f, &f->host->asking);
+        look_at(f, &f->host->asked);
+}
+
+/* -- Who leads -- */
+
+static void guard_on_done(void *userdata, const KvResult *result) {
+        assert(result->status == KV_OK);
+        alone.guard = result->index;
+}
+
+static void guard_is_safe(void) {
+        TreeTxn *txn = NULL;
+        Error err = {};
+        KvNode node;
+
+        assert(kv_read(alone.host->store, &txn) == 0);
+        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0 && node.modified == alone.guard && node.value.size == 4);
+        assert(tree_check(txn, &err) == 0);
+        tree_abort(txn);
+}
+
+static bool leads(void) {
+        KvState state;
+
+        kv_state(alone.host->store, &state);
+        return state.ready && state.leader_id == ID_LEADER;
+}
+
+static void alone_open(void) {
+        KvCommand guard = { .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true };
+        static bool told;
+        uint64_t number;
+
+        if (!told)
+                (void) atexit(alone_forget);
+        told = true;
+        alone_forget();
+        alone = (Fuzz) { .host = still_new(false), .id = ID_LEADER, .origin = 1 };
+        assert(kv_propose(alone.host->store, &guard, guard_on_done, NULL, &number) == 0);
+        still_run(alone.host);
+        assert(alone.guard > 0);
+}
+
+static void tell_the_leader(Reader *script) {
+        if (!alone.host || alone.n_inputs++ >= INPUTS_MAX)
+                alone_open();
+        if (!(alone.host->asking.open && alone.host->asked.open) && !still_meet(alone.host)) {
+                alone_open();
+                assert(still_meet(alone.host));
+        }
+        say_all(&alone, script);
+        assert(leads());
+        guard_is_safe();
+}
+
+/* -- Who follows: it was let in by us, and has heard that we lead -- */
+
+static void say_joined(Fuzz *f) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, 1);
+        write_u8(&w, 0);
+        write_string(&w, "");
+        write_u64(&w, CLUSTER);
+        write_u64(&w, CLUSTER);
+        write_u64(&w, f->id);
+        assert(say(f, PEER_JOINED, false, w.bytes, w.size));
+}
+
+static void say_that_we_lead(Fuzz *f) {
+        _cleanup_writer_ Writer w = {};
+
+        raft_message_encode(&w, &(RaftMessage) { .type = RAFT_MESSAGE_APPEND, .term = 2 });
+        assert(w.error == 0 && say(f, PEER_RAFT, true, w.bytes, w.size));
+}
+
+static void tell_a_follower(Reader *script) {
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        Fuzz f = { .host = still_new(true), .id = ID_FOLLOWER, .origin = 1 };
+        unsigned n_asked = 0;
+        uint64_t number;
+
+        assert(still_meet(f.host));
+        say_joined(&f);
+        if (f.host->asking.open && !f.host->asking.closing)
+                say_that_we_lead(&f);
+        for (unsigned i = 0; i < 3; i++)
+                n_asked += kv_propose(f.host->store, &cmd, on_nothing, &n_asked, &number) == 0;
+        still_pass(f.host, 150);
+        look_at(&f, &f.host->asked);
+        say_all(&f, script);
+        still_free(f.host);
+        assert(n_asked == 0); /* who asks is answered once, also at the end */
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        Reader script = reader_over(bytes, size);
+
+        log_set_max_priority(LOG_EMERG);
+        if (read_u8(&script) % 2 == 0)
+                tell_the_leader(&script);
+        else
+                tell_a_follower(&script);
+        return 0;
+}
