@@ -112,9 +112,10 @@ KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
 
-/* What each answer to a client says of this replica: of kv_state() what costs nothing. */
+/* What each answer to a client says of this replica, and whose tree it shows: of kv_state() what costs nothing, since no session is
+ * asked. */
 typedef struct KvPosition {
-        uint64_t cluster_id, raft_index, term;
+        uint64_t cluster_id, lineage, raft_index, term;
 } KvPosition;
 
 void kv_position(const KvStore *store, KvPosition *ret);

@@ -116,7 +116,7 @@ void kv_state(const KvStore *s, KvState *ret) {
 void kv_position(const KvStore *s, KvPosition *ret) {
         const Replica *p = s->replica;
 
-        *ret = (KvPosition) { .cluster_id = p->identity.cluster_id };
+        *ret = (KvPosition) { .cluster_id = p->identity.cluster_id, .lineage = p->identity.lineage };
         if (!p->core || p->error < 0)
                 return;
         ret->raft_index = raft_core_applied_index(p->core);

@@ -156,14 +156,14 @@ static void on_drain(void *userdata) {
 }
 
 static void finish(Registry *r) {
-        KvState state;
+        KvPosition position;
 
-        kv_state(r->store, &state);
+        kv_position(r->store, &position);
         cluster_done(&r->old);
         r->old = r->cluster;
         r->cluster = r->next;
         r->next = (Cluster) {};
-        r->cluster.lineage = state.lineage;
+        r->cluster.lineage = position.lineage;
         r->whole = true;
         on_drain(r);
         tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
@@ -278,11 +278,11 @@ static void read_again(void *userdata) {
 const Cluster *registry_cluster(const Registry *r) {
         /* The two that are not keys: time, and whose tree it is. */
         Cluster *c = &((Registry *) r)->cluster;
-        KvState state;
+        KvPosition position;
 
-        kv_state(r->store, &state);
+        kv_position(r->store, &position);
         c->now_ms = kv_cluster_ms(r->store);
-        c->lineage = state.lineage;
+        c->lineage = position.lineage;
         return c;
 }
 
