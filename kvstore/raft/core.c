@@ -69,6 +69,7 @@ int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *
                 return r;
         }
 
+        c->raft.tracer = NULL; /* else each step prints sentences that nobody reads */
         raft_seed(&c->raft, options->seed);
         raft_set_election_timeout(&c->raft, c->election_ms);
         raft_set_heartbeat_timeout(&c->raft, options->heartbeat_ms ? options->heartbeat_ms : 150);
