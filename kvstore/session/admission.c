@@ -285,7 +285,9 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         if (was_open && s->dialed)
                 snprintf(host->problem, sizeof(host->problem), "%s", reason);
         if (host) {
-                host_heard(host, now_ms - MIN(session_silent_ms(s), now_ms));
+                uint64_t silent_ms = session_silent_ms(s);
+
+                host_heard(host, now_ms - MIN(silent_ms, now_ms));
                 host->used_ms = now_ms;
         }
         if (host && host->judged == s) {

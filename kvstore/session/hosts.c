@@ -210,18 +210,17 @@ void known_redial(Known *k) {
 
 static void host_state(const Host *host, PeerState *ret) {
         uint64_t now_ms = loop_now_ms(host->peers->loop);
+        uint64_t dialed = host->dialed ? session_silent_ms(host->dialed) : UINT64_MAX;
+        uint64_t accepted = host->accepted ? session_silent_ms(host->accepted) : UINT64_MAX;
+        uint64_t silent_ms = MIN(now_ms - MIN(host->heard_ms, now_ms), MIN(dialed, accepted));
 
         *ret = (PeerState) {
                 .hello = host->hello,
                 .dialed = host->dialed != NULL,
                 .accepted = host->accepted != NULL,
-                .kernel_silent_ms = now_ms - MIN(host->heard_ms, now_ms),
+                .kernel_silent_ms = silent_ms,
                 .clone_refused = host->clone_ms > 0 && now_ms - host->clone_ms < CLONE_SHOWN_MS,
         };
-        if (host->dialed)
-                ret->kernel_silent_ms = MIN(ret->kernel_silent_ms, session_silent_ms(host->dialed));
-        if (host->accepted)
-                ret->kernel_silent_ms = MIN(ret->kernel_silent_ms, session_silent_ms(host->accepted));
         memcpy(ret->bye, host->bye, sizeof(ret->bye));
         memcpy(ret->problem, host->problem, sizeof(ret->problem));
         if (!*ret->hello.address)

@@ -570,9 +570,10 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
 }
 
 uint64_t session_silent_ms(const PeerSession *s) {
-        uint64_t since_heard = loop_now_ms(s->loop) - s->heard_ms;
+        uint64_t heard = loop_now_ms(s->loop) - s->heard_ms;
+        uint64_t kernel = s->stream && !s->closed ? stream_kernel_silent_ms(s->stream) : UINT64_MAX; /* a call of the kernel: once */
 
-        return s->stream && !s->closed ? MIN(stream_kernel_silent_ms(s->stream), since_heard) : since_heard;
+        return MIN(kernel, heard);
 }
 
 /* -- For those above -- */
