@@ -2,7 +2,7 @@
 #include "kvstore/kvstore_internal.h"
 
 enum {
-        TICK_MS = 500,          /* between looks at the clock while it runs: a longer gap was a stall */
+        TICK_MS = 500,          /* the clock is looked at so long after the last look, while it runs: a longer gap was a stall */
         EXPIRE_LIMIT = 1000,    /* nodes that one entry removes */
         EXPIRE_RETRY_MS = 500,
         HEAR_MS = 1,            /* from finding something due to its end: turns of the loop, that read what has come */
@@ -23,8 +23,8 @@ void kv_clock_set_running(KvStore *s, bool runs) {
         s->clock_runs = runs;
         if (!runs)
                 timer_stop(&s->tick);
-        else if (!timer_armed(&s->tick))
-                (void) timer_start(&s->tick, s->loop, TICK_MS);
+        else
+                (void) timer_start(&s->tick, s->loop, TICK_MS); /* heartbeats come sooner: nobody is woken for it */
 }
 
 void kv_clock_on_tick(void *userdata) {
