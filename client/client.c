@@ -125,15 +125,23 @@ int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
         return listing_take(&l, l.states, ret);
 }
 
-int client_machines(Client *c, Listing *ret, Error *err) {
+static int read_machines(Client *c, const char *path, Listing *ret, Error *err) {
         _cleanup_listing_ Listing l = {};
         int r;
 
-        r = listing_read(c, "/fleet/v1/machines", api_machines_page_read, &l, err);
+        r = listing_read(c, path, api_machines_page_read, &l, err);
         if (r < 0)
                 return r;
         l.machines = join(&l, sizeof(ApiMachine), page_machines);
         return listing_take(&l, l.machines, ret);
+}
+
+int client_machines(Client *c, Listing *ret, Error *err) {
+        return read_machines(c, "/fleet/v1/machines", ret, err);
+}
+
+int client_all_machines(Client *c, Listing *ret, Error *err) {
+        return read_machines(c, "/fleet/v1/machines?all=true", ret, err);
 }
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {

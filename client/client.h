@@ -39,6 +39,7 @@ void listing_done(Listing *l);
 int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all */
 int client_machines(Client *c, Listing *ret, Error *err);
+int client_all_machines(Client *c, Listing *ret, Error *err); /* those that are lost or gone, too */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if it is not there; borrowed */
 
@@ -85,6 +86,7 @@ int verb_diff(Client *c, char **args, size_t n);
 int verb_edit(Client *c, char **args, size_t n);
 int verb_import(Client *c, char **args, size_t n);
 int verb_ssh(Client *c, char **args, size_t n);
+int verb_events(Client *c, char **args, size_t n);
 int verb_fd_forward(Client *c, char **args, size_t n);
 int verb_show(Client *c, char **args, size_t n);
 int verb_list_dependencies(Client *c, char **args, size_t n);

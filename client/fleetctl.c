@@ -43,6 +43,10 @@ static const Verb verbs[] = {
         { "edit", 0, "UNIT...", "Change units of the cluster in an editor",
           "$SYSTEMD_EDITOR, $EDITOR or $VISUAL gets the file as it was given. When the editor ends it is\n"
           "checked, and takes the place of what runs.\n", verb_edit },
+        { "events", FLAGS_EVENTS, "[UNIT...]", "Show what was decided in the cluster and what came of it",
+          "Orders of the engine with their reasons, states of units, machines that come and go, changes that\n"
+          "people made: the last 1000 changes, and with --follow all further ones. Of all units, or of those named.\n\n"
+          "fleetctl events --follow --since=-10min web@1.service\n", verb_events },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
@@ -158,6 +162,7 @@ static void print_root_help(void) {
                "\tfleetctl list-units                 what runs where\n"
                "\tfleetctl journal -f hello.service   its log, wherever it is\n"
                "\tfleetctl why hello.service          why it is where it is, or nowhere\n"
+               "\tfleetctl events --follow            what happens, as it happens\n"
                "\nOPTIONS:\n");
         options_print(FLAGS_GLOBAL, stdout);
         printf("\nEach option can be preset in the environment: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, ...\n");

@@ -36,6 +36,7 @@ typedef enum FlagGroup {
         FLAGS_MACHINE = 1 << 18, /* --machine */
         FLAGS_SOURCE = 1 << 20, /* --source */
         FLAGS_WAIT = 1 << 21, /* --wait */
+        FLAGS_EVENTS = 1 << 22, /* --lines, --follow, --since, --after-index, --machine */
         FLAGS_SSH = 1 << 13, /* --unit, --forward-agent, --ssh-port */
 } FlagGroup;
 
@@ -53,6 +54,7 @@ typedef struct Options {
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
         uint64_t lines;
+        uint64_t last; /* events: 0: not given */
         bool follow, quiet;
 
         const char *swap_with_value, *with_value, *file;

@@ -1,8 +1,12 @@
-/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again and again. */
+/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again and again; with details it
+ * also says what was decided, by whom and why, and what came of it, as far back as the window of events goes. */
+#include <errno.h>
 #include <stdio.h>
 
-#include "fleetd/api/request.h"
-#include "units/json.h"
+#include "base/parse.h"
+#include "fleetd/api/kv_v1.h"
+#include "fleetd/registry/layout.h"
+#include "units/records.h"
 
 typedef struct EventStream {
         Request *request;
@@ -43,11 +47,162 @@ static void events_on_change(void *userdata, const RegistryChange *change) {
         events_write(userdata, change->index, kinds[change->kind], change->unit, change->machine);
 }
 
+/* -- With details -- */
+
+static void add_unit(Text *t, const char *name, const KvNode *node) {
+        _cleanup_unit_ Unit *unit = NULL;
+
+        if (unit_record_read(name, node->value.data, node->value.size, &unit, NULL) < 0)
+                return;
+        json_add_string(t, "hash", unit->hash);
+        json_add_string(t, "owner", unit->owner);
+}
+
+static void add_order(Text *t, const char *name, const KvNode *node) {
+        _cleanup_order_ Order order = {};
+
+        if (order_record_read(node->value.data, node->value.size, &order, NULL) < 0)
+                return;
+        json_add_string(t, "order", order_kind_to_string(order.kind));
+        json_add_string(t, "reason", order.reason);
+        json_add_u64(t, "term", order.term);
+}
+
+static void add_state(Text *t, const char *name, const KvNode *node) {
+        _cleanup_unit_state_ UnitState state = {};
+
+        if (state_record_read(node->value.data, node->value.size, &state, NULL) < 0)
+                return;
+        json_add_string(t, "active", state.active);
+        json_add_bool(t, "finished", state.done);
+        json_add_string(t, "load", state.load);
+        json_add_u64(t, "since", state.since_ms);
+        json_add_string(t, "sub", state.sub);
+}
+
+static void add_presence(Text *t, const char *name, const KvNode *node) {
+        PresenceRecord presence;
+
+        if (presence_record_read(node->value.data, node->value.size, &presence, NULL) < 0)
+                return;
+        json_add_string(t, "presence", presence_to_string(presence.presence));
+        json_add_string(t, "reason", presence.reason);
+}
+
+static void add_problem(Text *t, const char *name, const KvNode *node) {
+        _cleanup_problem_ Problem problem = {};
+
+        if (problem_record_read(node->value.data, node->value.size, &problem, NULL) < 0)
+                return;
+        json_add_bool(t, "confirmed", problem.confirmed);
+        json_add_string(t, "problem", problem_kind_to_string(problem.kind));
+        json_add_string(t, "reason", problem.text);
+}
+
+static void add_facts(Text *t, const char *name, const KvNode *node) {
+        _cleanup_machine_ Machine facts = {};
+
+        if (facts_record_read("", node->value.data, node->value.size, &facts, NULL) < 0)
+                return;
+        json_add_string(t, "hostname", facts.name);
+        json_add_string(t, "version", facts.version);
+}
+
+static void add_text(Text *t, const char *name, const KvNode *node) {
+        _cleanup_free_ char *value = strndup(node->value.data ?: "", node->value.size);
+
+        json_add_string(t, "value", value);
+}
+
+/* A line here is a kind of event; fleet-api(7) documents the same names. */
+static const struct {
+        const char *kind;
+        void (*add)(Text *t, const char *name, const KvNode *node); /* NULL: there is nothing to say but that it has changed */
+} told[_LAYOUT_MAX] = {
+        [LAYOUT_UNIT] = { "unit", add_unit },       [LAYOUT_TARGET] = { "target", add_text },       [LAYOUT_FACTS] = { "machine", add_facts },
+        [LAYOUT_ORDER] = { "order", add_order },    [LAYOUT_METADATA] = { "metadata", add_text },   [LAYOUT_PRESENCE] = { "presence", add_presence },
+        [LAYOUT_STATE] = { "state", add_state },    [LAYOUT_PROBLEM] = { "problem", add_problem },  [LAYOUT_MEMBER] = { "member", NULL },
+        [LAYOUT_CLUSTER] = { "cluster", NULL },
+};
+
+static int told_line(HubEvent *event, Shared **ret) {
+        const KvEvent *e = &event->event;
+        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD || e->action == KV_ACTION_EXPIRE;
+        _cleanup_text_ Text t = {};
+        LayoutKey key;
+
+        if (!layout_parse(e->node.key, &key) || e->node.dir)
+                return 0;
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", e->index);
+        json_add_string(&t, "kind", told[key.kind].kind);
+        json_add_string(&t, "machine", key.machine);
+        json_add_string(&t, "name", key.unit);
+        json_add_bool(&t, "removed", gone);
+        json_add_u64(&t, "time", e->now_ms);
+        if (!gone && told[key.kind].add)
+                told[key.kind].add(&t, key.unit, &e->node);
+        if (e->has_prev) {
+                json_open(&t, "was", '{');
+                if (told[key.kind].add)
+                        told[key.kind].add(&t, key.unit, &e->prev);
+                json_close(&t, '}');
+        }
+        text_append(&t, "}\n");
+        *ret = t.error == 0 ? shared_new(t.chars, t.size) : NULL;
+        return *ret ? 1 : -ENOMEM;
+}
+
+/* Only "after", a number, and "details" belong here; false: it was answered why not. */
+static bool read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
+        for (size_t i = 0; i < request->parameters.n; i++) {
+                const HttpParameter *p = &request->parameters.items[i];
+
+                if (streq(p->name, "details") && parse_bool(p->value, ret_details) >= 0)
+                        continue;
+                if (streq(p->name, "after") && parse_u64(p->value, &ret->after) >= 0) {
+                        ret->has_after = true;
+                        continue;
+                }
+                request_error(request, 400, "%.100s: this takes details=BOOL, and then after=INDEX", p->name);
+                return false;
+        }
+        if (ret->has_after && !*ret_details) {
+                request_error(request, 400, "after: only with details=true");
+                return false;
+        }
+        return true;
+}
+
+static void tell(Request *request, const KvParameters *parameters) {
+        static const char prefix[] = "/_fleet";
+        KvAsk *ask = NEW0(KvAsk, 1);
+
+        if (!ask) {
+                request_error(request, 503, "out of memory");
+                return;
+        }
+        ask->request = request;
+        ask->p = *parameters;
+        ask->p.prefix = (KvBytes) { prefix, sizeof(prefix) - 1 };
+        ask->p.progress = KV_PROGRESS_DEFAULT_S;
+        request->state = ask;
+        kv_changes_begin(ask, told_line, true);
+}
+
 void events_handle(Request *request) {
+        KvParameters parameters = {};
+        bool details = false;
         EventStream *s;
 
         if (!method_is(request, "GET")) {
                 request_error(request, 405, "only GET supported against this resource");
+                return;
+        }
+        if (!read_parameters(request, &details, &parameters))
+                return;
+        if (details) {
+                tell(request, &parameters);
                 return;
         }
         s = NEW0(EventStream, 1);

@@ -74,6 +74,13 @@ int kv_limits_check(const Request *request, const KvCommand *write, Error *err);
  * none), and 'err' what is wrong with it. Pure. */
 int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32], Error *err);
 
+/* The bytes of an event's line, a reference for the caller in *ret: 1; 0 for an event that is not told; or a negative errno. */
+typedef int (*KvLine)(HubEvent *event, Shared **ret);
+
+/* Begins a stream of all changes of ask->p.prefix, in lines of this form; owns 'ask'. 'told': a line with the index alone follows as soon as
+ * what the window of events had is told; then "after" 0 is as far back as that goes. */
+void kv_changes_begin(KvAsk *ask, KvLine line, bool told);
+
 void kv_list_handle(KvAsk *ask);    /* kv_v1.c calls these; each owns 'ask' then */
 void kv_txn_handle(KvAsk *ask);     /* kv_v1_txn.c */
 void kv_changes_handle(KvAsk *ask); /* kv_v1_changes.c */

@@ -13,6 +13,8 @@ typedef struct Changes {
         KvAsk *ask;     /* owned: the prefix */
         Watch *watch;   /* NULL: the connection is full */
         uint64_t told;  /* all up to here has been said */
+        KvLine line;
+        bool catching_up; /* a line is owed when the window is told */
         Timer progress;
 } Changes;
 
@@ -48,35 +50,59 @@ static void changes_end(Changes *c, const KvRefusal *refusal) {
         request_end(request);
 }
 
-static Shared *line_of(HubEvent *event) {
+static int line_of(HubEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
         bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD || e->action == KV_ACTION_EXPIRE;
         _cleanup_text_ Text t = {};
 
-        if (event->line)
-                return event->line;
-        json_open(&t, NULL, '{');
-        json_add_string(&t, "action", kv_action_name(e->action));
-        json_add_u64(&t, "index", e->index);
-        kv_node_write(&t, "node", &e->node, !gone, e->now_ms);
-        if (e->has_prev)
-                kv_node_write(&t, "prevNode", &e->prev, true, e->now_ms);
-        json_add_bool(&t, "refresh", e->refresh);
-        text_append(&t, "}\n");
-        if (t.error == 0)
-                event->line = shared_new(t.chars, t.size);
-        return event->line;
+        if (!event->line) {
+                json_open(&t, NULL, '{');
+                json_add_string(&t, "action", kv_action_name(e->action));
+                json_add_u64(&t, "index", e->index);
+                kv_node_write(&t, "node", &e->node, !gone, e->now_ms);
+                if (e->has_prev)
+                        kv_node_write(&t, "prevNode", &e->prev, true, e->now_ms);
+                json_add_bool(&t, "refresh", e->refresh);
+                text_append(&t, "}\n");
+                if (t.error == 0)
+                        event->line = shared_new(t.chars, t.size);
+        }
+        if (!event->line)
+                return -ENOMEM;
+        *ret = shared_ref(event->line);
+        return 1;
+}
+
+/* A line with the index alone: all up to it has been told. Also the sign that somebody is there. */
+static void say_index(Changes *c, uint64_t index) {
+        char line[48];
+        int n = snprintf(line, sizeof(line), "{\"index\":%llu}\n", (unsigned long long) index);
+
+        if (http_chunk(c->request->http, line, n) == 0)
+                c->told = MAX(c->told, index);
+}
+
+static void say_caught_up(Changes *c) {
+        if (!c->catching_up || !c->watch || !watch_is_current(c->watch))
+                return;
+        c->catching_up = false;
+        say_index(c, MAX(kv_index(c->request->api->options.store), c->told));
 }
 
 static void changes_on_event(void *userdata, HubEvent *event) {
         Changes *c = userdata;
         Request *request = c->request;
-        Shared *line = line_of(event);
-        int r = line ? http_chunk_shared(request->http, line) : -ENOMEM;
+        Shared *line = NULL;
+        int r;
 
-        if (r == 0)
+        r = c->line(event, &line);
+        if (r > 0)
+                r = http_chunk_shared(request->http, line);
+        shared_unref(line);
+        if (r == 0) {
                 c->told = event->event.index;
-        else if (r == -ENOBUFS) {
+                say_caught_up(c);
+        } else if (r == -ENOBUFS) {
                 c->told = event->event.index - 1;
                 c->watch = watch_close(c->watch);
         } else {
@@ -119,22 +145,15 @@ static void changes_on_drain(Request *request) {
         if (c->watch)
                 return;
         r = changes_watch(c, &oldest);
-        if (r == 0)
+        if (r == 0) {
+                say_caught_up(c);
                 return;
+        }
         if (r == -ESTALE)
                 refusal_forgotten(&refusal, c->told, oldest, kv_index(request->api->options.store));
         else
                 too_many(&refusal);
         changes_end(c, &refusal);
-}
-
-/* A line with the index alone: all up to it has been told. Also the sign that somebody is there. */
-static void say_index(Changes *c, uint64_t index) {
-        char line[48];
-        int n = snprintf(line, sizeof(line), "{\"index\":%llu}\n", (unsigned long long) index);
-
-        if (http_chunk(c->request->http, line, n) == 0)
-                c->told = MAX(c->told, index);
 }
 
 static void changes_on_progress(void *userdata) {
@@ -147,7 +166,7 @@ static void changes_on_progress(void *userdata) {
                 say_index(c, MAX(index, c->told));
 }
 
-void kv_changes_handle(KvAsk *ask) {
+void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
         Request *request = ask->request;
         uint64_t index = kv_index(request->api->options.store), oldest = 0;
         Changes *c = NEW0(Changes, 1);
@@ -156,10 +175,14 @@ void kv_changes_handle(KvAsk *ask) {
         int r = -ENOMEM;
 
         if (c) {
-                *c = (Changes) { .request = request, .ask = ask, .told = ask->p.has_after ? ask->p.after : index };
+                *c = (Changes) { .request = request, .ask = ask, .told = ask->p.has_after ? ask->p.after : index, .line = line, .catching_up = told };
                 c->progress = (Timer) { .fire = changes_on_progress, .userdata = c };
                 request->api->n_watching++;
                 r = changes_watch(c, &oldest);
+                if (r == -ESTALE && told && ask->p.after == 0) {
+                        c->told = oldest - 1;
+                        r = changes_watch(c, &oldest);
+                }
         }
         if (r == 0 && ask->p.progress > 0)
                 r = timer_start(&c->progress, request->api->loop, ask->p.progress * 1000);
@@ -180,4 +203,9 @@ void kv_changes_handle(KvAsk *ask) {
         request->drain = changes_on_drain;
         http_begin(request->http, 200, "application/x-ndjson", (HttpField[]) { request_stale_field(request, &stale), {} });
         say_index(c, c->told);
+        say_caught_up(c);
+}
+
+void kv_changes_handle(KvAsk *ask) {
+        kv_changes_begin(ask, line_of, false);
 }

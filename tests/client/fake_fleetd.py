@@ -44,6 +44,7 @@ class Cluster:
         self.units, self.states, self.keys = {}, {}, {}
         self.index = 10
         self.log = []          # of events
+        self.told, self.told_oldest, self.hang_up = [], 0, False  # events with details
         self.requests = []     # (method, path)
         self.events = True     # are they to be had?
         self.broken = None     # (status, body) for everything
@@ -199,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
-            return self.events(c)
+            return self.told(c, query) if "details" in query else self.events(c)
         with c.lock:
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
@@ -353,6 +354,30 @@ class Handler(BaseHTTPRequestHandler):
                     news, seen = c.log[seen:], len(c.log)
                 for event in news:
                     self.chunk(event)
+        except OSError:
+            self.close_connection = True
+
+    def told(self, c, query):
+        after = int(query["after"][0])
+        if after and after < c.told_oldest:
+            return self.refuse(410, "changes are forgotten")
+        self.begin_stream()
+        self.chunk({"index": after})
+        try:
+            with c.lock:
+                seen, n = [e for e in c.told if e["index"] > after], len(c.told)
+            for event in seen:
+                self.chunk(event)
+            self.chunk({"index": max([after, *(e["index"] for e in seen)])})
+            while not c.hang_up:
+                with c.lock:
+                    while len(c.told) == n and not c.hang_up:
+                        c.lock.wait(1)
+                    seen, n = c.told[n:], len(c.told)
+                for event in seen:
+                    self.chunk(event)
+            self.end_stream()
+            c.hang_up = False
         except OSError:
             self.close_connection = True
 

@@ -902,6 +902,74 @@ def the_cluster_is_one_screen(t):
                                "not placed: needs metadata region=mars", "no leader"])
 
 
+# -- events --
+
+def tell(t, *events):
+    with t.cluster.lock:
+        for n, e in enumerate(events, len(t.cluster.told) + 1):
+            t.cluster.told.append({"index": n, "time": 1700000000000 + n * 60000, **e})
+        t.cluster.lock.notify_all()
+
+
+A_DAY = [
+    {"kind": "member", "machine": "2" * 32},
+    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "it is heard"},
+    {"kind": "machine", "machine": "2" * 32, "version": "0.1.0"},
+    {"kind": "unit", "name": "web.service", "hash": "a"},
+    {"kind": "target", "name": "web.service", "value": "inactive"},
+    {"kind": "target", "name": "web.service", "value": "launched", "was": {"value": "inactive"}},
+    {"kind": "order", "name": "web.service", "machine": "2" * 32, "order": "run", "reason": "fewest units"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "active", "sub": "running"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "failed", "sub": "failed", "was": {"active": "active"}},
+    {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent\033[2J", "was": {"presence": "up"}},
+    {"kind": "order", "name": "web.service", "machine": "2" * 32, "removed": True, "was": {"order": "stop"}},
+    {"kind": "cluster", "name": "level"},
+    {"kind": "problem", "name": "b.service", "machine": "1" * 32, "problem": "refused", "reason": "line 1: what"},
+    {"kind": "metadata", "name": "gpu", "machine": "1" * 32, "value": "yes"},
+    {"kind": "unit", "name": "web.service", "removed": True, "was": {"hash": "a"}},
+]
+
+
+def events_are_told_with_their_reasons(t):
+    tell(t, *A_DAY)
+    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
+        (0, "beta gets a replica"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service is new"),
+        (5, "web.service is to be launched (was inactive)"), (6, "web.service is to run on beta: fewest units"),
+        (7, "web.service is active (running) on beta"), (8, "web.service has failed on beta"),
+        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service has left beta"),
+        (12, "b.service is refused in the unit directory of alpha: line 1: what"), (13, "alpha: somebody has given it metadata gpu=yes"),
+        (14, "web.service is destroyed"))))
+    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service is new"]).count("\n") == 7
+    assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
+    assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
+    assert [json.loads(line)["index"] for line in t.expect("events -o json", out=["{"]).splitlines()] == list(range(1, len(A_DAY) + 1))
+    assert t.expect("events --after-index=13", out=["gpu=yes"]).count("\n") == 2
+    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service is destroyed\n")
+    for since in ("-1h", "1h30min", "yesterday", "today"):
+        t.expect(f"events --since={since}", err="fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n")
+    t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
+    t.cluster.told_oldest = 10
+    t.expect("events --after-index=3", 4, err="fleetctl: what came after index 3 is forgotten in part; without --after-index it begins with what is left\n")
+
+
+def events_go_on_when_the_daemon_comes_back(t):
+    tell(t, *A_DAY)
+    p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert p.stdout.readline().endswith("web.service is destroyed\n")
+    tell(t, {"kind": "unit", "name": "new.service", "hash": "b"})
+    assert p.stdout.readline().endswith("new.service is new\n")
+    with t.cluster.lock:
+        t.cluster.hang_up = True
+        t.cluster.lock.notify_all()
+    assert p.stderr.readline() == "fleetctl: fleetd is gone; waiting until it is back\n"
+    tell(t, {"kind": "unit", "name": "later.service", "hash": "b"})
+    assert p.stdout.readline().endswith("later.service is new\n")  # once, and nothing that was told before
+    p.kill()
+    p.wait()
+    p.stdout.close()
+    p.stderr.close()
+
+
 # -- kv --
 
 def keys_are_set_and_read(t):

@@ -45,6 +45,24 @@ cat_status_and_journal_answer_from_any_host() {
         done
 }
 
+events_tell_the_decision_and_what_came_of_it() {
+        local h pid
+        for h in $LAB_HOSTS; do
+                fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
+                [ "$(sed 's/^[^ ]* [^ ]*  //; s/ on .*//' "$LAB/out" | tr '\n' ';')" = \
+                        "from-beta.service is new;from-beta.service is to be launched (was inactive);from-beta.service is to run;from-beta.service is active (running);" ] ||
+                        fail "$h: $(cat "$LAB/out")"
+        done
+        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
+        pid=$!
+        wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
+        fleetctl alpha stop from-beta.service >/dev/null 2>&1
+        wait_for 5 grep -q 'from-beta.service is inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
+        fleetctl beta start from-beta.service >/dev/null 2>&1
+        kill $pid
+        wait $pid 2>/dev/null || true
+}
+
 stop_and_start_again_work_from_any_host() {
         fleetctl gamma stop from-alpha.service >"$LAB/out" 2>&1 || fail "stop: exit $?, $(cat "$LAB/out")"
         wait_for 2 runs_nowhere from-alpha.service || fail "stop returned and it still runs"
@@ -137,6 +155,6 @@ unknown_units_and_verbs_get_a_sentence_and_a_status() {
 }
 
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
-        cat_status_and_journal_answer_from_any_host stop_and_start_again_work_from_any_host \
+        cat_status_and_journal_answer_from_any_host events_tell_the_decision_and_what_came_of_it stop_and_start_again_work_from_any_host \
         unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits unknown_units_and_verbs_get_a_sentence_and_a_status

@@ -735,6 +735,64 @@ static void a_method_that_a_resource_does_not_know_is_405(void **state) {
                 assert_int_equal(ask(room, API_SOCKET, rows[i][0], rows[i][1], JSON, "{}"), 405);
 }
 
+/* -- Events -- */
+
+/* Reads until 'end' has come. */
+static void read_until(Room *room, int fd, Text *t, const char *end) {
+        for (bool is_so = false; !is_so;) {
+                char bytes[4096];
+                ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+
+                if (n > 0)
+                        text_append_bytes(t, bytes, (size_t) n);
+                is_so = t->chars && strstr(t->chars, end);
+                if (!is_so && n <= 0)
+                        host_turn(room->host);
+        }
+}
+
+static void events_with_details_begin_in_the_past_and_go_on(void **state) {
+        static const char request[] = "GET /fleet/v1/events?details=true&after=0 HTTP/1.1\r\nHost: fleet\r\n\r\n";
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -1;
+        _cleanup_text_ Text t = {};
+        Room *room = *state;
+        Host *h = room->host;
+        const char *at;
+        char mark[32];
+
+        host_machine(h);
+        host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LOADED);
+        host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LAUNCHED);
+        host_order(h, "a.service", ORDER_RUN);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+
+        /* That all of the past was told is a line of its own. */
+        snprintf(mark, sizeof(mark), "{\"index\":%llu}", (unsigned long long) kv_index(h->store));
+        read_until(room, fd, &t, mark);
+        at = strstr(t.chars, "\"kind\":\"unit\",\"name\":\"a.service\",\"time\":");
+        assert_non_null(at);
+        at = strstr(at, "\"value\":\"launched\",\"was\":{\"value\":\"loaded\"}");
+        assert_non_null(at);
+        at = strstr(at, "\"kind\":\"order\",\"machine\":\"");
+        assert_non_null(at);
+        assert_non_null(strstr(at, "\"order\":\"run\",\"reason\":"));
+        assert_null(strstr(t.chars, "ExecStart"));
+
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
+        read_until(room, fd, &t, "\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true");
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?after=1", "", NULL), 400);
+        assert_says(room, "after: only with details=true");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?details=maybe", "", NULL), 400);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?detail=true", "", NULL), 400);
+        assert_says(room, "detail: this takes details=BOOL, and then after=INDEX");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/events?details=true", "", NULL), 403);
+}
+
 /* -- Pages -- */
 
 static void page_tokens_are_those_of_fleet(void **state) {
@@ -1025,6 +1083,7 @@ int main(void) {
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
+                in_a_room(events_with_details_begin_in_the_past_and_go_on),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
