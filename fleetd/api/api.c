@@ -122,9 +122,13 @@ static void metrics_handle(Request *request) {
                 request_answer(request, 200, type, NULL, t.chars, t.size);
 }
 
-/* Dots and slashes that were escaped are part of a name, and refused with it. */
-static bool is_plain(const char *target) {
-        return target[strcspn(target, "%?")] != '%';
+/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes first. */
+static bool redirects(const Request *request) {
+        const char *target = request->http->target;
+
+        if (request->path[0] != '/' || request_path_is_clean(request))
+                return false;
+        return request->door == API_SOCKET ? target[strcspn(target, "%?")] != '%' : !method_is(request, "OPTIONS");
 }
 
 static void route(Request *request) {
@@ -135,14 +139,18 @@ static void route(Request *request) {
                 keys_v2_handle(request);
         else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
                 kv_v1_handle(request, path + 12);
-        else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS")) /* keys alone may have a NUL */
+        else if (redirects(request))
+                request_redirect_clean(request);
+        else if (path[0] != '/' && !method_is(request, "OPTIONS")) /* "*" is for them */
+                request_refuse_target(request);
+        else if (strlen(path) < request->path_size && request->door == API_SOCKET) /* keys alone may have a NUL */
+                request_error(request, 404, "%s", "");
+        else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS"))
                 request_not_found(request);
         else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
                 cluster_v2_handle(request);
         else if (!fleet && request->door != API_SOCKET && method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
                 request_answer(request, 200, NULL, NULL, "", 0);
-        else if (request->door == API_SOCKET && !request_path_is_clean(request) && is_plain(request->http->target))
-                request_redirect_clean(request);
         else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
                 metrics_handle(request);
         else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
@@ -261,7 +269,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         http->userdata = request;
 
         if (http_target_split(http->target, &request->path, &request->path_size, &request->query) < 0)
-                request_answer_text(request, 400, "text/plain; charset=utf-8", NULL, "400 Bad Request");
+                request_refuse_target(request);
         else if (!request_is_allowed(request, door))
                 return;
         else if (!starts_with(request->path, "/v2/keys") && http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err) < 0)

@@ -39,13 +39,16 @@ static void auth_enable(Request *request) {
         _cleanup_text_ Text t = {};
         KvState state;
 
-        if (!method_is(request, "GET")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,PUT,DELETE" });
-                return;
-        }
         kv_state(request->api->options.store, &state);
-        text_append(&t, "{\"enabled\":false}\n");
-        answer_of_cluster(request, &state, 200, &t);
+        if (method_is(request, "GET")) {
+                text_append(&t, "{\"enabled\":false}\n");
+                answer_of_cluster(request, &state, 200, &t);
+        } else if (method_is(request, "PUT"))
+                answer_cluster_message(request, &state, 409, "auth: there are no users here: rights go with the door (fleet-api(7))");
+        else if (method_is(request, "DELETE"))
+                answer_cluster_message(request, &state, 409, "auth: already disabled");
+        else
+                request_not_allowed(request, &(HttpField) { "Allow", "GET,PUT,DELETE" });
 }
 
 void cluster_v2_handle(Request *request) {

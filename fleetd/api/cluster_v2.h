@@ -12,6 +12,9 @@ void v2_stats_handle(Request *request, const char *rest);
 /* With the cluster's id, as all answers about members and rights have it. */
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
 
+/* The same with {"message":...}. */
+void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...) _printf_(4, 5);
+
 enum { MEMBER_ID_SIZE = 17 };
 
 /* The id that v2 clients see of a member: 64 bits as etcd's, not two alike in any two clusters; "0" for none. */

@@ -29,9 +29,7 @@ void answer_of_cluster(Request *request, const KvState *state, unsigned status, 
         request_answer(request, status, "application/json", (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
 }
 
-static void answer_message(Request *request, const KvState *state, unsigned status, const char *format, ...) _printf_(4, 5);
-
-static void answer_message(Request *request, const KvState *state, unsigned status, const char *format, ...) {
+void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...) {
         _cleanup_text_ Text t = {}, message = {};
         va_list ap;
 
@@ -247,11 +245,11 @@ static bool body_is_good(Request *request, const KvState *state) {
         Error err = {};
 
         if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
-                answer_message(request, state, 415, "Bad Content-Type %.*s, accept application/json", (int) MIN(size, (size_t) 200), type);
+                answer_cluster_message(request, state, 415, "Bad Content-Type %.*s, accept application/json", (int) MIN(size, (size_t) 200), type);
                 return false;
         }
         if (body_check(request->http, &err) < 0) {
-                answer_message(request, state, 400, "%s", err.message);
+                answer_cluster_message(request, state, 400, "%s", err.message);
                 return false;
         }
         return true;
@@ -259,18 +257,18 @@ static bool body_is_good(Request *request, const KvState *state) {
 
 /* 409: the status whose message etcd's clients show. */
 static void answer_refused(Request *request, const KvState *state) {
-        answer_message(request, state, 409, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
+        answer_cluster_message(request, state, 409, "members come by Join= in their own fleetd.conf, and go with their state; they are not changed here");
 }
 
 static void member_change(Request *request, const KvState *state, const char *text) {
         const char *id = id_digits(text);
 
         if (!id)
-                answer_message(request, state, 404, "No such member: %.200s", text);
+                answer_cluster_message(request, state, 404, "No such member: %.200s", text);
         else if (method_is(request, "PUT") && !body_is_good(request, state))
                 return;
         else if (!member_by_id(state, id))
-                answer_message(request, state, 404, "No such member: %s", id);
+                answer_cluster_message(request, state, 404, "No such member: %s", id);
         else
                 answer_refused(request, state);
 }
@@ -287,11 +285,11 @@ void v2_members_handle(Request *request, const char *id) {
                 if (id[0] == 0)
                         members_list(request, &state);
                 else if (streq(id, "leader") && !(member = member_by_raft_id(&state, state.leader_id)))
-                        answer_message(request, &state, 503, "During election");
+                        answer_cluster_message(request, &state, 503, "During election");
                 else if (streq(id, "leader") || (member = member_by_id(&state, id)))
                         answer_member(request, &state, member);
                 else
-                        answer_message(request, &state, 404, "Not found");
+                        answer_cluster_message(request, &state, 404, "Not found");
         } else if (method_is(request, "POST")) {
                 if (body_is_good(request, &state))
                         answer_refused(request, &state);

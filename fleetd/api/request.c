@@ -58,6 +58,14 @@ void request_not_allowed(Request *request, const HttpField *field) {
                             "Method Not Allowed\n");
 }
 
+void request_refuse_target(Request *request) {
+        request->http->keep_alive = false;
+        if (request->path) /* "*" */
+                request_answer_text(request, 400, NULL, NULL, "");
+        else
+                request_answer_text(request, 400, "text/plain; charset=utf-8", NULL, "400 Bad Request");
+}
+
 void request_not_found(Request *request) {
         request_answer_text(request, 404, "text/plain; charset=utf-8", (HttpField[]) { { "X-Content-Type-Options", "nosniff" }, {} },
                             "404 page not found\n");
@@ -145,6 +153,14 @@ bool request_path_is_clean(const Request *request) {
         return true;
 }
 
+static void append_html(Text *t, const char *s) {
+        for (; *s; s++)
+                if (strchr("&<>\"'", *s))
+                        text_append(t, *s == '&' ? "&amp;" : *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '"' ? "&#34;" : "&#39;");
+                else
+                        text_append_char(t, *s);
+}
+
 void request_redirect_clean(Request *request) {
         _cleanup_free_ char *clean = NULL;
         _cleanup_text_ Text location = {}, body = {};
@@ -170,7 +186,7 @@ void request_redirect_clean(Request *request) {
                 text_printf(&location, "?%s", request->query);
         if (get) {
                 text_append(&body, "<a href=\"");
-                text_append(&body, location.chars ?: "/");
+                append_html(&body, location.chars ?: "/");
                 text_append(&body, "\">Moved Permanently</a>.\n\n");
         }
         fields[0] = (HttpField) { "Location", location.chars ?: "/" };

@@ -60,6 +60,9 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
 /* etcd's router: 405 with one more field ({ "Allow", "GET,HEAD" } as a rule), and 404. */
 void request_not_allowed(Request *request, const HttpField *field);
 void request_not_found(Request *request);
+
+/* 400 for a target that is none, and the end of the connection. */
+void request_refuse_target(Request *request);
 bool request_path_is_clean(const Request *request);
 void request_redirect_clean(Request *request); /* 301 */
 void request_begin(Request *request, unsigned status, const char *type); /* of a stream: its head */

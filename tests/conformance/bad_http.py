@@ -124,7 +124,7 @@ table("target", lambda target, status: ("PUT %s HTTP/1.1\r\n" % target + HOST + 
         "/./v2/keys/victim", "/v2/keysvictim", "/v2/keys../victim", "/v2/KEYS/victim", "/V2/keys/victim", "/v2/keys/a//_fleet", "/v2/keys//_fleet/x", "/v2/keys/%2f_fleet/x", "/v2/keys/_fleet/../victim",
         "/", "/etc/passwd", "/v3/kv/put", "/v2", "/v2/", "/metrics", "/debug/pprof", "/.git/config", "/fleet", "/index.html", "*", "/fleet/v1/units/%00")
 ] + [
-    (target, 403) for target in ("/fleet/v1/units/evil.service", "/v1-alpha/units/evil.service", "/fleet/v1/cluster", "/fleet/v1/../v1/units", "/fleet/v1/units/..%2fevil", "/fleet/v1")
+    (target, 403) for target in ("/fleet/v1/units/evil.service", "/v1-alpha/units/evil.service", "/fleet/v1/cluster", "/fleet/v1")
 ])
 table("key that is only odd", lambda key, status: ("PUT /v2/keys/odd/%s HTTP/1.1\r\n" % key + HOST + FORM + "Content-Length: 7\r\n\r\nvalue=1", status), [
     (key, (200, 201)) for key in ("%00", "a%00b", "%01", "%7f", "%ff%fe", "%c3%a9", "%e2%80%ae", "%f0%9f%92%a9", "%0d%0aX-Evil:%201", "%20", "+", "%2b", "%25", "%2500", "a%3fb", "a%23b", "'", "%22", "%5c", "~", "...", "-", "%1b%5b31m",
