@@ -365,9 +365,9 @@ void http_connection_begin(HttpConnection *c) {
         memset(c->n_kept, 0, sizeof(c->n_kept));
         c->n_fields = 0;
         c->target_at = c->body_at = 0;
-        c->name_size = c->method_size = 0;
+        c->name_size = c->method_size = c->line_blanks = 0;
         c->field = _HTTP_KEPT_NONE;
-        c->value_open = c->answering = c->wants_drain = false;
+        c->value_open = c->line_over = c->answering = c->wants_drain = false;
         c->head_size = 0;
         c->request.userdata = NULL;
         c->state = HTTP_IN_METHOD;
@@ -435,19 +435,29 @@ static void remember_end(HttpConnection *c) {
                 }
 }
 
+/* One blank is between target and version, and none anywhere else; the parser would not mind more. */
+static bool line_is_plain(HttpConnection *c, const char *bytes, size_t size) {
+        for (size_t i = 0; i < size && !c->line_over; i++)
+                if (bytes[i] == '\n')
+                        c->line_over = true;
+                else if (bytes[i] == ' ' && ++c->line_blanks > 1)
+                        return false;
+        return true;
+}
+
 /* Head and body. Returns how much was taken. */
 static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         llhttp_errno_t e;
         size_t taken, head_max = c->server->limits.head_size;
         char text[32];
 
-        if (c->state == HTTP_IN_HEAD && c->bytes.size == 0 && bytes[0] == ' ') {
-                http_refuse(c, 400, NULL); /* two blanks: the parser would not mind */
-                return size;
-        }
         /* One byte more than allowed tells that it is too much. */
         if (c->state == HTTP_IN_HEAD)
                 size = MIN(size, head_max + 1 - c->head_size);
+        if (!line_is_plain(c, bytes, size)) {
+                http_refuse(c, 400, NULL);
+                return size;
+        }
         c->input = bytes;
         c->input_end = bytes + size;
         c->refuse_status = 0;

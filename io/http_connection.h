@@ -56,6 +56,8 @@ struct HttpConnection {
         bool wants_drain;    /* a chunk was refused */
         bool paused;
         bool value_open;
+        bool line_over;      /* the request line has been read */
+        uint8_t line_blanks; /* behind its method */
         int8_t field;        /* HttpKept of the value that is being read */
 
         /* Target, kept values (each terminated) and body of the request; offsets, because it moves when it grows. */

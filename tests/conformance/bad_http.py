@@ -33,7 +33,7 @@ def table(prefix, make, rows):
 
 table("line", lambda line, status: (line + HOST + "\r\n" + EVIL, status, True), [
     (line, 400) for line in (
-        "\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r", "GET\r\n", "GET \r\n", "GET  /v2/keys/a HTTP/1.1\r\n", "GET /v2/keys/a\tHTTP/1.1\r\n",
+        "\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r", "GET\r\n", "GET \r\n", "GET  /v2/keys/a HTTP/1.1\r\n", "GET /v2/keys/a  HTTP/1.1\r\n", "GET /v2/keys/a HTTP/1.1 \r\n", "GET /v2/keys/a\tHTTP/1.1\r\n",
         "GET\t/v2/keys/a HTTP/1.1\r\n", " GET /v2/keys/a HTTP/1.1\r\n", "GET /v2/keys/a b HTTP/1.1\r\n", 
         "GET /v2/keys/a http/1.1\r\n", "GET /v2/keys/a HTP/1.1\r\n", 
         "GET /v2/keys/\x00a HTTP/1.1\r\n", "GET /v2/keys/\x01a HTTP/1.1\r\n",

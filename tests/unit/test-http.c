@@ -380,6 +380,8 @@ static void broken_requests_are_refused_and_closed(void **state) {
                 { "GET http:// HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
                 { "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request: a target without a host" },
                 { "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
+                { "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
+                { "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", "400", "400 Bad Request: a field without a name" },
                 { "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n", "400", "400 Bad Request: a folded field" },
                 { "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \t\r\n chunked\r\n\r\n0\r\n\r\n", "400", "400 Bad Request: a folded field" },
