@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/base64.h"
 
@@ -116,7 +117,13 @@ JsonType json_value_type(const JsonValue *v) {
 }
 
 const JsonValue *json_value_member(const JsonValue *object, const char *name) {
-        return outside(json_object_get(inside(object), name));
+        const JsonValue *found = outside(json_object_get(inside(object), name));
+        json_t *o = (json_t *) object;
+
+        for (void *i = found ? NULL : json_object_iter(o); i && !found; i = json_object_iter_next(o, i))
+                if (strcasecmp(json_object_iter_key(i), name) == 0)
+                        found = outside(json_object_iter_value(i));
+        return found;
 }
 
 size_t json_value_count(const JsonValue *array) {

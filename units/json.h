@@ -36,7 +36,7 @@ DEFINE_CLEANUP(JsonValue *, json_value_free)
 
 /* All take NULL for the value that is not there, and then find nothing. */
 JsonType json_value_type(const JsonValue *v);                                 /* NULL: JSON_VALUE_NULL */
-const JsonValue *json_value_member(const JsonValue *object, const char *name); /* NULL if absent or null */
+const JsonValue *json_value_member(const JsonValue *object, const char *name); /* NULL if absent or null; without it, one in other case, as Go takes it */
 size_t json_value_count(const JsonValue *array);                              /* 0 if it is no array */
 const JsonValue *json_value_item(const JsonValue *array, size_t i);
 const char *json_value_string(const JsonValue *v); /* NULL if it is no string */

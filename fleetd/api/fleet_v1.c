@@ -24,32 +24,62 @@ static void token_write(unsigned page, char ret[static 16]) {
         ret[8] = 0;
 }
 
-static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size_t size) {
-        uint8_t b[12] = {};
-        size_t n = strlen(s), bits = 0, n_bytes = 0, i;
-        uint32_t v = 0;
+/* Bytes of 's', at most 'size' of them are kept: how many there are, or -EINVAL and where it is wrong, as Go's decoder sees it:
+ * line ends do not count, padding is due, nothing may follow it. */
+static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n, size_t *ret_at) {
+        size_t n_bytes = 0, n = strlen(s), i = 0;
+        bool padded = false;
 
-        for (i = 0; i < n && s[i] != '='; i++) {
-                const char *at = strchr(alphabet, s[i]);
+        for (;;) {
+                uint32_t v = 0;
+                unsigned k = 0;
 
-                if (!at) {
-                        snprintf(ret_problem, size, "illegal base64 data at input byte %zu", i);
-                        return -EINVAL;
+                for (; k < 4 && !padded; i++) {
+                        const char *at = i < n ? strchr(alphabet, s[i]) : NULL;
+
+                        if (i >= n && k == 0) {
+                                *ret_n = n_bytes;
+                                return 0;
+                        }
+                        if (at) {
+                                v |= (uint32_t) (at - alphabet) << (18 - 6 * k++);
+                                continue;
+                        }
+                        if (s[i] == '\r' || s[i] == '\n')
+                                continue;
+                        *ret_at = i < n ? i : i - k;
+                        if (s[i] != '=' || k < 2)
+                                return -EINVAL;
+                        for (unsigned due = 4 - k; due > 1; due--) {
+                                i += 1 + strspn(s + i + 1, "\r\n");
+                                *ret_at = i < n ? i - 1 : n;
+                                if (s[i] != '=')
+                                        return -EINVAL;
+                        }
+                        padded = true;
                 }
-                v = v << 6 | (uint32_t) (at - alphabet);
-                bits += 6;
-                if (bits >= 8) {
-                        bits -= 8;
-                        if (n_bytes < sizeof(b))
-                                b[n_bytes++] = v >> bits;
-                }
+                for (unsigned b = 0; b + 1 < k; b++, n_bytes++)
+                        if (n_bytes < size)
+                                ret[n_bytes] = v >> (16 - 8 * b);
+                if (!padded)
+                        continue;
+                i += strspn(s + i, "\r\n");
+                *ret_n = n_bytes;
+                *ret_at = i;
+                return i < n ? -EINVAL : 0;
         }
-        if (n % 4 != 0) {
-                snprintf(ret_problem, size, "illegal base64 data at input byte %zu", n / 4 * 4);
+}
+
+static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size_t size) {
+        uint8_t b[4] = {};
+        size_t n, at;
+
+        if (token_decode(s, b, sizeof(b), &n, &at) < 0) {
+                snprintf(ret_problem, size, "illegal base64 data at input byte %zu", at);
                 return -EINVAL;
         }
-        if (n_bytes < 4) {
-                snprintf(ret_problem, size, "%s", n_bytes == 0 ? "EOF" : "unexpected EOF");
+        if (n < 4) {
+                snprintf(ret_problem, size, "%s", n == 0 ? "EOF" : "unexpected EOF");
                 return -EINVAL;
         }
         if ((b[0] | b[1] << 8) != PAGE_SIZE) {
@@ -363,7 +393,10 @@ static unsigned wish_read(Request *request, const char *name, const ApiUnit *bod
 static bool content_type_is_json(Request *request) {
         const HttpRequest *http = request->http;
         const char *type = http->content_type ?: "";
-        size_t n = strcspn(type, "; \t");
+        size_t n = strcspn(type, ";");
+
+        while (n > 0 && (type[n - 1] == ' ' || type[n - 1] == '\t'))
+                n--;
 
         if (http->n_content_types != 1) {
                 request_error(request, 415, "expected 1 Content-Type, got %u", http->n_content_types);

@@ -1,7 +1,6 @@
 /* /fleet/v1/machines: who is there, and the metadata that people give them. */
 #include <errno.h>
 #include <stdio.h>
-#include <strings.h>
 
 #include "fleetd/api/fleet_v1.h"
 
@@ -76,22 +75,11 @@ static bool path_parse(const char *path, char ret_machine[static MACHINE_ID_SIZE
         return true;
 }
 
-static int find_value(void *userdata, const char *name, const JsonValue *v) {
-        const char **found = userdata;
-
-        if (strcasecmp(name, "value") == 0 && json_value_string(v))
-                *found = json_value_string(v);
-        return 0;
-}
-
 /* fleet took {"value": "TEXT"} and documented "TEXT": both are good. */
 static const char *operation_value(const JsonValue *operation) {
         const JsonValue *v = json_value_member(operation, "value");
-        const char *found = json_value_string(v);
 
-        if (json_value_type(v) == JSON_VALUE_OBJECT)
-                (void) json_value_each(v, find_value, &found);
-        return found;
+        return json_value_string(json_value_type(v) == JSON_VALUE_OBJECT ? json_value_member(v, "value") : v);
 }
 
 /* One operation. Its machine is "" where none can have that id: then it is right, and changes nothing. */

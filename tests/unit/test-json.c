@@ -327,6 +327,18 @@ static void values_are_asked_for_without_fear(void **state) {
         assert_int_equal(json_value_each(NULL, count_members, &n), 0);
 }
 
+static void a_member_in_other_case_counts_where_none_is_exact(void **state) {
+        static const char json[] = "{\"B\":\"other\",\"Desired\":\"x\",\"b\":\"exact\",\"c\":null,\"C\":\"said\"}";
+        _cleanup_json_ JsonValue *root = NULL;
+
+        assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
+        assert_string_equal(json_value_string(json_value_member(root, "b")), "exact");
+        assert_string_equal(json_value_string(json_value_member(root, "B")), "other");
+        assert_string_equal(json_value_string(json_value_member(root, "desired")), "x");
+        assert_string_equal(json_value_string(json_value_member(root, "c")), "said");
+        assert_null(json_value_member(root, "desire"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
@@ -341,6 +353,7 @@ int main(void) {
                 cmocka_unit_test(bytes_of_any_kind_go_through_as_text_or_in_base64),
                 cmocka_unit_test(bytes_are_said_one_way),
                 cmocka_unit_test(values_are_asked_for_without_fear),
+                cmocka_unit_test(a_member_in_other_case_counts_where_none_is_exact),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
