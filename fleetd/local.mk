@@ -137,7 +137,7 @@ FUZZERS += tests/fuzz/fuzz-keys_v2
 tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(STILL_HOST)
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
 # Through all of the API's routes; no tool is run.
-WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn
+WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
 FUZZERS += tests/fuzz/fuzz-api
 tests_fuzz_fuzz_api_SOURCES = tests/fuzz/api.c tests/fuzz/standalone.c $(STILL_HOST)
 tests_fuzz_fuzz_api_LDFLAGS = $(WITHOUT_CHILDREN)

@@ -23,6 +23,11 @@ static void host_forget(void) {
 }
 
 /* No tool is run here. */
+UvLoop *__wrap_loop_uv(Loop *base);
+UvLoop *__wrap_loop_uv(Loop *base) {
+        return NULL;
+}
+
 int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
 int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
         size_t n = 0;

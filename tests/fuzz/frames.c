@@ -25,6 +25,11 @@ enum {
         WHAT_BUSY = 2, WHAT_REFUSED = 3, WHAT_DONE = 5, WHATS = 6, /* of a PEER_PROPOSED, docs/FORMATS.md */
 };
 
+UvLoop *__wrap_loop_uv(Loop *base);
+UvLoop *__wrap_loop_uv(Loop *base) {
+        return NULL;
+}
+
 int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
 int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
         return error_set(err, -EAGAIN, "no tool is run here");
