@@ -86,6 +86,7 @@ int verb_diff(Client *c, char **args, size_t n);
 int verb_edit(Client *c, char **args, size_t n);
 int verb_import(Client *c, char **args, size_t n);
 int verb_ssh(Client *c, char **args, size_t n);
+int verb_cluster(Client *c, char **args, size_t n);
 int verb_events(Client *c, char **args, size_t n);
 int verb_fd_forward(Client *c, char **args, size_t n);
 int verb_show(Client *c, char **args, size_t n);

@@ -29,6 +29,10 @@ static const Verb verbs[] = {
         { "cat", FLAGS_SOURCE, "UNIT", "Output the contents of a submitted unit",
           "Prints the unit file that the cluster has, in the form from which its hash is made:\n"
           "comments are left out. --source prints the text as it was given, its drop-ins behind it.\n", verb_cat },
+        { "cluster", FLAGS_YES, "[level [N] | stop-waiting]", "Show the replicas and their leader; decide about the whole",
+          "Without arguments: this host's view of the replicas, the leader, the feature level.\n"
+          "level prints the feature level, or raises it now, and not a day after all hosts know it.\n"
+          "stop-waiting: after a recovery hosts that have not said what runs there are not waited for.\n", verb_cluster },
         { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES, "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, takes them from their machines, and forgets their files.\n"
           "Returns when no machine has anything of them.\n", verb_destroy },

@@ -197,6 +197,10 @@ static int print_all(const View *v, size_t *ret_problems) {
                 n++;
                 r = add_problem(table, "cluster", problem, "");
         }
+        if (r >= 0 && json_value_member(v->cluster, "waitsFor")) {
+                n++;
+                r = add_problem(table, "cluster", "nothing is started or moved until all hosts have said what runs there (fleetctl cluster)", "");
+        }
         if (r >= 0)
                 r = silent_voters(v, table, &n);
         if (r >= 0)

@@ -52,6 +52,7 @@ class Cluster:
         self.reports = {}
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
+        self.level, self.waits_for = 1, []
         self.silent = None     # the name of a voter
         self.batches = True
         self.problems, self.answered = [], []  # of unit directories, and what was said to them
@@ -202,8 +203,18 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/fleet/v1/events":
             return self.told(c, query) if "details" in query else self.events(c)
         with c.lock:
+            if path == "/fleet/v1/cluster/level":
+                wanted = json.loads(body)["level"]
+                if wanted > 2 or wanted < c.level:
+                    return self.refuse(409, "feature level 3: beta knows 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
+                c.level = wanted
+                return self.answer(204)
+            if path == "/fleet/v1/cluster/adopting":
+                c.waits_for = []
+                return self.answer(204)
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
+                    "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
                     "index": c.index, "term": 3, "name": "alpha", "leader": {"id": "1" * 32, "name": "alpha"},
                     "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],

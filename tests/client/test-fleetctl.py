@@ -902,6 +902,34 @@ def the_cluster_is_one_screen(t):
                                "not placed: needs metadata region=mars", "no leader"])
 
 
+def the_cluster_shows_its_replicas_and_is_decided_about(t):
+    t.cluster.silent = "gamma"
+    t.expect("cluster", out="cluster    abc, index 10, term 3\nleader     alpha\nthis host  alpha, leader\n"
+             "level      1; this fleetd knows a higher one, which comes when all hosts have known it for a day (fleetctl cluster level N)\n\n"
+             "MACHINE\tADDRESS\tSEAT\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
+    assert json.loads(t.expect("cluster -o json", out=["{"]))["levelKnown"] == 2
+    said = "Feature level 2, now 1: no host can go back to a fleetd that does not know it.\n"
+    t.expect("cluster level", out="1\n")
+    t.expect("cluster level 2", 1, err=said + "fleetctl: nothing was changed; with --yes it is\n")
+    status, out = t.on_terminal("cluster", "level", "2", typed="n\n")
+    assert status == 1 and "Raise it? [y/N] " in out and "nothing was changed" in out and t.cluster.level == 1, out
+    status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
+    assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
+    t.expect("cluster level 2")
+    t.expect("cluster level 3 --yes", 1, err="Error raising the feature level: googleapi: Error 409: feature level 3: beta knows 2 at most; upgrade it first\n")
+    t.expect("cluster level 1", 1, err="Error raising the feature level: googleapi: Error 409: it does not go back\n")
+    t.expect("cluster level high", 2, err="fleetctl: cluster level takes one number, the level to raise to\n")
+    t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
+
+    t.expect("cluster stop-waiting", err="fleetctl: no host is waited for\n")
+    t.cluster.waits_for = ["beta", "gamma"]
+    t.expect("cluster", out=["waits for  beta, gamma, which have not said yet what runs there (fleetctl cluster stop-waiting)\n"])
+    t.expect("status", 1, out=["nothing is started or moved until all hosts have said what runs there (fleetctl cluster)"])
+    t.expect("cluster stop-waiting", 1, err=["beta, gamma: what runs there is not known.", "with --yes it is"])
+    t.expect("cluster stop-waiting --yes", out="No host is waited for any longer\n")
+    assert t.cluster.waits_for == []
+
+
 # -- events --
 
 def tell(t, *events):
