@@ -38,11 +38,21 @@ static int bad_escape(const char *s, size_t size, Error *err) {
         return error_set(err, -EINVAL, "invalid URL escape \"%s\"", quoted);
 }
 
+/* How much of it stands for itself, from its beginning on: most of them in full. */
+static size_t plain_size(const char *s, size_t size, bool plus_is_space) {
+        const char *end = memchr(s, '%', size);
+
+        size = end ? (size_t) (end - s) : size;
+        end = plus_is_space ? memchr(s, '+', size) : NULL;
+        return end ? (size_t) (end - s) : size;
+}
+
 /* Decodes into 'ret', which has room for 'size' bytes. */
 static int decode(const char *s, size_t size, bool plus_is_space, char *ret, size_t *ret_size, Error *err) {
-        size_t n = 0;
+        size_t n = plain_size(s, size, plus_is_space);
 
-        for (size_t i = 0; i < size; i++) {
+        memcpy(ret, s, n);
+        for (size_t i = n; i < size; i++) {
                 if (s[i] != '%') {
                         ret[n++] = s[i] == '+' && plus_is_space ? ' ' : s[i];
                         continue;
