@@ -56,6 +56,14 @@ static char **environment_clean(void) {
         return clean;
 }
 
+/* Whatever spares the daemon when memory is short does not spare its helpers, which may need much of it. */
+static void child_spare_nobody(void) {
+        _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+        if (fd >= 0 && write(fd, "0", 1) < 0)
+                errno = 0; /* then it is as the daemon's, which is no reason to run nothing */
+}
+
 /* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec closes. */
 _Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd,
                                    int error_fd) {
@@ -71,6 +79,7 @@ _Noreturn static void child_become(const char *const argv[], char **environment,
         null_fd = open("/dev/null", O_RDONLY);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(127);
+        child_spare_nobody();
         if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(output_fd, 2) == 2) {
                 if (null_fd > 2)
                         close(null_fd);

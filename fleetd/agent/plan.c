@@ -18,6 +18,11 @@ static bool is_foreign(const SystemdUnit *seen) {
         return !seen->ours && seen->fragment[0] && streq(seen->load, "loaded");
 }
 
+/* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). */
+static bool has_lost_its_file(const SystemdUnit *seen) {
+        return !seen->has_file || streq(seen->load, "not-found");
+}
+
 static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) {
         *ret_reason = reason;
         return s;
@@ -76,7 +81,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         if (v->order->order == ORDER_LOAD) {
                 if (is_running(seen) && note && note->kind == ORDER_RUN && v->order->index > note->index)
                         return step(AGENT_STOP, "ordered to be loaded only", why);
-                if (differs)
+                if (differs || has_lost_its_file(seen))
                         return step(AGENT_WRITE, "its text is not in force here", why);
                 if (!note || note->kind != ORDER_LOAD || note->index != v->order->index)
                         return step(AGENT_NOTE, "ordered to be loaded", why);
@@ -86,7 +91,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         if (was_started(v)) {
                 if (note->starting)
                         return step(AGENT_ADOPT, "the start that was noted was made", why);
-                if (differs && !note->done)
+                if ((differs || has_lost_its_file(seen)) && !note->done)
                         return step(AGENT_WRITE, "its text is not in force here", why);
                 if (note->index != v->order->index || note->unit_index != v->order->unit_index)
                         return step(AGENT_NOTE, "the order is about what runs", why);
@@ -94,7 +99,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         }
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);
-        if (differs || seen->need_reload || streq(seen->load, "not-found"))
+        if (differs || seen->need_reload || has_lost_its_file(seen))
                 return step(AGENT_WRITE, "its text is not in force here", why);
         if (is_running(seen))
                 return step(AGENT_ADOPT, "it runs already", why);
@@ -113,13 +118,13 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         if (started && note->starting)
                 return step(AGENT_ADOPT, "the start that was noted was made", why);
         if (started || note->kind == ORDER_LOAD) {
-                if (!v->seen->has_file && !note->done && (started || v->use_saved))
+                if (has_lost_its_file(v->seen) && !note->done && (started || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);
                 return step(AGENT_NOTHING, "no newer order", why);
         }
         if (!v->use_saved || note->done || v->stopping)
                 return step(AGENT_NOTHING, "waiting for the cluster", why);
-        if (!v->seen->has_file || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload || streq(v->seen->load, "not-found"))
+        if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
                 return step(AGENT_WRITE, "assigned before the boot, and the cluster cannot be asked", why);
         if (is_running(v->seen))
                 return step(AGENT_ADOPT, "it runs already", why);

@@ -279,6 +279,83 @@ static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_w
         assert_int_equal(room->fake->stops, 1);
 }
 
+/* In what this host has noted, 'field' gets another value of the same length or less. */
+static void change_note(Room *room, const char *field, const char *value) {
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
+        char *at;
+
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
+        at = strstr(text, field);
+        assert_non_null(at);
+        at += strlen(field);
+        assert_true(asprintf(&changed, "%.*s%s%s", (int) (at - text), text, value, at + strcspn(at, ",\"}")) > 0);
+        scratch_write(path, changed);
+}
+
+static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        change_note(room, "\"floor\":", "1000000");
+        host_order(room->host, "web.service", ORDER_STOP);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->stops, 0);
+        assert_true(has_order(room, "web.service"));
+
+        /* And it was that alone. */
+        agent_close(room);
+        change_note(room, "\"floor\":", "1");
+        agent_open(room);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+}
+
+static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void **state) {
+        _cleanup_free_ char *path = NULL;
+        Room *room = *state;
+
+        path = scratch_path(room->notes, "assignment");
+        run_unit(room, "web.service", ONE);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->notes), 0); /* nothing can be made in it any more */
+        run_unit(room, "other.service", TWO);
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->starts, 2);
+        assert_int_equal(room->fake->stops, 1);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
+static void what_a_start_is_about_is_on_disk_before_systemd_hears_of_it(void **state) {
+        _cleanup_free_ char *path = NULL, *text = NULL;
+        Room *room = *state;
+
+        path = scratch_path(room->notes, "assignment");
+        room->fake->hold = "StartUnit";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
+        assert_non_null(strstr(text, "\"starting\":true"));
+        assert_non_null(strstr(text, boot_id));
+
+        /* And before a stop it is forgotten: else a crash in between would start again what was to end. */
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, says(room, "web.service", "active"));
+        room->fake->hold = "StopUnit";
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, room->fake->n_held == 1);
+        free(TAKE_PTR(text));
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
+        assert_null(strstr(text, "web.service"));
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, !has_order(room, "web.service"));
+}
+
 static void a_start_that_never_reached_systemd_is_made_again(void **state) {
         Room *room = *state;
 
@@ -373,6 +450,9 @@ int main(void) {
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
+                in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
+                in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
+                in_a_room(what_a_start_is_about_is_on_disk_before_systemd_hears_of_it),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),

@@ -373,6 +373,34 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         assert_step(s, AGENT_NOTHING);
 }
 
+static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
+        static const OrderKind kinds[] = { ORDER_RUN, ORDER_LOAD };
+
+        for (size_t i = 0; i < 2 * ELEMENTS(kinds); i++) {
+                OrderKind kind = kinds[i % 2];
+                Scene *s = scene(state);
+
+                if (i < ELEMENTS(kinds))
+                        ordered(s, kind);
+                s->view.fresh = i < ELEMENTS(kinds);
+                noted(s, kind, kind == ORDER_RUN ? boot_now : "");
+                s->view.use_saved = true;
+                in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
+                assert_step(s, AGENT_NOTHING);
+                snprintf(s->seen.load, sizeof(s->seen.load), "not-found"); /* somebody took the link, and had systemd read anew */
+                s->seen.ours = false;
+                s->seen.fragment[0] = 0;
+                assert_step(s, AGENT_WRITE);
+                in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
+                s->seen.has_file = false;
+                s->seen.hash[0] = 0;
+                assert_step(s, AGENT_WRITE);
+                s->note.done = kind == ORDER_RUN;
+                if (kind == ORDER_RUN)
+                        assert_step(s, AGENT_NOTHING); /* what has ended for good needs neither */
+        }
+}
+
 static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         Scene *s = scene(state);
 
@@ -701,6 +729,7 @@ int main(void) {
                 row(a_noted_start_that_left_no_trace_is_made),
                 row(a_noted_start_that_left_a_trace_is_not_made_twice),
                 row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
+                row(a_file_or_a_link_that_is_missing_is_put_back),
                 row(what_ended_well_is_done_once_its_job_has_ended),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),

@@ -474,6 +474,26 @@ static void a_child_is_heard_to_its_end_and_its_status_comes_last(void **state) 
         text_done(&c.output);
 }
 
+static void set_own_oom_score(const char *score) {
+        int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, score, strlen(score)), strlen(score));
+        close(fd);
+}
+
+static void a_child_is_not_spared_as_the_daemon_is_when_memory_is_short(void **state) {
+        static const char *const argv[] = { "cat", "/proc/self/oom_score_adj", NULL };
+        TestChild c = { .loop = *state };
+
+        set_own_oom_score("7"); /* below zero only root may go */
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, NULL), 0);
+        loop_uv_run(c.loop);
+        set_own_oom_score("0");
+        assert_string_equal(c.output.chars, "0\n");
+        text_done(&c.output);
+}
+
 static void a_program_that_is_not_there_is_an_error_at_once(void **state) {
         static const char *const argv[] = { "/nonexistent/program", NULL };
         TestChild c = { .loop = *state };
@@ -569,6 +589,7 @@ int main(void) {
                 REAL(patient_work_gives_way_and_nobody_else),
                 REAL(a_signal_reaches_the_loop),
                 REAL(a_child_is_heard_to_its_end_and_its_status_comes_last),
+                REAL(a_child_is_not_spared_as_the_daemon_is_when_memory_is_short),
                 REAL(a_program_that_is_not_there_is_an_error_at_once),
                 REAL(a_killed_child_is_reaped_and_says_nothing_more),
                 REAL(a_paused_child_is_not_read_and_goes_on_where_it_was),
