@@ -328,32 +328,45 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
         assert_int_equal(access(path, F_OK), -1);
 }
 
-static void what_a_start_is_about_is_on_disk_before_systemd_hears_of_it(void **state) {
-        _cleanup_free_ char *path = NULL, *text = NULL;
+/* What the notes on disk say at the very moment in which systemd is called. */
+static struct {
+        const SystemdOps *ops;
+        const char *path;
+        char *at_start, *at_stop;
+} witness;
+
+static void witness_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        assert_int_equal(read_file_at(AT_FDCWD, witness.path, 1 << 16, &witness.at_start, NULL), 0);
+        witness.ops->start(s, name, done, userdata);
+}
+
+static void witness_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        assert_int_equal(read_file_at(AT_FDCWD, witness.path, 1 << 16, &witness.at_stop, NULL), 0);
+        witness.ops->stop(s, name, done, userdata);
+}
+
+static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state) {
+        _cleanup_free_ char *path = NULL;
         Room *room = *state;
+        SystemdOps ops = *room->systemd->ops;
 
         path = scratch_path(room->notes, "assignment");
-        room->fake->hold = "StartUnit";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
-        assert_non_null(strstr(text, "\"starting\":true"));
-        assert_non_null(strstr(text, boot_id));
+        witness.ops = room->systemd->ops;
+        witness.path = path;
+        ops.start = witness_start;
+        ops.stop = witness_stop;
+        room->systemd->ops = &ops;
+        run_unit(room, "web.service", ONE);
+        assert_non_null(strstr(witness.at_start, "\"starting\":true"));
+        assert_non_null(strstr(witness.at_start, boot_id));
 
-        /* And before a stop it is forgotten: else a crash in between would start again what was to end. */
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, says(room, "web.service", "active"));
-        room->fake->hold = "StopUnit";
+        /* A note that were still there would start again, after a crash, what was to end. */
         host_order(room->host, "web.service", ORDER_STOP);
-        UNTIL(room, room->fake->n_held == 1);
-        free(TAKE_PTR(text));
-        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
-        assert_null(strstr(text, "web.service"));
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
         UNTIL(room, !has_order(room, "web.service"));
+        assert_null(strstr(witness.at_stop, "web.service"));
+        room->systemd->ops = witness.ops;
+        free(TAKE_PTR(witness.at_start));
+        free(TAKE_PTR(witness.at_stop));
 }
 
 static void a_start_that_never_reached_systemd_is_made_again(void **state) {
@@ -452,7 +465,7 @@ int main(void) {
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
-                in_a_room(what_a_start_is_about_is_on_disk_before_systemd_hears_of_it),
+                in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
