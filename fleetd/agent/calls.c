@@ -187,7 +187,8 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 for (size_t k = 0; k < call->n && !mine; k++)
                         mine = streq(call->names[k], units[i].name);
                 agent_look_at(a, &units[i]);
-                reload |= mine && (units[i].need_reload || (!units[i].ours && streq(units[i].load, "loaded")) || streq(units[i].load, "not-found"));
+                reload |= mine && (units[i].need_reload || (!units[i].ours && streq(units[i].load, "loaded")) || streq(units[i].load, "not-found")
+                                   || streq(units[i].load, "error"));
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;

@@ -18,9 +18,10 @@ static bool is_foreign(const SystemdUnit *seen) {
         return !seen->ours && seen->fragment[0] && streq(seen->load, "loaded");
 }
 
-/* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). */
+/* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). What
+ * ran when it was read anew without its file is in "error"; in that of a unit that does not run the text itself may be wrong. */
 static bool has_lost_its_file(const SystemdUnit *seen) {
-        return !seen->has_file || streq(seen->load, "not-found");
+        return !seen->has_file || streq(seen->load, "not-found") || (is_running(seen) && streq(seen->load, "error"));
 }
 
 static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) {

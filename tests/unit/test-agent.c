@@ -153,6 +153,21 @@ static void an_edit_of_our_own_section_stops_nothing(void **state) {
         assert_int_equal(room->fake->stops, 0);
 }
 
+static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        text_clear(&room->fake->said);
+        u = fake_bus_unit(room->fake, "web.service", "error", "active", "running");
+        u->fragment[0] = 0;
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, room->fake->said.size > 0 && strstr(room->fake->said.chars, "Reload;"));
+        assert_non_null(strstr(room->fake->said.chars, "LinkUnitFiles"));
+        assert_int_equal(room->fake->starts, 1);
+        assert_int_equal(room->fake->stops, 0);
+}
+
 static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         const ClusterState *s;
         Room *room = *state;
@@ -457,6 +472,7 @@ int main(void) {
                 in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
                 in_a_room(a_changed_text_is_stopped_and_started_once),
                 in_a_room(an_edit_of_our_own_section_stops_nothing),
+                in_a_room(a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on),
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),

@@ -391,6 +391,13 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 s->seen.ours = false;
                 s->seen.fragment[0] = 0;
                 assert_step(s, AGENT_WRITE);
+                in_force(s, s->one, "active");
+                snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* so systemd calls it while it runs */
+                if (kind == ORDER_RUN)
+                        assert_step(s, AGENT_WRITE);
+                in_force(s, s->one, "inactive");
+                snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* what does not run has another trouble */
+                assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
                 s->seen.has_file = false;
                 s->seen.hash[0] = 0;
