@@ -84,9 +84,9 @@ static void know_machine(Wait *w, const char *id) {
         }
 }
 
-/* Load states that nothing but another text will change ("foreign": the host has a unit of that name from elsewhere). */
+/* Load states that nothing but another text will change. */
 static bool cannot_load(const char *load) {
-        static const char *const hopeless[] = { "bad-setting", "error", "masked", "foreign" };
+        static const char *const hopeless[] = { "bad-setting", "error", "masked" };
 
         for (size_t i = 0; load && i < ELEMENTS(hopeless); i++)
                 if (streq(load, hopeless[i]))

@@ -55,7 +55,10 @@ typedef enum ProblemKind {
 const char *problem_kind_to_string(ProblemKind kind);
 ProblemKind problem_kind_from_string(const char *s);
 
-/* systemd's three states of a unit on one machine, in systemd's words, passed on as they are. */
+/* systemd's three states of a unit on one machine, in systemd's words, passed on as they are; and as load state our own word where the
+ * host has a unit of that name from elsewhere, which is left alone. */
+#define STATE_FOREIGN "foreign"
+
 typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
         char *hash;                /* 40 hex digits: of the text that runs there; NULL if unknown */

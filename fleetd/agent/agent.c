@@ -16,7 +16,7 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
                 note->done = true;
                 a->notes.dirty = true;
         }
-        return unit_state_init(ret, u->refused ? "foreign" : u->seen.load, u->refused ? "inactive" : u->seen.active,
+        return unit_state_init(ret, u->refused ? STATE_FOREIGN : u->seen.load, u->refused ? "inactive" : u->seen.active,
                                u->refused ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) == 0;
 }
 

@@ -134,7 +134,7 @@ void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit 
         const ClusterMachine *where = NULL;
         const ClusterMachine *other;
         const ClusterOrder *order;
-        Error why = {};
+        Error why = {}, there = {};
 
         *ret = (Error) {};
         if (c->adopting && u->target != TARGET_INACTIVE) {
@@ -145,6 +145,9 @@ void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit 
         order = where ? cluster_order(c, where->id, u->name) : NULL;
         if (order && !machine_is_there(where) && !u->unit->placement.global)
                 error_set(ret, 0, "waits: %s is %s; %s", cluster_machine_name(where), presence_to_string(where->presence),
+                          scheduler_pick(view, u, &other, &why) < 0 ? why.message : "another machine is about to take it over");
+        else if (order && !u->unit->placement.global && scheduler_refusal(view, u, where, true, &there) == RULE_FOREIGN)
+                error_set(ret, 0, "waits: on %s %s; %s", cluster_machine_name(where), there.message,
                           scheduler_pick(view, u, &other, &why) < 0 ? why.message : "another machine is about to take it over");
         else if (order)
                 error_set(ret, 0, "%s", order->reason ?: "");

@@ -304,7 +304,8 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         for (size_t i = 0; i < n; i++) {
                 const ClusterOrder *o = all[i].order;
 
-                if (all[i].standing != UNFIT || (found && all[i].rule != RULE_CONFLICTS))
+                /* Where its name is taken it does nothing; an order that stayed away would be given again at once. */
+                if (all[i].standing != UNFIT || all[i].rule == RULE_FOREIGN || (found && all[i].rule != RULE_CONFLICTS))
                         continue;
                 r = change(pass, o->machine, u, o, ORDER_STOP, "it may not stay: %s", error_text(&all[i].why, 0));
                 if (r < 0)
@@ -442,6 +443,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
         for (size_t i = 0; i < pass->n_machines; i++) {
                 const ClusterMachine *m = pass->machines[i];
                 const ClusterOrder *o = cluster_order(pass->cluster, m->id, u->name);
+                SchedulerRule rule;
                 Error why = {};
 
                 if (m->presence != PRESENCE_UP)
@@ -455,7 +457,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                         if (o ? !scheduler_may_return(pass->view, u, m) : !scheduler_fits(pass->view, u, m, false, NULL))
                                 continue;
                         r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
-                } else if (!scheduler_fits(pass->view, u, m, true, &why))
+                } else if ((rule = scheduler_refusal(pass->view, u, m, true, &why)) != RULE_NONE && rule != RULE_FOREIGN)
                         r = change(pass, m, u, o, ORDER_STOP, "it may not stay: %s", error_text(&why, 0));
                 else if (o->order != wanted_kind(u) || o == update)
                         r = keep(pass, o);

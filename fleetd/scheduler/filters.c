@@ -150,12 +150,24 @@ static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const
         return false;
 }
 
+/* -- Names that are taken -- */
+
+static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        for (const ClusterState *s = unit->states; s; s = s->next)
+                if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN)) {
+                        error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
+                        return false;
+                }
+        return true;
+}
+
 const Filter scheduler_filters[_RULE_MAX] = {
         { RULE_PRESENCE, "", presence_fits },
         { RULE_MACHINE_ID, "MachineID", machine_id_fits },
         { RULE_METADATA, "MachineMetadata", metadata_fits },
         { RULE_MACHINE_OF, "MachineOf", machine_of_fits },
         { RULE_CONFLICTS, "Conflicts", conflicts_fit },
+        { RULE_FOREIGN, "", name_is_free },
         { RULE_QUIET, "", quiet_fits },
 };
 

@@ -142,6 +142,34 @@ a_unit_that_fits_nowhere_waits_and_starts_when_it_fits() {
         wait_for 5 runs_once web@4.service || fail "it does not start when a machine is free"
 }
 
+a_name_that_a_host_has_from_elsewhere_runs_on_another() {
+        local h before
+        for h in alpha beta; do
+                host_exec $h sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n" >/etc/systemd/system/taken.service; systemctl start taken.service'
+        done
+        before=$(for h in alpha beta; do host_exec $h systemctl show --value -p InvocationID,FragmentPath taken.service; done)
+        runs_forever taken.service </dev/null
+        fleetctl alpha start taken.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        lists alpha taken.service "active running" || fail "it is told as: $(fleetctl alpha list-units | grep taken)"
+        host_exec gamma systemctl is-active -q taken.service || fail "it does not run where its name is free"
+        [ "$(for h in alpha beta; do host_exec $h systemctl show --value -p InvocationID,FragmentPath taken.service; done)" = "$before" ] || fail "the hosts' own were touched"
+
+        # With nowhere left, it waits and says why; then where the name becomes free it runs.
+        fleetctl alpha destroy taken.service >/dev/null 2>&1
+        wait_for 5 leaves_no_file taken.service || fail "destroyed, its file is left"
+        sed 's/taken/pinned-name/' "$LAB/units/taken.service" >"$LAB/units/pinned-name.service"
+        printf '[X-Fleet]\nMachineID=%s\n' "$(host_machine_id beta)" >>"$LAB/units/pinned-name.service"
+        host_exec beta sh -c 'cp /etc/systemd/system/taken.service /etc/systemd/system/pinned-name.service; systemctl daemon-reload'
+        fleetctl alpha start --no-block pinned-name.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        wait_for 5 says_why_not || fail "why: $(fleetctl gamma why pinned-name.service 2>&1)"
+        host_exec beta sh -c 'rm /etc/systemd/system/pinned-name.service; systemctl daemon-reload'
+        wait_for 15 lists alpha pinned-name.service "active running" || fail "the name is free, and it does not run: $(fleetctl alpha list-units | grep pinned)"
+        fleetctl alpha destroy pinned-name.service >/dev/null 2>&1
+        host_exec alpha systemctl stop taken.service
+        host_exec beta systemctl stop taken.service
+}
+says_why_not() { fleetctl gamma why pinned-name.service 2>&1 | grep -q 'has a unit of that name from elsewhere'; }
+
 unknown_units_and_verbs_get_a_sentence_and_a_status() {
         local out
         out=$(fleetctl alpha start nowhere-to-be-found.service 2>&1) && fail "start of an unknown unit: exit 0"
@@ -157,4 +185,4 @@ unknown_units_and_verbs_get_a_sentence_and_a_status() {
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
         cat_status_and_journal_answer_from_any_host events_tell_the_decision_and_what_came_of_it stop_and_start_again_work_from_any_host \
         unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
-        a_unit_that_fits_nowhere_waits_and_starts_when_it_fits unknown_units_and_verbs_get_a_sentence_and_a_status
+        a_unit_that_fits_nowhere_waits_and_starts_when_it_fits a_name_that_a_host_has_from_elsewhere_runs_on_another unknown_units_and_verbs_get_a_sentence_and_a_status

@@ -130,7 +130,7 @@ void picture_order(Picture *p, const char *machine, const char *unit, OrderKind 
         put_order(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
 }
 
-static void put_state(Picture *p, const char *machine, const char *unit, const char *active, bool done) {
+static void put_state(Picture *p, const char *machine, const char *unit, const char *load, const char *active, bool done) {
         _cleanup_unit_state_ UnitState state = {};
         _cleanup_text_ Text t = {};
         ClusterUnit *u = cluster_unit(&p->cluster, unit);
@@ -142,7 +142,7 @@ static void put_state(Picture *p, const char *machine, const char *unit, const c
         /* The machine has the text that its order is about. */
         if (o && was && u && o->unit_index != u->index)
                 hash = was->state.hash;
-        assert(unit_state_init(&state, "loaded", active, streq(active, "active") ? "running" : "dead", hash, 1, done) >= 0);
+        assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1, done) >= 0);
         state_record_write(&t, &state);
         put_text(p, LAYOUT_STATE, unit, machine, &t);
 }
@@ -151,13 +151,17 @@ void picture_state(Picture *p, const char *machine, const char *unit, const char
         char key[LAYOUT_KEY_MAX], id[33];
 
         if (active)
-                put_state(p, machine, unit, active, false);
+                put_state(p, machine, unit, "loaded", active, false);
         else
                 picture_remove(p, layout_key(key, LAYOUT_STATE, unit, picture_id(id, machine)));
 }
 
 void picture_done(Picture *p, const char *machine, const char *unit) {
-        put_state(p, machine, unit, "inactive", true);
+        put_state(p, machine, unit, "loaded", "inactive", true);
+}
+
+void picture_foreign(Picture *p, const char *machine, const char *unit) {
+        put_state(p, machine, unit, STATE_FOREIGN, "inactive", false);
 }
 
 void picture_free(Picture *p) {

@@ -22,6 +22,7 @@ void picture_target(Picture *p, const char *name, TargetState target);
 void picture_destroy(Picture *p, const char *name);
 void picture_order(Picture *p, const char *machine, const char *unit, OrderKind kind);
 void picture_state(Picture *p, const char *machine, const char *unit, const char *active); /* NULL: the key goes */
+void picture_foreign(Picture *p, const char *machine, const char *unit);                   /* it has one of that name from elsewhere */
 void picture_done(Picture *p, const char *machine, const char *unit);                       /* it has finished there */
 void picture_put(Picture *p, const char *key, const char *value);
 void picture_remove(Picture *p, const char *key);

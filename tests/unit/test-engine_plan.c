@@ -668,6 +668,39 @@ static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_t
         picture_free(&p);
 }
 
+static void a_name_that_is_taken_on_one_machine_runs_on_another(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        plans(&p, "run a.service A");
+        picture_foreign(&p, "A", "a.service");
+        plans(&p, "run a.service B");
+        plans(&p, "");
+        picture_state(&p, "B", "a.service", "active");
+        plans(&p, "stop a.service A");
+        picture_obey(&p);
+        plans(&p, "");
+
+        /* Taken everywhere it waits, without going round, until it is free somewhere. */
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        plans(&p, "run b.service A");
+        picture_foreign(&p, "A", "b.service");
+        plans(&p, "run b.service B");
+        picture_foreign(&p, "B", "b.service");
+        plans(&p, "");
+        picture_state(&p, "A", "b.service", "active");
+        plans(&p, "stop b.service B");
+        picture_obey(&p);
+
+        picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+        plans(&p, "run g.service A; run g.service B");
+        picture_foreign(&p, "A", "g.service");
+        picture_state(&p, "B", "g.service", "active");
+        plans(&p, "");
+        picture_free(&p);
+}
+
 /* -- Brake -- */
 
 static void six_machines(Picture *p) {
@@ -867,7 +900,10 @@ static void happen(Picture *p, Chance *c) {
                 }
                 static const char *const actives[] = { "active", "active", "active", "activating", "failed" };
 
-                picture_state(p, machine, unit, ANY(c, actives));
+                if (random_below(&c->random, 10) == 0)
+                        picture_foreign(p, machine, unit);
+                else
+                        picture_state(p, machine, unit, ANY(c, actives));
                 change.kind = CHANGED_STATE;
                 break;
         }
@@ -1158,6 +1194,7 @@ int main(void) {
                 cmocka_unit_test(what_has_failed_stays_failed),
                 cmocka_unit_test(what_runs_without_an_order_gets_one_or_the_other),
                 cmocka_unit_test(what_runs_elsewhere_than_ordered_stays_there),
+                cmocka_unit_test(a_name_that_is_taken_on_one_machine_runs_on_another),
                 cmocka_unit_test(orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told),
                 cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
                 cmocka_unit_test(two_of_six_are_not_too_many),

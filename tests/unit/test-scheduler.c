@@ -74,6 +74,12 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "m.service", "A", false), "");
         assert_string_equal(refusal(&p, "m.service", "B", false), "MachineOf=web@1.service, and web@1.service is not there");
 
+        picture_unit(&p, "n.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "n.service", ORDER_RUN);
+        picture_foreign(&p, "A", "n.service");
+        assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
+        assert_string_equal(refusal(&p, "n.service", "B", false), "");
+
         picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "i.service", "B", false), "");
         assert_string_equal(refusal(&p, "i.service", "A", false), "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
