@@ -34,6 +34,23 @@ count_is() { [ "$(count "$1")" = "$2" ]; }
 wait_count() { wait_for 10 count_is "$1" "$2" || fail "$1 has $(count "$1"), not $2: $(fleetctl "$FIRST" "$1" --no-legend | tr '\n' ';')"; }
 instances() { local i; for i in $(seq "$2" "$3"); do echo "${1%.service}$i.service"; done; }
 
+# Which start of each unit it is that runs, a line each, on all hosts: "alpha hello@1.service 0123...".
+invocations() {
+        local h u
+        for h in $LAB_HOSTS; do
+                host_is_on "$h" || continue
+                for u in $(host_exec "$h" ls /run/fleet/units); do
+                        echo "$h $u $(host_exec "$h" systemctl show --value -p InvocationID "$u")"
+                done
+        done
+}
+# Of those in file $1 all $2 have been started anew since then.
+all_are_new() {
+        invocations >"$LAB/after"
+        [ "$(wc -l <"$1")" = "$2" ] && [ "$(wc -l <"$LAB/after")" = "$2" ] && [ -z "$(comm -12 <(sort "$1") <(sort "$LAB/after"))" ] ||
+                fail "not all $2 were started anew: $(tr '\n' ';' <"$1") $(tr '\n' ';' <"$LAB/after")"
+}
+
 # What one scenario leaves behind is none of the next one's business.
 clean() {
         local units

@@ -67,14 +67,28 @@ s12_load_replace() {
         [ "$(fleetctl alpha list-units --no-legend --fields=load,active | grep -c 'loaded.inactive')" = 6 ] || fail "$(fleetctl alpha list-units)"
         clean
 }
-s13_start_replace() { replaced start 3; wait_active 3; clean; }
+s13_start_replace() {
+        replaced start 3
+        wait_active 3
+        # And what runs is the new text.
+        wait_for 10 runs_as_changed 3 || fail "$(host_exec alpha systemctl list-units --no-legend 'hello@*')"
+        clean
+}
+runs_as_changed() { [ "$(host_exec alpha systemctl list-units --no-legend --plain 'hello@*' | grep -c 'active *running Changed$')" = "$1" ]; }
 
 s14_restart() {
         local names
         names=$(instances hello@.service 1 3)
         unit hello@.service
         # shellcheck disable=SC2086
-        { ctl start $names; ctl restart $names; wait_active 3; ctl stop $names; wait_active 0; ctl restart $names; wait_active 3; }
+        ctl start $names
+        invocations >"$LAB/before"
+        # shellcheck disable=SC2086
+        ctl restart $names
+        wait_active 3
+        all_are_new "$LAB/before" 3
+        # shellcheck disable=SC2086
+        { ctl stop $names; wait_active 0; ctl restart $names; wait_active 3; }
         clean
 }
 
@@ -91,10 +105,11 @@ s15_ssh_actions() {
 }
 
 s16_cat() {
-        unit hello.service
+        printf '[Unit]\nDescription=hello.service\n\n[Service]\nExecStart=/bin/sh -c "echo %%n; exec sleep infinity"\nRestart=always\n\n[X-Fleet]\nConflicts=other.*\n' |
+                unit_file hello.service
         ctl submit hello.service
         fleetctl alpha cat hello.service >"$LAB/out"
-        grep . "$LAB/out" | diff - "$LAB/units/hello.service" >"$LAB/diff" || fail "cat differs: $(cat "$LAB/diff")"
+        diff <(echo "$(cat "$LAB/out")") <(echo "$(cat "$LAB/units/hello.service")") >"$LAB/diff" || fail "cat differs: $(cat "$LAB/diff")"
         clean
 }
 

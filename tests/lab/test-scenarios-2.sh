@@ -60,6 +60,10 @@ s22_conflicts() {
         count_is list-unit-files 5 || fail "$(fleetctl alpha list-unit-files)"
         # shellcheck disable=SC2086
         [ "$(active | cut -d' ' -f2 | sort -u | wc -l)" = 3 ] || fail "two share a machine: $(active)"
+        # What was submitted later and runs has been decided later: there is no fourth.
+        unit later.service
+        ctl start later.service
+        [ "$(active | grep -c ^conflict)" = 3 ] || fail "a fourth one runs: $(active)"
         clean
 }
 
@@ -102,9 +106,14 @@ s28_global() {
         [ "$(active | grep -c '^everywhere')" = 3 ] && [ "$(active | grep ^everywhere | cut -d' ' -f2 | sort -u | wc -l)" = 3 ] || fail "$(active)"
         # Fleet took status --no-block by accident, since its usage errors end with status 0; ours takes it and does not look at it.
         ctl status --no-block everywhere.service
+        [ "$(grep -c 'Active: active' "$LAB/out")" = 3 ] || fail "status tells of $(grep -c 'Active: active' "$LAB/out") machines"
+        ctl destroy one.service two.service
+        wait_active 3
+        invocations >"$LAB/before"
         ctl restart everywhere.service
-        wait_active 5
+        wait_active 3
         [ "$(active | grep -c '^everywhere')" = 3 ] || fail "after the restart: $(active)"
+        all_are_new "$LAB/before" 3
         clean
 }
 
