@@ -68,8 +68,10 @@ static int print_cluster(const JsonValue *root) {
         else
                 printf("leader     none%s\n", number_of(root, "staleSec") > 0 ? "; what this host shows may be old" : "");
         printf("this host  %s, %s\n", text_of(root, "name"), text_of(root, "role"));
-        printf("level      %llu%s\n", (unsigned long long) level,
-               known > level ? "; this fleetd knows a higher one, which comes when all hosts have known it for a day (fleetctl cluster level N)" : "");
+        printf("level      %llu", (unsigned long long) level);
+        if (known > level)
+                printf("; %llu comes a day after all hosts know it, or by  fleetctl cluster level %llu", (unsigned long long) known, (unsigned long long) known);
+        putchar('\n');
         if (*problem) {
                 text_append_printable(&safe, problem);
                 printf("problem    %s\n", safe.chars ?: "");

@@ -5,6 +5,7 @@
 
 #include "client/client.h"
 #include "client/files.h"
+#include "client/suggest.h"
 #include "client/wait.h"
 
 static int no_units(void) {
@@ -25,9 +26,9 @@ static int note_trigger(Client *c, const char *name, bool global, const char *ve
         return 0;
 }
 
-/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough. Who was interrupted ends as
- * the shell expects it. */
-static int fail_wait(int r, const Error *err) {
+/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough, and 'live' lines have said it
+ * already when systemd did. Who was interrupted ends as the shell expects it. */
+static int fail_wait(int r, const Live *live, const Error *err) {
         if (r == -EINTR) {
                 fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
                 (void) fflush(NULL);
@@ -35,6 +36,8 @@ static int fail_wait(int r, const Error *err) {
                 (void) raise(SIGINT);
                 return EXIT_FAILED;
         }
+        if (r == -ENOEXEC && live)
+                return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail(r, err, "Error waiting for units: ");
         if (stdout_is_terminal()) {
@@ -189,7 +192,7 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         live = live_new(&waiting);
         r = wait_for(c, &(WaitRequest) { .goal = c->options.wait ? WAIT_ENDED : target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
                                          .target = target, .names = &waiting, .before_ms = before_ms, .live = live }, &err);
-        return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
+        return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
 }
 
 int verb_load(Client *c, char **args, size_t n) {
@@ -222,8 +225,11 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
                         free(ret->items[i].name);
         }
         ret->n = kept;
-        if (ret->n == 0)
+        if (ret->n == 0) {
                 fputs("Units not found in registry\n", stderr);
+                for (size_t i = 0; i < names.n; i++)
+                        suggest_unit(c, names.items[i]);
+        }
         return EXIT_DONE;
 }
 
@@ -269,7 +275,8 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         for (size_t i = 0; i < found.n && r >= 0; i++) {
                 const Found *u = &found.items[i];
 
-                if (!u->global && u->current <= target && u->desired <= target)
+                /* Of a global unit fleet said so every time. */
+                if (u->desired <= target && (u->global ? live_is_possible() : u->current <= target))
                         continue;
                 changes[n_changes] = API_UNIT_EMPTY;
                 changes[n_changes].name = u->name;
@@ -290,12 +297,12 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
                 return client_fail(list.error, NULL, "%s", "");
 
         if (r == -EINTR)
-                return fail_wait(r, &err);
+                return fail_wait(r, live, &err);
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
                 return EXIT_FAILED;
         }
-        if (!live) /* else it has been seen */
+        if (!live_is_possible() || c->options.no_block) /* else it has been seen */
                 fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
         return EXIT_DONE;
 }
@@ -319,7 +326,7 @@ static int wait_gone(Client *c, const Names *names) {
 
                 r = c->options.no_block ? 0 : wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true }, &err);
                 if (r == -EINTR)
-                        return fail_wait(r, &err);
+                        return fail_wait(r, NULL, &err);
                 if (r < 0) {
                         fprintf(stderr, "Error destroying units: %s\n", error_text(&err, r));
                         status = EXIT_FAILED;
@@ -355,7 +362,7 @@ int verb_destroy(Client *c, char **args, size_t n) {
         if (!live)
                 return wait_gone(c, &going) ?: status;
         r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &going, .live = live }, &err);
-        return r < 0 ? fail_wait(r, &err) : status;
+        return r < 0 ? fail_wait(r, live, &err) : status;
 }
 
 /* -- Down and up again -- */
@@ -389,7 +396,7 @@ static int restart_one(Client *c, Found *f, Live *live, Error *err) {
 }
 
 /* With the names of those that were not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *err) {
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Live *live, const Error *err) {
         _cleanup_text_ Text t = {};
 
         for (size_t i = at + 1; i < found->n && t.size < 100; i++)
@@ -400,7 +407,7 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *
                 fprintf(stderr, "Error setting target state for unit %s: %s\n", found->items[at].name, err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(r, err);
+        return fail_wait(r, live, err);
 }
 
 int verb_restart(Client *c, char **args, size_t n) {
@@ -435,12 +442,12 @@ int verb_restart(Client *c, char **args, size_t n) {
                         continue;
                 r = restart_one(c, &found.items[i], live, &err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, &err);
+                        return fail_restart(r, &found, i, live, &err);
                 before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
                 return EXIT_DONE;
         r = wait_for(c, &(WaitRequest) { .goal = WAIT_ENDED, .target = TARGET_LAUNCHED, .names = &begun, .quiet = true, .live = live,
                                          .before_ms = before_ms }, &err);
-        return r < 0 ? fail_wait(r, &err) : EXIT_DONE;
+        return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
 }

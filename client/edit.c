@@ -7,6 +7,7 @@
 #include "client/child.h"
 #include "client/client.h"
 #include "client/files.h"
+#include "client/suggest.h"
 #include "units/name.h"
 
 /* A folder of ours below $TMPDIR with one file in it. */
@@ -61,6 +62,7 @@ static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
                 return client_fail(r, &err, "Error retrieving Unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s not found\n", name);
+                suggest_unit(c, name);
                 return EXIT_ABSENT;
         }
         text_append(&t, "");

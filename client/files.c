@@ -1,4 +1,5 @@
 #include "client/files.h"
+#include "client/suggest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -319,26 +320,6 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
-/* A name that is spelt like the one that was not found, in the cluster; for people only. */
-static void suggest(Client *c, const char *name) {
-        _cleanup_listing_ Listing units = {};
-        const char *best = NULL;
-        size_t distance = 4;
-
-        if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
-                return;
-        for (size_t i = 0; i < units.n; i++) {
-                size_t d = units.units[i].name ? text_distance(units.units[i].name, name) : distance;
-
-                if (d < distance) {
-                        distance = d;
-                        best = units.units[i].name;
-                }
-        }
-        if (best)
-                fprintf(stderr, "fleetctl: did you mean %s?\n", best);
-}
-
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names) {
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
@@ -358,7 +339,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 if (r < 0) {
                         (void) client_fail(r, &err, "Error creating units: ");
                         if (r == -ENOENT)
-                                suggest(c, s->name);
+                                suggest_unit(c, s->name);
                         return EXIT_FAILED;
                 }
         }
@@ -391,6 +372,23 @@ int verb_submit(Client *c, char **args, size_t n) {
         return files_submit(c, args, n, TARGET_INACTIVE, NULL);
 }
 
+/* A text must not drive a terminal; in a pipe it is what it is. */
+static void print_text(const char *text) {
+        if (!stdout_is_terminal()) {
+                fputs(text, stdout);
+                return;
+        }
+        for (size_t n; *text; text += n + (text[n] == '\n')) {
+                _cleanup_free_ char *line = NULL;
+                _cleanup_text_ Text safe = {};
+
+                n = strcspn(text, "\n");
+                line = strndup(text, n);
+                text_append_printable(&safe, line ?: "");
+                puts(safe.chars ?: "");
+        }
+}
+
 int verb_cat(Client *c, char **args, size_t n) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_free_ char *name = NULL;
@@ -408,7 +406,7 @@ int verb_cat(Client *c, char **args, size_t n) {
                 return client_fail(r, &err, "Error retrieving Unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s not found\n", name);
-                suggest(c, name);
+                suggest_unit(c, name);
                 return EXIT_FAILED;
         }
 
@@ -421,6 +419,6 @@ int verb_cat(Client *c, char **args, size_t n) {
                 unit_file_print(unit.file, &t, NULL);
         if (t.error < 0)
                 return client_fail(t.error, NULL, "%s", "");
-        fputs(t.chars ? t.chars : "", stdout);
+        print_text(t.chars ?: "");
         return EXIT_DONE;
 }

@@ -7,6 +7,7 @@
 #include "client/kv.h"
 #include "client/patterns.h"
 #include "client/ssh.h"
+#include "client/suggest.h"
 
 typedef struct Verb {
         const char *name;
@@ -239,9 +240,26 @@ static int verb_version(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
+/* At a terminal a sentence does; scripts get what fleet said. */
+static bool is_talking_to_people(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
+
 static int fail_verb(const char *name) {
         bool any = false;
 
+        if (is_talking_to_people()) {
+                size_t best = SIZE_MAX, distance;
+                const char *meant = NULL;
+                _cleanup_text_ Text safe = {};
+
+                for (size_t i = 0; i < ELEMENTS(verbs); i++)
+                        if (is_spelt_alike(name, verbs[i].name, &distance) && distance < best) {
+                                best = distance;
+                                meant = verbs[i].name;
+                        }
+                text_append_printable(&safe, name);
+                fprintf(stderr, "fleetctl: there is no verb %s%s%s%s (fleetctl help)\n", safe.chars ?: "", meant ? "; did you mean " : "", meant ?: "", meant ? "?" : "");
+                return EXIT_USAGE;
+        }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
         for (size_t i = 0; i < ELEMENTS(verbs); i++) {
                 if (!*verbs[i].summary || (text_distance(verbs[i].name, name) > 2 && !starts_with(verbs[i].name, name)))
@@ -259,6 +277,15 @@ static int fail_verb(const char *name) {
 }
 
 static int fail_flag(const Verb *v, const Error *err) {
+        const char *flag = starts_with(err->message, "unknown flag: --") ? err->message + strlen("unknown flag: --") : NULL;
+
+        if (is_talking_to_people()) {
+                const char *meant = flag ? options_nearest(FLAGS_GLOBAL | (v ? v->groups : 0), flag) : NULL;
+
+                fprintf(stderr, "fleetctl: %s%s%s%s (fleetctl help%s%s)\n", err->message, meant ? "; did you mean --" : "", meant ?: "",
+                        meant ? "?" : "", v ? " " : "", v ? v->name : "");
+                return EXIT_USAGE;
+        }
         fprintf(stderr, "Error: %s\n\n", err->message);
         if (v)
                 print_verb_help(v);

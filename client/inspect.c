@@ -5,6 +5,7 @@
 #include "client/client.h"
 #include "client/files.h"
 #include "client/output.h"
+#include "client/suggest.h"
 #include "units/name.h"
 
 static int no_files(void) {
@@ -163,6 +164,14 @@ static const char *name_of(const JsonValue *machine) {
         return *name ? name : member_of(machine, "id");
 }
 
+/* What the choice among those that fit goes by. */
+static void print_load(const JsonValue *machine) {
+        uint64_t n = 0;
+
+        (void) json_read_u64(machine, "units", &n, NULL);
+        printf(", it has %llu unit%s", (unsigned long long) n, n == 1 ? "" : "s");
+}
+
 /* First the whole in one sentence, then each machine with its part in it. */
 static void print_why(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
@@ -186,7 +195,11 @@ static void print_why(const JsonValue *root) {
                 const JsonValue *m = json_value_item(machines, i);
                 const char *order = member_of(m, "order"), *reason = member_of(m, "reason");
 
+                if (streq(reason, member_of(root, "reason")) && is_true(m, "fits"))
+                        reason = ""; /* it has been said */
                 printf("  %-*s  %s%s%s", (int) width, name_of(m), is_true(m, "fits") ? "yes" : "no", *reason ? ": " : "", reason);
+                if (is_true(m, "fits") && !*reason && !*order)
+                        print_load(m);
                 if (*order)
                         printf(" (ordered: %s)", order);
                 else if (is_true(m, "chosen"))
@@ -219,6 +232,7 @@ int verb_why(Client *c, char **args, size_t n) {
                         return client_fail(r, &err, "%s", "");
                 if (reply.status == 404) {
                         fprintf(stderr, "Unit %s does not exist.\n", name);
+                        suggest_unit(c, name);
                         status = EXIT_ABSENT;
                         continue;
                 }

@@ -8,6 +8,7 @@
 
 #include "base/parse.h"
 #include "client/remote.h"
+#include "client/suggest.h"
 #include "units/name.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
@@ -300,6 +301,7 @@ int verb_journal(Client *c, char **args, size_t n) {
                 return client_fail(r, &err, "Error retrieving unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s does not exist.\n", name);
+                suggest_unit(c, name);
                 return EXIT_FAILED;
         }
         r = remote_machine(c, &machine);

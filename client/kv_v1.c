@@ -142,7 +142,10 @@ static int fail_reply(const Reply *reply) {
         int code, r;
 
         if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 && message[0]) {
-                fprintf(stderr, "Error:  %d: %s\n", code, message);
+                Error said = {};
+
+                (void) error_set(&said, -EINVAL, "%s", message); /* in one line, whatever it quotes */
+                fprintf(stderr, "Error:  %d: %s\n", code, said.message);
                 return EXIT_KV;
         }
         r = reply_check(reply, &err);

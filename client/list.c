@@ -254,7 +254,7 @@ static bool is_state(const Wanted *w, const char *word) { return !w->state || (w
 
 typedef struct List {
         const Column *columns;
-        const char *in_pipe, *on_terminal;
+        const char *in_pipe, *on_terminal, *on_narrow; /* the last: where the terminal has no room for the one before */
         int (*read)(Client *c, Listing *ret, Error *err);
         void (*write)(Text *t, const Listing *l);
         void (*row)(Row *row, const Listing *l, size_t i);
@@ -330,6 +330,24 @@ static void print_problems(const JsonValue *problems, const Listing *machines) {
         }
 }
 
+static int fill(Client *c, const List *list, const Choice *choice, const Listing *items, const Listing *machines, const JsonValue *problems,
+                Table **ret) {
+        _cleanup_table_ Table *table = choice_table(choice);
+        int r = table ? 0 : -ENOMEM;
+
+        for (size_t i = 0; i < items->n && r >= 0; i++) {
+                Row row = { .machines = list->unit ? machines : items, .problems = problems, .full = c->options.full, .people = stdout_is_terminal() };
+
+                list->row(&row, items, i);
+                r = add_row(table, choice, &row);
+        }
+        if (r < 0)
+                return r;
+        table_free(*ret);
+        *ret = TAKE_PTR(table);
+        return 0;
+}
+
 static int print_list(Client *c, const List *list, char **args, size_t n) {
         _cleanup_listing_ Listing items = {}, machines = {};
         _cleanup_json_ JsonValue *directories = NULL;
@@ -363,13 +381,13 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
                 return print_json(&t);
         }
 
-        table = r < 0 ? NULL : choice_table(&choice);
-        r = table ? 0 : -ENOMEM;
-        for (size_t i = 0; i < items.n && r >= 0; i++) {
-                Row row = { .machines = list->unit ? &machines : &items, .problems = json_value_member(directories, "problems"), .full = c->options.full, .people = stdout_is_terminal() };
-
-                list->row(&row, &items, i);
-                r = add_row(table, &choice, &row);
+        if (r >= 0)
+                r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"), &table);
+        if (r >= 0 && !c->options.fields && table_is_too_wide(table)) {
+                choice = (Choice) {};
+                r = choose(c, list->columns, list->in_pipe, list->on_narrow, &choice);
+                if (r >= 0)
+                        r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"), &table);
         }
         r = finish(c, table, r);
         print_problems(json_value_member(directories, "problems"), &machines);
@@ -380,16 +398,16 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
 }
 
 int verb_list_machines(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = machine_columns, .in_pipe = "machine,ip,metadata", .on_terminal = "machine,ip,metadata,units,role",
+        return print_list(c, &(List) { .columns = machine_columns, .in_pipe = "machine,ip,metadata", .on_terminal = "machine,ip,metadata,units,role", .on_narrow = "machine,ip,units,role",
                                        .read = client_machines, .write = write_machines, .row = machine_row }, args, n);
 }
 
 int verb_list_units(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = state_columns, .in_pipe = "unit,machine,active,sub", .on_terminal = "unit,machine,active,sub",
+        return print_list(c, &(List) { .columns = state_columns, .in_pipe = "unit,machine,active,sub", .on_terminal = "unit,machine,active,sub", .on_narrow = "unit,machine,sub",
                                        .read = read_states, .write = write_states, .row = state_row, .unit = state_of_unit, .fits = state_fits }, args, n);
 }
 
 int verb_list_unit_files(Client *c, char **args, size_t n) {
-        return print_list(c, &(List) { .columns = unit_columns, .in_pipe = "unit,hash,dstate,state,target", .on_terminal = "unit,hash,dstate,state,target",
+        return print_list(c, &(List) { .columns = unit_columns, .in_pipe = "unit,hash,dstate,state,target", .on_terminal = "unit,hash,dstate,state,target", .on_narrow = "unit,state,target",
                                        .read = client_units, .write = write_units, .row = unit_row, .unit = file_of_unit, .fits = unit_fits }, args, n);
 }

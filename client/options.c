@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/parse.h"
+#include "client/suggest.h"
 
 typedef enum FlagType { FLAG_BOOL, FLAG_TEXT, FLAG_NUMBER, FLAG_LIMIT, FLAG_SECONDS, FLAG_TTL } FlagType;
 
@@ -252,6 +253,18 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                 args[n_kept] = NULL; /* a command among them ends as argv does */
         *n = n_kept;
         return 0;
+}
+
+const char *options_nearest(unsigned groups, const char *name) {
+        size_t best = SIZE_MAX, distance;
+        const char *nearest = NULL;
+
+        for (size_t i = 0; i < ELEMENTS(flags); i++)
+                if ((flags[i].groups & groups) && flags[i].help && is_spelt_alike(name, flags[i].name, &distance) && distance < best) {
+                        best = distance;
+                        nearest = flags[i].name;
+                }
+        return nearest;
 }
 
 static const char *type_word(const Flag *flag) {

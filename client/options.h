@@ -79,5 +79,8 @@ char **options_find_verb(char **args, size_t n);
  * fleet's words: "unknown flag: --x". */
 int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
 
+/* The flag of 'groups' that is spelt like this, without its dashes; NULL: none is. */
+const char *options_nearest(unsigned groups, const char *name);
+
 /* Prints the flags of 'groups', one a line. */
 void options_print(unsigned groups, FILE *f);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 
 #include "base/text.h"
 #include "units/lists.h"
@@ -157,6 +158,22 @@ static int print_columns(const Table *t, bool legend) {
                 r = scols_print_table(table);
         scols_unref_table(table);
         return r;
+}
+
+bool table_is_too_wide(const Table *t) {
+        size_t n = t->headers.n, sum = 0;
+        struct winsize window = {};
+
+        if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col == 0)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                size_t width = output_width(t->headers.items[i]);
+
+                for (size_t k = i; k < t->cells.n; k += n)
+                        width = MAX(width, output_width(t->cells.items[k]));
+                sum += width + (i > 0 ? 2 : 0);
+        }
+        return sum > window.ws_col;
 }
 
 int table_print(const Table *t, bool legend) {

@@ -17,6 +17,9 @@ DEFINE_CLEANUP(Table *, table_free)
 /* Adds a cell, from left to right, row by row; "" and NULL are shown as nothing. */
 int table_add(Table *t, const char *text);
 
+/* Would it be wider than this terminal? False in a pipe. */
+bool table_is_too_wide(const Table *t);
+
 /* Prints to stdout. 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 

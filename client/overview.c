@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "client/output.h"
 
-enum { PROBLEMS_SHOWN = 20 };
+enum { PROBLEMS_SHOWN = 20, WHAT_MAX = 60 /* columns: what is longer moves nobody's next step */ };
 
 /* Everything that the screen is made from. */
 typedef struct View {
@@ -51,18 +51,39 @@ static uint64_t number_of(const JsonValue *object, const char *name) {
         return json_read_u64(object, name, &n, NULL) < 0 ? 0 : n;
 }
 
-static int add_problem(Table *t, const char *name, const char *what, const char *verb) {
-        _cleanup_text_ Text next = {}, where = {};
-        int r;
+/* Three cells: whose it is, what is wrong, and what to type. */
+static int add_problem(Names *t, const char *name, const char *what, const char *verb) {
+        const char *const cells[] = { name, what, verb };
+        int r = 0;
 
-        text_printf(&where, "    %s", name);
-        text_printf(&next, "%s%s%s", *verb ? "fleetctl " : "", verb, *verb ? name : "");
-        if (where.error < 0 || next.error < 0)
-                return -ENOMEM;
-        r = table_add(t, where.chars);
-        if (r >= 0)
-                r = table_add(t, what);
-        return r < 0 ? r : table_add(t, next.chars);
+        for (size_t i = 0; i < ELEMENTS(cells) && r >= 0; i++) {
+                _cleanup_text_ Text safe = {};
+
+                text_append_printable(&safe, cells[i]);
+                r = safe.error < 0 ? safe.error : names_add(t, safe.chars ?: "", safe.size);
+        }
+        return r;
+}
+
+/* A reason is never cut: on a narrow terminal it goes on in the next line. */
+static void print_problems(const Names *t) {
+        size_t width = 0, what_width = 0;
+
+        for (size_t i = 0; i + 2 < t->n; i += 3) {
+                size_t n = output_width(t->items[i + 1]);
+
+                width = MAX(width, output_width(t->items[i]));
+                if (n <= WHAT_MAX && *t->items[i + 2])
+                        what_width = MAX(what_width, n);
+        }
+        for (size_t i = 0; i + 2 < t->n; i += 3) {
+                const char *name = t->items[i], *what = t->items[i + 1], *verb = t->items[i + 2];
+
+                printf("    %s%*s  %s", name, (int) (width - output_width(name)), "", what);
+                if (*verb)
+                        printf("%*s    fleetctl %s %s", (int) (what_width - MIN(what_width, output_width(what))), "", verb, name);
+                putchar('\n');
+        }
 }
 
 /* " 4 min ago", in one unit of time. */
@@ -83,7 +104,7 @@ static void append_age(Text *t, uint64_t since_ms) {
         text_append(t, " just now");
 }
 
-static int failed_units(const View *v, Table *t, size_t *n) {
+static int failed_units(const View *v, Names *t, size_t *n) {
         for (size_t i = 0; i < v->states.n; i++) {
                 const ApiState *s = &v->states.states[i];
                 _cleanup_text_ Text what = {};
@@ -94,14 +115,14 @@ static int failed_units(const View *v, Table *t, size_t *n) {
                 text_append(&what, "failed on ");
                 append_machine_name(&what, &v->machines, s->machine_id ? s->machine_id : "");
                 append_age(&what, s->since_ms);
-                r = what.error < 0 ? what.error : add_problem(t, s->name, what.chars, "journal ");
+                r = what.error < 0 ? what.error : add_problem(t, s->name, what.chars, "journal");
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static int missing_units(const View *v, Table *t, size_t *n) {
+static int missing_units(const View *v, Names *t, size_t *n) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
                 _cleanup_text_ Text what = {};
@@ -114,14 +135,14 @@ static int missing_units(const View *v, Table *t, size_t *n) {
                         continue;
                 text_printf(&what, "%s%s", placed ? "" : "not placed: ",
                             u->reason && *u->reason ? u->reason : placed ? "its machine does not report it" : "no machine yet");
-                r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "");
+                r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "why");
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static int silent_machines(const View *v, Table *t, size_t *n) {
+static int silent_machines(const View *v, Names *t, size_t *n) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
                 _cleanup_text_ Text what = {};
@@ -146,7 +167,7 @@ static bool is_voter(const JsonValue *member, bool *ret_reachable) {
         return !*seat || streq(seat, "voter");
 }
 
-static int silent_voters(const View *v, Table *t, size_t *n) {
+static int silent_voters(const View *v, Names *t, size_t *n) {
         const JsonValue *voters = json_value_member(v->cluster, "voters");
 
         for (size_t i = 0; i < json_value_count(voters); i++) {
@@ -187,28 +208,26 @@ static void print_voters(const View *v) {
 static int print_all(const View *v, size_t *ret_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
         const char *problem = text_of(v->cluster, "problem"), *on = "", *off = "";
-        static const char *const headers[] = { "", "", "" };
-        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        _cleanup_names_ Names problems = {};
         size_t n = 0;
-        int r;
+        int r = 0;
 
-        r = table ? 0 : -ENOMEM;
-        if (r >= 0 && *problem) {
+        if (*problem) {
                 n++;
-                r = add_problem(table, "cluster", problem, "");
+                r = add_problem(&problems, "cluster", problem, "");
         }
         if (r >= 0 && json_value_member(v->cluster, "waitsFor")) {
                 n++;
-                r = add_problem(table, "cluster", "nothing is started or moved until all hosts have said what runs there (fleetctl cluster)", "");
+                r = add_problem(&problems, "cluster", "nothing is started or moved until all hosts have said what runs there (fleetctl cluster)", "");
         }
         if (r >= 0)
-                r = silent_voters(v, table, &n);
+                r = silent_voters(v, &problems, &n);
         if (r >= 0)
-                r = silent_machines(v, table, &n);
+                r = silent_machines(v, &problems, &n);
         if (r >= 0)
-                r = failed_units(v, table, &n);
+                r = failed_units(v, &problems, &n);
         if (r >= 0)
-                r = missing_units(v, table, &n);
+                r = missing_units(v, &problems, &n);
         if (r < 0)
                 return r;
 
@@ -227,7 +246,7 @@ static int print_all(const View *v, size_t *ret_problems) {
                 printf("  %zu problem%s\n", n, n == 1 ? "" : "s");
         (void) fflush(stdout);
         if (n > 0)
-                r = table_print(table, false);
+                print_problems(&problems);
         if (n > PROBLEMS_SHOWN)
                 printf("    ... and %zu more\n", n - PROBLEMS_SHOWN);
         print_voters(v);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "client/overview.h"
+#include "client/suggest.h"
 #include "units/name.h"
 
 void remote_path(Text *t, const char *kind, const char *name, const char *machine) {
@@ -183,6 +184,7 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
                         return client_fail(r, &err, "Error retrieving unit: ");
                 if (r == 0) {
                         fprintf(stderr, "Unit %s does not exist.\n", name);
+                        suggest_unit(c, name);
                         return EXIT_FAILED;
                 }
                 if (!machine && !is_somewhere(&unit, name))

@@ -82,9 +82,9 @@ static void say_why(Wait *w) {
 /* What goes on without the person who has interrupted. */
 static int interrupted(Wait *w) {
         static const char *const sentences[] = {
-                [WAIT_STATE] = "%s stays wanted, and the cluster goes on loading it (fleetctl unload takes that back)",
-                [WAIT_RUNNING] = "%s stays wanted, and the cluster goes on starting it (fleetctl unload takes that back)",
-                [WAIT_ENDED] = "%s runs on (fleetctl stop ends it)",
+                [WAIT_STATE] = "the cluster goes on loading %s (fleetctl unload takes that back)",
+                [WAIT_RUNNING] = "the cluster goes on starting %s (fleetctl unload takes that back)",
+                [WAIT_ENDED] = "the cluster goes on running %s (fleetctl stop ends that)",
                 [WAIT_STOPPED] = "the cluster goes on stopping %s",
                 [WAIT_GONE] = "the cluster goes on destroying %s",
         };

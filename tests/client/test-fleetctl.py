@@ -677,7 +677,7 @@ def why_names_each_machine_and_its_part(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.count("\n") == 4, said
+    assert said.count("\n") == 4 and "  alpha  yes (ordered: run)\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -905,7 +905,7 @@ def the_cluster_is_one_screen(t):
 def the_cluster_shows_its_replicas_and_is_decided_about(t):
     t.cluster.silent = "gamma"
     t.expect("cluster", out="cluster    abc, index 10, term 3\nleader     alpha\nthis host  alpha, leader\n"
-             "level      1; this fleetd knows a higher one, which comes when all hosts have known it for a day (fleetctl cluster level N)\n\n"
+             "level      1; 2 comes a day after all hosts know it, or by  fleetctl cluster level 2\n\n"
              "MACHINE\tADDRESS\tSEAT\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
     assert json.loads(t.expect("cluster -o json", out=["{"]))["levelKnown"] == 2
     said = "Feature level 2, now 1: no host can go back to a fleetd that does not know it.\n"
@@ -1238,7 +1238,7 @@ def of_many_units_those_are_shown_that_matter(t):
     terminal = t.terminal("start", *names, "--block-attempts=1", rows=8)
     assert terminal.end() == 1
     lines = terminal.screen()
-    assert lines[5] == "… and 25 more: 25 done" and lines[6].startswith("fleetctl: Failed to find an active unit u29.service"), lines
+    assert lines[5:] == ["… and 25 more: 25 done", ""], lines
     assert "u29.service" in lines[4] and "failed" in lines[4] and "u28.service" in lines[3], lines
 
 
@@ -1255,6 +1255,8 @@ def global_units_are_counted_on_a_terminal(t):
                        ("load", "3 of 3 machines  loaded"), ("destroy", "  destroyed")):
         terminal = t.terminal(verb, "g")
         assert terminal.end() == 0 and said in terminal.screen()[0], (verb, terminal.screen())
+        if verb in ("stop", "unload"):
+            assert t.on_terminal(verb, "g") == (0, "")  # it is so already
     t.file("g.service", "[Service]\nExecStart=/bin/false\n[X-Fleet]\nGlobal=true\n")
     terminal = t.terminal("start", "g")
     assert terminal.end() == 1 and "0 of 3 machines  failed      fleetctl journal g.service" in terminal.screen()[0], terminal.screen()
@@ -1267,7 +1269,7 @@ def an_interrupt_says_what_goes_on(t):
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
-    assert terminal.screen()[2:] == ["fleetctl: nowhere.service stays wanted, and the cluster goes on starting it (fleetctl unload takes that back)",
+    assert terminal.screen()[2:] == ["fleetctl: the cluster goes on starting nowhere.service (fleetctl unload takes that back)",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
@@ -1284,7 +1286,7 @@ def an_interrupt_says_what_goes_on(t):
     assert terminal.end() == -signal.SIGINT
     assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service",
                                      "fleetctl: a.service is being stopped, and nobody starts it again (fleetctl start does)", ""], terminal.screen()
-    for verb, said in (("stop", "the cluster goes on stopping b.service"), ("start", "a.service runs on (fleetctl stop ends it)")):
+    for verb, said in (("stop", "the cluster goes on stopping b.service"), ("start", "the cluster goes on running a.service (fleetctl stop ends that)")):
         t.cluster.lag = 10 if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
         terminal.wait_for("stopping" if verb == "stop" else "running")
@@ -1370,6 +1372,43 @@ def what_others_want_meanwhile_ends_the_wait(t):
         assert said in p.stderr.read()
         p.stdout.close()
         p.stderr.close()
+
+
+def people_who_mistype_are_told_what_they_may_have_meant(t):
+    for name in ("web@1.service", "node.service"):
+        t.file(name)
+    t.expect("start web@1 node", out=["launched"])
+    for args, status, said in (
+            ("strat web@1", 2, "fleetctl: there is no verb strat; did you mean start? (fleetctl help)"),
+            ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
+            ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
+            ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
+            ("start wbe.service", 1, "Error creating units: unable to find Unit(wbe.service) in Registry or on filesystem\r\nfleetctl: did you mean web@1.service?"),
+            ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
+            ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
+            ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
+            ("cat quite-another", 1, "Unit quite-another.service not found"),
+            ("\033[2J", 2, "fleetctl: there is no verb \\x1b[2J (fleetctl help)")):
+        assert t.on_terminal(*args.split()) == (status, said + "\r\n"), (args, t.on_terminal(*args.split()))
+
+
+def a_text_does_not_drive_a_terminal(t):
+    t.file("e.service", "[Unit]\nDescription=\033[2Jred\n[Service]\nExecStart=/bin/true\n")
+    t.expect("submit e", out=["inactive"])
+    assert t.on_terminal("cat", "e") == (0, "[Unit]\r\nDescription=\\x1b[2Jred\r\n\r\n[Service]\r\nExecStart=/bin/true\r\n")
+    t.expect("cat e", out=["\033[2J"])
+
+
+def a_narrow_terminal_gets_fewer_columns_and_whole_reasons(t):
+    t.file("a-name-of-some-length.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.expect("start --no-block a-name-of-some-length", out=["Triggered"])
+    status, said = t.on_terminal("list-unit-files", columns=60)
+    assert status == 0 and said.splitlines() == ["UNIT                           STATE     TARGET", "a-name-of-some-length.service  inactive  -"], said
+    assert "HASH" in t.on_terminal("list-unit-files", columns=100)[1]
+    status, said = t.on_terminal("list-machines", columns=40)
+    assert "METADATA" not in said and "leader" in said, said
+    status, said = t.on_terminal("status", columns=60)
+    assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\r\n" in said, said
 
 
 def colours_are_for_terminals_that_want_them(t):
