@@ -145,7 +145,7 @@ static int daemon_tell_facts(Daemon *d, const Settings *s) {
         char host[64] = "";
         uint16_t port;
         Machine facts = { .name = s->name, .address = host, .metadata = s->metadata, .version = (char *) PACKAGE_VERSION,
-                          
+                          .quadlet = d->edges.systemd->ops->has_quadlet && d->edges.systemd->ops->has_quadlet(d->edges.systemd),
                           .level = d->edges.level_max > 0 ? d->edges.level_max : KV_LEVEL_MAX, .boot_id = d->edges.boot_id, .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 

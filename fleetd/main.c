@@ -247,7 +247,7 @@ static int process_open(Process *p, const Settings *s, Error *err) {
                         return r;
         }
         if (s->agent) {
-                r = systemd_bus_new(&p->systemd, p->loop, units, NULL, err);
+                r = systemd_bus_new(&p->systemd, p->loop, &(SystemdBusOptions) { .directory = units }, err);
                 if (r < 0)
                         return r;
         }

@@ -4,14 +4,14 @@ units_libunits_a_SOURCES = \
 	units/lists.h units/lists.c units/name.h units/name.c units/unit_file.h units/unit_file.c units/hash.h units/hash.c \
 	units/placement.h units/placement.c units/options.h units/options.c units/unit.h units/unit.c \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
-	units/drop_ins.h units/drop_ins.c units/records.h units/records.c units/entities.h units/entities.c
+	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/records.h units/records.c units/entities.h units/entities.c
 
 # What a program links that uses the nouns.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
 UNITS_TESTS = tests/unit/test-name tests/unit/test-unit_file tests/unit/test-options tests/unit/test-placement \
-	tests/unit/test-unit tests/unit/test-drop_ins tests/unit/test-machine tests/unit/test-json
+	tests/unit/test-unit tests/unit/test-drop_ins tests/unit/test-quadlet tests/unit/test-machine tests/unit/test-json
 check_PROGRAMS += $(UNITS_TESTS)
 TESTS += $(UNITS_TESTS)
 
@@ -30,6 +30,8 @@ tests_unit_test_unit_SOURCES = tests/unit/test-unit.c tests/lib/alloc.h tests/li
 tests_unit_test_unit_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_unit_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_unit_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_quadlet_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_quadlet_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_drop_ins_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_drop_ins_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)

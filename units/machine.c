@@ -23,7 +23,7 @@ static int copy_string(const char *from, char **ret) {
 }
 
 int machine_copy(const Machine *from, Machine *ret) {
-        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id, .level = from->level };
+        _cleanup_machine_ Machine copy = { .raft_id = from->raft_id, .level = from->level, .quadlet = from->quadlet };
 
         memcpy(copy.id, from->id, sizeof(copy.id));
         if (copy_string(from->name, &copy.name) < 0 || copy_string(from->address, &copy.address) < 0
@@ -45,7 +45,8 @@ bool machine_equal(const Machine *a, const Machine *b) {
         return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) && same(a->client, b->client)
                 && same(a->peer, b->peer)
                 && pairs_equal(&a->metadata, &b->metadata) && same(a->version, b->version)
-                && same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level;
+                && same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level
+                && a->quadlet == b->quadlet;
 }
 
 bool machine_id_is_valid(const char *id) {

@@ -26,6 +26,7 @@ typedef struct Machine {
         char *version;    /* of its fleetd */
         char *boot_id;    /* 32 hex digits */
         uint64_t raft_id; /* 0: holds no replica */
+        bool quadlet;     /* its systemd has podman's generator: Quadlet files can run there */
         uint64_t level;   /* feature level that its program knows; 0: it did not say */
 } Machine;
 

@@ -4,13 +4,16 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "units/quadlet.h"
 
 static const char types[][10] = {
         "automount", "busname", "device", "mount", "path", "scope", "service",
         "slice", "snapshot", "socket", "swap", "target", "timer",
+        /* Quadlet's (quadlet.h) */
+        "build", "container", "image", "kube", "network", "pod", "volume",
 };
 
-static const char template_types[][10] = { "path", "service", "socket", "target", "timer" };
+static const char template_types[][10] = { "container", "kube", "path", "service", "socket", "target", "timer" };
 
 /* systemd.special(7), but for slices and scopes: those are refused by type. */
 static const char *const special[] = {
@@ -159,9 +162,11 @@ int unit_name_check(const char *name, Error *err) {
 
 static const char *refusal(const char *name) {
         static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
+        char known_as[UNIT_NAME_MAX + 32];
 
+        quadlet_service(name, known_as);
         for (size_t i = 0; i < ELEMENTS(special); i++)
-                if (streq(name, special[i]))
+                if (streq(known_as, special[i]))
                         return "systemd itself depends on a unit of that name (systemd.special(7))";
         if (starts_with(name, "blockdev@"))
                 return "systemd itself depends on a unit of that name (systemd.special(7))";

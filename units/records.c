@@ -81,6 +81,7 @@ void facts_record_write(Text *t, const Machine *machine) {
         json_add_pairs(t, "metadata", &machine->metadata);
         json_add_string(t, "name", machine->name);
         json_add_string(t, "peer", machine->peer);
+        json_add_bool(t, "quadlet", machine->quadlet);
         json_add_u64(t, "raftId", machine->raft_id);
         json_add_string(t, "version", machine->version);
         json_close(t, '}');
@@ -114,6 +115,9 @@ int facts_record_read(const char *id, const char *json, size_t size, Machine *re
         if (r < 0)
                 return r;
         r = json_read_u64(root, "level", &machine.level, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(root, "quadlet", &machine.quadlet, err);
         if (r < 0)
                 return r;
         r = json_read_pairs(root, "metadata", &machine.metadata, err);

@@ -19,7 +19,7 @@ enum { RECORD_SIZE_MAX = 224 * 1024 };
 void unit_record_write(Text *t, const Unit *unit);
 int unit_record_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);
 
-/* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","raftId","version"} */
+/* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","quadlet","raftId","version"} */
 void facts_record_write(Text *t, const Machine *machine);
 int facts_record_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 

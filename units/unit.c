@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "units/name.h"
+#include "units/quadlet.h"
 #include "units/records.h"
 
 Unit *unit_free(Unit *unit) {
@@ -80,8 +81,12 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
 
         if (unit_name_is_refused(name, &reason))
                 return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
-        if (unit->file.n_options == 0)
+        if (unit->file.n_options == 0 && !quadlet_is(name))
                 return error_set(err, -EINVAL, "a unit file needs at least one option in a [section]; here is none");
+
+        r = quadlet_check(name, unit->text, &unit->file, err);
+        if (r < 0)
+                return r;
 
         /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance. */
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);

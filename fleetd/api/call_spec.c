@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "units/quadlet.h"
+
 static const struct {
         const char *path, *method;
         bool changes;
@@ -182,5 +184,6 @@ void call_spec_command(const CallSpec *spec, CallCommand *ret) {
                 }
                 add(&l, "--");
         }
-        add(&l, spec->unit);
+        quadlet_service(spec->unit, ret->unit);
+        add(&l, ret->unit);
 }

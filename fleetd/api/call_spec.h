@@ -46,6 +46,7 @@ int call_spec_read(Reader *r, CallSpec *ret);
 typedef struct CallCommand {
         const char *argv[CALL_ARGUMENTS_MAX];
         char buffers[4][640];
+        char unit[UNIT_NAME_MAX + 32]; /* as systemd knows it */
 } CallCommand;
 
 void call_spec_command(const CallSpec *spec, CallCommand *ret);

@@ -3,6 +3,7 @@
 
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/rules.h"
+#include "units/quadlet.h"
 
 static const Placement *wants(const ClusterUnit *unit) {
         return &unit->unit->placement;
@@ -26,6 +27,14 @@ static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, co
                 return false;
         }
         return true;
+}
+
+/* What is there already stays: podman may be on its way to another version. */
+static bool quadlet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        if (staying || !quadlet_is(unit->name) || m->facts->quadlet)
+                return true;
+        error_set(ret_why, -ENOENT, ".%s files need podman 5.3 or later, and its systemd has no podman-system-generator", unit_name_type(unit->name));
+        return false;
 }
 
 static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
@@ -163,6 +172,7 @@ static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, con
 
 const Filter scheduler_filters[_RULE_MAX] = {
         { RULE_PRESENCE, "", presence_fits },
+        { RULE_QUADLET, "Quadlet", quadlet_fits },
         { RULE_MACHINE_ID, "MachineID", machine_id_fits },
         { RULE_METADATA, "MachineMetadata", metadata_fits },
         { RULE_MACHINE_OF, "MachineOf", machine_of_fits },

@@ -22,7 +22,7 @@ bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const Cl
 
 /* Which rule refused, for those who act differently on it. */
 typedef enum SchedulerRule {
-        RULE_PRESENCE, RULE_MACHINE_ID, RULE_METADATA, RULE_MACHINE_OF, RULE_CONFLICTS,
+        RULE_PRESENCE, RULE_QUADLET, RULE_MACHINE_ID, RULE_METADATA, RULE_MACHINE_OF, RULE_CONFLICTS,
         RULE_FOREIGN, /* said by the machine itself of what was ordered there: its order stays until another one has it, or the name is free */
         RULE_QUIET, /* last: all else is well */
         _RULE_MAX, RULE_NONE = -1,

@@ -1,10 +1,12 @@
 /* The connection to systemd, its return after loss, and the signals. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
+#include "units/quadlet.h"
 
 enum { RECONNECT_MIN_MS = 100, RECONNECT_MAX_MS = 5000, STOPPING_WAIT_MS = 300 };
 
@@ -90,6 +92,33 @@ static int bus_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error *unu
         return 0;
 }
 
+typedef struct Sources {
+        SystemdBus *bus;
+        void (*each)(SystemdBus *b, const char *unit, const void *what);
+        const void *what;
+} Sources;
+
+static void bus_on_source(void *userdata, const char *name) {
+        Sources *s = userdata;
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(s->bus->dir.entries, name, e);
+        if (e)
+                s->each(s->bus, name, s->what);
+}
+
+void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what) {
+        Sources s = { .bus = b, .each = each, .what = what };
+
+        each(b, known_as, what);
+        quadlet_each_source(known_as, bus_on_source, &s);
+}
+
+static void bus_tell_changed(SystemdBus *b, const char *unit, const void *unused) {
+        if (b->events.on_changed)
+                b->events.on_changed(b->events.userdata, unit);
+}
+
 static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         const char *job, *unit;
@@ -99,8 +128,7 @@ static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unuse
                 return 0;
         if (streq(unit, "shutdown.target"))
                 b->stopping = true;
-        if (b->events.on_changed)
-                b->events.on_changed(b->events.userdata, unit);
+        bus_each_unit(b, unit, bus_tell_changed, NULL);
         return 0;
 }
 
@@ -108,8 +136,8 @@ static int bus_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *un
         SystemdBus *b = userdata;
         _cleanup_free_ char *name = NULL;
 
-        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) > 0 && b->events.on_changed)
-                b->events.on_changed(b->events.userdata, name);
+        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) > 0)
+                bus_each_unit(b, name, bus_tell_changed, NULL);
         return 0;
 }
 
@@ -188,11 +216,18 @@ static void bus_connect(void *userdata) {
 /* -- The interface -- */
 
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
-        return unit_dir_write(&systemd_bus(s)->dir, name, text, size);
+        UnitDir *dir = &systemd_bus(s)->dir;
+        int r = unit_dir_write(dir, name, text, size);
+
+        return r == 0 && quadlet_is(name) ? unit_dir_offer(dir, name) : r;
 }
 
 static int bus_remove_file(Systemd *s, const char *name) {
-        return unit_dir_remove(&systemd_bus(s)->dir, name);
+        UnitDir *dir = &systemd_bus(s)->dir;
+
+        if (quadlet_is(name))
+                unit_dir_withdraw(dir, name);
+        return unit_dir_remove(dir, name);
 }
 
 static void bus_set_events(Systemd *s, const SystemdEvents *events) {
@@ -207,7 +242,23 @@ static bool bus_is_stopping(Systemd *s) {
         return systemd_bus(s)->stopping;
 }
 
+/* As systemd looks for it (systemd.generator(7)): of several folders the first that has a file of that name; one that leads to
+ * /dev/null takes it away. */
+static bool bus_has_quadlet(Systemd *s) {
+        char path[512];
+
+        for (const char *const *folder = systemd_bus(s)->generators; *folder; folder++) {
+                snprintf(path, sizeof(path), "%s/podman-system-generator", *folder);
+                if (access(path, X_OK) == 0)
+                        return true;
+                if (access(path, F_OK) == 0)
+                        return false;
+        }
+        return false;
+}
+
 static const SystemdOps bus_ops = {
+        .has_quadlet = bus_has_quadlet,
         .set_events = bus_set_events, .is_ready = bus_is_ready,       .is_stopping = bus_is_stopping, .list = manager_list,
         .write_file = bus_write_file, .remove_file = bus_remove_file, .link = job_link,               .unlink = job_unlink,
         .reload = job_reload,         .start = job_start,             .stop = job_stop,               .reset_failed = job_reset_failed,
@@ -231,21 +282,23 @@ void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stop
                 (void) bus_ask_state(b);
 }
 
-int systemd_bus_new(Systemd **ret, Loop *loop, const char *directory, const char *address, Error *err) {
+int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err) {
+        static const char *const generators[] = { "/run/systemd/system-generators", "/etc/systemd/system-generators", "/usr/local/lib/systemd/system-generators",
+                                                  "/usr/lib/systemd/system-generators", "/lib/systemd/system-generators", NULL };
         SystemdBus *b = NEW0(SystemdBus, 1);
         int r;
 
         if (!b)
                 return -ENOMEM;
         *b = (SystemdBus) {
-                .base = { .ops = &bus_ops }, .loop = loop, .dir = { .fd = -1 },
+                .base = { .ops = &bus_ops }, .loop = loop, .dir = { .fd = -1 }, .generators = options->generators ?: generators,
                 .reconnect = { .fire = bus_connect, .userdata = b },
                 .stopping_wait = { .fire = bus_on_stopping_wait, .userdata = b },
         };
         TAILQ_INIT(&b->calls);
         TAILQ_INIT(&b->lists);
-        r = unit_dir_open(&b->dir, directory, err);
-        if (r == 0 && address && !(b->address = strdup(address)))
+        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd", err);
+        if (r == 0 && options->address && !(b->address = strdup(options->address)))
                 r = -ENOMEM;
         if (r == 0)
                 r = timer_start(&b->reconnect, loop, 0);

@@ -5,8 +5,14 @@
 #include "fleetd/systemd/systemd.h"
 #include "io/loop.h"
 
-/* 'directory': our folder of unit files. 'address' NULL: unix:path=/run/systemd/private. */
-int systemd_bus_new(Systemd **ret, Loop *loop, const char *directory, const char *address, Error *err);
+typedef struct SystemdBusOptions {
+        const char *directory;         /* our folder of unit files */
+        const char *address;           /* NULL: unix:path=/run/systemd/private */
+        const char *quadlets;          /* where podman's generator looks; NULL: /run/containers/systemd */
+        const char *const *generators; /* folders of systemd's generators, the first that has it counts; NULL: systemd's */
+} SystemdBusOptions;
+
+int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err);
 Systemd *systemd_bus_free(Systemd *s); /* calls under way are answered -ECANCELED, later */
 
 /* Asks whether the host is shutting down: 'done' once, from the loop, within 300 ms. */

@@ -60,6 +60,7 @@ struct SystemdBus {
         sd_bus *bus; /* NULL while there is none */
         Guest *guest;
         UnitDir dir;
+        const char *const *generators;
         SystemdEvents events;
         bool ready, reloading, stopping, said_lost, closing;
         uint64_t backoff_ms;
@@ -76,6 +77,11 @@ struct SystemdBus {
 static inline SystemdBus *systemd_bus(Systemd *s) {
         return container_of(s, SystemdBus, base);
 }
+
+/* -- bus.c -- */
+
+/* Calls 'each' for the units that systemd knows as 'known_as': that of this name, and Quadlet files of ours it was made of. */
+void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what);
 
 /* -- manager.c -- */
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "fleetd/systemd/bus_internal.h"
+#include "units/quadlet.h"
 
 /* -- Calls -- */
 
@@ -97,6 +98,11 @@ static void stop_on_answer(BusCall *call, sd_bus_message *reply) {
                 snprintf(call->job, sizeof(call->job), "%s", job);
 }
 
+static void job_tell_removed(SystemdBus *b, const char *unit, const void *result) {
+        if (b->events.on_job_removed)
+                b->events.on_job_removed(b->events.userdata, unit, result);
+}
+
 int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         const char *job, *unit, *result;
@@ -107,8 +113,7 @@ int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
                 return 0;
 
         snprintf(b->gone[b->next_gone++ % BUS_JOBS_GONE], sizeof(b->gone[0]), "%s", job);
-        if (b->events.on_job_removed)
-                b->events.on_job_removed(b->events.userdata, unit, result);
+        bus_each_unit(b, unit, job_tell_removed, result);
         for (call = TAILQ_FIRST(&b->calls); call; call = next) {
                 next = TAILQ_NEXT(call, calls);
                 if (call->job[0] && streq(call->job, job))
@@ -120,16 +125,18 @@ int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
 static void job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, verb, name);
+        char known_as[UNIT_NAME_MAX + 32];
         sd_bus_message *m;
         int r;
 
         if (!call)
                 return;
+        quadlet_service(name, known_as);
         if (streq(verb, "stop"))
                 call->answer = stop_on_answer;
         r = manager_method(b, member, &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "ss", name, "replace");
+                r = sd_bus_message_append(m, "ss", known_as, "replace");
         call_send(call, m, r);
 }
 
@@ -144,14 +151,16 @@ void job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
 void job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "reset", name);
+        char known_as[UNIT_NAME_MAX + 32];
         sd_bus_message *m;
         int r;
 
         if (!call)
                 return;
+        quadlet_service(name, known_as);
         r = manager_method(b, "ResetFailedUnit", &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "s", name);
+                r = sd_bus_message_append(m, "s", known_as);
         call_send(call, m, r);
 }
 
@@ -169,12 +178,21 @@ void job_reload(Systemd *s, SystemdDone done, void *userdata) {
 
 /* -- Links -- */
 
+static bool all_quadlets(const char *const *names, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (!quadlet_is(names[i]))
+                        return false;
+        return true;
+}
+
 static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *names, size_t n) {
         char path[600];
         int r;
 
         r = sd_bus_message_open_container(m, 'a', "s");
         for (size_t i = 0; r >= 0 && i < n; i++) {
+                if (quadlet_is(names[i]))
+                        continue;
                 snprintf(path, sizeof(path), "%s/%s", b->dir.path, names[i]);
                 r = sd_bus_message_append(m, "s", path);
         }
@@ -215,10 +233,23 @@ void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, 
         for (size_t i = 0; call->install && i < n; i++) {
                 const UnitDirEntry *e = unit_dir_get(&b->dir, names[i]);
 
-                if (e && e->install && (call->install[call->n_install] = strdup(names[i])))
+                if (e && e->install && !quadlet_is(names[i]) && (call->install[call->n_install] = strdup(names[i])))
                         call->n_install++;
         }
-        call_send_files(call, "LinkUnitFiles", names, n);
+        /* What a Quadlet file says in [Install], its generator does. */
+        if (all_quadlets(names, n))
+                loop_defer(b->loop, &call->finish);
+        else
+                call_send_files(call, "LinkUnitFiles", names, n);
+}
+
+/* Without its source the generator makes no service any more, at the next reload: that is now. */
+static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
+        sd_bus_message *m;
+        int r = manager_method(call->bus, "Reload", &m);
+
+        call->answer = NULL;
+        call_send(call, m, r);
 }
 
 void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
@@ -229,11 +260,21 @@ void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done
 
         if (!call)
                 return;
+        for (size_t i = 0; i < n; i++)
+                if (quadlet_is(names[i])) {
+                        unit_dir_withdraw(&b->dir, names[i]);
+                        call->answer = unlink_on_answer;
+                }
+        if (all_quadlets(names, n)) {
+                unlink_on_answer(call, NULL);
+                return;
+        }
         r = manager_method(b, "DisableUnitFiles", &m);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "s");
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = sd_bus_message_append(m, "s", names[i]);
+                if (!quadlet_is(names[i]))
+                        r = sd_bus_message_append(m, "s", names[i]);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)

@@ -1,9 +1,11 @@
 /* Units as systemd sees them: their states all at once, then a few properties of each that is loaded. */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "fleetd/systemd/bus_internal.h"
 #include "units/name.h"
+#include "units/quadlet.h"
 
 /* A property that is on its way into a listing. */
 struct BusProperty {
@@ -46,11 +48,30 @@ static int read_fragment(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
+static int64_t modified_ns(const char *path) {
+        struct stat st;
+
+        return stat(path, &st) < 0 ? 0 : st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
+}
+
+/* After FragmentPath. systemd forgets a service that has stopped, and reads it again as it was generated, with the time of a source that is
+ * newer by then: NeedDaemonReload says no. So the two files are compared. */
+static int read_source(sd_bus_message *m, SystemdUnit *u) {
+        const char *v;
+        int r = sd_bus_message_read(m, "v", "s", &v);
+
+        if (r < 0 || !*v)
+                return r;
+        u->need_reload |= modified_ns(v) >= modified_ns(u->fragment);
+        snprintf(u->fragment, sizeof(u->fragment), "%s", v);
+        return r;
+}
+
 static int read_need_reload(sd_bus_message *m, SystemdUnit *u) {
         int v, r = sd_bus_message_read(m, "v", "b", &v);
 
         if (r >= 0)
-                u->need_reload = v;
+                u->need_reload |= v;
         return r;
 }
 
@@ -125,13 +146,34 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
 
 /* The interface that has "Result": a type's own, with a capital. */
 static const char *result_interface(const char *name, char buffer[static 64]) {
-        const char *type = unit_name_type(name);
+        const char *type = quadlet_is(name) ? "service" : unit_name_type(name);
 
         if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") && !streq(type, "mount") && !streq(type, "path")
             && !streq(type, "automount") && !streq(type, "swap"))
                 return NULL;
         snprintf(buffer, 64, SYSTEMD ".%c%s", type[0] - 'a' + 'A', type + 1);
         return buffer;
+}
+
+/* What systemd says of the i-th unit; the rest is asked for. A service and a Quadlet file may be known by one name. */
+static void list_take(BusList *list, size_t i, const char *load, const char *active, const char *sub, const char *path, bool job) {
+        SystemdUnit *u = &list->units[i];
+        const char *interface;
+        char buffer[64];
+
+        snprintf(u->load, sizeof(u->load), "%s", load);
+        snprintf(u->active, sizeof(u->active), "%s", active);
+        snprintf(u->sub, sizeof(u->sub), "%s", sub);
+        u->job = job;
+        if (streq(load, "not-found"))
+                return;
+        list_ask(list, i, path, SYSTEMD ".Unit", "FragmentPath", read_fragment);
+        if (quadlet_is(u->name)) /* after it, so that it goes over it */
+                list_ask(list, i, path, SYSTEMD ".Unit", "SourcePath", read_source);
+        list_ask(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", read_need_reload);
+        list_ask(list, i, path, SYSTEMD ".Unit", "InvocationID", read_invocation);
+        if ((streq(active, "inactive") || streq(active, "failed")) && (interface = result_interface(u->name, buffer)))
+                list_ask(list, i, path, interface, "Result", read_result);
 }
 
 static int list_read(BusList *list, sd_bus_message *reply) {
@@ -142,25 +184,13 @@ static int list_read(BusList *list, sd_bus_message *reply) {
         r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
         while (r >= 0
                && (r = sd_bus_message_read(reply, "(ssssssouso)", &name, NULL, &load, &active, &sub, NULL, &path, &job, NULL, NULL)) > 0) {
-                char buffer[64];
-                const char *interface;
-                size_t i = 0;
+                for (size_t i = 0; i < list->n; i++) {
+                        char known_as[UNIT_NAME_MAX + 32];
 
-                while (i < list->n && !streq(list->units[i].name, name))
-                        i++;
-                if (i == list->n)
-                        continue;
-                snprintf(list->units[i].load, sizeof(list->units[i].load), "%s", load);
-                snprintf(list->units[i].active, sizeof(list->units[i].active), "%s", active);
-                snprintf(list->units[i].sub, sizeof(list->units[i].sub), "%s", sub);
-                list->units[i].job = job > 0;
-                if (streq(load, "not-found"))
-                        continue;
-                list_ask(list, i, path, SYSTEMD ".Unit", "FragmentPath", read_fragment);
-                list_ask(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", read_need_reload);
-                list_ask(list, i, path, SYSTEMD ".Unit", "InvocationID", read_invocation);
-                if ((streq(active, "inactive") || streq(active, "failed")) && (interface = result_interface(name, buffer)))
-                        list_ask(list, i, path, interface, "Result", read_result);
+                        quadlet_service(list->units[i].name, known_as);
+                        if (streq(known_as, name))
+                                list_take(list, i, load, active, sub, path, job > 0);
+                }
         }
         return r;
 }
@@ -230,8 +260,12 @@ void manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sy
         r = list->units ? manager_method(b, "ListUnitsByNames", &m) : -ENOMEM;
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "s");
-        for (size_t i = 0; r >= 0 && i < list->n; i++)
-                r = sd_bus_message_append(m, "s", list->units[i].name);
+        for (size_t i = 0; r >= 0 && i < list->n; i++) {
+                char known_as[UNIT_NAME_MAX + 32];
+
+                quadlet_service(list->units[i].name, known_as);
+                r = sd_bus_message_append(m, "s", known_as);
+        }
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)

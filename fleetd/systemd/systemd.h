@@ -14,13 +14,15 @@
 
 typedef struct Systemd Systemd;
 
-/* One unit as systemd sees it, and its file in our folder. Strings are fixed, terminated, cut when longer. */
+/* Names are the cluster's everywhere here; of a Quadlet file (units/quadlet.h) all that is told is its service's.
+ *
+ * One unit as systemd sees it, and its file in our folder. Strings are fixed, terminated, cut when longer. */
 typedef struct SystemdUnit {
         char name[256];
         char load[32], active[32], sub[32]; /* "not-found" "inactive" "dead" when systemd does not know it */
         char result[32];                    /* of services and kin: "success", "exit-code", ...; "" otherwise */
         char invocation_id[33];
-        char fragment[512];                 /* FragmentPath */
+        char fragment[512];                 /* FragmentPath; of a Quadlet file the file that its service was made of, if it was */
         bool ours;                          /* the fragment is our file (or a link to it) */
         bool need_reload;                   /* NeedDaemonReload */
         bool job;                           /* a job is queued or running */
@@ -43,6 +45,8 @@ typedef struct SystemdOps {
         void (*set_events)(Systemd *s, const SystemdEvents *events);
         bool (*is_ready)(Systemd *s);
         bool (*is_stopping)(Systemd *s); /* systemd is shutting the host down: nothing is started */
+
+        bool (*has_quadlet)(Systemd *s); /* it has podman's generator, so that Quadlet files can be put in force; NULL: it has not */
 
         /* The named units and, with 'files', every unit with a file in our folder. */
         void (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);

@@ -3,11 +3,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "units/name.h"
+#include "units/quadlet.h"
 #include "units/unit.h"
 
 static void unit_dir_forget(UnitDir *d, UnitDirEntry *e) {
@@ -50,7 +52,7 @@ static int unit_dir_read(UnitDir *d, const char *name) {
         return r < 0 ? r : unit_dir_know(d, name, text, size);
 }
 
-int unit_dir_open(UnitDir *d, const char *path, Error *err) {
+int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err) {
         struct dirent **names;
         int n;
 
@@ -58,6 +60,7 @@ int unit_dir_open(UnitDir *d, const char *path, Error *err) {
         if (d->fd < 0)
                 return error_set(err, d->fd, "cannot open %s: %s", path, strerror(-d->fd));
         snprintf(d->path, sizeof(d->path), "%s", path);
+        snprintf(d->quadlets, sizeof(d->quadlets), "%s", quadlets);
 
         n = scandir(path, &names, NULL, alphasort);
         if (n < 0)
@@ -118,17 +121,59 @@ const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name) {
         return e;
 }
 
-bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment) {
+/* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not there. */
+static int leads_to_ours(const UnitDir *d, const char *name, const char *path) {
         char ours[600], target[600];
         ssize_t n;
 
-        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
-        if (streq(fragment, ours))
-                return true;
-
-        n = readlink(fragment, target, sizeof(target) - 1);
+        n = readlink(path, target, sizeof(target) - 1);
         if (n < 0)
-                return false;
+                return errno == EINVAL ? 0 : -errno;
         target[n] = 0;
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
         return streq(target, ours);
+}
+
+int unit_dir_offer(UnitDir *d, const char *name) {
+        char link[600], ours[600];
+        int r;
+
+        snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
+        r = leads_to_ours(d, name, link);
+        if (r >= 0)
+                return r == 1 ? 0 : -EEXIST;
+        if (r != -ENOENT)
+                return r;
+        for (char *slash = strchr(link + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+                *slash = 0;
+                r = mkdir(link, 0755) < 0 && errno != EEXIST ? -errno : 0;
+                *slash = '/';
+                if (r < 0)
+                        return r;
+        }
+        snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+        return symlink(ours, link) < 0 ? -errno : 0;
+}
+
+void unit_dir_withdraw(UnitDir *d, const char *name) {
+        char link[600];
+
+        snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
+        if (leads_to_ours(d, name, link) == 1)
+                (void) unlink(link);
+}
+
+bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment) {
+        char ours[600];
+        int r;
+
+        if (!quadlet_is(name)) {
+                snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
+                return streq(fragment, ours) || leads_to_ours(d, name, fragment) == 1;
+        }
+        snprintf(ours, sizeof(ours), "%s/%s", d->quadlets, name);
+        if (!streq(fragment, ours))
+                return false;
+        r = leads_to_ours(d, name, fragment);
+        return r == 1 || r == -ENOENT;
 }

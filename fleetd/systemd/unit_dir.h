@@ -17,11 +17,11 @@ typedef struct UnitDirEntry {
 
 typedef struct UnitDir {
         int fd;
-        char path[256];
+        char path[256], quadlets[256];
         UnitDirEntry *entries; /* by name */
 } UnitDir;
 
-int unit_dir_open(UnitDir *d, const char *path, Error *err);
+int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err);
 void unit_dir_close(UnitDir *d);
 
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size);
@@ -31,5 +31,11 @@ int unit_dir_remove(UnitDir *d, const char *name);
  * changed is read again. */
 const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name);
 
-/* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it. */
+/* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made when needed). Who finds a file
+ * of that name there that is not ours leaves it alone: -EEXIST. */
+int unit_dir_offer(UnitDir *d, const char *name);
+void unit_dir_withdraw(UnitDir *d, const char *name);
+
+/* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our link among the
+ * generator's sources, even if it is gone: then nobody's service is left until the next reload. */
 bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);

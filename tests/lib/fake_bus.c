@@ -62,6 +62,8 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 return -ENOENT;
         if (streq(property, "FragmentPath"))
                 return sd_bus_message_append(reply, "v", "s", u->fragment);
+        if (streq(property, "SourcePath"))
+                return sd_bus_message_append(reply, "v", "s", u->source);
         if (streq(property, "NeedDaemonReload"))
                 return sd_bus_message_append(reply, "v", "b", u->need_reload);
         if (streq(property, "Result") && streq(interface, "org.freedesktop.systemd1.Service"))

@@ -10,7 +10,7 @@
 enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
 
 typedef struct FakeUnit {
-        char name[64], load[16], active[16], sub[16], fragment[300], result[16];
+        char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
         bool need_reload, job;
         unsigned char invocation[16];
         size_t invocation_size; /* 0 or 16 */

@@ -5,6 +5,7 @@
 
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
+#include "units/quadlet.h"
 #include "units/records.h"
 
 const char *picture_id(char ret[static 33], const char *machine) {
@@ -82,7 +83,7 @@ void picture_text(Picture *p, const char *name, const char *options, const char 
         Error err = {};
         int r;
 
-        text_printf(&text, "[Service]\nExecStart=%s\n", command);
+        text_printf(&text, quadlet_is(name) ? "[Container]\nImage=%s\n" : "[Service]\nExecStart=%s\n", command);
         if (*options)
                 text_printf(&text, "[X-Fleet]\n%s\n", options);
         r = unit_parse(name, text.chars, text.size, &unit, &err);

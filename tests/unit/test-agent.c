@@ -31,7 +31,7 @@ static void agent_open(Room *room) {
                                  .adopt_ms = ADOPT_MS };
         Error err = {};
 
-        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, room->folder, room->fake->address, &err), 0);
+        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, &(SystemdBusOptions) { .directory = room->folder, .address = room->fake->address }, &err), 0);
         if (agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &options, &err) < 0)
                 fail_msg("%s", err.message);
 }

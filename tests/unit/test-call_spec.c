@@ -36,6 +36,9 @@ static void each_kind_is_a_command_of_systemd(void **state) {
                 { { .kind = CALL_KILL, .unit = "a.service" }, "systemctl --no-pager kill --signal=SIGTERM --kill-whom=all -- a.service" },
                 { { .kind = CALL_KILL, .unit = "a.service", .signal = "SIGHUP", .whom = "main" },
                   "systemctl --no-pager kill --signal=SIGHUP --kill-whom=main -- a.service" },
+                { { .kind = CALL_STATUS, .unit = "a.volume", .lines = 10 }, "systemctl --no-pager status --full --lines=10 -- a-volume.service" },
+                { { .kind = CALL_JOURNAL, .unit = "a@1.container", .lines = 10 },
+                  "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit a@1.service" },
                 { { .kind = CALL_RESET_FAILED, .unit = "a.service" }, "systemctl --no-pager reset-failed -- a.service" },
         };
 

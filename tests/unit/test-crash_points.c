@@ -365,7 +365,7 @@ static void room_open(Room *room, const char *path) {
         room->fake = fake_bus_new(room->host->uv, room->bus_path);
         room->fake->obeys = true;
         host_machine(room->host);
-        r = systemd_bus_new(&room->systemd, room->host->loop, room->units, room->fake->address, &err);
+        r = systemd_bus_new(&room->systemd, room->host->loop, &(SystemdBusOptions) { .directory = room->units, .address = room->fake->address }, &err);
         agent.machine_id = directory.machine_id = membership.machine_id = room->host->id;
         agent.directory = directory.record_dir = room->notes;
         directory.path = room->folder;

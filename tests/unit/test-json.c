@@ -34,7 +34,7 @@ static void a_unit_record_keeps_text_owner_and_path(void **state) {
 
 static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         static const char json[] = "{\"address\":\"10.0.0.1\",\"boot\":\"b1\",\"metadata\":{\"host\":\"h1\",\"zone\":\"a\"},"
-                                   "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"raftId\":3,\"version\":\"0.1.0\"}";
+                                   "\"name\":\"alpha\",\"peer\":\"10.0.0.1:2380\",\"quadlet\":true,\"raftId\":3,\"version\":\"0.1.0\"}";
         static const char newer[] = "{\"capacity\":{\"cpu\":[1,2]},\"name\":\"alpha\"}";
         _cleanup_machine_ Machine machine = {}, other = {};
         _cleanup_text_ Text t = {};
@@ -42,6 +42,7 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         assert_int_equal(facts_record_read("11111111111111111111111111111111", json, strlen(json), &machine, NULL), 0);
         assert_string_equal(machine.name, "alpha");
         assert_int_equal(machine.raft_id, 3);
+        assert_true(machine.quadlet);
         assert_string_equal(pairs_get(&machine.metadata, "zone"), "a");
         facts_record_write(&t, &machine);
         assert_text(&t, json);
@@ -49,6 +50,7 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         assert_int_equal(facts_record_read("22222222222222222222222222222222", newer, strlen(newer), &other, NULL), 0);
         assert_string_equal(other.name, "alpha");
         assert_null(other.address);
+        assert_false(other.quadlet);
 }
 
 static void orders_presences_and_states_are_read_back(void **state) {

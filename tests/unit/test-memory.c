@@ -386,7 +386,7 @@ static int notes(void *userdata) {
 
 static int unit_dir(void *userdata) {
         UnitDir d;
-        int r = unit_dir_open(&d, sub, NULL);
+        int r = unit_dir_open(&d, sub, "/nowhere", NULL);
 
         r = r ?: unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
         r = r ?: unit_dir_remove(&d, "b.service");

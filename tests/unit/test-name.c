@@ -50,12 +50,13 @@ static void names_are_judged_by_fleets_rules_in_fleets_words(void **state) {
         assert_name(name + 2, "");
 }
 
-static void all_types_that_fleet_took_are_types(void **state) {
+static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
         static const char *const types[] = {
                 "automount", "busname", "device", "mount", "path", "scope", "service",
                 "slice", "snapshot", "socket", "swap", "target", "timer",
+                "build", "container", "image", "kube", "network", "pod", "volume",
         };
-        static const char *const in_templates[] = { "path", "service", "socket", "target", "timer" };
+        static const char *const in_templates[] = { "path", "service", "socket", "target", "timer", "container", "kube" };
         unsigned templates = 0;
 
         for (size_t i = 0; i < ELEMENTS(types); i++) {
@@ -79,7 +80,7 @@ static void names_that_belong_to_the_host_are_refused(void **state) {
         static const char *const refused[] = {
                 "dbus.service", "-.mount", "multi-user.target", "shutdown.target", "sockets.target", "systemd-journald.service",
                 "fleetd.service", "fleet-web.service", "a.scope", "user.slice", "dev-sda.device", "init.scope",
-                "blockdev@dev-sda.target", "syslog.socket",
+                "blockdev@dev-sda.target", "syslog.socket", "dbus.container", "fleetd.kube",
         };
         static const char *const taken[] = {
                 "hello.service", "my-fleet.service", "dbus-broker.service", "srv.mount", "mine.target", "a@b.timer",
@@ -177,7 +178,7 @@ static void specifiers_become_parts_of_the_name(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(names_are_judged_by_fleets_rules_in_fleets_words),
-                cmocka_unit_test(all_types_that_fleet_took_are_types),
+                cmocka_unit_test(all_types_that_fleet_took_and_quadlets_are_types),
                 cmocka_unit_test(names_that_belong_to_the_host_are_refused),
                 cmocka_unit_test(a_name_comes_apart_at_the_first_at_and_the_last_dot),
                 cmocka_unit_test(what_people_type_becomes_a_name),

@@ -80,6 +80,13 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
+        picture_unit(&p, "web.container", "", TARGET_LAUNCHED);
+        assert_string_equal(refusal(&p, "web.container", "B", false),
+                            ".container files need podman 5.3 or later, and its systemd has no podman-system-generator");
+        assert_string_equal(refusal(&p, "web.container", "B", true), "");
+        picture_put(&p, "/_fleet/machine/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb/facts", "{\"name\":\"B\",\"quadlet\":true}");
+        assert_string_equal(refusal(&p, "web.container", "B", false), "");
+
         picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "i.service", "B", false), "");
         assert_string_equal(refusal(&p, "i.service", "A", false), "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");

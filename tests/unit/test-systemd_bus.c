@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -15,7 +16,8 @@ enum { PATIENCE_MS = 20000 };
 typedef struct Room {
         UvLoop *uv;
         Loop *loop;
-        char *scratch, *folder, *bus_path;
+        char *scratch, *folder, *bus_path, *quadlets, *masked, *vendor;
+        const char *generators[3];
         FakeBus *fake;
         Systemd *systemd;
         Timer tick;
@@ -100,8 +102,13 @@ static int room_setup(void **state) {
         room->scratch = scratch_new();
         room->folder = scratch_path(room->scratch, "units");
         room->bus_path = scratch_path(room->scratch, "private");
+        room->quadlets = scratch_path(room->scratch, "containers/systemd");
+        room->generators[0] = room->masked = scratch_path(room->scratch, "first");
+        room->generators[1] = room->vendor = scratch_path(room->scratch, "second");
         room->fake = fake_bus_new(room->uv, room->bus_path);
-        assert_int_equal(systemd_bus_new(&room->systemd, room->loop, room->folder, room->fake->address, &err), 0);
+        SystemdBusOptions options = { .directory = room->folder, .address = room->fake->address, .quadlets = room->quadlets, .generators = room->generators };
+
+        assert_int_equal(systemd_bus_new(&room->systemd, room->loop, &options, &err), 0);
         room->systemd->ops->set_events(room->systemd, &(SystemdEvents) {
                 .on_ready = on_ready, .on_changed = on_changed, .on_job_removed = on_job_removed, .userdata = room,
         });
@@ -120,6 +127,9 @@ static int room_teardown(void **state) {
         loop_uv_free(room->uv);
         free(room->folder);
         free(room->bus_path);
+        free(room->quadlets);
+        free(room->masked);
+        free(room->vendor);
         scratch_free(room->scratch);
         free(room);
         return 0;
@@ -291,6 +301,133 @@ static void linking_enables_what_is_to_be_installed(void **state) {
         assert_string_equal(room->fake->said.chars, expected);
 }
 
+/* -- Quadlet files -- */
+
+#define CONTAINER "[Container]\nImage=x\n[Install]\nWantedBy=x.target\n"
+
+/* Its link leads to its file in our folder. */
+static bool is_offered(const Room *room, const char *name) {
+        char path[600], ours[600], target[600] = "";
+
+        snprintf(path, sizeof(path), "%s/%s", room->quadlets, name);
+        snprintf(ours, sizeof(ours), "%s/%s", room->folder, name);
+        return readlink(path, target, sizeof(target) - 1) > 0 && streq(target, ours);
+}
+
+static void touch(const char *folder, const char *name, char ret[static 300]) {
+        snprintf(ret, 300, "%s/%s", folder, name);
+        scratch_write(ret, "x");
+}
+
+static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of(void **state) {
+        static const char *const names[] = { "web.container", "data.volume" };
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
+        assert_true(is_offered(room, "web.container"));
+
+        ops(room)->link(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 1); /* nothing to say: the reload does it */
+        ops(room)->start(room->systemd, "data.volume", on_done, room);
+        UNTIL(room, room->done == 2);
+        ops(room)->reset_failed(room->systemd, "web.container", on_done, room);
+        UNTIL(room, room->done == 3);
+        ops(room)->unlink(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 4);
+        assert_int_equal(room->error, 0);
+        assert_string_equal(room->fake->said.chars, "StartUnit data-volume.service replace; ResetFailedUnit web.service; Reload; ");
+        assert_false(is_offered(room, "web.container"));
+}
+
+static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
+        static const char *const names[] = { "web.container", "a.service" };
+        Room *room = *state;
+        char expected[1000];
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
+        ops(room)->link(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 1);
+        ops(room)->unlink(room->systemd, names, 2, on_done, room);
+        UNTIL(room, room->done == 2);
+        snprintf(expected, sizeof(expected), "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", room->folder);
+        assert_string_equal(room->fake->said.chars, expected);
+}
+
+static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
+        FakeUnit *web;
+        Room *room = *state;
+        SystemdUnit *u = room->units;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        touch(room->scratch, "generated", web->fragment);
+        snprintf(web->source, sizeof(web->source), "%s/web.container", room->quadlets);
+        list(room, "web.container", false);
+        assert_string_equal(u->name, "web.container");
+        assert_string_equal(u->active, "active");
+        assert_true(u->ours && u->has_file && !u->need_reload);
+        list(room, "web.service", false);
+        assert_string_equal(u->active, "active");
+        assert_false(u->ours || u->has_file);
+
+        /* systemd has read it again as it was generated: the file is newer. */
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        list(room, "web.container", false);
+        assert_true(u->ours && u->need_reload);
+
+        snprintf(web->source, sizeof(web->source), "/etc/containers/systemd/web.container");
+        list(room, "web.container", false);
+        assert_false(u->ours);
+        web->source[0] = 0; /* a service of the host */
+        list(room, "web.container", false);
+        assert_false(u->ours);
+        assert_string_equal(u->fragment, web->fragment);
+}
+
+static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **state) {
+        static const char *const name = "web.container";
+        Room *room = *state;
+        char path[300];
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "other.container", CONTAINER, strlen(CONTAINER)), 0); /* makes the folder */
+        touch(room->quadlets, name, path);
+        assert_int_equal(ops(room)->write_file(room->systemd, name, CONTAINER, strlen(CONTAINER)), -EEXIST);
+        ops(room)->unlink(room->systemd, &name, 1, on_done, room);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(ops(room)->remove_file(room->systemd, name), 0);
+        assert_int_equal(access(path, F_OK), 0);
+}
+
+static void what_happens_to_its_service_is_told_of_both(void **state) {
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
+        fake_bus_job_removed(room->fake, 9, "data-volume.service", "done");
+        UNTIL(room, room->jobs == 2);
+        assert_string_equal(room->last_job, "data.volume done");
+        fake_bus_job_removed(room->fake, 9, "other-volume.service", "done");
+        UNTIL(room, room->jobs == 3);
+        assert_string_equal(room->last_job, "other-volume.service done");
+}
+
+static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **state) {
+        Room *room = *state;
+        char path[300];
+
+        assert_false(ops(room)->has_quadlet(room->systemd));
+        assert_int_equal(mkdir(room->vendor, 0755), 0);
+        touch(room->vendor, "podman-system-generator", path);
+        assert_false(ops(room)->has_quadlet(room->systemd)); /* cannot be executed */
+        assert_int_equal(chmod(path, 0755), 0);
+        assert_true(ops(room)->has_quadlet(room->systemd));
+        assert_int_equal(mkdir(room->masked, 0755), 0);
+        snprintf(path, sizeof(path), "%s/podman-system-generator", room->masked);
+        assert_int_equal(symlink("/dev/null", path), 0);
+        assert_false(ops(room)->has_quadlet(room->systemd));
+}
+
 /* -- Trouble -- */
 
 static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void **state) {
@@ -406,6 +543,12 @@ int main(void) {
                 in_a_room(a_stop_ends_when_its_job_has_ended),
                 in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
                 in_a_room(linking_enables_what_is_to_be_installed),
+                in_a_room(a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of),
+                in_a_room(with_units_of_the_other_kind_each_goes_its_way),
+                in_a_room(its_service_is_ours_if_it_was_made_of_our_file),
+                in_a_room(a_source_that_is_not_ours_is_neither_replaced_nor_removed),
+                in_a_room(what_happens_to_its_service_is_told_of_both),
+                in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
                 in_a_room(while_there_is_no_connection_calls_say_so),

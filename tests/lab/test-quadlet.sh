@@ -1,0 +1,135 @@
+#!/bin/bash
+# Quadlet files on booted hosts: where there is a generator they run as the services that it makes, under their own names. The podman of
+# Debian 12 has none, so the hosts get one that keeps to its contract (podman-system-generator beside this file); what runs is a process.
+# Takes 40 s.
+. "$(dirname "$0")/scenario.sh"
+
+# Gives host $1 the generator, and tells its daemon.
+give_generator() {
+        host_exec "$1" sh -c 'mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators && cat >new && chmod 755 new && mv new podman-system-generator' \
+                <"$here/podman-system-generator" && host_exec "$1" systemctl reload fleetd
+}
+container() { printf '[Unit]\nDescription=%s\n[Container]\nImage=%s\n' "$1" "$2"; }
+service_of() { host_exec "$1" systemctl show --value -p "$3" "$2"; }
+
+without_a_generator_anywhere_it_says_what_is_missing() {
+        cluster_up
+        local h out
+        for h in $LAB_HOSTS; do # this machine's own podman, if it has one, is none of theirs
+                host_exec "$h" sh -c 'mkdir -p /etc/systemd/system-generators && ln -s /dev/null /etc/systemd/system-generators/podman-system-generator && systemctl reload fleetd'
+        done
+        container web registry.example/web:1 | unit_file web.container
+        ! out=$(fleetctl alpha start --block-attempts=3 web.container 2>&1) || fail "it was started: $out"
+        grep -q 'podman-system-generator' <<<"$out" || fail "start does not say why: $out"
+        [ "$(fleetctl beta --output=json why web.container | json machines 1 rule)" = Quadlet ] || fail "the rule: $(fleetctl beta --output=json why web.container)"
+        out=$(fleetctl beta why web.container 2>&1)
+        grep -q '.container files need podman 5.3 or later, and its systemd has no podman-system-generator' <<<"$out" ||
+                fail "why: $out"
+        runs_nowhere web.service || fail "it runs on $(hosts_running web.service)"
+}
+
+it_runs_where_a_generator_appears_and_is_told_under_its_own_name() {
+        local h out
+        give_generator beta || fail "beta cannot be given one"
+        wait_for 10 lists alpha web.container "active running" || fail "it is not listed: $(fleetctl alpha list-units; host_exec beta journalctl --no-pager -u fleetd | tail -5)"
+        runs_on web.service beta || fail "its service runs on $(hosts_running web.service)"
+        out=$(fleetctl gamma list-unit-files --full --no-legend --fields=unit,hash,state | tr -s '\t ' ' ')
+        [ "$out" = "web.container $(fleetctl gamma cat web.container | sha1sum | cut -c1-40) launched" ] || fail "files: $out"
+        [ "$(service_of beta web.service SourcePath)" = /run/containers/systemd/web.container ] || fail "it is made of $(service_of beta web.service SourcePath)"
+        for h in $LAB_HOSTS; do
+                fleetctl "$h" status web.container 2>&1 | grep -q 'web.service.*' || fail "status on $h: $(fleetctl "$h" status web.container 2>&1)"
+                fleetctl "$h" journal web.container 2>&1 | grep -q 'image registry.example/web:1' || fail "journal on $h: $(fleetctl "$h" journal web.container 2>&1)"
+        done
+        fleetctl alpha is-active web.container >/dev/null || fail "is-active says no"
+}
+
+pid() { service_of beta "$1" MainPID; }
+neither_the_daemon_nor_an_edit_of_x_fleet_touches_it() {
+        local before
+        before=$(pid web.service)
+        host_exec beta systemctl restart fleetd
+        cluster_whole
+        wait_for 10 lists gamma web.container "active running" || fail "it is not listed after a restart of fleetd"
+        [ "$(pid web.service)" = "$before" ] || fail "a restart of fleetd touched it"
+        container kept registry.example/kept:1 | host_exec alpha sh -c 'cat >/etc/fleet/units/kept.container'
+        wait_for 10 lists gamma kept.container "active running" || fail "the second one is not listed"
+        before=$(pid kept.service)
+        { container kept registry.example/kept:1; printf '[X-Fleet]\nMachineMetadata=zone=b\n'; } | host_exec alpha sh -c 'cat >/etc/fleet/units/kept.container'
+        wait_for 10 in_file beta kept.container MachineMetadata || fail "the new file is not in force"
+        [ "$(pid kept.service)" = "$before" ] || fail "it was restarted"
+}
+in_file() { host_exec "$1" grep -q "$3" "/run/containers/systemd/$2"; }
+
+a_new_text_is_generated_anew() {
+        container web registry.example/web:2 | unit_file web.container
+        fleetctl alpha stop web.container >/dev/null 2>&1
+        fleetctl alpha start --replace web.container >"$LAB/out" 2>&1 || fail "replace: $(cat "$LAB/out")"
+        wait_for 10 says_image web.container registry.example/web:2 || fail "the old one runs: $(fleetctl alpha journal web.container 2>&1 | tail -3)"
+        wait_for 10 lists beta web.container "active running" || fail "it is not listed"
+}
+says_image() { fleetctl alpha journal "$1" 2>&1 | grep -q "image $2"; }
+
+instances_volumes_and_drop_ins_are_quadlets_too() {
+        container 'w %i' 'registry.example/%p:%i' | unit_file 'w@.container'
+        fleetctl gamma start 'w@7.container' >"$LAB/out" 2>&1 || fail "instance: $(cat "$LAB/out")"
+        runs_on 'w@7.service' beta || fail "w@7 runs on $(hosts_running 'w@7.service')"
+        says_image 'w@7.container' registry.example/w:7 || fail "w@7: $(fleetctl alpha journal 'w@7.container' 2>&1)"
+        printf '[Volume]\n' | host_exec alpha sh -c 'cat >/etc/fleet/units/data.volume'
+        wait_for 10 lists gamma data.volume "active exited" || fail "the volume: $(fleetctl gamma list-units; host_exec alpha ls /etc/fleet/units)"
+        [ "$(service_of beta data-volume.service SourcePath)" = /run/containers/systemd/data.volume ] || fail "the volume's service is not on beta"
+        host_exec alpha sh -c 'mkdir /etc/fleet/units/data.volume.d && printf "[Volume]\nVolumeName=other\n" >/etc/fleet/units/data.volume.d/10.conf'
+        wait_for 10 in_file beta data.volume VolumeName=other || fail "the drop-in is not in force"
+        wait_for 10 says_volume other || fail "the volume is another: $(fleetctl alpha journal data.volume 2>&1)"
+}
+says_volume() { fleetctl alpha journal data.volume 2>&1 | grep -q "volume $1"; }
+
+what_podman_would_refuse_is_refused_with_a_sentence() {
+        local name sentence text out
+        while IFS='|' read -r name text sentence; do
+                printf "$text" | unit_file "$name"
+                ! out=$(fleetctl beta verify "$name" 2>&1) && grep -qF "$sentence" <<<"$out" || fail "verify $name: $out"
+                ! out=$(fleetctl beta submit "$name" 2>&1) && grep -qF "$sentence" <<<"$out" || fail "submit $name: $out"
+        done <<'END'
+a.container|[Service]\nNice=1\n|a .container file has a section [Container]; here is none
+b.container|[Container]\nExec=x\n|[Container] needs Image= or Rootfs=
+c.volume|[Volume]\n[Container]\nImage=x\n|line 3: [Container] belongs into a .container file
+d.container|[Container]\nImage=x\nServiceName=e\n|line 3: ServiceName= is not taken: its service is d.service
+dbus.container|[Container]\nImage=x\n|systemd itself depends on a unit of that name
+END
+}
+
+a_source_of_the_hosts_own_is_left_alone() {
+        container theirs registry.example/theirs:1 | host_exec beta sh -c 'mkdir -p /etc/containers/systemd && cat >/etc/containers/systemd/theirs.container && systemctl daemon-reload && systemctl start theirs'
+        local before
+        before=$(pid theirs.service)
+        container ours registry.example/ours:1 | unit_file theirs.container
+        fleetctl alpha start --no-block theirs.container >/dev/null 2>&1 || fail "it cannot be submitted"
+        wait_for 10 journal_says beta 'this host has a unit of that name from elsewhere' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
+        host_exec beta test ! -e /run/containers/systemd/theirs.container || fail "its source was put before the host's"
+        [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was touched"
+        fleetctl alpha destroy theirs.container >/dev/null 2>&1 || fail "it cannot be destroyed"
+        [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was stopped"
+}
+journal_says() { host_exec "$1" journalctl -u fleetd --no-pager | grep -q "$2"; }
+
+after_a_power_cut_it_runs_again() {
+        host_kill beta && host_up beta && host_wait beta || fail "beta does not come back"
+        wait_for 60 runs_on web.service beta || fail "it runs on $(hosts_running web.service)"
+        wait_for 30 lists gamma web.container "active running" || fail "it is not listed: $(fleetctl gamma list-units)"
+}
+
+destroyed_it_leaves_nothing_on_the_host() {
+        fleetctl alpha destroy web.container 'w@7.container' >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+        wait_for 10 runs_nowhere web.service || fail "it still runs"
+        host_exec alpha sh -c 'rm -r /etc/fleet/units/data.volume* /etc/fleet/units/kept.container'
+        wait_for 10 none_left || fail "left on beta: $(host_exec beta sh -c 'ls /run/containers/systemd /run/fleet/units; systemctl list-units --all --plain | grep -E "web|data"')"
+}
+none_left() {
+        host_exec beta sh -c '[ -z "$(ls /run/containers/systemd /run/fleet/units | grep -v : | grep .)" ]' &&
+                [ "$(service_of beta web.service LoadState)$(service_of beta data-volume.service LoadState)" = not-foundnot-found ]
+}
+
+scenario without_a_generator_anywhere_it_says_what_is_missing it_runs_where_a_generator_appears_and_is_told_under_its_own_name \
+        neither_the_daemon_nor_an_edit_of_x_fleet_touches_it a_new_text_is_generated_anew instances_volumes_and_drop_ins_are_quadlets_too \
+        what_podman_would_refuse_is_refused_with_a_sentence a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again \
+        destroyed_it_leaves_nothing_on_the_host
