@@ -20,6 +20,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/arena.h kvstore/arena.c \
 	kvstore/tree.h kvstore/tree.c kvstore/tree_nodes.c kvstore/tree_events.c \
 	kvstore/tree_format.h kvstore/tree_format.c \
+	kvstore/file_sum.h kvstore/file_sum.c \
 	kvstore/tree_internal.h kvstore/snapshot.c kvstore/tree_results.c \
 	kvstore/command.h kvstore/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 
 #include "base/crash_point.h"
+#include "base/bytes.h"
 #include "base/file.h"
+#include "kvstore/file_sum.h"
 #include "kvstore/tree_format.h"
 
 enum {
@@ -160,6 +162,7 @@ static void *run_copier(void *userdata) {
 static int pump(Tree *tree, int from, int to, uint64_t max) {
         _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
         uint64_t size = 0, live = tree_file_size(tree);
+        uint32_t crc = 0;
 
         if (!chunk)
                 return -ENOMEM;
@@ -172,12 +175,13 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
                 if (n < 0)
                         return -errno;
                 if (n == 0)
-                        return 0;
+                        return file_sum_append(to, size, crc);
                 if ((max > 0 && size + n > max) || tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
                         return -EFBIG;
                 r = pwrite_all(to, chunk, n, size);
                 if (r < 0)
                         return r;
+                crc = crc32c(crc, chunk, n);
                 /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the end, in the log's way. */
                 (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);
                 if (size >= COPY_AHEAD)

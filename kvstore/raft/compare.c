@@ -14,11 +14,16 @@ enum {
         ROWS_MAX = 8,    /* indexes that the leader compares at a time */
 };
 
-typedef enum CompareKind { COMPARE_REPORT, COMPARE_VERDICT, COMPARE_ASK, _COMPARE_KIND_MAX } CompareKind;
+typedef enum CompareKind {
+        COMPARE_REPORT, COMPARE_VERDICT, COMPARE_ASK,
+        COMPARE_REPORT_TAKEN, /* of a tree that another host made, and that no majority has found right yet */
+        _COMPARE_KIND_MAX,
+} CompareKind;
 typedef enum Verdict { VERDICT_SAME, VERDICT_DIFFERS, VERDICT_UNDECIDED, _VERDICT_MAX } Verdict;
 
 typedef struct Report {
         uint64_t id, index, hash; /* id: of the replica */
+        bool taken;               /* the tree is a copy of somebody's: that it agrees with him says nothing */
         bool told;                /* of its last verdict */
         Verdict verdict;
 } Report;
@@ -40,6 +45,7 @@ struct Compare {
         Row rows[ROWS_MAX];
         uint64_t term;        /* in which the rows were heard */
         uint64_t differs_index, undecided_index; /* 0: no */
+        bool taken;           /* our tree, from a leader, and no majority has agreed with it since */
         Deferred send;
         Timer rest, ask, doubt;
 };
@@ -93,6 +99,7 @@ static void take_verdict(Compare *c, uint64_t index, Verdict verdict) {
 
         switch (verdict) {
         case VERDICT_SAME:
+                c->taken = false;
                 if (c->undecided_index == 0 || index < c->undecided_index)
                         return;
                 log_notice(NO_FIELDS, "a majority of the replicas agrees again, at entry %" PRIu64, index);
@@ -103,6 +110,7 @@ static void take_verdict(Compare *c, uint64_t index, Verdict verdict) {
                         log_error(NO_FIELDS, "the replicas' trees differ at entry %" PRIu64 ", and no majority of them agrees: nothing is exchanged, "
                                              "and no log is cut, until one does", index);
                 c->undecided_index = MAX(index, c->undecided_index);
+                replica_probe(c->replica); /* whose disk changed it need not wait for the others to say so */
                 break;
         case VERDICT_DIFFERS:
                 log_error(NO_FIELDS, "the tree of this host differs from that of the majority at entry %" PRIu64 ": it will be made again of the "
@@ -137,9 +145,10 @@ static bool counts(const RaftServer *server, size_t n_voters) {
         return server->role == RAFT_ROLE_VOTER || (n_voters < 3 && server->role == RAFT_ROLE_STANDBY);
 }
 
-/* Voters decide; of fewer than three the standbys, too: one voter is no majority of two trees. True: *ret is right. Else
- * *ret_hope tells whether those who have not spoken may yet decide. */
-static bool find_majority(const Compare *c, const Row *row, uint64_t *ret, bool *ret_hope) {
+/* Voters decide; of fewer than three the standbys, too: one voter is no majority of two trees. A tree that was taken from a leader is no
+ * second one beside his, unless all have spoken, and nobody differs. True: *ret is right. Else *ret_hope tells whether those who
+ * have not spoken may yet decide. */
+static bool find_majority(const Compare *c, const Row *row, bool same, uint64_t *ret, bool *ret_hope) {
         const RaftServers *servers = raft_core_servers(c->replica->core);
         size_t n_voters = 0, n = 0, n_heard = 0, most = 0;
 
@@ -154,7 +163,7 @@ static bool find_majority(const Compare *c, const Row *row, uint64_t *ret, bool 
                 for (size_t k = 0; k < row->n; k++)
                         for (size_t s = 0; s < servers->n; s++)
                                 if (servers->items[s].id == row->reports[k].id && counts(&servers->items[s], n_voters)) {
-                                        equal += row->reports[k].hash == row->reports[i].hash;
+                                        equal += row->reports[k].hash == row->reports[i].hash && !row->reports[k].taken;
                                         n_heard += i == 0;
                                 }
                 if (equal > most) {
@@ -163,7 +172,10 @@ static bool find_majority(const Compare *c, const Row *row, uint64_t *ret, bool 
                 }
         }
         *ret_hope = most + (n - n_heard) > n / 2;
-        return most > n / 2;
+        if (most > n / 2 || !same || n_heard < n)
+                return most > n / 2;
+        *ret = row->reports[0].hash;
+        return true;
 }
 
 static void tell(Compare *c, Row *row, Report *report, Verdict verdict) {
@@ -183,7 +195,7 @@ static void judge(Compare *c, Row *row) {
 
         for (size_t i = 1; i < row->n; i++)
                 same &= row->reports[i].hash == row->reports[0].hash;
-        decided = find_majority(c, row, &right, &hope);
+        decided = find_majority(c, row, same, &right, &hope);
 #ifdef PLANTED_BUGS
         if (c->replica->options.rebuild_blindly && !decided && row->n > 1) {
                 right = row->reports[0].hash;
@@ -213,8 +225,8 @@ static void on_doubt(void *userdata) {
                         judge(c, &c->rows[i]);
 }
 
-static void hear(Compare *c, uint64_t from, uint64_t index, uint64_t hash) {
-        Report report = { .id = from, .index = index, .hash = hash };
+static void hear(Compare *c, uint64_t from, uint64_t index, uint64_t hash, bool taken) {
+        Report report = { .id = from, .index = index, .hash = hash, .taken = taken };
         Row *row;
 
         if (c->term != replica_term(c->replica)) {
@@ -252,9 +264,9 @@ static void on_send(void *userdata) {
                 const Report *report = &c->own[c->n_sent % OWN_MAX];
 
                 if (replica_is_leader(p))
-                        hear(c, raft_core_id(p->core), report->index, report->hash);
+                        hear(c, raft_core_id(p->core), report->index, report->hash, c->taken);
                 else
-                        say(c, leader, COMPARE_REPORT, report->index, report->hash);
+                        say(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT, report->index, report->hash);
         }
 }
 
@@ -323,8 +335,8 @@ void compare_on_frame(Compare *c, PeerSession *session, const void *payload, siz
         if (reader_end(&r) < 0 || term != replica_term(p) || index == 0)
                 return;
 
-        if (kind == COMPARE_REPORT && replica_is_leader(p))
-                hear(c, from, index, value);
+        if ((kind == COMPARE_REPORT || kind == COMPARE_REPORT_TAKEN) && replica_is_leader(p))
+                hear(c, from, index, value, kind == COMPARE_REPORT_TAKEN);
         else if (kind == COMPARE_VERDICT && from == replica_leader(p) && value < _VERDICT_MAX)
                 take_verdict(c, index, (Verdict) value);
         else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 && c->undecided_index == 0)
@@ -341,7 +353,17 @@ bool compare_undecided(const Compare *c) {
         return c->undecided_index > 0;
 }
 
-void compare_exchanged(Compare *c) {
+bool compare_may_send(const Compare *c) {
+        if (c->differs_index > 0 || c->undecided_index > 0)
+                return false;
+        for (size_t i = 0; i < ROWS_MAX; i++)
+                if (c->rows[i].index > 0 && c->rows[i].doubt_ms > 0 && c->term == replica_term(c->replica))
+                        return false;
+        return true;
+}
+
+void compare_exchanged(Compare *c, bool taken) {
+        c->taken |= taken;
         c->n_own = c->n_sent = c->n_noted = 0;
         c->differs_index = c->undecided_index = 0;
         timer_stop(&c->ask);

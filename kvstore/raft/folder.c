@@ -10,6 +10,7 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "kvstore/file_sum.h"
 
 #define DATA "data.mdb"
 #define LOCK "lock.mdb"
@@ -181,6 +182,14 @@ bool folder_was_shown(const Folder *folder) {
 
 /* -- Checkpoints -- */
 
+static int check_sum(int fd, const char *file, Error *err) {
+        int r = file_sum_check(fd);
+
+        if (r == -EUCLEAN)
+                return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
+        return r < 0 ? error_set(err, r, "cannot read %s: %s", file, strerror(-r)) : 0;
+}
+
 /* Opens the tree in 'name' for reading only and takes its word: the proof that it can be read. */
 static int examine(const Folder *folder, const char *name, Checkpoint *ret, Error *err) {
         _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
@@ -201,6 +210,9 @@ static int examine(const Folder *folder, const char *name, Checkpoint *ret, Erro
         if (fstat(c.fd, &st) < 0)
                 return -errno;
         c.size = (uint64_t) st.st_size;
+        r = check_sum(c.fd, file, err); /* before LMDB follows what may point anywhere */
+        if (r < 0)
+                return r;
 
         r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .read_only = true }, &tree, err);
         if (r < 0)
@@ -265,10 +277,31 @@ int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err) {
         return 0;
 }
 
+int folder_probe(const Folder *folder, Tree *tree, Error *err) {
+        _cleanup_free_ char *path = path_of(folder, "checkpoint.new");
+        TreeMeta meta;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        r = remove_tree_at(folder->fd, "checkpoint.new");
+        if (r < 0)
+                return error_set(err, r, "cannot remove %s: %s", path, strerror(-r));
+        r = tree_copy(tree, path, 0, &meta, err);
+        (void) remove_tree_at(folder->fd, "checkpoint.new");
+        return r;
+}
+
 void folder_adopt(Folder *folder, Checkpoint *checkpoint) {
         checkpoint_done(&folder->checkpoint);
         folder->checkpoint = *checkpoint;
+        folder->rotten = false;
         *checkpoint = (Checkpoint) { .fd = -1 };
+}
+
+void folder_forget_checkpoint(Folder *folder) {
+        checkpoint_done(&folder->checkpoint);
+        folder->rotten = true;
 }
 
 /* -- Opening -- */
@@ -318,6 +351,7 @@ static int open_live(Folder *folder, unsigned opens, bool shown, Tree **ret, Err
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
         bool shown = false;
         unsigned opens = 0;
+        Error why = {};
         int r;
 
         *folder = (Folder) { .fd = -1, .quota = quota, .checkpoint = { .fd = -1 } };
@@ -341,32 +375,52 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
         if (r < 0)
                 return error_set(err, r, "cannot prepare %s: %s", path, strerror(-r));
 
-        r = examine(folder, "checkpoint", &folder->checkpoint, err);
-        if (r < 0 && r != -ENOENT && r != -EUCLEAN && r != -ENOTSUP)
-                return error_set(err, r, "cannot open %s/checkpoint/" DATA ": %s", path, strerror(-r)); /* nothing is wrong with it */
-        if (r < 0 && r != -ENOENT)
-                return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged (%s); remove this host's state and let it join anew",
-                                 path, strerror(-r));
+        r = examine(folder, "checkpoint", &folder->checkpoint, &why);
+        if (r == -ENOTSUP)
+                return error_set(err, r, "%s", error_text(&why, r));
+        if (r < 0 && r != -ENOENT && r != -EUCLEAN) /* nothing is wrong with it */
+                return error_set(err, r, "cannot open %s/checkpoint/" DATA ": %s", path, strerror(-r));
+        folder->rotten = r == -EUCLEAN;
 
         if (live_is_trusted(folder, &opens, &shown) && opens < BAD_STARTS_MAX) {
-                Error why = {};
-
+                why = (Error) {};
                 r = open_live(folder, opens + 1, shown, ret, &why);
-                if (r >= 0)
+                if (r >= 0) {
+                        if (folder->rotten)
+                                log_error(NO_FIELDS, "%s/checkpoint/" DATA " is damaged: a new one is made of the tree in use", path);
                         return 0;
+                }
                 log_warning(NO_FIELDS, "the tree in %s/live cannot be used, rebuilding it: %s", path, error_text(&why, r));
         }
 
+        if (folder->rotten)
+                return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged, and the tree cannot be made again without it; remove this "
+                                 "host's state and let it join anew", path);
         r = rebuild(folder, err);
         if (r < 0)
                 return r;
         return open_live(folder, 1, false, ret, err);
 }
 
+int folder_open_nothing(const Folder *folder, Tree **ret, Error *err) {
+        _cleanup_free_ char *path = path_of(folder, "incoming");
+
+        return path ? tree_open(path, &(TreeOptions) { .quota = folder->quota }, ret, err) : -ENOMEM;
+}
+
 int folder_rebuild(Folder *folder, Tree **ret, Error *err) {
+        _cleanup_free_ char *file = path_of(folder, "checkpoint/" DATA);
         int r;
 
-        r = rebuild(folder, err);
+        if (!file)
+                return -ENOMEM;
+        r = folder->checkpoint.fd >= 0 ? check_sum(folder->checkpoint.fd, file, err) : 0;
+        if (r == -EUCLEAN)
+                folder_forget_checkpoint(folder);
+        if (r >= 0 && folder->rotten)
+                r = error_set(err, -EUCLEAN, "%s is damaged, and the tree cannot be made again without it", file);
+        if (r >= 0)
+                r = rebuild(folder, err);
         if (r >= 0)
                 r = open_live(folder, 1, false, ret, err);
         if (r >= 0)
@@ -512,6 +566,7 @@ int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
         }
         if (r >= 0) {
                 checkpoint_done(&folder->checkpoint);
+                folder->rotten = false;
                 r = make_dir(folder->fd, "checkpoint");
         }
         if (r >= 0)

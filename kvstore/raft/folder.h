@@ -36,16 +36,20 @@ typedef struct Folder {
         char hardware_id[33];  /* set by whoever opened it; "": not known, or of no interest */
         uint64_t quota;
         bool distrusted;       /* by folder_distrust() */
+        bool rotten;           /* there is a checkpoint, and it is not what was written: it is never opened */
         unsigned opens;        /* as 'trusted' counts them */
         bool shown;            /* as 'trusted' says */
         Checkpoint checkpoint;
 } Folder;
 
 /* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree. Fails with a
- * sentence that names the file and the remedy; folder_done() is due in any case. */
+ * sentence that names the file and the remedy; folder_done() is due in any case. -EUCLEAN and 'rotten': the checkpoint is needed, and
+ * damaged; where the live tree is trusted 'rotten' says only that a new one is due. */
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err);
 void folder_done(Folder *folder);
-/* The live tree anew, of the checkpoint; the old one may stay open: its file lives as long. */
+/* An empty tree beside what is damaged, which stays as it is: for who has to wait for another one. */
+int folder_open_nothing(const Folder *folder, Tree **ret, Error *err);
+/* The live tree anew, of the checkpoint; the old one may stay open: its file lives as long. -EUCLEAN: the checkpoint is rotten. */
 int folder_rebuild(Folder *folder, Tree **ret, Error *err);
 int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total); /* bytes of its file system */
 /* The live tree is closed, in order: the next opening counts from the beginning. After three without this it is rebuilt. */
@@ -64,11 +68,16 @@ int folder_write_identity(const Folder *folder, uint64_t cluster_id, uint64_t li
 /* Copies 'tree', verifies the copy by reading it, and gives it the checkpoint's name; blocks, for off the loop: uses nothing of
  * 'folder' but its constants. folder_adopt() makes the result the known one. -EFBIG: the tree grew too much meanwhile. */
 int folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
+/* The same, without a checkpoint: whether 'tree' holds what was written to it. -EUCLEAN: it does not. */
+int folder_probe(const Folder *folder, Tree *tree, Error *err);
 void folder_adopt(Folder *folder, Checkpoint *checkpoint); /* takes it */
+/* Somebody found that the checkpoint is not what was written: there is none, until there is a new one. */
+void folder_forget_checkpoint(Folder *folder);
 
 /* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative errno. */
 int folder_incoming_open(const Folder *folder);
-/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks, for off the loop. */
+/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks, for off the loop. -EUCLEAN: they
+ * are not what the sender once wrote. */
 int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
 /* The incoming tree becomes the checkpoint and, with 'replace', the live tree: *tree is closed and opened anew (NULL if that
  * failed). 'incoming' is taken. */

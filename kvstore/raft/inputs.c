@@ -296,7 +296,8 @@ int replica_transfer(Replica *p, uint64_t raft_id) {
 static void copy_run(void *userdata) {
         Replica *p = userdata;
 
-        p->copy_error = folder_copy(&p->folder, p->tree, &p->copied, &p->copy_text);
+        p->copy_error = p->probing ? folder_probe(&p->folder, p->tree, &p->copy_text)
+                                   : folder_copy(&p->folder, p->tree, &p->copied, &p->copy_text);
 }
 
 /* The core takes a checkpoint only when the log is durable up to there; until then nothing is cut. */
@@ -367,13 +368,16 @@ static void copy_done(void *userdata) {
         }
 
         if (p->copy_error < 0) {
-                log_warning(((LogFields) { .error = p->copy_error }), "no checkpoint: %s", error_text(&p->copy_text, p->copy_error));
+                log_warning(((LogFields) { .error = p->copy_error }), "%s: %s", p->probing ? "the tree cannot be looked at" : "no checkpoint",
+                            error_text(&p->copy_text, p->copy_error));
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
                 if (p->copy_error == -EUCLEAN) { /* what was copied, or the copy: in either case there is a better one */
                         folder_distrust(&p->folder);
                         replica_fail(p, -EUCLEAN, "%s", error_text(&p->copy_text, p->copy_error));
                 }
-        } else {
+        } else if (p->probing)
+                log_notice(NO_FIELDS, "the tree of this host holds what was written to it");
+        else {
                 log_debug(NO_FIELDS, "checkpoint of entry %" PRIu64 ", %" PRIu64 " bytes", p->copied.meta.applied, p->copied.size);
                 p->previous_checkpoint = p->folder.checkpoint.fd >= 0 ? p->folder.checkpoint.meta.applied : 0;
                 p->copy_told = false;
@@ -388,9 +392,26 @@ static void copy_done(void *userdata) {
                 transfers_step(p->transfers);
 }
 
+static void copy(Replica *p, bool probing) {
+        p->copied = (Checkpoint) { .fd = -1 };
+        p->copy_text = (Error) {};
+        p->copy_work = (Work) { .work = copy_run, .done = copy_done, .userdata = p, .patient = true };
+        p->probing = probing;
+        if (loop_work(p->loop, &p->copy_work) < 0) {
+                p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
+                return;
+        }
+        p->copying = true;
+        if (!probing)
+                p->entries_since = p->bytes_since = 0;
+}
+
+static bool may_copy(const Replica *p) {
+        return !p->copying && p->tree && replica_is_open(p);
+}
+
 void replica_checkpoint(Replica *p) {
-        if (p->copying || p->closing || !p->tree || !p->core || p->restarting || p->error < 0
-            || loop_now_ms(p->loop) < p->copy_retry_ms || compare_differs(p->compare) || compare_undecided(p->compare))
+        if (!may_copy(p) || loop_now_ms(p->loop) < p->copy_retry_ms || compare_differs(p->compare) || compare_undecided(p->compare))
                 return;
 
 #ifdef PLANTED_BUGS
@@ -400,15 +421,12 @@ void replica_checkpoint(Replica *p) {
                 return;
         }
 #endif
-        p->copied = (Checkpoint) { .fd = -1 };
-        p->copy_text = (Error) {};
-        p->copy_work = (Work) { .work = copy_run, .done = copy_done, .userdata = p, .patient = true };
-        if (loop_work(p->loop, &p->copy_work) < 0) {
-                p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;
-                return;
-        }
-        p->copying = true;
-        p->entries_since = p->bytes_since = 0;
+        copy(p, false);
+}
+
+void replica_probe(Replica *p) {
+        if (may_copy(p))
+                copy(p, true);
 }
 
 static void maybe_checkpoint(Replica *p) {

@@ -134,7 +134,7 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
                 p->shown_wrong |= behind;
                 p->tree = tree_close(p->tree);
                 p->tree = tree;
-                compare_exchanged(p->compare);
+                compare_exchanged(p->compare, true);
                 r = bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, &err);
                 if (r < 0) {
                         replica_fail(p, r, "%s", error_text(&err, r));

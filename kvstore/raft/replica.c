@@ -66,6 +66,8 @@ static int open_all(Replica *p, bool join, Error *err) {
         int r;
 
         r = folder_open(&p->folder, p->options.tree_path, p->options.machine_id, p->options.boot_id, p->options.quota, &p->tree, err);
+        if (r == -EUCLEAN && p->folder.rotten && join) /* the others have what this host cannot make again */
+                p->damaged = folder_open_nothing(&p->folder, &p->tree, NULL) >= 0;
         if (r < 0)
                 return r;
 
@@ -168,6 +170,8 @@ static int drop_log(Replica *p, uint64_t index, Error *err) {
 
         if (p->folder.checkpoint.fd < 0 || p->folder.checkpoint.meta.applied < index) {
                 r = folder_copy(&p->folder, p->tree, &c, err);
+                if (r == -EUCLEAN)
+                        folder_distrust(&p->folder); /* what is not what was written is made again with the next attempt */
                 if (r < 0)
                         return r;
                 folder_adopt(&p->folder, &c);
@@ -245,12 +249,19 @@ int replica_start(Replica *p, Error *err) {
         raft_log_entries_free(entries, n);
         if (r < 0) {
                 p->core = raft_core_free(p->core);
+                if (p->folder.distrusted && !p->started) { /* at opening: there it is mended as in a replica at work */
+                        replica_fail(p, r, "%s", error_text(err, r));
+                        *err = (Error) {};
+                        return 0;
+                }
                 if (p->error < 0)
                         return error_set(err, r, "%s", p->reason);
                 return err && err->code < 0 ? r : error_set(err, r, "cannot start Raft: %s", strerror(-r));
         }
 
         p->started = true;
+        if (p->folder.rotten)
+                p->bytes_since = p->options.checkpoint_bytes; /* a new one is due at once */
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER | RAFT_CHANGED_CONFIGURATION;
         replica_arm(p);
         loop_defer(p->loop, &p->settle);

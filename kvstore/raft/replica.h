@@ -106,6 +106,7 @@ struct Replica {
 
         Work copy_work;          /* the checkpoint's copy, off the loop */
         bool copying, copy_told; /* the core took the last one */
+        bool probing;            /* the copy is made to be looked at, and goes */
         Checkpoint copied;
         Work drop_work;          /* the old one's end, off the loop, too */
         int drop_fd;
@@ -175,3 +176,5 @@ bool replica_read_head(const Replica *p, PeerSession *session, Reader *r, uint64
 void replica_work_ended(Replica *p);
 /* Makes a checkpoint soon, if none is under way. */
 void replica_checkpoint(Replica *p);
+/* Looks whether our tree holds what was written to it, if no copy is under way; if not, it is made again of checkpoint and log. */
+void replica_probe(Replica *p);

@@ -51,8 +51,8 @@ void replica_caught_up(Replica *p, uint64_t applied) {
                 show(p);
 }
 
-/* Takes 'tree', which may be older than ours; 'wrong': ours did not say what it should. */
-static int exchange_tree(Replica *p, Tree *tree, bool wrong) {
+/* Takes 'tree', which may be older than ours; 'wrong': ours did not say what it should; 'taken': it is a leader's. */
+static int exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
         uint64_t applied;
         int r;
 
@@ -63,7 +63,7 @@ static int exchange_tree(Replica *p, Tree *tree, bool wrong) {
         p->shown_wrong |= wrong;
         p->tree = tree_close(p->tree);
         p->tree = tree;
-        compare_exchanged(p->compare);
+        compare_exchanged(p->compare, taken);
 
         r = replica_tree_applied(tree, &applied);
         if (r < 0)
@@ -143,7 +143,7 @@ static int take_received(Replica *p, Error *err) {
         p->entries_since = p->bytes_since = 0;
         log_notice(NO_FIELDS, "this host has the leader's tree of entry %" PRIu64 " now", p->previous_checkpoint);
         transfers_drop(p->transfers);
-        return exchange_tree(p, tree, true);
+        return exchange_tree(p, tree, true, true);
 }
 
 static void on_log_closed(void *userdata) {
@@ -252,8 +252,9 @@ static int come_back(Replica *p, Error *err) {
         if (p->folder.distrusted || !p->tree) {
                 log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
                 r = folder_rebuild(&p->folder, &tree, err);
+                p->damaged = r == -EUCLEAN; /* nothing is left here that it could be made of */
                 if (r >= 0)
-                        r = exchange_tree(p, tree, p->error == -EUCLEAN);
+                        r = exchange_tree(p, tree, p->error == -EUCLEAN, false);
         }
         if (r < 0)
                 return r;
@@ -324,7 +325,7 @@ static bool has_others(Replica *p) {
                 return false;
         if (p->knows_others)
                 return true;
-        if (tree_begin_read(p->tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 || bytes.size == 0
+        if (!p->tree || tree_begin_read(p->tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 || bytes.size == 0
             || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)
                 return false;
         others = servers.n > 1;
@@ -336,7 +337,7 @@ int replica_lose(Replica *p, Error *err) {
         Identity identity = {};
         int r;
 
-        if (!p->tree || !has_others(p))
+        if (!replica_shown(p) || !has_others(p))
                 return -EUCLEAN;
         r = folder_read_identity(&p->folder, &identity.cluster_id, &identity.lineage);
         if (r >= 0)
@@ -367,7 +368,7 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         if (r >= 0)
                 r = folder_set_aside(&p->folder, &tree, err);
         if (r >= 0)
-                r = exchange_tree(p, tree, true);
+                r = exchange_tree(p, tree, true, false);
         if (r < 0)
                 return r;
 

@@ -13,10 +13,14 @@ enum {
         STEP_MS = 200,       /* between attempts when nothing moves by itself */
         MESSAGE_MS = 1000,   /* between repetitions of the closing message */
         MESSAGE_MAX_MS = 30000,
+        REFUSED_MS = 1000,   /* after a refusal, before it begins anew */
         SIZE_FACTOR = 64,    /* a tree's file is at most so many times the quota */
 };
 
-typedef enum AckWhat { ACK_SO_FAR, ACK_WHOLE, ACK_REFUSED } AckWhat;
+typedef enum AckWhat {
+        ACK_SO_FAR, ACK_WHOLE, ACK_REFUSED,
+        ACK_ROTTEN, /* all of it came, and is not what was written once; who does not know this waits for the silence */
+} AckWhat;
 
 /* To one follower. */
 typedef struct Sending {
@@ -27,7 +31,7 @@ typedef struct Sending {
         uint64_t sent, acked;
         bool whole;            /* the follower has all of it, and looked at it */
         bool again;            /* to one whose tree differs: it takes it by itself, whatever its log holds */
-        uint64_t heard_ms, message_ms, whole_ms, rewound_ms;
+        uint64_t heard_ms, message_ms, whole_ms, rewound_ms, refused_ms;
 } Sending;
 
 /* From a leader. */
@@ -70,6 +74,8 @@ static void sending_begin(Transfers *t, Sending *s) {
         s->whole = false;
         s->heard_ms = loop_now_ms(p->loop);
 
+        if (!compare_may_send(p->compare))
+                return; /* until the others have said whose tree is right */
         if (c->fd < 0 || c->meta.applied < s->index) {
                 replica_checkpoint(p);
                 return;
@@ -144,16 +150,16 @@ static bool sending_step(Transfers *t, Sending *s) {
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
-        if (raft_core_match_index(p->core, s->to, &match) < 0)
-                return false; /* not a member any more */
+        if (compare_differs(p->compare) || raft_core_match_index(p->core, s->to, &match) < 0)
+                return false; /* or not a member any more */
         if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
                 return false;
 
-        if (s->number == 0)
+        if (s->number == 0 && now >= s->refused_ms + REFUSED_MS)
                 sending_begin(t, s);
-        else if (s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
+        else if (s->number != 0 && s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
                 sending_begin(t, s);
-        else if (!s->whole && now >= s->heard_ms + TRANSFER_SILENCE_MS)
+        else if (s->number != 0 && !s->whole && now >= s->heard_ms + TRANSFER_SILENCE_MS)
                 sending_begin(t, s);
 
         if (s->number == 0)
@@ -217,6 +223,16 @@ void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
         begin_sending(t, to, index, true);
 }
 
+static void found_rotten(Transfers *t, const Sending *s) {
+        Folder *folder = &t->replica->folder;
+
+        if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
+                return; /* there is another one already */
+        log_error(NO_FIELDS, "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64 " has found: a new one is made",
+                  s->checkpoint.meta.applied, s->to);
+        folder_forget_checkpoint(folder);
+}
+
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
         Reader r = reader_over(payload, size);
         uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(t->replica->loop);
@@ -232,9 +248,12 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                         continue;
 
                 s->heard_ms = now;
-                if (what == ACK_REFUSED)
+                if (what == ACK_ROTTEN)
+                        found_rotten(t, s);
+                if (what == ACK_REFUSED || what == ACK_ROTTEN) {
                         s->number = 0; /* the timer begins anew */
-                else if (what == ACK_WHOLE && !s->whole) {
+                        s->refused_ms = now;
+                } else if (what == ACK_WHOLE && !s->whole) {
                         s->whole = true;
                         s->whole_ms = now;
                         if (!s->again)
@@ -291,7 +310,7 @@ static void finish_done(void *userdata) {
         if (t->work_error < 0) {
                 log_warning(((LogFields) { .error = t->work_error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", r->from,
                             error_text(&t->work_text, t->work_error));
-                ack(t, r->session, r->number, r->offset, ACK_REFUSED);
+                ack(t, r->session, r->number, r->offset, t->work_error == -EUCLEAN ? ACK_ROTTEN : ACK_REFUSED);
                 receiving_end(t);
                 return;
         }

@@ -8,6 +8,13 @@
 #include "base/log.h"
 #include "base/memory.h"
 
+static Stores *running; /* for the log's sink, which has no other way */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (running)
+                stores_log(running, sentence);
+}
+
 static void on_gone(void *userdata, Host *h) {
 }
 
@@ -18,9 +25,11 @@ static void run_scenario(const char *program, const Scenario *scenario, uint64_t
         snprintf(replay, sizeof(replay), "tests/sim/%s%s%s", program, bug ? " --bug " : "", bug ?: "");
         world_set_replay(all.world, replay);
         all.watchers = watchers_new(all.world, 1);
+        running = &all;
         stores_begin(&all);
         scenario->run(&all);
         stores_end(&all);
+        running = NULL;
         watchers_free(all.watchers);
         world_free(all.world);
 }
@@ -52,7 +61,8 @@ int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int
                 default:
                         return 2;
                 }
-        log_set_max_priority(LOG_ERR);
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(LOG_DEBUG);
         setvbuf(stdout, NULL, _IOLBF, 0);
         for (size_t i = 0; i < n; i++) {
                 for (uint64_t k = 0; k < runs; k++)

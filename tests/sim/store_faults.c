@@ -25,6 +25,8 @@ static const char *const names[_FAULT_MAX] = {
         [FAULT_TRANSFER] = "far-behind-and-sent-the-tree", [FAULT_RETURN] = "failed-and-came-back",
         [FAULT_DIFFERS] = "tree-that-differs",
         [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded", [FAULT_GIVEN_UP] = "damaged-and-let-in-under-another-id",
+        [FAULT_CHECKPOINT_ROT] = "rotten-checkpoint", [FAULT_TREE_ROT] = "rotten-tree", [FAULT_CHECKPOINT_REFUSED] = "rotten-checkpoint-sent-and-refused",
+        [FAULT_ROT_FOUND] = "rotten-tree-found", [FAULT_ROT_SHOWN] = "rotten-tree-shown",
 };
 
 const char *fault_name(FaultKind kind) {
@@ -141,7 +143,7 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
 
 /* Durable bytes may be lost where a majority of voters still has all of theirs: one seat at a time, and the next only when all
  * seats are good again. */
-static bool may_lose_log(Stores *all, const Host *h) {
+bool stores_may_lose(Stores *all, const Host *h) {
         Host *leader = stores_leader(all);
         size_t n_good = 0;
         KvState state;
@@ -159,7 +161,7 @@ static bool may_lose_log(Stores *all, const Host *h) {
 }
 
 static bool damage_log(Stores *all, FaultKind kind, Host *h) {
-        if (!may_lose_log(all, h) || !store_crash(h))
+        if (!stores_may_lose(all, h) || !store_crash(h))
                 return false;
         if (sim_disk_damage(h->disk, kind == FAULT_ROT ? SIM_FLIP_BIT : kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR : SIM_SWAP_SECTORS) < 0)
                 return false;
@@ -167,6 +169,22 @@ static bool damage_log(Stores *all, FaultKind kind, Host *h) {
         h->damaged = true;
         all->lost_voter = h->raft_id;
         return true;
+}
+
+/* It is met by who needs it: for a start after a crash, for a tree that failed, for somebody who is far behind. */
+static bool rot_checkpoint(Stores *all, Host *h, uint64_t for_ms) {
+        if (!store_rot_checkpoint(h))
+                return false;
+        switch (world_draw(all->world, 4)) {
+        case 0:
+                return store_crash(h);
+        case 1:
+                return store_power_cut(h, for_ms);
+        case 2:
+                return break_disk(all, FAULT_TREE_ERROR, h, for_ms);
+        default:
+                return true;
+        }
 }
 
 /* -- Clocks and processes -- */
@@ -285,6 +303,10 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         case FAULT_CLOCK_JUMP:
         case FAULT_CLOCK_DRIFT:
                 return disturb_clock(all, kind, h);
+        case FAULT_CHECKPOINT_ROT:
+                return rot_checkpoint(all, leader && world_chance(all->world, 40) ? leader : h, for_ms);
+        case FAULT_TREE_ROT:
+                return store_rot_tree(leader && world_chance(all->world, 40) ? leader : h);
         case FAULT_HAND_OVER:
                 return leader && kv_transfer(leader->store, 0) >= 0;
         default:

@@ -14,6 +14,8 @@
 #include "tests/lib/scratch.h"
 #include "tests/sim/folder_faults.h"
 
+enum { TRANSFER_TRIED_MS = 3000 };
+
 bool store_is_up(const Host *h) {
         return h->store && !h->dying;
 }
@@ -110,7 +112,7 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 world_at(h->all->world, world_draw(h->all->world, 2000), NULL, on_upgraded, h);
                 return;
         }
-        if (!h->disk_bad && world_now_ms(h->all->world) > h->all->slow_until_ms)
+        if (!h->disk_bad && h->rotten_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
                 world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
         h->stopped = true;
@@ -201,6 +203,7 @@ void store_start(Host *h) {
         if (h->wipe) {
                 begin_tree(h);
                 h->raft_id = 0;
+                h->rotten_checkpoint = h->rotten_tree = 0;
                 h->wipe = h->disk_breaks = h->damaged = false;
         }
 
@@ -359,10 +362,22 @@ bool store_is_flipped(const Host *h) {
         return r;
 }
 
+bool store_flip(Host *h) {
+        TreeTxn *txn;
+
+        if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
+                return false;
+        if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 || tree_commit(txn) < 0)
+                abort();
+        world_trace(h->all->world, h->name, "has another tree now");
+        h->replica_is_odd = true;
+        h->all->counts[FAULT_DIFFERS]++;
+        return true;
+}
+
 bool stores_flip(Stores *all) {
         Host *h = stores_any(all), *leader = stores_leader(all);
         KvState state;
-        TreeTxn *txn;
 
         if (!leader)
                 return false;
@@ -370,28 +385,24 @@ bool stores_flip(Stores *all) {
         for (size_t i = 0; i < state.n_members; i++)
                 if (!state.members[i].reachable || state.members[i].match + 20 < state.commit)
                         return false; /* who is far behind may get the tree that is wrong */
-        if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd)
+        if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd || store_may_show_rot(h, true))
                 return false;
-        if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
-                return false;
-        if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 || tree_commit(txn) < 0)
-                abort();
-        world_trace(all->world, h->name, "has another tree now");
-        h->replica_is_odd = true;
-        all->counts[FAULT_DIFFERS]++;
-        return true;
+        return store_flip(h);
 }
 
 /* Only who was made to differ is told so, and nothing else ever is in doubt. */
 static void check_verdict(Stores *all, Host *h, const KvState *state) {
-        if ((state->differs && !h->replica_is_odd) || state->undecided)
+        bool doubts = state->undecided && !h->doubts; /* until a leader says that it is over */
+
+        h->doubts = state->undecided;
+        if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) || (doubts && world_now_ms(all->world) > all->doubt_until_ms))
                 world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
 }
 
 void stores_check_hash(Stores *all, Host *h) {
         uint64_t hash, applied;
 
-        if (!store_is_up(h) || store_is_flipped(h))
+        if (!store_is_up(h) || store_is_flipped(h) || h->rotten_tree != 0)
                 return;
         if (kv_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
@@ -410,7 +421,13 @@ void stores_check_hash(Stores *all, Host *h) {
 
 void stores_log(Stores *all, const char *sentence) {
         world_trace(all->world, "log", "%s", sentence);
-        all->counts[FAULT_TRANSFER] += starts_with(sentence, "sending the tree");
+        if (starts_with(sentence, "sending the tree")) {
+                all->counts[FAULT_TRANSFER]++;
+                for (unsigned i = 0; i < all->n; i++)
+                        if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is missing */
+                                all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + TRANSFER_TRIED_MS);
+        }
+        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
 }
 
 static void on_raised(void *userdata, const KvResult *result) {
@@ -428,6 +445,9 @@ static void raise_level(Stores *all, Host *h) {
 }
 
 void stores_turn(Stores *all) {
+        for (unsigned i = 0; i < all->n; i++)
+                store_see_rot(&all->hosts[i]);
+        watchers_doubt(all->watchers, store_may_show_rot(&all->hosts[0], true));
         for (unsigned i = 0; i < all->n; i++) {
                 Host *h = &all->hosts[i];
                 KvState state;

@@ -28,7 +28,7 @@
 
 enum {
         KEYS = 4, OBJECTS = 6, CLIENTS = 12, WATCHERS = 8, N_UNKNOWN_MAX = 12,
-        HEAL_MS = 30000, REST_MS = 8000, IDLE_MS = 60000, IDLE_WAKES_MAX = 30, IDLE_BYTES_MAX = 16384, ANSWER_MAX_MS = 15000, LOST_MAX_MS = 1500, SLACK_MS = 400,
+        ROTTEN = -2, HEAL_MS = 30000, REST_MS = 8000, IDLE_MS = 60000, IDLE_WAKES_MAX = 30, IDLE_BYTES_MAX = 16384, ANSWER_MAX_MS = 15000, LOST_MAX_MS = 1500, SLACK_MS = 400,
 };
 
 /* All hosts' wall clocks say so at the world's beginning, and so does cluster time. */
@@ -148,8 +148,8 @@ static unsigned value_of(const Object *o, int number, char ret[2048]) {
         return (unsigned) snprintf(ret, 2048, "%-*d", (int) o->history.ops[number].pad, number);
 }
 
-/* Who wrote what is there; -1: nothing is. */
-static int writer_of(Ask *a, const KvNode *node) {
+/* Who wrote what is there; ROTTEN: nobody, and that is the disk's fault. */
+static int writer_of(Ask *a, const KvNode *node, bool written) {
         Object *o = a->object;
         World *w = o->test->stores.world;
         char value[2048], text[16];
@@ -158,18 +158,25 @@ static int writer_of(Ask *a, const KvNode *node) {
         snprintf(text, sizeof(text), "%.*s", (int) MIN(node->value.size, (size_t) 8), (const char *) node->value.data);
         number = atoi(text);
         if (history_seen(&o->history, number, node->modified) < 0 || node->value.size != value_of(o, number, value) ||
-            memcmp(node->value.data, value, node->value.size) != 0)
+            memcmp(node->value.data, value, node->value.size) != 0) {
+                if (store_may_show_rot(a->host, written)) {
+                        o->test->stores.counts[FAULT_ROT_SHOWN]++;
+                        return ROTTEN;
+                }
                 world_failed(w, "nothing-is-invented", "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")", a->host->name,
                              (int) node->key.size, (const char *) node->key.data, text, node->modified, outcome_of(o, number),
                              number >= 0 && (unsigned) number < o->history.n ? o->history.ops[number].effect : 0);
+        }
         return number;
 }
 
-static void take_found(Ask *a, Op *op, const KvNode *node) {
-        op->found = writer_of(a, node);
+/* False: it is rotten. */
+static bool take_found(Ask *a, Op *op, const KvNode *node, bool written) {
+        op->found = writer_of(a, node, written);
         op->found_modified = node->modified;
         op->found_created = node->created;
         op->found_expires_ms = node->expires_ms;
+        return op->found != ROTTEN;
 }
 
 /* Where what we say is lost and what we hear is not, the session ends after 10 s of silence: nobody waits for longer. */
@@ -185,9 +192,11 @@ static void check_answer_time(const Ask *a) {
 
 static int on_child(void *userdata, const KvNode *node) {
         Ask *a = userdata;
-        int number = writer_of(a, node);
+        int number = writer_of(a, node, false);
         char name[32];
 
+        if (number == ROTTEN)
+                return -EUCLEAN;
         snprintf(name, sizeof(name), "/%020" PRIu64, node->created);
         if (node->key.size < 21 || memcmp((const char *) node->key.data + node->key.size - 21, name, 21) != 0)
                 world_failed(a->test->stores.world, "children-are-in-order", "%.*s is of index %" PRIu64, (int) node->key.size,
@@ -196,7 +205,8 @@ static int on_child(void *userdata, const KvNode *node) {
         return 1;
 }
 
-static void read_now(Ask *a) {
+/* Whether it was an answer that a history can explain. */
+static bool read_now(Ask *a) {
         Test *t = a->test;
         Op *op = op_of(a);
         unsigned host = a->host->number;
@@ -204,6 +214,7 @@ static void read_now(Ask *a) {
         TreeMeta meta;
         KvNode node;
         char path[64];
+        bool sound = true;
 
         if (kv_read(a->host->store, &txn) < 0 || tree_meta(txn, &meta) < 0)
                 world_failed(t->stores.world, "a-tree-can-be-read", "%s", a->host->name);
@@ -212,24 +223,26 @@ static void read_now(Ask *a) {
         op->now_ms = meta.cluster_ms;
         op->status = tree_get(txn, kv_string(path), &node) < 0 ? KV_NOT_FOUND : KV_OK;
         if (op->status == KV_OK && !a->object->history.dir)
-                take_found(a, op, &node);
-        else if (op->status == KV_OK && tree_walk(txn, kv_string(path), false, on_child, a) < 0)
-                world_failed(t->stores.world, "a-tree-can-be-read", "%s", a->host->name);
+                sound = take_found(a, op, &node, false);
+        else if (op->status == KV_OK && tree_walk(txn, kv_string(path), false, on_child, a) < 0) {
+                if (!store_may_show_rot(a->host, false))
+                        world_failed(t->stores.world, "a-tree-can-be-read", "%s", a->host->name);
+                sound = false;
+        }
         tree_abort(txn);
 
         if (meta.index < t->seen_index[host])
                 world_failed(t->stores.world, "reads-never-run-backward", "%s: %" PRIu64 " after %" PRIu64, a->host->name, meta.index,
                              t->seen_index[host]);
         t->seen_index[host] = meta.index;
+        return sound;
 }
 
 static void on_read(void *userdata, KvStatus status) {
         Ask *a = userdata;
 
         check_answer_time(a);
-        if (status == KV_OK)
-                read_now(a);
-        end(a, status == KV_OK ? OP_ANSWERED : OP_REFUSED);
+        end(a, status == KV_OK && read_now(a) ? OP_ANSWERED : OP_REFUSED);
 }
 
 /* -- Writing -- */
@@ -264,10 +277,12 @@ static void on_written(void *userdata, const KvResult *result) {
         if (result->status == KV_OK) {
                 watchers_said(t->stores.watchers, result);
                 op->outcome = OP_ANSWERED;
-                if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) && writer_of(a, &result->node) != a->number)
+                if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) && writer_of(a, &result->node, false) != a->number)
                         world_failed(t->stores.world, "answers-are-to-the-question", "%s: index %" PRIu64, a->host->name, result->index);
-                if (result->has_prev && !a->object->history.dir)
-                        take_found(a, op, &result->prev);
+                if (result->has_prev && !a->object->history.dir && !take_found(a, op, &result->prev, true)) {
+                        end(a, OP_UNKNOWN);
+                        return;
+                }
         }
         end(a, OP_ANSWERED);
 }
@@ -368,8 +383,7 @@ static void ask(Test *t, Ask *a, Host *h) {
         world_trace(w, h->name, "is asked operation %d of kind %d of /%u/%" PRIu64, a->number, kind, o->number, o->epoch);
 
         if (kind == OP_PLAIN_READ && kv_may_show(h->store)) {
-                read_now(a);
-                end(a, OP_ANSWERED);
+                end(a, read_now(a) ? OP_ANSWERED : OP_REFUSED);
         } else if (kind == OP_READ || kind == OP_PLAIN_READ) {
                 a->sync = (KvSync) { .done = on_read, .userdata = a };
                 kv_sync(h->store, &a->sync);

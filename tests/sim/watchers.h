@@ -14,6 +14,9 @@ Watchers *watchers_free(Watchers *all); /* after each was left */
 /* An answer that is an event, too: the log has it. */
 void watchers_said(Watchers *all, const KvResult *result);
 
+/* Some host's tree rots: of what was there before an event, which it says, nothing is kept or compared meanwhile. */
+void watchers_doubt(Watchers *all, bool doubt);
+
 /* A watcher without a host takes this one, number 'host' (as all that are asked to be moved). */
 void watchers_turn(Watchers *all, KvStore *store, unsigned host);
 void watchers_leave(Watchers *all, unsigned host); /* the store is about to go */

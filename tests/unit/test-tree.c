@@ -6,13 +6,17 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "kvstore/file_sum.h"
 #include "kvstore/tree.h"
 #include "tests/lib/scratch.h"
 
@@ -587,6 +591,35 @@ static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **
         assert_string_equal(err.message, "the tree does not hold what was written to it");
 }
 
+static void a_copy_that_rots_anywhere_is_noticed(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
+        TreeMeta meta;
+        struct stat st;
+        int fd;
+
+        put(f, "/a", "something");
+        commit(f);
+        assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
+        fd = open(file, O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(file_sum_check(fd), 1);
+        for (off_t at = 0; at < st.st_size; at += at < st.st_size - 4096 ? 13 : 1) {
+                uint8_t byte, other;
+
+                assert_int_equal(pread(fd, &byte, 1, at), 1);
+                other = byte ^ (uint8_t) (1 << at % 8);
+                assert_int_equal(pwrite(fd, &other, 1, at), 1);
+                assert_int_equal(file_sum_check(fd), -EUCLEAN);
+                assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        }
+        assert_int_equal(file_sum_check(fd), 1);
+        assert_int_equal(ftruncate(fd, st.st_size - FILE_SUM_SIZE), 0); /* as an older version wrote it */
+        assert_int_equal(file_sum_check(fd), 0);
+        close(fd);
+}
+
 static void a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *file = scratch_path(f->scratch, "copy/data.mdb");
@@ -747,7 +780,7 @@ int main(void) {
                 TEST(a_reader_sees_what_was_there_when_it_began),
                 TEST(the_hash_tells_any_difference),
                 TEST(the_kept_hash_is_that_of_a_walk_after_any_change),
-                TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy),
+                TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy), TEST(a_copy_that_rots_anywhere_is_noticed),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
