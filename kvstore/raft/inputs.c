@@ -248,6 +248,11 @@ static bool may_take_over(const Replica *p, const RaftServer *s) {
         return s->id != raft_core_id(p->core) && s->role == RAFT_ROLE_VOTER && (p->transfer_to == 0 || s->id == p->transfer_to);
 }
 
+/* Also while it fails. */
+static bool core_leads(const Replica *p) {
+        return p->core && !p->restarting && !p->closing && raft_core_state(p->core) == RAFT_STATE_LEADER;
+}
+
 /* Tells whoever is ready. 0 also while nobody is. */
 static int transfer_step(Replica *p) {
         const RaftServers *servers;
@@ -257,7 +262,7 @@ static int transfer_step(Replica *p) {
 
         if (p->transfer_due_ms == 0)
                 return 0;
-        if (!replica_is_leader(p)) {
+        if (!core_leads(p)) {
                 p->transfer_due_ms = 0;
                 return 0;
         }
@@ -281,14 +286,20 @@ static int transfer_step(Replica *p) {
         return r;
 }
 
-int replica_transfer(Replica *p, uint64_t raft_id) {
-        if (!replica_is_leader(p))
-                return -EREMOTE;
-        if (p->transfer_due_ms > 0)
-                return -EBUSY;
+static int begin_transfer(Replica *p, uint64_t raft_id) {
         p->transfer_to = raft_id;
         p->transfer_due_ms = loop_now_ms(p->loop) + p->options.election_ms;
         return transfer_step(p);
+}
+
+int replica_transfer(Replica *p, uint64_t raft_id) {
+        if (!replica_is_leader(p))
+                return -EREMOTE;
+        return p->transfer_due_ms > 0 ? -EBUSY : begin_transfer(p, raft_id);
+}
+
+int replica_hand_over(Replica *p) {
+        return !core_leads(p) ? -EREMOTE : p->transfer_due_ms > 0 && p->transfer_to == 0 ? 0 : begin_transfer(p, 0);
 }
 
 /* -- Checkpoints -- */

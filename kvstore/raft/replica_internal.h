@@ -44,6 +44,9 @@ void replica_settle(Replica *p);
 /* Closing goes on once nothing is in flight. */
 void replica_close_step(Replica *p);
 
+/* What replica_transfer() does, for one that fails: to anybody, of what it has; nothing new is taken any more. */
+int replica_hand_over(Replica *p);
+
 /* The inputs: of timers and deferred calls, of the log, of sessions. */
 void replica_on_tick(void *userdata);
 void replica_on_silence(void *userdata);

@@ -191,14 +191,9 @@ static void on_stop(void *userdata) {
                 return;
         }
 
-        if (!p->stopping && p->core && !p->restarting && raft_core_state(p->core) == RAFT_STATE_LEADER) {
-                int r;
-
+        if (!p->stopping) {
                 p->stopping = true;
-                replica_enter(p);
-                r = raft_core_transfer(p->core, loop_now_ms(p->loop), 0);
-                replica_leave(p, 0);
-                if (r >= 0 && timer_start(&p->stop_timer, p->loop, HAND_OVER_MS) >= 0)
+                if (replica_hand_over(p) >= 0 && timer_start(&p->stop_timer, p->loop, HAND_OVER_MS) >= 0)
                         return;
         }
         stop_now(p);

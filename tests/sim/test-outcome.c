@@ -219,6 +219,36 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
         }
 }
 
+static void on_any(void *userdata, const KvResult *result) {
+}
+
+/* While writes come as fast as they can, too: then hardly ever somebody has all that the leader has. */
+static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/load"), .value = kv_string("1") };
+
+        for (unsigned k = 0; k < 6; k++) {
+                Host *leader = wait_until_whole(all), *next = NULL, *other = &all->hosts[(leader->number + 1) % 3];
+                uint64_t begun_ms = 0;
+
+                for (unsigned ms = 0; !(next = stores_leader(all)) || next == leader; ms++) {
+                        if (ms == 200 + k * 7) {
+                                leader->disk_bad = leader->disk_breaks = true;
+                                sim_disk_set_error(leader->disk, -EIO, false);
+                                begun_ms = world_now_ms(all->world);
+                        }
+                        if (begun_ms > 0 && world_now_ms(all->world) > begun_ms + ELECTION_MS / 2)
+                                world_failed(all->world, "another-leads-within-half-an-election", "the disk refused %d ms ago", ELECTION_MS / 2);
+                        for (unsigned i = 0; i < 5; i++)
+                                if (kv_propose(other->store, &cmd, on_any, all, NULL) < 0)
+                                        abort();
+                        run_ms(all, 1);
+                }
+                world_trace(all->world, next->name, "leads %" PRIu64 " ms after the disk of %s refused", world_now_ms(all->world) - begun_ms, leader->name);
+                sim_disk_set_error(leader->disk, 0, false);
+                leader->disk_breaks = false;
+        }
+}
+
 /* The promoted host is silent: the leader gives up and begins again from its log, whose last write hangs meanwhile. */
 static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Stores *all) {
         Host *leader = wait_until_whole(all), *standby = NULL;
@@ -287,6 +317,7 @@ static const Scenario scenarios[] = {
         { "a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before", a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before, 3 },
         { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
+        { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over, 3 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
         { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
           a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
