@@ -419,10 +419,20 @@ void stores_check_hash(Stores *all, Host *h) {
 
 /* -- All of it -- */
 
+/* The bytes are read from now on, and who gets them looks at them. */
+static void rot_what_is_sent(Stores *all) {
+        Host *leader = stores_leader(all);
+
+        if (all->quiet || !all->has[FAULT_CHECKPOINT_ROT] || !leader || !world_chance(all->world, 20) || !store_rot_checkpoint(leader))
+                return;
+        all->counts[FAULT_CHECKPOINT_ROT]++;
+}
+
 void stores_log(Stores *all, const char *sentence) {
         world_trace(all->world, "log", "%s", sentence);
         if (starts_with(sentence, "sending the tree")) {
                 all->counts[FAULT_TRANSFER]++;
+                rot_what_is_sent(all);
                 for (unsigned i = 0; i < all->n; i++)
                         if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is missing */
                                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + TRANSFER_TRIED_MS);
