@@ -153,14 +153,14 @@ static void route(Request *request) {
                 request_answer(request, 200, NULL, NULL, "", 0);
         else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
                 metrics_handle(request);
+        else if (request->door == API_SOCKET && !registry_ready(request->api->options.registry)) /* whatever the path, as fleet's server */
+                request_error(request, 503, "fleet server unable to communicate with etcd");
         else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
                 request_error(request, path[1] ? 404 : 405, "%s", "");
         else if (!fleet || (fleet[0] && fleet[0] != '/'))
                 request_not_found(request);
         else if (request->door != API_SOCKET)
                 request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
-        else if (!registry_ready(request->api->options.registry))
-                request_error(request, 503, "fleet server unable to communicate with etcd");
         else
                 fleet_route(request, fleet);
 }

@@ -19,11 +19,11 @@ void request_free(Request *request) {
 
 enum { FIELDS_MAX = 8 };
 
-/* fleet's API says whose it is, etcd's does not. */
+/* fleet's API says whose it is, once it has something to say; etcd's does not. */
 static const HttpField *add_server(const Request *request, const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
-        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/"))
+        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/") || !registry_ready(request->api->options.registry))
                 return fields;
         for (; fields && fields[n].name; n++) {
                 assert(n < FIELDS_MAX - 1);

@@ -852,6 +852,17 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
 
 /* -- Without a quorum -- */
 
+static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
+        static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/units", "/fleet/v1/units/a.service", "/v1-alpha/state", "/fleet/v1/nothing" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(paths); i++) {
+                assert_int_equal(ask(room, API_SOCKET, "GET", paths[i], "", NULL), 503);
+                assert_string_equal(body_of(room), "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with etcd\"}}");
+                assert_null(strstr(room->answer, "Server:"));
+        }
+}
+
 static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         Room *room = *state;
 
@@ -1089,6 +1100,7 @@ int main(void) {
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
                 in_a_room(members_are_not_changed_here_and_the_reason_is_said),
+                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),
