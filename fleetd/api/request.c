@@ -175,7 +175,7 @@ void request_redirect_clean(Request *request) {
         for (size_t i = 0; i < size; i++) {
                 unsigned char c = clean[i];
 
-                if (c <= ' ' || c >= 0x7f || strchr("%?#\"<>\\^`{|}", c))
+                if (c <= ' ' || c >= 0x7f || strchr("!\"#%'()*<>?[\\]^`{|}", c)) /* as Go escapes a path */
                         text_printf(&location, "%%%02X", c);
                 else
                         text_append_char(&location, c);
