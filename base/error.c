@@ -3,12 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* What is quoted in it came from outside: it neither begins another line of a journal nor drives a terminal. */
-static void keep_to_one_line(char *s) {
-        for (; *s; s++)
-                if ((unsigned char) *s < 0x20 || *s == 0x7f)
-                        *s = '?';
-}
+#include "base/text.h"
 
 int error_set(Error *err, int code, const char *format, ...) {
         va_list ap;
@@ -20,7 +15,7 @@ int error_set(Error *err, int code, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(err->message, sizeof(err->message), format, ap);
         va_end(ap);
-        keep_to_one_line(err->message);
+        text_keep_to_one_line(err->message); /* what is quoted in it came from outside */
         return code;
 }
 
@@ -40,7 +35,7 @@ int error_prefix(Error *err, int code, const char *format, ...) {
 
         err->code = code;
         memcpy(err->message, prefixed, sizeof(prefixed));
-        keep_to_one_line(err->message);
+        text_keep_to_one_line(err->message);
         return code;
 }
 

@@ -149,6 +149,13 @@ void text_append_printable(Text *t, const char *s) {
                         text_append_char(t, *s);
 }
 
+char *text_keep_to_one_line(char *s) {
+        for (char *p = s; *p; p++)
+                if ((unsigned char) *p < 0x20 || *p == 0x7f)
+                        *p = '?';
+        return s;
+}
+
 const char *size_text(uint64_t size, char buffer[static 32]) {
         bool kib = size >= 1024 && size % 1024 == 0, mib = size >= 1024 * 1024 && size % (1024 * 1024) == 0;
 

@@ -58,6 +58,9 @@ void text_append_json(Text *t, const void *bytes, size_t size);
 /* Appends 's' with control bytes as \xNN, so that a name cannot drive a terminal. */
 void text_append_printable(Text *t, const char *s);
 
+/* The same in place, where a sentence is what is wanted: '?' for each. Returns 's'. */
+char *text_keep_to_one_line(char *s);
+
 /* The length of the valid UTF-8 sequence at 's', of which 'left' > 0 bytes are there; 0 if there is none. */
 size_t utf8_length(const void *s, size_t left);
 

@@ -22,6 +22,16 @@ int client_fail(int r, const Error *err, const char *format, ...) {
         return EXIT_FAILED;
 }
 
+void client_note(const char *format, ...) {
+        _cleanup_text_ Text t = {};
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&t, format, ap);
+        va_end(ap);
+        fprintf(stderr, "fleetctl: %s\n", t.chars ? text_keep_to_one_line(t.chars) : "out of memory");
+}
+
 void listing_done(Listing *l) {
         for (size_t i = 0; i < l->n_pages; i++)
                 api_page_done(&l->pages[i]);

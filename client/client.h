@@ -23,6 +23,9 @@ typedef struct Client {
  * before it, from 'format': "Error creating units: googleapi: ..."; all else is "fleetctl: SENTENCE". Returns EXIT_FAILED. */
 int client_fail(int r, const Error *err, const char *format, ...) _printf_(3, 4);
 
+/* "fleetctl: SENTENCE" on stderr, of what hosts and files say, too: in one line, and no terminal is driven by it. */
+void client_note(const char *format, ...) _printf_(1, 2);
+
 /* All units, states or machines, however many pages they come in. Strings and files borrow from 'pages'. */
 typedef struct Listing {
         ApiPage *pages;

@@ -222,7 +222,10 @@ static int catch_up(Events *all) {
 }
 
 static int fail_stream(Events *all, const JsonValue *error) {
-        fprintf(stderr, "fleetctl: %s\n", word_of(error, "message"));
+        _cleanup_text_ Text t = {};
+
+        text_append_printable(&t, word_of(error, "message"));
+        fprintf(stderr, "fleetctl: %s\n", t.chars ?: "");
         all->status = EXIT_ABSENT;
         return -ECANCELED;
 }

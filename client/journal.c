@@ -225,8 +225,8 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                 }
                 if (r != -ENODATA || !s->ended) {
                         entries_print(m, UINT64_MAX);
-                        fprintf(stderr, "fleetctl: the journal of %s: %s\n", machines->machines[i].hostname ?: machines->machines[i].id,
-                                r == -ENODATA ? "it was lost before it had said all" : error_text(&lost, r));
+                        client_note("the journal of %s: %s", machines->machines[i].hostname ?: machines->machines[i].id,
+                                    r == -ENODATA ? "it was lost before it had said all" : error_text(&lost, r));
                 }
                 s->stream = stream_free(s->stream);
         }

@@ -17,6 +17,7 @@ static int fail_answer(const Reply *reply) {
         _cleanup_json_ JsonValue *root = NULL;
         const char *message = "", *cause = "";
         uint64_t code = 0, index = 0;
+        _cleanup_text_ Text t = {};
 
         if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0
             || json_read_u64(root, "errorCode", &code, NULL) < 0 || code == 0
@@ -27,8 +28,10 @@ static int fail_answer(const Reply *reply) {
 
                 return client_fail(r < 0 ? r : -EBADMSG, &err, "Error:  ");
         }
-        fprintf(stderr, "Error:  %llu: %s (%s) [%llu]\n", (unsigned long long) code, message, cause,
-                (unsigned long long) index);
+        text_append_printable(&t, message);
+        text_append(&t, " (");
+        text_append_printable(&t, cause); /* a key: anybody's words */
+        fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) code, t.chars ?: "", (unsigned long long) index);
         return EXIT_KV;
 }
 

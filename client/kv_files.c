@@ -105,18 +105,33 @@ static int flush_empty(Exporting *ex) {
         return path ? write_one(ex, path, ex->empty_size, NULL) : 0;
 }
 
+/* "" and "." are no names of anything, and ".." would lead out of the folder. */
+static bool has_names(const char *path, size_t size) {
+        for (const char *p = path, *end = path + size, *slash;; p = slash + 1) {
+                slash = memchr(p, '/', end - p) ?: end;
+                if (slash == p || (p[0] == '.' && (slash - p == 1 || (slash - p == 2 && p[1] == '.'))))
+                        return false;
+                if (slash == end)
+                        return true;
+        }
+}
+
 /* Parents come first: a directory is empty when what follows is not below it. */
 static int export_node(void *userdata, const KvListed *node) {
         Exporting *ex = userdata;
         const char *path = node->key + ex->base_size + 1;
-        size_t size = node->key_size - ex->base_size - 1;
+        size_t size;
         int r;
 
         ex->any = true;
-        if (node->key_size == ex->base_size) {
+        if (node->key_size == MAX(ex->base_size, (size_t) 1) && memcmp(node->key, ex->base_size > 0 ? ex->base : "/", node->key_size) == 0) {
                 ex->is_file = !node->dir;
                 return 0;
         }
+        if (!is_below(node->key, node->key_size, ex->base, ex->base_size) || !has_names(path, node->key_size - ex->base_size - 1))
+                return error_set(&ex->err, -EBADMSG, "fleetd's answer: %.*s is no key below %s", (int) MIN(node->key_size, (size_t) 200), node->key,
+                                 ex->base_size > 0 ? ex->base : "/");
+        size = node->key_size - ex->base_size - 1;
         for (size_t i = ex->base_size; i + 1 < node->key_size; i++)
                 if (node->key[i] == '/' && node->key[i + 1] == '_')
                         return 0;

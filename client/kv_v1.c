@@ -223,19 +223,15 @@ typedef struct All {
 static int on_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         All *all = userdata;
-        const char *message = "";
-        const JsonValue *error;
-        uint64_t code = 0;
-        int r;
+        char message[ERROR_MESSAGE_MAX] = "";
+        int r, code = 0;
 
         r = json_value_parse(line, size, &root, NULL);
         if (r < 0)
                 return r;
-        error = json_value_member(root, "error");
-        if (error) {
-                (void) json_read_u64(error, "code", &code, NULL);
-                (void) json_read_string(error, "message", &message, NULL);
-                fprintf(stderr, "Error:  %llu: %s\n", (unsigned long long) code, message);
+        if (json_value_member(root, "error")) {
+                (void) api_error_read(line, size, &code, message, sizeof(message));
+                fprintf(stderr, "Error:  %d: %s\n", code, message);
                 all->status = EXIT_KV;
                 return 0;
         }
@@ -274,5 +270,7 @@ int kv_watch_all(Client *c, const char *key) {
                 return all.status;
         if (all.index > 0)
                 fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n", (unsigned long long) all.index);
+        else if (r == -ENODATA)
+                fputs("fleetctl: the stream has ended\n", stderr);
         return r == -ENODATA ? EXIT_FAILED : client_fail(r, &err, "%s", "");
 }

@@ -326,7 +326,7 @@ static void print_problems(const JsonValue *problems, const Listing *machines) {
                 _cleanup_text_ Text machine = {};
 
                 append_machine_name(&machine, machines, problem_member(p, "machineID"));
-                fprintf(stderr, "fleetctl: %s: %s\n", machine.chars ?: "", problem_member(p, "reason"));
+                client_note("%s: %s", machine.chars ?: "", problem_member(p, "reason"));
         }
 }
 
@@ -393,7 +393,7 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         print_problems(json_value_member(directories, "problems"), &machines);
         for (size_t i = 0; !list->unit && i < items.n; i++)
                 if (items.machines[i].problem && *items.machines[i].problem)
-                        fprintf(stderr, "fleetctl: %s: %s\n", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);
+                        client_note("%s: %s", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);
         return r;
 }
 

@@ -1,11 +1,13 @@
 bin_PROGRAMS += client/fleetctl
 client_fleetctl_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
-client_fleetctl_SOURCES = \
-	client/fleetctl.c client/client.h client/client.c client/connection.h client/connection.c \
+# All but its main().
+FLEETCTL_ROOMS = \
+	client/client.h client/client.c client/connection.h client/connection.c \
 	client/options.h client/options.c client/output.h client/output.c client/live.h client/live.c client/wait.h client/wait_internal.h client/wait_look.c client/wait.c \
 	client/files.h client/files.c client/control.c client/list.c client/remote.h client/remote.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
 	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
 	client/suggest.h client/suggest.c client/cluster.c client/events.c client/kv_lock.c client/kv_files.c client/kv_v1.c
+client_fleetctl_SOURCES = client/fleetctl.c $(FLEETCTL_ROOMS)
 client_fleetctl_LDADD = $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 
 # The whole program against a fleetd made of Python.
@@ -16,3 +18,10 @@ bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = client/completion/fleetctl
 zshcompletiondir = $(datadir)/zsh/site-functions
 dist_zshcompletion_DATA = client/completion/_fleetctl
+
+# The whole program with another libcurl, and a time that it need not wait for.
+FUZZERS += tests/fuzz/fuzz-client
+tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
+tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c $(FLEETCTL_ROOMS)
+tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=child_run
+tests_fuzz_fuzz_client_LDADD = $(UNITS_LIBS) $(SMARTCOLS_LIBS)

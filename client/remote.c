@@ -162,7 +162,7 @@ static bool is_somewhere(const ApiUnit *unit, const char *name) {
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
         if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
-                fprintf(stderr, "fleetctl: %s: %s\n", name, unit->reason);
+                client_note("%s: %s", name, unit->reason);
         return false;
 }
 

@@ -75,7 +75,7 @@ static void say_why(Wait *w) {
                 } else
                         continue;
                 u->said = true;
-                fprintf(stderr, "fleetctl: %s: %s\n", u->name, t.chars ?: "");
+                client_note("%s: %s", u->name, t.chars ?: "");
         }
 }
 

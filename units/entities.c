@@ -438,5 +438,6 @@ int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size
 
         *ret_code = MIN(code, (uint64_t) 999);
         snprintf(ret, ret_size, "%s", message);
+        text_keep_to_one_line(ret);
         return 0;
 }

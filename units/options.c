@@ -16,11 +16,11 @@ void warnings_done(Warnings *warnings) {
 }
 
 int warnings_add(Warnings *warnings, unsigned line, const char *sentence) {
-        _cleanup_free_ char *copy = strdup(sentence);
+        _cleanup_free_ char *copy = strdup(sentence); /* it quotes the file */
 
         if (!copy || GROW(warnings->items, warnings->capacity, warnings->n + 1) < 0)
                 return -ENOMEM;
-        warnings->items[warnings->n++] = (Warning) { .line = line, .sentence = TAKE_PTR(copy) };
+        warnings->items[warnings->n++] = (Warning) { .line = line, .sentence = text_keep_to_one_line(TAKE_PTR(copy)) };
         return 0;
 }
 

@@ -1419,6 +1419,44 @@ def colours_are_for_terminals_that_want_them(t):
     assert "\033[3" not in t.on_terminal("list-units")[1]
 
 
+class Liar(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        data = json.dumps(self.server.answer).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def liar_with(answer, status=200):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    server.answer, server.status = answer, status
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, f"--endpoint=http://127.0.0.1:{server.server_address[1]}"
+
+
+def an_export_writes_nothing_that_is_not_below_its_key_or_out_of_its_folder(t):
+    for key in ("/", "/b", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
+        server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": key, "value": "1"}]})
+        for folder in ([], ["out/side"]):
+            t.expect(["kv", endpoint, "export", "/a", *folder], status=1, err=[f"{key} is no key below /a"])
+        assert not os.path.exists(os.path.join(t.dir, "escaped")) and not os.path.exists(os.path.join(t.dir, "out", "escaped"))
+        server.shutdown()
+        server.server_close()
+
+
+def what_a_daemon_says_drives_no_terminal(t):
+    server, endpoint = liar_with({"errorCode": 100, "message": "Key not found", "cause": "/a\u001b[2J", "index": 7}, 404)
+    t.expect(["kv", endpoint, "get", "/a"], status=4, err="Error:  100: Key not found (/a\\x1b[2J) [7]\n")
+    server.answer = {"error": {"code": 404, "message": "no\u001b[2J\nsuch unit"}}
+    t.expect([endpoint, "list-machines"], status=1, err=["no?[2J?such unit"])
+    server.shutdown()
+    server.server_close()
+
+
 def main():
     tests = [f for _, f in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
              if f.__module__ == __name__ and list(inspect.signature(f).parameters) == ["t"]]
