@@ -112,7 +112,26 @@ acknowledged_writes_survive_kill_9_of_every_daemon_in_turn() {
         nothing_happened "kill -9 in turn"
 }
 
-scenario a_cluster_with_units a_restart_on_one_host_touches_nothing a_restart_on_all_hosts_touches_nothing \
+# What systemd was told of the daemon, for the time when things go wrong; and what becomes of its helpers.
+the_service_is_spared_and_its_helpers_end_with_it() {
+        local said expected pid helper
+        said=$(host_exec gamma systemctl show -p KillMode,LimitCORE,ManagedOOMPreference,OOMScoreAdjust,Restart,RuntimeDirectoryPreserve,StartLimitIntervalUSec fleetd | sort)
+        expected=$(printf '%s\n' KillMode=mixed LimitCORE=0 ManagedOOMPreference=omit OOMScoreAdjust=-900 Restart=always RuntimeDirectoryPreserve=yes StartLimitIntervalUSec=0)
+        [ "$said" = "$expected" ] || fail "$(diff <(echo "$expected") <(echo "$said") | grep '^[<>]' | tr '\n' ' ')"
+        pid=$(pid_of_daemon gamma)
+        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 60 "$LAB_BUILD/client/fleetctl" journal -f node.service >/dev/null 2>&1 &
+        wait_for 5 has_helper gamma "$pid" || fail "nobody follows a journal"
+        helper=$(host_exec gamma pgrep -P "$pid" | head -1)
+        [ "$(host_exec gamma cat "/proc/$helper/oom_score_adj")" = 0 ] || fail "its helper is spared as it is"
+        host_exec gamma kill -KILL "$pid"
+        wait_for 5 is_gone gamma "$helper" || fail "its helper outlives it"
+        wait_for 20 answers_as gamma "$pid" || fail "it does not come back"
+        nothing_happened "the end of a helper"
+}
+has_helper() { host_exec "$1" pgrep -P "$2" >/dev/null; }
+is_gone() { ! host_exec "$1" test -d "/proc/$2"; }
+
+scenario a_cluster_with_units the_service_is_spared_and_its_helpers_end_with_it a_restart_on_one_host_touches_nothing a_restart_on_all_hosts_touches_nothing \
         kill_9_on_one_host_touches_nothing kill_9_on_the_leader_touches_nothing kill_9_on_all_hosts_touches_nothing \
         a_daemon_stopped_for_20_s_on_one_host_touches_nothing a_daemon_stopped_for_20_s_on_all_hosts_touches_nothing \
         acknowledged_writes_survive_kill_9_of_every_daemon_in_turn

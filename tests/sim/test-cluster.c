@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "tests/sim/cluster.h"
 
-enum { FORM_MS = 30000, HEAL_MS = 150000, IDLE_MS = 20000, HASH_EVERY_MS = 250 };
+enum { FORM_MS = 30000, HEAL_MS = 150000, IDLE_MS = 20000, HASH_EVERY_MS = 250, DAY_MS = 86400000 };
 
 typedef struct Options {
         uint64_t seed, runs, seconds;
@@ -156,11 +156,11 @@ static void people_submit_all(SimCluster *c) {
 
 /* -- Faults: each kind is on in some worlds only, so that one kind also happens alone and often -- */
 
-typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CRASH_ALL, FAULT_POWER_ALL, _FAULT_MAX } Fault;
+typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CLOCK, FAULT_CRASH_ALL, FAULT_POWER_ALL, _FAULT_MAX } Fault;
 
 static const char *const fault_names[] = {
         [FAULT_CRASH] = "crash", [FAULT_STOP] = "stop", [FAULT_POWER] = "power cut", [FAULT_CUT] = "cut", [FAULT_ISOLATE] = "isolate",
-        [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
+        [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CLOCK] = "clock set", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
 };
 
 static uint64_t totals[_FAULT_MAX], total_ms;
@@ -258,6 +258,10 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 break;
         case FAULT_BUS:
                 sim_systemd_drop_bus(m->systemd, for_ms);
+                break;
+        case FAULT_CLOCK: /* by people, or by the network's time: a day or a second, either way */
+                if (m->loop)
+                        world_loop_set_wall_offset(m->loop, (world_chance(w, 50) ? 1 : -1) * (world_chance(w, 50) ? DAY_MS : 1000));
                 break;
         case FAULT_CRASH_ALL:
         case FAULT_POWER_ALL:

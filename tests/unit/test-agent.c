@@ -14,7 +14,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 
-enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600 };
+enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 60000, SHORT_BOOT_WAIT_MS = 800 };
 
 static const char boot_id[] = "b0000000000000000000000000000001";
 
@@ -24,10 +24,11 @@ typedef struct Room {
         FakeBus *fake;
         Systemd *systemd;
         Agent *agent;
+        uint64_t boot_wait_ms;
 } Room;
 
 static void agent_open(Room *room) {
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = 60000,
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = room->boot_wait_ms,
                                  .adopt_ms = ADOPT_MS };
         Error err = {};
 
@@ -41,16 +42,45 @@ static void agent_close(Room *room) {
         room->systemd = systemd_bus_free(room->systemd);
 }
 
-static int room_setup(void **state) {
+static Room *room_new(bool alone) {
         Room *room = NEW0(Room, 1);
 
-        room->host = host_new(false);
+        room->boot_wait_ms = BOOT_WAIT_MS;
+        room->host = host_new(alone);
         room->folder = scratch_path(room->host->scratch, "units");
         room->bus_path = scratch_path(room->host->scratch, "private");
         room->notes = scratch_path(room->host->scratch, "agent");
         room->fake = fake_bus_new(room->host->uv, room->bus_path);
         room->fake->obeys = true;
+        return room;
+}
+
+static int room_setup(void **state) {
+        Room *room = room_new(false);
+
         host_machine(room->host);
+        agent_open(room);
+        *state = room;
+        return 0;
+}
+
+/* The others do not answer, and never will; what was assigned to this host in its last boot is on its disk. */
+static int lonely_room_setup(void **state) {
+        static const char before[] =
+                "{\"floor\":9,\"lineage\":\"00000000000000ab\",\"units\":["
+                "{\"index\":8,\"name\":\"ended.service\",\"done\":true,\"order\":\"run\",\"startedBoot\":\"b0000000000000000000000000000000\","
+                "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":3},"
+                "{\"index\":8,\"name\":\"loaded.service\",\"order\":\"load\",\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":4},"
+                "{\"index\":9,\"name\":\"web.service\",\"order\":\"run\",\"startedBoot\":\"b0000000000000000000000000000000\","
+                "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":5}]}";
+        Room *room = room_new(true);
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+        int fd = open_dir(room->notes, 0700);
+
+        assert_true(fd >= 0);
+        close(fd);
+        scratch_write(path, before);
+        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
         agent_open(room);
         *state = room;
         return 0;
@@ -464,6 +494,23 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
+static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void **state) {
+        Room *room = *state;
+
+        UNTIL(room, room->fake->connections == 1);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 0);
+        assert_false(has_file(room, "web.service", ""));
+
+        UNTIL(room, room->fake->starts == 1);
+        assert_true(has_file(room, "web.service", "/bin/one"));
+        UNTIL(room, has_file(room, "loaded.service", "/bin/one"));
+        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(room->fake->starts, 1); /* neither what was loaded only nor what had ended for good */
+        assert_int_equal(room->fake->stops, 0);
+        assert_false(has_file(room, "ended.service", ""));
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -487,6 +534,7 @@ int main(void) {
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
                 in_a_room(a_start_that_systemd_refuses_is_made_later),
+                cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
