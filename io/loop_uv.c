@@ -22,15 +22,23 @@ enum {
         PATIENT_NICE = 10,  /* a tenth of a core where the loop wants all of it */
 
         /* Waiting awake, in nanoseconds but for the scores. */
-        SPIN_NS = 250 * 1000,
-        SPIN_YIELD_NS = 10 * 1000,       /* others wanted the core if giving way took longer: it is theirs ... */
-        SPIN_PAUSE_NS = 20 * 1000 * 1000, /* ... for so long */
+        SPIN_WORK_NS = 250 * 1000,
+        SPIN_INPUT_NS = 100 * 1000,
+        SPIN_LATE_NS = 100 * 1000,             /* others wanted the core if giving way took longer: it is theirs for a while, ... */
+        SPIN_PAUSE_MIN_NS = 1000 * 1000,       /* ... twice as long each time, and less again when giving way takes no time */
+        SPIN_PAUSE_MAX_NS = 128 * 1000 * 1000,
         SPIN_SCORE_MAX = 32,
         SPIN_SCORE_MIN = 8,              /* so many short waits, and the next is spent awake */
         SPIN_SCORE_LOST = 8,             /* what one in vain costs */
 };
 
 typedef struct Signal Signal;
+
+/* How long something was waited for, lately. */
+typedef struct Waiting {
+        uint64_t since_ns; /* 0: it is not waited for */
+        unsigned score;    /* counts short waits up, and long ones down */
+} Waiting;
 
 struct UvLoop {
         Loop base;
@@ -41,8 +49,9 @@ struct UvLoop {
         uv_idle_t idle; /* active: do not sleep */
         uint64_t polled_ms; /* when the descriptors were asked last */
         bool may_spin;      /* there is a second core, that what we wait for can run on */
-        unsigned n_working, spin_score;
-        uint64_t waiting_ns, spin_again_ns; /* since when we wait for work (0: we do not); not before */
+        unsigned n_working;
+        Waiting work, input;    /* for work off the loop; for whatever wakes it */
+        uint64_t spin_again_ns, spin_pause_ns; /* not before; the pause until then */
         Guest *guests;
         Signal *signals;
         char buffer[LOOP_UV_BUFFER_SIZE];
@@ -193,42 +202,57 @@ Guest *guest_close(Guest *guest) {
 
 /* -- Waiting awake --
  *
- * To fall asleep and to be woken takes a core some 10 us, on a virtual machine 50, and the log's write on a good disk no more
- * than 90: so while it is under way the loop asks again and again, letting others run between, before it sleeps. It does so
- * only where that has paid off lately, and not where the core is wanted by others: who gives way then comes back late. */
+ * To fall asleep and to be woken takes a core some 10 us, on a virtual machine 50; the log's write on a good disk takes no more
+ * than 90, and a client that asks again as soon as it was answered less than that. So the loop asks again and again, letting
+ * others run between, before it sleeps. It does so only where that has paid off lately, and not where the core is wanted by
+ * others: who gives way then comes back late. */
 
-/* Work has ended: was the wait for it short? */
-static void spin_judge(UvLoop *loop) {
-        if (loop->waiting_ns == 0)
+static void waiting_begin(Waiting *w, uint64_t now_ns) {
+        if (w->since_ns == 0)
+                w->since_ns = now_ns;
+}
+
+/* It has come: was the wait for it short? */
+static void waiting_end(Waiting *w, uint64_t limit_ns) {
+        if (w->since_ns == 0)
                 return;
-        if (uv_hrtime() - loop->waiting_ns <= SPIN_NS)
-                loop->spin_score = MIN(loop->spin_score + 1, (unsigned) SPIN_SCORE_MAX);
+        if (uv_hrtime() - w->since_ns <= limit_ns)
+                w->score = MIN(w->score + 1, (unsigned) SPIN_SCORE_MAX);
         else
-                loop->spin_score -= MIN(loop->spin_score, (unsigned) SPIN_SCORE_LOST);
-        loop->waiting_ns = 0;
+                w->score -= MIN(w->score, (unsigned) SPIN_SCORE_LOST);
+        w->since_ns = 0;
+}
+
+/* Until when it may be waited for awake. */
+static uint64_t waiting_until(const Waiting *w, uint64_t limit_ns) {
+        return w->since_ns > 0 && w->score >= SPIN_SCORE_MIN ? w->since_ns + limit_ns : 0;
 }
 
 /* Before each sleep, when nothing is due. */
 static void spin(UvLoop *loop) {
         struct pollfd poll_fd = { .fd = uv_backend_fd(&loop->uv), .events = POLLIN };
-        uint64_t begun_ns, now_ns;
+        uint64_t now_ns, until_ns;
 
-        if (!loop->may_spin || loop->n_working == 0)
+        if (!loop->may_spin)
                 return;
-        begun_ns = now_ns = uv_hrtime();
-        if (loop->waiting_ns == 0)
-                loop->waiting_ns = begun_ns;
-        if (loop->spin_score < SPIN_SCORE_MIN || begun_ns < loop->spin_again_ns)
+        now_ns = uv_hrtime();
+        waiting_begin(&loop->input, now_ns);
+        if (loop->n_working > 0)
+                waiting_begin(&loop->work, now_ns);
+        if (now_ns < loop->spin_again_ns)
                 return;
-        while (poll(&poll_fd, 1, 0) == 0 && now_ns - loop->waiting_ns <= SPIN_NS) {
+        until_ns = MAX(waiting_until(&loop->input, SPIN_INPUT_NS), waiting_until(&loop->work, SPIN_WORK_NS));
+        while (now_ns < until_ns && poll(&poll_fd, 1, 0) == 0) {
                 uint64_t before_ns = now_ns;
 
                 (void) sched_yield();
                 now_ns = uv_hrtime();
-                if (now_ns - before_ns > SPIN_YIELD_NS) {
-                        loop->spin_again_ns = now_ns + SPIN_PAUSE_NS;
+                if (now_ns - before_ns > SPIN_LATE_NS) {
+                        loop->spin_pause_ns = MIN(MAX(2 * loop->spin_pause_ns, (uint64_t) SPIN_PAUSE_MIN_NS), (uint64_t) SPIN_PAUSE_MAX_NS);
+                        loop->spin_again_ns = now_ns + loop->spin_pause_ns;
                         return;
                 }
+                loop->spin_pause_ns -= loop->spin_pause_ns / 32;
         }
 }
 
@@ -244,6 +268,7 @@ static void on_idle(uv_idle_t *idle) {
 static void on_check(uv_check_t *check) {
         UvLoop *loop = check->data;
 
+        waiting_end(&loop->input, SPIN_INPUT_NS);
         (void) loop_run_due_at(&loop->base, loop->polled_ms, RUN_BUDGET);
 }
 
@@ -322,7 +347,7 @@ static void work_done(uv_work_t *req, int status) {
         Work *work = w->work;
 
         if (!work->patient)
-                spin_judge(loop);
+                waiting_end(&loop->work, SPIN_WORK_NS);
         loop->n_working -= !work->patient;
         free(w);
         work->backend = NULL;

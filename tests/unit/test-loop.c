@@ -371,6 +371,72 @@ static void a_broken_guest_is_told_once_and_may_be_closed_there(void **state) {
         close(fds[1]);
 }
 
+/* -- Waiting awake -- */
+
+enum { ECHOES = 500, STILL_TIMES = 20, STILL_MS = 20, AWAKE_MAX_US = 5000 };
+
+static void *echo(void *userdata) {
+        int fd = *(int *) userdata;
+        char c;
+
+        for (int i = 0; i < ECHOES; i++)
+                assert_true(recv(fd, &c, 1, 0) == 1 && send(fd, &c, 1, 0) == 1);
+        return NULL;
+}
+
+static int echo_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+        *fd = ((TestGuest *) lib)->fd;
+        *events = POLLIN;
+        return 0;
+}
+
+/* Asks again as soon as it was answered, and then no more. */
+static int echo_work(void *lib) {
+        TestGuest *g = lib;
+        char c;
+
+        if (recv(g->fd, &c, 1, MSG_DONTWAIT) != 1)
+                return 0;
+        if (++g->read == ECHOES)
+                loop_uv_stop(g->loop);
+        else
+                assert_int_equal(send(g->fd, &c, 1, 0), 1);
+        return 1;
+}
+
+static const GuestOps echo_ops = { .wants = echo_wants, .work = echo_work, .broken = guest_broken };
+
+/* Where others want the cores it never waits awake, and this proves nothing. */
+static void who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep(void **state) {
+        TestGuest g = { .loop = *state };
+        Timer later = { .fire = stop_loop, .userdata = *state };
+        struct timespec before, after;
+        uint64_t awake_us;
+        pthread_t thread;
+        int fds[2];
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        assert_int_equal(pthread_create(&thread, NULL, echo, &fds[1]), 0);
+        g.fd = fds[0];
+        assert_int_equal(guest_open(&g.guest, g.loop, &echo_ops, &g), 0);
+        assert_int_equal(send(fds[0], "a", 1, 0), 1);
+        loop_uv_run(g.loop);
+        assert_int_equal(g.read, ECHOES);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+        for (int i = 0; i < STILL_TIMES; i++) {
+                timer_start(&later, loop_uv_base(g.loop), STILL_MS);
+                loop_uv_run(g.loop);
+        }
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+        awake_us = (after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000;
+        assert_in_range(awake_us, 0, AWAKE_MAX_US);
+        g.guest = guest_close(g.guest);
+        close(fds[0]);
+        close(fds[1]);
+}
+
 /* -- Work, signals, children -- */
 
 typedef struct TestWork {
@@ -585,6 +651,7 @@ int main(void) {
                 REAL(a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the_loop_spinning),
                 REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
                 REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
+                REAL(who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep),
                 REAL(work_runs_on_another_thread_and_done_on_ours),
                 REAL(patient_work_gives_way_and_nobody_else),
                 REAL(a_signal_reaches_the_loop),
