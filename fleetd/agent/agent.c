@@ -197,6 +197,17 @@ static void agent_freshen(Agent *a) {
         }
 }
 
+/* Each order counts anew: whoever has mended what failed under the last one does not wait for its pause to end. */
+static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
+        uint64_t index = o ? o->index : 0;
+
+        if (index == u->order_index)
+                return;
+        u->order_index = index;
+        u->failures = u->writes = 0;
+        u->retry_ms = 0;
+}
+
 static void agent_plan_all(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         size_t max = HASH_COUNT(a->units), n = 0;
@@ -223,6 +234,7 @@ static void agent_plan_all(Agent *a) {
 
                 if (u->busy || u->look || u->asked)
                         continue;
+                agent_note_order(u, view.order);
                 s = agent_plan(&view, &reason);
                 if (s != AGENT_WRITE)
                         u->writes = 0;

@@ -17,7 +17,8 @@ typedef struct AgentUnit {
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         bool refused;       /* said so */
         char trouble[256];  /* what systemd said to the last call that failed */
-        unsigned failures, writes; /* in a row */
+        unsigned failures, writes; /* in a row, under this order: */
+        uint64_t order_index; /* 0: none */
         uint64_t retry_ms;  /* no step before */
         uint64_t passing_ms; /* since when it has been on its way to another state that is not told; 0: it is not */
         uint64_t since_ms;  /* wall clock of the last change of its three states */

@@ -494,6 +494,27 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
+static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **state) {
+        uint64_t ordered_ms;
+        Room *room = *state;
+
+        room->fake->fail = "StartUnit";
+        room->fake->fail_name = "org.freedesktop.systemd1.LoadFailed";
+        room->fake->fail_message = "no such user";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, 7 * AGENT_RETRY_MS + 200); /* after 1, 2 and 4 pauses; the next one has 8 */
+        assert_int_equal(room->fake->starts, 0);
+
+        room->fake->fail = NULL;
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        ordered_ms = loop_now_ms(room->host->loop);
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_true(loop_now_ms(room->host->loop) - ordered_ms < 5 * AGENT_RETRY_MS);
+        assert_int_equal(room->fake->starts, 1);
+}
+
 static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void **state) {
         Room *room = *state;
 
@@ -534,6 +555,7 @@ int main(void) {
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
                 in_a_room(a_start_that_systemd_refuses_is_made_later),
+                in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
                 cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };
 
