@@ -27,6 +27,10 @@ void replica_arm(Replica *p) {
                 return;
         }
 
+        /* Also who had a vote when he heard his leader last: that may have been its end. */
+        if (!replica_has_vote(p) && !p->leader_silent && !timer_armed(&p->silence))
+                (void) timer_start(&p->silence, p->loop, 2 * p->options.election_ms);
+
         due = raft_core_timeout_ms(p->core);
         if (due == UINT64_MAX) {
                 timer_stop(&p->tick);

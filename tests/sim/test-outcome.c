@@ -219,6 +219,53 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
         }
 }
 
+static KvSeat seat_at(const Host *h, uint64_t raft_id) {
+        KvState state;
+
+        kv_state(h->store, &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id == raft_id)
+                        return state.members[i].seat;
+        return KV_SEAT_SPARE;
+}
+
+static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvSeat seat, int (*change)(KvStore *store, uint64_t raft_id)) {
+        uint64_t begun_ms = world_now_ms(all->world);
+
+        while (seat_at(at, raft_id) != seat) {
+                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
+                        world_failed(all->world, "seats-change", "%s: not within %d s", at->name, PATIENCE_MS / 1000);
+                if (stores_leader(all))
+                        (void) change(stores_leader(all)->store, raft_id);
+                run_ms(all, 1);
+        }
+}
+
+/* Who votes knows by his own clock that the leader is silent, who does not by another one: here between the two. */
+static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(Stores *all) {
+        Host *h = NULL;
+        KvState state;
+
+        (void) wait_until_whole(all);
+        while (!h) {
+                stores_turn(all); /* the fourth joins */
+                run_ms(all, LOOK_MS);
+                for (unsigned i = 0; i < all->n; i++)
+                        if (stores_leader(all) && all->hosts[i].raft_id != 0 && seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_SEAT_STANDBY)
+                                h = &all->hosts[i];
+        }
+        wait_for_seat(all, h, h->raft_id, KV_SEAT_VOTER, kv_member_promote);
+        run_ms(all, 3000);
+        wait_for_seat(all, h, h->raft_id, KV_SEAT_STANDBY, kv_member_demote);
+        for (unsigned i = 0; i < all->n; i++)
+                if (&all->hosts[i] != h)
+                        sim_net_cut(all->net, h->card, all->hosts[i].card, true);
+        run_ms(all, ANSWER_MS);
+        kv_state(h->store, &state);
+        if (state.leader_id != 0)
+                world_failed(all->world, "silence-is-noticed", "%s still knows a leader", h->name);
+}
+
 static void on_any(void *userdata, const KvResult *result) {
 }
 
@@ -318,6 +365,8 @@ static const Scenario scenarios[] = {
         { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
         { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over, 3 },
+        { "who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader",
+          who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader, 4 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
         { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
           a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
