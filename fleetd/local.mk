@@ -32,7 +32,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
-	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/unit_folder.h fleetd/directory/unit_folder.c \
+	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/record.h fleetd/directory/record.c fleetd/directory/unit_folder.h fleetd/directory/unit_folder.c \
 	fleetd/api/api.h fleetd/api/request.h fleetd/api/request.c fleetd/api/api.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \
@@ -146,6 +146,9 @@ FUZZERS += tests/fuzz/fuzz-frames
 tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(STILL_HOST)
 tests_fuzz_fuzz_frames_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_frames_LDADD = $(FLEETD_LIBS)
+FUZZERS += tests/fuzz/fuzz-unit_folder
+tests_fuzz_fuzz_unit_folder_SOURCES = tests/fuzz/unit_folder.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_unit_folder_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-kv_txn
 tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_kv_txn_LDADD = $(FLEETD_LIBS)

@@ -314,10 +314,12 @@ static int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
         if (n < 0)
                 return errno == ENOENT ? 0 : error_set(err, -errno, "cannot list %s: %s", dir, strerror(errno));
 
+        if (n > SETTINGS_DROP_INS_MAX)
+                r = error_set(err, -E2BIG, "%s: more than %d files", dir, SETTINGS_DROP_INS_MAX);
         for (int i = 0; i < n; i++) {
                 _cleanup_free_ char *path = NULL;
 
-                if (r == 0 && i < SETTINGS_DROP_INS_MAX)
+                if (r == 0)
                         r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ? -ENOMEM : settings_read_file(s, AT_FDCWD, path, path, err);
                 free(names[i]);
         }

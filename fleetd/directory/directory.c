@@ -9,9 +9,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "fleetd/directory/record.h"
 #include "fleetd/directory/unit_folder.h"
 #include "io/loop_uv.h"
-#include "units/json.h"
 #include "units/name.h"
 
 enum {
@@ -54,53 +54,15 @@ struct Directory {
         bool sending;       /* a transaction is under way */
 };
 
-/* -- The record: {"device","inode","names":[]} -- */
-
-static void record_clear(Directory *d) {
-        DirectoryRecord *r, *next;
-
-        HASH_ITER(hh, d->record, r, next) {
-                HASH_DEL(d->record, r);
-                free(r);
-        }
-}
-
-/* True if it is new. */
-static bool record_add(Directory *d, const char *name) {
-        DirectoryRecord *r;
-
-        HASH_FIND_STR(d->record, name, r);
-        if (r || !(r = NEW0(DirectoryRecord, 1)))
-                return false;
-        snprintf(r->name, sizeof(r->name), "%s", name);
-        HASH_ADD_STR(d->record, name, r);
-        if (TABLE_ADDED(r))
-                return true;
-        free(r);
-        return false;
-}
+/* -- The record -- */
 
 static void record_read(Directory *d) {
-        _cleanup_json_ JsonValue *root = NULL;
         _cleanup_free_ char *text = NULL;
-        const JsonValue *names;
         size_t size;
 
-        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) < 0)
-                return;
-        if (json_value_parse(text, size, &root, NULL) < 0 || json_read_u64(root, "device", &d->device, NULL) < 0
-            || json_read_u64(root, "inode", &d->inode, NULL) < 0) {
+        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0
+            && directory_record_read(text, size, &d->device, &d->inode, &d->record) < 0)
                 log_warning(NO_FIELDS, "the record of %s cannot be read; files removed meanwhile remove no unit", d->path);
-                d->device = d->inode = 0;
-                return;
-        }
-        names = json_value_member(root, "names");
-        for (size_t i = 0; i < json_value_count(names); i++) {
-                const char *name = json_value_string(json_value_item(names, i));
-
-                if (name && unit_name_check(name, NULL) == 0)
-                        (void) record_add(d, name);
-        }
 }
 
 /* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
@@ -124,20 +86,13 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
                 changed = true;
         }
         for (size_t i = 0; i < view->n_files; i++)
-                changed |= record_add(d, view->files[i].name);
+                changed |= directory_record_add(&d->record, view->files[i].name);
         if (!changed)
                 return;
 
         d->device = st->st_dev;
         d->inode = st->st_ino;
-        json_open(&t, NULL, '{');
-        json_add_u64(&t, "device", d->device);
-        json_add_u64(&t, "inode", d->inode);
-        json_open(&t, "names", '[');
-        for (seen = d->record; seen; seen = seen->hh.next)
-                json_add_item(&t, seen->name);
-        json_close(&t, ']');
-        json_close(&t, '}');
+        directory_record_write(&t, d->device, d->inode, d->record);
         r = t.error ?: write_file_at(d->record_fd, "directory", t.chars, t.size, 0600);
         if (r < 0)
                 log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path, strerror(-r));
@@ -532,7 +487,7 @@ Directory *directory_free(Directory *d) {
                 close(d->inotify_fd);
         if (d->record_fd >= 0)
                 close(d->record_fd);
-        record_clear(d);
+        directory_record_clear(&d->record);
         writing_clear(d);
         registry_forget(d->registry, d);
         free(d);

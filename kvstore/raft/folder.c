@@ -10,6 +10,7 @@
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "kvstore/file_sum.h"
 
 #define DATA "data.mdb"
@@ -549,6 +550,7 @@ int folder_is_lost(const Folder *folder, char *ret, size_t size) {
         if (r == -ENOENT)
                 return 0;
         snprintf(ret, size, "%s", r < 0 ? "the log lacks what it had" : text); /* that the file is there is what counts */
+        text_keep_to_one_line(ret);
         return 1;
 }
 

@@ -1,5 +1,6 @@
-/* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of trust. Notes are taken, and
- * written are taken again, or they are moved aside; nothing else stops a start. The first byte says which file. */
+/* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of trust, the directory's record, the
+ * floor, the marker of a lost log. Notes are taken, and written are taken again, or they are moved aside; nothing else stops a start. What is read
+ * is written as what is read again. The first byte says which file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +9,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/agent/notes.h"
+#include "fleetd/directory/record.h"
+#include "kvstore/floor.h"
 #include "kvstore/raft/folder.h"
 #include "tests/lib/scratch.h"
 
@@ -76,8 +79,69 @@ static void trusted(const uint8_t *bytes, size_t size) {
         folder_done(&folder);
 }
 
+static void directory(const uint8_t *bytes, size_t size) {
+        DirectoryRecord *table = NULL, *again = NULL;
+        uint64_t device = 1, inode = 2, same[2];
+        _cleanup_text_ Text t = {};
+
+        if (directory_record_read((const char *) bytes, size, &device, &inode, &table) < 0) {
+                assert(device == 1 && inode == 2 && !table); /* nothing is half believed */
+                return;
+        }
+        directory_record_write(&t, device, inode, table);
+        assert(t.error == 0 && directory_record_read(t.chars, t.size, &same[0], &same[1], &again) == 0);
+        assert(same[0] == device && same[1] == inode && HASH_COUNT(again) == HASH_COUNT(table));
+        for (const DirectoryRecord *r = table; r; r = r->hh.next)
+                assert(!directory_record_add(&again, r->name));
+        directory_record_clear(&table);
+        directory_record_clear(&again);
+}
+
+/* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has not vouched for. */
+static void floor_file(const uint8_t *bytes, size_t size) {
+        uint64_t lineage, bound;
+        Error err = {};
+        Floor f;
+
+        put("floor", bytes, size);
+        assert(floor_open(&f, scratch, &err) == 0);
+        lineage = f.lineage;
+        bound = f.bound;
+        if (!f.unknown && lineage > 0) {
+                assert(floor_begin(&f, lineage, bound, false) == 0);
+                if (bound > 0) {
+                        assert(floor_begin(&f, lineage, bound - 1, false) == 0);
+                        assert(!floor_allows(&f, bound - 1));
+                }
+        } else if (f.unknown) {
+                assert(floor_begin(&f, 7, 1000, false) == 0);
+                assert(!floor_allows(&f, 1000));
+        }
+        floor_done(&f);
+        if (lineage == 0 || bound == 0)
+                return;
+        assert(floor_open(&f, scratch, &err) == 0);
+        assert(f.unknown || (f.lineage == lineage && f.bound >= bound));
+        floor_done(&f);
+}
+
+static void lost(const uint8_t *bytes, size_t size) {
+        Folder folder = { .fd = dir_fd };
+        char reason[256];
+        int r;
+
+        put("lost", bytes, size);
+        r = folder_is_lost(&folder, reason, sizeof(reason));
+        assert(r != 0); /* whatever it says: it is there */
+        assert(unlinkat(dir_fd, "lost", 0) == 0);
+        if (r > 0)
+                for (const char *p = reason; *p; p++)
+                        assert((unsigned char) *p >= ' ' && *p != 0x7f); /* it is shown */
+        assert(folder_is_lost(&folder, reason, sizeof(reason)) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes, identity, trusted };
+        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes, identity, trusted, directory, floor_file, lost };
 
         if (!scratch) {
                 scratch = scratch_new();
