@@ -145,4 +145,26 @@ done | rule every_route_of_the_api_is_in_the_manual
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual
+
+# Whoever reads what comes from outside stands in tests/fuzz/decoders, with the fuzzers that he is reached by.
+decoders=$(grep -vE '^(#|$)' tests/fuzz/decoders | some 'decoders')
+reads='reader_over|json_value_parse|read_file_at|read_folder_at|sscanf|strsep|unit_file_parse|base64_decode|llhttp_execute|gnutls_record_recv|sd_bus_message_read[a-z_]*'
+reads="$reads|curl_easy_setopt|fgets|fread|getline|mdb_get|mdb_cursor_get|strtoull?"
+{
+        program | grep '\.c$' | xargs -r grep -lE "\b($reads)\(" | some 'files that decode' | while read -r file; do
+                grep -q "^$file " <<<"$decoders" || echo "tests/fuzz/decoders does not name $file"
+        done
+        while read -r file rest; do
+                [ -f "$file" ] || echo "tests/fuzz/decoders names $file, which is not there"
+                rest=$(sed -E 's/ {2,}.*//' <<<"$rest")
+                for name in $rest; do
+                        [ "$name" = - ] || { [ -f "tests/fuzz/$name.c" ] && [ -d "tests/fuzz/corpus/$name" ]; } ||
+                                echo "tests/fuzz/decoders names the target $name, which is not there, or has no corpus"
+                done
+        done <<<"$decoders"
+        git -c safe.directory="*" ls-files --cached --others --exclude-standard -- 'tests/fuzz/*.c' | grep -v standalone | some 'fuzzers' | while read -r file; do
+                name=$(basename "$file" .c)
+                sed -E 's/^[^ ]+ +//; s/ {2,}.*//' <<<"$decoders" | grep -qw -- "$name" || echo "tests/fuzz/decoders has no use for $name"
+        done
+} | rule every_decoder_has_a_fuzzer
 exit 0

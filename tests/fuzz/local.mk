@@ -5,7 +5,7 @@
 #   tests_fuzz_fuzz_NAME_SOURCES = tests/fuzz/NAME.c tests/fuzz/standalone.c
 #   tests_fuzz_fuzz_NAME_LDADD = ...
 #
-# tests/fuzz/test-corpora.sh runs them all.
+# tests/fuzz/test-corpora.sh runs them all; tests/fuzz/decoders says which file is reached by which.
 
 # Those of decoders that no single folder owns, or that stand far below.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
@@ -26,4 +26,4 @@ tests_fuzz_fuzz_call_SOURCES = tests/fuzz/call.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_call_LDADD = $(FLEETD_LIBS)
 
 check_PROGRAMS += $(FUZZERS)
-EXTRA_DIST += tests/fuzz/test-corpora.sh tests/fuzz/corpus
+EXTRA_DIST += tests/fuzz/test-corpora.sh tests/fuzz/decoders tests/fuzz/corpus
