@@ -138,6 +138,12 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
         } else if (streq(s->active, "inactive") && cannot_load(s->load)) {
                 set_word(u, s->load);
                 wait_fail_active(w, u, ": systemd cannot load it,");
+        } else if (streq(s->active, "inactive") && s->job) {
+                char middle[80];
+
+                snprintf(middle, sizeof(middle), ": systemd did not start it (%.24s),", s->job);
+                set_word(u, s->job);
+                wait_fail_active(w, u, middle);
         } else {
                 u->ran = u->ran || !streq(s->active, "inactive");
                 set_word(u, streq(s->active, "inactive") ? "starting" : s->active);

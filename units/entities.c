@@ -161,6 +161,7 @@ void api_state_write(Text *t, const ApiState *state) {
         json_open(t, NULL, '{');
         json_add_bool(t, "finished", state->finished);
         json_add_string(t, "hash", state->hash);
+        json_add_string(t, "job", state->job);
         json_add_string(t, "machineID", state->machine_id);
         json_add_string(t, "name", state->name);
         json_add_u64(t, "since", state->since_ms);
@@ -173,7 +174,7 @@ void api_state_write(Text *t, const ApiState *state) {
 static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
         ApiState state = {};
         const JsonField strings[] = {
-                { "hash", &state.hash }, { "machineID", &state.machine_id }, { "name", &state.name },
+                { "hash", &state.hash }, { "job", &state.job }, { "machineID", &state.machine_id }, { "name", &state.name },
                 { "systemdActiveState", &state.active }, { "systemdLoadState", &state.load },
                 { "systemdSubState", &state.sub },
         };

@@ -46,11 +46,12 @@ int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
-/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and our "finished" and
- * "since" (ms) */
+/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and our "finished",
+ * "job" and "since" (ms) */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
+        const char *job;   /* why its last start never began: "dependency", "unsupported", ... */
         bool finished;     /* ended as it should, and is not to be run again */
         JsonValue *source; /* set by api_state_read(), owned */
 } ApiState;

@@ -272,6 +272,7 @@ void state_record_write(Text *t, const UnitState *state) {
         json_add_string(t, "active", state->active);
         json_add_bool(t, "done", state->done);
         json_add_string(t, "hash", state->hash);
+        json_add_string(t, "job", state->job[0] ? state->job : NULL);
         json_add_string(t, "load", state->load);
         json_add_u64(t, "since", state->since_ms);
         json_add_string(t, "sub", state->sub);
@@ -279,7 +280,7 @@ void state_record_write(Text *t, const UnitState *state) {
 }
 
 int state_record_read(const char *json, size_t size, UnitState *ret, Error *err) {
-        const char *load = "", *active = "", *sub = "", *hash = NULL;
+        const char *load = "", *active = "", *sub = "", *hash = NULL, *job = "";
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t since_ms = 0;
         bool done = false;
@@ -288,7 +289,7 @@ int state_record_read(const char *json, size_t size, UnitState *ret, Error *err)
         r = open_record(json, size, &root, err);
         if (r < 0)
                 return r;
-        const JsonField strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash } };
+        const JsonField strings[] = { { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash }, { "job", &job } };
 
         r = json_read_strings(root, strings, ELEMENTS(strings), err);
         if (r < 0)
@@ -299,5 +300,8 @@ int state_record_read(const char *json, size_t size, UnitState *ret, Error *err)
         r = json_read_bool(root, "done", &done, err);
         if (r < 0)
                 return r;
-        return unit_state_init(ret, load, active, sub, hash, since_ms, done);
+        r = unit_state_init(ret, load, active, sub, hash, since_ms, done);
+        if (r == 0)
+                snprintf(ret->job, sizeof(ret->job), "%s", job);
+        return r;
 }

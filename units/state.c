@@ -85,10 +85,15 @@ int unit_state_init(UnitState *ret, const char *load, const char *active, const 
 }
 
 int unit_state_copy(const UnitState *from, UnitState *ret) {
-        return unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms, from->done);
+        int r = unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms, from->done);
+
+        if (r == 0)
+                memcpy(ret->job, from->job, sizeof(ret->job));
+        return r;
 }
 
 bool unit_state_equal(const UnitState *a, const UnitState *b) {
         return streq(a->load, b->load) && streq(a->active, b->active) && streq(a->sub, b->sub)
-                && streq(a->hash ? a->hash : "", b->hash ? b->hash : "") && a->done == b->done;
+                && streq(a->hash ? a->hash : "", b->hash ? b->hash : "") && a->done == b->done
+                && streq(a->job, b->job);
 }

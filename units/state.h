@@ -63,6 +63,7 @@ typedef struct UnitState {
         char *load, *active, *sub; /* owned; "loaded", "active", "running" */
         char *hash;                /* 40 hex digits: of the text that runs there; NULL if unknown */
         uint64_t since_ms;         /* wall clock of the last change of the three */
+        char job[16];              /* how its last start ended without beginning ("dependency", "unsupported", ...); "": it did not */
         bool done;                 /* ended as it should: not to be run again, here or elsewhere */
 } UnitState;
 

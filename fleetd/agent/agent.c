@@ -16,15 +16,19 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
                 note->done = true;
                 a->notes.dirty = true;
         }
-        return unit_state_init(ret, u->refused ? STATE_FOREIGN : u->seen.load, u->refused ? "inactive" : u->seen.active,
-                               u->refused ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) == 0;
+        if (unit_state_init(ret, u->refused ? STATE_FOREIGN : u->seen.load, u->refused ? "inactive" : u->seen.active,
+                            u->refused ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
+                return false;
+        if (!u->refused && streq(u->seen.active, "inactive"))
+                memcpy(ret->job, u->job, sizeof(ret->job));
+        return true;
 }
 
 /* A state that will soon be another one is not told at once: that other one is what people wait for, and it would have to wait its
  * second behind this one. */
 static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
-        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done;
+        bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done && !state->job[0];
 
         if (!waits && !u->seen.job && !streq(u->seen.active, "activating") && !streq(u->seen.active, "deactivating")
             && !streq(u->seen.active, "reloading")) {
@@ -315,6 +319,19 @@ static void agent_on_changed(void *userdata, const char *unit) {
         agent_dirty(a);
 }
 
+/* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a start. */
+static void job_result(AgentUnit *u, const char *result) {
+        static const char *const never_began[] = { "assert", "dependency", "unsupported" };
+
+        if (streq(result, "done"))
+                u->job[0] = 0;
+        for (size_t i = 0; i < ELEMENTS(never_began); i++)
+                if (streq(result, never_began[i]) && !streq(u->job, result)) {
+                        log_warning(((LogFields) { .unit = u->name }), "%s: systemd did not start it: %s", u->name, result);
+                        snprintf(u->job, sizeof(u->job), "%s", result);
+                }
+}
+
 static void agent_on_job_removed(void *userdata, const char *unit, const char *result) {
         Agent *a = userdata;
         AgentUnit *u = agent_unit(a, unit, false);
@@ -322,6 +339,7 @@ static void agent_on_job_removed(void *userdata, const char *unit, const char *r
         if (!u)
                 return;
         u->job_ended |= streq(result, "done");
+        job_result(u, result);
         u->look = true;
         agent_dirty(a);
 }

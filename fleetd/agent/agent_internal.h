@@ -15,6 +15,7 @@ typedef struct AgentUnit {
         bool asked;         /* and is being read */
         bool busy;          /* a step is under way */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
+        char job[16];       /* its last start ended so, and it had not begun; "": it had, or is about to */
         bool refused;       /* said so */
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row, under this order: */

@@ -351,8 +351,10 @@ void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
                         continue;
                 if (!(call = agent_call_new(a, steps[i], &units[i], 1)))
                         continue;
-                if (steps[i] == AGENT_START)
+                if (steps[i] == AGENT_START) {
                         units[i]->job_ended = false;
+                        units[i]->job[0] = 0;
+                }
                 (steps[i] == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, units[i]->name, agent_on_called, call);
         }
 

@@ -562,7 +562,8 @@ static const ClusterState **states_sorted(const Cluster *c, const char *machine,
 
 static ApiState state_entity(const ClusterState *s) {
         return (ApiState) { .name = s->unit, .machine_id = s->machine->id, .hash = s->state.hash, .load = s->state.load,
-                            .active = s->state.active, .sub = s->state.sub, .since_ms = s->state.since_ms, .finished = s->state.done };
+                            .active = s->state.active, .sub = s->state.sub, .since_ms = s->state.since_ms, .finished = s->state.done,
+                            .job = s->state.job[0] ? s->state.job : NULL };
 }
 
 void states_handle(Request *request, const char *name) {

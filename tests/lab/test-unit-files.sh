@@ -77,7 +77,8 @@ an_automount_waits_and_mounts_at_the_first_use() {
 a_swap_gets_as_far_as_systemd_lets_it() {
         local unit='var-lib-lab\x2dswap.swap' out
         printf '[Swap]\nWhat=/var/lib/lab-swap\nPriority=7\n' | unit_file "$unit"
-        ! out=$(fleetctl beta start --block-attempts=3 "$unit" 2>&1) || fail "it was started: $out"
+        ! out=$(fleetctl beta start "$unit" 2>&1) || fail "it was started: $out"
+        grep -q 'systemd did not start it (unsupported)' <<<"$out" || fail "start does not say why: $out"
         wait_for 5 lists gamma "$unit" "inactive dead" || fail "it is not listed: $(fleetctl gamma list-units | grep swap)"
         fleetctl beta show -p What,Priority,LoadState "$unit" >"$LAB/out" 2>&1
         for out in What=/var/lib/lab-swap Priority=7 LoadState=loaded; do
@@ -86,6 +87,15 @@ a_swap_gets_as_far_as_systemd_lets_it() {
         fleetctl beta journal "$unit" 2>&1 | grep -q 'unsupported' || fail "its journal does not say it: $(fleetctl beta journal "$unit" 2>&1)"
         fleetctl alpha destroy "$unit" >/dev/null || fail "it cannot be destroyed"
         wait_for 5 gone_everywhere "$unit" || fail "it is left on a host"
+}
+a_start_that_fails_for_what_it_requires_is_told_so() {
+        local out
+        printf '[Unit]\nRequires=needed.service\nAfter=needed.service\n[Service]\nExecStart=/bin/sleep 100021\n[X-Fleet]\nMachineOf=needed.service\n' | unit_file needing.service
+        printf '[Service]\nType=oneshot\nExecStart=/bin/false\n' | unit_file needed.service
+        fleetctl alpha load needed.service >/dev/null 2>&1 || fail "it cannot be loaded"
+        ! out=$(fleetctl beta start needing.service 2>&1) || fail "it was started: $out"
+        grep -q 'systemd did not start it (dependency)' <<<"$out" || fail "start does not say why: $out"
+        fleetctl alpha destroy needing.service needed.service >/dev/null || fail "they cannot be destroyed"
 }
 gone_everywhere() {
         local h
@@ -203,6 +213,6 @@ in_force() { fleetctl gamma list-units --no-legend --fields=unit | grep -E '^u(-
 loaded_are() { [ "$(in_force | wc -l)" = "$1" ]; }
 
 scenario a_cluster_is_up every_type_of_unit_is_placed_started_and_listed slices_scopes_and_devices_are_refused_with_a_sentence \
-        an_automount_waits_and_mounts_at_the_first_use a_swap_gets_as_far_as_systemd_lets_it drop_ins_have_systemds_order \
+        an_automount_waits_and_mounts_at_the_first_use a_swap_gets_as_far_as_systemd_lets_it a_start_that_fails_for_what_it_requires_is_told_so drop_ins_have_systemds_order \
         real_unit_files_come_back_byte_for_byte_with_the_hash_of_their_printed_form \
         what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted a_unit_means_to_systemd_what_its_file_and_its_printed_form_mean

@@ -261,6 +261,34 @@ static void a_start_is_told_once_when_it_is_over(void **state) {
         assert_true(says(room, "web.service", "active"));
 }
 
+static const char *job_of(Room *room, const char *unit) {
+        return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.job;
+}
+
+/* Such a unit stays inactive, and nothing that systemd shows of it says why. */
+static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_LOAD);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        room->fake->obeys = false;
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->starts == 1);
+        fake_bus_job_removed(room->fake, 1, "web.service", "dependency");
+        UNTIL(room, streq(job_of(room, "web.service"), "dependency"));
+        assert_true(says(room, "web.service", "inactive"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 1);
+
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running"); /* by hand */
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        fake_bus_job_removed(room->fake, 2, "web.service", "done");
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_string_equal(job_of(room, "web.service"), "");
+}
+
 static void a_new_daemon_touches_nothing_that_runs(void **state) {
         Room *room = *state;
 
@@ -544,6 +572,7 @@ int main(void) {
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),
+                in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),

@@ -57,7 +57,7 @@ static void orders_presences_and_states_are_read_back(void **state) {
         static const char order_json[] = "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
                                          "\"term\":4,\"unit\":1712}";
         static const char presence_json[] = "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
-        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"load\":\"loaded\","
+        static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":\"dependency\",\"load\":\"loaded\","
                                          "\"since\":7,\"sub\":\"dead\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
