@@ -107,7 +107,12 @@ a_source_of_the_hosts_own_is_left_alone() {
         wait_for 10 journal_says beta 'this host has a unit of that name from elsewhere' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
         host_exec beta test ! -e /run/containers/systemd/theirs.container || fail "its source was put before the host's"
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was touched"
+        give_generator gamma || fail "gamma cannot be given a generator"
+        wait_for 15 lists alpha theirs.container "active running" || fail "it does not run on gamma: $(fleetctl alpha why theirs.container 2>&1)"
+        runs_on theirs.service 'beta gamma' || fail "theirs and ours run on $(hosts_running theirs.service)"
         fleetctl alpha destroy theirs.container >/dev/null 2>&1 || fail "it cannot be destroyed"
+        wait_for 10 runs_on theirs.service beta || fail "ours runs still"
+        host_exec gamma sh -c 'ln -sf /dev/null /etc/systemd/system-generators/podman-system-generator && systemctl reload fleetd'
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was stopped"
 }
 journal_says() { host_exec "$1" journalctl -u fleetd --no-pager | grep -q "$2"; }
