@@ -85,7 +85,9 @@ tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
-FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply
+FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results
+tests_fuzz_fuzz_results_SOURCES = tests/fuzz/results.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_results_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
