@@ -513,6 +513,24 @@ static void connection_pause(HttpConnection *c, bool paused) {
         stream_pause(c->stream, paused);
 }
 
+/* Also when the server went while the last words are on their way. */
+static uint64_t answer_ms(const HttpConnection *c) {
+        return c->server ? c->server->limits.answer_ms : http_limits_default.answer_ms;
+}
+
+static void connection_leave(HttpConnection *c) {
+        http_connection_gone(c);
+        c->state = HTTP_CLOSING;
+        if (stream_queued(c->stream) > 0)
+                http_connection_due_in(c, answer_ms(c));
+        stream_finish(c->stream);
+}
+
+/* Who says no more has left, as far as anybody can tell, unless there is an answer to wait for that has an end. */
+static bool client_has_left(const HttpConnection *c) {
+        return c->says_no_more && (c->state == HTTP_ACTIVE ? c->answering : c->pending.size == 0);
+}
+
 /* Goes on with what was read ahead. */
 static void connection_resume(void *userdata) {
         HttpConnection *c = userdata;
@@ -520,6 +538,10 @@ static void connection_resume(void *userdata) {
 
         if (c->state == HTTP_CLOSING)
                 return;
+        if (client_has_left(c)) {
+                connection_leave(c);
+                return;
+        }
         if (c->pending.size > c->pending_at)
                 c->pending_at += connection_parse(c, c->pending.chars + c->pending_at, c->pending.size - c->pending_at);
         if (c->pending_at == c->pending.size) {
@@ -527,18 +549,17 @@ static void connection_resume(void *userdata) {
                 c->pending_at = 0;
                 connection_set_deadline(c, before);
         }
+        if (c->state != HTTP_CLOSING && client_has_left(c)) {
+                connection_leave(c);
+                return;
+        }
         if (c->state != HTTP_CLOSING && c->server)
                 connection_pause(c, c->pending.size - c->pending_at > c->server->limits.ahead_size);
         http_connection_count(c);
 }
 
-/* Also when the server went while the last words are on their way. */
-static uint64_t answer_ms(const HttpConnection *c) {
-        return c->server ? c->server->limits.answer_ms : http_limits_default.answer_ms;
-}
-
 void http_connection_answered(HttpConnection *c) {
-        bool keep = c->request.keep_alive && c->server;
+        bool keep = c->request.keep_alive && c->server && !(c->says_no_more && c->pending.size == 0);
 
         c->progress = c->written - stream_queued(c->stream);
         if (!keep) {
@@ -566,12 +587,9 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         if (c->state == HTTP_CLOSING)
                 return;
         if (size == 0) {
-                /* Who says no more while it waits for an answer has left, as far as anybody can tell. */
-                http_connection_gone(c);
-                c->state = HTTP_CLOSING;
-                if (stream_queued(c->stream) > 0)
-                        http_connection_due_in(c, answer_ms(c));
-                stream_finish(c->stream);
+                c->says_no_more = true;
+                if (client_has_left(c))
+                        connection_leave(c);
                 return;
         }
         if (c->pending.size == 0) {

@@ -219,6 +219,8 @@ void http_begin(HttpRequest *request, unsigned status, const char *type, const H
         text_append_bytes(t, "\r\n", 2);
         (void) send_out(c);
         watch_progress(c);
+        if (c->says_no_more)
+                loop_defer(c->loop, &c->resume);
 }
 
 static void append_chunk_size(Text *t, size_t size) {

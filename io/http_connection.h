@@ -56,6 +56,7 @@ struct HttpConnection {
         bool wants_drain;    /* a chunk was refused */
         bool paused;
         bool value_open;
+        bool says_no_more;   /* the client; it may wait for answers all the same */
         bool line_over;      /* the request line has been read */
         uint8_t line_blanks; /* behind its method */
         int8_t field;        /* HttpKept of the value that is being read */

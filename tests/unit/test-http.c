@@ -529,7 +529,7 @@ static void a_head_that_does_not_come_is_408_and_an_idle_connection_is_closed(vo
         end_done(&e);
 }
 
-static void a_parked_request_waits_and_its_leaving_client_is_noticed(void **state) {
+static void a_stream_waits_and_its_leaving_client_is_noticed(void **state) {
         Web *web = *state;
         End e;
 
@@ -537,6 +537,7 @@ static void a_parked_request_waits_and_its_leaving_client_is_noticed(void **stat
         end_connect(&e, &web->pair);
         end_send(&e, "GET /park HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, web->n_parked == 1);
+        http_begin(web->parked[0], 200, NULL, NULL);
         /* Longer than any deadline: an unrelated client is served and timed out meanwhile. */
         End other;
         end_connect(&other, &web->pair);
@@ -996,7 +997,7 @@ int main(void) {
                 T(a_body_above_the_handlers_limit_is_413_however_it_is_framed),
                 T(the_answer_arrives_though_the_refused_body_is_still_being_sent),
                 T(a_head_that_does_not_come_is_408_and_an_idle_connection_is_closed),
-                T(a_parked_request_waits_and_its_leaving_client_is_noticed),
+                T(a_stream_waits_and_its_leaving_client_is_noticed),
                 T(a_stream_comes_in_chunks_and_its_last_with_the_end),
                 T(a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection),
                 T(a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on),
