@@ -9,6 +9,25 @@
 
 enum { BATCH_UNITS = 200, BATCH_BYTES = 100 * 1024 }; /* of one transaction, which has to fit one entry of the log */
 
+bool client_talks_to_people(void) {
+        return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
+}
+
+/* Without the words that only scripts know: what the daemon says of itself (5xx) needs nothing before it. */
+static bool say_plainly(const char *message, const char *before) {
+        static const char mark[] = "googleapi: Error ";
+        const char *at = strstr(message, mark), *rest = at ? strstr(at, ": ") : NULL;
+
+        rest = rest ? strstr(rest + 2, ": ") : NULL;
+        if (!rest || !rest[2])
+                return false;
+        if (at[sizeof(mark) - 1] == '5')
+                fprintf(stderr, "fleetctl: %s\n", rest + 2);
+        else
+                fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
+        return true;
+}
+
 int client_fail(int r, const Error *err, const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
@@ -18,6 +37,8 @@ int client_fail(int r, const Error *err, const char *format, ...) {
                 text_vprintf(&t, format, ap);
                 va_end(ap);
         }
+        if (r == -EREMOTEIO && client_talks_to_people() && say_plainly(error_text(err, r), t.chars ?: ""))
+                return EXIT_FAILED;
         fprintf(stderr, "%s%s\n", t.chars ? t.chars : "fleetctl: ", error_text(err, r));
         return EXIT_FAILED;
 }

@@ -19,6 +19,9 @@ typedef struct Client {
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
 } Client;
 
+/* Are both streams of output a terminal? Then fleet's words for scripts give way to plain ones. */
+bool client_talks_to_people(void);
+
 /* Says why, on stderr. What fleetd answered (-EREMOTEIO), and what was asked in vain (-ENOENT, -EINVAL), has fleet's words
  * before it, from 'format': "Error creating units: googleapi: ..."; all else is "fleetctl: SENTENCE". Returns EXIT_FAILED. */
 int client_fail(int r, const Error *err, const char *format, ...) _printf_(3, 4);

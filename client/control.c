@@ -298,6 +298,8 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
 
         if (r == -EINTR)
                 return fail_wait(r, live, &err);
+        if (r == -EREMOTEIO && client_talks_to_people())
+                return client_fail(r, &err, "%s", "");
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
                 return EXIT_FAILED;

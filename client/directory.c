@@ -159,6 +159,8 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 for (size_t k = 0; r >= 0 && k < ELEMENTS(cells); k++)
                         r = table_add(table, cells[k]);
         }
+        if (r >= 0 && json_value_count(items) == 0 && client_talks_to_people())
+                fputs("fleetctl: no unit directory asks anything\n", stderr);
         return r < 0 ? r : table_print(table, true);
 }
 

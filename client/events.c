@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
-#include "client/client.h"
+#include "client/events.h"
 #include "client/output.h"
 #include "client/patterns.h"
 #include "units/name.h"
@@ -304,6 +304,56 @@ static void follow(Events *all) {
                 said = true;
                 (void) usleep(PAUSE_MS * 1000);
         }
+}
+
+/* -- The last comings and goings -- */
+
+enum { RECENT_MS = 3600000, RECENT_MAX = 3 };
+
+typedef struct Recent {
+        const Listing *machines;
+        uint64_t since_ms;
+        unsigned n_marks; /* lines with the index alone: the second says that the past is told */
+        Names lines;
+} Recent;
+
+static int on_recent(void *userdata, const char *line, size_t size) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text t = {}, machine = {};
+        Recent *recent = userdata;
+        struct tm when = {};
+        char at[16] = "";
+        time_t seconds;
+        Event e;
+
+        if (json_value_parse(line, size, &root, NULL) < 0)
+                return -EBADMSG;
+        if (!json_value_member(root, "kind"))
+                return ++recent->n_marks > 1 ? -ECANCELED : 0;
+        e = event_of(root);
+        if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms || streq(word_of(e.was, "presence"), e.presence))
+                return 0;
+        seconds = (time_t) (e.time_ms / 1000);
+        (void) localtime_r(&seconds, &when);
+        (void) strftime(at, sizeof(at), "%H:%M:%S", &when);
+        append_machine_name(&machine, recent->machines, e.machine);
+        text_printf(&t, "%s ", at);
+        text_append_printable(&t, machine.chars ?: "");
+        text_printf(&t, " is %s", streq(e.presence, "left") ? "gone" : e.presence);
+        return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
+}
+
+void events_recent(Client *c, const Listing *machines, Text *ret) {
+        Recent recent = { .machines = machines, .since_ms = clock_real_ms() - RECENT_MS };
+        _cleanup_stream_ Stream *stream = NULL;
+        int r;
+
+        r = stream_new(c->connection, "/fleet/v1/events?details=true&after=0", on_recent, &recent, &stream, NULL);
+        while (r >= 0)
+                r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
+        for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n; i++)
+                text_printf(ret, "%s%s", ret->size > 0 ? "    " : "", recent.lines.items[i]);
+        names_done(&recent.lines);
 }
 
 /* -- Times -- */

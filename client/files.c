@@ -289,7 +289,8 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                                          s->argument, template ? template : s->name);
                 }
         } else if (!s->unit)
-                return error_set(err, -ENOENT, "unable to find Unit(%s) in Registry or on filesystem", s->name);
+                return error_set(err, -ENOENT, client_talks_to_people() ? "no unit %s in the cluster, nor a file of that name here" :
+                                               "unable to find Unit(%s) in Registry or on filesystem", s->name);
 
         print_warnings(s);
         s->due = true;

@@ -240,13 +240,10 @@ static int verb_version(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-/* At a terminal a sentence does; scripts get what fleet said. */
-static bool is_talking_to_people(void) { return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO); }
-
 static int fail_verb(const char *name) {
         bool any = false;
 
-        if (is_talking_to_people()) {
+        if (client_talks_to_people()) {
                 size_t best = SIZE_MAX, distance;
                 const char *meant = NULL;
                 _cleanup_text_ Text safe = {};
@@ -279,7 +276,7 @@ static int fail_verb(const char *name) {
 static int fail_flag(const Verb *v, const Error *err) {
         const char *flag = starts_with(err->message, "unknown flag: --") ? err->message + strlen("unknown flag: --") : NULL;
 
-        if (is_talking_to_people()) {
+        if (client_talks_to_people()) {
                 const char *meant = flag ? options_nearest(FLAGS_GLOBAL | (v ? v->groups : 0), flag) : NULL;
 
                 fprintf(stderr, "fleetctl: %s%s%s%s (fleetctl help%s%s)\n", err->message, meant ? "; did you mean --" : "", meant ?: "",

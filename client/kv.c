@@ -6,6 +6,7 @@
 #include "client/child.h"
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/suggest.h"
 
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
@@ -481,7 +482,17 @@ int verb_kv(Client *c, char **args, size_t n) {
                         found = &verbs[i];
                 }
         if (!found || ambiguous) {
+                size_t best = SIZE_MAX, distance;
+                const char *meant = NULL;
+
                 fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
+                for (size_t i = 0; i < ELEMENTS(verbs) && client_talks_to_people(); i++)
+                        if (is_spelt_alike(args[0], verbs[i].name, &distance) && distance < best) {
+                                best = distance;
+                                meant = verbs[i].name;
+                        }
+                if (meant)
+                        fprintf(stderr, "fleetctl: did you mean kv %s?\n", meant);
                 fputs("Run 'fleetctl help kv' for usage.\n", stderr);
                 return EXIT_USAGE;
         }

@@ -258,6 +258,7 @@ typedef struct List {
         int (*read)(Client *c, Listing *ret, Error *err);
         void (*write)(Text *t, const Listing *l);
         void (*row)(Row *row, const Listing *l, size_t i);
+        const char *empty;                                   /* what people are told of a list without rows */
         const char *(*unit)(const Row *row);                 /* NULL: rows are no units */
         bool (*fits)(const Wanted *wanted, const Row *row);  /* --state and --machine */
 } List;
@@ -354,6 +355,7 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         _cleanup_table_ Table *table = NULL;
         Choice choice = {};
         Wanted wanted = {};
+        bool any = false;
         Error err = {};
         int r;
 
@@ -370,6 +372,7 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         }
         if (r < 0)
                 return client_fail(r, &err, list->unit ? "Error retrieving list of units from repository: " : "%s", "");
+        any = items.n > 0;
         r = wanted_read(c, args, n, &machines, &wanted);
         if (r >= 0)
                 filter(&items, list, &wanted);
@@ -390,6 +393,8 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
                         r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"), &table);
         }
         r = finish(c, table, r);
+        if (r == EXIT_DONE && items.n == 0 && client_talks_to_people())
+                fprintf(stderr, "fleetctl: %s\n", any ? "nothing of what there is was asked for" : list->empty);
         print_problems(json_value_member(directories, "problems"), &machines);
         for (size_t i = 0; !list->unit && i < items.n; i++)
                 if (items.machines[i].problem && *items.machines[i].problem)
@@ -399,15 +404,15 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
 
 int verb_list_machines(Client *c, char **args, size_t n) {
         return print_list(c, &(List) { .columns = machine_columns, .in_pipe = "machine,ip,metadata", .on_terminal = "machine,ip,metadata,units,role", .on_narrow = "machine,ip,units,role",
-                                       .read = client_machines, .write = write_machines, .row = machine_row }, args, n);
+                                       .empty = "no machine is up", .read = client_machines, .write = write_machines, .row = machine_row }, args, n);
 }
 
 int verb_list_units(Client *c, char **args, size_t n) {
         return print_list(c, &(List) { .columns = state_columns, .in_pipe = "unit,machine,active,sub", .on_terminal = "unit,machine,active,sub", .on_narrow = "unit,machine,sub",
-                                       .read = read_states, .write = write_states, .row = state_row, .unit = state_of_unit, .fits = state_fits }, args, n);
+                                       .empty = "no unit is on a machine (fleetctl start FILE)", .read = read_states, .write = write_states, .row = state_row, .unit = state_of_unit, .fits = state_fits }, args, n);
 }
 
 int verb_list_unit_files(Client *c, char **args, size_t n) {
         return print_list(c, &(List) { .columns = unit_columns, .in_pipe = "unit,hash,dstate,state,target", .on_terminal = "unit,hash,dstate,state,target", .on_narrow = "unit,state,target",
-                                       .read = client_units, .write = write_units, .row = unit_row, .unit = file_of_unit, .fits = unit_fits }, args, n);
+                                       .empty = "the cluster has no units (fleetctl start FILE)", .read = client_units, .write = write_units, .row = unit_row, .unit = file_of_unit, .fits = unit_fits }, args, n);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "client/events.h"
 #include "client/output.h"
 
 enum { PROBLEMS_SHOWN = 20, WHAT_MAX = 60 /* columns: what is longer moves nobody's next step */ };
@@ -256,6 +257,7 @@ static int print_all(const View *v, size_t *ret_problems) {
 
 int overview(Client *c) {
         _cleanup_(view_done) View v = {};
+        _cleanup_text_ Text recent = {};
         size_t problems = 0;
         Error err = {};
         int r;
@@ -263,6 +265,10 @@ int overview(Client *c) {
         r = view_read(c, &v, &err);
         if (r >= 0)
                 r = print_all(&v, &problems);
+        if (r >= 0)
+                events_recent(c, &v.machines, &recent);
+        if (recent.size > 0)
+                printf("  recent   %s\n", recent.chars);
         if (r < 0)
                 return client_fail(r, &err, "Error retrieving the state of the cluster: ");
         return problems > 0 ? EXIT_FAILED : EXIT_DONE;

@@ -930,6 +930,15 @@ def the_cluster_shows_its_replicas_and_is_decided_about(t):
     assert t.cluster.waits_for == []
 
 
+def the_screen_shows_who_came_and_went(t):
+    now = int(time.time() * 1000)
+    for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
+                                                         ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
+        tell(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
+    said = t.expect("status", out=["  recent   "]).splitlines()[-1]
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma is lost", said), said
+
+
 # -- events --
 
 def tell(t, *events):
@@ -1383,13 +1392,26 @@ def people_who_mistype_are_told_what_they_may_have_meant(t):
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
-            ("start wbe.service", 1, "Error creating units: unable to find Unit(wbe.service) in Registry or on filesystem\r\nfleetctl: did you mean web@1.service?"),
+            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster, nor a file of that name here\r\nfleetctl: did you mean web@1.service?"),
             ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("cat quite-another", 1, "Unit quite-another.service not found"),
+            ("kv gte /a", 2, "Error: unknown command \"gte\" for \"fleetctl kv\"\r\nfleetctl: did you mean kv get?\r\nRun 'fleetctl help kv' for usage."),
             ("\033[2J", 2, "fleetctl: there is no verb \\x1b[2J (fleetctl help)")):
         assert t.on_terminal(*args.split()) == (status, said + "\r\n"), (args, t.on_terminal(*args.split()))
+
+
+def people_are_spared_the_words_of_scripts(t):
+    assert t.on_terminal("list-units") == (0, "fleetctl: no unit is on a machine (fleetctl start FILE)\r\n")
+    assert t.on_terminal("list-unit-files") == (0, "fleetctl: the cluster has no units (fleetctl start FILE)\r\n")
+    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory asks anything\r\n")
+    t.file("a.service")
+    t.expect("start a", out=["launched"])
+    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: nothing of what there is was asked for\r\n")
+    t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
+    for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
+        assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))
 
 
 def a_text_does_not_drive_a_terminal(t):

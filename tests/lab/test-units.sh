@@ -47,6 +47,7 @@ cat_status_and_journal_answer_from_any_host() {
 
 events_tell_the_decision_and_what_came_of_it() {
         local h pid
+        [ "$(fleetctl beta cluster 2>&1 | grep -cE '^(alpha|beta|gamma).*voter.*yes$')" = 3 ] || fail "cluster: $(fleetctl beta cluster 2>&1)"
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
                 [ "$(sed 's/^[^ ]* [^ ]*  //; s/ on .*//' "$LAB/out" | tr '\n' ';')" = \
