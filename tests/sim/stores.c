@@ -14,7 +14,7 @@
 #include "tests/lib/scratch.h"
 #include "tests/sim/folder_faults.h"
 
-enum { TRANSFER_TRIED_MS = 3000 };
+enum { TRANSFER_TRIED_MS = 3000, COPY_TRIED_MS = 15000 };
 
 bool store_is_up(const Host *h) {
         return h->store && !h->dying;
@@ -437,6 +437,8 @@ void stores_log(Stores *all, const char *sentence) {
                         if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is missing */
                                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
+        if (starts_with(sentence, "no checkpoint")) /* nor can he be sent what cannot be copied */
+                all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
         all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
 }
 
