@@ -6,6 +6,8 @@
 
 #include "base/memory.h"
 
+enum { HEAP_RESERVE = 16 }; /* timers that may be armed while there is no memory */
+
 uint64_t loop_now_ms(const Loop *loop) {
         return loop->ops->now_ms(loop);
 }
@@ -108,8 +110,9 @@ int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
         if (timer_armed(timer) && timer->loop != loop)
                 timer_stop(timer);
         if (!timer_armed(timer)) {
-                r = GROW(loop->heap, loop->heap_capacity, loop->n_heap + 1);
-                if (r < 0)
+                /* Grows before it is full: who arms a timer again, and could say nothing if that failed, finds room. */
+                r = GROW(loop->heap, loop->heap_capacity, loop->n_heap + HEAP_RESERVE);
+                if (r < 0 && loop->n_heap == loop->heap_capacity)
                         return r;
                 loop->n_heap++;
                 timer->slot = loop->n_heap;

@@ -8,6 +8,7 @@ enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 
 
 /* -- Publishing -- */
 
+/* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         Note *note = notes_get(&a->notes, u->name);
         bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended);
@@ -56,8 +57,11 @@ static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
 
-        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && (!self || self->reported != c->lineage))
+        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && (!self || self->reported != c->lineage)) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
+                if (!a->reporting)
+                        agent_again(a);
+        }
 }
 
 /* Compares what is with what the registry has; offers the difference. 'obeyed' units are those of which nothing is left. */
@@ -70,8 +74,10 @@ static void agent_publish(Agent *a) {
         if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
-        if (!changes)
+        if (!changes) {
+                agent_again(a);
                 return;
+        }
 
         for (AgentUnit *u = a->units; u && n < PUBLISH_BATCH_MAX; u = u->hh.next) {
                 const ClusterOrder *o = cluster_order(c, a->machine_id, u->name);
@@ -93,6 +99,7 @@ static void agent_publish(Agent *a) {
                         continue;
                 else if (!agent_state_of(a, u, &change->state)) {
                         all = false;
+                        agent_again(a);
                         continue;
                 } else if (s && unit_state_equal(&s->state, &change->state)) {
                         unit_state_done(&change->state);
@@ -105,9 +112,9 @@ static void agent_publish(Agent *a) {
                 }
                 n++;
         }
-        if (n > 0)
-                (void) publisher_send(a->publisher, changes, n);
-        else if (all)
+        if (n > 0 && publisher_send(a->publisher, changes, n) < 0)
+                agent_again(a);
+        else if (n == 0 && all)
                 agent_report(a);
         for (size_t i = 0; i < n; i++)
                 unit_state_done(&changes[i].state);
@@ -218,10 +225,12 @@ static void agent_plan_all(Agent *a) {
         uint64_t now_ms = loop_now_ms(a->loop), next_ms = now_ms + PERIOD_MS;
         _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, max + 1);
         _cleanup_free_ AgentStep *steps = NEW0(AgentStep, max + 1);
-        bool stopping = a->systemd->ops->is_stopping(a->systemd), noted = false;
+        bool stopping = a->systemd->ops->is_stopping(a->systemd);
 
-        if (!units || !steps)
+        if (!units || !steps) {
+                agent_again(a);
                 return;
+        }
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentView view = {
                         .order = cluster_order(c, a->machine_id, u->name),
@@ -260,16 +269,16 @@ static void agent_plan_all(Agent *a) {
                 }
                 if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
                         continue;
-                noted |= s == AGENT_NOTE || s == AGENT_ADOPT;
                 if (s != AGENT_NOTE)
                         log_info(((LogFields) { .unit = u->name, .index = view.order ? view.order->index : 0 }), "%s: %s (%s)",
                                  u->name, agent_step_to_string(s), reason);
                 units[n] = u;
                 steps[n++] = s;
         }
-        agent_take(a, units, steps, n);
-        if (noted)
+        if (agent_take(a, units, steps, n))
                 agent_dirty(a);
+        if (a->again_ms > now_ms)
+                next_ms = MIN(next_ms, a->again_ms);
         (void) timer_start(&a->period, a->loop, next_ms - now_ms);
 }
 
@@ -413,8 +422,11 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         for (Note *note = a->notes.table; note; note = note->hh.next) {
                 AgentUnit *u = agent_unit(a, note->name, true);
 
-                if (u)
-                        u->job_ended = true;
+                if (!u) {
+                        agent_free(a);
+                        return -ENOMEM;
+                }
+                u->job_ended = true;
         }
         registry_listen(registry, &a->listener);
         systemd->ops->set_events(systemd, &(SystemdEvents) {

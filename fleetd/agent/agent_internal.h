@@ -37,6 +37,7 @@ struct Agent {
         RegistryListener listener;
         Deferred pass;
         Timer period, boot_wait, adopt;
+        uint64_t again_ms;  /* a pass is due then, since something could not be begun */
         uint64_t adopt_ms;
         bool adopting;      /* the cluster's lineage is new, or another one than the notes': we say what runs, and obey nothing */
         bool reporting;     /* that all of it is said, is on its way */
@@ -55,6 +56,8 @@ struct Agent {
 
 /* A pass is due. */
 void agent_dirty(Agent *a);
+/* A pass is due soon, since something could not be begun: for want of memory, or of an answer. */
+void agent_again(Agent *a);
 /* NULL: not known, or with 'make' no memory. */
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
 /* Makes a unit of each that an order, a state or a note names. */
@@ -69,8 +72,9 @@ void agent_look_at(Agent *a, const SystemdUnit *seen);
 
 /* Reads those again that want to be looked at. */
 void agent_look(Agent *a);
-/* Carries out steps[i] on units[i]: notes first, on disk, then calls to systemd, in batches where it can be. */
-void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n);
+/* Carries out steps[i] on units[i]: notes first, on disk, then calls to systemd, in batches where it can be. What cannot be noted or
+ * called without memory is put off. True: there are notes by which to plan again. */
+bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
 /* Writes the notes if they changed; says once why it cannot. */
 void agent_save(Agent *a);
 #ifdef PLANTED_BUGS

@@ -17,6 +17,7 @@ typedef struct AgentCall {
         char **names;
         size_t n;
         bool reloaded;
+        bool all;       /* of a look: at whatever has a file, too */
 } AgentCall;
 
 /* -- Calls -- */
@@ -30,20 +31,20 @@ static AgentCall *agent_call_free(AgentCall *call) {
 }
 DEFINE_CLEANUP(AgentCall *, agent_call_free)
 
+/* NULL without memory: the pass that comes then begins it. */
 static AgentCall *agent_call_new(Agent *a, AgentStep step, AgentUnit *const *units, size_t n) {
         _cleanup_(agent_call_freep) AgentCall *call = NEW0(AgentCall, 1);
 
-        if (!call)
+        if (call) {
+                call->agent = a;
+                call->step = step;
+                call->names = NEW0(char *, n + 1);
+        }
+        for (size_t i = 0; call && call->names && i < n && (call->names[i] = strdup(units[i]->name)); i++)
+                call->n++;
+        if (!call || !call->names || call->n < n) {
+                agent_again(a);
                 return NULL;
-        call->agent = a;
-        call->step = step;
-        call->names = NEW0(char *, n + 1);
-        if (!call->names)
-                return NULL;
-        for (; call->n < n; call->n++) {
-                call->names[call->n] = strdup(units[call->n]->name);
-                if (!call->names[call->n])
-                        return NULL;
         }
         for (size_t i = 0; i < n; i++)
                 *(step == AGENT_NOTHING ? &units[i]->asked : &units[i]->busy) = true;
@@ -109,34 +110,45 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
                 u->asked = false;
                 u->look |= error < 0;
         }
-        if (error == 0)
+        if (error == 0) {
                 agent_dirty(a);
+                return;
+        }
+        a->look_all |= call->all;
+        agent_again(a);
 }
 
 void agent_look(Agent *a) {
-        AgentUnit **units = NULL;
+        _cleanup_free_ AgentUnit **units = NULL;
         bool all = a->look_all;
         AgentCall *call;
         size_t n = 0;
+        int r;
 
         if (a->looking)
                 return;
 
         units = NEW0(AgentUnit *, HASH_COUNT(a->units) + 1);
-        if (!units)
+        if (!units) {
+                agent_again(a);
                 return;
+        }
         for (AgentUnit *u = a->units; u; u = u->hh.next)
                 if (all || u->look)
                         units[n++] = u;
-        call = n > 0 || all ? agent_call_new(a, AGENT_NOTHING, units, n) : NULL;
-        if (call) {
-                for (size_t i = 0; i < n; i++)
-                        units[i]->look = false;
-                a->look_all = false;
-                a->looking = true;
-                a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
-        }
-        free(units);
+        if (n == 0 && !all)
+                return;
+        call = agent_call_new(a, AGENT_NOTHING, units, n);
+        if (!call)
+                return;
+        for (size_t i = 0; i < n; i++)
+                units[i]->look = false;
+        a->look_all = false;
+        a->looking = true;
+        call->all = all;
+        r = a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
+        if (r < 0)
+                agent_on_listed(call, r, NULL, 0);
 }
 
 /* -- Steps -- */
@@ -176,6 +188,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         AgentCall *call = userdata;
         Agent *a = call->agent;
         bool reload = false;
+        int r = 0;
 
         if (a->closing || error < 0) {
                 agent_write_done(call, error, "");
@@ -192,19 +205,22 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
-                a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
-        } else
-                agent_write_done(call, 0, "");
+                r = a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
+                if (r == 0)
+                        return;
+        }
+        agent_write_done(call, r, "");
 }
 
 static void agent_on_linked(void *userdata, int error, const char *sentence) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
+        int r = error;
 
-        if (a->closing || error < 0)
-                agent_write_done(call, error, sentence);
-        else
-                a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
+        if (!a->closing && error == 0)
+                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
+        if (a->closing || r < 0)
+                agent_write_done(call, r, sentence);
 }
 
 /* The text that is to be in force: the registry's, or the note's where the cluster cannot be asked. */
@@ -222,10 +238,10 @@ static const Unit *agent_text(const Agent *a, const char *name) {
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         size_t written = 0;
         AgentCall *call;
+        int r;
 
         for (size_t i = 0; i < n; i++) {
                 const Unit *text = agent_text(a, units[i]->name);
-                int r;
 
                 if (!text)
                         continue;
@@ -239,7 +255,9 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         if (!call)
                 return;
         a->writing = true;
-        a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
+        r = a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
+        if (r < 0)
+                agent_write_done(call, r, "");
 }
 
 static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
@@ -267,39 +285,49 @@ static void agent_on_reset(void *userdata, int error, const char *sentence) {
 
 static void agent_remove(Agent *a, AgentUnit **units, size_t n) {
         AgentCall *call;
+        int r;
 
-        for (size_t i = 0; i < n; i++)
-                if (streq(units[i]->seen.active, "failed") && (call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
-                        a->systemd->ops->reset_failed(a->systemd, units[i]->name, agent_on_reset, call);
+        for (size_t i = 0; i < n; i++) {
+                if (!streq(units[i]->seen.active, "failed") || !(call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
+                        continue;
+                r = a->systemd->ops->reset_failed(a->systemd, units[i]->name, agent_on_reset, call);
+                if (r < 0)
+                        agent_on_reset(call, r, "");
+        }
 
         call = agent_call_new(a, AGENT_REMOVE, units, n);
         if (!call)
                 return;
         a->removing = true;
-        a->systemd->ops->unlink(a->systemd, call_names(call), call->n, agent_on_unlinked, call);
+        r = a->systemd->ops->unlink(a->systemd, call_names(call), call->n, agent_on_unlinked, call);
+        if (r < 0)
+                agent_on_unlinked(call, r, "");
 }
 
 /* -- Notes -- */
 
-/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. */
-static void agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
+/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. 0 or -ENOMEM. */
+static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
         const ClusterOrder *o = a->fresh ? cluster_order(c, a->machine_id, name) : NULL;
         const ClusterUnit *u = cluster_unit(c, name);
         Note *note = notes_get(&a->notes, name);
+        int r;
 
         if (o && o->order != ORDER_STOP && u && u->unit) {
-                if (notes_put(&a->notes, u->unit, o->order, u->index, o->index, &note) < 0)
-                        return;
+                r = notes_put(&a->notes, u->unit, o->order, u->index, o->index, &note);
+                if (r < 0)
+                        return r;
         }
         if (!note || !started)
-                return;
+                return 0;
         snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
         note->done = false;
         a->notes.dirty = true;
+        return 0;
 }
 
 static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
@@ -328,15 +356,24 @@ void agent_save(Agent *a) {
 
 /* -- Carrying out -- */
 
-void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
+bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         AgentUnit *batch[BATCH_MAX];
+        bool noted = false;
         size_t n_batch;
         AgentCall *call;
+        int r;
 
-        /* Notes first, on disk, before anything that they are about. */
+        /* Notes first, on disk, before anything that they are about: who has none would be started twice. */
         for (size_t i = 0; i < n; i++) {
-                if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
-                        agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
+                if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START) {
+                        r = agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
+                        if (r < 0) {
+                                agent_unit_failed(a, units[i], agent_step_to_string(steps[i]), strerror(-r));
+                                steps[i] = AGENT_NOTHING;
+                                continue;
+                        }
+                        noted |= steps[i] != AGENT_START;
+                }
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
                         agent_note_stop(a, units[i]->name, steps[i]);
                 if (steps[i] == AGENT_ADOPT)
@@ -355,7 +392,9 @@ void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
                         units[i]->job_ended = false;
                         units[i]->job[0] = 0;
                 }
-                (steps[i] == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, units[i]->name, agent_on_called, call);
+                r = (steps[i] == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, units[i]->name, agent_on_called, call);
+                if (r < 0)
+                        agent_on_called(call, r, "");
         }
 
         n_batch = 0;
@@ -371,6 +410,7 @@ void agent_take(Agent *a, AgentUnit **units, const AgentStep *steps, size_t n) {
                         batch[n_batch++] = units[i];
         if (n_batch > 0)
                 agent_remove(a, batch, n_batch);
+        return noted;
 }
 
 #ifdef PLANTED_BUGS
@@ -388,7 +428,7 @@ void agent_plant_restart(Agent *a) {
 
                 if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id && u->looked && !u->busy
                     && (call = agent_call_new(a, AGENT_STOP, &u, 1)))
-                        a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
+                        (void) a->systemd->ops->stop(a->systemd, u->name, agent_on_called, call);
         }
         a->leader_id = state.leader_id ?: a->leader_id;
 }

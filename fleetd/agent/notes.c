@@ -197,6 +197,8 @@ int notes_open(Notes *n, const char *dir, Error *err) {
                 return error_set(err, n->dir_fd, "cannot open %s: %s", dir, strerror(-n->dir_fd));
 
         r = notes_read(n, &why);
+        if (r == -ENOMEM) /* nothing is wrong with them: who starts later reads them */
+                return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
         if (r < 0) {
                 log_warning(((LogFields) { .error = r }),
                             "the last assignment in %s/assignment cannot be read (%s); it is kept as assignment.bad, and what runs is adopted",

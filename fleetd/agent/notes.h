@@ -35,7 +35,7 @@ typedef struct Notes {
 } Notes;
 
 /* Reads them from 'dir' (made if absent). A file that cannot be read is moved aside (assignment.bad) with a warning and
- * the notes are empty: units go on running, and what runs is adopted. */
+ * the notes are empty: units go on running, and what runs is adopted. Without memory it stays, and -ENOMEM is returned. */
 int notes_open(Notes *n, const char *dir, Error *err);
 void notes_close(Notes *n);
 

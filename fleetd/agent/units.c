@@ -12,6 +12,14 @@ void agent_dirty(Agent *a) {
                 loop_defer(a->loop, &a->pass);
 }
 
+void agent_again(Agent *a) {
+        uint64_t due_ms = loop_now_ms(a->loop) + RETRY_MIN_MS;
+
+        a->again_ms = due_ms;
+        if (!timer_armed(&a->period) || a->period.due_ms > due_ms)
+                (void) timer_start(&a->period, a->loop, RETRY_MIN_MS);
+}
+
 AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         AgentUnit *u;
 
@@ -39,12 +47,16 @@ static const ClusterMachine *agent_self(const Agent *a) {
 void agent_collect(Agent *a) {
         const ClusterMachine *self = agent_self(a);
 
+        bool all = true;
+
         for (ClusterOrder *o = self ? self->orders : NULL; o; o = o->hh.next)
-                (void) agent_unit(a, o->unit, true);
+                all = agent_unit(a, o->unit, true) && all;
         for (ClusterState *s = self ? self->states : NULL; s; s = s->hh.next)
-                (void) agent_unit(a, s->unit, true);
+                all = agent_unit(a, s->unit, true) && all;
         for (Note *n = a->notes.table; n; n = n->hh.next)
-                (void) agent_unit(a, n->name, true);
+                all = agent_unit(a, n->name, true) && all;
+        if (!all)
+                agent_again(a);
 }
 
 void agent_sweep(Agent *a) {
@@ -68,11 +80,16 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sen
         snprintf(u->trouble, sizeof(u->trouble), "%s", sentence);
         u->failures++;
         u->retry_ms = loop_now_ms(a->loop) + MIN(delay_ms, (uint64_t) RETRY_MAX_MS);
+        agent_again(a);
 }
 
 void agent_look_at(Agent *a, const SystemdUnit *seen) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
+        if (!u && seen->has_file) { /* nobody else knows of it: it is found by looking at all again */
+                a->look_all = true;
+                agent_again(a);
+        }
         if (!u)
                 return;
         if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) || !streq(u->seen.sub, seen->sub))

@@ -88,7 +88,7 @@ void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus 
 /* A call to systemd's manager that can be filled and sent; -ENOTCONN without one that answers. */
 int manager_method(SystemdBus *b, const char *member, sd_bus_message **ret);
 /* As 'list' of SystemdOps. */
-void manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
+int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
 /* Nothing more will come: the listing is answered with 'error', from the loop. */
 void manager_list_abort(BusList *list, int error);
 /* Answers it now, and frees it. */
@@ -97,12 +97,12 @@ void manager_list_finish(void *list);
 /* -- job.c -- */
 
 /* As their namesakes of SystemdOps. */
-void job_start(Systemd *s, const char *name, SystemdDone done, void *userdata);
-void job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata);
-void job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata);
-void job_reload(Systemd *s, SystemdDone done, void *userdata);
-void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
-void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
+int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata);
+int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata);
+int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata);
+int job_reload(Systemd *s, SystemdDone done, void *userdata);
+int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
+int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 /* Handles the signal. */
 int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused);
 /* No answer will come: the call ends with 'error', from the loop. */

@@ -71,13 +71,14 @@ static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         return 1;
 }
 
-/* Sends 'm' (taken); a message that could not be built is NULL. */
-static void call_send(BusCall *call, sd_bus_message *m, int error) {
+/* Sends 'm' (taken); a message that could not be built is NULL. 0: the call ends by itself, whatever became of it. */
+static int call_send(BusCall *call, sd_bus_message *m, int error) {
         if (error >= 0)
                 error = sd_bus_call_async(call->bus->bus, &call->slot, m, call_on_reply, call, BUS_CALL_TIMEOUT_US);
         sd_bus_message_unref(m);
         if (error < 0)
                 job_call_fail(call, -ENOTCONN, strerror(-error));
+        return 0;
 }
 
 /* -- Jobs -- */
@@ -122,7 +123,7 @@ int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         return 0;
 }
 
-static void job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name, SystemdDone done, void *userdata) {
+static int job_start_or_stop(Systemd *s, const char *member, const char *verb, const char *name, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, verb, name);
         char known_as[UNIT_NAME_MAX + 32];
@@ -130,25 +131,25 @@ static void job_start_or_stop(Systemd *s, const char *member, const char *verb, 
         int r;
 
         if (!call)
-                return;
+                return -ENOMEM;
         quadlet_service(name, known_as);
         if (streq(verb, "stop"))
                 call->answer = stop_on_answer;
         r = manager_method(b, member, &m);
         if (r >= 0)
                 r = sd_bus_message_append(m, "ss", known_as, "replace");
-        call_send(call, m, r);
+        return call_send(call, m, r);
 }
 
-void job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        job_start_or_stop(s, "StartUnit", "start", name, done, userdata);
+int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return job_start_or_stop(s, "StartUnit", "start", name, done, userdata);
 }
 
-void job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        job_start_or_stop(s, "StopUnit", "stop", name, done, userdata);
+int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return job_start_or_stop(s, "StopUnit", "stop", name, done, userdata);
 }
 
-void job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "reset", name);
         char known_as[UNIT_NAME_MAX + 32];
@@ -156,24 +157,24 @@ void job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *user
         int r;
 
         if (!call)
-                return;
+                return -ENOMEM;
         quadlet_service(name, known_as);
         r = manager_method(b, "ResetFailedUnit", &m);
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", known_as);
-        call_send(call, m, r);
+        return call_send(call, m, r);
 }
 
-void job_reload(Systemd *s, SystemdDone done, void *userdata) {
+int job_reload(Systemd *s, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "reload", "its units");
         sd_bus_message *m;
         int r;
 
         if (!call)
-                return;
+                return -ENOMEM;
         r = manager_method(b, "Reload", &m);
-        call_send(call, m, r);
+        return call_send(call, m, r);
 }
 
 /* -- Links -- */
@@ -200,7 +201,7 @@ static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *nam
 }
 
 /* LinkUnitFiles or EnableUnitFiles: at runtime, by force. */
-static void call_send_files(BusCall *call, const char *member, const char *const *names, size_t n) {
+static int call_send_files(BusCall *call, const char *member, const char *const *names, size_t n) {
         sd_bus_message *m;
         int r;
 
@@ -209,7 +210,7 @@ static void call_send_files(BusCall *call, const char *member, const char *const
                 r = append_paths(call->bus, m, names, n);
         if (r >= 0)
                 r = sd_bus_message_append(m, "bb", true, true);
-        call_send(call, m, r);
+        return call_send(call, m, r);
 }
 
 /* What has an [Install] section is enabled as soon as it is linked, as fleet did. */
@@ -219,28 +220,40 @@ static void link_on_answer(BusCall *call, sd_bus_message *reply) {
                 return;
         }
         call->answer = NULL;
-        call_send_files(call, "EnableUnitFiles", (const char *const *) call->install, call->n_install);
+        (void) call_send_files(call, "EnableUnitFiles", (const char *const *) call->install, call->n_install);
 }
 
-void job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "link", n == 1 ? names[0] : "the units");
 
         if (!call)
-                return;
+                return -ENOMEM;
         call->answer = link_on_answer;
         call->install = NEW0(char *, n + 1);
-        for (size_t i = 0; call->install && i < n; i++) {
-                const UnitDirEntry *e = unit_dir_get(&b->dir, names[i]);
+        if (!call->install) {
+                call_free(call);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < n; i++) {
+                const UnitDirEntry *e = NULL;
+                int r = unit_dir_get(&b->dir, names[i], &e);
 
-                if (e && e->install && !quadlet_is(names[i]) && (call->install[call->n_install] = strdup(names[i])))
-                        call->n_install++;
+                if (r == 0 && e && e->install && !quadlet_is(names[i])) {
+                        call->install[call->n_install] = strdup(names[i]);
+                        r = call->install[call->n_install++] ? 0 : -ENOMEM;
+                }
+                if (r < 0) {
+                        call_free(call);
+                        return r;
+                }
         }
         /* What a Quadlet file says in [Install], its generator does. */
-        if (all_quadlets(names, n))
+        if (all_quadlets(names, n)) {
                 loop_defer(b->loop, &call->finish);
-        else
-                call_send_files(call, "LinkUnitFiles", names, n);
+                return 0;
+        }
+        return call_send_files(call, "LinkUnitFiles", names, n);
 }
 
 /* Without its source the generator makes no service any more, at the next reload: that is now. */
@@ -249,17 +262,17 @@ static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
         int r = manager_method(call->bus, "Reload", &m);
 
         call->answer = NULL;
-        call_send(call, m, r);
+        (void) call_send(call, m, r);
 }
 
-void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "unlink", n == 1 ? names[0] : "the units");
         sd_bus_message *m;
         int r;
 
         if (!call)
-                return;
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
                         unit_dir_withdraw(&b->dir, names[i]);
@@ -267,7 +280,7 @@ void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done
                 }
         if (all_quadlets(names, n)) {
                 unlink_on_answer(call, NULL);
-                return;
+                return 0;
         }
         r = manager_method(b, "DisableUnitFiles", &m);
         if (r >= 0)
@@ -279,5 +292,5 @@ void job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
                 r = sd_bus_message_append(m, "b", true);
-        call_send(call, m, r);
+        return call_send(call, m, r);
 }

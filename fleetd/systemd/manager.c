@@ -200,8 +200,10 @@ static void list_finish_files(BusList *list) {
 
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-                const UnitDirEntry *e = unit_dir_get(dir, u->name);
+                const UnitDirEntry *e = NULL;
 
+                if (unit_dir_get(dir, u->name, &e) < 0)
+                        list->error = -ENOMEM;
                 u->has_file = e != NULL;
                 if (e)
                         memcpy(u->hash, e->hash, sizeof(u->hash));
@@ -237,14 +239,14 @@ static void list_add(BusList *list, const char *name) {
         list->n++;
 }
 
-void manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
+int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusList *list = NEW0(BusList, 1);
         sd_bus_message *m = NULL;
         int r;
 
         if (!list)
-                return;
+                return -ENOMEM;
         *list = (BusList) { .bus = b, .done = done, .userdata = userdata, .pending = 1,
                             .finish = { .run = manager_list_finish, .userdata = list } };
         TAILQ_INIT(&list->properties);
@@ -275,4 +277,5 @@ void manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sy
                 list->error = r;
                 list_release(list);
         }
+        return 0;
 }

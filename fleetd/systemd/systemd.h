@@ -1,8 +1,8 @@
 /* systemd as the agent needs it: an interface with two implementations, the real one over D-Bus (systemd_bus_new()) and
  * the simulator's model.
  *
- * Everything is asynchronous: each call ends in exactly one 'done', later, from the loop. Signals are hints, properties are
- * the truth: 'on_changed' says only that a unit wants to be looked at again. While 'ready' is false (no bus, or between
+ * Everything is asynchronous: each call that was begun (0) ends in exactly one 'done', later, from the loop; without memory it
+ * is not (-ENOMEM), and no 'done' comes. Signals are hints, properties are the truth: 'on_changed' says only that a unit wants to be looked at again. While 'ready' is false (no bus, or between
  * Reloading(true) and (false)) nothing is known and nothing is "gone" (rule 35). */
 #pragma once
 
@@ -49,19 +49,19 @@ typedef struct SystemdOps {
         bool (*has_quadlet)(Systemd *s); /* it has podman's generator, so that Quadlet files can be put in force; NULL: it has not */
 
         /* The named units and, with 'files', every unit with a file in our folder. */
-        void (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
+        int (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
 
         /* Our folder, at once: 0 or a negative errno. Names were checked by unit_name_check(). */
         int (*write_file)(Systemd *s, const char *name, const char *text, size_t size);
         int (*remove_file)(Systemd *s, const char *name);
 
-        void (*link)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);   /* LinkUnitFiles(runtime, force), and EnableUnitFiles(runtime) for those with [Install] */
-        void (*unlink)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata); /* DisableUnitFiles(runtime) */
-        void (*reload)(Systemd *s, SystemdDone done, void *userdata);
+        int (*link)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);   /* LinkUnitFiles(runtime, force), and EnableUnitFiles(runtime) for those with [Install] */
+        int (*unlink)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata); /* DisableUnitFiles(runtime) */
+        int (*reload)(Systemd *s, SystemdDone done, void *userdata);
         /* 'done' when systemd has queued the job (start) or when it has ended (stop). Job mode: replace. */
-        void (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);
-        void (*stop)(Systemd *s, const char *name, SystemdDone done, void *userdata);
-        void (*reset_failed)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        int (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        int (*stop)(Systemd *s, const char *name, SystemdDone done, void *userdata);
+        int (*reset_failed)(Systemd *s, const char *name, SystemdDone done, void *userdata);
 } SystemdOps;
 
 struct Systemd {

@@ -53,6 +53,7 @@ static int unit_dir_read(UnitDir *d, const char *name) {
 }
 
 int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err) {
+        bool without_memory = false;
         struct dirent **names;
         int n;
 
@@ -71,13 +72,15 @@ int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err
                 if (name[0] != '.') {
                         int r = unit_name_check(name, NULL) < 0 ? -EINVAL : unit_dir_read(d, name);
 
-                        if (r < 0)
+                        if (r == -ENOMEM)
+                                without_memory = true;
+                        else if (r < 0)
                                 log_warning(((LogFields) { .unit = name, .error = r }), "%s/%s is left alone: %s", path, name, strerror(-r));
                 }
                 free(names[i]);
         }
         free(names);
-        return 0;
+        return without_memory ? -ENOMEM : 0;
 }
 
 void unit_dir_close(UnitDir *d) {
@@ -108,17 +111,20 @@ int unit_dir_remove(UnitDir *d, const char *name) {
         return r;
 }
 
-const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name) {
+int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret) {
         UnitDirEntry *e;
         int r;
 
         r = unit_dir_read(d, name);
+        if (r == -ENOMEM)
+                return r;
         HASH_FIND_STR(d->entries, name, e);
         if (r < 0 && e) {
                 unit_dir_forget(d, e);
                 e = NULL;
         }
-        return e;
+        *ret = e;
+        return 0;
 }
 
 /* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not there. */

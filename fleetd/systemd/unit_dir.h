@@ -27,9 +27,9 @@ void unit_dir_close(UnitDir *d);
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_remove(UnitDir *d, const char *name);
 
-/* The entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one that somebody
- * changed is read again. */
-const UnitDirEntry *unit_dir_get(UnitDir *d, const char *name);
+/* *ret: the entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one that somebody
+ * changed is read again. 0, or -ENOMEM when it could not be read for want of memory. */
+int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret);
 
 /* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made when needed). Who finds a file
  * of that name there that is not ours leaves it alone: -EEXIST. */

@@ -259,6 +259,8 @@ static int sim_write(Stream *stream, const void *bytes, size_t size, Shared *sha
         }
         if (size == 0 || !s->other)
                 return 0; /* into the void: the reset is on its way */
+        if (!shared && world_is_short(s->host->net->world))
+                return -ENOMEM;
         s->base.queued += size;
         chunk_add(s->other, bytes, size, false);
         return 0;
@@ -426,9 +428,15 @@ static SimHost *of_net(Network *net) {
 static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms, void (*done)(void *userdata, Stream *s, int error), void *userdata,
                          int *ret_error) {
         SimHost *h = of_net(net);
-        SimConnect *c = NEW0(SimConnect, 1);
-        Later *later = NEW0(Later, 1);
+        SimConnect *c;
+        Later *later;
 
+        if (world_is_short(h->net->world)) {
+                *ret_error = -ENOMEM;
+                return NULL;
+        }
+        c = NEW0(SimConnect, 1);
+        later = NEW0(Later, 1);
         *c = (SimConnect) { .host = h, .id = ++h->net->ids, .done = done, .userdata = userdata, .give_up_ms = world_now_ms(h->net->world) + timeout_ms, .next = h->connects };
         snprintf(c->address, sizeof(c->address), "%s", address);
         h->connects = c;
@@ -452,8 +460,11 @@ static void sim_cancel(Network *net, void *handle) {
 
 static int sim_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s), void *userdata, Listener **ret, Error *err) {
         SimHost *h = of_net(net);
-        SimListener *l = NEW0(SimListener, 1);
+        SimListener *l;
 
+        if (world_is_short(h->net->world))
+                return -ENOMEM;
+        l = NEW0(SimListener, 1);
         *l = (SimListener) { .host = h, .accepted = accepted, .userdata = userdata, .next = h->listeners };
         snprintf(l->address, sizeof(l->address), "%s", address);
         h->listeners = l;

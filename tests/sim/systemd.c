@@ -253,13 +253,16 @@ static void on_execute(void *userdata) {
         world_at_own(c->systemd->world, 1 + world_draw(c->systemd->world, 3), c->systemd->loop, on_answer, ref);
 }
 
+/* NULL: there is no memory for it. */
 static SimCall *call_new(Systemd *base, CallKind kind, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SimSystemd *s = of(base);
-        SimCall *c = NEW0(SimCall, 1);
-        CallRef *ref = NEW0(CallRef, 1);
+        SimCall *c = world_is_short(s->world) ? NULL : NEW0(SimCall, 1);
+        CallRef *ref = c ? NEW0(CallRef, 1) : NULL;
         uint64_t takes_ms = kind == CALL_RELOAD ? 100 + world_draw(s->world, 300) : kind == CALL_STOP ? 5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50)
                             : 1 + world_draw(s->world, 10);
 
+        if (!c)
+                return NULL;
         *c = (SimCall) { .systemd = s, .kind = kind, .done = done, .userdata = userdata, .next = s->calls };
         s->calls = c;
         c->names = NEW0(char *, n + 1);
@@ -286,11 +289,14 @@ static bool sim_is_stopping(Systemd *s) {
         return false;
 }
 
-static void sim_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
+static int sim_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
         SimCall *c = call_new(s, CALL_LIST, names, n, NULL, userdata);
 
+        if (!c)
+                return -ENOMEM;
         c->listed = done;
         c->files = files;
+        return 0;
 }
 
 static int sim_write_file(Systemd *s, const char *name, const char *text, size_t size) {
@@ -309,28 +315,28 @@ static int sim_remove_file(Systemd *s, const char *name) {
         return 0;
 }
 
-static void sim_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_LINK, names, n, done, userdata);
+static int sim_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_LINK, names, n, done, userdata) ? 0 : -ENOMEM;
 }
 
-static void sim_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_UNLINK, names, n, done, userdata);
+static int sim_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_UNLINK, names, n, done, userdata) ? 0 : -ENOMEM;
 }
 
-static void sim_reload(Systemd *s, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_RELOAD, NULL, 0, done, userdata);
+static int sim_reload(Systemd *s, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_RELOAD, NULL, 0, done, userdata) ? 0 : -ENOMEM;
 }
 
-static void sim_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_START, &name, 1, done, userdata);
+static int sim_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_START, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
-static void sim_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_STOP, &name, 1, done, userdata);
+static int sim_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_STOP, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
-static void sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        (void) call_new(s, CALL_RESET, &name, 1, done, userdata);
+static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return call_new(s, CALL_RESET, &name, 1, done, userdata) ? 0 : -ENOMEM;
 }
 
 static const SystemdOps sim_ops = {

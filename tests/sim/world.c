@@ -1,6 +1,7 @@
 #include "tests/sim/world.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct World {
         WorldLoop *loops; /* that live */
         const char *replay;
         bool trace;
+        bool (*is_short)(void);
 };
 
 typedef struct Flight {
@@ -102,6 +104,14 @@ uint64_t world_hash(const World *w) {
 
 uint64_t world_wakes(const World *w) {
         return w->wakes;
+}
+
+void world_set_short(World *w, bool (*is_short)(void)) {
+        w->is_short = is_short;
+}
+
+bool world_is_short(const World *w) {
+        return w->is_short && w->is_short();
 }
 
 void world_set_replay(World *w, const char *replay) {
@@ -292,9 +302,12 @@ static void loop_on_work(void *userdata) {
 
 static int loop_sim_work(Loop *loop, Work *work) {
         WorldLoop *l = of(loop);
-        Flight *f = must(NEW0(Flight, 1)), **at = &l->flights;
         uint64_t now_ms = l->world->now_ms, due_ms = now_ms + l->least_ms + world_draw(l->world, l->most_ms - l->least_ms + 1);
+        Flight *f, **at = &l->flights;
 
+        if (world_is_short(l->world))
+                return -ENOMEM;
+        f = must(NEW0(Flight, 1));
         *f = (Flight) { .loop = l, .work = work };
         while (*at)
                 at = &(*at)->next;

@@ -38,6 +38,9 @@ void world_set_replay(World *w, const char *replay); /* the command line that is
 void world_trace(World *w, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t world_wakes(const World *w); /* how often a loop woke: at one time, once */
 void world_mix(World *w, uint64_t value); /* into the hash */
+/* Asked wherever a real edge would allocate for the daemon: true, and the edge says -ENOMEM. NULL: there is always memory. */
+void world_set_short(World *w, bool (*is_short)(void));
+bool world_is_short(const World *w);
 
 /* -- Loops -- */
 

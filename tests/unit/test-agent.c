@@ -408,14 +408,14 @@ static struct {
         char *at_start, *at_stop;
 } witness;
 
-static void witness_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+static int witness_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         assert_int_equal(read_file_at(AT_FDCWD, witness.path, 1 << 16, &witness.at_start, NULL), 0);
-        witness.ops->start(s, name, done, userdata);
+        return witness.ops->start(s, name, done, userdata);
 }
 
-static void witness_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+static int witness_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         assert_int_equal(read_file_at(AT_FDCWD, witness.path, 1 << 16, &witness.at_stop, NULL), 0);
-        witness.ops->stop(s, name, done, userdata);
+        return witness.ops->stop(s, name, done, userdata);
 }
 
 static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state) {
