@@ -259,6 +259,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         ApiDoorState *door = http->door;
         Request *request = NEW0(Request, 1);
         Error err = {};
+        int r;
 
         if (!request) {
                 http_answer_text(http, 503, "out of memory");
@@ -268,12 +269,16 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
         http->userdata = request;
 
-        if (http_target_split(http->target, &request->path, &request->path_size, &request->query) < 0)
+        r = http_target_split(http->target, &request->path, &request->path_size, &request->query);
+        if (r == -ENOMEM)
+                request_error(request, 500, "out of memory");
+        else if (r < 0)
                 request_refuse_target(request);
         else if (!request_is_allowed(request, door))
                 return;
-        else if (!starts_with(request->path, "/v2/keys") && http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err) < 0)
-                request_error(request, 400, "%s", err.message);
+        else if (!starts_with(request->path, "/v2/keys")
+                 && (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err)) < 0)
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
         else
                 admit(request);
 }

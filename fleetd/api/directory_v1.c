@@ -94,9 +94,11 @@ static void directory_answer(Request *request) {
         Error err = {};
         ChangeWork *w;
         size_t n = 0;
+        int r;
 
-        if (json_value_parse(request->http->body, request->http->body_size, &root, &err) < 0) {
-                request_error(request, 400, "unable to decode body: %s", err.message);
+        r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         status = answers_read(registry_cluster(registry), root, problems, changes, &n, &err);

@@ -350,11 +350,13 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
 static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
+        int r;
 
         if (unit_name_is_refused(name, &reason))
                 return refuse(err, 400, "%s: %s", name, reason);
-        if (api_unit_parse(name, body, &ret->unit, err) < 0)
-                return err->message[0] ? 400 : refuse(err, 500, "out of memory");
+        r = api_unit_parse(name, body, &ret->unit, err);
+        if (r < 0)
+                return err->message[0] ? request_status_of(r) : refuse(err, request_status_of(r), "out of memory");
         if (known && unit_equal(known->unit, ret->unit) && body->desired_state == _TARGET_INVALID)
                 return refuse(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)
@@ -423,7 +425,7 @@ static void units_put(Request *request, const char *name) {
                 return;
         r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
         if (r < 0) {
-                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         if (body.name && body.name[0] && !streq(body.name, name)) {
@@ -504,7 +506,7 @@ void batch_handle(Request *request) {
         if (r >= 0 && page.n > BATCH_MAX)
                 r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
         if (r < 0) {
-                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         status = wishes_read(request, &page, &wishes, &err);

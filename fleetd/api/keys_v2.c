@@ -515,6 +515,11 @@ void keys_v2_handle(Request *request) {
                 return;
         }
         r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
+        if (r == -ENOMEM) {
+                answer_refusal(request, 300, "out of memory");
+                wait_free(w);
+                return;
+        }
         if (r < 0 || w->key_size > limits->key_size)
                 snprintf(e.cause, sizeof(e.cause), "the key is longer than %s or deeper than %d levels", size_text(limits->key_size, text), KV_DEPTH_MAX);
         else if (w->query.value.size > limits->value_size)

@@ -75,15 +75,16 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
         bool reads_body = method_is(request, "PUT") || method_is(request, "POST"), wait_wanted = false, given;
         const HttpParameter *p;
         Error err = {};
-        int r;
+        int r = 0;
 
         *q = (KeysQuery) { .prev_exist = -1 };
-        if (reads_body && is_form(http, e) && http_parameters_parse(&q->form, http->body, http->body_size, &err) < 0)
-                return fail(e, 210, "%s", err.message);
+        if (reads_body && is_form(http, e))
+                r = http_parameters_parse(&q->form, http->body, http->body_size, &err);
         if (e->code != 0)
                 return -EINVAL;
-        if (http_parameters_parse(&q->form, request->query, strlen(request->query), &err) < 0)
-                return fail(e, 210, "%s", err.message);
+        r = r ?: http_parameters_parse(&q->form, request->query, strlen(request->query), &err);
+        if (r < 0)
+                return fail(e, r == -ENOMEM ? 300 : 210, "%s", error_text(&err, r));
         if (q->form.n == 0)
                 return 0;
 

@@ -91,7 +91,7 @@ int kv_key_check(KvBytes key, Error *err) {
         if (r == -ENAMETOOLONG)
                 return error_set(err, r, "a key has at most %d bytes and %d parts", KV_KEY_MAX, KV_DEPTH_MAX);
         if (r < 0)
-                return r;
+                return error_set(err, r, "%s", strerror(-r));
         if (!kv_bytes_equal(key, (KvBytes) { clean, size }))
                 return error_set(err, -EINVAL, "a key has no empty part, none of '.' and '..', and no '/' at its end");
         return 0;
@@ -234,9 +234,12 @@ static void value_handle(KvAsk *ask) {
         Request *request = ask->request;
         const KvParameters *p = &ask->p;
         const char *type = request->http->content_type;
-        KvRefusal refusal = { .status = 400 };
+        KvRefusal refusal = {};
+        int r;
 
-        if (kv_key_check(ask->key, &refusal.err) < 0) {
+        r = kv_key_check(ask->key, &refusal.err);
+        if (r < 0) {
+                refusal.status = request_status_of(r);
                 kv_refuse(request, &refusal);
                 kv_ask_free(ask);
         } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
@@ -447,6 +450,7 @@ static bool has_word(const char *words, const char *word) {
 static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p, Error *err) {
         void *field = (char *) p + parameter->offset;
         uint64_t number;
+        int r;
 
         if (parameter->type != TAKES_KEY && !http_parameter_is_text(sent))
                 return error_set(err, -EINVAL, "%s: there is a NUL in it", parameter->name);
@@ -454,8 +458,9 @@ static int parameter_read(const struct KvParameter *parameter, const HttpParamet
         case TAKES_KEY:
         case TAKES_BYTES:
                 *(KvBytes *) field = (KvBytes) { sent->value, sent->value_size };
-                if (parameter->type == TAKES_KEY && kv_key_check(*(KvBytes *) field, err) < 0)
-                        return error_prefix(err, -EINVAL, "%s", parameter->name);
+                r = parameter->type == TAKES_KEY ? kv_key_check(*(KvBytes *) field, err) : 0;
+                if (r < 0)
+                        return error_prefix(err, r, "%s", parameter->name);
                 break;
         case TAKES_BOOL:
                 if (parse_bool(sent->value, field) < 0)
@@ -526,6 +531,7 @@ void kv_v1_handle(Request *request, const char *path) {
         KvRefusal refusal = { .status = 400 };
         bool known = false;
         KvAsk *ask;
+        int r;
 
         for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
                 if (route_fits(&routes[i], path) && (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
@@ -547,7 +553,9 @@ void kv_v1_handle(Request *request, const char *path) {
         }
         ask->request = request;
         request->state = ask;
-        if (parameters_read(request, route->takes, &ask->p, &refusal.err) < 0) {
+        r = parameters_read(request, route->takes, &ask->p, &refusal.err);
+        if (r < 0) {
+                refusal.status = request_status_of(r);
                 kv_refuse(request, &refusal);
                 kv_ask_free(ask);
                 return;

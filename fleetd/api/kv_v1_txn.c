@@ -78,8 +78,9 @@ static int read_key(const JsonValue *object, Arena *arena, KvBytes *ret, Error *
                 return r;
         if (r == 0)
                 return error_set(err, -EINVAL, "key is missing");
-        if (kv_key_check(*ret, err) < 0)
-                return error_prefix(err, -EINVAL, "key");
+        r = kv_key_check(*ret, err);
+        if (r < 0)
+                return error_prefix(err, r, "key");
         return kv_path_is_ours(*ret) ? error_set(err, -EPERM, "key: what is below /_fleet is fleet's own") : 0;
 }
 

@@ -47,7 +47,7 @@ void level_handle(Request *request) {
         if (r >= 0)
                 r = json_read_u64(root, "level", &level, &err);
         if (r < 0 || level == 0) {
-                request_error(request, 400, "expected {\"level\":N}%s%s", err.message[0] ? ": " : "", err.message);
+                request_error(request, request_status_of(r), "expected {\"level\":N}%s%s", err.message[0] ? ": " : "", err.message);
                 return;
         }
         kv_state(request->api->options.store, &state);

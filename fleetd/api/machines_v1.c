@@ -131,7 +131,7 @@ static void machines_patch(Request *request) {
         if (r >= 0 && n_operations > OPERATIONS_MAX)
                 r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
         if (r < 0) {
-                request_error(request, 400, r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         changes = NEW0(MetadataChange, n_operations + 1);
@@ -150,7 +150,7 @@ static void machines_patch(Request *request) {
                 r = keys_fit(c, changes, n, &err);
         if (r < 0) {
                 free(w);
-                request_error(request, 400, "%s", error_text(&err, r));
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;
         }
         change_sent(request, w, registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));

@@ -243,13 +243,15 @@ static bool body_is_good(Request *request, const KvState *state) {
         const char *type = request->http->content_type ?: "";
         size_t size = strcspn(type, "; \t");
         Error err = {};
+        int r;
 
         if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
                 answer_cluster_message(request, state, 415, "Bad Content-Type %.*s, accept application/json", (int) MIN(size, (size_t) 200), type);
                 return false;
         }
-        if (body_check(request->http, &err) < 0) {
-                answer_cluster_message(request, state, 400, "%s", err.message);
+        r = body_check(request->http, &err);
+        if (r < 0) {
+                answer_cluster_message(request, state, request_status_of(r), "%s", error_text(&err, r));
                 return false;
         }
         return true;

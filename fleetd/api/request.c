@@ -1,6 +1,7 @@
 #include "fleetd/api/request.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -91,6 +92,10 @@ void request_answer_json(Request *request, unsigned status, Text *body) {
         text_done(body);
 }
 
+unsigned request_status_of(int error) {
+        return error == -ENOMEM ? 500 : 400;
+}
+
 void request_error(Request *request, unsigned status, const char *format, ...) {
         char sentence[ERROR_MESSAGE_MAX];
         _cleanup_text_ Text t = {};
@@ -167,8 +172,14 @@ void request_redirect_clean(Request *request) {
         HttpField fields[2] = {};
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
         size_t size;
+        int r;
 
-        if (kv_path_clean(request->path, request->path_size, &clean, &size) < 0) {
+        r = kv_path_clean(request->path, request->path_size, &clean, &size);
+        if (r == -ENOMEM) {
+                request_error(request, 500, "out of memory");
+                return;
+        }
+        if (r < 0) {
                 request_answer_text(request, 414, "text/plain; charset=utf-8", NULL, "414 the key is too long\n");
                 return;
         }
@@ -188,6 +199,10 @@ void request_redirect_clean(Request *request) {
                 text_append(&body, "<a href=\"");
                 append_html(&body, location.chars ?: "/");
                 text_append(&body, "\">Moved Permanently</a>.\n\n");
+        }
+        if (location.error < 0 || body.error < 0) {
+                request_error(request, 500, "out of memory");
+                return;
         }
         fields[0] = (HttpField) { "Location", location.chars ?: "/" };
         request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);

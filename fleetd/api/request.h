@@ -67,6 +67,8 @@ bool request_path_is_clean(const Request *request);
 void request_redirect_clean(Request *request); /* 301 */
 void request_begin(Request *request, unsigned status, const char *type); /* of a stream: its head */
 void request_answer_json(Request *request, unsigned status, Text *body); /* takes the text; 500 if building it had failed */
+/* Of a request that could not be read: 400, but 500 when it was for want of memory, which is not its fault. */
+unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...) _printf_(3, 4); /* fleet's {"error":{...}} */
 void request_end(Request *request); /* of a stream: the end, in order */
 void request_last(Request *request, Shared *bytes); /* of a stream: these, and the end */

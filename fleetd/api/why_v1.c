@@ -225,7 +225,7 @@ void plan_handle(Request *request) {
         }
         r = api_units_page_read(request->http->body, request->http->body_size, &page, &err);
         if (r < 0) {
-                request_error(request, 400, "unable to decode body: %s", error_text(&err, r));
+                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         if (page.n > PLAN_UNITS_MAX) {
@@ -234,7 +234,7 @@ void plan_handle(Request *request) {
         }
         r = draft_make(&draft, c, &page, &err);
         if (r < 0) {
-                request_error(request, r == -ENOMEM ? 500 : 400, "%s", error_text(&err, r));
+                request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;
         }
         json_open(&t, NULL, '{');
