@@ -14,10 +14,13 @@
 #include "fleetd/metrics.h"
 #include "fleetd/service.h"
 
+enum { SHORT_LOG_FILE = 4096 };
+
 struct Daemon {
         DaemonEdges edges;
         Peers *peers;
         KvStore *store;
+        KvStore *leaving; /* one that could not be opened, until it is gone */
         Registry *registry;
         Engine *engine;
         Membership *membership;
@@ -86,6 +89,16 @@ static void daemon_on_failed(void *userdata, int error, const char *reason) {
                   reason);
 }
 
+static void daemon_on_store_closed(void *userdata);
+
+static void daemon_on_store_gone(void *userdata) {
+        Daemon *d = userdata;
+
+        d->leaving = NULL;
+        if (d->stopped)
+                daemon_on_store_closed(d);
+}
+
 static int daemon_admit(void *userdata, const PeerHello *hello, Error *err) {
         Daemon *d = userdata;
 
@@ -104,9 +117,11 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = { .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
+        KvStore *opened = NULL;
         KvOptions store = {
                 .log_disk = d->edges.log_disk, .join = s->join.n > 0, .quota = s->quota, .quota_nodes = s->quota_keys, .level_max = d->edges.level_max, .bug = d->edges.bug,
-                .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed, .userdata = d },
+                .events = { .on_state = daemon_on_state, .on_reset = daemon_on_reset, .on_failed = daemon_on_failed,
+                            .on_gone = daemon_on_store_gone, .userdata = d },
         };
         int r;
 
@@ -128,7 +143,14 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);
         snprintf(store.hardware_id, sizeof(store.hardware_id), "%s", d->edges.hardware_id);
         snprintf(store.address, sizeof(store.address), "%s", s->listen_peer);
-        return kv_open(&d->store, d->edges.loop, &store, err);
+        if (d->edges.short_log) {
+                store.checkpoint_bytes = SHORT_LOG_FILE;
+                store.checkpoint_kept = 1;
+                store.log_file_size = SHORT_LOG_FILE;
+        }
+        r = kv_open(&opened, d->edges.loop, &store, err);
+        *(r < 0 ? &d->leaving : &d->store) = opened;
+        return r;
 }
 
 static int daemon_open_membership(Daemon *d, const Settings *s) {
@@ -282,6 +304,6 @@ void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata),
         daemon_close_rooms(d);
         if (d->store)
                 kv_close(d->store, daemon_on_store_closed, d);
-        else
+        else if (!d->leaving)
                 daemon_on_store_closed(d);
 }

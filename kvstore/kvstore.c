@@ -604,15 +604,20 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
                                                    .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
 }
 
-/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. */
-static void give_up(KvStore *s) {
+/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself. True: he is told when. */
+static bool give_up(KvStore *s) {
+        bool later = s->replica && s->events.on_gone;
+
         s->closing = true;
+        s->closed = s->events.on_gone;
+        s->closed_userdata = s->events.userdata;
         s->proposals = proposals_free(s->proposals);
         s->reads = reads_free(s->reads);
         if (s->replica)
                 replica_close(s->replica, on_closed, s);
         else
                 store_free(s);
+        return later;
 }
 
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
@@ -648,7 +653,8 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         if (r >= 0)
                 r = replica_start(s->replica, err);
         if (r < 0) {
-                give_up(s);
+                if (give_up(s))
+                        *ret = s;
                 return r;
         }
 

@@ -61,6 +61,7 @@ typedef struct KvEvents {
         /* The replica had to stop (disk full, corrupt, conflict): one sentence. The daemon goes on without it; on_state tells that
          * kv_state().stopped is over. */
         void (*on_failed)(void *userdata, int error, const char *reason);
+        void (*on_gone)(void *userdata); /* of an opening that failed: see kv_open(); may be NULL */
         void *userdata;
 } KvEvents;
 
@@ -99,7 +100,10 @@ typedef struct KvOptions {
 
 /* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft. Corruption,
  * somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative errno. A damaged log opens where there are
- * others: kv_state().lost, with the same sentence. */
+ * others: kv_state().lost, with the same sentence.
+ *
+ * Where an opening fails late, *ret is set: that store is on its way out, and nothing may be asked of it. Disk and peers have to
+ * stay until on_gone has told, once and from the loop, that nothing of it is in flight any more. */
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
 /* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which *store is
  * gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened), reads under way KV_UNKNOWN.

@@ -65,6 +65,7 @@ struct Membership {
         uint64_t raising;        /* number of the proposal under way that raises the feature level; 0: none */
         bool leading, writing;   /* a presence transaction is in flight */
         bool joined_said, told_refusal;
+        bool know_again;         /* whom to dial could not be kept: with the next tick */
         uint64_t asked_ms;      /* when a host was asked to let us in; 0: no answer is due */
         char asked[33];
         char trouble[TROUBLE_MAX]; /* what our beats say */
@@ -118,8 +119,8 @@ static void known_add_peer(void *userdata, const PeerState *peer) {
                 known_add(known, peer->hello.address);
 }
 
-static void membership_on_known(void *userdata) {
-        Membership *m = userdata;
+/* 0, or -ENOMEM: then not all are known who should be. What cannot be written is said here. */
+static int membership_know(Membership *m) {
         const Cluster *c = registry_cluster(m->registry);
         _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, KNOWN_MAX);
         _cleanup_free_ ClusterMachine **machines = NULL;
@@ -131,7 +132,7 @@ static void membership_on_known(void *userdata) {
 
         machines = cluster_machines_sorted(c, &n_machines);
         if (!items || !machines)
-                return;
+                return -ENOMEM;
         for (size_t i = 0; i < n_machines && known.n < KNOWN_MAX; i++) {
                 if (!machines[i]->peer[0] || streq(machines[i]->id, m->machine_id))
                         continue;
@@ -153,13 +154,21 @@ static void membership_on_known(void *userdata) {
                 peers_each(m->peers, known_add_peer, &known);
         r = peers_set_known(m->peers, items, known.n);
         if (r < 0)
-                log_error(((LogFields) { .error = r }), "cannot keep the list of other hosts: %s", strerror(-r));
-        if (addresses.size > 0 && m->cluster_file[0] && addresses.error == 0) {
+                return r;
+        r = addresses.error;
+        if (addresses.size > 0 && m->cluster_file[0] && r == 0) {
                 r = membership_remember(m, &addresses);
                 if (r < 0)
                         log_warning(((LogFields) { .error = r }), "cannot write %s: %s; a start without memory would not find the cluster",
                                     m->cluster_file, strerror(-r));
         }
+        return r == -ENOMEM ? r : 0;
+}
+
+static void membership_on_known(void *userdata) {
+        Membership *m = userdata;
+
+        m->know_again = membership_know(m) < 0;
 }
 
 /* -- Joining: PEER_JOIN is version, machine id, peer address; PEER_JOINED is version, error, sentence, cluster, lineage, Raft id -- */
@@ -528,6 +537,8 @@ static void membership_on_tick(void *userdata) {
 
         m->last_tick_ms = now_ms;
         (void) timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
+        if (m->know_again)
+                loop_defer(m->loop, &m->known);
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {

@@ -279,16 +279,22 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
                 r = replica_set_aside(p, identity, err);
         if (r >= 0)
                 r = bootstrap_join(&p->folder, p->options.log_disk, identity, p->options.log_file_size, err);
+        if (r < 0 && !lost)
+                return r;
         if (r >= 0)
                 r = replica_open_log(p, err);
         if (r >= 0)
                 r = replica_start(p, err);
         if (r >= 0 && lost)
                 r = folder_found(&p->folder); /* last: until then a crash finds what is lost, and asks once more */
-        if (r < 0 && lost)
+        if (r < 0 && lost) {
                 replica_lost_again(p);
-        if (r < 0)
                 return r;
+        }
+        if (r < 0) { /* the disk says who it is: it does not ask again, but starts from there */
+                p->identity = *identity;
+                replica_fail(p, r, "cannot start: %s", error_text(err, r));
+        }
 
         replica_introduce(p);
         return 0;

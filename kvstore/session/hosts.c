@@ -23,8 +23,8 @@ void host_changed(Host *host) {
 
         if (host->changed || peers->closing)
                 return;
-        HASH_ADD_KEYPTR(hh_changed, peers->changed, host->machine_id, strlen(host->machine_id), host);
-        host->changed = host->hh_changed.tbl != NULL;
+        TAILQ_INSERT_TAIL(&peers->changed, host, changes);
+        host->changed = true;
         loop_defer(peers->loop, &peers->tell);
 }
 
@@ -33,6 +33,7 @@ void host_heard(Host *host, uint64_t when_ms) {
 }
 
 void host_unindex(Host *host) {
+        host->index_again = false;
         if (!host->hh_raft.tbl)
                 return;
         HASH_DELETE(hh_raft, host->peers->by_raft, host);
@@ -50,6 +51,7 @@ void host_index(Host *host) {
         if (other)
                 host_unindex(other); /* an old image of a host that has joined anew: the later one is it */
         HASH_ADD(hh_raft, host->peers->by_raft, hello.raft_id, sizeof(uint64_t), host);
+        host->index_again = !host->hh_raft.tbl;
 }
 
 void peer_host_free(Host *host) {
@@ -59,7 +61,7 @@ void peer_host_free(Host *host) {
         timer_stop(&host->verdict);
         host_unindex(host);
         if (host->changed)
-                HASH_DELETE(hh_changed, peers->changed, host);
+                TAILQ_REMOVE(&peers->changed, host, changes);
         HASH_DEL(peers->hosts, host);
         free(host);
 }
@@ -145,12 +147,12 @@ void peers_unobserve(Peers *peers, PeerObserver *observer) {
 void peers_tell(void *userdata) {
         Peers *peers = userdata;
 
-        while (peers->changed && !peers->closing) {
-                Host *host = peers->changed;
+        while (!TAILQ_EMPTY(&peers->changed) && !peers->closing) {
+                Host *host = TAILQ_FIRST(&peers->changed);
                 char machine_id[33];
 
                 memcpy(machine_id, host->machine_id, sizeof(machine_id));
-                HASH_DELETE(hh_changed, peers->changed, host);
+                TAILQ_REMOVE(&peers->changed, host, changes);
                 host->changed = false;
                 if (peers->options.on_change)
                         peers->options.on_change(peers->options.userdata, machine_id);

@@ -125,9 +125,10 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
                 memcpy(k->given_id, a->machine_id, sizeof(k->given_id));
                 if (k->session && k->session->state == SESSION_OPEN)
                         continue;
-                if (host_get(peers, a->machine_id, &host) < 0)
+                if (host_get(peers, a->machine_id, &host) < 0) {
                         r = -ENOMEM;
-                else
+                        k->given_id[0] = 0; /* who says it again has it looked at again */
+                } else
                         known_set_host(k, host);
                 if (k->ourselves) {
                         k->ourselves = false;
@@ -216,6 +217,8 @@ static void peers_on_tick(void *userdata) {
 
         for (Host *host = peers->hosts, *after; host; host = after) {
                 after = host->hh.next;
+                if (host->index_again)
+                        host_index(host);
                 if (!host->dialed && !host->accepted && !host->judged && host->n_known == 0 &&
                     now_ms - host->used_ms >= HOST_KEPT_MS)
                         peer_host_free(host);
@@ -249,6 +252,7 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->network = network;
         peers->options = *options;
         peers->self = options->self;
+        TAILQ_INIT(&peers->changed);
         peers->tell = (Deferred) { .run = peers_tell, .userdata = peers };
         peers->gone = (Deferred) { .run = peers_on_gone_all, .userdata = peers };
         peers->tick = (Timer) { .fire = peers_on_tick, .userdata = peers };

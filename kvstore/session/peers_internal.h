@@ -8,6 +8,8 @@
  * from inside but handlers, admit() and observers' on_end(): on_change() is deferred. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "base/table.h"
 #include "kvstore/session/peers.h"
 #include "kvstore/session/session.h"
@@ -22,7 +24,9 @@ enum {
 /* Causes of complaints, besides refusals. */
 enum { COMPLAINT_UNREACHABLE = _REFUSAL_MAX, COMPLAINT_KEY, COMPLAINT_NO_HELLO };
 
-typedef struct Host {
+typedef struct Host Host;
+
+struct Host {
         char machine_id[33];
         PeerHello hello;
         PeerSession *dialed, *accepted; /* open */
@@ -32,9 +36,11 @@ typedef struct Host {
         uint64_t heard_ms, used_ms, clone_ms;
         unsigned n_known;
         char bye[16], problem[160];
-        bool changed;
-        UT_hash_handle hh, hh_raft, hh_changed;
-} Host;
+        bool changed;     /* and others have not been told yet */
+        bool index_again; /* there was no memory for it: with the next tick */
+        UT_hash_handle hh, hh_raft;
+        TAILQ_ENTRY(Host) changes;
+};
 
 typedef struct Known {
         char address[64];
@@ -67,7 +73,7 @@ struct Peers {
         Known *known;
         Host *hosts;
         Host *by_raft;    /* of those with a dialed session */
-        Host *changed;
+        TAILQ_HEAD(, Host) changed;
         PeerSession *sessions; /* all, by number: lingering ones too */
         PeerSession *pending;  /* accepted ones before their hello, oldest first */
         unsigned n_sessions;
