@@ -13,12 +13,13 @@
 #include <cmocka.h>
 
 static atomic_uint first, last, passed; /* 0 in 'first': nothing fails */
-static atomic_bool failed;
+static atomic_bool failed, paused;
 
 void alloc_fail_span(unsigned n, unsigned count) {
         atomic_store(&first, 0);
         atomic_store(&passed, 0);
         atomic_store(&failed, false);
+        atomic_store(&paused, false);
         atomic_store(&last, count > UINT_MAX - n ? UINT_MAX : n + count - 1);
         atomic_store(&first, n);
 }
@@ -27,14 +28,18 @@ void alloc_fail_at(unsigned n) {
         alloc_fail_span(n, 1);
 }
 
+void alloc_pause(bool on) {
+        atomic_store(&paused, on);
+}
+
 bool alloc_has_failed(void) {
         return atomic_load(&failed);
 }
 
-static bool fails_now(void) {
+bool alloc_fails(void) {
         unsigned from = atomic_load(&first), n;
 
-        if (from == 0)
+        if (from == 0 || atomic_load(&paused))
                 return false;
         n = atomic_fetch_add(&passed, 1) + 1;
         if (n < from || n > atomic_load(&last))
@@ -48,7 +53,7 @@ static bool fails_now(void) {
         type __real_##name parameters;                          \
         type __wrap_##name parameters;                          \
         type __wrap_##name parameters {                         \
-                return fails_now() ? NULL : __real_##name arguments; \
+                return alloc_fails() ? NULL : __real_##name arguments; \
         }
 
 WRAP(void *, malloc, (size_t size), (size))
@@ -62,7 +67,7 @@ int __wrap_vasprintf(char **ret, const char *format, va_list ap);
 int __wrap_asprintf(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 int __wrap_vasprintf(char **ret, const char *format, va_list ap) {
-        return fails_now() ? -1 : __real_vasprintf(ret, format, ap);
+        return alloc_fails() ? -1 : __real_vasprintf(ret, format, ap);
 }
 
 int __wrap_asprintf(char **ret, const char *format, ...) {
@@ -75,7 +80,44 @@ int __wrap_asprintf(char **ret, const char *format, ...) {
         return n;
 }
 
-/* Of the sanitizer, where there is one. Its search for leaks takes long: it is asked only where the sum has changed. */
+/* -- For objects that are spared -- */
+
+int alloc_spared_asprintf(char **ret, const char *format, ...);
+int alloc_spared_grow(void *items, size_t *capacity, size_t n, size_t size);
+
+int alloc_spared_asprintf(char **ret, const char *format, ...) {
+        va_list ap;
+        int n;
+
+        va_start(ap, format);
+        n = __real_vasprintf(ret, format, ap);
+        va_end(ap);
+        return n;
+}
+
+int alloc_spared_grow(void *items, size_t *capacity, size_t n, size_t size) {
+        size_t wanted = *capacity ?: 8;
+        void *more, *old;
+
+        if (n <= *capacity)
+                return 0;
+        while (wanted < n)
+                wanted *= 2;
+        memcpy(&old, items, sizeof(old));
+        more = __real_realloc(old, wanted * size);
+        if (!more)
+                abort();
+        memcpy(items, &more, sizeof(more));
+        *capacity = wanted;
+        return 0;
+}
+
+/* -- Scenarios -- */
+
+/* Of the sanitizer, where there is one. Its search for leaks takes long: it is asked only where the sum has changed, and where it
+ * always does, at some points and behind the last. */
+enum { POINTS_PER_LOOK = 32 };
+
 extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
 extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 
@@ -88,6 +130,7 @@ static bool leaks(size_t before) {
 }
 
 static unsigned fail_each(const char *name, int (*scenario)(void *userdata), void *userdata, unsigned stride, unsigned count) {
+        bool every = getenv("CHECK_ALL");
         unsigned points = 0;
 
         for (unsigned n = 1;; n += stride) {
@@ -99,11 +142,14 @@ static unsigned fail_each(const char *name, int (*scenario)(void *userdata), voi
                 r = scenario(userdata);
                 fired = alloc_has_failed();
                 alloc_fail_at(0);
-                if (!fired && r == 0)
+                if (!fired && r == 0) {
+                        if (leaks(~(size_t) 0))
+                                fail_msg("%s: something leaks at one of the last %d points", name, POINTS_PER_LOOK);
                         return points;
+                }
                 if (r != 0 && (r != -ENOMEM || !fired))
                         fail_msg("%s: allocation %u fails%s: %s", name, n, count == 1 ? "" : ", and all behind it", strerror(-r));
-                if (leaks(before))
+                if ((every || points % POINTS_PER_LOOK == 0) && leaks(before))
                         fail_msg("%s: allocation %u fails%s: something leaks", name, n, count == 1 ? "" : ", and all behind it");
                 r = scenario(userdata);
                 if (r != 0)

@@ -11,6 +11,12 @@ void alloc_fail_at(unsigned n);
 /* The n-th and the count - 1 behind it fail (UINT_MAX: all of them). */
 void alloc_fail_span(unsigned n, unsigned count);
 
+/* Until it is called with false, none fails and none counts: for what a scenario prepares, and looks at. */
+void alloc_pause(bool paused);
+
+/* As if something allocated here: true when that fails. For edges that a simulation stands in for. */
+bool alloc_fails(void);
+
 /* Has one failed since? False means that the code under test needs fewer than n. */
 bool alloc_has_failed(void);
 

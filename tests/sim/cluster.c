@@ -102,26 +102,37 @@ static void machine_bury(SimMachine *m) {
         world_at(m->cluster->world, 0, NULL, machine_on_bury, m);
 }
 
-void machine_start_daemon(SimMachine *m) {
+int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
         DaemonEdges edges;
+        int r;
+
+        m->start_wanted = false;
+        sim_disk_tear(m->disk, false);
+        m->loop = world_loop_new(c->world, m->name);
+        edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
+                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug,
+                                .level_max = m->level_max, .level_wait_ms = c->level_wait_ms, .short_log = c->short_log };
+        memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
+        r = daemon_new(&m->daemon, &edges, &m->settings, err);
+        world_trace(c->world, m->name, "daemon starts");
+        if (r < 0 && m->daemon)
+                daemon_stop(m->daemon, "", machine_on_gone, m);
+        if (r < 0)
+                machine_bury(m);
+        return r;
+}
+
+void machine_start_daemon(SimMachine *m) {
         Error err = {};
         int r;
 
         m->start_wanted = true;
         if (m->loop || !m->power)
                 return;
-        m->start_wanted = false;
-        sim_disk_tear(m->disk, false);
-        m->loop = world_loop_new(c->world, m->name);
-        edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
-                                .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug,
-                                .level_max = m->level_max, .level_wait_ms = c->level_wait_ms };
-        memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
-        r = daemon_new(&m->daemon, &edges, &m->settings, &err);
-        world_trace(c->world, m->name, "daemon starts");
+        r = machine_try_daemon(m, &err);
         if (r < 0)
-                world_failed(c->world, "daemon-starts", "%s: %s", m->name, error_text(&err, r));
+                world_failed(m->cluster->world, "daemon-starts", "%s: %s", m->name, error_text(&err, r));
 }
 
 void machine_crash_daemon(SimMachine *m) {

@@ -70,7 +70,8 @@ struct Cluster_ {
         World *world;
         SimNet *net;
         const char *bug;
-        uint64_t level_wait_ms; /* DaemonEdges' */
+        uint64_t level_wait_ms; /* DaemonEdges', as the next */
+        bool short_log;
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
         SimWriter writers[CLUSTER_WRITERS];
@@ -84,6 +85,8 @@ struct Cluster_ {
 SimCluster *cluster_new(World *w, unsigned hosts, const char *bug);
 SimCluster *cluster_free(SimCluster *c);
 void machine_start_daemon(SimMachine *m);
+/* The same, where it may fail: then it is stopped, and gone once 'loop' is NULL. */
+int machine_try_daemon(SimMachine *m, Error *err);
 void machine_crash_daemon(SimMachine *m);    /* kill -9 */
 void machine_stop_daemon(SimMachine *m);     /* systemctl stop */
 void machine_power_cut(SimMachine *m);

@@ -1,0 +1,501 @@
+/* Whole daemons in virtual time, with an allocation failing in any room, or all of them for some seconds: who asked is answered or
+ * hung up on, nothing is done by half, and once there is memory again all that was asked for happens, without anybody's help. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "tests/lib/alloc.h"
+#include "tests/sim/cluster.h"
+#include "tests/unit/memory.h"
+
+enum {
+        SHORT_MS = 1000,     /* so long memory is short */
+        PATIENCE_MS = 120000,
+        STEP_MS = 5,
+        LINGER_MS = 100,     /* a stream that was finished is closed by then */
+        WRITES = 40,         /* of such a size, after which the log was cut */
+        VALUE_SIZE = 600,
+};
+
+typedef struct Yard {
+        World *world;
+        SimCluster *cluster;
+        SimMachine *first;
+        SimHost *card;     /* a client's */
+        WorldLoop *client;
+} Yard;
+
+static Yard yard;
+static char answer[512]; /* the last one */
+
+/* Memory is there again; what is waited for has to come. */
+#define UNTIL(what, expression)                                                          \
+        do {                                                                             \
+                uint64_t until_ms_ = world_now_ms(yard.world) + PATIENCE_MS;             \
+                                                                                         \
+                alloc_pause(true);                                                       \
+                while (!(expression)) {                                                  \
+                        if (world_now_ms(yard.world) > until_ms_)                        \
+                                fail_msg("%s: not within %d s", what, PATIENCE_MS / 1000); \
+                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS);       \
+                }                                                                        \
+        } while (false)
+
+/* Memory is short until it is true, SHORT_MS at most. */
+#define SHORT_UNTIL(expression)                                                          \
+        do {                                                                             \
+                uint64_t until_ms_ = world_now_ms(yard.world) + SHORT_MS;                \
+                                                                                         \
+                alloc_pause(false);                                                      \
+                while (!(expression) && world_now_ms(yard.world) < until_ms_)            \
+                        world_run(yard.world, world_now_ms(yard.world) + STEP_MS);       \
+                alloc_pause(true);                                                       \
+        } while (false)
+
+static bool is_up(const SimMachine *m) {
+        KvState state;
+
+        if (!m->daemon || m->dying || !daemon_store(m->daemon))
+                return false;
+        kv_state(daemon_store(m->daemon), &state);
+        return state.ready && !state.stopped && registry_ready(daemon_registry(m->daemon));
+}
+
+static void open_yard(unsigned hosts) {
+        yard = (Yard) { .world = world_new(1, false) };
+        world_set_short(yard.world, alloc_fails);
+        yard.cluster = cluster_new(yard.world, hosts, NULL);
+        yard.first = &yard.cluster->machines[0];
+        yard.card = sim_host_new(yard.cluster->net, "10.0.0.99");
+        yard.client = world_loop_new(yard.world, "client");
+        free(yard.first->settings.listen_socket);
+        yard.first->settings.listen_socket = strdup("10.0.0.1:80");
+}
+
+static void stop_daemon(SimMachine *m) {
+        alloc_pause(true);
+        world_run(yard.world, world_now_ms(yard.world) + LINGER_MS);
+        machine_stop_daemon(m);
+        UNTIL("a daemon's end", !m->loop);
+}
+
+static void close_yard(void) {
+        for (unsigned i = 0; i < yard.cluster->n; i++)
+                stop_daemon(&yard.cluster->machines[i]);
+        sim_host_reset(yard.card, true);
+        world_loop_free(yard.client);
+        cluster_free(yard.cluster);
+        world_free(yard.world);
+}
+
+/* -- A client -- */
+
+typedef struct Client {
+        Stream *stream;
+        const char *request;
+        char answer[8192];
+        size_t size;
+        bool ended;
+} Client;
+
+static void client_on_read(void *userdata, const void *bytes, size_t size) {
+        Client *c = userdata;
+        size_t n = MIN(size, sizeof(c->answer) - 1 - c->size);
+
+        memcpy(c->answer + c->size, bytes, n);
+        c->size += n;
+        if (size == 0)
+                stream_close(c->stream);
+}
+
+static void client_on_close(void *userdata, int error, const char *reason) {
+        Client *c = userdata;
+
+        c->stream = NULL;
+        c->ended = true;
+}
+
+static void client_on_connected(void *userdata, Stream *stream, int error) {
+        static const StreamEvents events = { .on_read = client_on_read, .on_close = client_on_close };
+        Client *c = userdata;
+
+        c->stream = stream;
+        c->ended = !stream;
+        if (!stream)
+                return;
+        stream_set_events(stream, &events, c);
+        stream_pause(stream, false);
+        world_set_short(yard.world, NULL); /* it is the daemon's memory that is short */
+        assert_int_equal(stream_write(stream, c->request, strlen(c->request)), 0);
+        world_set_short(yard.world, alloc_fails);
+}
+
+/* The status, 0 when it was hung up on without one. */
+static unsigned ask(const char *request) {
+        Client c = { .request = request };
+        Network *network = sim_host_network(yard.card, yard.client);
+        unsigned status = 0;
+        int error;
+
+        alloc_pause(true);
+        assert_non_null(network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
+        SHORT_UNTIL(c.ended);
+        UNTIL("an answer", c.ended);
+        (void) sscanf(c.answer, "HTTP/1.1 %u", &status);
+        snprintf(answer, sizeof(answer), "%s", strstr(c.answer, "\r\n\r\n") ?: "");
+        return status;
+}
+
+static unsigned ask_for(const char *method, const char *target, const char *type, const char *body) {
+        char text[2000];
+
+        snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method, target,
+                 type, strlen(body), body);
+        return ask(text);
+}
+
+/* Undisturbed: what is to be there before. */
+static void prepare(const char *method, const char *target, const char *type, const char *body) {
+        char text[2000];
+        Client c = { .request = text };
+        Network *network = sim_host_network(yard.card, yard.client);
+        int error;
+
+        alloc_pause(true);
+        snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method, target,
+                 type, strlen(body), body);
+        assert_non_null(network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
+        UNTIL("an answer", c.ended);
+        assert_true(starts_with(c.answer, "HTTP/1.1 "));
+}
+
+#define FORM "application/x-www-form-urlencoded"
+#define JSON "application/json"
+#define UNIT(state, command) "{\"desiredState\":\"" state "\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]}"
+
+/* A key, and what its value has in it before and after; NULL: it is not there. */
+typedef struct Look {
+        const char *key, *before, *after;
+} Look;
+
+typedef struct Question {
+        const char *name;
+        struct {
+                const char *method, *target, *type, *body;
+        } first[2], then;
+        unsigned status, stride; /* of success, 0: any; 0: every second point */
+        Look looks[3];
+} Question;
+
+static bool says(const char *key, const char *part) {
+        TreeTxn *txn;
+        KvNode node;
+        bool there, has = false;
+
+        assert_int_equal(kv_read(daemon_store(yard.first->daemon), &txn), 0);
+        there = tree_get(txn, kv_string(key), &node) == 0;
+        if (there && part)
+                has = part[0] == 0 || memmem(node.value.data, node.value.size, part, strlen(part));
+        tree_abort(txn);
+        return part ? has : !there;
+}
+
+static int put_question(void *userdata) {
+        const Question *q = userdata;
+        bool before = true, after = true, succeeded;
+        unsigned status;
+
+        UNTIL("a replica that is up", is_up(yard.first));
+        for (size_t i = 0; i < ELEMENTS(q->first) && q->first[i].method; i++)
+                prepare(q->first[i].method, q->first[i].target, q->first[i].type, q->first[i].body);
+        for (size_t i = 0; i < ELEMENTS(q->looks) && q->looks[i].key; i++)
+                if (!says(q->looks[i].key, q->looks[i].before))
+                        fail_msg("%s: %s was not prepared", q->name, q->looks[i].key);
+
+        status = ask_for(q->then.method, q->then.target, q->then.type, q->then.body);
+        succeeded = q->status == 0 ? status / 100 == 2 : status == q->status;
+        if (!succeeded && !alloc_has_failed())
+                fail_msg("%s: %u: %s", q->name, status, answer);
+        if (!succeeded && status != 0 && status / 100 != 5)
+                fail_msg("%s: %u, but it was memory that was missing: %s", q->name, status, answer);
+
+        UNTIL("a replica that is up", is_up(yard.first));
+        for (size_t i = 0; i < ELEMENTS(q->looks) && q->looks[i].key; i++) {
+                before = before && says(q->looks[i].key, q->looks[i].before);
+                after = after && says(q->looks[i].key, q->looks[i].after);
+        }
+        if (!before && !after)
+                fail_msg("%s: done by half", q->name);
+        if (succeeded && !after)
+                fail_msg("%s: %u, and it was not done", q->name, status);
+        return succeeded ? 0 : -ENOMEM;
+}
+
+#define ID "00000000000000000000000000000001"
+
+void a_client_that_writes_is_answered_and_nothing_is_done_by_half(void **state) {
+        static const Question questions[] = {
+                { "PUT of a key", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/v2/keys/a", FORM, "value=two" }, 0, 0, { { "/a", "one", "two" } } },
+                { "PUT of a key if it is the same",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/v2/keys/a?prevValue=one", FORM, "value=two" }, 0, 0, { { "/a", "one", "two" } } },
+                { "POST of a key in order",
+                  { { "DELETE", "/v2/keys/q?recursive=true", FORM, "" } }, { "POST", "/v2/keys/q", FORM, "value=one" }, 0, 0, { { "/q", NULL, "" } } },
+                { "DELETE of a directory", { { "PUT", "/v2/keys/d/x", FORM, "value=one" }, { "PUT", "/v2/keys/d/y", FORM, "value=two" } },
+                  { "DELETE", "/v2/keys/d?recursive=true", FORM, "" }, 0, 0, { { "/d", "", NULL }, { "/d/x", "one", NULL }, { "/d/y", "two", NULL } } },
+                { "PATCH of a key, which is refused",
+                  { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PATCH", "/v2/keys/a", FORM, "value=two" }, 405, 0, { { "/a", "one", "one" } } },
+                { "PUT of a value", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "PUT", "/fleet/v1/kv/value/a", "", "two" }, 0, 0, { { "/a", "one", "two" } } },
+                { "DELETE of a value", { { "PUT", "/v2/keys/a", FORM, "value=one" } }, { "DELETE", "/fleet/v1/kv/value/a", "", "" }, 0, 0, { { "/a", "one", NULL } } },
+                { "POST of a transaction", { { "PUT", "/v2/keys/a", FORM, "value=one" }, { "DELETE", "/v2/keys/t?recursive=true", FORM, "" } },
+                  { "POST", "/fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"set\",\"key\":\"/t/x\",\"value\":\"new\"},"
+                    "{\"action\":\"delete\",\"key\":\"/a\"}]}" }, 0, 4, { { "/a", "one", NULL }, { "/t/x", NULL, "new" } } },
+                { "PUT of a new unit", { { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+                  { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") }, 0, 8,
+                  { { "/_fleet/unit/n.service", NULL, "/bin/one" }, { "/_fleet/target/n.service", NULL, "inactive" } } },
+                { "PUT of what a unit is to be", { { "DELETE", "/fleet/v1/units/n.service", JSON, "" }, { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+                  { "PUT", "/fleet/v1/units/n.service", JSON, "{\"desiredState\":\"loaded\"}" }, 0, 8,
+                  { { "/_fleet/unit/n.service", "/bin/one", "/bin/one" }, { "/_fleet/target/n.service", "inactive", "loaded" } } },
+                { "DELETE of a unit", { { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+                  { "DELETE", "/fleet/v1/units/n.service", JSON, "" }, 0, 5,
+                  { { "/_fleet/unit/n.service", "/bin/one", NULL }, { "/_fleet/target/n.service", "", NULL } } },
+                { "POST of a batch", { { "DELETE", "/fleet/v1/units/m.service", JSON, "" }, { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+                  { "POST", "/fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"m.service\",\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":"
+                    "\"ExecStart\",\"value\":\"/bin/one\"}]},{\"name\":\"n.service\",\"desiredState\":\"inactive\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\","
+                    "\"value\":\"/bin/two\"}]}]}" }, 0, 16, { { "/_fleet/unit/m.service", NULL, "/bin/one" }, { "/_fleet/unit/n.service", NULL, "/bin/two" } } },
+                { "PATCH of a machine", { { "PATCH", "/fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"hdd\"}]" } },
+                  { "PATCH", "/fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"ssd\"}]" }, 0, 4,
+                  { { "/_fleet/machine/" ID "/metadata/disk", "hdd", "ssd" } } },
+                { "POST of a plan", {}, { "POST", "/fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"new.service\",\"text\":\"[Service]\\nExecStart=/bin/true\"}]}" }, 0, 4, {} },
+        };
+
+        alloc_pause(true);
+        open_yard(1);
+        machine_start_daemon(yard.first);
+        for (size_t i = 0; i < ELEMENTS(questions); i++)
+                survive(questions[i].name, put_question, (void *) &questions[i], questions[i].stride ?: 2);
+        close_yard();
+}
+
+/* -- Units: engine, agent and systemd -- */
+
+static const char unit_name[] = "web.service";
+
+typedef struct Wish {
+        bool done;
+        KvStatus status;
+} Wish;
+
+static void on_wish(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        *(Wish *) userdata = (Wish) { true, status };
+}
+
+/* What people ask for; 'command' NULL: not another text. */
+static void wish(Wish *w, const char *command, bool remove, TargetState target) {
+        UnitChange change = { .name = unit_name, .remove = remove, .has_target = !remove, .target = target };
+        char text[200];
+        Unit *unit = NULL;
+
+        alloc_pause(true);
+        if (command) {
+                snprintf(text, sizeof(text), "[Service]\nExecStart=%s\n", command);
+                assert_int_equal(unit_parse(unit_name, text, strlen(text), &unit, NULL), 0);
+                change.unit = unit;
+        }
+        yard.cluster->units[0].touched_ms = world_now_ms(yard.world) + PATIENCE_MS;
+        *w = (Wish) {};
+        assert_int_equal(registry_change_units(daemon_registry(yard.first->daemon), &change, 1, on_wish, w), 0);
+        unit_free(unit);
+}
+
+static const ClusterUnit *unit(void) {
+        return cluster_unit(registry_cluster(daemon_registry(yard.first->daemon)), unit_name);
+}
+
+static bool is_told(const char *active) {
+        const ClusterState *s = cluster_state(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id, unit_name);
+
+        return active ? s && streq(s->state.active, active) : !s;
+}
+
+static bool has_order(void) {
+        return cluster_order(registry_cluster(daemon_registry(yard.first->daemon)), yard.first->machine_id, unit_name);
+}
+
+/* It runs as people want it, and the cluster knows. */
+static bool runs(void) {
+        const ClusterUnit *u = unit();
+        const char *hash = sim_systemd_hash(yard.first->systemd, unit_name);
+
+        return u && u->target == TARGET_LAUNCHED && hash && streq(hash, u->unit->hash) && is_told("active");
+}
+
+static bool is_gone(void) {
+        return !unit() && !sim_systemd_runs(yard.first->systemd, unit_name) && !has_order() && is_told(NULL);
+}
+
+static bool is_inactive(void) {
+        return unit() && !sim_systemd_runs(yard.first->systemd, unit_name) && !has_order() && is_told(NULL);
+}
+
+typedef struct Change {
+        const char *name;
+        const char *from, *to; /* what it runs; NULL: it is not there, or not started */
+        bool remove;
+        bool (*is_done)(void);
+} Change;
+
+static void ask_for_unit(const char *command, bool remove, bool (*is_done)(void)) {
+        Wish w;
+
+        do {
+                UNTIL("a replica that is up", is_up(yard.first));
+                wish(&w, command, remove, command ? TARGET_LAUNCHED : TARGET_INACTIVE);
+                UNTIL("an answer", w.done);
+        } while (w.status != KV_OK && w.status != KV_NOT_FOUND);
+        UNTIL("what was asked for", is_done());
+}
+
+static int change_unit(void *userdata) {
+        const Change *change = userdata;
+        Wish w;
+
+        UNTIL("a replica that is up", is_up(yard.first));
+        ask_for_unit(change->from, !change->from, change->from ? runs : is_gone);
+        wish(&w, change->to, change->remove, change->to ? TARGET_LAUNCHED : TARGET_INACTIVE);
+        SHORT_UNTIL(w.done && change->is_done());
+        UNTIL("an answer", w.done);
+        if (w.status != KV_OK)
+                ask_for_unit(change->to, change->remove, change->is_done);
+        UNTIL(change->name, is_up(yard.first) && change->is_done());
+        return 0;
+}
+
+void an_agent_begins_again_what_it_could_not_begin(void **state) {
+        static const Change changes[] = {
+                { "a unit is launched", NULL, "/bin/one", false, runs },
+                { "a unit gets another text", "/bin/one", "/bin/two", false, runs },
+                { "a unit is stopped", "/bin/one", NULL, false, is_inactive },
+                { "a unit is destroyed", "/bin/one", NULL, true, is_gone },
+        };
+
+        alloc_pause(true);
+        open_yard(1);
+        snprintf(yard.cluster->units[0].name, sizeof(yard.cluster->units[0].name), "%s", unit_name);
+        yard.cluster->n_units = 1;
+        machine_start_daemon(yard.first);
+        for (size_t i = 0; i < ELEMENTS(changes); i++)
+                survive(changes[i].name, change_unit, (void *) &changes[i], 40);
+        close_yard();
+}
+
+/* -- Starting -- */
+
+/* A daemon that fails to start is gone, as a whole; who starts the next one, as systemd would, has one. */
+static int start_daemon(void *userdata) {
+        bool *again = userdata;
+        Error err = {};
+        int r;
+
+        alloc_pause(true);
+        open_yard(1);
+        if (*again) {
+                machine_start_daemon(yard.first);
+                UNTIL("a first start", is_up(yard.first));
+                ask_for_unit("/bin/one", false, runs);
+                stop_daemon(yard.first);
+        }
+        alloc_pause(false);
+        r = machine_try_daemon(yard.first, &err);
+        alloc_pause(true);
+        if (r == 0)
+                SHORT_UNTIL(is_up(yard.first));
+        else {
+                UNTIL("a daemon's end", !yard.first->loop);
+                assert_int_equal(r, -ENOMEM);
+                machine_start_daemon(yard.first);
+        }
+        UNTIL("a daemon that works", is_up(yard.first) && (!*again || runs()));
+        close_yard();
+        return r;
+}
+
+void a_daemon_starts_or_says_why_not(void **state) {
+        static const bool is_first = false, is_second = true;
+
+        survive("a daemon starts", start_daemon, (void *) &is_first, 15);
+        survive("a daemon starts over what it left", start_daemon, (void *) &is_second, 50);
+}
+
+/* -- Several hosts -- */
+
+static unsigned members_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (is_up(m))
+                kv_state(daemon_store(m->daemon), &state);
+        return state.n_members;
+}
+
+/* A second host says hello, is let in and follows. */
+static int join(void *userdata) {
+        SimMachine *second;
+        Error err = {};
+        int r;
+
+        alloc_pause(true);
+        open_yard(2);
+        second = &yard.cluster->machines[1];
+        machine_start_daemon(yard.first);
+        UNTIL("a start", is_up(yard.first));
+        r = machine_try_daemon(second, &err);
+        assert_int_equal(r, 0);
+        SHORT_UNTIL(members_of(second) == 2);
+        UNTIL("two hosts", members_of(yard.first) == 2 && members_of(second) == 2);
+        close_yard();
+        return 0;
+}
+
+static unsigned n_sent;
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        n_sent += starts_with(sentence, "sending the tree of entry ");
+}
+
+/* The same, where the log does not reach back to the beginning any more: the tree is sent. */
+static int transfer(void *userdata) {
+        char value[VALUE_SIZE + 1] = "";
+        SimMachine *second;
+
+        memset(value, 'x', VALUE_SIZE);
+        alloc_pause(true);
+        open_yard(2);
+        yard.cluster->short_log = true;
+        second = &yard.cluster->machines[1];
+        machine_start_daemon(yard.first);
+        UNTIL("a start", is_up(yard.first));
+        for (unsigned i = 0; i < WRITES; i++)
+                prepare("PUT", "/fleet/v1/kv/value/a", "", value);
+        stop_daemon(yard.first);
+        machine_start_daemon(yard.first); /* with that in memory which the log has left */
+        UNTIL("a start", is_up(yard.first));
+        n_sent = 0;
+        machine_start_daemon(second);
+        SHORT_UNTIL(members_of(second) == 2);
+        UNTIL("two hosts", members_of(yard.first) == 2 && members_of(second) == 2);
+        assert_true(n_sent > 0);
+        close_yard();
+        return 0;
+}
+
+void hosts_find_each_other_and_a_checkpoint_arrives(void **state) {
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(LOG_INFO);
+        survive("a second host joins", join, NULL, 60);
+        survive("a checkpoint is sent", transfer, NULL, 20);
+        log_set_max_priority(LOG_EMERG);
+        log_set_sink(NULL, NULL);
+}
