@@ -263,23 +263,25 @@ static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDif
         }
 }
 
-static void directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
+/* 0, or -ENOMEM: nothing was sent. */
+static int directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
         _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
         _cleanup_(telling_freep) Telling *telling = NEW0(Telling, 1);
         size_t n;
         int r;
 
         if (!changes || !telling)
-                return;
+                return -ENOMEM;
         tell_all(d, view, diff, telling);
         n = changes_of(d, diff, changes);
         if (n == 0 && telling->n == 0)
-                return;
+                return 0;
         r = registry_change_directory(d->registry, changes, n, telling->changes, telling->n, directory_on_done, d);
         if (r < 0)
                 directory_later(d, RETRY_MS);
         else
                 d->sending = true;
+        return 0;
 }
 
 static void errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
@@ -311,14 +313,19 @@ static void watch_drop_ins(Directory *d, const UnitFolder *folder) {
         }
 }
 
-static void directory_look(Directory *d, int dir_fd) {
+/* 0 or a negative errno: -ENOMEM is soon over. */
+static int directory_look(Directory *d, int dir_fd) {
         _cleanup_unit_folder_ UnitFolder folder = {};
         DirectoryDiff diff = {};
         DirectoryView view;
         struct stat st;
+        int r;
 
-        if (fstat(dir_fd, &st) < 0 || unit_folder_read(dir_fd, d->path, d->machine_id, is_unfinished, d, &folder) < 0)
-                return;
+        if (fstat(dir_fd, &st) < 0)
+                return -errno;
+        r = unit_folder_read(dir_fd, d->path, d->machine_id, is_unfinished, d, &folder);
+        if (r < 0)
+                return r;
         if (!folder.complete && !d->crowded)
                 log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
                             d->path, UNIT_FOLDER_MAX);
@@ -330,12 +337,14 @@ static void directory_look(Directory *d, int dir_fd) {
                 .machine_id = d->machine_id, .path = d->path, .files = folder.files, .n_files = folder.n, .record = d->record,
                 .complete = folder.complete, .same = d->device == st.st_dev && d->inode == st.st_ino,
         };
-        if (directory_diff(registry_cluster(d->registry), &view, &diff) == 0) {
+        r = directory_diff(registry_cluster(d->registry), &view, &diff);
+        if (r == 0) {
                 errors_write(d, dir_fd, &view);
                 record_write(d, &st, &view);
-                directory_send(d, &view, &diff);
+                r = directory_send(d, &view, &diff);
         }
         directory_diff_done(&diff);
+        return r;
 }
 
 /* The folder at that path now: after a mount over it, or a rename, it is another than the one that was watched. */
@@ -356,6 +365,7 @@ static void directory_watch(Directory *d) {
 static void directory_on_settled(void *userdata) {
         Directory *d = userdata;
         _cleanup_close_ int dir_fd = -1;
+        int r = 0;
 
         d->busy_ms = 0;
         if (d->sending || !registry_ready(d->registry)) {
@@ -365,8 +375,8 @@ static void directory_on_settled(void *userdata) {
         directory_watch(d); /* before looking: what comes later is told */
         dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir_fd >= 0)
-                directory_look(d, dir_fd);
-        directory_later(d, d->watch >= 0 ? PERIOD_MS : ABSENT_MS);
+                r = directory_look(d, dir_fd);
+        directory_later(d, r == -ENOMEM ? RETRY_MS : d->watch >= 0 ? PERIOD_MS : ABSENT_MS);
 }
 
 /* -- Events: they only mark -- */

@@ -62,7 +62,8 @@ static void drop_ins_read(int dir_fd, UnitFolder *folder) {
         }
 }
 
-static void file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id, DirectoryFile *f) {
+/* 0: its unit or its error is there; or -ENOMEM, which says nothing of the file. */
+static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id, DirectoryFile *f) {
         _cleanup_free_ char *text = NULL, *path = NULL;
         _cleanup_text_ Text whole = {};
         const char *reason = NULL;
@@ -83,14 +84,20 @@ static void file_read(int dir_fd, const UnitFolder *folder, const char *folder_p
         }
         if (r == 0)
                 r = unit_parse(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
-        if (r == 0 && asprintf(&path, "%s/%s", folder_path, f->name) > 0)
-                r = unit_set_owner(f->unit, machine_id, path);
-        if (r < 0) {
-                f->unit = unit_free(f->unit);
-                f->kind = PROBLEM_REFUSED;
-                if (asprintf(&f->error, "%s: %s", f->name, error_text(&err, r)) < 0)
-                        f->error = NULL;
+        if (r == 0 && asprintf(&path, "%s/%s", folder_path, f->name) < 0) {
+                path = NULL;
+                r = -ENOMEM;
         }
+        r = r ?: unit_set_owner(f->unit, machine_id, path);
+        if (r == 0)
+                return 0;
+        f->unit = unit_free(f->unit);
+        f->kind = PROBLEM_REFUSED;
+        if (r != -ENOMEM && asprintf(&f->error, "%s: %s", f->name, error_text(&err, r)) < 0) {
+                f->error = NULL;
+                r = -ENOMEM;
+        }
+        return r == -ENOMEM ? r : 0;
 }
 
 static int by_name(const void *a, const void *b) {
@@ -146,8 +153,9 @@ int unit_folder_read(int dir_fd, const char *path, const char *machine_id, bool 
                 qsort(folder.files, folder.n, sizeof(*folder.files), by_name);
         for (size_t i = 0; i < folder.n; i++) {
                 folder.files[i].unfinished = is_unfinished(userdata, folder.files[i].name);
-                if (!folder.files[i].unfinished)
-                        file_read(dir_fd, &folder, path, machine_id, &folder.files[i]);
+                r = folder.files[i].unfinished ? 0 : file_read(dir_fd, &folder, path, machine_id, &folder.files[i]);
+                if (r < 0)
+                        return r;
         }
         *ret = folder;
         folder = (UnitFolder) {};

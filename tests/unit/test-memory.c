@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "fleetd/agent/notes.h"
 #include "fleetd/directory/diff.h"
+#include "fleetd/directory/unit_folder.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/scheduler/scheduler.h"
@@ -398,6 +400,38 @@ static int unit_dir(void *userdata) {
         return r;
 }
 
+static bool is_finished(void *userdata, const char *name) {
+        return false;
+}
+
+/* What is wrong with the memory is not said of a file, and no unit comes without its owner. */
+static int watched_folder(void *userdata) {
+        _cleanup_unit_folder_ UnitFolder files = {};
+        _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = unit_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL, &files);
+
+        if (r < 0)
+                return r;
+        assert_int_equal(files.n, 2);
+        assert_non_null(files.files[0].error);
+        assert_null(files.files[0].unit);
+        assert_null(files.files[1].error);
+        assert_string_equal(files.files[1].unit->owner, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_non_null(strstr(files.files[1].unit->text, "Nice=1"));
+        return 0;
+}
+
+static void make_watched_folder(const char *path) {
+        _cleanup_free_ char *bad = scratch_path(path, "bad.service"), *web = scratch_path(path, "web.service"), *drop_ins = scratch_path(path, "web.service.d"),
+                            *drop_in = scratch_path(drop_ins, "a.conf");
+
+        assert_int_equal(mkdir(path, 0755), 0);
+        assert_int_equal(mkdir(drop_ins, 0755), 0);
+        scratch_write(bad, "nonsense");
+        scratch_write(web, "[Service]\nExecStart=/bin/web\n");
+        scratch_write(drop_in, "[Service]\nNice=1\n");
+}
+
 static int http_parts(void *userdata) {
         const char *text = "recursive=true&value=a%20b&prevIndex=7&dir=false", *query;
         HttpParameters p = {};
@@ -413,7 +447,7 @@ static int http_parts(void *userdata) {
 
 static void files_of_the_host_say_that_memory_is_short(void **state) {
         char *scratch = scratch_new();
-        _cleanup_free_ char *path = scratch_path(scratch, "fleetd.conf");
+        _cleanup_free_ char *path = scratch_path(scratch, "fleetd.conf"), *watched = scratch_path(scratch, "watched");
 
         folder = scratch;
         sub = scratch_path(scratch, "agent");
@@ -421,6 +455,8 @@ static void files_of_the_host_say_that_memory_is_short(void **state) {
         survive("settings", settings, NULL, 1);
         survive("notes of an agent", notes, NULL, 1);
         survive("the folder of unit files", unit_dir, NULL, 1);
+        make_watched_folder(watched);
+        survive("the watched folder is read", watched_folder, watched, 1);
         survive("parts of an HTTP request", http_parts, NULL, 1);
         free(sub);
         scratch_free(scratch);
