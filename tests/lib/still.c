@@ -248,6 +248,9 @@ const Writer *still_ask(Still *h, ApiDoor door, const void *request, size_t size
         h->doors[door].accepted(h->doors[door].userdata, wire_open(h, &h->client));
         wire_bring(&h->client, request, size);
         still_run(h);
+        write_u8(&h->client.said, 0);
+        assert(h->client.said.error == 0);
+        h->client.said.size--;
         return &h->client.said;
 }
 

@@ -59,7 +59,7 @@ void still_pass(Still *h, uint64_t ms);
 
 /* -- A client -- */
 
-/* Connects, says 'request', and returns what was answered by then; borrowed until the next. */
+/* Connects, says 'request', and returns what was answered by then, with a zero byte behind it; borrowed until the next. */
 const Writer *still_ask(Still *h, ApiDoor door, const void *request, size_t size);
 /* The client leaves; a request that still waits goes with it. */
 void still_leave(Still *h);
