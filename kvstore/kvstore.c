@@ -95,8 +95,9 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
 
 static void floor_ask(KvStore *s);
 
+/* A tree that is made again is not what was shown until it is as far. */
 static void floor_result(KvStore *s, int r) {
-        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0 && s->replica->tree)
+        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0 && s->replica->tree && !s->replica->shown)
                 r = folder_show(&s->replica->folder);
         if (r < 0)
                 replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r));

@@ -174,7 +174,7 @@ void folder_closed(Folder *folder) {
 }
 
 int folder_show(Folder *folder) {
-        return folder->shown ? 0 : write_marker(folder, folder->opens, true);
+        return folder->shown || folder->distrusted ? 0 : write_marker(folder, folder->opens, true);
 }
 
 bool folder_was_shown(const Folder *folder) {
