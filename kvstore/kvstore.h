@@ -48,6 +48,7 @@ typedef struct KvState {
         size_t n_members, n_voters, n_voters_reachable;
         bool differs, undecided;   /* our tree from the majority's, and will be exchanged; the replicas' trees, without a majority */
         bool stopped;              /* the replica has failed, and will try again; what it had can be read */
+        bool forwards;             /* and a leader is heard, who is asked for writes: this host shows nothing older than what it wrote */
         bool lost;                 /* and what it had acknowledged is gone: it waits for kv_joined() */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */

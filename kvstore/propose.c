@@ -229,10 +229,21 @@ static void make_room(Proposals *p) {
                 p->emptied_ms = now;
 }
 
+/* Nobody is asked what became of these, and a replica that has stopped does not see it. */
+static void refuse_once(Proposals *p) {
+        Proposal *next;
+
+        for (Proposal *x = p->queue.first; x; x = next) {
+                next = x->next;
+                if (x->once && x->copies == 0)
+                        no_leader(p, x);
+        }
+}
+
 static void on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
-        uint64_t leader = replica_leader(replica), now = loop_now_ms(p->options.loop);
+        uint64_t leader = replica_door_leader(replica), now = loop_now_ms(p->options.loop);
 
         if (replica_is_leader(replica)) {
                 if (proposals_full(p))
@@ -242,8 +253,10 @@ static void on_pump(void *userdata) {
                                 break; /* full, or handing over: what settles it wakes us */
         } else {
                 drop_foreign(p);
+                if (!replica_is_open(replica))
+                        refuse_once(p);
                 while (p->queue.first && leader != 0)
-                        if (!proposals_send_frame(p, leader, replica_term(replica)))
+                        if (!proposals_send_frame(p, leader, replica_door_term(replica)))
                                 break; /* no session yet: the sweep tries again */
         }
 
@@ -321,12 +334,12 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         if (changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) {
                 Replica *replica = p->options.replica;
 
-                if (p->term != replica_term(replica) || p->leader != replica_leader(replica)) {
+                if (p->term != replica_door_term(replica) || p->leader != replica_door_leader(replica)) {
                         p->n_window = replica_is_leader(replica) && p->term == replica_term(replica) ? p->n_window : 0;
                         leader_changed(p);
                 }
-                p->term = replica_term(replica);
-                p->leader = replica_leader(replica);
+                p->term = replica_door_term(replica);
+                p->leader = replica_door_leader(replica);
                 p->lead = replica_is_leader(replica);
         }
         if (p->queue.first)
@@ -435,6 +448,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
                 return -ENOMEM;
         x->origin = p->options.origin;
         x->once = cmd->term > 0;
+        x->ours = cmd->internal;
         x->number = ++p->next_number;
         x->done = done;
         x->userdata = userdata;

@@ -6,8 +6,8 @@
  *
  * When the leader changes, the next one is asked again at once: each proposal takes effect once (kvstore/results.h). What is not
  * answered PROPOSE_WAIT_MS after the leader's loss is answered KV_UNKNOWN. Commands that are valid in one term only are never
- * asked again. A host that cannot follow asks the leader, after PROPOSE_ASK_MS, what became of what it took, and gives its
- * answer; what this host shows afterwards must not be older ('ahead'). */
+ * asked again. A host that cannot follow asks the leader, after PROPOSE_ASK_MS (at once, if its replica has stopped), what became of
+ * what it took, and gives its answer; what this host shows afterwards must not be older ('ahead'). */
 #pragma once
 
 #include "kvstore/kvstore.h"

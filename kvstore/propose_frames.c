@@ -68,13 +68,13 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
 /* A command without bytes asks so. */
 void proposals_ask_outcomes(Proposals *p) {
         _cleanup_writer_ Writer w = {}, items = {};
-        uint64_t now = loop_now_ms(p->options.loop);
+        uint64_t now = loop_now_ms(p->options.loop), wait = replica_is_open(p->options.replica) ? PROPOSE_ASK_MS : SWEEP_MS;
         size_t n = 0;
 
         for (Proposal *x = p->own; x && n < FRAME_COMMANDS_MAX; x = x->hh.next) {
-                if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < PROPOSE_ASK_MS)
+                if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < wait)
                         continue;
-                x->sent_ms = now - PROPOSE_ASK_MS + ASK_AGAIN_MS;
+                x->sent_ms = now - wait + MIN(wait, (uint64_t) ASK_AGAIN_MS);
                 write_item(&items, x, NULL, 0);
                 n++;
         }
@@ -318,8 +318,14 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
                 HASH_FIND(hh, p->own, &number, sizeof(number), x);
                 if (r->failed)
                         return;
-                if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0)
-                        answers_add(answers, number, proposal_kept_answer(x, &kept));
+                if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0) {
+                        KvResult *result = proposal_kept_answer(x, &kept);
+
+                        /* Our own rooms write much, and read their tree as it is: it stays readable where the replica has stopped. */
+                        if (result && (!x->ours || replica_is_open(p->options.replica)))
+                                p->options.ahead(p->options.userdata, result->index);
+                        answers_add(answers, number, result);
+                }
         }
 }
 
@@ -352,8 +358,6 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
                 Answers answers = {};
 
                 read_done(p, &r, n, &answers);
-                for (size_t i = 0; i < answers.n; i++)
-                        p->options.ahead(p->options.userdata, answers.items[i].result->index);
                 answers_give(&answers, p);
                 return;
         }

@@ -44,6 +44,7 @@ typedef struct Proposal {
         KvStatus status;
         char *cause;
         bool foreign, later;
+        bool ours;                    /* of this daemon's rooms */
         uint64_t queued_ms;           /* of one that gives way: since when it does */
         struct Proposal *next, *prev; /* in the queue, or among the answered */
         UT_hash_handle hh;            /* ours, in order of number */

@@ -82,6 +82,7 @@ void kv_state(const KvStore *s, KvState *ret) {
 
         ret->stopped = p->error < 0;
         ret->lost = p->lost;
+        ret->forwards = ret->stopped && replica_door_leader(p) != 0;
         ret->differs = compare_differs(p->compare);
         ret->undecided = compare_undecided(p->compare);
         if (p->error < 0)

@@ -103,10 +103,32 @@ void replica_on_log_failed(void *userdata, int error, const char *sentence) {
         replica_fail(userdata, error, "%s", sentence);
 }
 
+/* While we have failed a leader goes on to speak to our seat. */
+static void overhear(Replica *p, uint64_t id, uint64_t term) {
+        bool same = id == p->overheard.id && term == p->overheard.term;
+
+        p->overheard.id = id;
+        p->overheard.term = term;
+        p->overheard.ms = loop_now_ms(p->loop);
+        if (id != 0 && !timer_armed(&p->silence))
+                (void) timer_start(&p->silence, p->loop, 2 * p->options.election_ms);
+        if (same)
+                return;
+        p->changed |= RAFT_CHANGED_LEADER;
+        loop_defer(p->loop, &p->settle);
+}
+
 void replica_on_silence(void *userdata) {
         Replica *p = userdata;
         uint64_t limit = 2 * p->options.election_ms, now = loop_now_ms(p->loop);
 
+        if (!p->core && p->overheard.id != 0) {
+                if (now < p->overheard.ms + limit) {
+                        (void) timer_start(&p->silence, p->loop, p->overheard.ms + limit - now);
+                        return;
+                }
+                overhear(p, 0, p->overheard.term);
+        }
         if (!p->core || p->restarting || replica_has_vote(p))
                 return;
         if (now < p->heard_ms + limit) {
@@ -187,8 +209,18 @@ void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const
         const char *address = peer_hello(session)->address;
         uint64_t from;
 
-        if (!p->core || p->restarting || !replica_read_head(p, session, &r, &from))
+        if (p->restarting || !replica_read_head(p, session, &r, &from))
                 return;
+        if (!p->core) {
+                RaftMessage message;
+
+                if (p->error == 0 || raft_message_decode(r.bytes, r.left, &message) < 0)
+                        return;
+                if (message.type == RAFT_MESSAGE_APPEND && message.term >= p->overheard.term)
+                        overhear(p, from, message.term);
+                raft_message_done(&message);
+                return;
+        }
 
         receive(p, from, address, r.bytes, r.left);
 }

@@ -31,6 +31,18 @@ uint64_t replica_term(const Replica *p) {
         return replica_is_open(p) ? raft_core_term(p->core) : 0;
 }
 
+static bool overhears(const Replica *p) {
+        return p->error < 0 && !p->core && !p->closing && !p->lost && p->overheard.id != 0;
+}
+
+uint64_t replica_door_leader(const Replica *p) {
+        return overhears(p) ? p->overheard.id : replica_leader(p);
+}
+
+uint64_t replica_door_term(const Replica *p) {
+        return overhears(p) ? p->overheard.term : replica_term(p);
+}
+
 Tree *replica_shown(const Replica *p) {
         return p->shown ?: p->tree;
 }

@@ -82,6 +82,10 @@ struct Replica {
         uint64_t heard_ms;       /* a leader, last */
         bool leader_silent;
 
+        struct {
+                uint64_t id, term, ms; /* id 0: nobody */
+        } overheard;             /* who leads, by what he says to us while we have failed: the door sends him writes */
+
         uint64_t transfer_to, transfer_due_ms; /* leadership is to go there (0: to anybody), waiting at most so long; 0: it is not */
 
         Deferred notice;         /* to tell followers what is committed */
@@ -155,9 +159,13 @@ int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_ind
 int replica_change(Replica *p, const RaftChange *change, Error *err);
 int replica_transfer(Replica *p, uint64_t raft_id);
 
+bool replica_is_open(const Replica *p); /* there is a core, and it goes on */
 bool replica_is_leader(const Replica *p); /* by Raft's word, ready or not */
 uint64_t replica_leader(const Replica *p); /* Raft id, 0: unknown */
 uint64_t replica_term(const Replica *p);
+/* Whom the door asks, in which term; also while our replica has failed, and hears a leader. 0: nobody. */
+uint64_t replica_door_leader(const Replica *p);
+uint64_t replica_door_term(const Replica *p);
 /* The tree that can be read: never older than one that was shown before. */
 Tree *replica_shown(const Replica *p);
 /* Stops the replica: hands over if it leads, closes log and core, tells 'failed', and tries to come back. The first reason counts. */

@@ -78,6 +78,4 @@ void replica_on_notice(void *userdata);
 
 /* -- outward.c -- */
 
-/* There is a core, and it goes on. */
-bool replica_is_open(const Replica *p);
 bool replica_has_vote(const Replica *p);

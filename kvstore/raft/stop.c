@@ -91,6 +91,8 @@ static void stop_now(Replica *p) {
         timer_stop(&p->tick);
         if (p->core)
                 p->durable_index = raft_core_stored_index(p->core);
+        p->overheard.id = 0;
+        p->overheard.term = p->core ? MAX(raft_core_term(p->core), p->overheard.term) : p->overheard.term;
         p->core = raft_core_free(p->core);
         replica_close_log(p);
 

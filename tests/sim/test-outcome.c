@@ -219,6 +219,39 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
         }
 }
 
+/* Without a replica of its own, while the others have a majority. */
+static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        Ask asks[WRITES], first;
+        KvState state;
+
+        run_ms(all, 1000);
+        h->disk_bad = h->disk_breaks = true;
+        sim_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* which the disk refuses */
+        do {
+                run_ms(all, LOOK_MS);
+                kv_state(h->store, &state);
+        } while (!state.stopped);
+        run_ms(all, 300); /* two heartbeats */
+        for (unsigned i = 0; i < WRITES; i++)
+                ask(&asks[i], all, h);
+        run_ms(all, ANSWER_MS);
+        for (unsigned i = 0; i < WRITES; i++)
+                if (!asks[i].came || asks[i].status != KV_OK)
+                        world_failed(all->world, "a-stopped-host-writes", "%s", asks[i].came ? kv_status_name(asks[i].status) : "nothing came");
+                else if (asks[i].took_ms > ANSWER_MS / 3)
+                        world_failed(all->world, "a-stopped-host-writes-soon", "after %" PRIu64 " ms", asks[i].took_ms);
+        if (kv_may_show(h->store))
+                world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name, kv_index(h->store));
+
+        sim_disk_set_error(h->disk, 0, false);
+        h->disk_breaks = false;
+        (void) wait_until_whole(all);
+        if (!kv_may_show(h->store) || children(all, h) != WRITES + 1)
+                world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
+}
+
 static KvSeat seat_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
@@ -365,6 +398,7 @@ static const Scenario scenarios[] = {
         { "a_leader_that_dies_at_any_moment_leaves_no_doubt", a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
         { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over, 3 },
+        { "a_host_whose_replica_has_stopped_sends_writes_to_the_leader", a_host_whose_replica_has_stopped_sends_writes_to_the_leader, 3 },
         { "who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader",
           who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader, 4 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
