@@ -339,7 +339,8 @@ void compare_on_frame(Compare *c, PeerSession *session, const void *payload, siz
                 hear(c, from, index, value, kind == COMPARE_REPORT_TAKEN);
         else if (kind == COMPARE_VERDICT && from == replica_leader(p) && value < _VERDICT_MAX)
                 take_verdict(c, index, (Verdict) value);
-        else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 && c->undecided_index == 0)
+        else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 && c->undecided_index == 0
+                 && index <= raft_core_applied_index(p->core)) /* for a later one checkpoint after checkpoint would be made */
                 transfers_send_again(p->transfers, from, index);
 }
 
