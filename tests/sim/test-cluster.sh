@@ -71,7 +71,8 @@ if said=$("$build/$program" --seed "$from" --runs 50 2>&1); then
 else
         echo "not ok an_old_image_never_votes: $(grep -m1 FAILED <<<"$said")"
 fi
-said=$("$planted/$program" --bug accept-old-start --seed 1 --runs 5 2>&1)
+# One by one: where the last message of who is off arrives when the cut ends, nothing is lost.
+said=$(for seed in 1 2 3 4 5; do "$planted/$program" --bug accept-old-start --seed $seed --runs 1 2>&1; done)
 if grep -q '^FAILED no-acknowledged-write-lost' <<<"$said"; then
         echo "ok planted_bug_accept_old_start_is_found"
 else
