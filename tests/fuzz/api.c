@@ -144,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (answer->size > 0)
                 assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 && status < 600);
         if (status >= 400) {
-                if (!streq(method, "HEAD"))
+                if (!streq(method, "HEAD") && bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
                         has_a_sentence(answer);
                 assert(kv_index(host->store) == before);
         }
