@@ -122,7 +122,7 @@ static bool is_waiting(const ClusterUnit *u) {
         if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
                 return false;
         for (const ClusterOrder *o = u->orders; o; o = o->next)
-                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP)
+                if (cluster_order_is_active(o) && o->machine->presence == PRESENCE_UP && !cluster_name_is_taken(u, o->machine))
                         return false;
         return true;
 }
@@ -275,6 +275,7 @@ static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t 
         s->state = *state;
         *state = (UnitState) {};
         s->index = modified;
+        unit_changed(c, s->of);
         return 0;
 }
 

@@ -50,7 +50,7 @@ typedef struct ClusterProblem {
 } ClusterProblem;
 
 typedef enum ClusterList {
-        CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up */
+        CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up and where its name is free */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
         _CLUSTER_LIST_MAX,
@@ -141,5 +141,8 @@ bool cluster_awaits(const Cluster *c, const ClusterMachine *m);
 size_t cluster_load(const ClusterMachine *m); /* orders run and load */
 const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
 const char *cluster_name_of(const Cluster *c, const char *machine_id); /* the same by id, which is its own name while unknown */
+
+/* The machine says that it has a unit of that name from elsewhere. */
+bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m);
 
 static inline bool cluster_order_is_active(const ClusterOrder *o) { return o->order != ORDER_STOP; }

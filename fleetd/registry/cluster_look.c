@@ -1,6 +1,13 @@
 /* What is asked of the picture: sorted, and in fleet's words. */
 #include "fleetd/registry/cluster.h"
 
+bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m) {
+        for (const ClusterState *s = u->states; s; s = s->next)
+                if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN))
+                        return true;
+        return false;
+}
+
 static int by_name(const void *a, const void *b) {
         return strcmp((*(ClusterUnit *const *) a)->name, (*(ClusterUnit *const *) b)->name);
 }

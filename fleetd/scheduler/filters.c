@@ -162,12 +162,10 @@ static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const
 /* -- Names that are taken -- */
 
 static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
-        for (const ClusterState *s = unit->states; s; s = s->next)
-                if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN)) {
-                        error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
-                        return false;
-                }
-        return true;
+        if (!cluster_name_is_taken(unit, m))
+                return true;
+        error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
+        return false;
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {

@@ -839,6 +839,27 @@ static void forget_names(Chance *c) {
         c->n = 0;
 }
 
+static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state) {
+        Chance c = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+        picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+        plans(&p, "run a.service A");
+        picture_foreign(&p, "A", "a.service");
+        plans(&p, "");
+
+        picture_machine(&p, "B", "zone=a", PRESENCE_UP);
+        assert_int_equal(engine_concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_MACHINE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
+                                          add_name, &c), 0);
+        assert_int_equal(c.n, 1);
+        assert_string_equal(c.names[0], "a.service");
+        forget_names(&c);
+        plans(&p, "run a.service B");
+        picture_free(&p);
+}
+
 /* Something happens; what the registry would tell is told. */
 static void happen(Picture *p, Chance *c) {
         const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
@@ -1195,6 +1216,7 @@ int main(void) {
                 cmocka_unit_test(what_runs_without_an_order_gets_one_or_the_other),
                 cmocka_unit_test(what_runs_elsewhere_than_ordered_stays_there),
                 cmocka_unit_test(a_name_that_is_taken_on_one_machine_runs_on_another),
+                cmocka_unit_test(a_name_that_is_taken_is_looked_at_when_a_machine_comes),
                 cmocka_unit_test(orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told),
                 cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
                 cmocka_unit_test(two_of_six_are_not_too_many),
