@@ -274,7 +274,7 @@ static int check_head(HttpConnection *c) {
         if (p->http_major != 1 || p->http_minor > 1)
                 return refuse(c, 505, "HTTP/1.0 and HTTP/1.1 are spoken here");
         if (c->n_kept[HTTP_KEPT_HOST] > 1)
-                return refuse(c, 400, "too many Host headers");
+                return refuse(c, 400, "%s", ""); /* "too many Host headers", but etcd says no more either */
         if (c->n_kept[HTTP_KEPT_HOST] == 0 && !c->http10)
                 return refuse(c, 400, "missing required Host header");
 

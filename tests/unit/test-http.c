@@ -352,7 +352,7 @@ static void broken_requests_are_refused_and_closed(void **state) {
                 { "GET\r\n\r\n", "400", "400 Bad Request" },
                 { "THISMETHODISLONGERTHANANYBODYNEEDS / HTTP/1.1\r\n\r\n", "400", "400 Bad Request" },
                 { "GET / HTTP/1.1\r\n\r\n", "400", "400 Bad Request: missing required Host header" },
-                { "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400", "400 Bad Request: too many Host headers" },
+                { "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400", "400 Bad Request" },
                 { "GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400", "400 Bad Request: a blank before the colon of a field" },
                 { "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "400", "400 Bad Request: a folded field" },
                 { "GET / HTTP/1.1\r\nHost: a\r\n b: c\r\n\r\n", "400", NULL },
