@@ -3,8 +3,8 @@
  * For the cluster a unit is one text: the file, then its drop-ins in the order of their file names, each behind a comment that names
  * it. Sections repeat then, which systemd reads as it reads drop-ins: a later value goes over an earlier one, lists add up, an empty
  * value empties a list. The folders are systemd's, and so is their rank: those of the unit and of its template, of each prefix that ends
- * in a dash (web-.service.d; for an instance web-@1.service.d and web-@.service.d, too), of the type (service.d). Of several with one file name that of the most special folder counts; an
- * empty file takes the others away, and adds nothing.
+ * in a dash (web-.service.d; for an instance web-@1.service.d and web-@.service.d, too), of the type (service.d). Of several with one
+ * file name that of the most special folder counts; an empty file takes the others away, and adds nothing.
  *
  * Source: systemd.unit(5); the lab compares with DropInPaths. */
 #pragma once
