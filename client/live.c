@@ -247,6 +247,6 @@ void live_draw(Live *l) {
 void live_break(const Live *l) {
         if (!l)
                 return;
-        fputs("\r\033[K", stdout);
+        fputs("\r\033[?7h\033[K", stdout); /* the end of the last drawing may be among what the kernel throws away at a Ctrl-C */
         (void) fflush(stdout);
 }
