@@ -83,6 +83,9 @@ class Terminal:
         self.columns, self.rows, self.said = columns, rows, b""
         self.me, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        attributes = termios.tcgetattr(other)
+        attributes[3] |= termios.NOFLSH  # or Ctrl-C throws away what we have not read yet, by chance
+        termios.tcsetattr(other, termios.TCSANOW, attributes)
         self.before = termios.tcgetattr(other)
         self.process = subprocess.Popen(command, cwd=cwd, env=env, stdin=other, stdout=other, stderr=other, start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
