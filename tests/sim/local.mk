@@ -10,7 +10,7 @@ tests_sim_test_cluster_LDADD = $(FLEETD_LIBS)
 check_PROGRAMS += tests/sim/test-old_image
 TESTS += tests/sim/test-old_image
 tests_sim_test_old_image_SOURCES = \
-	tests/sim/test-old_image.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/test-old_image.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_old_image_LDADD = $(FLEETD_LIBS)
@@ -19,7 +19,7 @@ tests_sim_test_old_image_LDADD = $(FLEETD_LIBS)
 check_PROGRAMS += tests/sim/test-lineage
 TESTS += tests/sim/test-lineage
 tests_sim_test_lineage_SOURCES = \
-	tests/sim/test-lineage.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/test-lineage.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_lineage_LDADD = $(FLEETD_LIBS)
@@ -28,7 +28,7 @@ tests_sim_test_lineage_LDADD = $(FLEETD_LIBS)
 check_PROGRAMS += tests/sim/test-level
 TESTS += tests/sim/test-level
 tests_sim_test_level_SOURCES = \
-	tests/sim/test-level.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/test-level.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
 	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_level_LDADD = $(FLEETD_LIBS)
@@ -47,7 +47,7 @@ tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-time
 TESTS += tests/sim/test-time
 tests_sim_test_time_SOURCES = \
-	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
+	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
@@ -57,7 +57,7 @@ tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-outcome
 TESTS += tests/sim/test-outcome
 tests_sim_test_outcome_SOURCES = \
-	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
+	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
@@ -67,7 +67,7 @@ tests_sim_test_outcome_LDADD = $(KVSTORE_LIBS)
 check_PROGRAMS += tests/sim/test-rot
 TESTS += tests/sim/test-rot
 tests_sim_test_rot_SOURCES = \
-	tests/sim/test-rot.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
+	tests/sim/test-rot.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c

@@ -1,12 +1,11 @@
 #include "tests/sim/scenarios.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "tests/sim/seeds.h"
 
 static Stores *running; /* for the log's sink, which has no other way */
 
@@ -35,39 +34,16 @@ static void run_scenario(const char *program, const Scenario *scenario, uint64_t
 }
 
 int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "bug", required_argument, NULL, 'b' },
-                { "trace", no_argument, NULL, 't' }, {},
-        };
-        uint64_t seed = 1, runs = 3;
-        const char *bug = NULL;
-        bool trace = false;
-        int c;
+        Seeds o = { .seed = 1, .runs = 3 };
 
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 'b':
-                        bug = optarg;
-                        break;
-                case 't':
-                        trace = true;
-                        break;
-                default:
-                        return 2;
-                }
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(LOG_DEBUG);
-        setvbuf(stdout, NULL, _IOLBF, 0);
         for (size_t i = 0; i < n; i++) {
-                for (uint64_t k = 0; k < runs; k++)
-                        run_scenario(program, &scenarios[i], seed + k, bug, trace);
-                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, runs);
+                for (uint64_t k = 0; k < o.runs; k++)
+                        run_scenario(program, &scenarios[i], o.seed + k, o.bug, o.trace);
+                printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, o.runs);
         }
         return 0;
 }

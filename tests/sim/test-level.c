@@ -3,12 +3,12 @@
  *
  *      test-level [--seed N] [--runs N] [--trace]
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
 
 enum { PATIENCE_MS = 60000, WAIT_MS = 30000 };
 
@@ -102,33 +102,15 @@ static void run_once(uint64_t seed, bool trace) {
 }
 
 int main(int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' }, { "trace", no_argument, NULL, 't' }, {},
-        };
-        uint64_t seed = 1, runs = 5;
-        bool trace = false;
-        int c;
+        Seeds o = { .seed = 1, .runs = 5 };
 
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 't':
-                        trace = true;
-                        break;
-                default:
-                        return 2;
-                }
-        setvbuf(stdout, NULL, _IOLBF, 0);
+        if (!seeds_parse(&o, argc, argv) || o.bug)
+                return 2;
         log_set_sink(on_log, NULL);
-        log_set_max_priority(trace ? LOG_DEBUG : LOG_INFO);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 
-        for (uint64_t i = 0; i < runs; i++)
-                run_once(seed + i, trace);
-        printf("%llu times the level waited for all, and was raised\n", (unsigned long long) runs);
+        for (uint64_t i = 0; i < o.runs; i++)
+                run_once(o.seed + i, o.trace);
+        printf("%llu times the level waited for all, and was raised\n", (unsigned long long) o.runs);
         return 0;
 }

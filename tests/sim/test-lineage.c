@@ -4,7 +4,6 @@
  *
  *      test-lineage [--seed N] [--runs N] [--trace] [--bug NAME]
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,14 +12,9 @@
 #include "fleetd/rescue.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
 
 enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000 };
-
-typedef struct Options {
-        uint64_t seed, runs;
-        const char *bug;
-        bool trace;
-} Options;
 
 static World *tracing;
 
@@ -210,7 +204,7 @@ static bool is_adopting(const SimMachine *m) {
 
 typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, _ENDING_MAX } Ending;
 
-static void run_once(uint64_t seed, const Options *o) {
+static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
         Ending ending = (Ending) (seed % _ENDING_MAX);
         SimMachine *first, *late;
@@ -302,31 +296,10 @@ static void run_once(uint64_t seed, const Options *o) {
 }
 
 int main(int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },      { "bug", required_argument, NULL, 'b' }, {},
-        };
-        Options o = { .seed = 1, .runs = 6 };
-        int c;
+        Seeds o = { .seed = 1, .runs = 6 };
 
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        o.seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        o.runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 't':
-                        o.trace = true;
-                        break;
-                case 'b':
-                        o.bug = optarg;
-                        break;
-                default:
-                        return 2;
-                }
-        setvbuf(stdout, NULL, _IOLBF, 0);
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 

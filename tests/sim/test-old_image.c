@@ -4,21 +4,15 @@
  *
  *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
 
 enum { PATIENCE_MS = 60000, OLD_MS = 15000, WRITES = 5 };
-
-typedef struct Options {
-        uint64_t seed, runs;
-        const char *bug;
-        bool trace;
-} Options;
 
 static World *tracing;
 static bool refused; /* an old image was, as the journal says */
@@ -125,7 +119,7 @@ static void copy_folder(const char *from, const char *to) {
                 abort();
 }
 
-static void run_once(uint64_t seed, const Options *o) {
+static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
         char *image = scratch_new(), replay[128];
         SimMachine *knows, *other, *old;
@@ -206,31 +200,10 @@ static void run_once(uint64_t seed, const Options *o) {
 }
 
 int main(int argc, char *argv[]) {
-        static const struct option table[] = {
-                { "seed", required_argument, NULL, 's' }, { "runs", required_argument, NULL, 'r' },
-                { "trace", no_argument, NULL, 't' },      { "bug", required_argument, NULL, 'b' }, {},
-        };
-        Options o = { .seed = 1, .runs = 5 };
-        int c;
+        Seeds o = { .seed = 1, .runs = 5 };
 
-        while ((c = getopt_long(argc, argv, "", table, NULL)) >= 0)
-                switch (c) {
-                case 's':
-                        o.seed = strtoull(optarg, NULL, 10);
-                        break;
-                case 'r':
-                        o.runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 't':
-                        o.trace = true;
-                        break;
-                case 'b':
-                        o.bug = optarg;
-                        break;
-                default:
-                        return 2;
-                }
-        setvbuf(stdout, NULL, _IOLBF, 0);
+        if (!seeds_parse(&o, argc, argv))
+                return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 
