@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 
 #include "base/memory.h"
+#include "base/table.h"
 
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -1;
@@ -168,14 +169,16 @@ bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size)
         return read_file_at(dir_fd, name, size, &found, &found_size) == 0 && found_size == size && memcmp(found, bytes, size) == 0;
 }
 
+void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE]) {
+        snprintf(ret, FILE_TEMPORARY_SIZE, ".%016llx.tmp", (unsigned long long) XXH3_64bits(name, strlen(name)));
+}
+
 int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
         _cleanup_close_ int fd = -1;
-        char tmp[300];
+        char tmp[FILE_TEMPORARY_SIZE];
         int r;
 
-        if ((size_t) snprintf(tmp, sizeof(tmp), ".%s.tmp", name) >= sizeof(tmp))
-                return -ENAMETOOLONG;
-
+        file_temporary_name(name, tmp);
         if (unlinkat(dir_fd, tmp, 0) < 0 && errno != ENOENT)
                 return -errno;
         fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);

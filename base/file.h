@@ -24,6 +24,11 @@ void folder_files_free(FolderFile *files, size_t n);
 /* Whether 'name' is a file that holds just these bytes: then it need not be written. */
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size);
 
+/* The hidden file that is renamed to 'name': short, so that a name may have all the bytes that the file system allows, and the same each
+ * time, so that what a crash left is replaced. */
+enum { FILE_TEMPORARY_SIZE = 24 };
+void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE]);
+
 /* Replaces 'name': write to a hidden temporary file, fsync, rename, fsync the folder. After a crash either the old or
  * the new content is there. */
 int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);

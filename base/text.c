@@ -141,18 +141,58 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
         text_append_bytes(t, s + plain, size - plain);
 }
 
+/* Whether the UTF-8 character of 'n' bytes at 's' is to be shown as itself (Unicode 15, Cc and Bidi_Control, and U+2028/9). */
+static bool is_printable(const unsigned char *s, size_t n) {
+        switch (n) {
+        case 0:
+                return false;
+        case 1:
+                return s[0] >= 0x20 && s[0] != 0x7f;
+        case 2: /* C1 is U+0080 to U+009F: the second one of them, CSI, is "ESC [" to a terminal; U+061C */
+                return !(s[0] == 0xc2 && s[1] < 0xa0) && !(s[0] == 0xd8 && s[1] == 0x9c);
+        case 3: /* U+200E, U+200F, U+2028 to U+202E; U+2066 to U+2069 */
+                return !(s[0] == 0xe2 && s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae)))
+                       && !(s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
+        default:
+                return true;
+        }
+}
+
+void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool lines) {
+        const unsigned char *s = bytes;
+
+        for (size_t i = 0, n; i < size; i += n) {
+                size_t length = utf8_length(s + i, size - i);
+                bool shown = is_printable(s + i, length);
+
+                n = MAX(length, (size_t) 1);
+                if (lines)
+                        shown |= s[i] == '\n' || s[i] == '\t' || (s[i] == '\r' && i + 1 < size && s[i + 1] == '\n');
+                if (shown)
+                        text_append_bytes(t, s + i, n);
+                for (size_t k = 0; !shown && k < n; k++)
+                        text_printf(t, "\\x%02x", s[i + k]);
+        }
+}
+
 void text_append_printable(Text *t, const char *s) {
-        for (; *s; s++)
-                if ((unsigned char) *s < 0x20 || *s == 0x7f)
-                        text_printf(t, "\\x%02x", (unsigned char) *s);
-                else
-                        text_append_char(t, *s);
+        text_append_printable_bytes(t, s, strlen(s), false);
 }
 
 char *text_keep_to_one_line(char *s) {
-        for (char *p = s; *p; p++)
-                if ((unsigned char) *p < 0x20 || *p == 0x7f)
-                        *p = '?';
+        size_t size = strlen(s), to = 0;
+
+        for (size_t i = 0, n; i < size; i += n) {
+                size_t length = utf8_length(s + i, size - i);
+
+                n = MAX(length, (size_t) 1);
+                if (is_printable((unsigned char *) s + i, length)) {
+                        memmove(s + to, s + i, n);
+                        to += n;
+                } else
+                        s[to++] = '?';
+        }
+        s[to] = 0;
         return s;
 }
 

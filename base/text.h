@@ -55,10 +55,13 @@ void text_vprintf(Text *t, const char *format, va_list ap) _printf_(2, 0);
  * UTF-8 shown as U+FFFD. */
 void text_append_json(Text *t, const void *bytes, size_t size);
 
-/* Appends 's' with control bytes as \xNN, so that a name cannot drive a terminal. */
+/* Append 's' with each byte that a terminal acts upon as \xNN: control characters (C0, DEL, C1), line and paragraph separators, marks that
+ * change the direction of writing, and bytes that are no UTF-8. */
 void text_append_printable(Text *t, const char *s);
+/* The same of 'size' bytes; with 'lines' newline (with a carriage return before it) and tab stay as they are. */
+void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool lines);
 
-/* The same in place, where a sentence is what is wanted: '?' for each. Returns 's'. */
+/* The same in place, where a message is wanted: '?' for each such character. Returns 's'. */
 char *text_keep_to_one_line(char *s);
 
 /* The length of the valid UTF-8 sequence at 's', of which 'left' > 0 bytes are there; 0 if there is none. */

@@ -43,7 +43,8 @@ static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
         return -r;
 }
 
-int child_run(const char *const *command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms) {
+int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata) {
+        uint64_t tick_ms = 3600000;
         sigset_t ours, before;
         int status = 0, r, signal;
         pid_t pid;
@@ -60,13 +61,13 @@ int child_run(const char *const *command, const char *const environment[], bool 
                 return EXIT_CANNOT_RUN;
         }
         while (waitpid(pid, &status, WNOHANG) == 0) {
-                signal = child_wait_signal(&ours, tick ? tick_ms : 3600000);
+                signal = 0;
+                if (tick)
+                        tick_ms = tick(userdata, &signal);
+                if (signal == 0)
+                        signal = child_wait_signal(&ours, tick_ms);
                 if (signal != 0 && signal != SIGCHLD)
                         (void) kill(pid, signal);
-                else if (signal == 0 && tick && !tick(userdata)) {
-                        (void) kill(pid, SIGTERM);
-                        tick = NULL;
-                }
         }
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);

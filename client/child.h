@@ -6,9 +6,12 @@
 #include <stdint.h>
 
 /* Runs 'command' (found in PATH) on our own streams to its end, with 'environment' (names and values in turn, NULL at the end; may be
- * NULL) added to ours. While it runs 'tick' is called every 'tick_ms' (NULL: never); a false from it sends SIGTERM. Interrupts go to the
- * command. Its exit status, 128 and the signal that ended it, or 127, with a sentence on stderr, when it cannot be run. */
-int child_run(const char *const *command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms);
+ * NULL) added to ours. Interrupts go to the command. Return its exit status, 128 and the signal that ended it, or 127, with a message on
+ * stderr, when it cannot be run.
+ *
+ * While it runs, 'tick' is called (NULL: never). It returns in how many ms it is to be called again, and may set *ret_signal to a signal
+ * that the command gets. */
+int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata);
 
 /* The signals that such a program and its end concern; to be blocked while they are waited for. */
 void child_signals(sigset_t *ret);

@@ -266,10 +266,47 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
         return client_change(c, &unit, 1, err);
 }
 
-int client_destroy(Client *c, const char *name, Error *err) {
+bool client_may_retry(int r, const Error *err) {
+        return r < 0 && r != -ENOMEM && r != -EFBIG && (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
+}
+
+static int destroy_one(Client *c, const char *name, Error *err) {
         _cleanup_reply_ Reply reply = {};
 
-        return unit_request(c, "DELETE", name, NULL, &reply, err);
+        return unit_request(c, "DELETE", name, NULL, &reply, err); /* also 0 if it is gone already */
+}
+
+/* One transaction. False: nothing has changed, or it is not known. */
+static bool destroy_batch(Client *c, char *const *names, size_t n) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
+        bool known = true;
+        Error err = {};
+
+        for (size_t i = 0; units && i < n; i++) {
+                units[i] = API_UNIT_EMPTY;
+                units[i].name = names[i];
+                units[i].destroy = true;
+        }
+        return units && post_batch(c, units, n, &known, &err) >= 0 && known;
+}
+
+int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata, const char *name, int r, const Error *err), void *userdata) {
+        for (size_t i = 0, end; i < names->n; i = end) {
+                bool all;
+
+                end = MIN(names->n, i + BATCH_UNITS);
+                all = end - i > 1 && destroy_batch(c, names->items + i, end - i);
+                for (size_t k = i; k < end; k++) {
+                        Error err = {};
+                        /* What a batch was rejected for (one of its units, or a daemon that knows none) is found one by one. */
+                        int r = all ? 0 : destroy_one(c, names->items[k], &err);
+
+                        r = done(userdata, names->items[k], r, &err);
+                        if (r < 0)
+                                return r;
+                }
+        }
+        return 0;
 }
 
 bool unit_is_global(const ApiUnit *unit) {

@@ -53,11 +53,15 @@ const ApiMachine *listing_machine(const Listing *machines, const char *id); /* N
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
 /* Makes or replaces units, or says what they are to be: one request and one transaction for many, all or nothing, as far as they fit
- * into one (200 units, 100 KiB). Of each unit count name, text, desired state ('inactive' where there is none and the text is new) and
- * 'keep'. */
+ * into one (200 units, 100 KiB). Of each unit count name, text, desired state ('inactive' where there is none and the text is new),
+ * 'keep', and what is expected of it. */
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err);
+/* Whether 'r' and 'err', of a request, say that the daemon or the cluster could not do it now: the same request may succeed later. */
+bool client_may_retry(int r, const Error *err);
+/* Destroy units, as client_change() changes them. Call 'done' for each, with 0 or why it failed (-EREMOTEIO and the daemon's words); a
+ * unit that is gone already is destroyed. 0, or the first negative that 'done' returned. */
+int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata, const char *name, int r, const Error *err), void *userdata);
 int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one */
-int client_destroy(Client *c, const char *name, Error *err); /* also 0 if it is gone already */
 
 bool unit_is_global(const ApiUnit *unit);
 

@@ -190,7 +190,7 @@ int verb_cluster(Client *c, char **args, size_t n) {
         if (n > 0)
                 return verbs[which].run(c, root, args + 1, n - 1);
         if (streq(c->options.output, "json"))
-                fputs(reply.body.chars, stdout);
+                (void) output_text(reply.body.chars, reply.body.size);
         else
                 r = print_cluster(root);
         return r < 0 ? client_fail(r, NULL, "%s", "") : EXIT_DONE;

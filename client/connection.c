@@ -14,7 +14,7 @@ struct Connection {
         char *socket; /* path of a unix socket, or NULL */
         char *base;   /* what stands before the path: "http://localhost", "https://host:port" */
         char *ca_file, *cert_file, *key_file;
-        uint64_t read_ms, write_ms;
+        uint64_t read_ms, write_ms, limit_ms;
         bool debug;
         char problem[CURL_ERROR_SIZE];
 };
@@ -117,6 +117,7 @@ int connection_new(const ConnectionSettings *settings, Connection **ret, Error *
         if (!c)
                 return -ENOMEM;
         c->read_ms = settings->read_ms;
+        c->limit_ms = UINT64_MAX;
         c->write_ms = settings->write_ms;
         c->debug = settings->debug;
         r = endpoint_parse(c, settings->endpoint, err);
@@ -222,13 +223,17 @@ static int make_url(const Connection *c, const char *path, Text *t) {
         return t->error;
 }
 
+void connection_limit(Connection *c, uint64_t limit_ms) {
+        c->limit_ms = limit_ms > 0 ? limit_ms : UINT64_MAX;
+}
+
 int connection_request(Connection *c, const char *method, const char *path, const char *type, const char *body, Reply *ret,
                        Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text url = {}, header = {};
         struct curl_slist *headers = NULL;
         bool change = !streq(method, "GET");
-        uint64_t limit_ms = change ? c->write_ms : c->read_ms;
+        uint64_t limit_ms = MIN(change ? c->write_ms : c->read_ms, c->limit_ms);
         CURLcode code;
 
         if (make_url(c, path, &url) < 0)

@@ -41,6 +41,9 @@ void reply_done(Reply *reply);
 int connection_request(Connection *c, const char *method, const char *path, const char *type, const char *body, Reply *ret,
                        Error *err);
 
+/* From now on no request takes longer than 'limit_ms', whatever the settings allow; 0: as the settings say. */
+void connection_limit(Connection *c, uint64_t limit_ms);
+
 /* Is it a success? -EREMOTEIO with "googleapi: Error 404: unit does not exist" otherwise, the words that fleetctl always
  * had for what the API says. */
 int reply_check(const Reply *reply, Error *err);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "client/client.h"
 #include "client/files.h"
@@ -339,12 +340,31 @@ static int wait_gone(Client *c, const Names *names) {
         return status;
 }
 
+typedef struct Destroyed {
+        Names going;
+        int status;
+} Destroyed;
+
+static int on_destroyed(void *userdata, const char *name, int r, const Error *err) {
+        Destroyed *d = userdata;
+
+        if (r >= 0)
+                return names_add(&d->going, name, strlen(name));
+        d->status = client_fail(r, err, "Error destroying units: ");
+        return 0;
+}
+
+static void destroyed_done(Destroyed *d) {
+        names_done(&d->going);
+}
+
 int verb_destroy(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names going = {};
+        _cleanup_(destroyed_done) Destroyed destroyed = { .status = EXIT_DONE };
+        _cleanup_names_ Names names = {};
         _cleanup_live_ Live *live = NULL;
-        int r, status = EXIT_DONE;
         Error err = {};
+        int r;
 
         if (n == 0)
                 return no_units();
@@ -353,48 +373,80 @@ int verb_destroy(Client *c, char **args, size_t n) {
                 return r;
 
         /* All go at once, then each is waited for: they stop side by side. */
-        for (size_t i = 0; i < found.n; i++) {
-                r = client_destroy(c, found.items[i].name, &err);
-                if (r < 0)
-                        status = client_fail(r, &err, "Error destroying units: ");
-                else if (names_add(&going, found.items[i].name, strlen(found.items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL, "%s", "");
-        }
-        live = c->options.no_block ? NULL : live_new(&going);
+        r = 0;
+        for (size_t i = 0; i < found.n && r >= 0; i++)
+                r = names_add(&names, found.items[i].name, strlen(found.items[i].name));
+        if (r >= 0)
+                r = client_destroy_all(c, &names, on_destroyed, &destroyed);
+        if (r < 0)
+                return client_fail(r, NULL, "%s", "");
+        live = c->options.no_block ? NULL : live_new(&destroyed.going);
         if (!live)
-                return wait_gone(c, &going) ?: status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &going, .live = live }, &err);
-        return r < 0 ? fail_wait(r, live, &err) : status;
+                return wait_gone(c, &destroyed.going) ?: destroyed.status;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed.going, .live = live }, &err);
+        return r < 0 ? fail_wait(r, live, &err) : destroyed.status;
 }
 
 /* -- Down and up again -- */
 
+enum { START_AGAIN_S = 60, RETRY_MS = 500 };
+
+/* The second half of a restart: the unit is stopped, and must not stay so because the cluster has no leader just now. Try for
+ * START_AGAIN_S; a target that another client has changed meanwhile stays. */
+static int start_again(Client *c, const Found *f, Error *err) {
+        const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
+        _cleanup_api_unit_ ApiUnit known = API_UNIT_EMPTY;
+        ApiUnit change = API_UNIT_EMPTY;
+        struct timespec begun, now;
+        int r;
+
+        change.name = f->name;
+        change.desired_state = TARGET_LAUNCHED;
+        change.expected_state = TARGET_LOADED;
+        (void) clock_gettime(CLOCK_MONOTONIC, &begun);
+        do {
+                *err = (Error) {};
+                r = client_change(c, &change, 1, err);
+                if (!client_may_retry(r, err))
+                        break;
+                (void) nanosleep(&pause, NULL);
+                (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
+
+        /* An earlier try may have been done without an answer. */
+        if (r == -EREMOTEIO && client_unit(c, f->name, &known, NULL) > 0 && known.desired_state == TARGET_LAUNCHED)
+                return 0;
+        return r;
+}
+
 /* Down to loaded, until systemd has stopped it, and up again. */
 static int restart_one(Client *c, Found *f, Live *live, Error *err) {
         const Names one = { .items = &f->name, .n = 1 };
+        bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
-        int r = 0;
+        int r;
 
-        if (f->global || f->current == TARGET_LAUNCHED) {
+        if (stops) {
                 r = client_set_state(c, f->name, TARGET_LOADED, err);
-                if (r >= 0)
-                        r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one, .quiet = true, .live = live,
-                                                         .more = true, .interrupted = "%s is being stopped, and nobody starts it again "
-                                                                                      "(fleetctl start does)" }, err);
+                if (r < 0)
+                        return r;
+                r = wait_for(c, &(WaitRequest) { .goal = WAIT_STOPPED, .target = TARGET_LOADED, .names = &one, .quiet = true, .live = live, .more = true,
+                                                 .interrupted = "%s is being stopped, and nobody starts it again (fleetctl start does)" }, err);
+                if (r < 0)
+                        return r;
         }
-        if (r >= 0)
-                r = client_states(c, f->name, &states, err);
-        if (r >= 0) {
-                f->before_ms = 0;
+        f->before_ms = 0;
+        if (client_states(c, f->name, &states, NULL) >= 0)
                 note_states(f, &states);
-                r = client_set_state(c, f->name, TARGET_LAUNCHED, err);
-        }
-        if (r >= 0 && !waits_for(c, f->global))
+        r = stops ? start_again(c, f, err) : client_set_state(c, f->name, TARGET_LAUNCHED, err);
+        if (r < 0)
+                return r;
+        if (!waits_for(c, f->global)) {
                 printf("Triggered global unit %s restart\n", f->name);
-        else if (r >= 0)
-                r = wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one, .live = live,
-                                                 .more = c->options.wait, .before_ms = &f->before_ms }, err);
-        return r;
+                return 0;
+        }
+        return wait_for(c, &(WaitRequest) { .goal = WAIT_RUNNING, .target = TARGET_LAUNCHED, .names = &one, .live = live,
+                                            .more = c->options.wait, .before_ms = &f->before_ms }, err);
 }
 
 /* With the names of those that were not begun. */
@@ -438,6 +490,7 @@ int verb_restart(Client *c, char **args, size_t n) {
         }
         if (r < 0)
                 return client_fail(r, NULL, "%s", "");
+        (void) signal(SIGHUP, SIG_IGN); /* a login that ends between the two halves does not leave a unit stopped */
         live = live_new(&begun);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)

@@ -196,7 +196,7 @@ int verb_directory(Client *c, char **args, size_t n) {
 
                 r = connection_request(c->connection, "GET", "/fleet/v1/directory", NULL, NULL, &reply, &err);
                 if (r >= 0)
-                        puts(reply.body.chars);
+                        (void) output_line(reply.body.chars);
         } else
                 r = print_problems(items, &machines);
         return r < 0 ? client_fail(r, &err, "fleetctl: ") : EXIT_DONE;

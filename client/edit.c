@@ -10,6 +10,8 @@
 #include "client/suggest.h"
 #include "units/name.h"
 
+enum { TRIES_MAX = 3 }; /* of a change that another one came before */
+
 /* A folder of ours below $TMPDIR with one file in it. */
 typedef struct Draft {
         char *folder, *path; /* owned */
@@ -104,7 +106,7 @@ static int diff_one(Client *c, const char *argument) {
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);
         return child_run((const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never", there, "--label", argument, "--",
-                                         draft.path, here.path, NULL }, NULL, NULL, NULL, 0);
+                                         draft.path, here.path, NULL }, NULL, NULL, NULL);
 }
 
 int verb_diff(Client *c, char **args, size_t n) {
@@ -143,7 +145,7 @@ static int run_editor(const char *path, Error *err) {
 
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
-        r = child_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, 0);
+        r = child_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL);
         return r > 0 ? error_set(err, -ECANCELED, "the editor (%s) ended with status %d", editor(), r) : r;
 }
 
@@ -179,11 +181,36 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
         }
 }
 
+/* Put 'text' in the place of the one that was fetched as 'unit', if it is still that one. The target state stays as it is by now: where
+ * the unit runs, the new text takes the old one's place. */
+static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error *err) {
+        int r = -EREMOTEIO;
+
+        for (unsigned tries = 0; tries < TRIES_MAX && r == -EREMOTEIO; tries++) {
+                _cleanup_api_unit_ ApiUnit now = API_UNIT_EMPTY;
+                ApiUnit change = API_UNIT_EMPTY;
+
+                *err = (Error) {};
+                r = client_unit(c, unit->name, &now, err);
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        return error_set(err, -ENOENT, "it was destroyed while it was edited");
+                if (!streq(now.hash ?: "", unit->hash ?: "") || !streq(now.text ?: "", unit->text ?: ""))
+                        return error_set(err, -EINVAL, "somebody else changed it while it was edited; fleetctl diff %s shows how", unit->name);
+                change.name = unit->name;
+                change.text = text;
+                change.desired_state = change.expected_state = now.desired_state;
+                change.expected_hash = unit->hash;
+                r = client_change(c, &change, 1, err);
+        }
+        return r;
+}
+
 static int edit_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL, *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        ApiUnit changed = API_UNIT_EMPTY;
         Error err = {};
         int r;
 
@@ -205,10 +232,7 @@ static int edit_one(Client *c, const char *argument) {
                 fprintf(stderr, "fleetctl: %s is as it was\n", name);
                 return EXIT_DONE;
         }
-        changed.name = name;
-        changed.text = edited;
-        changed.desired_state = unit.desired_state; /* where it runs, the new text takes the old one's place */
-        r = client_change(c, &changed, 1, &err);
+        r = replace_text(c, &unit, edited, &err);
         if (r < 0) {
                 draft_keep(&draft);
                 return client_fail(r, &err, "failed changing unit %s: ", name);

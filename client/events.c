@@ -204,7 +204,7 @@ static bool is_wanted(const Events *all, const Event *e) {
 
 static int print_line(Events *all, const char *line) {
         all->n_told++;
-        puts(line);
+        (void) output_line(line);
         return fflush(stdout) == EOF ? -errno : 0;
 }
 

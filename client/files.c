@@ -373,23 +373,6 @@ int verb_submit(Client *c, char **args, size_t n) {
         return files_submit(c, args, n, TARGET_INACTIVE, NULL);
 }
 
-/* A text must not drive a terminal; in a pipe it is what it is. */
-static void print_text(const char *text) {
-        if (!stdout_is_terminal()) {
-                fputs(text, stdout);
-                return;
-        }
-        for (size_t n; *text; text += n + (text[n] == '\n')) {
-                _cleanup_free_ char *line = NULL;
-                _cleanup_text_ Text safe = {};
-
-                n = strcspn(text, "\n");
-                line = strndup(text, n);
-                text_append_printable(&safe, line ?: "");
-                puts(safe.chars ?: "");
-        }
-}
-
 int verb_cat(Client *c, char **args, size_t n) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_free_ char *name = NULL;
@@ -420,6 +403,6 @@ int verb_cat(Client *c, char **args, size_t n) {
                 unit_file_print(unit.file, &t, NULL);
         if (t.error < 0)
                 return client_fail(t.error, NULL, "%s", "");
-        print_text(t.chars ?: "");
+        (void) output_text(t.chars ?: "", t.size);
         return EXIT_DONE;
 }

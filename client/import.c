@@ -6,7 +6,7 @@
  *   machines/ID/metadata/K  what people gave a machine; empty: they took it away
  *
  * All else has a time to live, and is the old cluster's own. Nothing is written there. First all of it is read and checked, then
- * it is shown, and then done. */
+ * it is shown, and then done. A unit that this cluster rejects is listed with the reason and left out. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -18,7 +18,8 @@
 typedef struct Imported {
         char *name, *text;  /* owned */
         TargetState target;
-        const char *action; /* of a table's: "import", or why not */
+        char *rejected;     /* owned; why this cluster does not take the unit, NULL: it does */
+        const char *action; /* of a table's: "import", or why not; borrowed */
 } Imported;
 
 typedef struct Fleet {
@@ -34,6 +35,7 @@ static void fleet_done(Fleet *f) {
         for (size_t i = 0; i < f->n; i++) {
                 free(f->units[i].name);
                 free(f->units[i].text);
+                free(f->units[i].rejected);
         }
         free(f->units);
         json_value_free(f->jobs);
@@ -136,7 +138,7 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
         const char *name = last_part(text_of(job, "key"));
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
         _cleanup_json_ JsonValue *value = NULL;
-        _cleanup_free_ char *text = NULL, *copy = NULL;
+        _cleanup_free_ char *text = NULL, *copy = NULL, *rejected = NULL;
         TargetState state = TARGET_INACTIVE;
         char hash[UNIT_HASH_SIZE];
         int r;
@@ -155,15 +157,16 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
         }
         if (r >= 0)
                 r = unit_verify(name, text, strlen(text), &faults, &warnings);
-        if (r >= 0 && faults.n > 0)
-                r = error_set(err, -EINVAL, "%s", faults.items[0].sentence);
         if (r < 0)
                 return error_prefix(err, r, "%s", name);
 
         copy = strdup(name);
+        if (faults.n > 0 && asprintf(&rejected, "rejected: %s", faults.items[0].sentence) < 0)
+                return -ENOMEM;
         if (!copy || GROW(f->units, f->capacity, f->n + 1) < 0)
                 return -ENOMEM;
-        f->units[f->n++] = (Imported) { .name = TAKE_PTR(copy), .text = TAKE_PTR(text), .target = state };
+        f->units[f->n++] = (Imported) { .name = TAKE_PTR(copy), .text = TAKE_PTR(text), .target = state,
+                                           .rejected = TAKE_PTR(rejected) };
         return 0;
 }
 
@@ -241,6 +244,10 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
                 Imported *u = &f->units[i];
                 _cleanup_unit_ Unit *unit = NULL;
 
+                if (u->rejected) {
+                        u->action = u->rejected;
+                        continue;
+                }
                 r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
                 if (r < 0)
                         return r;

@@ -116,7 +116,7 @@ static int take_answer(Client *c, const Reply *reply, JsonValue **ret) {
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         if (streq(c->options.output, "json")) {
-                puts(reply->body.chars);
+                (void) output_line(reply->body.chars);
                 return EXIT_DONE;
         }
         r = json_value_parse(reply->body.chars, reply->body.size, ret, &err);
@@ -189,6 +189,8 @@ static void print_why(const JsonValue *root) {
                 printf("%s is global (%s): it has every machine that qualifies.\n", name, wanted);
         else if (!*where && streq(wanted, "inactive"))
                 printf("%s is not wanted on any machine (inactive).\n", name);
+        else if (!*where && !*wanted)
+                printf("%s: %s\n", name, member_of(root, "reason"));
         else if (!*where)
                 printf("%s is wanted (%s) and has no machine.\n", name, wanted);
         for (size_t i = 0; i < n; i++) {
@@ -204,6 +206,8 @@ static void print_why(const JsonValue *root) {
                         printf(" (ordered: %s)", order);
                 else if (is_true(m, "chosen"))
                         fputs(" (the next one)", stdout);
+                if (is_true(m, "finished"))
+                        fputs(" (finished there)", stdout);
                 putchar('\n');
         }
 }

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/parse.h"
+#include "client/output.h"
 #include "client/remote.h"
 #include "client/suggest.h"
 #include "units/name.h"
@@ -145,9 +146,11 @@ static void entry_print(const Merge *m, const Entry *e) {
         struct tm tm;
 
         if (m->format != FORMAT_SHORT || e->at_us == 0 || !rest || !localtime_r(&seconds, &tm) || strftime(date, sizeof(date), "%b %d %H:%M:%S", &tm) == 0)
-                fputs(e->text, stdout);
-        else
-                printf("%s%s", date, rest);
+                (void) output_text(e->text, strlen(e->text));
+        else {
+                fputs(date, stdout);
+                (void) output_text(rest, strlen(rest));
+        }
 }
 
 /* Prints the last 'lines' of what is held, by time, and lets go of it. */

@@ -6,6 +6,7 @@
 #include "client/child.h"
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/output.h"
 #include "client/suggest.h"
 
 void kv_append_key(Text *t, const char *key) {
@@ -51,7 +52,7 @@ int kv_request(Client *c, const char *method, const Text *path, const Text *form
         if (reply.status < 200 || reply.status >= 300)
                 return fail_answer(&reply);
         if (streq(c->options.output, "json")) {
-                fputs(reply.body.chars, stdout);
+                (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
 
@@ -106,11 +107,12 @@ int kv_usage(const char *sentence) {
         return EXIT_USAGE;
 }
 
-/* The bytes as they are; only to people, and to who does not ask for a file, a newline behind them. */
+/* The bytes as they are, to all but a terminal; without --file a newline behind them. */
 static int put_value(Client *c, const Reply *reply) {
         const char *file = c->options.file;
         FILE *f = file && !streq(file, "-") ? fopen(file, "we") : stdout;
-        bool written = f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
+        bool written = f == stdout ? output_text(reply->body.chars, reply->body.size) >= 0
+                                   : f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
 
         if (!file)
                 putchar('\n');
@@ -150,8 +152,14 @@ static int kv_get(Client *c, char **args, size_t n) {
                 fprintf(stderr, "%s: is a directory; fleetctl kv ls %s\n", args[0], args[0]);
                 return EXIT_FAILED;
         }
-        puts(kv_text_of(node, "value"));
+        (void) output_line(kv_text_of(node, "value"));
         return EXIT_DONE;
+}
+
+static void print_key(const JsonValue *node) {
+        const char *key = kv_text_of(node, "key");
+
+        (void) output_name(key, strlen(key));
 }
 
 static void print_names(const JsonValue *node, bool recursive, unsigned level) {
@@ -160,7 +168,8 @@ static void print_names(const JsonValue *node, bool recursive, unsigned level) {
         for (size_t i = 0; i < json_value_count(nodes); i++) {
                 const JsonValue *child = json_value_item(nodes, i);
 
-                printf("%s%s\n", kv_text_of(child, "key"), kv_is_dir(child) ? "/" : "");
+                print_key(child);
+                puts(kv_is_dir(child) ? "/" : "");
                 if (recursive && level < KV_LEVELS_MAX)
                         print_names(child, recursive, level + 1);
         }
@@ -189,7 +198,7 @@ static int print_name(void *userdata, const KvListed *node) {
         if (names->limit > 0 && names->n == names->limit)
                 return -ECANCELED;
         names->n++;
-        (void) fwrite(node->key, 1, node->key_size, stdout);
+        (void) output_name(node->key, node->key_size);
         puts(node->dir ? "/" : "");
         return 0;
 }
@@ -237,7 +246,7 @@ static int kv_ls(Client *c, char **args, size_t n) {
         if (kv_is_dir(node))
                 print_names(node, c->options.recursive, 0);
         else
-                puts(kv_text_of(node, "key"));
+                (void) output_line(kv_text_of(node, "key"));
         return EXIT_DONE;
 }
 
@@ -291,7 +300,7 @@ static int kv_set(Client *c, char **args, size_t n) {
                 kv_add_number(&form, "prevIndex", o->swap_with_index);
         r = kv_request(c, "PUT", &path, &form, &root, &node);
         if (r == EXIT_DONE && !json && text_is_plain(value, size))
-                puts(value);
+                (void) output_line(value);
         return r;
 }
 
@@ -316,32 +325,8 @@ static int kv_mk(Client *c, char **args, size_t n) {
                 kv_add_field(&form, "prevExist", "false");
         r = kv_request(c, o->in_order ? "POST" : "PUT", &path, &form, &root, &node);
         if (r == EXIT_DONE && node && (o->in_order || !o->dir))
-                puts(kv_text_of(node, o->in_order ? "key" : "value"));
+                (void) output_line(kv_text_of(node, o->in_order ? "key" : "value"));
         return r;
-}
-
-static int kv_rm(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, query = {};
-        const JsonValue *node = NULL;
-        const Options *o = &c->options;
-
-        if (n != 1)
-                return kv_usage("kv rm takes one key");
-        kv_append_key(&path, args[0]);
-        if (o->recursive)
-                kv_add_field(&query, "recursive", "true");
-        if (o->dir)
-                kv_add_field(&query, "dir", "true");
-        if (o->with_value)
-                kv_add_field(&query, "prevValue", o->with_value);
-        if (o->with_index > 0)
-                kv_add_number(&query, "prevIndex", o->with_index);
-        if (query.size > 0)
-                text_printf(&path, "?%s", query.chars);
-        if (query.error < 0)
-                return client_fail(query.error, NULL, "%s", "");
-        return kv_request(c, "DELETE", &path, NULL, &root, &node);
 }
 
 /* -- watch: one plain wait after the other, as all clients of etcd do -- */
@@ -362,7 +347,7 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         };
 
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
-        return child_run((const char *const *) watch->command, environment, NULL, NULL, 0);
+        return child_run((const char *const *) watch->command, environment, NULL, NULL);
 }
 
 static int on_change(void *userdata, const char *line, size_t size) {
@@ -386,11 +371,13 @@ static int on_change(void *userdata, const char *line, size_t size) {
                 return MIN(r, 0);
         }
         if (watch->json)
-                puts(line);
-        else if (*kv_text_of(node, "value"))
-                printf("%s %s %s\n", kv_text_of(root, "action"), kv_text_of(node, "key"), kv_text_of(node, "value"));
-        else
-                printf("%s %s%s\n", kv_text_of(root, "action"), kv_text_of(node, "key"), kv_is_dir(node) ? "/" : "");
+                (void) output_line(line);
+        else {
+                printf("%s ", kv_text_of(root, "action"));
+                print_key(node);
+                fputs(*kv_text_of(node, "value") ? " " : kv_is_dir(node) ? "/" : "", stdout);
+                (void) output_line(kv_text_of(node, "value"));
+        }
         (void) fflush(stdout);
         return 0;
 }

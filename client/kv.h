@@ -57,6 +57,7 @@ bool kv_is_dir(const JsonValue *node);
 
 int kv_exec_watch(Client *c, char **args, size_t n); /* kv.c */
 int kv_txn(Client *c, char **args, size_t n);        /* kv_v1.c */
+int kv_rm(Client *c, char **args, size_t n);         /* kv_rm.c */
 int kv_lock(Client *c, char **args, size_t n);       /* kv_lock.c */
 int kv_import(Client *c, char **args, size_t n);     /* kv_files.c */
 int kv_export(Client *c, char **args, size_t n);

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/output.h"
 
 enum { CODE_EXISTS = 105 };
 
@@ -185,7 +186,7 @@ int kv_export(Client *c, char **args, size_t n) {
         else if (ex.is_file)
                 fprintf(stderr, "%s: is no directory; fleetctl kv get %s\n", key, key);
         else if (n < 2)
-                puts(ex.json.chars);
+                (void) output_line(ex.json.chars);
         if (ex.dir_fd >= 0)
                 close(ex.dir_fd);
         text_done(&ex.json);

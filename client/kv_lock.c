@@ -1,5 +1,9 @@
-/* kv lock: one holder at a time. Who wants it puts an in-order key below the lock's directory, waits until the key just before its
- * own is gone, and runs the command; all the while the key is refreshed, and vanishes with whoever cannot. */
+/* kv lock: one holder at a time. A client puts an in-order key below the lock's directory, waits until the key just before its own is
+ * gone, and runs the command. All the while it refreshes its key.
+ *
+ * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that succeeded was sent. By
+ * then the command has ended: it gets SIGTERM one sixth of that time before, and SIGKILL at that moment. No request outlasts the
+ * SIGTERM. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,35 +22,61 @@ typedef struct Lock {
         Client *client;
         Text directory, key;  /* of the lock, and ours below it */
         uint64_t ttl;         /* s */
-        uint64_t refreshed_ms; /* monotonic; when it was last sure to live for so long */
+        uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
+        uint64_t asked_ms;     /* when the last one was sent, renewed or not */
         bool lost;
+        int stopped;           /* the last signal that the command got for a lost lock; 0: none */
 } Lock;
 
+/* A suspended machine counts: the cluster's clock goes on meanwhile. */
 static uint64_t now_ms(void) {
         struct timespec now;
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
+        (void) clock_gettime(CLOCK_BOOTTIME, &now);
         return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
+static uint64_t lock_ends_ms(const Lock *lock) {
+        return lock->refreshed_ms + lock->ttl * 1000;
+}
+
+/* When the command has to be stopped, so that it has ended when the lock ends. */
+static uint64_t lock_stop_ms(const Lock *lock) {
+        return lock_ends_ms(lock) - lock->ttl * 1000 / 6;
+}
+
+/* When the key is to be refreshed next: a third of its time after the last success, a sixth after a failure. */
+static uint64_t lock_due_ms(const Lock *lock) {
+        return MAX(lock->refreshed_ms + lock->ttl * 1000 / 3, lock->asked_ms + lock->ttl * 1000 / 6);
+}
+
 /* True while the lock is ours, or our place in the queue. */
-static bool lock_refresh(void *userdata) {
-        Lock *lock = userdata;
+static bool lock_refresh(Lock *lock) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {}, form = {};
-        uint64_t asked_ms = now_ms(), code = 0;
+        uint64_t code = 0;
         const JsonValue *node;
         Error err = {};
         int r;
 
+        lock->asked_ms = now_ms();
+        if (lock->asked_ms >= lock_stop_ms(lock)) {
+                if (!lock->lost)
+                        fprintf(stderr, "fleetctl: the lock is lost: it was not refreshed for %llu s\n",
+                                (unsigned long long) (lock->asked_ms - lock->refreshed_ms) / 1000);
+                lock->lost = true;
+                return false;
+        }
         kv_append_key(&path, lock->key.chars);
         kv_add_field(&form, "refresh", "true");
         kv_add_field(&form, "prevExist", "true");
         kv_add_number(&form, "ttl", lock->ttl);
+        connection_limit(lock->client->connection, lock_stop_ms(lock) - lock->asked_ms);
         r = kv_ask(lock->client, "PUT", &path, &form, &root, &node, NULL, &code, &err);
+        connection_limit(lock->client->connection, 0);
         if (r == 0)
-                lock->refreshed_ms = asked_ms;
-        else if ((r == -EREMOTEIO && code == CODE_NOT_FOUND) || now_ms() - lock->refreshed_ms >= lock->ttl * 1000) {
+                lock->refreshed_ms = lock->asked_ms;
+        else if ((r == -EREMOTEIO && code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
                 fprintf(stderr, "fleetctl: the lock is lost: %s\n", error_text(&err, r));
                 lock->lost = true;
         }
@@ -54,7 +84,24 @@ static bool lock_refresh(void *userdata) {
 }
 
 static bool lock_refresh_if_due(Lock *lock) {
-        return now_ms() - lock->refreshed_ms < lock->ttl * 1000 / 3 || lock_refresh(lock);
+        return now_ms() < lock_due_ms(lock) || lock_refresh(lock);
+}
+
+/* While the command runs (child_run()). */
+static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
+        Lock *lock = userdata;
+        uint64_t now;
+
+        if (!lock->lost && lock_refresh_if_due(lock)) {
+                now = now_ms();
+                return MAX(MIN(lock_due_ms(lock), lock_stop_ms(lock)), now + 1) - now;
+        }
+        now = now_ms();
+        if (lock->stopped != SIGKILL)
+                *ret_signal = lock->stopped == 0 ? SIGTERM : now >= lock_ends_ms(lock) ? SIGKILL : 0;
+        if (*ret_signal != 0)
+                lock->stopped = *ret_signal;
+        return lock->stopped == SIGKILL ? 3600000 : MAX(lock_ends_ms(lock), now + 1) - now;
 }
 
 static int lock_queue(Lock *lock) {
@@ -71,7 +118,7 @@ static int lock_queue(Lock *lock) {
         kv_append_key(&path, lock->directory.chars);
         kv_add_field(&form, "value", holder);
         kv_add_number(&form, "ttl", lock->ttl);
-        lock->refreshed_ms = now_ms();
+        lock->refreshed_ms = lock->asked_ms = now_ms();
         r = kv_ask(lock->client, "POST", &path, &form, &root, &node, NULL, &code, &err);
         if (r < 0)
                 return client_fail(r, &err, "Error:  ");
@@ -153,8 +200,8 @@ static int lock_acquire(Lock *lock) {
                         goes_on = lock_wait(lock, before.chars, index, &ours);
         }
         (void) sigprocmask(SIG_SETMASK, &mask, NULL);
-        if (r > 0)
-                return EXIT_DONE;
+        if (r > 0) /* the answer may have been long on its way */
+                return lock_refresh_if_due(lock) ? EXIT_DONE : EXIT_FAILED;
         if (r == -ESTALE)
                 fprintf(stderr, "fleetctl: %s\n", err.message);
         return EXIT_FAILED;
@@ -187,7 +234,7 @@ int kv_lock(Client *c, char **args, size_t n) {
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)
-                        status = child_run((const char *const *) args + 1, NULL, lock_refresh, &lock, lock.ttl * 1000 / 3);
+                        status = child_run((const char *const *) args + 1, NULL, lock_on_tick, &lock);
                 if (lock.lost)
                         status = EXIT_FAILED;
                 else

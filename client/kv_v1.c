@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/output.h"
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
 
@@ -160,7 +161,7 @@ static void print_bytes(const JsonValue *object, const char *name, char before) 
                 return;
         if (before)
                 putchar(before);
-        (void) fwrite(bytes, 1, size, stdout);
+        (void) (streq(name, "key") ? output_name(bytes, size) : output_text(bytes, size));
 }
 
 static void print_change(const JsonValue *change) {
@@ -200,7 +201,7 @@ int kv_txn(Client *c, char **args, size_t n) {
         if (reply.status != 200)
                 return fail_reply(&reply);
         if (streq(c->options.output, "json")) {
-                fputs(reply.body.chars, stdout);
+                (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
         r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
@@ -239,7 +240,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
         if (r < 0)
                 return r;
         if (all->json)
-                puts(line);
+                (void) output_line(line);
         else if (json_value_member(root, "action")) {
                 printf("%llu ", (unsigned long long) all->index);
                 print_change(root);

@@ -201,7 +201,7 @@ static int add_row(Table *table, const Choice *choice, const Row *row) {
 static int print_json(Text *t) {
         if (t->error < 0)
                 return client_fail(t->error, NULL, "%s", "");
-        puts(t->chars);
+        (void) output_line(t->chars);
         return EXIT_DONE;
 }
 

@@ -6,7 +6,7 @@ FLEETCTL_ROOMS = \
 	client/options.h client/options.c client/output.h client/output.c client/live.h client/live.c client/wait.h client/wait_internal.h client/wait_look.c client/wait.c \
 	client/files.h client/files.c client/control.c client/list.c client/remote.h client/remote.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
 	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
-	client/suggest.h client/suggest.c client/cluster.c client/events.h client/events.c client/kv_lock.c client/kv_files.c client/kv_v1.c
+	client/suggest.h client/suggest.c client/cluster.c client/events.h client/events.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c
 client_fleetctl_SOURCES = client/fleetctl.c $(FLEETCTL_ROOMS)
 client_fleetctl_LDADD = $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 

@@ -40,6 +40,33 @@ int table_add(Table *t, const char *text) {
         return names_add(&t->cells, safe.chars ? safe.chars : "", safe.size);
 }
 
+static int put(const void *bytes, size_t size) {
+        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
+}
+
+static int put_safe(const void *bytes, size_t size, bool lines) {
+        _cleanup_text_ Text safe = {};
+
+        if (!isatty(STDOUT_FILENO))
+                return put(bytes, size);
+        text_append_printable_bytes(&safe, bytes, size, lines);
+        return safe.error < 0 ? safe.error : put(safe.chars, safe.size);
+}
+
+int output_name(const void *bytes, size_t size) {
+        return put_safe(bytes, size, false);
+}
+
+int output_text(const void *bytes, size_t size) {
+        return put_safe(bytes, size, true);
+}
+
+int output_line(const char *s) {
+        int r = output_text(s, strlen(s));
+
+        return r < 0 ? r : put("\n", 1);
+}
+
 size_t output_width(const char *s) {
         size_t n = 0, size = strlen(s);
 

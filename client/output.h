@@ -23,6 +23,12 @@ bool table_is_too_wide(const Table *t);
 /* Prints to stdout. 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 
+/* Print text of other users: keys, values, journals, status texts. A pipe gets the bytes as they are. On a terminal, what the
+ * terminal would act upon is escaped (base/text.h); of a name newline and tab, too. 0 or a negative errno. */
+int output_name(const void *bytes, size_t size);
+int output_text(const void *bytes, size_t size);
+int output_line(const char *s); /* output_text() and a newline */
+
 /* Columns of a terminal that 's' takes: a character is one. */
 size_t output_width(const char *s);
 

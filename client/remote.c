@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "client/output.h"
 #include "client/overview.h"
 #include "client/suggest.h"
 #include "units/name.h"
@@ -58,8 +59,8 @@ static int print_line(void *userdata, const char *line, size_t size) {
         r = remote_line_read(line, size, &l);
         if (r < 0)
                 return r;
-        if (l.data && fputs(l.data, stdout) == EOF)
-                r = -EPIPE;
+        if (l.data)
+                r = output_text(l.data, strlen(l.data));
         (void) fflush(stdout);
         if (l.ended)
                 *status = l.status;

@@ -229,7 +229,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 return client_fail(command.error, NULL, "%s", "");
 
         let_ssh_ask_us();
-        return child_run(command.argv, NULL, NULL, NULL, 0);
+        return child_run(command.argv, NULL, NULL, NULL);
 }
 
 /* -- A tunnel for the API -- */

@@ -22,3 +22,11 @@ uninstall-local:
 
 AM_DISTCHECK_CONFIGURE_FLAGS = --with-systemdsystemunitdir=$$dc_install_base/lib/systemd/system \
 	--with-sysusersdir=$$dc_install_base/lib/sysusers.d
+
+# What a packager installs stays below /usr and /etc: lib, bin and sbin are links into /usr on the system that receives the files.
+installcheck-local:
+	rm -rf installcheck && $(MAKE) $(AM_MAKEFLAGS) install DESTDIR="$$(pwd)/installcheck" prefix=/usr exec_prefix=/usr sysconfdir=/etc \
+		sysusersdir=/usr/lib/sysusers.d systemdsystemunitdir="$(systemdsystemunitdir_default)" >/dev/null
+	test "$$(ls installcheck | tr '\n' ' ')" = "etc usr "
+	test -e installcheck/usr/lib/systemd/system/fleetd.service
+	rm -rf installcheck

@@ -155,7 +155,7 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
 
 static int daemon_open_membership(Daemon *d, const Settings *s) {
         MembershipOptions options = {
-                .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .join = &s->join,
+                .machine_id = s->machine_id, .peer_address = s->listen_peer, .name = s->name, .client = s->advertise_client, .join = &s->join,
                 .cluster_file = s->cluster_file, .voters = s->voters, .level_wait_ms = d->edges.level_wait_ms, .bug = d->edges.bug,
         };
 
@@ -201,13 +201,19 @@ static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
 static void daemon_metrics(void *userdata, Text *t) {
         Daemon *d = userdata;
 
-        metrics_write(t, d->store, d->registry, d->engine);
+        metrics_write(t, d->edges.loop, d->store, d->registry, d->engine);
+}
+
+static uint64_t daemon_brake_ms(void *userdata) {
+        const Daemon *d = userdata;
+
+        return d->engine ? engine_brake(d->engine) : 0;
 }
 
 static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
                 .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
-                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .userdata = d,
+                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .brake_ms = daemon_brake_ms, .userdata = d,
                 .limits = &s->limits, .http = &s->http,
         };
         int r = 0;
@@ -236,6 +242,10 @@ int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings,
         r = daemon_open_store(d, settings, err);
         if (r == 0)
                 r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
+#ifdef PLANTED_BUGS
+        if (r == 0 && edges->unreadable)
+                registry_cannot_read(d->registry, edges->unreadable);
+#endif
         if (r == 0)
                 r = daemon_open_membership(d, settings);
         if (r == 0 && settings->engine)
@@ -254,6 +264,8 @@ int daemon_reload(Daemon *d, const Settings *settings) {
                 engine_set_brake(d->engine, settings->brake_ms);
         if (d->api)
                 api_set_limits(d->api, &settings->limits, &settings->http);
+        if (d->membership)
+                membership_set_client(d->membership, settings->advertise_client);
         return d->facts ? daemon_tell_facts(d, settings) : 0;
 }
 

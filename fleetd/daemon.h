@@ -19,6 +19,7 @@ typedef struct DaemonEdges {
         char hardware_id[33];  /* KvOptions' */
         unsigned level_max;    /* KvOptions', for tests; 0 */
         uint64_t level_wait_ms; /* MembershipOptions', for tests; 0 */
+        const char *unreadable; /* registry_cannot_read()'s, with planted bugs; NULL */
         bool short_log;        /* for tests: checkpoints and files of the log at 4 KiB */
         const char *bug;       /* planted, for simulations of a build with them; else NULL */
 } DaemonEdges;

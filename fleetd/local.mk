@@ -2,6 +2,7 @@ noinst_LIBRARIES += fleetd/libfleetd.a
 fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
+	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/rescue.h fleetd/rescue.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_look.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
@@ -21,7 +22,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
 	fleetd/registry/level.c \
 	fleetd/membership/membership.h fleetd/membership/membership.c \
-	fleetd/systemd/systemd.h \
+	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/unit_dir.h fleetd/systemd/unit_dir.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
@@ -44,6 +45,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/metrics.h fleetd/metrics.c \
 	fleetd/service.h fleetd/service.c \
+	fleetd/trim.h fleetd/trim.c \
 	fleetd/daemon.h fleetd/daemon.c
 
 sbin_PROGRAMS += fleetd/fleetd
@@ -92,7 +94,7 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent tests/unit/test-call_spec tests/unit/test-proposals
+	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -116,6 +118,10 @@ tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
+tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
+tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_spec_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
@@ -123,7 +129,12 @@ tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
+tests_unit_test_agent_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c \
+	$(FLEETD_HOST)
+tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

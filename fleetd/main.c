@@ -17,6 +17,7 @@
 #include "fleetd/rescue.h"
 #include "fleetd/service.h"
 #include "fleetd/systemd/bus.h"
+#include "fleetd/trim.h"
 #include "io/loop_uv.h"
 
 enum { LOADING_MS = 600000, DESCRIPTORS_OWN = 512, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
@@ -35,6 +36,7 @@ typedef struct Process {
         int argc;
         char boot_id[33], hardware_id[33];
         bool stopping;
+        Trim trim;
 } Process;
 
 static void process_on_stopped(void *userdata) {
@@ -260,6 +262,7 @@ static int process_open(Process *p, const Settings *s, Error *err) {
 }
 
 static void process_close(Process *p) {
+        trim_stop(&p->trim);
         if (p->daemon) {
                 daemon_stop(p->daemon, "", process_on_stopped, p);
                 (void) loop_uv_run(p->uv);
@@ -270,6 +273,12 @@ static void process_close(Process *p) {
         p->network = net_uv_free(p->network);
         p->service = service_free(p->service);
         p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
+}
+
+/* Return the exit status for a failed settings_read(). The service is not restarted after EXIT_USAGE, so an error of the machine that
+ * may pass is none. */
+static int settings_exit_status(int r) {
+        return r == -ENOMEM || r == -EIO || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : EXIT_USAGE;
 }
 
 int main(int argc, char *argv[]) {
@@ -283,7 +292,7 @@ int main(int argc, char *argv[]) {
                 return EXIT_SUCCESS;
         if (r < 0) {
                 fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
-                return EXIT_USAGE;
+                return settings_exit_status(r);
         }
 
         (void) signal(SIGPIPE, SIG_IGN);
@@ -308,7 +317,9 @@ int main(int argc, char *argv[]) {
         else {
                 log_notice(((LogFields) { .machine = settings.machine_id }), "fleetd %s runs on %s", PACKAGE_VERSION, settings.name);
                 service_ready();
-                r = loop_uv_run(p.uv);
+                r = trim_start(&p.trim, p.loop);
+                if (r >= 0)
+                        r = loop_uv_run(p.uv);
         }
         process_close(&p);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -1,5 +1,7 @@
 #include "fleetd/metrics.h"
 
+#include "base/memory.h"
+
 static void describe(Text *t, const char *name, const char *type, const char *help) {
         text_printf(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -57,6 +59,10 @@ static void store_write(Text *t, const KvStore *store) {
         single(t, "fleet_store_term", "gauge", "Raft's term.", state.term);
         single(t, "fleet_store_index", "gauge", "The store's index, as applied here.", state.index);
         single(t, "fleet_store_raft_index", "gauge", "Raft's index, as applied here.", state.raft_index);
+        single(t, "fleet_store_log_memory_bytes", "gauge", "Bytes of the log's entries that are in memory.", counts.entries_bytes);
+        single(t, "fleet_store_apply_cost_total", "counter", "Cost of the entries that were applied here, in bytes.", counts.cost.total);
+        single(t, "fleet_store_apply_cost_max", "gauge", "Cost of the costliest of them.", counts.cost_max.total);
+        single(t, "fleet_store_deferred_total", "counter", "Commands that did not fit into their entry's budget.", counts.deferred);
         describe(t, "fleet_store_operations_total", "counter", "Users' changes that were applied here.");
         for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
                 if (a != KV_ACTION_GET)
@@ -67,7 +73,38 @@ static void store_write(Text *t, const KvStore *store) {
                         labelled(t, "fleet_store_operations_refused_total", "action", kv_action_name(a), counts.refused[a]);
 }
 
-void metrics_write(Text *t, const KvStore *store, const Registry *registry, const Engine *engine) {
+static double seconds(uint64_t ns) {
+        return (double) ns / 1e9;
+}
+
+static void seconds_max(Text *t, const char *name, const char *help, uint64_t ns) {
+        describe(t, name, "gauge", help);
+        text_printf(t, "%s %.6f\n", name, seconds(ns));
+}
+
+/* A histogram as Prometheus expects it: each bucket holds those before it, too. */
+static void loop_write(Text *t, const Turns *turns) {
+        static const char name[] = "fleet_loop_turn_cpu_seconds";
+        uint64_t n = 0;
+
+        describe(t, name, "histogram", "CPU time of the turns of the event loop.");
+        for (size_t i = 0; i < TURN_BUCKETS; i++) {
+                n += turns->buckets[i];
+                text_printf(t, "%s_bucket{le=\"%g\"} %llu\n", name, seconds(turn_bucket_ns[i]), (unsigned long long) n);
+        }
+        text_printf(t, "%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long) turns->n);
+        text_printf(t, "%s_sum %.6f\n%s_count %llu\n", name, seconds(turns->cpu_ns), name, (unsigned long long) turns->n);
+        seconds_max(t, "fleet_loop_turn_cpu_max_seconds", "CPU time of the longest turn since the start.", turns->cpu_max_ns);
+        seconds_max(t, "fleet_loop_turn_wall_max_seconds", "Wall time of the longest turn since the start.", turns->wall_max_ns);
+        describe(t, "fleet_loop_work_total", "counter", "Work of the event loop that grows with its input.");
+        labelled(t, "fleet_loop_work_total", "unit", "nodes", turns->total.nodes);
+        labelled(t, "fleet_loop_work_total", "unit", "bytes", turns->total.bytes);
+        describe(t, "fleet_loop_turn_work_max", "gauge", "The most such work of one turn since the start.");
+        labelled(t, "fleet_loop_turn_work_max", "unit", "nodes", turns->most.nodes);
+        labelled(t, "fleet_loop_turn_work_max", "unit", "bytes", turns->most.bytes);
+}
+
+void metrics_write(Text *t, const Loop *loop, const KvStore *store, const Registry *registry, const Engine *engine) {
         EngineCounts counts = {};
 
         if (engine)
@@ -76,4 +113,5 @@ void metrics_write(Text *t, const KvStore *store, const Registry *registry, cons
         registry_write(t, registry_counts(registry));
         cluster_write(t, registry_cluster(registry));
         store_write(t, store);
+        loop_write(t, loop_turns(loop));
 }

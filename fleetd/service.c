@@ -28,7 +28,7 @@ int service_new(Service **ret, Loop *loop) {
                 return -ENOMEM;
 
         s->loop = loop;
-        s->watchdog = (Timer) { .fire = service_on_watchdog, .userdata = s };
+        s->watchdog = TIMER(service_on_watchdog, s);
         if (sd_watchdog_enabled(0, &usec) > 0) {
                 s->watchdog_ms = MAX(usec / 1000, 3u);
                 service_on_watchdog(s);

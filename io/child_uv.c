@@ -16,6 +16,9 @@
 #include "base/memory.h"
 #include "io/loop_uv.h"
 
+/* libuv reads on while a read fills its buffer, up to 32 times in a row: a pipe that holds less than the buffer is read once a turn. */
+enum { CHILD_PIPE_SIZE = LOOP_UV_BUFFER_SIZE / 2 };
+
 struct Child {
         UvLoop *loop;
         const ChildEvents *events; /* NULL once killed */
@@ -106,6 +109,7 @@ static int child_fork(const char *const argv[], pid_t *ret_pid, int *ret_output_
                 return -errno;
         output_read = fds[0];
         output_write = fds[1];
+        (void) fcntl(output_read, F_SETPIPE_SZ, CHILD_PIPE_SIZE);
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return -errno;
         error_read = fds[0];
@@ -150,12 +154,15 @@ static void child_on_closed(uv_handle_t *handle) {
                 return;
         close(child->pid_fd);
         if (!child->exited) { /* killed: its end may take a moment, and is waited for off the loop */
-                child->reap = (Work) { .work = child_reap, .done = child_reaped, .userdata = child };
+                child->reap = (Work) { .name = LOOP_NAME(child_reaped), .work = child_reap, .done = child_reaped, .userdata = child };
                 if (loop_work(loop_uv_base(child->loop), &child->reap) == 0)
                         return;
                 child_reap(child);
-        } else if (child->events)
+        } else if (child->events) {
+                loop_uv_enter(child->loop);
                 child->events->on_exit(child->userdata, child->status);
+                loop_uv_leave(child->loop, "end of a child");
+        }
         free(child);
 }
 
@@ -187,8 +194,10 @@ static void child_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buff
 static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
         Child *child = stream->data;
 
+        loop_uv_enter(child->loop);
         if (size > 0)
                 child->events->on_output(child->userdata, buffer->base, size);
+        loop_uv_leave(child->loop, "output of a child");
         if (size >= 0)
                 return;
 

@@ -229,6 +229,7 @@ static const DiskOps real_ops = {
 int disk_real_open(const char *path, Disk **ret) {
         _cleanup_free_ RealDisk *disk = NEW0(RealDisk, 1);
         _cleanup_close_ int fd = -1;
+        int r;
 
         if (!disk)
                 return -ENOMEM;
@@ -239,6 +240,10 @@ int disk_real_open(const char *path, Disk **ret) {
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? -EBUSY : -errno;
 
+        /* A name that is found may be one that a killed daemon had made and not synced. */
+        r = fsync_dir(fd);
+        if (r < 0)
+                return r;
         disk->base.ops = &real_ops;
         disk->fd = TAKE_FD(fd);
         *ret = &TAKE_PTR(disk)->base;

@@ -647,14 +647,15 @@ static void connection_on_close(void *userdata, int error, const char *reason) {
 }
 
 static const StreamEvents connection_events = {
+        .name = "HTTP connection",
         .on_read = connection_on_read,
         .on_drain = connection_on_drain,
         .on_close = connection_on_close,
 };
 
 void http_connection_init(HttpConnection *c) {
-        c->timer = (Timer) { .fire = connection_on_timer, .userdata = c };
-        c->resume = (Deferred) { .run = connection_resume, .userdata = c };
+        c->timer = TIMER(connection_on_timer, c);
+        c->resume = DEFERRED(connection_resume, c);
         llhttp_init(&c->parser, HTTP_REQUEST, &parser_settings);
         c->parser.data = c;
         http_connection_begin(c);

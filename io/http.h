@@ -58,6 +58,7 @@ typedef struct HttpField {
 /* A whole answer. 'type' NULL: no Content-Type. 'fields' end with a NULL name, or NULL. For HEAD the body is counted,
  * not sent; 204 and 304 have none. */
 void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size);
+void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, Shared *body); /* not copied if large */
 void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...) _printf_(3, 4); /* text/plain, newline added */
 
 /* A stream: head now (flushed at once), chunks as they come. */

@@ -131,8 +131,8 @@ static bool can_answer(HttpRequest *request) {
         return request->connection->server && request->connection->state == HTTP_ACTIVE;
 }
 
-void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body,
-                 size_t size) {
+static void answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size,
+                   Shared *shared) {
         HttpConnection *c = request->connection;
         bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
         Text *t;
@@ -150,9 +150,19 @@ void http_answer(HttpRequest *request, unsigned status, const char *type, const 
         if (sends_body && size <= COPIED_MAX)
                 text_append_bytes(t, body, size);
         r = send_out(c);
-        if (r == 0 && sends_body && size > COPIED_MAX && stream_write(c->stream, body, size) == 0)
+        if (r == 0 && sends_body && size > COPIED_MAX)
+                r = shared ? stream_write_shared(c->stream, shared) : stream_write(c->stream, body, size);
+        if (r == 0 && sends_body && size > COPIED_MAX)
                 c->written += size;
         http_connection_answered(c);
+}
+
+void http_answer(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+        answer(request, status, type, fields, body, size, NULL);
+}
+
+void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields, Shared *body) {
+        answer(request, status, type, fields, body->bytes, body->size, body);
 }
 
 void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...) {

@@ -273,8 +273,8 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
 
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
-        server->relieve = (Deferred) { .run = server_relieve, .userdata = server };
-        server->trim = (Timer) { .fire = server_trim, .userdata = server };
+        server->relieve = DEFERRED(server_relieve, server);
+        server->trim = TIMER(server_trim, server);
         http_server_set_limits(server, limits);
         *ret = server;
         return 0;

@@ -1,6 +1,6 @@
 noinst_LIBRARIES += io/libio.a
 io_libio_a_SOURCES = \
-	io/loop.h io/loop.c io/loop_uv.h io/loop_uv.c io/child_uv.c io/stream.h io/stream.c io/net_uv_internal.h io/net_uv.c io/stream_uv.c \
+	io/loop.h io/loop.c io/turn.h io/turn.c io/loop_uv.h io/loop_uv.c io/child_uv.c io/stream.h io/stream.c io/net_uv_internal.h io/net_uv.c io/stream_uv.c \
 	io/http.h io/http_connection.h io/http.c io/http_answer.c io/http_server.c io/http_parameters.c \
 	io/tls.h io/tls.c io/disk.h io/disk_real.c
 io_libio_a_CFLAGS = $(AM_CFLAGS) $(UV_CFLAGS) $(GNUTLS_CFLAGS) $(LLHTTP_CFLAGS)
@@ -30,7 +30,7 @@ tests_unit_test_loop_LDADD = $(IO_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-http
 TESTS += tests/unit/test-http
 tests_unit_test_http_SOURCES = tests/unit/test-http.c tests/unit/io_pair.h
-tests_unit_test_http_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_http_CFLAGS = $(TEST_CFLAGS) $(LLHTTP_CFLAGS)
 tests_unit_test_http_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-tls

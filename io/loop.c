@@ -24,6 +24,15 @@ int loop_work(Loop *loop, Work *work) {
         return loop->ops->work(loop, work);
 }
 
+void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes) {
+        loop->turns.now.nodes += nodes;
+        loop->turns.now.bytes += bytes;
+}
+
+const Turns *loop_turns(const Loop *loop) {
+        return &loop->turns;
+}
+
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
         *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
         random_seed(&loop->random, seed);
@@ -187,22 +196,26 @@ void deferred_cancel(Deferred *deferred) {
 static void run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
         while (*budget > 0 && loop->first && loop->first->serial < before) {
                 Deferred *deferred = loop->first;
+                const char *name = deferred->name ?: "deferred call"; /* it may be gone after its call */
 
                 deferred_unlink(deferred);
                 (*budget)--;
                 deferred->run(deferred->userdata);
+                loop_ran(loop, name);
         }
 }
 
 static void run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *budget) {
         while (*budget > 0 && loop->n_heap > 0) {
                 Timer *timer = loop->heap[0];
+                const char *name = timer->name ?: "timer"; /* it may be gone after its call */
 
                 if (timer->due_ms > now_ms || timer->serial >= before)
                         return;
                 heap_remove(timer);
                 (*budget)--;
                 timer->fire(timer->userdata);
+                loop_ran(loop, name);
         }
 }
 

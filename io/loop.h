@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "io/turn.h"
 
 typedef struct Loop Loop;
 
@@ -21,9 +22,15 @@ uint64_t loop_wall_ms(const Loop *loop);
 /* The loop's generator: seeded by the system, or by the simulation. */
 Random *loop_random(Loop *loop);
 
+/* Names a callback in the figures of a turn; use these to initialize timers and deferred calls. */
+#define LOOP_NAME(function) __FILE_NAME__ ":" #function
+#define TIMER(function, data) ((Timer) { .fire = (function), .userdata = (data), .name = LOOP_NAME(function) })
+#define DEFERRED(function, data) ((Deferred) { .run = (function), .userdata = (data), .name = LOOP_NAME(function) })
+
 typedef struct Timer {
         void (*fire)(void *userdata); /* set before timer_start(); called from the loop, once per start */
         void *userdata;
+        const char *name;             /* static; NULL: none */
         Loop *loop;                   /* borrowed; set by timer_start() */
         uint64_t due_ms;
         uint64_t serial;              /* equal due times fire in the order of starting */
@@ -41,6 +48,7 @@ static inline bool timer_armed(const Timer *timer) {
 typedef struct Deferred {
         void (*run)(void *userdata);
         void *userdata;
+        const char *name; /* static; NULL: none */
         Loop *loop; /* set while queued */
         uint64_t serial;
         struct Deferred *next, *prev;
@@ -56,11 +64,16 @@ typedef struct Work {
         void (*work)(void *userdata);
         void (*done)(void *userdata);
         void *userdata;
+        const char *name; /* of 'done', static; NULL: none */
         bool patient;  /* it takes seconds of a core: behind all that somebody waits for */
         void *backend; /* the backend's */
 } Work;
 
 int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
+
+/* Counts work of the present turn that grows with the input: nodes visited, bytes moved. */
+void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes);
+const Turns *loop_turns(const Loop *loop);
 
 /* -- For backends -- */
 
@@ -69,6 +82,7 @@ typedef struct LoopOps {
         uint64_t (*wall_ms)(const Loop *loop);
         void (*wake_at)(Loop *loop, uint64_t due_ms); /* the earliest deadline changed; UINT64_MAX: none */
         int (*work)(Loop *loop, Work *work);
+        void (*ran)(Loop *loop, const char *name); /* a callback of this turn is over; NULL: nobody measures */
 } LoopOps;
 
 struct Loop {
@@ -81,7 +95,14 @@ struct Loop {
         uint64_t armed_ms; /* what wake_at() was told last */
         uint64_t grain_ms; /* 1 where now_ms() hides a fraction, so that no timer fires early; 0 in virtual time */
         bool running;      /* in loop_run_due(): wake_at() is told once, at its end */
+        Turns turns;
 };
+
+/* Reports that a callback is over, to the backend that measures turns. */
+static inline void loop_ran(Loop *loop, const char *name) {
+        if (loop->ops->ran)
+                loop->ops->ran(loop, name);
+}
 
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed);
 void loop_done(Loop *loop); /* asserts that nothing is armed or queued any more */

@@ -19,6 +19,10 @@ void loop_uv_stop(UvLoop *loop);
 enum { LOOP_UV_BUFFER_SIZE = 64 * 1024 };
 struct uv_loop_s *loop_uv_handle(UvLoop *loop);
 void *loop_uv_buffer(UvLoop *loop);
+/* At the beginning and the end of each callback of libuv that may do work: the turn has begun, if it had not; 'name' (static) ran
+ * since the last such call. */
+void loop_uv_enter(UvLoop *loop);
+void loop_uv_leave(UvLoop *loop, const char *name);
 
 /* Calls 'on_signal' on the loop for each 'signal_number' that arrives. 0 or a negative errno. */
 int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*on_signal)(void *userdata, int signal_number), void *userdata);
@@ -33,6 +37,7 @@ typedef struct GuestOps {
         int (*wants)(void *lib, int *fd, short *events, uint64_t *timeout_ms);
         int (*work)(void *lib);                 /* > 0: call again, 0: idle, < 0: broken */
         void (*broken)(void *lib, int error);   /* once, from the loop, deferred; close the guest then */
+        const char *name;                       /* in the figures of a turn; static */
 } GuestOps;
 
 int guest_open(Guest **ret, UvLoop *loop, const GuestOps *ops, void *lib);

@@ -106,11 +106,14 @@ static void socket_tune(int fd) {
 static void connecting_on_closed(uv_handle_t *handle) {
         UvStream *s = handle->data;
         Connecting *c = s->connecting;
+        UvLoop *loop = s->loop;
 
+        loop_uv_enter(loop);
         free(s);
         if (c->done)
                 c->done(c->userdata, NULL, c->error);
         free(c);
+        loop_uv_leave(loop, "connect");
 }
 
 static void connecting_fail(Connecting *c, int error) {
@@ -135,6 +138,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
                 connecting_fail(c, status);
                 return;
         }
+        loop_uv_enter(s->loop);
         timer_stop(&c->timeout);
         s->connecting = NULL;
         if (s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
@@ -142,6 +146,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         uv_stream_connected(s, c->net);
         c->done(c->userdata, &s->base, 0);
         free(c);
+        loop_uv_leave(s->loop, "connect");
 }
 
 static int connecting_start(Connecting *c, const char *address) {
@@ -179,7 +184,7 @@ static void *net_connect(Network *net, const char *address, uint64_t timeout_ms,
         c->net = container_of(net, UvNetwork, base);
         c->done = done;
         c->userdata = userdata;
-        c->timeout = (Timer) { .fire = connecting_on_timeout, .userdata = c };
+        c->timeout = TIMER(connecting_on_timeout, c);
         c->stream->connecting = c;
 
         r = timer_start(&c->timeout, net->loop, timeout_ms);
@@ -227,9 +232,11 @@ static void listener_on_connection(uv_stream_t *stream, int status) {
 
         if (status < 0)
                 return;
+        loop_uv_enter(l->loop);
         l->waiting = true;
         if (l->n_accepted < ACCEPTS_PER_TURN)
                 listener_accept(l);
+        loop_uv_leave(l->loop, "accept");
 }
 
 static void listener_on_next_turn(void *userdata) {
@@ -266,7 +273,7 @@ static Listener *listener_new(UvNetwork *net, bool is_tcp, void (*accepted)(void
         if (!l)
                 return NULL;
         *l = (Listener) { .loop = loop, .net = net, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp };
-        l->next_turn = (Deferred) { .run = listener_on_next_turn, .userdata = l };
+        l->next_turn = DEFERRED(listener_on_next_turn, l);
         if (is_tcp)
                 (void) uv_tcp_init(loop_uv_handle(loop), &l->uv.tcp);
         else

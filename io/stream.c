@@ -4,6 +4,10 @@
 #include <assert.h>
 #include <errno.h>
 
+const char *stream_events_name(const Stream *s) {
+        return s->events && s->events->name ? s->events->name : "stream";
+}
+
 void stream_set_events(Stream *s, const StreamEvents *events, void *userdata) {
         s->events = events;
         s->userdata = userdata;

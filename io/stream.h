@@ -22,8 +22,10 @@ typedef struct StreamEvents {
         void (*on_drain)(void *userdata);
         /* The end: 0 after an orderly one, else a negative errno; 'reason' one sentence, borrowed for the call. */
         void (*on_close)(void *userdata, int error, const char *reason);
+        const char *name; /* in the figures of a turn; static */
 } StreamEvents;
 
+const char *stream_events_name(const Stream *s); /* "stream" where nobody named them */
 void stream_set_events(Stream *s, const StreamEvents *events, void *userdata);
 
 /* Queues a copy of the bytes. Never blocks, never calls back. 0, -ENOMEM, or -EPIPE once closing. The caller bounds what

@@ -56,12 +56,16 @@ static void stream_learn_addresses(UvStream *s) {
 
 static void stream_on_closed(uv_handle_t *handle) {
         UvStream *s = handle->data;
+        UvLoop *loop = s->loop;
+        const char *name = stream_events_name(&s->base);
 
+        loop_uv_enter(loop);
         /* The owner may not have taken notice yet: a connect that failed has none. */
         if (s->base.events)
                 s->base.events->on_close(s->base.userdata, s->error,
                                          s->error < 0 ? strerror(-s->error) : "closed");
         free(s);
+        loop_uv_leave(loop, name);
 }
 
 static void stream_unlink(UvStream *s) {
@@ -98,15 +102,11 @@ static void stream_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf
         *buffer = uv_buf_init(loop_uv_buffer(s->loop), LOOP_UV_BUFFER_SIZE);
 }
 
-static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
-        UvStream *s = stream->data;
-
-        if (size == 0 || s->closing)
-                return;
+static void stream_take(UvStream *s, ssize_t size, const void *bytes) {
         if (size == UV_EOF) {
                 s->saw_end = true;
                 s->reading = false;
-                uv_read_stop(stream);
+                uv_read_stop(&s->uv.stream);
                 if (s->linger)
                         uv_stream_end(s, 0);
                 else if (!s->finishing)
@@ -114,7 +114,17 @@ static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bu
         } else if (size < 0)
                 uv_stream_end(s, s->linger ? 0 : (int) size);
         else if (!s->finishing)
-                s->base.events->on_read(s->base.userdata, buffer->base, size);
+                s->base.events->on_read(s->base.userdata, bytes, size);
+}
+
+static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer) {
+        UvStream *s = stream->data;
+
+        if (size == 0 || s->closing)
+                return;
+        loop_uv_enter(s->loop);
+        stream_take(s, size, buffer->base);
+        loop_uv_leave(s->loop, stream_events_name(&s->base)); /* closing takes until the end of the turn: it is still there */
 }
 
 static void uv_stream_pause(Stream *base, bool paused) {
@@ -148,7 +158,7 @@ static void stream_linger(UvStream *s) {
                 uv_stream_end(s, 0);
                 return;
         }
-        *s->linger = (Timer) { .fire = stream_on_lingered, .userdata = s };
+        *s->linger = TIMER(stream_on_lingered, s);
         if (timer_start(s->linger, loop_uv_base(s->loop), LINGER_MS) < 0 || uv_fileno(&s->uv.handle, &fd) < 0
             || shutdown(fd, SHUT_WR) < 0
             || (!s->reading && uv_read_start(&s->uv.stream, stream_on_alloc, stream_on_read) < 0))
@@ -188,6 +198,7 @@ static void stream_on_sent(uv_write_t *req, int status) {
 
         if (s->closing)
                 return;
+        loop_uv_enter(s->loop);
         if (status < 0)
                 uv_stream_end(s, status);
         else if (s->base.queued == 0) {
@@ -196,6 +207,7 @@ static void stream_on_sent(uv_write_t *req, int status) {
                 else if (s->base.events && s->base.events->on_drain)
                         s->base.events->on_drain(s->base.userdata);
         }
+        loop_uv_leave(s->loop, stream_events_name(&s->base));
 }
 
 static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *shared) {

@@ -329,9 +329,10 @@ static void tls_read(TlsStream *t) {
         while (!t->paused && !t->closing && !t->finishing && !t->told_end) {
                 ssize_t n = gnutls_record_recv(t->session, bytes, sizeof(bytes));
 
-                if (n > 0)
+                if (n > 0) {
                         t->base.events->on_read(t->base.userdata, bytes, n);
-                else if (n == 0) {
+                        loop_ran(t->loop, stream_events_name(&t->base));
+                } else if (n == 0) {
                         t->told_end = true;
                         t->base.events->on_read(t->base.userdata, bytes, 0);
                 } else if (n == GNUTLS_E_AGAIN)
@@ -407,6 +408,7 @@ static void inner_on_close(void *userdata, int error, const char *reason) {
 }
 
 static const StreamEvents inner_events = {
+        .name = "TLS",
         .on_read = inner_on_read,
         .on_drain = inner_on_drain,
         .on_close = inner_on_close,
@@ -535,8 +537,8 @@ int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
                 t->key->refs++;
                 t->done = done;
                 t->userdata = userdata;
-                t->deadline = (Timer) { .fire = tls_on_deadline, .userdata = t };
-                t->resume = (Deferred) { .run = tls_on_resume, .userdata = t };
+                t->deadline = TIMER(tls_on_deadline, t);
+                t->resume = DEFERRED(tls_on_resume, t);
                 r = tls_prepare(t, side);
         }
         if (r < 0) {

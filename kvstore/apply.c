@@ -30,14 +30,24 @@ static int check_holds(Apply *a, const KvCheck *check, KvNode *node, bool *ret_t
 
 static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
         for (size_t i = 0; i < cmd->n_checks; i++) {
+                Cost found = {};
                 KvNode node;
                 bool there;
-                int r = check_holds(a, &cmd->checks[i], &node, &there);
+                int r;
 
+                r = apply_visit(a, cmd->checks[i].key.size + cmd->checks[i].value.size, ret);
+                if (r <= 0)
+                        return r;
+                r = check_holds(a, &cmd->checks[i], &node, &there);
                 if (r < 0)
                         return r;
                 if (r > 0)
                         continue;
+                if (there)
+                        cost_bytes(&found, 3 * (node.key.size + node.value.size));
+                r = apply_afford(a, &found, ret);
+                if (r <= 0)
+                        return r;
                 if (there && apply_keep(a, &node) < 0)
                         return -ENOMEM;
                 (void) apply_refuse(a, ret, KV_COMPARE_FAILED, cmd->checks[i].key);
@@ -52,7 +62,7 @@ static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 /* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than itself. */
 static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
-        *w = (KvWritten) { .action = one->action, .node = one->node, .has_prev = one->has_prev, .prev = one->prev };
+        *w = (KvWritten) { .action = one->action, .node = one->node, .has_prev = one->has_prev, .prev = one->prev, .refreshed = one->refreshed };
         if (!w->has_prev || (*size += w->prev.value.size) <= KV_WRITTEN_MAX)
                 return;
         *size -= w->prev.value.size;
@@ -94,6 +104,12 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
         /* A single write checks before it changes anything; only the second one has something to take back. */
         if (cmd->n_writes > 1) {
+                Cost nested = {};
+
+                cost_nodes(&nested, 1, COST_NESTED);
+                r = apply_afford(a, &nested, ret);
+                if (r <= 0)
+                        return r;
                 r = tree_begin_nested(outer, &a->txn);
                 if (r < 0)
                         return r;
@@ -138,31 +154,48 @@ static int apply_raise(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return 1;
 }
 
-int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena, const ApplySink *sink,
-                  KvResult *ret) {
-        Apply a = { .txn = txn, .meta = meta, .arena = arena, .sink = sink };
+static int apply_checked(Apply *a, const KvCommand *cmd, uint64_t term, KvResult *ret) {
+        Arena *arena = a->arena;
         KvStatus status;
         Error err;
-        int r;
 
         if (kv_command_check(cmd, &status, &err) < 0) {
                 const char *cause = arena_copy(arena, err.message, strlen(err.message));
 
                 if (!cause)
                         return -ENOMEM;
-                (void) apply_refuse(&a, ret, status, (KvBytes) { cause, strlen(err.message) });
-                return 0;
+                return apply_refuse(a, ret, status, (KvBytes) { cause, strlen(err.message) });
         }
-        if (cmd->term > 0 && cmd->term != term) {
-                (void) apply_refuse(&a, ret, KV_TERM_CHANGED, (KvBytes) {});
-                return 0;
-        }
+        if (cmd->term > 0 && cmd->term != term)
+                return apply_refuse(a, ret, KV_TERM_CHANGED, (KvBytes) {});
 
-        r = cmd->op == KV_TXN      ? apply_txn(&a, cmd, ret)
-            : cmd->op == KV_EXPIRE ? apply_expire(&a, cmd, ret)
-            : cmd->op == KV_RAISE  ? apply_raise(&a, cmd, ret)
-                                   : apply_one(&a, cmd, ret);
+        switch (cmd->op) {
+        case KV_TXN:
+                return apply_txn(a, cmd, ret);
+        case KV_EXPIRE:
+                return apply_expire(a, cmd, ret);
+        case KV_RAISE:
+                return apply_raise(a, cmd, ret);
+        default:
+                return apply_one(a, cmd, ret);
+        }
+}
+
+int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena, const ApplySink *sink,
+                  KvResult *ret) {
+        Cost *entry = sink ? sink->cost : NULL;
+        uint64_t spent = entry ? entry->total : 0;
+        Apply a = { .txn = txn, .meta = meta, .arena = arena, .sink = sink, .left = COST_ENTRY_MAX - MIN(spent, (uint64_t) COST_ENTRY_MAX) };
+        Cost base = {};
+        int r;
+
+        cost_nodes(&base, 1, COST_COMMAND);
+        r = apply_afford(&a, &base, ret);
+        if (r > 0)
+                r = apply_checked(&a, cmd, term, ret);
         free(a.events);
+        if (entry)
+                cost_add(entry, &a.cost);
         return r < 0 ? r : 0;
 }
 
@@ -198,18 +231,19 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Res
         if (r < 0)
                 return r;
         verdict = results_judge(results, item, &kept);
-        if (sink && sink->forgetful)
+        if (sink->forgetful)
                 verdict = RESULTS_FRESH;
         switch (verdict) {
         case RESULTS_FRESH:
                 r = apply_command(txn, meta, &cmd, term, &arena, sink, &result);
                 if (r == 0 && result.status != KV_OK)
                         result.action = action_asked(&cmd);
-                if (r == 0)
+                if (r == 0 && result.status != KV_DEFERRED)
                         r = results_keep(results, item, &cmd, &result);
                 break;
         case RESULTS_KEPT:
-                r = result_decode(&kept, &cmd, &arena, &result);
+                r = result_decode(&kept, txn, &cmd, &arena, &result);
+                cost_bytes(sink->cost, kept.bytes.size);
                 if (r == -EBADMSG) { /* two commands of one number: no daemon of ours asks so */
                         (void) apply_refuse(&(Apply) { .meta = meta }, &result, KV_UNKNOWN, kv_string("another command had this number"));
                         result.action = action_asked(&cmd);
@@ -232,7 +266,7 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Res
                 result.raft_index = raft_index;
                 result.term = term;
         }
-        if (sink && sink->on_result)
+        if (sink->on_result)
                 sink->on_result(sink->userdata, item->origin, item->number, &result);
         return 0;
 }
@@ -242,9 +276,13 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         KvBatchHead head;
         KvBatchItem item;
         KvBatch items;
+        ApplySink counted = sink ? *sink : (ApplySink) {};
+        Cost cost = {};
         TreeMeta meta;
         int r;
 
+        if (!counted.cost)
+                counted.cost = &cost;
         r = kv_batch_open(&items, bytes, size, &head);
         if (r == 0)
                 r = tree_meta(txn, &meta);
@@ -264,7 +302,7 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         if (r < 0)
                 return r;
         while ((r = kv_batch_next(&items, &item)) > 0) {
-                r = apply_item(txn, &meta, &item, results, raft_index, term, sink);
+                r = apply_item(txn, &meta, &item, results, raft_index, term, &counted);
                 if (r < 0)
                         return r;
         }

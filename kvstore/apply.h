@@ -5,10 +5,11 @@
 
 #include "kvstore/arena.h"
 #include "kvstore/command.h"
+#include "kvstore/cost.h"
 #include "kvstore/tree.h"
 
 enum {
-        APPLY_SUBTREE_MAX = 100000, /* nodes that one delete takes along; an expiry of more goes in pages, children first */
+        APPLY_SUBTREE_MAX = 100000, /* below KV_LEVEL_COST: nodes that one delete takes along; an expiry of more goes in pages, children first */
         APPLY_NODE_WEIGHT = 128,    /* bytes that a node weighs besides its key and value */
 };
 
@@ -33,6 +34,7 @@ typedef struct ApplySink {
         void *userdata;
         bool forgetful; /* a planted bug: what has been answered is applied again */
         unsigned level_max; /* for tests: what this program is to know at most; 0: KV_LEVEL_MAX */
+        Cost *cost;         /* what the entry has cost so far: moves with each command, at all levels */
 } ApplySink;
 
 /* Applies one Raft entry's batch inside 'txn' and moves the tree's meta (applied index and term, store's index, cluster

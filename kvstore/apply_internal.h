@@ -13,6 +13,11 @@ typedef struct Apply {
         Arena *arena;
         const ApplySink *sink;
         bool collect;   /* inside a transaction: keep the events until all of it is done */
+        Cost cost;      /* of this command so far */
+        uint64_t left;  /* of the entry's budget, before this command */
+        KvBytes long_key; /* of the keys that share its beginning 'n_long' are there; size 0: they were not counted */
+        uint64_t n_long;
+        uint64_t answer; /* bytes of values in a transaction's answer that are not its own */
         KvEvent *events;
         size_t n_events, capacity;
 } Apply;
@@ -22,6 +27,16 @@ int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause);
 int apply_get(Apply *a, KvBytes path, KvNode *ret);
 /* The tree's bytes move with the next write: what an event tells of the past is copied before. */
 int apply_keep(Apply *a, KvNode *node);
+
+/* From this feature level on, what a command may cost is bounded. */
+static inline bool apply_bounds(const Apply *a) {
+        return a->meta->level >= KV_LEVEL_COST;
+}
+
+/* Charges for what comes next, before it is done: 1, or 0 when the command may not cost so much, or not in this entry. What is refused
+ * is not charged. */
+int apply_afford(Apply *a, const Cost *more, KvResult *ret);
+int apply_visit(Apply *a, size_t key, KvResult *ret); /* the same, for a node that is looked up */
 
 /* A command for one key. */
 int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret);

@@ -10,6 +10,30 @@ int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause) {
         return 0;
 }
 
+int apply_afford(Apply *a, const Cost *more, KvResult *ret) {
+        uint64_t total = a->cost.total + more->total;
+        char *cause;
+
+        if (!apply_bounds(a) || total <= MIN(a->left, (uint64_t) COST_COMMAND_MAX)) {
+                cost_add(&a->cost, more);
+                return 1;
+        }
+        if (total <= COST_COMMAND_MAX)
+                return apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
+        cause = arena_alloc(a->arena, COST_SENTENCE_SIZE);
+        if (!cause)
+                return -ENOMEM;
+        cost_sentence(total, cause);
+        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
+}
+
+int apply_visit(Apply *a, size_t key, KvResult *ret) {
+        Cost visit = {};
+
+        cost_visit(&visit, key);
+        return apply_afford(a, &visit, ret);
+}
+
 int apply_get(Apply *a, KvBytes path, KvNode *ret) {
         int r = tree_get(a->txn, path, ret);
 
@@ -27,6 +51,7 @@ int apply_keep(Apply *a, KvNode *node) {
 typedef struct Way {
         KvBytes missing; /* the topmost ancestor that is not there; size 0: none */
         size_t n_missing, n_bytes;
+        size_t n_long; /* of the missing, those with long keys */
 } Way;
 
 static KvBytes parent_of(KvBytes path) {
@@ -43,6 +68,9 @@ static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
 
         *way = (Way) {};
         for (KvBytes path = parent_of(key);; path = parent_of(path)) {
+                r = apply_visit(a, path.size, ret);
+                if (r <= 0)
+                        return r;
                 r = tree_get(a->txn, path, &node);
                 if (r == 0)
                         return node.dir ? 1 : apply_refuse(a, ret, KV_NOT_DIR, path);
@@ -53,6 +81,7 @@ static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
                 way->missing = path;
                 way->n_missing++;
                 way->n_bytes += path.size;
+                way->n_long += tree_is_long(path);
         }
 }
 
@@ -61,6 +90,9 @@ static int find(Apply *a, KvBytes key, KvNode *node, KvResult *ret) {
         Way way;
         int r;
 
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
         r = apply_get(a, key, node);
         if (r == 0)
                 return 1;
@@ -136,14 +168,65 @@ int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, E
         return 0;
 }
 
-static int count_one(void *userdata, const KvNode *node) {
-        return ++*(uint64_t *) userdata <= APPLY_SUBTREE_MAX;
+
+/* Keys beyond 480 bytes that share their beginning are walked as one: how many there may be is bounded. */
+static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
+        Cost counted = {};
+        int r;
+
+        if (!apply_bounds(a) || !tree_is_long(key))
+                return 1;
+        if (a->long_key.size == 0 || !tree_share_beginning(a->long_key, key)) {
+                r = tree_count_long(a->txn, key, COST_LONG_KEYS_MAX, &a->n_long);
+                if (r < 0)
+                        return r;
+                cost_nodes(&counted, a->n_long, COST_PASS);
+                a->long_key = key;
+        }
+        r = apply_afford(a, &counted, ret);
+        if (r <= 0)
+                return r;
+        a->n_long += way->n_long + 1; /* what is refused from here on ends the command */
+        if (a->n_long <= COST_LONG_KEYS_MAX)
+                return 1;
+        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("at most 4096 keys of more than 480 bytes share their first 480 bytes: use shorter names"));
 }
 
-/* Nodes below 'path', as far as APPLY_SUBTREE_MAX + 1. */
-static int count_below(Apply *a, KvBytes path, uint64_t *ret) {
-        *ret = 0;
-        return tree_walk(a->txn, path, true, count_one, ret);
+/* What is below a directory, as far as it was counted. */
+typedef struct Below {
+        Cost passed, removal; /* of the count; of what it found, if that goes */
+        uint64_t n;
+        uint64_t cost_max, n_max; /* the count stops beyond either */
+} Below;
+
+static bool is_beyond(const Below *b) {
+        return b->n > b->n_max || b->passed.total + b->removal.total > b->cost_max;
+}
+
+/* What the command may still cost. */
+static uint64_t apply_rest(const Apply *a) {
+        uint64_t allowed = MIN(a->left, (uint64_t) COST_COMMAND_MAX);
+
+        return apply_bounds(a) ? allowed - MIN(allowed, a->cost.total) : UINT64_MAX;
+}
+
+static int count_one(void *userdata, const KvNode *node, bool below) {
+        Below *b = userdata;
+
+        cost_nodes(&b->passed, 1, COST_PASS);
+        b->n += below;
+        if (below)
+                cost_below(&b->removal, node->key.size, node->value.size, node->expires_ms > 0);
+        return !is_beyond(b);
+}
+
+static int count_below(Apply *a, KvBytes path, uint64_t cost_max, Below *ret) {
+        int r;
+
+        *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX, .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
+        r = tree_scan(a->txn, path, count_one, ret);
+        cost_add(&a->cost, &ret->passed); /* whatever comes of it */
+        return r;
 }
 
 /* -- Writing -- */
@@ -168,13 +251,15 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
 
         if (prev)
                 event.prev = *prev;
+        *ret = (KvResult) {
+                .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms,
+                .has_node = true, .node = *node, .has_prev = prev, .prev = event.prev, .refreshed = refresh && apply_bounds(a),
+        };
+        if (ret->refreshed)
+                event.node.value = event.prev.value = (KvBytes) {};
         r = events_add(a->txn, &event);
         if (r < 0)
                 return r;
-        *ret = (KvResult) {
-                .status = KV_OK, .action = action, .index = event.index, .now_ms = event.now_ms,
-                .has_node = true, .node = *node, .has_prev = prev, .prev = event.prev,
-        };
 
         if (!a->sink || !a->sink->on_event)
                 return 1;
@@ -188,6 +273,18 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         return 1;
 }
 
+/* Charges for a change of one key. 'kept': bytes of a value in the answer that the command does not have. */
+static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) {
+        int r = apply_afford(a, more, ret);
+
+        if (r <= 0 || !a->collect || !apply_bounds(a))
+                return r;
+        a->answer += kept;
+        if (a->answer <= COST_ANSWER_MAX)
+                return 1;
+        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("the answer would hold more than 2 MiB of values that were refreshed: refresh them in several transactions"));
+}
+
 /* Set, create and the in-order child: a new node, in the place of 'prev' if that is given. */
 static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAction action, KvNode *prev,
                 KvResult *ret) {
@@ -198,6 +295,7 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
                 .expires_ms = expiry_of(a, cmd),
         };
         Way way = {};
+        Cost more = {};
         int r;
 
         if (!prev) {
@@ -209,6 +307,22 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
                          prev ? prev->key.size + prev->value.size : 0, ret);
         if (r <= 0)
                 return r;
+        if (!prev) {
+                r = check_long(a, key, &way, ret);
+                if (r <= 0)
+                        return r;
+        }
+        cost_ways(&more, way.n_missing, way.n_bytes);
+        cost_change(&more, &(CostChange) { .key = key.size, .size = node.value.size, .old = prev ? prev->value.size : 0, .refresh = refresh,
+                                           .expired = prev && prev->expires_ms > 0, .expires = node.expires_ms > 0 });
+        r = apply_change(a, &more, refresh ? node.value.size : 0, ret);
+        if (r <= 0)
+                return r;
+        r = prev ? apply_keep(a, prev) : 0;
+        if (r < 0)
+                return r;
+        if (refresh && prev && !cmd->dir)
+                node.value = prev->value;
         r = make_way(a, key, &way, index);
         if (r == 0)
                 r = tree_put(a->txn, &node);
@@ -221,8 +335,12 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
 
 /* What stands where a new node is wanted: 1 and *ret_there. */
 static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
-        int r = tree_get(a->txn, key, node);
+        int r;
 
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
+        r = tree_get(a->txn, key, node);
         if (r == -ENOTUNIQ)
                 return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
         if (r < 0 && r != -ENOENT)
@@ -246,8 +364,7 @@ static int apply_set(Apply *a, const KvCommand *cmd, KvResult *ret) {
         if (prev.dir)
                 return apply_refuse(a, ret, KV_NOT_FILE, cmd->key);
 
-        r = apply_keep(a, &prev);
-        return r < 0 ? r : make(a, cmd, cmd->key, cmd->refresh ? prev.value : cmd->value, KV_ACTION_SET, &prev, ret);
+        return make(a, cmd, cmd->key, cmd->refresh ? prev.value : cmd->value, KV_ACTION_SET, &prev, ret);
 }
 
 static int apply_create(Apply *a, const KvCommand *cmd, KvBytes key, KvResult *ret) {
@@ -278,19 +395,26 @@ static int apply_post(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 /* Update and compare-and-swap: the node stays, its value and expiry change. */
 static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev, KvResult *ret) {
+        bool refresh = prev->dir || cmd->refresh;
         KvNode stored, shown;
+        Cost more = {};
         int r;
 
+        r = check_weight(a, cmd->key, 0, refresh ? prev->value.size : cmd->value.size, prev->value.size, ret);
+        if (r <= 0)
+                return r;
+        cost_change(&more, &(CostChange) { .key = cmd->key.size, .size = refresh ? prev->value.size : cmd->value.size, .old = prev->value.size,
+                                           .refresh = cmd->refresh, .expired = prev->expires_ms > 0, .expires = cmd->has_ttl });
+        r = apply_change(a, &more, refresh ? prev->value.size : 0, ret);
+        if (r <= 0)
+                return r;
         r = apply_keep(a, prev);
         if (r < 0)
                 return r;
         stored = *prev;
         stored.expires_ms = expiry_of(a, cmd);
-        if (!prev->dir && !cmd->refresh)
+        if (!refresh)
                 stored.value = cmd->value;
-        r = check_weight(a, cmd->key, 0, stored.value.size, prev->value.size, ret);
-        if (r <= 0)
-                return r;
 
         /* A directory keeps its stored index: only the answer and the event show the new one. */
         shown = stored;
@@ -341,6 +465,7 @@ static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, boo
 /* The file that a comparison is about, when it compares. */
 static int compare(Apply *a, const KvCommand *cmd, KvNode *node, KvResult *ret) {
         bool value, index;
+        Cost more = {};
         KvBytes cause;
         int r;
 
@@ -353,6 +478,11 @@ static int compare(Apply *a, const KvCommand *cmd, KvNode *node, KvResult *ret) 
         index = cmd->prev_index > 0 && cmd->prev_index != node->modified;
         if (!value && !index)
                 return 1;
+        if (value)
+                cost_bytes(&more, 4ull * (cmd->prev_value.size + node->value.size));
+        r = apply_afford(a, &more, ret);
+        if (r <= 0)
+                return r;
         r = compare_cause(a, cmd, node, value, index, &cause);
         return r < 0 ? r : apply_refuse(a, ret, KV_COMPARE_FAILED, cause);
 }
@@ -371,6 +501,7 @@ static int take_away(Apply *a, KvAction action, const KvNode *prev, KvResult *re
         KvNode node = { .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1 };
         int r = 0;
 
+        a->long_key = (KvBytes) {};
         if (prev->dir)
                 r = tree_delete_below(a->txn, prev->key);
         if (r == 0)
@@ -381,10 +512,37 @@ static int take_away(Apply *a, KvAction action, const KvNode *prev, KvResult *re
         return done(a, action, &node, prev, false, ret);
 }
 
+static void cost_removal(Cost *cost, const KvNode *node) {
+        cost_change(cost, &(CostChange) { .key = node->key.size, .old = node->value.size, .expired = node->expires_ms > 0, .gone = true });
+}
+
+static int pass_one(void *userdata, const KvNode *node, bool below) {
+        Below *b = userdata;
+
+        b->n += below;
+        cost_nodes(&b->passed, 1, COST_PASS);
+        return !below && !is_beyond(b);
+}
+
+/* Stops at the first node below; of long keys with one beginning, those of others are passed. */
+static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
+        Below below = { .cost_max = apply_rest(a), .n_max = UINT64_MAX };
+        int r;
+
+        r = tree_scan(a->txn, dir, pass_one, &below);
+        if (r < 0)
+                return r;
+        cost_add(&a->cost, &below.passed);
+        if (below.n == 0 && is_beyond(&below))
+                return apply_afford(a, &(Cost) {}, ret); /* which it cannot */
+        return below.n == 0 ? 1 : apply_refuse(a, ret, KV_DIR_NOT_EMPTY, dir);
+}
+
 static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
         bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
+        Cost more = {};
         KvNode node;
-        uint64_t n;
+        Below below;
         int r;
 
         if (!compares && cmd->key.size == 1)
@@ -395,16 +553,24 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
         if (node.dir && !cmd->dir && !cmd->recursive)
                 return apply_refuse(a, ret, KV_NOT_FILE, cmd->key);
-        if (node.dir && !cmd->recursive && tree_has_children(a->txn, cmd->key))
-                return apply_refuse(a, ret, KV_DIR_NOT_EMPTY, cmd->key);
+        if (node.dir && !cmd->recursive) {
+                r = check_empty(a, cmd->key, ret);
+                if (r <= 0)
+                        return r;
+        }
         if (node.dir && cmd->recursive) {
-                r = count_below(a, cmd->key, &n);
+                r = count_below(a, cmd->key, COST_COMMAND_MAX, &below);
                 if (r < 0)
                         return r;
-                if (n > APPLY_SUBTREE_MAX)
+                if (below.n > below.n_max)
                         return apply_refuse(a, ret, KV_TOO_LARGE,
                                       kv_string("more than 100000 nodes are below: delete them part by part"));
+                more = below.removal;
         }
+        cost_removal(&more, &node);
+        r = apply_change(a, &more, 0, ret);
+        if (r <= 0)
+                return r;
         r = apply_keep(a, &node);
         return r < 0 ? r : take_away(a, compares ? KV_ACTION_CAD : KV_ACTION_DELETE, &node, ret);
 }
@@ -414,6 +580,8 @@ typedef struct Leaves {
         Apply *apply;
         KvNode *nodes; /* kept copies; the last may turn out to be a parent */
         size_t n, max, capacity;
+        uint64_t budget; /* of the removal of all; 0: no bound */
+        Cost cost;
 } Leaves;
 
 static int collect_leaf(void *userdata, const KvNode *node) {
@@ -422,8 +590,9 @@ static int collect_leaf(void *userdata, const KvNode *node) {
 
         if (leaves->n > 0 && kv_path_is_below(node->key, leaves->nodes[leaves->n - 1].key))
                 leaves->n--; /* walks visit parents first */
-        if (leaves->n == leaves->max)
+        if (leaves->n == leaves->max || (leaves->n > 0 && leaves->budget > 0 && leaves->cost.total > leaves->budget))
                 return 0;
+        cost_removal(&leaves->cost, node);
         if (apply_keep(leaves->apply, &copy) < 0 || GROW(leaves->nodes, leaves->capacity, leaves->n + 1) < 0)
                 return -ENOMEM;
         leaves->nodes[leaves->n++] = copy;
@@ -431,43 +600,70 @@ static int collect_leaf(void *userdata, const KvNode *node) {
 }
 
 /* A directory with too much below it for one event goes from its leaves: 'max' of them now, the rest with later entries. */
-static int expire_leaves(Apply *a, KvBytes dir, size_t max, KvResult *ret) {
-        Leaves leaves = { .apply = a, .max = max };
+static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvResult *ret) {
+        Leaves leaves = { .apply = a, .max = max, .budget = budget };
         int r;
 
         r = tree_walk(a->txn, dir, true, collect_leaf, &leaves);
         for (size_t i = 0; r >= 0 && i < leaves.n; i++)
                 r = take_away(a, KV_ACTION_EXPIRE, &leaves.nodes[i], ret);
+        cost_add(&a->cost, &leaves.cost);
         free(leaves.nodes);
         return r < 0 ? r : 1;
 }
 
+/* One node that is due, with all below it: 1, and how many of 'left' went; 0: that is for a later entry. */
+static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, KvResult *ret) {
+        uint64_t budget = MIN(a->left, (uint64_t) COST_EXPIRE_MAX);
+        Below below = { .cost_max = UINT64_MAX, .n_max = UINT64_MAX };
+        int r = 0;
+
+        if (node->dir)
+                r = count_below(a, node->key, COST_EXPIRE_MAX / 2, &below);
+        if (r < 0)
+                return r;
+        if (is_beyond(&below) && apply_bounds(a) && below.cost_max < COST_EXPIRE_MAX / 2)
+                return 0; /* it was not counted to its end: a later entry has more left */
+        if (is_beyond(&below)) {
+                *ret_n = left;
+                return expire_leaves(a, node->key, left, !apply_bounds(a) ? 0 : budget > a->cost.total ? budget - a->cost.total : 1, ret);
+        }
+        cost_removal(&below.removal, node);
+        if (apply_bounds(a) && a->cost.total + below.removal.total > budget)
+                return 0;
+        cost_add(&a->cost, &below.removal);
+        *ret_n = below.n + 1;
+        r = take_away(a, KV_ACTION_EXPIRE, node, ret);
+        return r < 0 ? r : 1;
+}
+
+/* Whether the command is about this very node, where it names one: with another node that was due first the leader may have waited. */
+static bool expires(const KvCommand *cmd, const KvNode *node) {
+        return !cmd->has_ttl || (node->expires_ms == cmd->ttl_ms && node->created == cmd->prev_index);
+}
+
 int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
-        uint64_t left = MIN(cmd->limit, (uint64_t) APPLY_SUBTREE_MAX);
+        uint64_t left = MIN(cmd->limit, (uint64_t) APPLY_SUBTREE_MAX), n = 0;
         KvNode node;
         int r;
 
-        while (left > 0) {
-                uint64_t n = 0;
-
+        for (; left > 0; left -= MIN(left, n)) {
                 r = tree_first_due(a->txn, a->meta->cluster_ms, &node);
                 if (r == -ENOENT)
                         break;
+                if (r < 0)
+                        return r;
+                cost_visit(&a->cost, node.key.size);
+                if (!expires(cmd, &node))
+                        break;
+                r = apply_keep(a, &node);
+                if (r < 0)
+                        return r;
+                r = expire_one(a, &node, left, &n, ret);
+                if (r < 0)
+                        return r;
                 if (r == 0)
-                        r = apply_keep(a, &node);
-                if (r == 0 && node.dir)
-                        r = count_below(a, node.key, &n);
-                if (r < 0)
-                        return r;
-                if (n > APPLY_SUBTREE_MAX) {
-                        r = expire_leaves(a, node.key, left, ret);
-                        n = left - 1;
-                } else {
-                        r = take_away(a, KV_ACTION_EXPIRE, &node, ret);
-                }
-                if (r < 0)
-                        return r;
-                left -= MIN(left, n + 1);
+                        break;
         }
         *ret = (KvResult) {
                 .status = KV_OK, .action = KV_ACTION_EXPIRE, .index = a->meta->index, .now_ms = a->meta->cluster_ms,

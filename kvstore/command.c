@@ -6,7 +6,7 @@
  *
  *     version u8, op u8, flags u16
  *     [ttl_ms u64] [prev_index u64] [term u64]     those that the flags announce
- *     expire:       limit u64
+ *     expire:       limit u64 [ttl_ms and prev_index: of one node alone, its expiry and created index]
  *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of KV_CHECK_VALUE]),
  *                   n varint, n writes (each from 'op' on; they share the transaction's 'internal' and 'term')
  *     all others:   key, value, [prev_value]
@@ -27,6 +27,7 @@ enum {
         FLAG_TERM = 1 << 7,
 
         FLAGS_OF_A_KEY = FLAG_DIR | FLAG_RECURSIVE | FLAG_REFRESH | FLAG_TTL | FLAG_PREV_INDEX | FLAG_PREV_VALUE,
+        FLAGS_OF_AN_EXPIRY = FLAG_TTL | FLAG_PREV_INDEX,
         FLAGS_OF_ALL = FLAG_INTERNAL | FLAG_TERM,
 };
 
@@ -47,6 +48,7 @@ static const char *const status_names[_KV_STATUS_MAX] = {
         [KV_BUSY] = "busy",
         [KV_UNKNOWN] = "outcome unknown",
         [KV_LATE] = "too late",
+        [KV_DEFERRED] = "deferred",
 };
 
 const char *kv_status_name(KvStatus s) {
@@ -157,6 +159,8 @@ static void write_bytes(Writer *w, KvBytes bytes) {
 static unsigned command_flags(const KvCommand *cmd, bool inside) {
         unsigned flags = 0;
 
+        if (cmd->op == KV_EXPIRE)
+                flags |= (cmd->has_ttl ? FLAG_TTL : 0) | (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0);
         if (command_has_key(cmd->op))
                 flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
@@ -290,6 +294,8 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
                 return -EBADMSG;
         if (command_has_key(cmd.op))
                 allowed |= FLAGS_OF_A_KEY;
+        if (cmd.op == KV_EXPIRE)
+                allowed |= FLAGS_OF_AN_EXPIRY;
         if (!outer)
                 allowed |= FLAGS_OF_ALL;
         if (flags & ~allowed)

@@ -40,8 +40,8 @@ static inline KvBytes kv_string(const char *s) {
 
 /* What apply does is the same on all replicas because it goes by the level in the tree, not by the program: what is new comes with a
  * new level, which is raised when all hosts can (KV_RAISE). A program that meets a level or a command that it does not know stops
- * its replica. 2: a quota of nodes, by the batch's head. */
-enum { KV_LEVEL_FIRST = 1, KV_LEVEL_MAX = 2 };
+ * its replica. 2: a quota of nodes, by the batch's head. 3: what a command and an entry may cost (kvstore/cost.h). */
+enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_MAX = 3 };
 
 typedef enum KvOp {
         KV_SET,      /* PUT: make or replace; with conditions this is compareAndSwap, see prev_* */
@@ -50,7 +50,8 @@ typedef enum KvOp {
         KV_POST,     /* in-order child of key: 20 decimal digits of its index */
         KV_DELETE,
         KV_TXN,      /* checks, then writes; all or nothing */
-        KV_EXPIRE,   /* the leader's: remove what is due at the entry's cluster time, at most 'limit' nodes */
+        KV_EXPIRE,   /* the leader's: remove what is due at the entry's cluster time, at most 'limit' nodes. From KV_LEVEL_COST on, with
+                        has_ttl: only the node that expires at 'ttl_ms' and was created at 'prev_index', if it is the first one */
         KV_RAISE,    /* fleet's: the feature level becomes 'limit', if it was lower */
         _KV_OP_MAX,
         _KV_OP_INVALID = -EINVAL,
@@ -111,6 +112,7 @@ typedef enum KvStatus {
         KV_BUSY,             /* queue full; nothing happened */
         KV_UNKNOWN,          /* the leader was lost after it had been asked: it may have happened, or may yet */
         KV_LATE,             /* its deadline was past when it came to the log: nothing happened. Who asked asks anew, and tells nobody */
+        KV_DEFERRED,         /* it exceeds what was left of its entry's budget: nothing happened. The proposer proposes it again */
         _KV_STATUS_MAX,
 } KvStatus;
 
@@ -138,6 +140,7 @@ typedef struct KvWritten {
         KvNode node, prev;
         bool has_prev;
         bool prev_cut; /* the old value was left out: KV_WRITTEN_MAX */
+        bool refreshed; /* the value stayed: from KV_LEVEL_COST on it is not kept with the answer */
 } KvWritten;
 
 /* What a command answered. Lives as long as the apply call's arena: copy what outlives it. */
@@ -146,7 +149,7 @@ typedef struct KvResult {
         KvAction action;         /* what was done; of a refused command: what was asked for */
         bool internal;           /* the command was one of our own rooms' */
         uint64_t index;          /* the store's index after the command (of the write itself when it was one) */
-        bool has_node, has_prev;
+        bool has_node, has_prev, refreshed; /* refreshed: as KvWritten's */
         KvNode node, prev;
         KvWritten *written;      /* of a transaction of others than our rooms, when it was done: one for each write */
         size_t n_written;

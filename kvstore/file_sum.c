@@ -35,7 +35,7 @@ int file_sum_append(int fd, uint64_t size, uint32_t crc) {
         return r < 0 ? r : pwrite_all(fd, page, sizeof(page), size);
 }
 
-static int sum_of(int fd, uint64_t size, uint32_t *ret) {
+static int sum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uint32_t *ret) {
         _cleanup_free_ uint8_t *chunk = malloc(CHUNK);
         uint32_t crc = 0;
 
@@ -43,7 +43,7 @@ static int sum_of(int fd, uint64_t size, uint32_t *ret) {
                 return -ENOMEM;
         for (uint64_t offset = 0; offset < size;) {
                 size_t n = (size_t) MIN((uint64_t) CHUNK, size - offset);
-                int r = pread_all(fd, chunk, n, offset);
+                int r = cancelled && *cancelled ? -ECANCELED : pread_all(fd, chunk, n, offset);
 
                 if (r < 0)
                         return r;
@@ -54,7 +54,7 @@ static int sum_of(int fd, uint64_t size, uint32_t *ret) {
         return 0;
 }
 
-int file_sum_check(int fd) {
+int file_sum_check(int fd, const _Atomic bool *cancelled) {
         uint8_t page[FILE_SUM_SIZE], right[FILE_SUM_SIZE];
         struct stat st;
         uint64_t size;
@@ -72,7 +72,7 @@ int file_sum_check(int fd) {
         if (memcmp(page, magic, sizeof(magic)) != 0 && memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
                 return 0;
 
-        r = sum_of(fd, size, &crc);
+        r = sum_of(fd, size, cancelled, &crc);
         if (r >= 0)
                 r = make_page(size, crc, right);
         if (r < 0)

@@ -66,7 +66,7 @@ void floor_done(Floor *f) {
 
 static int meet(Floor *f, uint64_t index) {
         if (!f->met)
-                log_info(((LogFields) { .index = index }), "this host is as far as it was: reads are served");
+                log_info(((LogFields) { .index = index }), "caught up with what was served before; serving reads");
         f->met = true;
         f->unknown = false;
         return index + FLOOR_STEP / 2 <= f->bound ? 0 : record(f, index + FLOOR_STEP);
@@ -76,20 +76,18 @@ int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown) {
         if (f->dir_fd < 0)
                 return 0;
 
-        if (!f->unknown && f->lineage == 0 && lineage == 0)
-                return 0; /* nothing was shown, and there is nothing to be shown */
-        if (!f->unknown && lineage != 0 && f->lineage != lineage) {
-                /* The first, or what was recovered or restored: its indexes are no measure of the others'. */
+        if (lineage != 0 && f->lineage != lineage) {
+                /* The first, or what was recovered or restored: the indexes of another lineage are no measure of this one's. */
                 f->lineage = lineage;
                 f->bound = 0;
-                return meet(f, index);
+                f->unknown = true;
         }
+        f->unknown |= f->lineage == 0;
         f->met = false;
-        if (lineage != 0)
-                f->lineage = lineage;
         if (shown || (!f->unknown && lineage != 0 && index >= f->bound))
                 return meet(f, index);
-        log_info(((LogFields) { .index = index }), "this host showed later states than its tree is at: reads wait for the others");
+        log_info(((LogFields) { .index = index }), "reads wait until %s",
+                 f->unknown ? "a majority has confirmed that this host's tree is current" : "the tree has reached what was served before");
         return 0;
 }
 
@@ -101,6 +99,10 @@ int floor_reach(Floor *f, uint64_t index) {
         if (f->dir_fd < 0 || (f->met && index <= f->bound) || (!f->met && (f->unknown || index < f->bound)))
                 return 0;
         return meet(f, index);
+}
+
+int floor_promise(Floor *f, uint64_t index) {
+        return f->dir_fd < 0 || f->unknown || index <= f->bound ? 0 : record(f, index + FLOOR_STEP);
 }
 
 int floor_settle(Floor *f, uint64_t index) {

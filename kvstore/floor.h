@@ -1,7 +1,9 @@
 /* The floor: how far this host's tree was when somebody last looked at it, on disk, so that no restart shows an older one.
  *
  * A leader may have applied what a majority holds and its own disk does not; a rebuilt tree begins at its checkpoint; a host that
- * joins anew begins with nothing. Each of them was further once, and whoever asked then must not be answered from before.
+ * joins anew begins with nothing. Each of them was further once, and whoever asked then must not be answered from before. Where there
+ * is no record of the lineage the host is being admitted, or its disk was replaced: its tree may be empty while the cluster's is not, and no read
+ * is served from it until a majority has confirmed once that it is current. A founder is that majority.
  *
  * What is on disk is a bound, not the figure itself: nothing beyond it was ever shown. It is written ahead, in steps, so that
  * reading and applying cost no write; a stop in order writes the figure itself. A bound may lie ahead of what was shown, and of all
@@ -21,7 +23,7 @@ typedef struct Floor {
         char *path;
         uint64_t lineage; /* of the tree that was shown; 0: none was */
         uint64_t bound;   /* nothing beyond it was shown; durable */
-        bool unknown;     /* there was a record, but it cannot be read */
+        bool unknown;     /* there is no record of this lineage, or it cannot be read: only a majority's confirmation helps */
         bool met;         /* this host's tree is as far as it was */
 } Floor;
 
@@ -37,6 +39,8 @@ int floor_begin(Floor *f, uint64_t lineage, uint64_t index, bool shown);
 int floor_confirm(Floor *f, uint64_t index);
 /* Before anybody is shown 'index': the tree has come so far. A negative errno: it must not be shown. */
 int floor_reach(Floor *f, uint64_t index);
+/* Before 'index' is acknowledged, which the tree has not reached yet. */
+int floor_promise(Floor *f, uint64_t index);
 /* The end, in order: nothing beyond 'index' was shown, or will be. */
 int floor_settle(Floor *f, uint64_t index);
 

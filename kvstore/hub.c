@@ -1,21 +1,28 @@
 #include "kvstore/hub.h"
 
 #include <assert.h>
+#include <sys/queue.h>
 
 #include "base/table.h"
 #include "kvstore/events.h"
 
-/* Watches hang in a tree of their own, one place for each segment that somebody watches: an event walks down from the root
- * along its key and meets, in turn, the recursive watches of its ancestors and those of its very key; a deleted directory
- * has the watched places below it under it. Places without watches and children are gone. */
+/* Watches hang in a compressed tree: one place for each watched path, and one where two such paths part. An event walks down from
+ * the root along its key and meets, in turn, the recursive watches of its ancestors and those of its very key; a deleted directory has
+ * the watched places below it under it. A watch costs memory in proportion to the length of its path, not a table for each segment.
+ *
+ * One table finds children. The key of a place is the beginning of its path that ends with the first segment behind its parent's path:
+ * no two children of one parent share that. Other places, without watches and with fewer than two children, do not stay. */
 
 typedef struct Place {
         UT_hash_handle hh;
-        struct Place *parent, *children;
+        struct Place *parent;
+        LIST_HEAD(, Place) children;
+        LIST_ENTRY(Place) siblings;
         Watch *exact, *recursive;
-        bool absent; /* see WatchOptions; events keep it true to the tree */
-        size_t size;
-        char segment[];
+        bool absent;          /* see WatchOptions; events keep it true to the tree */
+        uint64_t absent_from; /* it was absent behind the event of this index, said a watch; 0: none did */
+        size_t size;          /* 0: the root */
+        char path[];
 } Place;
 
 struct Watch {
@@ -43,14 +50,24 @@ typedef struct Window {
         uint64_t oldest;   /* from this index on nothing is missing */
 } Window;
 
+typedef struct Waiting {
+        HubEvent *event;
+        STAILQ_ENTRY(Waiting) entries;
+} Waiting;
+
 struct Hub {
         Loop *loop;
         Window windows[_TREE_WINDOW_MAX];
-        Place *root;
+        Place *root, *places;  /* all but the root, by their keys */
+        size_t place_bytes;
         Watch *all;
         Watch *ready_first, *ready_last;
         unsigned n_watches;
         uint64_t index; /* of the last event */
+        /* Events whose watchers are still to be found, in order; and what finding them has cost in this turn. */
+        STAILQ_HEAD(, Waiting) waiting;
+        size_t n_waiting;
+        uint64_t waiting_bytes, visits;
         Deferred deliver;
 };
 
@@ -163,66 +180,131 @@ static uint64_t oldest_for(const Hub *hub, KvBytes key, bool internal) {
 
 /* -- Places -- */
 
-/* The next segment of a path after 'at'; false at its end. */
-static bool next_segment(KvBytes path, size_t *at, const char **ret, size_t *ret_size) {
-        const char *p = path.data, *slash;
-        size_t begin = *at + 1;
+/* Where the segment ends that begins behind 'at', which is the end of a place's path (0: the root's). */
+static size_t segment_end(KvBytes path, size_t at) {
+        const char *p = path.data, *slash = memchr(p + at + 1, '/', path.size - at - 1);
 
-        if (begin >= path.size)
-                return false;
-        slash = memchr(p + begin, '/', path.size - begin);
-        *ret = p + begin;
-        *ret_size = (slash ? (size_t) (slash - p) : path.size) - begin;
-        *at = begin + *ret_size;
-        return true;
+        return slash ? (size_t) (slash - p) : path.size;
 }
 
-static Place *place_child(Place *place, const char *segment, size_t size) {
+/* How much of a place's path is the beginning of 'path', too, in whole segments; both have the first 'from' bytes in common. */
+static size_t common_size(const Place *place, KvBytes path, size_t from) {
+        const char *p = path.data;
+        size_t n = MIN(place->size, path.size), i = from, common = from;
+
+        for (; i < n && place->path[i] == p[i]; i++)
+                if (p[i] == '/')
+                        common = i;
+        if (i == n && (i == place->size || place->path[i] == '/') && (i == path.size || p[i] == '/'))
+                common = n;
+        return common;
+}
+
+/* The child on the way to 'path', if there is one; it may lie beside the way, behind the segment that ends at *ret_end. */
+static Place *place_child(const Hub *hub, const Place *place, KvBytes path, size_t *ret_end) {
         Place *child;
 
-        HASH_FIND(hh, place->children, segment, size, child);
+        *ret_end = segment_end(path, place->size);
+        HASH_FIND(hh, hub->places, path.data, *ret_end, child);
         return child;
 }
 
-static Place *place_new(Place *parent, const char *segment, size_t size) {
-        Place *place = calloc(1, sizeof(Place) + size);
+static Place *place_new(Hub *hub, KvBytes path) {
+        Place *place = calloc(1, sizeof(Place) + path.size);
 
         if (!place)
                 return NULL;
-        place->parent = parent;
-        place->size = size;
-        if (size > 0)
-                memcpy(place->segment, segment, size);
-        if (parent) {
-                HASH_ADD_KEYPTR(hh, parent->children, place->segment, place->size, place);
-                if (!TABLE_ADDED(place)) {
-                        free(place);
-                        return NULL;
-                }
-        }
+        LIST_INIT(&place->children);
+        place->size = path.size;
+        if (path.size > 0)
+                memcpy(place->path, path.data, path.size);
+        hub->place_bytes += sizeof(Place) + path.size;
         return place;
 }
 
-/* Takes away a place that nobody needs, and those above that were there for it alone. */
-static void place_prune(Place *place) {
-        while (place->parent && !place->children && !place->exact && !place->recursive) {
-                Place *parent = place->parent;
+static void place_free(Hub *hub, Place *place) {
+        hub->place_bytes -= sizeof(Place) + place->size;
+        free(place);
+}
 
-                HASH_DEL(parent->children, place);
-                free(place);
+/* Hangs a place that is in no table below 'parent'. 0 or -ENOMEM. */
+static int place_add(Hub *hub, Place *place, Place *parent) {
+        size_t end = segment_end((KvBytes) { place->path, place->size }, parent->size);
+
+        HASH_ADD_KEYPTR(hh, hub->places, place->path, end, place);
+        if (!TABLE_ADDED(place))
+                return -ENOMEM;
+        place->parent = parent;
+        LIST_INSERT_HEAD(&parent->children, place, siblings);
+        return 0;
+}
+
+static void place_remove(Hub *hub, Place *place) {
+        HASH_DEL(hub->places, place);
+        LIST_REMOVE(place, siblings);
+}
+
+/* Hangs a place below another one. The table has others in it and does not grow, so that this needs no memory. */
+static void place_move(Hub *hub, Place *place, Place *parent) {
+        int r;
+
+        place_remove(hub, place);
+        hub->places->hh.tbl->noexpand++;
+        r = place_add(hub, place, parent);
+        assert(r == 0);
+        hub->places->hh.tbl->noexpand--;
+}
+
+/* Takes away what nobody needs: a place without watches and children, and then its parent; a place where only one way goes on. */
+static void place_prune(Hub *hub, Place *place) {
+        while (place->parent && !place->exact && !place->recursive) {
+                Place *parent = place->parent, *child = LIST_FIRST(&place->children);
+
+                if (child && LIST_NEXT(child, siblings))
+                        return;
+                if (child)
+                        place_move(hub, child, parent);
+                place_remove(hub, place);
+                place_free(hub, place);
                 place = parent;
         }
 }
 
-static Place *place_make(Place *root, KvBytes path) {
-        Place *place = root, *child;
-        const char *segment;
-        size_t at = 0, size;
+/* Between 'child' and its parent, where the way to 'path' leaves that to the child. */
+static Place *place_split(Hub *hub, Place *child, KvBytes path) {
+        Place *place = place_new(hub, path);
 
-        while (next_segment(path, &at, &segment, &size)) {
-                child = place_child(place, segment, size) ?: place_new(place, segment, size);
+        if (!place)
+                return NULL;
+        if (place_add(hub, place, child->parent) < 0) {
+                place_free(hub, place);
+                return NULL;
+        }
+        place_move(hub, child, place);
+        return place;
+}
+
+static Place *place_make(Hub *hub, KvBytes path) {
+        Place *place = hub->root, *child;
+        size_t end, common;
+
+        if (path.size == 1)
+                return place;
+        while (place->size < path.size) {
+                child = place_child(hub, place, path, &end);
                 if (!child) {
-                        place_prune(place);
+                        child = place_new(hub, path);
+                        if (child && place_add(hub, child, place) < 0) {
+                                place_free(hub, child);
+                                child = NULL;
+                        }
+                } else {
+                        common = common_size(child, path, end);
+                        if (common < child->size)
+                                child = place_split(hub, child, (KvBytes) { path.data, common });
+                }
+                if (!child) {
+                        place_prune(hub, place);
                         return NULL;
                 }
                 place = child;
@@ -285,7 +367,7 @@ static void watch_detach(Watch *watch) {
                 watch->all_next->all_prev = watch->all_prev;
         watch->place = NULL;
         hub->n_watches--;
-        place_prune(place);
+        place_prune(hub, place);
 }
 
 static void watch_drop_pending(Watch *watch) {
@@ -336,7 +418,17 @@ static HubEvent *watch_pop(Watch *watch) {
 }
 
 bool watch_is_current(const Watch *watch) {
-        return watch->n_pending == 0 && !watch->cleared;
+        return watch->n_pending == 0 && !watch->cleared && (STAILQ_EMPTY(&watch->hub->waiting) || watch->since > watch->hub->index);
+}
+
+bool watch_is_told(const Watch *watch, uint64_t *index) {
+        const Waiting *first = STAILQ_FIRST(&watch->hub->waiting);
+
+        if (watch->n_pending > 0 || watch->cleared)
+                return false;
+        if (first && first->event->event.index >= watch->since)
+                *index = MIN(*index, first->event->event.index - 1);
+        return true;
 }
 
 static KvBytes watch_key(const Watch *watch) {
@@ -367,22 +459,33 @@ static bool watch_wants(const Watch *watch, const KvEvent *event) {
 
 /* -- Publishing -- */
 
-static void tell(Watch *first, HubEvent *event, bool hidden) {
-        for (Watch *watch = first; watch; watch = watch->next)
+static void tell(Hub *hub, Watch *first, HubEvent *event, bool hidden) {
+        for (Watch *watch = first; watch; watch = watch->next, hub->visits++)
                 if (watch_may_see(watch, &event->event) && !(hidden && watch->hidden_rule))
                         watch_push(watch, event);
 }
 
-/* All watched places below a deleted directory where something was. */
-static void tell_below(const Place *place, HubEvent *event) {
-        for (Place *child = place->children; child; child = child->hh.next) {
-                if (!child->absent) {
-                        tell(child->recursive, event, false);
-                        tell(child->exact, event, false);
-                }
-                child->absent = true;
-                tell_below(child, event);
+/* An event reaches a place: what a watch said of the tree behind an earlier one holds until now. */
+static void place_reach(Hub *hub, Place *place, const HubEvent *event) {
+        hub->visits++;
+        if (place->absent_from > 0 && event->event.index > place->absent_from) {
+                place->absent = true;
+                place->absent_from = 0;
         }
+}
+
+/* A watched place below a deleted directory, and all below it, where something was. */
+static void tell_below(Hub *hub, Place *place, HubEvent *event) {
+        Place *child;
+
+        place_reach(hub, place, event);
+        if (!place->absent) {
+                tell(hub, place->recursive, event, false);
+                tell(hub, place->exact, event, false);
+        }
+        place->absent = true;
+        LIST_FOREACH(child, &place->children, siblings)
+                tell_below(hub, child, event);
 }
 
 /* Where the last hidden segment of a path begins; 0 if there is none. A watch of an ancestor as long as this or longer
@@ -398,23 +501,78 @@ static size_t last_hidden(KvBytes path) {
 
 static void tell_all(Hub *hub, HubEvent *event) {
         KvBytes key = event->event.node.key;
-        size_t hidden = last_hidden(key), at = 0, size;
+        size_t hidden = last_hidden(key), end, common;
         bool gone = event->event.action == KV_ACTION_DELETE || event->event.action == KV_ACTION_CAD ||
                     event->event.action == KV_ACTION_EXPIRE;
-        Place *place = hub->root;
-        const char *segment;
+        Place *place = hub->root, *child;
 
-        while (next_segment(key, &at, &segment, &size)) {
-                tell(place->recursive, event, hidden > 0 && (size_t) (segment - (const char *) key.data) <= hidden);
-                place = place_child(place, segment, size);
-                if (!place)
+        hub->visits++;
+        while (key.size > 1 && place->size < key.size) {
+                tell(hub, place->recursive, event, hidden > 0 && place->size + 1 <= hidden);
+                child = place_child(hub, place, key, &end);
+                if (!child)
                         return;
-                place->absent = gone && at == key.size;
+                common = common_size(child, key, end);
+                if (common < child->size) {
+                        if (common == key.size && event_ends_dir(&event->event))
+                                tell_below(hub, child, event);
+                        return;
+                }
+                place = child;
+                place_reach(hub, place, event);
+                place->absent = gone && place->size == key.size;
         }
-        tell(place->recursive, event, false);
-        tell(place->exact, event, false);
+        tell(hub, place->recursive, event, false);
+        tell(hub, place->exact, event, false);
         if (event_ends_dir(&event->event))
-                tell_below(place, event);
+                LIST_FOREACH(child, &place->children, siblings)
+                        tell_below(hub, child, event);
+}
+
+static void waiting_drop_first(Hub *hub) {
+        Waiting *w = STAILQ_FIRST(&hub->waiting);
+
+        STAILQ_REMOVE_HEAD(&hub->waiting, entries);
+        hub->n_waiting--;
+        hub->waiting_bytes -= sizeof(Waiting) + event_size(&w->event->event);
+        hub_event_unref(w->event);
+        free(w);
+}
+
+/* Finds the watchers of what waits, until this turn has had its share. */
+static void tell_waiting(Hub *hub) {
+        Waiting *w;
+
+        while (hub->visits < HUB_VISITS_PER_TURN && (w = STAILQ_FIRST(&hub->waiting))) {
+                tell_all(hub, w->event);
+                waiting_drop_first(hub);
+        }
+        loop_count(hub->loop, hub->visits, 0);
+}
+
+/* Too many changes for too many watches: these begin again, from the window, if they can. */
+static void lose_all(Hub *hub, bool once_too) {
+        while (!STAILQ_EMPTY(&hub->waiting))
+                waiting_drop_first(hub);
+        for (Watch *watch = hub->all; watch; watch = watch->all_next)
+                if (once_too || !watch->once || watch->n_pending == 0)
+                        watch_lose_place(watch);
+}
+
+static void wait_to_tell(Hub *hub, HubEvent *event) {
+        uint64_t bytes = sizeof(Waiting) + event_size(&event->event);
+        Waiting *w = NEW0(Waiting, 1);
+
+        if (!w || hub->n_waiting == HUB_PENDING_MAX || hub->waiting_bytes + bytes > HUB_WAITING_BYTES) {
+                free(w);
+                lose_all(hub, false);
+                return;
+        }
+        w->event = hub_event_ref(event);
+        STAILQ_INSERT_TAIL(&hub->waiting, w, entries);
+        hub->n_waiting++;
+        hub->waiting_bytes += bytes;
+        loop_defer(hub->loop, &hub->deliver);
 }
 
 static Window *window_of(Hub *hub, const KvEvent *event) {
@@ -423,6 +581,7 @@ static Window *window_of(Hub *hub, const KvEvent *event) {
 
 void hub_publish(Hub *hub, const KvEvent *event) {
         HubEvent *e = event_new(event);
+        uint64_t visits = hub->visits;
 
         if (!e) {
                 hub_cleared(hub, event->index);
@@ -430,16 +589,19 @@ void hub_publish(Hub *hub, const KvEvent *event) {
         }
         hub->index = event->index;
         window_add(window_of(hub, event), e);
-        tell_all(hub, e);
+        if (STAILQ_EMPTY(&hub->waiting) && hub->visits < HUB_VISITS_PER_TURN)
+                tell_all(hub, e);
+        else if (hub->n_watches > 0)
+                wait_to_tell(hub, e);
         hub_event_unref(e);
+        loop_count(hub->loop, hub->visits - visits, event_size(event));
 }
 
 void hub_cleared(Hub *hub, uint64_t index) {
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 window_clear(&hub->windows[i], index);
         hub->index = index;
-        for (Watch *watch = hub->all; watch; watch = watch->all_next)
-                watch_lose_place(watch);
+        lose_all(hub, true);
 }
 
 void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
@@ -492,9 +654,11 @@ static void deliver_one(Watch *watch) {
 static void deliver(void *userdata) {
         Hub *hub = userdata;
 
+        hub->visits = 0;
+        tell_waiting(hub);
         for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first; n++)
                 deliver_one(hub->ready_first);
-        if (hub->ready_first)
+        if (hub->ready_first || !STAILQ_EMPTY(&hub->waiting))
                 loop_defer(hub->loop, &hub->deliver);
 }
 
@@ -542,12 +706,13 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         watch = calloc(1, sizeof(Watch) + options->key.size);
         if (!watch)
                 return -ENOMEM;
-        place = place_make(hub->root, options->key);
+        place = place_make(hub, options->key);
         if (!place) {
                 free(watch);
                 return -ENOMEM;
         }
-        place->absent |= options->absent;
+        if (options->absent && place->absent_from == 0)
+                place->absent_from = MAX(hub->index, (uint64_t) 1);
         *watch = (Watch) {
                 .hub = hub, .events = events, .userdata = userdata,
                 .recursive = options->recursive, .internal = options->internal, .hidden_rule = options->hidden_rule, .refreshes = options->refreshes, .once = options->once, .key_size = options->key.size,
@@ -555,8 +720,10 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         };
         memcpy(watch->key, options->key.data, options->key.size);
         watch_attach(watch, place);
-        if (options->since > 0)
+        if (options->since > 0) {
                 watch_look_back(watch);
+                watch->since = MAX(watch->since, hub->index + 1); /* of what waits it has had its part */
+        }
         *ret = watch;
         return 0;
 }
@@ -579,8 +746,9 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
 
         if (!hub)
                 return -ENOMEM;
-        *hub = (Hub) { .loop = loop, .index = index, .deliver = { .run = deliver, .userdata = hub } };
-        hub->root = place_new(NULL, NULL, 0);
+        *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(deliver, hub) };
+        STAILQ_INIT(&hub->waiting);
+        hub->root = place_new(hub, (KvBytes) {});
         made = hub->root;
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
                 Window *w = &hub->windows[i];
@@ -602,6 +770,8 @@ Hub *hub_free(Hub *hub) {
                 return NULL;
 
         assert(hub->n_watches == 0 && !hub->ready_first);
+        while (!STAILQ_EMPTY(&hub->waiting))
+                waiting_drop_first(hub);
         deferred_cancel(&hub->deliver);
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
                 if (hub->windows[i].events)
@@ -611,6 +781,10 @@ Hub *hub_free(Hub *hub) {
         free(hub->root);
         free(hub);
         return NULL;
+}
+
+size_t hub_place_bytes(const Hub *hub) {
+        return hub->place_bytes + HASH_OVERHEAD(hh, hub->places);
 }
 
 unsigned hub_watches(const Hub *hub) {

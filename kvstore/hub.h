@@ -1,7 +1,8 @@
 /* Who waits for which path: one hub per daemon, with a window of recent events.
  *
  * Events come from apply, in order; watchers hear of them from the loop, and so after the batch's transaction is committed.
- * Watchers are found by path: exact, by each recursive ancestor, and below a deleted directory; never by scanning all. A
+ * Watchers are found by path: exact, by each recursive ancestor, and below a deleted directory; never by scanning all. When many
+ * changes meet many watches, the search goes on in the next turns of the loop (HUB_VISITS_PER_TURN). A
  * reader that falls HUB_PENDING_MAX events behind loses its place and is told so. Two windows: users' keys (1000 events by
  * default, as etcd's) and /_fleet, so that our own traffic costs no user his place. */
 #pragma once
@@ -21,7 +22,9 @@ enum {
         HUB_WINDOW = TREE_WINDOW_EVENTS,
         HUB_WATCHES_MAX = 101000,           /* the users' (at most 100000, see LimitWatches=), and room for our own */
         HUB_WAKE_PER_TURN = 256,
-        HUB_PENDING_MAX = 16384,             /* events that one watch is behind */
+        HUB_PENDING_MAX = 16384,             /* events that one watch is behind, or the search for watchers */
+        HUB_VISITS_PER_TURN = 16384,         /* places and watches that the search for watchers visits; one event's at least */
+        HUB_WAITING_BYTES = 32 * 1024 * 1024, /* of events whose watchers are still to be found */
 };
 
 /* An event as kept by the hub: owned copy, counted; 'encoded' caches the bytes that all watchers are sent. */
@@ -66,6 +69,9 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */
 /* Nothing that was published until now is still to be told to it. Inside on_event() the event itself counts as told. */
 bool watch_is_current(const Watch *watch);
+/* It was told of all that is known to concern it. *index, the store's as the caller knows it, is lowered to where that knowledge ends:
+ * the hub may still search for the watchers of later changes. */
+bool watch_is_told(const Watch *watch, uint64_t *index);
 
 void hub_publish(Hub *hub, const KvEvent *event); /* copies (without memory: as hub_cleared()); delivery follows */
 void hub_cleared(Hub *hub, uint64_t index);       /* a snapshot replaced the tree: all watches end, windows are empty */
@@ -76,3 +82,4 @@ void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours);
 int hub_remember(Hub *hub, const KvEvent *event);
 
 unsigned hub_watches(const Hub *hub);
+size_t hub_place_bytes(const Hub *hub); /* memory of what finds watches by their paths, without the watches */

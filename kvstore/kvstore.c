@@ -31,9 +31,11 @@ typedef struct Applying {
 static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
         Applying *a = userdata;
 
+        a->store->deferred += result->status == KV_DEFERRED;
         for (size_t i = 0; !result->again && i < result->n_written; i++)
                 a->store->done[result->written[i].action]++;
-        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 && !result->again && result->status != KV_LATE)
+        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 && !result->again && result->status != KV_LATE &&
+            result->status != KV_DEFERRED)
                 (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
 
         if (proposals_waits(a->store->proposals, origin, number))
@@ -48,16 +50,27 @@ static void on_apply_event(void *userdata, const KvEvent *event) {
         a->error = outcomes_add_event(&a->store->published, event) ?: a->error;
 }
 
+static uint64_t on_held(void *userdata) {
+        const KvStore *s = userdata;
+
+        return s->results.bytes + s->published.bytes;
+}
+
+static void take_time(KvStore *s, uint64_t cluster_ms) {
+        if (cluster_ms <= s->clock_ms)
+                return;
+        s->clock_ms = cluster_ms;
+        s->clock_at_ms = loop_now_ms(s->loop);
+}
+
 static void take_meta(KvStore *s, const TreeMeta *meta) {
         s->meta = *meta;
         s->index = meta->index;
         s->level = MAX((unsigned) meta->level, (unsigned) KV_LEVEL_FIRST);
         s->entry_ms = meta->cluster_ms;
         s->kept = meta->results.bytes;
-        if (meta->cluster_ms > s->clock_ms) {
-                s->clock_ms = meta->cluster_ms;
-                s->clock_at_ms = loop_now_ms(s->loop);
-        }
+        take_time(s, meta->cluster_ms);
+        folder_raise_quota(&s->replica->folder, meta->quota);
 }
 
 static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
@@ -69,45 +82,50 @@ static void told_event(void *userdata, const KvEvent *event) {
 static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
         KvStore *s = userdata;
         Applying a = { .store = s };
-        bool told = s->replica->shown; /* a tree that is made again: all this was told when the one before it had it */
-        TreeMeta meta;
+        bool remade = s->replica->shown; /* all this was told when the tree before it had it */
+        bool told = remade || !s->replica->in_service; /* nobody watches or has proposed yet */
+        Cost cost = {};
         int r;
 
         r = apply_batch(txn, index, entry->term, entry->data, entry->size,
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
                                        .on_event = told ? told_event : on_apply_event, .userdata = &a,
-                                       .forgetful = kv_has_bug(s->bug, "apply-twice"), .level_max = s->level_max });
-        if (r < 0 || told) {
+                                       .forgetful = kv_has_bug(s->bug, "apply-twice"), .level_max = s->level_max, .cost = &cost });
+        cost_add(&s->cost, &cost);
+        if (cost.total > s->cost_max.total)
+                s->cost_max = cost;
+        if (r < 0 || remade) {
                 s->remade = true;
                 return r;
         }
         if (a.error < 0)
                 return a.error;
 
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        take_meta(s, &meta);
-        return 0;
+        r = tree_meta(txn, &s->applied);
+        s->has_applied = r >= 0;
+        return r;
 }
 
 /* -- The floor: nobody is shown what this host cannot remember to have shown -- */
 
 static void floor_ask(KvStore *s);
 
-/* A tree that is made again is not what was shown until it is as far. */
+/* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until it replaces the one before. */
+static bool floor_is_reached(const KvStore *s) {
+        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree && !s->replica->shown;
+}
+
 static void floor_result(KvStore *s, int r) {
-        if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0 && s->replica->tree && !s->replica->shown)
+        if (r >= 0 && floor_is_reached(s))
                 r = folder_show(&s->replica->folder);
         if (r < 0)
                 replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s", s->floor.path, strerror(-r));
 }
 
 static void floor_rise(KvStore *s) {
-        bool met = s->floor.met;
         int r = floor_reach(&s->floor, s->index);
 
-        if (r < 0 || met != s->floor.met)
+        if (r < 0 || !folder_was_shown(&s->replica->folder))
                 floor_result(s, r);
 }
 
@@ -145,6 +163,9 @@ static void on_committed(void *userdata) {
         KvStore *s = userdata;
         Outcome *o;
 
+        if (s->has_applied)
+                take_meta(s, &s->applied);
+        s->has_applied = false;
         floor_rise(s);
         outcomes_move(&s->committed, &s->results);
         while ((o = outcomes_take(&s->published))) {
@@ -285,6 +306,7 @@ static void on_settled(void *userdata, unsigned changed) {
         Outcome *o;
 
         if (p->error < 0) { /* of a transaction that failed */
+                s->has_applied = false;
                 outcomes_clear(&s->results);
                 outcomes_clear(&s->published);
         }
@@ -372,13 +394,19 @@ static int read_tree(void *userdata, TreeTxn **ret) {
         return kv_read(userdata, ret);
 }
 
-/* The leader's word was somebody's answer: nothing older is shown here, before a restart or behind it. */
-static void ahead(void *userdata, uint64_t index) {
+/* An answer of the leader's is about to be given, of a state that this tree may not have reached: nothing older is served afterwards, before a
+ * restart or after it. Once the marker is withdrawn, further answers write nothing until the tree has reached them all. */
+static int ahead(void *userdata, uint64_t index) {
         KvStore *s = userdata;
+        int r;
 
         s->promised = MAX(s->promised, index);
-        if (s->floor.met)
-                floor_result(s, floor_reach(&s->floor, MAX(s->promised, s->index)));
+        r = floor_promise(&s->floor, s->promised);
+        if (r >= 0 && s->promised > s->index)
+                r = folder_unshow(&s->replica->folder);
+        if (r < 0)
+                log_debug(((LogFields) { .error = r }), "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
+        return r;
 }
 
 /* -- What can be done -- */
@@ -466,14 +494,26 @@ static KvStore *store_free(KvStore *s) {
         return NULL;
 }
 
-static void on_closed(void *userdata) {
-        KvStore *s = userdata;
+static void closed_whole(KvStore *s) {
         void (*closed)(void *userdata) = s->closed;
         void *closed_userdata = s->closed_userdata;
 
         store_free(s);
         if (closed)
                 closed(closed_userdata);
+}
+
+static void on_closed(void *userdata) {
+        KvStore *s = userdata;
+
+        s->replica = NULL;
+        if (s->n_large == 0)
+                closed_whole(s);
+}
+
+void kv_large_ended(KvStore *s) {
+        if (!s->replica && s->n_large == 0)
+                closed_whole(s);
 }
 
 /* Deferred, after the answers that proposals_end() has made. */
@@ -491,6 +531,7 @@ static void on_finish(void *userdata) {
         s->reads = reads_free(s->reads);
         if (floor_settle(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
+        folder_keep_time(&s->replica->folder, kv_cluster_ms(s));
         replica_close(s->replica, on_closed, s);
 }
 
@@ -509,6 +550,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&s->expiry);
         proposals_end(s->proposals);
         reads_end(s->reads, KV_UNKNOWN);
+        kv_large_stop(s);
 
         if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0
             && timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
@@ -526,6 +568,7 @@ KvStore *kv_crash(KvStore *s) {
                 reads_drop(s->reads);
         s->proposals = proposals_free(s->proposals);
         s->reads = reads_free(s->reads);
+        kv_large_drop(s);
         s->replica = replica_crash(s->replica);
         return store_free(s);
 }
@@ -540,7 +583,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .heartbeat_ms = options->heartbeat_ms ? options->heartbeat_ms : 150,
                 .checkpoint_entries = options->checkpoint_entries ? options->checkpoint_entries : 8192,
                 .checkpoint_kept = options->checkpoint_kept ? options->checkpoint_kept : 2048,
-                .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 64 * 1024 * 1024,
+                .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 32 * 1024 * 1024,
                 .memory_bytes = options->memory_bytes ? options->memory_bytes : 8 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
                 .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
@@ -548,7 +591,7 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .compare_every = options->compare_every,
                 .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
                 .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
-                .events = { .apply = on_apply, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
+                .events = { .apply = on_apply, .held = on_held, .committed = on_committed, .settled = on_settled, .replaced = on_replaced,
                             .failed = on_failed, .userdata = s },
         };
         snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
@@ -566,6 +609,7 @@ static int build(KvStore *s, const KvOptions *options, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
         take_meta(s, &meta);
+        take_time(s, s->replica->folder.cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
 #ifdef PLANTED_BUGS
@@ -621,6 +665,18 @@ static bool give_up(KvStore *s) {
         return later;
 }
 
+/* What the log brings at a start goes by the hub: its windows are read again from the tree. */
+static int start(KvStore *s, Error *err) {
+        uint64_t index = s->index;
+        int r = replica_start(s->replica, err);
+
+        if (r < 0 || s->index == index)
+                return r;
+        hub_cleared(s->hub, s->index);
+        r = load_events(s);
+        return r < 0 ? error_set(err, r, "cannot read the tree's events: %s", strerror(-r)) : 0;
+}
+
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         ReplicaOptions replica;
         KvStore *s;
@@ -641,18 +697,18 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         outcomes_init(&s->published);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (Floor) { .dir_fd = -1 };
-        s->tick = (Timer) { .fire = kv_clock_on_tick, .userdata = s };
-        s->expiry = (Timer) { .fire = kv_expiry_on_timer, .userdata = s };
-        s->hand_over = (Timer) { .fire = on_hand_over_timer, .userdata = s };
-        s->tell = (Deferred) { .run = on_tell, .userdata = s };
-        s->finish = (Deferred) { .run = on_finish, .userdata = s };
+        s->tick = TIMER(kv_clock_on_tick, s);
+        s->expiry = TIMER(kv_expiry_on_timer, s);
+        s->hand_over = TIMER(on_hand_over_timer, s);
+        s->tell = DEFERRED(on_tell, s);
+        s->finish = DEFERRED(on_finish, s);
 
         replica_options(s, options, &replica);
         r = replica_open(&s->replica, loop, &replica, options->join, err);
         if (r >= 0)
                 r = build(s, options, err);
         if (r >= 0)
-                r = replica_start(s->replica, err);
+                r = start(s, err);
         if (r < 0) {
                 if (give_up(s))
                         *ret = s;

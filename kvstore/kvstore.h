@@ -12,6 +12,7 @@
 #include "io/disk.h"
 #include "io/loop.h"
 #include "kvstore/command.h"
+#include "kvstore/cost.h"
 #include "kvstore/hub.h"
 #include "kvstore/session/peers.h"
 #include "kvstore/traffic.h"
@@ -47,13 +48,16 @@ typedef struct KvState {
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
         bool differs, undecided;   /* our tree from the majority's, and will be exchanged; the replicas' trees, without a majority */
+        bool refuses;              /* it cannot store the tree that the leader sends, and does not follow without it */
         bool stopped;              /* the replica has failed, and will try again; what it had can be read */
         bool forwards;             /* and a leader is heard, who is asked for writes: this host shows nothing older than what it wrote */
         bool lost;                 /* and what it had acknowledged is gone: it waits for kv_joined() */
+        bool founded;              /* this start of this host has founded the cluster */
         char problem[320];         /* why this host serves no writes, "" if it does */
         uint64_t stale_ms;         /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
         uint64_t floor;            /* this host has shown states up to at most this index, and must not show its tree yet; 0: it may */
+        bool unserved;             /* it does not know of having shown any: a majority has to confirm its tree first */
 } KvState;
 
 typedef struct KvEvents {
@@ -83,7 +87,7 @@ typedef struct KvOptions {
         unsigned level_max;        /* for tests: the feature level that this program is to know at most; 0: KV_LEVEL_MAX */
         unsigned election_ms, heartbeat_ms;             /* 0: 400, 150 */
         unsigned checkpoint_entries, checkpoint_kept;   /* 0: 8192, 2048 */
-        uint64_t checkpoint_bytes;                      /* 0: 64 MiB */
+        uint64_t checkpoint_bytes;                      /* of entries in memory: what a start has to hold of the log; 0: 32 MiB */
         uint64_t memory_bytes;                          /* of log entries in memory, while no replica lacks them; 0: 8 MiB */
         uint64_t log_file_size;                         /* 0: 4 MiB */
         uint64_t compare_every;                         /* entries; 0: 1000 */
@@ -128,7 +132,10 @@ void kv_position(const KvStore *store, KvPosition *ret);
 /* What this replica has applied since it was opened, by the action that was asked for; our own keys are not counted. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
+        Cost cost, cost_max;     /* of all entries that were applied; of the costliest one (kvstore/cost.h) */
+        uint64_t deferred;       /* commands that did not fit into their entry's budget */
         Traffic traffic;
+        uint64_t entries_bytes;  /* of the log's entries that are in memory now */
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);
@@ -145,6 +152,26 @@ uint64_t kv_stale_ms(const KvStore *store);
 enum { KV_STALE_MS = 3000 };
 uint64_t kv_index(const KvStore *store);
 uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
+
+/* A large read: in a worker, on a read transaction of its own, so that the loop goes on meanwhile. It ends after KV_LARGE_READ_MS with
+ * -ETIMEDOUT, and with -EFBIG when the live file has doubled: its transaction pins the pages of its state.
+ *
+ * A tree that a worker reads is not closed before the worker has ended its transaction: whoever closes a tree (to replace it by a snapshot or a
+ * rebuilt one, or because the store closes) stops its readers, which fail with -ECANCELED, and waits for them, for as long as one
+ * node takes. The next read is of the new tree. */
+typedef struct KvLargeReadOps {
+        int (*read)(void *userdata, TreeTxn *txn);  /* in the worker; touches 'userdata' alone; returns a failed walk's error */
+        void (*done)(void *userdata, int result);   /* from the loop, once, unless cancelled: what 'read' returned, or why it did not run */
+        void (*free)(void *userdata);               /* from the loop, always, at the end */
+} KvLargeReadOps;
+
+typedef struct KvLargeRead KvLargeRead;
+
+enum { KV_LARGE_READS_MAX = 2, KV_LARGE_READ_MS = 1000 };
+
+/* 0: the store has 'userdata' until 'free'. -EBUSY: KV_LARGE_READS_MAX are under way; or another error: the caller keeps it. */
+int kv_read_large(KvStore *store, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret);
+void kv_read_large_cancel(KvLargeRead *read); /* 'done' is not called */
 
 /* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call; then read.
  * status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority serves all that wait. */

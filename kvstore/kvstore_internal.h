@@ -2,6 +2,8 @@
  * time and the leader's care for what expires; state.c answers what can be asked. Each calls only those after it. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "kvstore/floor.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/outcomes.h"
@@ -39,9 +41,13 @@ struct KvStore {
         uint64_t promised;        /* somebody was told of this index by the leader's word */
         unsigned level, level_max;
         TreeMeta meta;            /* as of then */
+        TreeMeta applied;         /* of the transaction that is open: nobody learns of it before its commit */
+        bool has_applied;
         bool remade;              /* our tree is made again, and was not as far as the one that is shown */
         bool reset;               /* a snapshot took the tree's place: to be told */
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX]; /* of users' commands that were applied */
+        Cost cost, cost_max;      /* KvCounts' */
+        uint64_t deferred;
 
         uint64_t clock_ms, clock_at_ms; /* cluster time, and when it was so late */
         bool clock_runs;
@@ -57,6 +63,9 @@ struct KvStore {
         bool expiring, expiry_heard; /* the expiry is proposed; something is due, and the loop reads what has come */
         Timer expiry;
 
+        LIST_HEAD(, KvLargeRead) large;
+        unsigned n_large;
+
         Deferred tell;
         bool closing, handing_over;
         Timer hand_over;
@@ -64,6 +73,15 @@ struct KvStore {
         void (*closed)(void *userdata);
         void *closed_userdata;
 };
+
+/* -- large.c -- */
+
+void kv_large_stop(KvStore *s);  /* all end soon */
+void kv_large_drop(KvStore *s);  /* all are gone, and their work never comes back */
+
+/* -- kvstore.c -- */
+
+void kv_large_ended(KvStore *s); /* one of them: a close may have waited for it */
 
 /* -- time.c -- */
 

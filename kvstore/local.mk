@@ -8,17 +8,18 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c kvstore/raft/compare.h kvstore/raft/compare.c \
-	kvstore/hub.h kvstore/hub.c \
+	kvstore/hub.h kvstore/hub.c kvstore/large.c \
 	kvstore/session/peers.h kvstore/session/peers.c kvstore/session/peers_internal.h \
 	kvstore/session/admission.c kvstore/session/hosts.c \
 	kvstore/traffic.h kvstore/traffic.c \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply_internal.h kvstore/apply.c kvstore/apply_key.c \
+	kvstore/cost.h kvstore/cost.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
 	kvstore/results.h kvstore/results.c \
 	kvstore/arena.h kvstore/arena.c \
-	kvstore/tree.h kvstore/tree.c kvstore/tree_nodes.c kvstore/tree_events.c \
+	kvstore/tree.h kvstore/tree.c kvstore/tree_reader.c kvstore/tree_nodes.c kvstore/tree_events.c \
 	kvstore/tree_format.h kvstore/tree_format.c \
 	kvstore/file_sum.h kvstore/file_sum.c \
 	kvstore/tree_internal.h kvstore/snapshot.c kvstore/tree_results.c \
@@ -36,6 +37,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-command \
 	tests/unit/test-tree \
 	tests/unit/test-apply \
+	tests/unit/test-cost \
 	tests/unit/test-hub \
 	tests/unit/test-events \
 	tests/unit/test-floor \
@@ -55,6 +57,10 @@ tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h test
 	tests/lib/model.h tests/lib/model.c
 tests_unit_test_apply_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_apply_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_cost_SOURCES = tests/unit/test-cost.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_cost_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_cost_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_events_SOURCES = tests/unit/test-events.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/model.h tests/lib/model.c
@@ -78,8 +84,11 @@ tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
-check_PROGRAMS += tests/unit/test-kvstore
-TESTS += tests/unit/test-kvstore
+check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-rescue
+TESTS += tests/unit/test-kvstore tests/unit/test-rescue
+tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests/lib/trio.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_rescue_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)

@@ -1,18 +1,25 @@
 #include "kvstore/outcomes.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 void outcomes_init(Outcomes *list) {
         list->first = NULL;
         list->last = &list->first;
+        list->bytes = 0;
+}
+
+static size_t bytes_of(Outcome *o) {
+        return malloc_usable_size(o) + (o->result ? malloc_usable_size(o->result) : 0);
 }
 
 static void add(Outcomes *list, Outcome *o) {
         o->next = NULL;
         *list->last = o;
         list->last = &o->next;
+        list->bytes += bytes_of(o);
 }
 
 Outcome *outcomes_take(Outcomes *list) {
@@ -20,6 +27,7 @@ Outcome *outcomes_take(Outcomes *list) {
 
         if (o) {
                 list->first = o->next;
+                list->bytes -= bytes_of(o);
                 if (!list->first)
                         list->last = &list->first;
         }
@@ -31,6 +39,7 @@ void outcomes_move(Outcomes *to, Outcomes *from) {
                 return;
         *to->last = from->first;
         to->last = from->last;
+        to->bytes += from->bytes;
         outcomes_init(from);
 }
 

@@ -14,6 +14,7 @@ typedef struct Outcome {
 /* First in, first out; owns what is in it. */
 typedef struct Outcomes {
         Outcome *first, **last;
+        size_t bytes; /* that they take in memory */
 } Outcomes;
 
 void outcomes_init(Outcomes *list);

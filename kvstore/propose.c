@@ -142,23 +142,90 @@ static void answer_early(Proposals *p, Proposal *x) {
 }
 #endif
 
+/* What was taken by a host that did not lead, or did not fit into its entry, is estimated before it goes into the log. False: it is
+ * refused. */
+static bool estimate(Proposals *p, Proposal *x) {
+        _cleanup_free_ void *arena = NULL;
+        KvStatus status = KV_OK;
+        Error err = {};
+        KvCommand cmd;
+
+        if (x->cost > 0)
+                return true;
+        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0 || proposals_check(p, &cmd, &x->cost, &status, &err) >= 0)
+                return true;
+        if (x->foreign || x->copies > 0 || status == KV_OK)
+                return true; /* it may have happened, or another host waits: apply says it */
+        proposals_refuse(p, x, status, err.message);
+        return false;
+}
+
+/* What goes into the next entry, in order, as far as size and cost allow; heavy commands that have to wait are passed over. */
+static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX], uint64_t *ret_heavy) {
+        uint64_t cost = 0, wait_ms, now = loop_now_ms(p->options.loop);
+        bool allowed = budget_allows(&p->budget, now, &wait_ms);
+        size_t n = 0, size = BATCH_OVERHEAD;
+        Proposal *next;
+
+        *ret_heavy = 0;
+        for (Proposal *x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = next) {
+                bool heavy;
+
+                next = x->next;
+                if (!estimate(p, x))
+                        continue;
+                heavy = budget_is_heavy(x->cost) && !x->ours;
+                if (heavy && !allowed) {
+                        if (wait_ms > 0 && !timer_armed(&p->heavy))
+                                (void) timer_start(&p->heavy, p->options.loop, wait_ms);
+                        continue;
+                }
+                size += x->size + ITEM_OVERHEAD;
+                cost += x->cost;
+                if (n > 0 && (size > KV_BATCH_MAX || cost > COST_ENTRY_MAX))
+                        break;
+                *ret_heavy += heavy ? x->cost : 0;
+                picked[n++] = x;
+        }
+        return n;
+}
+
+/* It is in the log. */
+static void picked_logged(Proposals *p, Proposal *x, uint64_t term) {
+        if (x->foreign) {
+                forget_foreign(p, x);
+                return;
+        }
+        proposal_list_remove(&p->queue, x);
+        x->state = PROPOSAL_LOGGED;
+        x->term = term;
+        x->due_ms = 0;
+        x->copies++;
+#ifdef PLANTED_BUGS
+        if (p->options.answer_early)
+                answer_early(p, x);
+#endif
+}
+
 /* One entry out of what waits; 0 when something was taken, -EAGAIN when the log is full for now. */
 static int submit_batch(Proposals *p) {
         _cleanup_writer_ Writer w = {};
-        uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index, term;
-        size_t n = 0, size = BATCH_OVERHEAD;
-        Proposal *x, *end;
+        uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index, term, heavy;
+        Proposal *picked[KV_BATCH_COMMANDS_MAX];
         KvBatch batch;
+        size_t n;
         int r;
 
         if (cluster_ms == 0)
                 return -EAGAIN; /* what the log says of it is not applied yet */
+        n = pick(p, picked, &heavy);
+        if (n == 0 && p->queue.first)
+                return -EAGAIN; /* heavy commands, which wait */
         kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota, .level = *p->options.level,
                                                    .quota_nodes = p->options.quota_nodes });
-        for (x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = x->next, n++) {
-                size += x->size + ITEM_OVERHEAD;
-                if (n > 0 && size > KV_BATCH_MAX)
-                        break;
+        for (size_t i = 0; i < n; i++) {
+                Proposal *x = picked[i];
+
                 proposal_stamp(x, cluster_ms);
                 kv_batch_add(&batch, &w,
                              &(KvBatchItem) {
@@ -170,7 +237,6 @@ static int submit_batch(Proposals *p) {
                                      .command_size = x->size,
                              });
         }
-        end = x;
         if (w.error < 0)
                 return w.error;
 
@@ -178,23 +244,27 @@ static int submit_batch(Proposals *p) {
         if (r < 0)
                 return r;
         p->window[p->n_window++] = index;
-
-        while ((x = p->queue.first) != end) {
-                if (x->foreign) {
-                        forget_foreign(p, x);
-                        continue;
-                }
-                proposal_list_remove(&p->queue, x);
-                x->state = PROPOSAL_LOGGED;
-                x->term = term;
-                x->due_ms = 0;
-                x->copies++;
-#ifdef PLANTED_BUGS
-                if (p->options.answer_early)
-                        answer_early(p, x);
-#endif
-        }
+        if (heavy > 0)
+                budget_spend(&p->budget, loop_now_ms(p->options.loop), index, heavy);
+        for (size_t i = 0; i < n; i++)
+                picked_logged(p, picked[i], term);
         return 0;
+}
+
+static void count_waiting(Proposals *p) {
+        if (p->budget.waiting == 0)
+                return;
+        p->budget.waiting = 0;
+        for (const Proposal *x = p->queue.first; x; x = x->next)
+                if (budget_is_heavy(x->cost) && !x->ours)
+                        p->budget.waiting += x->cost;
+}
+
+static void on_heavy(void *userdata) {
+        Proposals *p = userdata;
+
+        if (p->queue.first)
+                loop_defer(p->options.loop, &p->pump);
 }
 
 void proposals_keep_time(Proposals *p) {
@@ -251,6 +321,7 @@ static void on_pump(void *userdata) {
                 while (p->queue.first && p->n_window < PROPOSE_WINDOW)
                         if (submit_batch(p) < 0)
                                 break; /* full, or handing over: what settles it wakes us */
+                count_waiting(p);
         } else {
                 drop_foreign(p);
                 if (!replica_is_open(replica))
@@ -330,6 +401,7 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
                 if (p->window[i] > applied)
                         p->window[n++] = p->window[i];
         p->n_window = n;
+        budget_applied(&p->budget, applied);
 
         if (changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) {
                 Replica *replica = p->options.replica;
@@ -347,9 +419,32 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         proposals_keep_time(p);
 }
 
-int proposals_check(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
-        if (replica_is_leader(p->options.replica) && p->options.fits(p->options.userdata, cmd, ret_status, err) < 0)
-                return err->code;
+static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvStatus status = KV_OK;
+        int r;
+
+        if (p->options.read(p->options.userdata, &txn) < 0)
+                return 0;
+        r = budget_check(&p->budget, txn, loop_now_ms(p->options.loop), cmd, ret, &status, err);
+        if (status == KV_OK)
+                return 0; /* a tree that cannot be read is apply's to find */
+        *ret_status = status;
+        return r;
+}
+
+int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+        int r;
+
+        *ret_cost = 0;
+        if (replica_is_leader(p->options.replica)) {
+                r = p->options.fits(p->options.userdata, cmd, ret_status, err);
+                if (r < 0)
+                        return r;
+                r = check_cost(p, cmd, ret_cost, ret_status, err);
+                if (r < 0)
+                        return r;
+        }
         if (cmd->op != KV_RAISE || cmd->limit <= p->options.level_max)
                 return 0;
         *ret_status = KV_INVALID;
@@ -358,13 +453,15 @@ int proposals_check(const Proposals *p, const KvCommand *cmd, KvStatus *ret_stat
 }
 
 /* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no memory. */
-KvResult *proposal_kept_answer(const Proposal *x, const KeptResult *kept) {
+KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult *kept) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
         KvResult result;
         KvCommand cmd;
 
-        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || result_decode(kept, &cmd, &arena, &result) < 0)
+        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || p->options.read(p->options.userdata, &txn) < 0 ||
+            result_decode(kept, txn, &cmd, &arena, &result) < 0)
                 return NULL;
         return kv_result_copy(&result);
 }
@@ -398,7 +495,7 @@ static void look_in_tree(Proposals *p, Results *results, Answers *answers) {
                         continue;
                 verdict = x->once ? RESULTS_LATE : results_judge(results, &item, &kept);
                 if (verdict == RESULTS_KEPT)
-                        answers_add(answers, x->number, proposal_kept_answer(x, &kept));
+                        answers_add(answers, x->number, proposal_kept_answer(p, x, &kept));
                 else if (verdict != RESULTS_FRESH)
                         unknown(p, x);
         }
@@ -429,12 +526,13 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         _cleanup_writer_ Writer w = {};
         KvStatus status = KV_OK;
         Error err = {};
+        uint64_t cost = 0;
         Proposal *x;
         int r;
 
         r = kv_command_check(cmd, &status, &err);
         if (r >= 0 && status == KV_OK)
-                r = proposals_check(p, cmd, &status, &err);
+                r = proposals_check(p, cmd, &cost, &status, &err);
         if (r == -ENOMEM)
                 return r;
         if (r >= 0 && status == KV_OK) {
@@ -472,6 +570,9 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         else {
                 x->bytes = writer_take(&w, &x->size);
                 p->own_bytes += x->size;
+                x->cost = cost;
+                if (cost > 0)
+                        budget_take(&p->budget, cmd, cost);
                 loop_defer(p->options.loop, &p->pump);
         }
         return 0;
@@ -496,15 +597,29 @@ bool proposals_waits(const Proposals *p, uint64_t origin, uint64_t number) {
         return x && x->state != PROPOSAL_ANSWERED;
 }
 
-/* It came to the log after its deadline, as all its copies will: nothing has happened. */
-static void ask_anew(Proposals *p, Proposal *x) {
-        x->copies = 0;
+/* Propose it once more; its caller waits PROPOSE_WAIT_MS at most. */
+static void queue_again(Proposals *p, Proposal *x) {
         if (x->due_ms == 0)
                 x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         if (x->state != PROPOSAL_QUEUED)
                 proposals_enqueue(p, x);
         loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
+}
+
+/* It came to the log after its deadline, as all its copies will: nothing has happened. Not so if its deadline is a newer one than that copy's. */
+static void ask_anew(Proposals *p, Proposal *x, uint64_t entry_ms) {
+        if (x->deadline_ms >= entry_ms)
+                return;
+        x->copies = 0;
+        queue_again(p, x);
+}
+
+/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. */
+static void propose_again(Proposals *p, Proposal *x) {
+        x->copies -= x->copies > 0;
+        x->cost = 0;
+        queue_again(p, x);
 }
 
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
@@ -514,7 +629,11 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
         if (!x || x->state == PROPOSAL_ANSWERED)
                 return;
         if (result->status == KV_LATE) {
-                ask_anew(p, x);
+                ask_anew(p, x, result->now_ms);
+                return;
+        }
+        if (result->status == KV_DEFERRED) {
+                propose_again(p, x);
                 return;
         }
         detach(p, x);
@@ -557,9 +676,10 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         if (!p)
                 return -ENOMEM;
         p->options = *options;
-        p->pump = (Deferred) { .run = on_pump, .userdata = p };
-        p->answer = (Deferred) { .run = on_answer, .userdata = p };
-        p->sweep = (Timer) { .fire = on_sweep, .userdata = p };
+        p->pump = DEFERRED(on_pump, p);
+        p->answer = DEFERRED(on_answer, p);
+        p->sweep = TIMER(on_sweep, p);
+        p->heavy = TIMER(on_heavy, p);
         if (options->peers) {
                 peers_handle(options->peers, PEER_PROPOSE, proposals_on_propose, p);
                 peers_handle(options->peers, PEER_PROPOSE_LATER, proposals_on_propose, p);
@@ -582,6 +702,8 @@ Proposals *proposals_free(Proposals *p) {
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);
         timer_stop(&p->sweep);
+        timer_stop(&p->heavy);
+        budget_done(&p->budget);
         free(p);
         return NULL;
 }

@@ -1,13 +1,15 @@
 /* Proposals on their way to the log, and their answers on the way back.
  *
  * Here, when we lead: what has arrived in one turn of the loop goes into one entry, up to KV_BATCH_MAX or
- * KV_BATCH_COMMANDS_MAX, at most PROPOSE_WINDOW entries ahead. Elsewhere: to the leader, by PEER_PROPOSE. The answer comes from
+ * KV_BATCH_COMMANDS_MAX and COST_ENTRY_MAX, at most PROPOSE_WINDOW entries ahead; heavy commands wait for their share (kvstore/budget.h). Elsewhere: to the leader, by PEER_PROPOSE. The answer comes from
  * this host's own apply, by (origin, number); or, when a snapshot took the entry's place, from what the tree keeps of it.
  *
  * When the leader changes, the next one is asked again at once: each proposal takes effect once (kvstore/results.h). What is not
  * answered PROPOSE_WAIT_MS after the leader's loss is answered KV_UNKNOWN. Commands that are valid in one term only are never
  * asked again. A host that cannot follow asks the leader, after PROPOSE_ASK_MS (at once, if its replica has stopped), what became of
- * what it took, and gives its answer; what this host shows afterwards must not be older ('ahead'). */
+ * what it took, and gives its answer; what this host shows afterwards must not be older ('ahead'). Of what came to nothing, because it
+ * was too late for the log or deferred, no answer is kept: the leader says so once the deadline is past, and what this host's own apply
+ * has not answered PROPOSE_WAIT_MS later is answered KV_UNKNOWN. */
 #pragma once
 
 #include "kvstore/kvstore.h"
@@ -37,7 +39,8 @@ typedef struct ProposalsOptions {
         uint64_t (*known_ms)(void *userdata);   /* cluster time as this host reckons it; 0: unknown yet */
         uint64_t (*kept)(void *userdata);       /* bytes of answers that the tree keeps */
         int (*read)(void *userdata, TreeTxn **ret);
-        void (*ahead)(void *userdata, uint64_t index); /* somebody was told of this index, which is not applied here */
+        /* Before the leader's answer of 'index' is given, which may not be applied here. A negative errno: it must not be given. */
+        int (*ahead)(void *userdata, uint64_t index);
         /* Whether there is room for what 'cmd' adds, on the leader: 0, or a refusal with its sentence. */
         int (*fits)(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err);
         void (*problem)(void *userdata, char *ret, size_t size); /* why there is no leader, for people */

@@ -124,6 +124,7 @@ static void reply_proposed(Asked *a, ProposedWhat what, KvStatus status, const c
 static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size, KvStatus *ret_status, Error *err) {
         _cleanup_free_ void *arena = NULL;
         KvCommand cmd;
+        uint64_t cost;
         Proposal *x;
         int r;
 
@@ -136,7 +137,7 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        r = proposals_check(p, &cmd, ret_status, err);
+        r = proposals_check(p, &cmd, &cost, ret_status, err);
         if (r < 0)
                 return r;
 
@@ -153,6 +154,10 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         x->size = size;
         x->foreign = true;
         x->later = like->later;
+        x->ours = cmd.internal;
+        x->cost = cost;
+        if (cost > 0)
+                budget_take(&p->budget, &cmd, cost);
         p->n_foreign++;
         p->foreign_bytes += size;
         proposals_enqueue(p, x);
@@ -160,8 +165,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
 }
 
 /* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is full: then it will be
- * asked again. */
-static bool tell_outcome(Asked *a, Results *results, const Proposal *like) {
+ * asked again. 'only': the frame asks for no more than that. */
+static bool tell_outcome(Asked *a, Results *results, const Proposal *like, bool only) {
         KvBatchItem item = { .origin = like->origin, .number = like->number, .floor = like->floor, .deadline_ms = like->deadline_ms };
         KeptResult kept;
         int verdict;
@@ -169,6 +174,8 @@ static bool tell_outcome(Asked *a, Results *results, const Proposal *like) {
         if (!results || like->deadline_ms == 0)
                 return false;
         verdict = results_judge(results, &item, &kept);
+        if (verdict == RESULTS_LATE && only)
+                a->numbers[PROPOSED_PAST][a->n[PROPOSED_PAST]++] = like->number;
         if (verdict != RESULTS_KEPT)
                 return verdict == RESULTS_PASSED;
         if (a->done.size + kept.bytes.size > FRAME_ANSWERS_MAX && a->n[PROPOSED_DONE] > 0)
@@ -190,7 +197,7 @@ static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, c
 
         if (!a->here)
                 return PROPOSED_NOT_LEADER;
-        if (tell_outcome(a, results, like) || size == 0)
+        if (tell_outcome(a, results, like, size == 0) || size == 0)
                 return _PROPOSED_MAX;
         if (like->deadline_ms > 0 && like->deadline_ms < a->now_ms + PROPOSE_LIFE_MS / 2)
                 return PROPOSED_LATE;
@@ -226,12 +233,22 @@ static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
         }
 }
 
+/* No command of an earlier deadline takes effect after this state of the tree: when all of the log is applied, the next entry has the
+ * time of now. */
+static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
+        TreeMeta meta;
+
+        if (a->p->n_window == 0)
+                return a->now_ms;
+        return tree_meta(txn, &meta) >= 0 ? meta.cluster_ms : 0;
+}
+
 static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(results_freep) Results *results = NULL;
 
         if (a->again && a->p->options.read(a->p->options.userdata, &txn) >= 0)
-                (void) results_new(&results, txn, 0, 0, 0);
+                (void) results_new(&results, txn, 0, 0, judged_ms(a, txn));
         take_all(a, results, r, n);
 }
 
@@ -306,6 +323,14 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
         }
 }
 
+/* What the leader took came to nothing, or its answer is forgotten. This host's own apply may still tell, if it follows. */
+static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
+        if (x->state != PROPOSAL_ACCEPTED || x->deadline_ms >= said_ms || x->due_ms > 0)
+                return;
+        x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
+        p->any_due = true;
+}
+
 static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(r);
@@ -319,11 +344,14 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
                 if (r->failed)
                         return;
                 if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0) {
-                        KvResult *result = proposal_kept_answer(x, &kept);
+                        KvResult *result = proposal_kept_answer(p, x, &kept);
 
                         /* Our own rooms write much, and read their tree as it is: it stays readable where the replica has stopped. */
-                        if (result && (!x->ours || replica_is_open(p->options.replica)))
-                                p->options.ahead(p->options.userdata, result->index);
+                        if (result && (!x->ours || replica_is_open(p->options.replica))
+                            && p->options.ahead(p->options.userdata, result->index) < 0) {
+                                free(result); /* it is asked for again, or unknown in the end */
+                                continue;
+                        }
                         answers_add(answers, number, result);
                 }
         }
@@ -366,7 +394,11 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
                 Proposal *x;
 
                 HASH_FIND(hh, p->own, &number, sizeof(number), x);
-                if (!r.failed && x && x->state == PROPOSAL_SENT && x->term == term)
+                if (r.failed || !x || x->term != term)
+                        continue;
+                if (what == PROPOSED_PAST)
+                        on_past(p, x, said_ms);
+                else if (x->state == PROPOSAL_SENT)
                         on_said(p, x, (ProposedWhat) what, (KvStatus) status, cause);
         }
         proposals_keep_time(p);

@@ -2,7 +2,10 @@
  * to the leader, and what the leader says. */
 #pragma once
 
+#include <assert.h>
+
 #include "base/table.h"
+#include "kvstore/budget.h"
 #include "kvstore/propose.h"
 #include "kvstore/results.h"
 
@@ -46,6 +49,7 @@ typedef struct Proposal {
         bool foreign, later;
         bool ours;                    /* of this daemon's rooms */
         uint64_t queued_ms;           /* of one that gives way: since when it does */
+        uint64_t cost;                /* as estimated on the leader; 0: not yet */
         struct Proposal *next, *prev; /* in the queue, or among the answered */
         UT_hash_handle hh;            /* ours, in order of number */
 } Proposal;
@@ -58,6 +62,7 @@ typedef enum ProposedWhat {
         PROPOSED_ACCEPTED, PROPOSED_NOT_LEADER, PROPOSED_BUSY, PROPOSED_REFUSED,
         PROPOSED_LATE, /* its deadline is too near; with the leader's cluster time */
         PROPOSED_DONE, /* with the answer, as the tree keeps it */
+        PROPOSED_PAST, /* its deadline is past, and no answer is kept: none will come */
         _PROPOSED_MAX,
 } ProposedWhat;
 
@@ -75,8 +80,9 @@ struct Proposals {
         uint64_t term, leader; /* as of the last look */
         bool lead;
         bool any_due;                    /* one that nobody is asked for again waits for its time to be over, who ever leads */
+        Budget budget;
         Deferred pump, answer;
-        Timer sweep;
+        Timer sweep, heavy; /* heavy: the next heavy command may go */
 };
 
 typedef struct Answers {
@@ -93,8 +99,8 @@ void proposals_enqueue(Proposals *p, Proposal *x);
 /* Its answer does not come out of the log; it leaves with the next turn. */
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause);
 /* Nothing goes into the log that the leader's program does not know, or for which there is no room: 0 and the status as it was, or a
- * refusal with its sentence. */
-int proposals_check(const Proposals *p, const KvCommand *cmd, KvStatus *ret_status, Error *err);
+ * refusal with its sentence; on the leader also what it costs, else 0. */
+int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
 void proposals_keep_time(Proposals *p); /* the sweep runs while something may fall due */
 
 /* What we still wait for begins here. */
@@ -110,7 +116,7 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor);
 #define PROPOSALS_FULL "too many answers are kept for hosts that have not taken them"
 
 /* The answer to 'x' as the tree keeps it, here or at the leader, to be freed; NULL: it makes no sense, or there is no memory. */
-KvResult *proposal_kept_answer(const Proposal *x, const KeptResult *kept);
+KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const KeptResult *kept);
 void answers_add(Answers *answers, uint64_t number, KvResult *result); /* takes 'result', NULL is none */
 void answers_give(Answers *answers, Proposals *p); /* to who waits, and frees them; last of all: who is answered may ask anew */
 

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "kvstore/apply.h"
+#include "kvstore/file_sum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
@@ -47,7 +48,12 @@ static int find_log(Found *f, const KvRescueOptions *o, Error *err) {
         TreeMeta meta;
         int r;
 
-        r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) {}, &events, NULL, &f->log, err);
+        r = tree_begin_read(f->tree, &txn);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
+        r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL, &f->log, err);
         if (r == -ENOENT)
                 return error_set(err, r, "this host has no replica: there is no log beside %s", o->tree_path);
         if (r >= 0)
@@ -55,13 +61,8 @@ static int find_log(Found *f, const KvRescueOptions *o, Error *err) {
         if (r < 0)
                 return r;
         r = raft_log_take_entries(f->log, &f->read, &f->n_read, &f->first);
-        if (r >= 0)
-                r = tree_begin_read(f->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
-
+                return r;
         if (f->first > meta.applied + 1)
                 return error_set(err, -EUCLEAN, "the tree in %s ends with entry %" PRIu64 ", but the log begins with %" PRIu64
                                  ": entries are missing", o->tree_path, meta.applied, f->first);
@@ -312,14 +313,52 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. */
+/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. A tree that is made of the log alone does not say
+ * whose it is. */
 static int gather(const Workshop *w, const KvRescueOptions *o, const Found *f, Tree **ret, Error *err) {
         int r;
 
         r = workshop_copy(w, f->tree, "work", err);
         if (r >= 0)
                 r = workshop_open_tree(w, "work", o->quota, ret, err);
-        return r < 0 ? r : apply_all(*ret, f, err);
+        if (r >= 0)
+                r = apply_all(*ret, f, err);
+        return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
+}
+
+/* LMDB makes a database of what is empty, and believes what is not one only so far: so before it sees it, the sum says whether 'name' in the
+ * workshop is what was written once. 'file' is what people know it by. */
+static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
+        _cleanup_(tree_closep) Tree *tree = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_free_ char *path = NULL, *data = NULL;
+        _cleanup_close_ int fd = -1;
+        TreeMeta meta;
+        int r;
+
+        if (asprintf(&path, "%s/%s", w->path, name) < 0 || asprintf(&data, "%s/data.mdb", path) < 0)
+                return -ENOMEM;
+        fd = open(data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return error_set(err, -errno, "cannot open %s: %s", data, strerror(errno));
+        r = file_sum_check(fd, NULL);
+        if (r == 0)
+                return error_set(err, -EINVAL, "%s is no backup, or only the beginning of one: it does not end with its sum", file);
+        if (r == -EUCLEAN)
+                return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
+        if (r < 0)
+                return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
+
+        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
+        if (r >= 0)
+                r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = tree_check(txn, err);
+        if (r >= 0)
+                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return error_prefix(err, r, "%s", file);
+        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) : 0;
 }
 
 /* The tree of a new lineage becomes the checkpoint of the folder that the workshop is, which becomes the tree's. */
@@ -370,8 +409,6 @@ int kv_recover(const KvRescueOptions *o, bool look, KvRescue *ret, Error *err) {
         if (r < 0)
                 return r;
 
-        rescue.cluster_id = found.identity.cluster_id; /* a tree that has applied nothing does not say */
-        rescue.lineage = found.identity.lineage;
         rescue.raft_id = found.identity.raft_id;
         if (!look) {
                 r = begin_lineage(tree, o, &rescue, &term, err);
@@ -405,6 +442,8 @@ int kv_backup(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *
                 r = tell(tree, &rescue, err);
         if (r >= 0)
                 r = workshop_copy(&w, tree, "backup", err);
+        if (r >= 0)
+                r = check_backup(&w, "backup", file, err);
         if (r < 0)
                 return r;
 
@@ -415,8 +454,6 @@ int kv_backup(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *
         r = fsync_dir(w.parent_fd);
         if (r < 0)
                 return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
-        rescue.cluster_id = found.identity.cluster_id;
-        rescue.lineage = found.identity.lineage;
         rescue.raft_id = found.identity.raft_id;
         *ret = rescue;
         return 0;
@@ -451,22 +488,6 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
         return n < 0 ? error_set(err, -errno, "cannot read %s: %s", file, strerror(errno)) : 0;
 }
 
-/* LMDB makes a database of what is empty, and believes what is not one only so far. */
-static int check_backup(Tree *tree, const char *file, Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
-        int r;
-
-        r = tree_begin_read(tree, &txn);
-        if (r >= 0)
-                r = tree_check(txn, err);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0)
-                return error_prefix(err, r, "%s", file);
-        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) : 0;
-}
-
 int kv_restore(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(folder_done) Folder folder = { .fd = -1, .checkpoint = { .fd = -1 } };
@@ -485,9 +506,9 @@ int kv_restore(const KvRescueOptions *o, const char *file, KvRescue *ret, Error 
         if (r >= 0)
                 r = take_in(&w, file, err);
         if (r >= 0)
-                r = workshop_open_tree(&w, "work", o->quota, &tree, err);
+                r = check_backup(&w, "work", file, err);
         if (r >= 0)
-                r = check_backup(tree, file, err);
+                r = workshop_open_tree(&w, "work", o->quota, &tree, err);
         if (r >= 0)
                 r = tell(tree, &rescue, err);
         if (r < 0)

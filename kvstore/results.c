@@ -38,7 +38,8 @@ enum {
         PREV_DIR = 1 << 7,
         PREV_EXPIRES = 1 << 8,
         PREV_CUT = 1 << 9,         /* apply left it out */
-        NODE_FLAGS = (1 << 10) - 1,
+        NODE_REFRESHED = 1 << 10,  /* from KV_LEVEL_COST on: the value stayed, and is not kept */
+        NODE_FLAGS = (1 << 11) - 1,
 };
 
 /* -- Answers -- */
@@ -59,11 +60,11 @@ static bool same_value(KvBytes a, KvBytes b) {
 static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, size_t *left, bool *cut) {
         unsigned flags = (c->node.dir ? NODE_DIR : 0) | (c->node.expires_ms > 0 ? NODE_EXPIRES : 0) |
                          (c->node.created == c->node.modified ? NODE_NEW : 0) | (cmd->op == KV_POST ? NODE_POSTED : 0) |
-                         (c->has_prev ? NODE_PREV : 0);
+                         (c->has_prev ? NODE_PREV : 0) | (c->refreshed ? NODE_REFRESHED : 0);
 
         if (c->has_prev)
                 flags |= (c->prev.dir ? PREV_DIR : 0) | (c->prev.expires_ms > 0 ? PREV_EXPIRES : 0) | (c->prev_cut ? PREV_CUT : 0);
-        if (c->node.value.size > 0)
+        if (c->node.value.size > 0 && !c->refreshed)
                 flags |= same_value(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
         write_u16(w, flags);
         write_varint(w, c->node.modified);
@@ -77,7 +78,7 @@ static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, si
         write_varint(w, c->prev.modified);
         if (flags & PREV_EXPIRES)
                 write_varint(w, c->prev.expires_ms);
-        write_kept_value(w, c->prev.value, left, cut);
+        write_kept_value(w, c->refreshed ? (KvBytes) {} : c->prev.value, left, cut);
         *cut |= c->prev_cut && flags & NODE_VALUE_PREV;
 }
 
@@ -92,7 +93,7 @@ static void write_found(Writer *w, const KvNode *node, size_t *left, bool *cut) 
 /* All but the head, whose flags are known behind it. */
 static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags, size_t *left, bool *cut) {
         if (flags & HAS_CHANGE)
-                write_change(w, &(KvWritten) { .node = result->node, .has_prev = result->has_prev, .prev = result->prev }, cmd, left, cut);
+                write_change(w, &(KvWritten) { .node = result->node, .has_prev = result->has_prev, .prev = result->prev, .refreshed = result->refreshed }, cmd, left, cut);
         if (flags & HAS_WRITTEN) {
                 write_varint(w, result->n_written);
                 for (size_t i = 0; i < result->n_written; i++) {
@@ -144,7 +145,7 @@ static int read_change(Reader *r, const KvCommand *cmd, Arena *arena, KvWritten 
 
         if (flags & NODE_POSTED && cmd->op != KV_POST)
                 return -EBADMSG; /* the answer to another command */
-        *ret = (KvWritten) { .has_prev = flags & NODE_PREV, .prev_cut = flags & PREV_CUT };
+        *ret = (KvWritten) { .has_prev = flags & NODE_PREV, .prev_cut = flags & PREV_CUT, .refreshed = flags & NODE_REFRESHED };
         ret->node = (KvNode) { .key = cmd->key, .dir = flags & NODE_DIR, .modified = read_varint(r) };
         ret->node.created = flags & NODE_NEW ? ret->node.modified : read_varint(r);
         if (flags & NODE_EXPIRES)
@@ -208,6 +209,7 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
                 ret->node = change.node;
                 ret->has_prev = change.has_prev;
                 ret->prev = change.prev;
+                ret->refreshed = change.refreshed;
         }
         if (k == 0 && flags & HAS_WRITTEN)
                 k = read_written(r, cmd, arena, ret);
@@ -220,7 +222,31 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
         return k;
 }
 
-int result_decode(const KeptResult *kept, const KvCommand *cmd, Arena *arena, KvResult *ret) {
+/* The value of a refresh, from the tree: 0, or -ENOENT when that was written since. */
+static int fill_refreshed(TreeTxn *txn, KvNode *node, KvNode *prev, bool cut) {
+        KvNode now;
+
+        if (!txn || tree_get(txn, node->key, &now) < 0 || now.dir != node->dir ||
+            (!now.dir && now.modified != node->modified && now.modified != prev->modified))
+                return -ENOENT;
+        node->value = now.value;
+        if (!cut)
+                prev->value = now.value;
+        return 0;
+}
+
+static int fill_answer(TreeTxn *txn, KvResult *result) {
+        int k = 0;
+
+        if (result->refreshed)
+                k = fill_refreshed(txn, &result->node, &result->prev, false);
+        for (KvWritten *w = result->written; k == 0 && w < result->written + result->n_written; w++)
+                if (w->refreshed)
+                        k = fill_refreshed(txn, &w->node, &w->prev, w->prev_cut);
+        return k;
+}
+
+int result_decode(const KeptResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret) {
         Reader r = reader_over(kept->bytes.data, kept->bytes.size);
         KvResult result = { .status = read_u8(&r) };
         unsigned flags;
@@ -240,7 +266,7 @@ int result_decode(const KeptResult *kept, const KvCommand *cmd, Arena *arena, Kv
         if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX || flags & ~RESULT_FLAGS ||
             reader_end(&r) < 0)
                 return -EBADMSG;
-        if (flags & IS_CUT)
+        if (flags & IS_CUT || fill_answer(txn, &result) < 0)
                 result = (KvResult) {
                         .status = KV_UNKNOWN, .action = result.action, .internal = cmd->internal, .again = true, .index = result.index,
                         .now_ms = kept->now_ms, .raft_index = kept->entry, .term = kept->term,

@@ -49,7 +49,8 @@ int results_store(Results *r);
 uint64_t results_floor(TreeTxn *txn, uint64_t origin);
 
 /* The answer again, by the command that was asked: all of it is as it was, but what was too large to be kept: then KV_UNKNOWN and
- * a sentence. What it points to is the arena's, the command's or the kept bytes'. -EBADMSG. */
-int result_decode(const KeptResult *kept, const KvCommand *cmd, Arena *arena, KvResult *ret);
+ * a sentence. The value of a refresh, which is not kept, is the tree's, if that has not been written since: else that, too (always, without
+ * 'txn'). What it points to is the arena's, the command's or the kept bytes'. -EBADMSG. */
+int result_decode(const KeptResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret);
 /* 'values_left': bytes of values and causes that may be written; taken from. */
 int result_encode(const KvResult *result, const KvCommand *cmd, size_t *values_left, Writer *w);

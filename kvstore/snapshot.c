@@ -96,6 +96,8 @@ static int check_node(void *userdata, const KvNode *node) {
         KvBytes parent = { node->key.data, slash ? slash - (const char *) node->key.data : 0 };
         KvNode dir, again;
 
+        if (check->txn->tree->cancelled && *check->txn->tree->cancelled)
+                return -ECANCELED;
         if (!slash || tree_get(check->txn, parent.size > 0 ? parent : kv_string("/"), &dir) < 0 || !dir.dir ||
             tree_get(check->txn, node->key, &again) < 0 || (node->dir && node->value.size > 0))
                 return -EUCLEAN;
@@ -176,6 +178,8 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
                         return -errno;
                 if (n == 0)
                         return file_sum_append(to, size, crc);
+                if (tree->cancelled && *tree->cancelled)
+                        return -ECANCELED;
                 if ((max > 0 && size + n > max) || tree_file_size(tree) > MAX(2 * live, (uint64_t) COPY_LIVE_MIN))
                         return -EFBIG;
                 r = pwrite_all(to, chunk, n, size);
@@ -220,12 +224,12 @@ static int copy_file(Tree *tree, int fd, uint64_t max) {
 
 DEFINE_CLEANUP(Tree *, tree_close);
 
-static int check_copy(const char *path, TreeMeta *ret_meta, Error *err) {
+static int check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *ret_meta, Error *err) {
         _cleanup_(tree_closep) Tree *copy = NULL;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &copy, err);
+        r = tree_open(path, &(TreeOptions) { .read_only = true, .cancelled = cancelled }, &copy, err);
         if (r < 0)
                 return r;
         r = tree_begin_read(copy, &txn);
@@ -255,7 +259,7 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
         if (r < 0)
                 error_set(err, r, "cannot copy the tree to %s: %s", to, strerror(-r));
         else
-                r = check_copy(to, &meta, err);
+                r = check_copy(to, tree->cancelled, &meta, err);
         if (r < 0) {
                 if (dir_fd >= 0)
                         (void) unlinkat(dir_fd, "data.mdb", 0);

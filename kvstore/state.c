@@ -1,5 +1,6 @@
 /* What can be asked of the store. */
 #include "kvstore/kvstore_internal.h"
+#include "kvstore/raft/transfer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,11 +78,13 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .stale_ms = kv_stale_ms(s),
                 .level = s->level,
                 .level_max = s->level_max,
+                .unserved = s->floor.unknown && s->promised == 0,
                 .floor = kv_may_show(s) ? 0 : MAX(MAX(s->floor.bound, s->promised), 1u),
         };
 
         ret->stopped = p->error < 0;
         ret->lost = p->lost;
+        ret->founded = p->founded;
         ret->forwards = ret->stopped && replica_door_leader(p) != 0;
         ret->differs = compare_differs(p->compare);
         ret->undecided = compare_undecided(p->compare);
@@ -112,6 +115,9 @@ void kv_state(const KvStore *s, KvState *ret) {
                 snprintf(ret->problem, sizeof(ret->problem), "this host's tree differs from the majority's: it will get the leader's");
         else if (ret->undecided)
                 snprintf(ret->problem, sizeof(ret->problem), "the replicas' trees differ, and no majority of them agrees");
+        else
+                transfers_problem(p->transfers, ret->problem, sizeof(ret->problem));
+        ret->refuses = transfers_refuses(p->transfers);
 }
 
 void kv_position(const KvStore *s, KvPosition *ret) {
@@ -125,7 +131,12 @@ void kv_position(const KvStore *s, KvPosition *ret) {
 }
 
 int kv_read(KvStore *s, TreeTxn **ret) {
-        return replica_shown(s->replica) ? tree_begin_read(replica_shown(s->replica), ret) : -EUCLEAN;
+        Tree *tree = replica_shown(s->replica);
+
+        if (!tree)
+                return -EUCLEAN;
+        tree_set_work(tree, &s->loop->turns.now);
+        return tree_begin_read(tree, ret);
 }
 
 bool kv_may_show(const KvStore *s) {
@@ -153,7 +164,11 @@ uint64_t kv_cluster_ms(const KvStore *s) {
 void kv_counts(const KvStore *s, KvCounts *ret) {
         memcpy(ret->done, s->done, sizeof(ret->done));
         memcpy(ret->refused, s->refused, sizeof(ret->refused));
+        ret->cost = s->cost;
+        ret->cost_max = s->cost_max;
+        ret->deferred = s->deferred;
         ret->traffic = s->replica->traffic;
+        ret->entries_bytes = s->replica->core ? raft_core_entries_bytes(s->replica->core) : 0;
 }
 
 int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {

@@ -55,7 +55,7 @@ static void on_expired(void *userdata, const KvResult *result) {
                 (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
 }
 
-static void expire(KvStore *s, bool in_grace) {
+static void expire(KvStore *s, const KvNode *first, bool in_grace) {
         KvCommand cmd = {
                 .op = KV_EXPIRE,
                 .key = kv_string("/"),
@@ -65,6 +65,13 @@ static void expire(KvStore *s, bool in_grace) {
                 .limit = in_grace ? 1 : EXPIRE_LIMIT,
         };
 
+        /* The next one may be spared: it must not go in the place of one that was renewed meanwhile. */
+        if (in_grace && s->level >= KV_LEVEL_COST) {
+                cmd.has_ttl = true;
+                cmd.ttl_ms = first->expires_ms;
+                cmd.prev_index = first->created;
+        }
+
         if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
                 s->expiring = true;
         else
@@ -72,7 +79,7 @@ static void expire(KvStore *s, bool in_grace) {
 }
 
 /* In how many ms the first node falls due that the leader may let expire; -1: none will. */
-static int64_t next_expiry(KvStore *s, bool *ret_in_grace) {
+static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
         uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
         TreeTxn *txn;
         KvNode node;
@@ -90,6 +97,7 @@ static int64_t next_expiry(KvStore *s, bool *ret_in_grace) {
         grace_left = s->lead_ms + s->grace_ms > now ? s->lead_ms + s->grace_ms - now : 0;
         if (node.modified <= s->lead_index)
                 delay = MAX(delay, grace_left);
+        *ret = (KvNode) { .created = node.created, .expires_ms = node.expires_ms };
         *ret_in_grace = grace_left > 0;
         return (int64_t) MIN(delay, (uint64_t) INT64_MAX);
 }
@@ -98,11 +106,12 @@ static int64_t next_expiry(KvStore *s, bool *ret_in_grace) {
  * come, and looks again. */
 void kv_expiry_look(KvStore *s) {
         bool in_grace;
-        int64_t delay = next_expiry(s, &in_grace);
+        KvNode first;
+        int64_t delay = next_expiry(s, &first, &in_grace);
 
         if (delay == 0 && kv_has_bug(s->bug, "expire-before-input")) {
                 timer_stop(&s->expiry);
-                expire(s, in_grace);
+                expire(s, &first, in_grace);
                 return;
         }
         if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
@@ -116,11 +125,12 @@ void kv_expiry_look(KvStore *s) {
 void kv_expiry_on_timer(void *userdata) {
         KvStore *s = userdata;
         bool in_grace;
-        int64_t delay = next_expiry(s, &in_grace);
+        KvNode first;
+        int64_t delay = next_expiry(s, &first, &in_grace);
 
         if (delay == 0 && s->expiry_heard) {
                 s->expiry_heard = false;
-                expire(s, in_grace);
+                expire(s, &first, in_grace);
                 return;
         }
         kv_expiry_look(s);

@@ -12,6 +12,11 @@ enum { MAP_FACTOR = 64 };
 
 static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
 static const uint64_t QUOTA_MIN = 1024 * 1024;
+static const uint64_t MAP_MAX = (uint64_t) 1 << 44; /* of 47 bits of address space; less than that a quota beyond 256 GiB would need */
+
+static uint64_t map_size(uint64_t quota) {
+        return MIN(MAX(quota, QUOTA_MIN), MAP_MAX / MAP_FACTOR) * MAP_FACTOR;
+}
 
 int tree_error(int rc) {
         switch (rc) {
@@ -81,28 +86,40 @@ static int begin_sum(Tree *tree) {
         return tree_commit(TAKE_PTR(txn));
 }
 
-static int check_version(Tree *tree, bool read_only) {
+static int check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
+        TreeMeta meta = {};
         int r;
 
         r = tree_begin_read(tree, &txn);
         if (r == 0)
                 r = tree_meta(txn, &meta);
-        return r < 0 || txn->summed || read_only ? r : begin_sum(tree);
+        if (r < 0)
+                return r;
+        *ret_quota = meta.quota;
+        return txn->summed || read_only ? 0 : begin_sum(tree);
+}
+
+/* The host's own quota is a setting; what the tree may hold is the quota that the leader's entries carry. */
+static int fit_map(Tree *tree, uint64_t quota) {
+        if (map_size(quota) <= tree->map_size)
+                return 0;
+        tree->map_size = map_size(quota);
+        return tree_error(mdb_env_set_mapsize(tree->env, tree->map_size));
 }
 
 DEFINE_CLEANUP(Tree *, tree_close);
 
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err) {
         _cleanup_(tree_closep) Tree *tree = NULL;
-        uint64_t quota = options->quota > 0 ? MAX(options->quota, QUOTA_MIN) : QUOTA_DEFAULT;
+        uint64_t quota = 0;
         unsigned flags = MDB_NOSYNC | MDB_NOTLS | (options->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
         int r, dead;
 
         tree = NEW0(Tree, 1);
         if (!tree)
                 return -ENOMEM;
+        tree->cancelled = options->cancelled;
         if (!options->read_only) {
                 _cleanup_close_ int fd = open_dir(path, 0700);
 
@@ -113,8 +130,9 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
         r = tree_error(mdb_env_create(&tree->env));
         if (r < 0)
                 return r;
-        /* The map is address space, not memory or disk. It is never resized: that would need all readers to stop. */
-        mdb_env_set_mapsize(tree->env, quota * MAP_FACTOR);
+        /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that would need all readers to stop. */
+        tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
+        mdb_env_set_mapsize(tree->env, tree->map_size);
         mdb_env_set_maxdbs(tree->env, 5);
         mdb_env_set_maxreaders(tree->env, 32);
 
@@ -125,7 +143,9 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
                 r = open_tables(tree, options->read_only);
         }
         if (r == 0)
-                r = check_version(tree, options->read_only);
+                r = check_version(tree, options->read_only, &quota);
+        if (r == 0)
+                r = fit_map(tree, quota);
         if (r == -ENOTSUP)
                 return error_set(err, r, "the tree in %s was written by a newer fleetd", path);
         if (r == -EUCLEAN)
@@ -141,6 +161,7 @@ Tree *tree_close(Tree *tree) {
         if (!tree)
                 return NULL;
 
+        tree_readers_end(tree);
         if (tree->spare) {
                 mdb_txn_abort(tree->spare->txn);
                 free(tree->spare);
@@ -151,6 +172,10 @@ Tree *tree_close(Tree *tree) {
         writer_done(&tree->scratch);
         free(tree);
         return NULL;
+}
+
+void tree_set_work(Tree *tree, TurnWork *work) {
+        tree->work = work;
 }
 
 uint64_t tree_file_size(const Tree *tree) {
@@ -200,6 +225,7 @@ static int begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
         if (r < 0)
                 return r;
         txn->tree = tree;
+        txn->work = tree->work;
         txn->seen = mdb_txn_id(txn->txn);
         txn->write = !(flags & MDB_RDONLY);
         tree->n_txns++;
@@ -221,6 +247,8 @@ int tree_begin_read(Tree *tree, TreeTxn **ret) {
                 return r;
         tree->n_txns++;
         *ret = TAKE_PTR(tree->spare);
+        (*ret)->work = tree->work;
+        (*ret)->n_visited = (*ret)->n_visits_max = 0;
         (*ret)->seen = mdb_txn_id((*ret)->txn);
         if ((*ret)->seen != seen)
                 (*ret)->meta_read = false;
@@ -252,6 +280,17 @@ int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
         return 0;
 }
 
+enum { PAGE_SIZE = 4096 };
+
+/* The leaf and, of a large record, the pages beside it; branches are few. */
+void tree_touch(TreeTxn *txn, uint64_t size) {
+        txn->touched += PAGE_SIZE + size;
+}
+
+uint64_t tree_touched(const TreeTxn *txn) {
+        return txn->touched;
+}
+
 static void end(TreeTxn *txn) {
         txn->tree->n_txns--;
         free(txn);
@@ -262,6 +301,10 @@ void tree_abort(TreeTxn *txn) {
 
         if (!txn)
                 return;
+        if (txn->reader) {
+                tree_reader_end(txn);
+                return;
+        }
 
         tree = txn->tree;
         if (!txn->write && !tree->spare) {
@@ -288,12 +331,19 @@ int tree_commit(TreeTxn *txn) {
                 return r;
         }
         r = tree_error(mdb_txn_commit(txn->txn));
+        if (r == 0 && txn->outer)
+                txn->outer->touched += txn->touched;
         if (r == 0 && txn->outer && txn->meta_changed) {
                 txn->outer->meta = txn->meta;
                 txn->outer->meta_changed = true;
         }
         end(txn);
         return r;
+}
+
+void tree_limit_walks(TreeTxn *txn, uint64_t n_visits) {
+        txn->n_visited = 0;
+        txn->n_visits_max = n_visits;
 }
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret) {

@@ -14,10 +14,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "io/turn.h"
 #include "kvstore/command.h"
 
 typedef struct Tree Tree;
 typedef struct TreeTxn TreeTxn;
+typedef struct TreeReader TreeReader;
 
 /* The last events of one owner, which outlive a restart and travel with the tree (kvstore/events.h). */
 typedef struct TreeWindow {
@@ -59,20 +61,25 @@ typedef struct TreeMeta {
 enum { TREE_CONFIGURATION_MAX = 16 * 1024 };
 
 typedef struct TreeOptions {
-        uint64_t quota;  /* bytes for users' data; the map is 64 times as large (0: 256 MiB) */
+        uint64_t quota;  /* bytes for users' data; the map is 64 times as large as this (0: 256 MiB), or as the tree's own */
         bool read_only;
+        /* Once this is true, what reads all of the tree, and so takes long, ends with -ECANCELED; borrowed. NULL: it is never. */
+        const _Atomic bool *cancelled;
 } TreeOptions;
 
 /* Opens (making it if absent) the environment in folder 'path'. It runs without sync: whether it may be trusted after a
  * restart is the caller's business. 'read_only' (a checkpoint that nobody writes) makes nothing and takes no lock. Fails
  * with a sentence naming the folder; -EUCLEAN: this is no tree, or a broken one. One process opens a folder once. */
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err);
-Tree *tree_close(Tree *tree); /* NULL allowed; returns NULL */
+/* NULL allowed; returns NULL. Readers in workers are stopped (-ECANCELED) and waited for, which takes them one node. */
+Tree *tree_close(Tree *tree);
+/* Nodes that transactions of the loop read or write are counted in 'work' (borrowed) from now on; NULL: nowhere. */
+void tree_set_work(Tree *tree, TurnWork *work);
 
 /* A compacting copy into the new folder 'to' (made by this call; what contains it is not synced), synced, with its folder,
  * and read back by tree_check(); for off the loop: opens its own read transaction and touches nothing else. Gives up with
  * -EFBIG when the copy exceeds 'max' bytes (0: no bound), or when the live file has doubled meanwhile: this reader pins
- * its pages. A failed copy leaves nothing behind. */
+ * its pages; with -ECANCELED when it was cancelled (TreeOptions). A failed copy leaves nothing behind. */
 int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err);
 
 int tree_begin_read(Tree *tree, TreeTxn **ret);
@@ -80,10 +87,25 @@ int tree_begin_write(Tree *tree, TreeTxn **ret);
 /* A transaction inside a write transaction, for what may have to be taken back; the outer one rests meanwhile. */
 int tree_begin_nested(TreeTxn *outer, TreeTxn **ret);
 int tree_commit(TreeTxn *txn); /* ends it in any case */
+/* Bytes of the pages that a writing transaction has changed, at most: LMDB keeps them in memory until it is committed. */
+uint64_t tree_touched(const TreeTxn *txn);
 void tree_abort(TreeTxn *txn); /* NULL allowed */
 static inline void tree_abortp(TreeTxn **txn) {
         tree_abort(*txn);
 }
+/* From now on walks of this transaction fail with -E2BIG once they have read so many nodes in all, also of those that they do not
+ * visit and of those that they sort. 0: no limit. */
+void tree_limit_walks(TreeTxn *txn, uint64_t n_visits);
+
+/* -- Reading in a worker --
+ *
+ * A reader is made, stopped and freed on the loop; in between a worker begins its transaction, reads, and ends it by tree_abort().
+ * Walks fail when the reader was stopped, and with -EFBIG when the live file has doubled since the transaction began (files up to 64 MiB are exempt): a
+ * transaction pins the pages of its state. */
+int tree_reader_new(Tree *tree, TreeReader **ret);
+int tree_reader_begin(TreeReader *reader, TreeTxn **ret); /* in the worker, once; the error it was stopped with */
+void tree_reader_stop(TreeReader *reader, int error);     /* the read fails with 'error', soon; the first one counts */
+TreeReader *tree_reader_free(TreeReader *reader);         /* NULL allowed; the worker has ended; the tree may be closed; returns NULL */
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret);
 int tree_set_meta(TreeTxn *txn, const TreeMeta *meta); /* all but the counts, which the tree keeps itself */
@@ -103,7 +125,14 @@ int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *use
 /* What tree_walk() visits and comes after the node 'after', which lies below 'path' (else -EINVAL) and need not exist any more: for
  * whoever walks in parts, which lie in different transactions. Empty: from the beginning. */
 int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, int (*visit)(void *userdata, const KvNode *node), void *userdata);
-bool tree_has_children(TreeTxn *txn, KvBytes path);
+/* Visits the records among which all nodes below 'path' lie, in the order of their keys: long keys with one beginning in that of their
+ * hashes. 'below' is false for a long key that only shares the beginning. Collects and sorts nothing. 'visit' returns as tree_walk()'s. */
+int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below), void *userdata);
+
+/* Whether the key of 'path' is cut and hashed; how many such keys share its beginning, itself included: counted up to 'max'. */
+bool tree_is_long(KvBytes path);
+bool tree_share_beginning(KvBytes a, KvBytes b); /* of two such paths */
+int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret);
 
 /* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of
  * created index, then key. */

@@ -25,6 +25,7 @@ static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) 
         w->bytes -= MIN(w->bytes, weight);
         txn->meta.sum -= tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
         w->n--;
+        tree_touch(txn, 0);
         return tree_error(mdb_cursor_del(cursor, 0));
 }
 
@@ -54,6 +55,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         w->bytes += weight;
         txn->meta.sum += tree_event_hash(bytes, sizeof(bytes), scratch->bytes, scratch->size);
         txn->meta_changed = true;
+        tree_touch(txn, scratch->size);
         while (r == 0 && (w->n > TREE_WINDOW_EVENTS || (w->bytes > TREE_WINDOW_BYTES && w->n > 1)))
                 r = drop_oldest_event(txn, cursor, window);
         return r;

@@ -34,6 +34,7 @@ static int get_record(TreeTxn *txn, KvBytes path, MDB_val *key, KvNode *ret) {
         int r;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, key, &data));
+        tree_count(txn, r == 0 ? data.mv_size : 0);
         if (r == 0)
                 r = tree_node_decode(data.mv_data, data.mv_size, ret);
         if (r == 0 && !kv_bytes_equal(ret->key, path))
@@ -100,6 +101,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         }
         data = (MDB_val) { w->size, w->bytes };
         r = tree_error(mdb_put(txn->txn, txn->tree->nodes, &key, &data, 0));
+        tree_count(txn, w->size);
         if (r < 0)
                 return r;
         /* By what LMDB has copied: 'node' may be gone with the record that was replaced. */
@@ -107,6 +109,7 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         if (r < 0)
                 return r;
         count(txn, &old, true);
+        tree_touch(txn, data.mv_size);
         return set_expiry(txn, &old, key, true);
 }
 
@@ -121,6 +124,7 @@ int tree_delete(TreeTxn *txn, KvBytes path) {
         if (r < 0)
                 return r;
         count(txn, &old, false);
+        tree_touch(txn, 0);
         r = set_expiry(txn, &old, key, false);
         if (r < 0)
                 return r;
@@ -145,6 +149,7 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
                 r = tree_node_decode(data.mv_data, data.mv_size, &node);
                 if (r < 0)
                         return r;
+                tree_count(txn, data.mv_size);
                 if (range.mixed && !kv_path_is_below(node.key, path))
                         continue;
                 if (key.mv_size > sizeof(bytes))
@@ -152,6 +157,7 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
                 memcpy(bytes, key.mv_data, key.mv_size);
 
                 count(txn, &node, false);
+                tree_touch(txn, 0);
                 r = set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false);
                 if (r == 0)
                         r = tree_error(mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
@@ -196,6 +202,8 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
                 if (GROW(nodes, capacity, n + 1) < 0)
                         return -ENOMEM;
                 r = tree_node_decode(data->mv_data, data->mv_size, &nodes[n++]);
+                if (r == 0)
+                        r = tree_visited(walk->txn, data->mv_size);
                 if (r < 0)
                         return r;
                 *at = range_next(&walk->range, walk->cursor, key, data);
@@ -270,6 +278,8 @@ static int walk_run(Walk *walk, KvBytes after) {
                 }
                 r = tree_node_decode(data.mv_data, data.mv_size, &node);
                 if (r == 0)
+                        r = tree_visited(walk->txn, data.mv_size);
+                if (r == 0)
                         r = walk_visit(walk, &node);
                 if (r <= 0)
                         return r;
@@ -296,15 +306,66 @@ int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, in
         return walk_run(&walk, after);
 }
 
-static int stop_at_first(void *userdata, const KvNode *node) {
-        *(bool *) userdata = true;
-        return 0;
+int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below), void *userdata) {
+        _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
+        TreeRange range = tree_range_below(path);
+        MDB_val key, data;
+        int at, r;
+
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
+        if (r < 0)
+                return r;
+        for (at = range_first(&range, cursor, &key, &data); at == 0; at = range_next(&range, cursor, &key, &data)) {
+                KvNode node;
+
+                r = tree_node_decode(data.mv_data, data.mv_size, &node);
+                if (r == 0)
+                        r = tree_visited(txn, data.mv_size);
+                if (r < 0)
+                        return r;
+                r = visit(userdata, &node, !range.mixed || kv_path_is_below(node.key, path));
+                if (r <= 0)
+                        return r;
+        }
+        return at < 0 ? at : 0;
 }
 
-bool tree_has_children(TreeTxn *txn, KvBytes path) {
-        bool found = false;
+bool tree_is_long(KvBytes path) {
+        uint8_t bytes[TREE_KEY_LONG];
 
-        return tree_walk(txn, path, true, stop_at_first, &found) == 0 && found;
+        return path.size > TREE_KEY_CUT / 2 && tree_key(path, bytes) == TREE_KEY_LONG;
+}
+
+bool tree_share_beginning(KvBytes a, KvBytes b) {
+        uint8_t x[TREE_KEY_LONG], y[TREE_KEY_LONG];
+
+        return tree_key(a, x) == TREE_KEY_LONG && tree_key(b, y) == TREE_KEY_LONG && memcmp(x, y, TREE_KEY_CUT) == 0;
+}
+
+int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
+        _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
+        uint8_t bytes[TREE_KEY_LONG];
+        size_t size = tree_key(path, bytes);
+        TreeRange range = { .path = path, .size = TREE_KEY_CUT };
+        MDB_val key, data;
+        uint64_t n = 0;
+        int at;
+
+        if (size == TREE_KEY_LONG) {
+                int r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
+
+                if (r < 0)
+                        return r;
+                memcpy(range.prefix, bytes, TREE_KEY_CUT);
+                for (at = range_first(&range, cursor, &key, &data); at == 0 && n < max; at = range_next(&range, cursor, &key, &data)) {
+                        n += key.mv_size == TREE_KEY_LONG;
+                        tree_count(txn, key.mv_size);
+                }
+                if (at < 0)
+                        return at;
+        }
+        *ret = n;
+        return 0;
 }
 
 int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {

@@ -20,6 +20,7 @@ static void count(TreeTxn *txn, MDB_val key, MDB_val data, bool there) {
         results->bytes += there ? key.mv_size + data.mv_size : -(key.mv_size + data.mv_size);
         txn->meta.sum += there ? hash : -hash;
         txn->meta_changed = true;
+        tree_touch(txn, there ? data.mv_size : 0);
 }
 
 int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {

@@ -82,7 +82,7 @@ home() {
 home 'uv\.h' 'io/' uv.h
 home 'gnutls/.*' 'io/tls\.c|units/hash\.c' gnutls
 home 'llhttp\.h' 'io/http_connection\.h' llhttp.h
-home 'lmdb\.h' 'kvstore/tree\.c|kvstore/tree_nodes\.c|kvstore/tree_events\.c|kvstore/tree_results\.c|kvstore/snapshot\.c' lmdb.h
+home 'lmdb\.h' 'kvstore/tree\.c|kvstore/tree_nodes\.c|kvstore/tree_reader\.c|kvstore/tree_events\.c|kvstore/tree_results\.c|kvstore/snapshot\.c' lmdb.h
 home 'raft(/.*)?\.h' 'kvstore/raft/' raft.h
 home 'systemd/sd-bus\.h' 'fleetd/systemd/' sd-bus.h
 home 'systemd/sd-journal\.h' 'fleetd/service\.c' sd-journal.h

@@ -7,6 +7,9 @@ void api_unit_write(Text *t, const ApiUnit *unit) {
         json_open(t, NULL, '{');
         json_add_string(t, "currentState", target_state_to_string(unit->current_state));
         json_add_string(t, "desiredState", target_state_to_string(unit->desired_state));
+        json_add_bool(t, "destroy", unit->destroy);
+        json_add_string(t, "expectedHash", unit->expected_hash);
+        json_add_string(t, "expectedState", target_state_to_string(unit->expected_state));
         json_add_bool(t, "global", unit->global);
         json_add_string(t, "hash", unit->hash);
         json_add_string(t, "machineID", unit->machine_id);
@@ -93,7 +96,7 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         UnitFile *file = NULL;
         bool replace = true;
         const JsonField strings[] = {
-                { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
+                { "expectedHash", &unit.expected_hash }, { "hash", &unit.hash }, { "machineID", &unit.machine_id }, { "name", &unit.name },
                 { "owner", &unit.owner }, { "reason", &unit.reason }, { "text", &unit.text },
         };
         int r;
@@ -107,6 +110,12 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         if (r < 0)
                 return r;
         r = read_target(object, "desiredState", &unit.desired_state, err);
+        if (r < 0)
+                return r;
+        r = read_target(object, "expectedState", &unit.expected_state, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(object, "destroy", &unit.destroy, err);
         if (r < 0)
                 return r;
         r = json_read_bool(object, "global", &unit.global, err);

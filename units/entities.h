@@ -12,7 +12,8 @@
 #include "units/unit.h"
 
 /* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"}; "global",
- * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so is "replace" of a request. */
+ * "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so are "replace", "destroy", "expectedHash" and "expectedState" of
+ * a request. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
@@ -24,12 +25,16 @@ typedef struct ApiUnit {
         const char *text;   /* the unit file as given, comments and all */
         const char *owner;  /* the machine whose directory it comes from */
         bool global;        /* on every machine that fits */
-        bool keep;          /* of a request: "replace" is false, what is there stays */
+        /* Of a request: */
+        bool keep;                  /* "replace" is false, what is there stays */
+        bool destroy;               /* the unit is removed; in a batch */
+        const char *expected_hash;  /* only if this is its hash; NULL: whatever it is */
+        TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: whatever it is */
         JsonValue *source;  /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
 
 /* An ApiUnit without any field. */
-#define API_UNIT_EMPTY ((ApiUnit) { .desired_state = _TARGET_INVALID, .current_state = _TARGET_INVALID })
+#define API_UNIT_EMPTY ((ApiUnit) { .desired_state = _TARGET_INVALID, .current_state = _TARGET_INVALID, .expected_state = _TARGET_INVALID })
 
 void api_unit_write(Text *t, const ApiUnit *unit);
 

@@ -161,6 +161,8 @@ int unit_name_check(const char *name, Error *err) {
 }
 
 static const char *refusal(const char *name) {
+        /* Exact names: other units that begin with "fleet" are ordinary ones (fleet-ui.service was fleet's usual web page). */
+        static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service", "fleetd.socket" };
         static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
         char known_as[UNIT_NAME_MAX + 32];
 
@@ -172,8 +174,11 @@ static const char *refusal(const char *name) {
                 return "systemd itself depends on a unit of that name (systemd.special(7))";
         if (starts_with(name, "systemd-"))
                 return "names that start with systemd- are systemd's own";
-        if (starts_with(name, "fleet"))
-                return "names that start with fleet are fleet's own";
+        for (size_t i = 0; i < ELEMENTS(own); i++)
+                if (streq(known_as, own[i]))
+                        return "a unit of that name belongs to fleet itself";
+        if (starts_with(known_as, "fleet-check-"))
+                return "names that start with fleet-check- are reserved for fleet's own checks";
         if (type_is_among(unit_name_type(name), not_from_files, ELEMENTS(not_from_files)))
                 return "units of that type belong to the host they are on";
         return NULL;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "units/install.h"
 #include "units/name.h"
 #include "units/quadlet.h"
 #include "units/records.h"
@@ -84,6 +85,9 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
         if (unit->file.n_options == 0 && !quadlet_is(name))
                 return error_set(err, -EINVAL, "a unit file needs at least one option in a [section]; here is none");
 
+        r = install_check(name, &unit->file, err);
+        if (r < 0)
+                return r;
         r = quadlet_check(name, unit->text, &unit->file, err);
         if (r < 0)
                 return r;

@@ -4,24 +4,25 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000 };
+enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000,
+       HELD_MS = 1000, CONDITION_MS = 30000 };
 
 /* -- Publishing -- */
 
 /* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         Note *note = notes_get(&a->notes, u->name);
-        bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended);
+        bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended), conflicting = u->refused || u->taken;
 
         if (done && note && !note->done) {
                 note->done = true;
                 a->notes.dirty = true;
         }
-        if (unit_state_init(ret, u->refused ? STATE_FOREIGN : u->seen.load, u->refused ? "inactive" : u->seen.active,
-                            u->refused ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
+        if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load, conflicting ? "inactive" : u->seen.active,
+                            conflicting ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
-        if (!u->refused && streq(u->seen.active, "inactive"))
-                memcpy(ret->job, u->job, sizeof(ret->job));
+        if (!conflicting && streq(u->seen.active, "inactive"))
+                snprintf(ret->job, sizeof(ret->job), "%s", u->seen.end == SYSTEMD_END_SKIPPED ? "condition" : u->job);
         return true;
 }
 
@@ -57,7 +58,8 @@ static void agent_report(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         const ClusterMachine *self = cluster_machine(c, a->machine_id);
 
-        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && (!self || self->reported != c->lineage)) {
+        if (c->adopting && a->adopting && !a->reporting && !a->looking && !a->look_all && !a->all_dirty
+            && (!self || self->reported != c->lineage)) {
                 a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
                 if (!a->reporting)
                         agent_again(a);
@@ -69,8 +71,12 @@ static void agent_publish(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         StateChange *changes;
         bool all = true; /* and nothing is left to be told */
+        AgentUnit *u;
         size_t n = 0;
 
+        /* When there is somebody to be told, all is gone over. */
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                u->told = !a->fresh && !a->adopting;
         if ((!a->fresh && !a->adopting) || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
@@ -79,12 +85,17 @@ static void agent_publish(Agent *a) {
                 return;
         }
 
-        for (AgentUnit *u = a->units; u && n < PUBLISH_BATCH_MAX; u = u->hh.next) {
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
                 const ClusterOrder *o = cluster_order(c, a->machine_id, u->name);
                 const ClusterState *s = cluster_state(c, a->machine_id, u->name);
                 bool kept = (o && o->order != ORDER_STOP) || notes_get(&a->notes, u->name) || u->seen.has_file;
-                StateChange *change = &changes[n];
+                StateChange *change;
 
+                if (n == PUBLISH_BATCH_MAX) {
+                        all = false;
+                        break;
+                }
+                change = &changes[n];
                 if (!u->looked || u->look || u->asked || (u->busy && !kept)) {
                         all = false;
                         continue;
@@ -95,14 +106,16 @@ static void agent_publish(Agent *a) {
                         change->remove = true;
                         change->obeyed = o != NULL;
                         change->order_index = o ? o->index : 0;
-                } else if (!kept)
+                } else if (!kept) {
+                        u->told = true;
                         continue;
-                else if (!agent_state_of(a, u, &change->state)) {
+                } else if (!agent_state_of(a, u, &change->state)) {
                         all = false;
                         agent_again(a);
                         continue;
                 } else if (s && unit_state_equal(&s->state, &change->state)) {
                         unit_state_done(&change->state);
+                        u->told = true;
                         continue;
                 }
                 all = false;
@@ -140,7 +153,7 @@ static void agent_on_adopted(void *userdata) {
         const Cluster *c = registry_cluster(a->registry);
 
         a->adopting = false;
-        agent_dirty(a);
+        agent_dirty_all(a);
         if (!agent_is_of_another_lineage(a))
                 return;
         log_notice(NO_FIELDS, "what runs here was told to the cluster, which is of a new lineage: its orders count from now on");
@@ -161,6 +174,7 @@ static void agent_adopt(Agent *a) {
                 log_notice(NO_FIELDS, "the cluster was recovered or restored: for %llu s this host says what runs, and touches nothing",
                            (unsigned long long) a->adopt_ms / 1000);
         a->adopting = true;
+        agent_dirty_all(a);
 }
 
 static void agent_on_synced(void *userdata, KvStatus status) {
@@ -174,7 +188,7 @@ static void agent_on_synced(void *userdata, KvStatus status) {
                 a->use_saved = false;
                 timer_stop(&a->boot_wait);
         }
-        agent_dirty(a);
+        agent_dirty_all(a);
 }
 
 /* Orders count while this host follows a leader and has since caught up with it: an order may have been taken back long
@@ -219,91 +233,180 @@ static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
         u->retry_ms = 0;
 }
 
-static void agent_plan_all(Agent *a) {
+/* What was read is used although it may have changed since, or a unit that changes all the time would never be planned; but what is done
+ * to a unit is decided by what it was just now. */
+static bool agent_is_stale(const AgentUnit *u, AgentStep s) {
+        return u->hinted && !u->answered && s != AGENT_NOTE && s != AGENT_ADOPT;
+}
+
+/* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
+/* What became of it is noted, as long as anybody knows. */
+static void agent_note_end(Agent *a, const AgentUnit *u) {
+        Note *note = notes_get(&a->notes, u->name);
+        bool stopped_for;
+
+        if (!note || !u->looked)
+                return;
+        stopped_for = agent_is_stopped_for(note, &u->seen, a->boot_id);
+        if (note->stopped_for == stopped_for || u->seen.job)
+                return;
+        note->stopped_for = stopped_for;
+        a->notes.dirty = true;
+        if (stopped_for)
+                log_notice(((LogFields) { .unit = u->name }), "%s was stopped for the sake of another unit, and is started again when that one is back", u->name);
+}
+
+/* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the first one, since the whole host
+ * may be on its way to another target, and this daemon with it. A condition is tried again, too, but not at once.
+ * False: not now, and the unit stays in the dirty set. */
+static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
+        const Note *note = notes_get(&a->notes, u->name);
+        bool waits = (s == AGENT_NOTHING || s == AGENT_START) && agent_is_stopped_for(note, &u->seen, a->boot_id);
+        bool skipped = s == AGENT_START && u->seen.end == SYSTEMD_END_SKIPPED && note && streq(note->started_boot, a->boot_id);
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (!waits && !skipped) {
+                u->try_ms = 0;
+                return true;
+        }
+        if (u->try_ms == 0)
+                u->try_ms = now_ms + (waits ? HELD_MS : CONDITION_MS);
+        if (u->try_ms > now_ms) {
+                agent_wake_at(a, u->try_ms);
+                return false;
+        }
+        u->try_ms = 0;
+        if (s == AGENT_NOTHING)
+                agent_refresh_now(a, u);
+        return s == AGENT_START;
+}
+
+static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
         const Cluster *c = registry_cluster(a->registry);
-        size_t max = HASH_COUNT(a->units), n = 0;
-        uint64_t now_ms = loop_now_ms(a->loop), next_ms = now_ms + PERIOD_MS;
-        _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, max + 1);
-        _cleanup_free_ AgentStep *steps = NEW0(AgentStep, max + 1);
+        AgentView view = {
+                .order = cluster_order(c, a->machine_id, u->name),
+                .unit = cluster_unit(c, u->name),
+                .note = notes_get(&a->notes, u->name),
+                .seen = u->looked ? &u->seen : NULL,
+                .boot_id = a->boot_id,
+                .fresh = a->fresh,
+                .use_saved = a->use_saved,
+                .stopping = stopping,
+        };
+        const char *reason;
+        AgentStep s;
+
+        u->planned = false;
+        if (u->busy || u->look || u->asked)
+                return AGENT_NOTHING;
+        a->counts.planned++;
+        agent_note_order(u, view.order);
+        agent_note_end(a, u);
+        s = agent_plan(&view, &reason);
+        if (s != AGENT_WRITE)
+                u->writes = 0;
+        if (!agent_may_try(a, u, s)) {
+                u->refused = false;
+                return AGENT_NOTHING;
+        }
+        if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
+                log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
+                u->planned = true;
+                return AGENT_NOTHING;
+        }
+        if (s == AGENT_REFUSE) {
+                if (!u->refused)
+                        log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name, reason, u->seen.fragment);
+                u->refused = u->planned = true;
+                return AGENT_NOTHING;
+        }
+        u->refused = false;
+        /* A note waits for nobody: what is seen now must not be seen too late. */
+        if (u->retry_ms > loop_now_ms(a->loop) && s != AGENT_NOTE && s != AGENT_ADOPT) {
+                agent_wake_at(a, u->retry_ms);
+                return AGENT_NOTHING;
+        }
+        if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
+                return AGENT_NOTHING;
+        if (agent_is_stale(u, s)) {
+                agent_refresh_now(a, u);
+                return AGENT_NOTHING;
+        }
+        if (s != AGENT_NOTE)
+                log_info(((LogFields) { .unit = u->name, .index = view.order ? view.order->index : 0 }), "%s: %s (%s)",
+                         u->name, agent_step_to_string(s), reason);
+        return s;
+}
+
+static void agent_plan_dirty(Agent *a) {
+        _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, a->n_dirty + 1);
+        _cleanup_free_ AgentStep *steps = NEW0(AgentStep, a->n_dirty + 1);
         bool stopping = a->systemd->ops->is_stopping(a->systemd);
+        AgentUnit *u;
+        size_t n = 0;
 
         if (!units || !steps) {
                 agent_again(a);
                 return;
         }
-        for (AgentUnit *u = a->units; u; u = u->hh.next) {
-                AgentView view = {
-                        .order = cluster_order(c, a->machine_id, u->name),
-                        .unit = cluster_unit(c, u->name),
-                        .note = notes_get(&a->notes, u->name),
-                        .seen = u->looked ? &u->seen : NULL,
-                        .boot_id = a->boot_id,
-                        .fresh = a->fresh,
-                        .use_saved = a->use_saved,
-                        .stopping = stopping,
-                };
-                const char *reason;
-                AgentStep s;
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
+                AgentStep s = agent_plan_unit(a, u, stopping);
 
-                if (u->busy || u->look || u->asked)
+                u->answered = false;
+                if (s == AGENT_NOTHING)
                         continue;
-                agent_note_order(u, view.order);
-                s = agent_plan(&view, &reason);
-                if (s != AGENT_WRITE)
-                        u->writes = 0;
-                if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
-                        log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
-                        continue;
-                }
-                if (s == AGENT_REFUSE) {
-                        if (!u->refused)
-                                log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name, reason, u->seen.fragment);
-                        u->refused = true;
-                        continue;
-                }
-                u->refused = false;
-                /* A note waits for nobody: what is seen now must not be seen too late. */
-                if (u->retry_ms > now_ms && s != AGENT_NOTE && s != AGENT_ADOPT) {
-                        next_ms = MIN(next_ms, u->retry_ms);
-                        continue;
-                }
-                if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
-                        continue;
-                if (s != AGENT_NOTE)
-                        log_info(((LogFields) { .unit = u->name, .index = view.order ? view.order->index : 0 }), "%s: %s (%s)",
-                                 u->name, agent_step_to_string(s), reason);
                 units[n] = u;
                 steps[n++] = s;
         }
         if (agent_take(a, units, steps, n))
-                agent_dirty(a);
-        if (a->again_ms > now_ms)
-                next_ms = MIN(next_ms, a->again_ms);
-        (void) timer_start(&a->period, a->loop, next_ms - now_ms);
+                agent_wake(a);
 }
 
 static void agent_pass(void *userdata) {
         Agent *a = userdata;
+        bool fresh = a->fresh;
 
+        a->counts.passes++;
         agent_freshen(a);
+        if (a->fresh != fresh)
+                a->all_dirty = true;
         if (!a->systemd->ops->is_ready(a->systemd))
                 return;
+        notes_enter(&a->notes, a->boot_id, a->systemd->ops->era(a->systemd));
 
-        agent_collect(a);
+        if (a->all_dirty || a->look_all)
+                agent_collect(a);
         agent_look(a);
-        agent_plan_all(a);
+        agent_plan_dirty(a);
         agent_publish(a);
         agent_save(a);
-        agent_sweep(a);
+        agent_settle(a);
 }
 
 /* -- Events: they only mark -- */
 
 static void agent_on_change(void *userdata, const RegistryChange *change) {
         Agent *a = userdata;
+        const Cluster *c = registry_cluster(a->registry);
+        const char *name = change->unit;
+        AgentUnit *u;
+        bool make;
 
-        if (!change->machine || streq(change->machine, a->machine_id))
-                agent_dirty(a);
+        if (change->machine && !streq(change->machine, a->machine_id))
+                return;
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_CLUSTER) {
+                agent_dirty_all(a);
+                return;
+        }
+        agent_wake(a); /* this host may have caught up with its notes by it */
+        if (!name)
+                return;
+        make = cluster_order(c, a->machine_id, name) || cluster_state(c, a->machine_id, name);
+        u = agent_unit(a, name, make);
+        if (u)
+                agent_dirty(a, u);
+        else if (make) /* no memory */
+                agent_dirty_all(a);
 }
 
 static void agent_on_ready(void *userdata, bool ready) {
@@ -312,20 +415,22 @@ static void agent_on_ready(void *userdata, bool ready) {
         if (!ready)
                 return;
         a->look_all = true;
-        agent_dirty(a);
+        agent_wake(a);
 }
 
+/* A hint: what is already to be read again needs no second one. */
 static void agent_on_changed(void *userdata, const char *unit) {
         Agent *a = userdata;
         AgentUnit *u = unit ? agent_unit(a, unit, false) : NULL;
 
-        if (unit && !u)
-                return;
-        if (u)
-                u->look = true;
-        else
+        if (!unit) {
                 a->look_all = true;
-        agent_dirty(a);
+                agent_wake(a);
+        }
+        if (!u || u->hinted)
+                return;
+        u->hinted = true;
+        agent_dirty(a, u);
 }
 
 /* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a start. */
@@ -350,13 +455,13 @@ static void agent_on_job_removed(void *userdata, const char *unit, const char *r
         u->job_ended |= streq(result, "done");
         job_result(u, result);
         u->look = true;
-        agent_dirty(a);
+        agent_dirty(a, u);
 }
 
 static void agent_on_period(void *userdata) {
         Agent *a = userdata;
 
-        agent_dirty(a);
+        agent_dirty_all(a);
         (void) timer_start(&a->period, a->loop, PERIOD_MS);
 }
 
@@ -368,11 +473,11 @@ static void agent_on_boot_wait(void *userdata) {
         a->use_saved = true;
         if (HASH_COUNT(a->notes.table) > 0)
                 log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was last assigned to it");
-        agent_dirty(a);
+        agent_dirty_all(a);
 }
 
-static void agent_on_idle(void *userdata) {
-        agent_dirty(userdata);
+static void agent_on_wake(void *userdata) {
+        agent_wake(userdata);
 }
 
 void agent_state_changed(Agent *a) {
@@ -380,7 +485,11 @@ void agent_state_changed(Agent *a) {
         if (a->bug && streq(a->bug, "restart-on-leader-change"))
                 agent_plant_restart(a);
 #endif
-        agent_dirty(a);
+        agent_wake(a);
+}
+
+const AgentCounts *agent_counts(const Agent *a) {
+        return &a->counts;
 }
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options, Error *err) {
@@ -392,13 +501,15 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         *a = (Agent) {
                 .loop = loop, .registry = registry, .systemd = systemd, .look_all = true,
                 .listener = { .on_change = agent_on_change, .userdata = a },
-                .pass = { .run = agent_pass, .userdata = a },
-                .period = { .fire = agent_on_period, .userdata = a },
-                .boot_wait = { .fire = agent_on_boot_wait, .userdata = a },
-                .adopt = { .fire = agent_on_adopted, .userdata = a },
+                .pass = DEFERRED(agent_pass, a),
+                .period = TIMER(agent_on_period, a),
+                .wake = TIMER(agent_on_wake, a),
+                .boot_wait = TIMER(agent_on_boot_wait, a),
+                .adopt = TIMER(agent_on_adopted, a),
                 .adopt_ms = options->adopt_ms > 0 ? options->adopt_ms : ADOPT_MS,
                 .notes = { .dir_fd = -1 },
         };
+        TAILQ_INIT(&a->dirty);
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
 
@@ -408,7 +519,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
 
         r = notes_open(&a->notes, options->directory, err);
         if (r == 0)
-                r = publisher_new(&a->publisher, loop, registry, a->machine_id, agent_on_idle, a);
+                r = publisher_new(&a->publisher, loop, registry, a->machine_id, agent_on_wake, a);
         if (r == 0)
                 r = timer_start(&a->period, loop, PERIOD_MS);
         if (r == 0)
@@ -432,7 +543,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         systemd->ops->set_events(systemd, &(SystemdEvents) {
                 .on_ready = agent_on_ready, .on_changed = agent_on_changed, .on_job_removed = agent_on_job_removed, .userdata = a,
         });
-        agent_dirty(a);
+        agent_dirty_all(a);
         *ret = a;
         return 0;
 }
@@ -450,6 +561,7 @@ Agent *agent_free(Agent *a) {
         a->systemd->ops->set_events(a->systemd, NULL);
         deferred_cancel(&a->pass);
         timer_stop(&a->period);
+        timer_stop(&a->wake);
         timer_stop(&a->boot_wait);
         timer_stop(&a->adopt);
         a->publisher = publisher_free(a->publisher);

@@ -2,6 +2,8 @@
  * out, units.c keeps what is known of each unit. Each calls only those after it. Nobody outside this folder includes this file. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/plan.h"
 #include "fleetd/agent/publish.h"
@@ -11,18 +13,27 @@ typedef struct AgentUnit {
         char name[256];
         SystemdUnit seen;
         bool looked;        /* 'seen' was read at all */
-        bool look;          /* and must be read again */
+        bool look;          /* and must be read again before anything is decided by it */
+        bool hinted;        /* systemd said that it may have changed: it is read again soon, and counts until then */
         bool asked;         /* and is being read */
+        bool answered;      /* and was read since the last pass */
         bool busy;          /* a step is under way */
+        bool planned;       /* in this pass: there was nothing to do */
+        bool told;          /* in this pass: the registry has its state */
+        uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         char job[16];       /* its last start ended so, and it had not begun; "": it had, or is about to */
         bool refused;       /* said so */
+        bool taken;         /* its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row, under this order: */
         uint64_t order_index; /* 0: none */
         uint64_t retry_ms;  /* no step before */
+        uint64_t try_ms;    /* of one that waits for others, or for its condition: it is looked at, or tried again, then; 0: it does not */
         uint64_t passing_ms; /* since when it has been on its way to another state that is not told; 0: it is not */
         uint64_t since_ms;  /* wall clock of the last change of its three states */
+        bool dirty;         /* in the dirty set */
+        TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
 
@@ -33,19 +44,23 @@ struct Agent {
         char machine_id[33], boot_id[33];
         Notes notes;
         AgentUnit *units;   /* by name */
+        TAILQ_HEAD(, AgentUnit) dirty; /* what a pass goes over: units of which something is still to be read, done or told */
+        size_t n_dirty;
+        bool all_dirty;     /* every unit that anything names: the next pass finds them */
         Publisher *publisher;
         RegistryListener listener;
         Deferred pass;
-        Timer period, boot_wait, adopt;
-        uint64_t again_ms;  /* a pass is due then, since something could not be begun */
+        Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;
         bool adopting;      /* the cluster's lineage is new, or another one than the notes': we say what runs, and obey nothing */
         bool reporting;     /* that all of it is said, is on its way */
         KvSync sync;
         bool syncing, fresh, use_saved, look_all, closing;
         unsigned calls;     /* operations whose answers are to come; the last one frees a closing agent */
-        bool looking, writing, removing;
+        bool looking, removing;
+        unsigned writing;   /* calls that put texts in force */
         int note_error;     /* of the last save, said once */
+        AgentCounts counts;
 #ifdef PLANTED_BUGS
         const char *bug;
         uint64_t leader_id;
@@ -54,23 +69,32 @@ struct Agent {
 
 /* -- units.c -- */
 
-/* A pass is due. */
-void agent_dirty(Agent *a);
+/* A pass is due: over the dirty set; over this unit, too; over all units. */
+void agent_wake(Agent *a);
+void agent_dirty(Agent *a, AgentUnit *u);
+void agent_dirty_all(Agent *a);
+/* A pass is due at 'due_ms' (loop_now_ms()), or before. */
+void agent_wake_at(Agent *a, uint64_t due_ms);
 /* A pass is due soon, since something could not be begun: for want of memory, or of an answer. */
 void agent_again(Agent *a);
 /* NULL: not known, or with 'make' no memory. */
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
-/* Makes a unit of each that an order, a state or a note names. */
+/* Puts each unit that an order, a state or a note names into the dirty set, and each that is known. */
 void agent_collect(Agent *a);
-/* Forgets units of which nothing is left. */
-void agent_sweep(Agent *a);
+/* Takes the units out of the dirty set of which nothing is to be read, done or told; forgets those of which nothing is left. */
+void agent_settle(Agent *a);
+/* When it may be read again: a few times in a row, then at most every 100 ms. 'agent_refreshed': it is, now. What we did to it ourselves
+ * is looked at at once (agent_refresh_now()). */
+uint64_t agent_refresh_due_ms(const AgentUnit *u);
+void agent_refreshed(Agent *a, AgentUnit *u);
+void agent_refresh_now(Agent *a, AgentUnit *u);
 /* A step failed: says so once, and puts off the next one. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
 void agent_look_at(Agent *a, const SystemdUnit *seen);
 
 /* -- calls.c -- */
 
-/* Reads those again that want to be looked at. */
+/* Reads those of the dirty set again that want to be looked at, and may be. */
 void agent_look(Agent *a);
 /* Carries out steps[i] on units[i]: notes first, on disk, then calls to systemd, in batches where it can be. What cannot be noted or
  * called without memory is put off. True: there are notes by which to plan again. */

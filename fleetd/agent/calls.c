@@ -72,7 +72,9 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                 if (!u)
                         continue;
                 u->busy = false;
-                u->look = true;
+                agent_refresh_now(a, u);
+                if (call->step == AGENT_WRITE)
+                        u->taken = error == -EEXIST;
                 publisher_ordered(a->publisher, u->name);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step), sentence && sentence[0] ? sentence : strerror(-error));
@@ -83,7 +85,7 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                         u->trouble[0] = 0;
                 }
         }
-        agent_dirty(a);
+        agent_wake(a);
         return true;
 }
 
@@ -111,40 +113,56 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
                 u->look |= error < 0;
         }
         if (error == 0) {
-                agent_dirty(a);
+                agent_wake(a);
                 return;
         }
         a->look_all |= call->all;
         agent_again(a);
 }
 
+/* Whether it is to be read now; when later, a pass comes then. */
+static bool agent_looks_at(Agent *a, const AgentUnit *u) {
+        uint64_t due_ms = agent_refresh_due_ms(u);
+
+        if (u->asked || (!u->look && !u->hinted))
+                return false;
+        if (due_ms > loop_now_ms(a->loop))
+                agent_wake_at(a, due_ms);
+        return due_ms <= loop_now_ms(a->loop);
+}
+
 void agent_look(Agent *a) {
         _cleanup_free_ AgentUnit **units = NULL;
         bool all = a->look_all;
         AgentCall *call;
+        AgentUnit *u;
         size_t n = 0;
         int r;
 
         if (a->looking)
                 return;
 
-        units = NEW0(AgentUnit *, HASH_COUNT(a->units) + 1);
+        units = NEW0(AgentUnit *, a->n_dirty + 1);
         if (!units) {
                 agent_again(a);
                 return;
         }
-        for (AgentUnit *u = a->units; u; u = u->hh.next)
-                if (all || u->look)
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                if (all || agent_looks_at(a, u))
                         units[n++] = u;
         if (n == 0 && !all)
                 return;
         call = agent_call_new(a, AGENT_NOTHING, units, n);
         if (!call)
                 return;
-        for (size_t i = 0; i < n; i++)
-                units[i]->look = false;
+        for (size_t i = 0; i < n; i++) {
+                units[i]->look = units[i]->hinted = false;
+                agent_refreshed(a, units[i]);
+        }
         a->look_all = false;
         a->looking = true;
+        a->counts.listings++;
+        a->counts.refreshed += n;
         call->all = all;
         r = a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
         if (r < 0)
@@ -175,7 +193,7 @@ static void agent_write_done(AgentCall *call, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
 
         if (!call->agent->closing)
-                call->agent->writing = false;
+                call->agent->writing--;
         (void) agent_call_done(owned, error, sentence);
 }
 
@@ -195,13 +213,8 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 return;
         }
         for (size_t i = 0; i < n; i++) {
-                bool mine = false;
-
-                for (size_t k = 0; k < call->n && !mine; k++)
-                        mine = streq(call->names[k], units[i].name);
                 agent_look_at(a, &units[i]);
-                reload |= mine && (units[i].need_reload || (!units[i].ours && streq(units[i].load, "loaded")) || streq(units[i].load, "not-found")
-                                   || streq(units[i].load, "error"));
+                reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
@@ -212,11 +225,44 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         agent_write_done(call, r, "");
 }
 
+static void agent_on_linked(void *userdata, int error, const char *sentence);
+
+static void agent_link(Agent *a, AgentUnit **units, size_t n) {
+        AgentCall *call = agent_call_new(a, AGENT_WRITE, units, n);
+        int r;
+
+        if (!call)
+                return;
+        a->writing++;
+        r = a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
+        if (r < 0)
+                agent_write_done(call, r, "");
+}
+
+/* systemd refuses a batch as a whole, for the sake of one unit perhaps: each gets a call of its own. */
+static void agent_link_each(AgentCall *call) {
+        Agent *a = call->agent;
+
+        for (size_t i = 0; i < call->n; i++) {
+                AgentUnit *u = agent_unit(a, call->names[i], false);
+
+                if (u)
+                        agent_link(a, &u, 1);
+        }
+        a->writing--;
+        a->calls--;
+        (void) agent_call_free(call);
+}
+
 static void agent_on_linked(void *userdata, int error, const char *sentence) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
         int r = error;
 
+        if (!a->closing && error < 0 && call->n > 1 && a->systemd->ops->is_ready(a->systemd)) {
+                agent_link_each(call);
+                return;
+        }
         if (!a->closing && error == 0)
                 r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
         if (a->closing || r < 0)
@@ -237,7 +283,6 @@ static const Unit *agent_text(const Agent *a, const char *name) {
 
 static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         size_t written = 0;
-        AgentCall *call;
         int r;
 
         for (size_t i = 0; i < n; i++) {
@@ -251,13 +296,8 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 else
                         units[written++] = units[i];
         }
-        call = written > 0 ? agent_call_new(a, AGENT_WRITE, units, written) : NULL;
-        if (!call)
-                return;
-        a->writing = true;
-        r = a->systemd->ops->link(a->systemd, call_names(call), call->n, agent_on_linked, call);
-        if (r < 0)
-                agent_write_done(call, r, "");
+        if (written > 0)
+                agent_link(a, units, written);
 }
 
 static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
@@ -288,7 +328,7 @@ static void agent_remove(Agent *a, AgentUnit **units, size_t n) {
         int r;
 
         for (size_t i = 0; i < n; i++) {
-                if (!streq(units[i]->seen.active, "failed") || !(call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
+                if (!streq(units[i]->seen.active, "failed") || units[i]->seen.owner != SYSTEMD_OURS || !(call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
                         continue;
                 r = a->systemd->ops->reset_failed(a->systemd, units[i]->name, agent_on_reset, call);
                 if (r < 0)
@@ -325,13 +365,14 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
-        note->done = false;
+        note->done = note->stopped_for = note->replacing = false;
         a->notes.dirty = true;
         return 0;
 }
 
 static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
         const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, name);
+        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), name);
         Note *note = notes_get(&a->notes, name);
 
         if (!note)
@@ -341,6 +382,9 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
                 notes_remove(&a->notes, name);
                 return;
         }
+        /* The new text and the intention come before the stop: should the cluster be lost after it, the host finishes by itself. */
+        if (o && o->order == ORDER_RUN && u && u->unit && !unit_runs_same(note->unit, u->unit))
+                note->replacing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
         note->started_boot[0] = 0;
         note->starting = note->done = false;
         a->notes.dirty = true;

@@ -74,8 +74,8 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
         *f = (Facts) {
                 .loop = loop, .registry = registry,
                 .listener = { .on_change = facts_on_change, .userdata = f },
-                .pass = { .run = facts_on_pass, .userdata = f },
-                .retry = { .fire = facts_on_retry, .userdata = f },
+                .pass = DEFERRED(facts_on_pass, f),
+                .retry = TIMER(facts_on_retry, f),
         };
         r = machine_copy(facts, &f->machine);
         if (r < 0) {

@@ -1,8 +1,10 @@
 #include "fleetd/agent/notes.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -11,7 +13,7 @@
 #include "fleetd/registry/cluster.h"
 #include "units/json.h"
 
-enum { NOTES_SIZE_MAX = 16 * 1024 * 1024 };
+#define TEXTS "texts"
 
 Note *notes_get(const Notes *n, const char *name) {
         Note *note;
@@ -40,6 +42,8 @@ int notes_put(Notes *n, const Unit *unit, OrderKind kind, uint64_t unit_index, u
                         return -ENOMEM;
                 }
         }
+        note->stored = note->stored && unit_equal(note->unit, copy);
+        n->dirty_texts |= !note->stored;
         unit_free(note->unit);
         note->unit = TAKE_PTR(copy);
         note->kind = kind;
@@ -57,9 +61,24 @@ void notes_remove(Notes *n, const char *name) {
 
         if (!note)
                 return;
+        n->dirty_texts |= note->stored;
         HASH_DEL(n->table, note);
         unit_free(note->unit);
         free(note);
+        n->dirty = true;
+}
+
+void notes_enter(Notes *n, const char *boot, const char *era) {
+        bool passed = streq(n->boot, boot) && n->era[0] && era[0] && !streq(n->era, era);
+
+        if (!era[0] || (streq(n->boot, boot) && streq(n->era, era)))
+                return;
+        for (Note *note = passed ? n->table : NULL; note; note = note->hh.next) {
+                note->started_boot[0] = 0;
+                note->starting = note->stopped_for = false;
+        }
+        snprintf(n->boot, sizeof(n->boot), "%s", boot);
+        snprintf(n->era, sizeof(n->era), "%s", era);
         n->dirty = true;
 }
 
@@ -67,16 +86,75 @@ static int by_name(const Note *a, const Note *b) {
         return strcmp(a->name, b->name);
 }
 
+static bool notes_fit_inline(const Notes *n) {
+        size_t size = 0;
+
+        for (const Note *note = n->table; note; note = note->hh.next)
+                size += note->unit->text_size;
+        return size <= NOTES_INLINE_MAX;
+}
+
+/* Texts come before what names them. */
+static int notes_save_texts(Notes *n) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (mkdirat(n->dir_fd, TEXTS, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        fd = openat(n->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        for (Note *note = n->table; note; note = note->hh.next) {
+                if (note->stored)
+                        continue;
+                r = write_file_at(fd, note->unit->hash, note->unit->text, note->unit->text_size, 0600);
+                if (r < 0)
+                        return r;
+                note->stored = true;
+        }
+        return fsync_dir(n->dir_fd);
+}
+
+static bool notes_name_text(const Notes *n, const char *hash) {
+        for (const Note *note = n->table; note; note = note->hh.next)
+                if (note->stored && streq(note->unit->hash, hash))
+                        return true;
+        return false;
+}
+
+/* What is left over costs room alone, so that nothing comes of an error. */
+static void notes_sweep_texts(Notes *n) {
+        int fd = openat(n->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+        n->dirty_texts = false;
+        if (!dir) {
+                if (fd >= 0)
+                        close(fd);
+                return;
+        }
+        for (const struct dirent *e; (e = readdir(dir));)
+                if (!streq(e->d_name, ".") && !streq(e->d_name, "..") && !notes_name_text(n, e->d_name))
+                        (void) unlinkat(dirfd(dir), e->d_name, 0);
+        closedir(dir);
+}
+
 int notes_save(Notes *n) {
         _cleanup_text_ Text t = {};
         char lineage[LINEAGE_DIGITS + 1];
+        bool fit = notes_fit_inline(n);
         int r;
 
         if (!n->dirty)
                 return 0;
+        r = fit ? 0 : notes_save_texts(n);
+        if (r < 0)
+                return r;
 
         HASH_SRT(hh, n->table, by_name);
         json_open(&t, NULL, '{');
+        json_add_string(&t, "boot", n->boot);
+        json_add_string(&t, "era", n->era);
         json_add_u64(&t, "floor", n->floor);
         snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) n->lineage);
         json_add_string(&t, "lineage", lineage);
@@ -85,12 +163,17 @@ int notes_save(Notes *n) {
                 json_open(&t, NULL, '{');
                 json_add_string(&t, "before", note->before);
                 json_add_bool(&t, "done", note->done);
+                if (!fit)
+                        json_add_string(&t, "hash", note->unit->hash);
                 json_add_u64(&t, "index", note->index);
                 json_add_string(&t, "name", note->name);
                 json_add_string(&t, "order", order_kind_to_string(note->kind));
                 json_add_string(&t, "startedBoot", note->started_boot);
+                json_add_bool(&t, "replacing", note->replacing);
                 json_add_bool(&t, "starting", note->starting);
-                json_add_string_always(&t, "text", note->unit->text);
+                json_add_bool(&t, "stoppedFor", note->stopped_for);
+                if (fit)
+                        json_add_string_always(&t, "text", note->unit->text);
                 json_add_u64(&t, "unit", note->unit_index);
                 json_close(&t, '}');
         }
@@ -99,18 +182,38 @@ int notes_save(Notes *n) {
         text_append_char(&t, '\n');
         if (t.error < 0)
                 return t.error;
+        if (t.size > NOTES_SIZE_MAX)
+                return -EFBIG;
 
         r = write_file_at(n->dir_fd, "assignment", t.chars, t.size, 0600);
-        if (r == 0)
-                n->dirty = false;
-        return r;
+        if (r < 0)
+                return r;
+        n->dirty = false;
+        for (Note *note = fit ? n->table : NULL; note; note = note->hh.next)
+                note->stored = false;
+        if (n->dirty_texts)
+                notes_sweep_texts(n);
+        return 0;
+}
+
+/* The text that is in a file of its own. */
+static int notes_read_text(const Notes *n, const char *hash, char **ret, Error *err) {
+        char path[sizeof(TEXTS) + UNIT_HASH_SIZE];
+        int r;
+
+        if (parse_hex_id(hash, UNIT_HASH_SIZE - 1) < 0)
+                return error_set(err, -EBADMSG, "'%.50s' is no hash", hash);
+        snprintf(path, sizeof(path), TEXTS "/%s", hash);
+        r = read_file_at(n->dir_fd, path, UNIT_SIZE_MAX, ret, NULL);
+        return r < 0 ? error_set(err, r == -ENOMEM ? r : -EBADMSG, "its text %s: %s", path, strerror(-r)) : 0;
 }
 
 static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL;
+        _cleanup_free_ char *stored = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, done = false;
+        bool starting = false, done = false, stopped_for = false, replacing = false;
         OrderKind kind;
         Note *note;
         int r;
@@ -118,14 +221,20 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = json_read_string(v, "name", &name, err);
         r = r ?: json_read_string(v, "order", &order, err);
         r = r ?: json_read_string(v, "text", &text, err);
+        r = r ?: json_read_string(v, "hash", &hash, err);
         r = r ?: json_read_string(v, "startedBoot", &boot, err);
         r = r ?: json_read_string(v, "before", &before, err);
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
         r = r ?: json_read_bool(v, "starting", &starting, err);
         r = r ?: json_read_bool(v, "done", &done, err);
+        r = r ?: json_read_bool(v, "stoppedFor", &stopped_for, err);
+        r = r ?: json_read_bool(v, "replacing", &replacing, err);
+        if (r == 0 && !text && hash)
+                r = notes_read_text(n, hash, &stored, err);
         if (r < 0)
                 return r;
+        text = text ?: stored;
 
         kind = order ? order_kind_from_string(order) : _ORDER_INVALID;
         if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != sizeof(note->started_boot) - 1)
@@ -140,6 +249,9 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
 
         note->starting = starting;
         note->done = done;
+        note->stored = stored != NULL;
+        note->replacing = replacing;
+        note->stopped_for = stopped_for;
         if (boot)
                 memcpy(note->started_boot, boot, sizeof(note->started_boot));
         if (before)
@@ -159,8 +271,50 @@ static int notes_read_lineage(Notes *n, const JsonValue *root, Error *err) {
         return 0;
 }
 
+static int notes_read_era(Notes *n, const JsonValue *root, Error *err) {
+        const char *boot = NULL, *era = NULL;
+        int r;
+
+        r = json_read_string(root, "boot", &boot, err);
+        r = r ?: json_read_string(root, "era", &era, err);
+        if (r < 0)
+                return r;
+        snprintf(n->boot, sizeof(n->boot), "%s", boot ?: "");
+        snprintf(n->era, sizeof(n->era), "%s", era ?: "");
+        return 0;
+}
+
+/* One entry that is damaged, or of a newer version, costs itself alone. */
+static int notes_read_entry(Notes *n, const JsonValue *v, bool *left_out, Error *err) {
+        const char *name = NULL;
+        Error why = {};
+        int r;
+
+        r = notes_read_one(n, v, &why);
+        if (r == 0)
+                return 0;
+        if (r == -ENOMEM)
+                return error_set(err, r, "%s", error_text(&why, r));
+        if (json_read_string(v, "name", &name, NULL) < 0 || !name)
+                name = "a unit";
+        log_warning(((LogFields) { .unit = name, .error = r }),
+                    "what was assigned to this host about %.255s cannot be read (%s); it is left out, and kept in assignment.bad", name, error_text(&why, r));
+        *left_out = true;
+        return 0;
+}
+
+/* The next save replaces the file; this name of it stays. */
+static int notes_keep_copy(Notes *n, Error *err) {
+        if (unlinkat(n->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT)
+                return error_set(err, -errno, "%s", strerror(errno));
+        if (linkat(n->dir_fd, "assignment", n->dir_fd, "assignment.bad", 0) < 0)
+                return error_set(err, -errno, "%s", strerror(errno));
+        return 0;
+}
+
 static int notes_read(Notes *n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
+        bool left_out = false;
         _cleanup_free_ char *text = NULL;
         const JsonValue *units;
         size_t size;
@@ -174,11 +328,15 @@ static int notes_read(Notes *n, Error *err) {
 
         r = json_value_parse(text, size, &root, err);
         r = r ?: notes_read_lineage(n, root, err);
+        r = r ?: notes_read_era(n, root, err);
         r = r ?: json_read_u64(root, "floor", &n->floor, err);
         units = json_value_member(root, "units");
         for (size_t i = 0; r == 0 && i < json_value_count(units); i++)
-                r = notes_read_one(n, json_value_item(units, i), err);
+                r = notes_read_entry(n, json_value_item(units, i), &left_out, err);
+        if (r == 0 && left_out)
+                r = notes_keep_copy(n, err);
         n->dirty = false;
+        n->dirty_texts = true;
         return r;
 }
 

@@ -23,6 +23,9 @@ typedef struct Note {
         bool starting;         /* noted, but systemd has not yet said that it was asked */
         char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
         bool done;             /* it ended as it should */
+        bool replacing;        /* stopped so that 'unit' takes the place of the text before: it is started even without the cluster */
+        bool stored;           /* 'unit' is in a file of its own */
+        bool stopped_for;      /* systemd stopped it for the sake of another unit: it is started again when that one is back */
         UT_hash_handle hh;
 } Note;
 
@@ -30,12 +33,19 @@ typedef struct Notes {
         Note *table;           /* by name */
         uint64_t lineage;      /* of the registry that gave the orders; 0: none yet */
         uint64_t floor;        /* highest index acted on */
+        char boot[33], era[64]; /* of the boot, the time of the host being up, in which it was written last; "": not known */
         int dir_fd;
-        bool dirty;
+        bool dirty, dirty_texts; /* there may be files of texts that nothing names */
 } Notes;
 
+enum {
+        NOTES_SIZE_MAX = 16 * 1024 * 1024, /* of the file, written or read; some 20,000 units */
+        NOTES_INLINE_MAX = 1024 * 1024,    /* texts of all units: with more, each has a file of its own, named by its hash, written once */
+};
+
 /* Reads them from 'dir' (made if absent). A file that cannot be read is moved aside (assignment.bad) with a warning and
- * the notes are empty: units go on running, and what runs is adopted. Without memory it stays, and -ENOMEM is returned. */
+ * the notes are empty: units go on running, and what runs is adopted. Of one whose entries cannot all be read those are left out, with a
+ * warning each, and the file is kept as assignment.bad, too. Without memory it stays, and -ENOMEM is returned. */
 int notes_open(Notes *n, const char *dir, Error *err);
 void notes_close(Notes *n);
 
@@ -44,5 +54,10 @@ Note *notes_get(const Notes *n, const char *name);
 int notes_put(Notes *n, const Unit *unit, OrderKind kind, uint64_t unit_index, uint64_t index, Note **ret);
 void notes_remove(Notes *n, const char *name);
 
-/* Writes what changed, durably; nothing when nothing did. A negative errno is to be reported, and then gone on. */
+/* The host is up in this boot and era. Where it is another era of the same boot (a soft reboot, a way back from rescue.target), what was
+ * started in it was ended by systemd, as by a boot. */
+void notes_enter(Notes *n, const char *boot, const char *era);
+
+/* Writes what changed, durably; nothing when nothing did. A negative errno is to be reported, and then gone on; -EFBIG: there is more than
+ * could be read again, and the file stays as it was. */
 int notes_save(Notes *n);

@@ -14,8 +14,8 @@ static bool is_running(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
-static bool is_foreign(const SystemdUnit *seen) {
-        return !seen->ours && seen->fragment[0] && streq(seen->load, "loaded");
+static bool is_conflicting(const SystemdUnit *seen) {
+        return seen->owner == SYSTEMD_CONFLICTING;
 }
 
 /* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). What
@@ -33,9 +33,11 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         /* An order from before the assignment is not about it (rule 30). */
         if (v->note && v->order->index < v->note->index)
                 return step(AGENT_NOTHING, "the order to stop is older than the assignment", why);
-        if (is_foreign(v->seen) && !v->seen->has_file)
+        if (is_conflicting(v->seen) && (v->seen->has_file || v->note))
+                return step(AGENT_REMOVE, "the unit of that name is the host's: only what is ours goes", why);
+        if (is_conflicting(v->seen))
                 return step(AGENT_OBEYED, "the unit of that name here is not ours", why);
-        if (is_running(v->seen) && (v->seen->ours || v->seen->has_file || v->note))
+        if (is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->note))
                 return step(AGENT_STOP, "ordered to stop", why);
         if (v->seen->has_file || v->note)
                 return step(AGENT_REMOVE, "ordered to stop, and it has stopped", why);
@@ -63,6 +65,30 @@ static bool was_started(const AgentView *v) {
         return same_order && same_text && (note->done || streq(note->started_boot, v->boot_id));
 }
 
+bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id) {
+        if (!note || note->kind != ORDER_RUN || note->done || note->starting || !streq(note->started_boot, boot_id)
+            || !streq(seen->active, "inactive") || seen->job)
+                return false;
+        if (seen->end == SYSTEMD_END_UNKNOWN)
+                return !seen->oneshot && (note->stopped_for || seen->held);
+        return seen->end == SYSTEMD_END_STOPPED_FOR;
+}
+
+/* Of a unit that was started in this boot, and that nobody stopped for its own sake. */
+static AgentStep plan_again(const AgentView *v, const char *else_reason, const char **why) {
+        const SystemdUnit *seen = v->seen;
+        const Note *note = v->note;
+        bool over = agent_is_stopped_for(note, seen, v->boot_id) && !seen->held;
+        bool skipped = seen->end == SYSTEMD_END_SKIPPED && note->kind == ORDER_RUN && streq(note->started_boot, v->boot_id)
+                       && streq(seen->active, "inactive") && !seen->job;
+
+        if (v->stopping || note->done || (!over && !skipped))
+                return step(AGENT_NOTHING, else_reason, why);
+        if (seen->need_reload || has_lost_its_file(seen))
+                return step(AGENT_WRITE, "its text is not in force here", why);
+        return step(AGENT_START, over ? "what it was stopped for is over" : "a condition did not hold: it is tried again", why);
+}
+
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const Note *note = v->note;
@@ -72,11 +98,11 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
         if (v->order->unit_index != v->unit->index)
                 return step(AGENT_NOTHING, "the order is about an older text; the engine will say when it is this host's turn", why);
-        if (is_foreign(seen))
+        if (is_conflicting(seen))
                 return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
 
         differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
-        if (differs && is_running(seen) && seen->has_file && !(note && unit_runs_same(note->unit, v->unit->unit)))
+        if (differs && is_running(seen) && seen->has_file && !(note && !note->replacing && unit_runs_same(note->unit, v->unit->unit)))
                 return step(AGENT_STOP, "its text has changed", why);
 
         if (v->order->order == ORDER_LOAD) {
@@ -96,7 +122,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                         return step(AGENT_WRITE, "its text is not in force here", why);
                 if (note->index != v->order->index || note->unit_index != v->order->unit_index)
                         return step(AGENT_NOTE, "the order is about what runs", why);
-                return step(AGENT_NOTHING, "started before", why);
+                return plan_again(v, "started before", why);
         }
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);
@@ -112,7 +138,7 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         const Note *note = v->note;
         bool started;
 
-        if (!note || is_foreign(v->seen))
+        if (!note || is_conflicting(v->seen))
                 return step(AGENT_NOTHING, "no order", why);
 
         started = streq(note->started_boot, v->boot_id) && !start_got_lost(v);
@@ -121,10 +147,16 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         if (started || note->kind == ORDER_LOAD) {
                 if (has_lost_its_file(v->seen) && !note->done && (started || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);
-                return step(AGENT_NOTHING, "no newer order", why);
+                return plan_again(v, "no newer order", why);
         }
-        if (!v->use_saved || note->done || v->stopping)
+        if (note->replacing && is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
+                return step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
+        if ((!v->use_saved && !note->replacing) || note->done || v->stopping)
                 return step(AGENT_NOTHING, "waiting for the cluster", why);
+        if (note->replacing && (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload))
+                return step(AGENT_WRITE, "a replacement that had begun is finished", why);
+        if (note->replacing && !is_running(v->seen))
+                return step(AGENT_START, "a replacement that had begun is finished", why);
         if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
                 return step(AGENT_WRITE, "assigned before the boot, and the cluster cannot be asked", why);
         if (is_running(v->seen))
@@ -146,5 +178,6 @@ bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_i
         if (note->done)
                 return true;
         return job_ended && !note->starting && streq(note->started_boot, boot_id) && !seen->job && streq(seen->active, "inactive")
-               && (streq(seen->result, "success") || !seen->result[0]);
+               && (streq(seen->result, "success") || !seen->result[0])
+               && (seen->end == SYSTEMD_END_ITSELF || (seen->end == SYSTEMD_END_UNKNOWN && seen->oneshot && !seen->held));
 }

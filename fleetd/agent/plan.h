@@ -35,5 +35,10 @@ typedef struct AgentView {
 /* *ret_reason is static text. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
-/* Whether a unit that was started here has ended as it should, so that it is run nowhere again. */
+/* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when that one is back. Nobody
+ * may have seen it stop: then it counts that what it is bound to does not run. */
+bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id);
+
+/* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by itself. One that was stopped,
+ * or whose condition did not hold, has not. Of one that nobody saw end a oneshot alone counts as finished. */
 bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_id, bool job_ended);

@@ -41,7 +41,7 @@ int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *m
                 return -ENOMEM;
         *p = (Publisher) {
                 .loop = loop, .registry = registry, .idle = idle, .userdata = userdata,
-                .timer = { .fire = publisher_on_timer, .userdata = p },
+                .timer = TIMER(publisher_on_timer, p),
         };
         snprintf(p->machine_id, sizeof(p->machine_id), "%s", machine_id);
         *ret = p;

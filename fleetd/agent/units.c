@@ -5,20 +5,54 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 60000, RETRY_DOUBLINGS = 7 };
+enum {
+        RETRY_MIN_MS = 500, RETRY_MAX_MS = 60000, RETRY_DOUBLINGS = 7,
+        REFRESH_GAP_MS = 100, REFRESH_BURST = 8, /* of one unit that changes without end: ten times a second, after eight in a row */
+};
 
-void agent_dirty(Agent *a) {
+/* -- The dirty set -- */
+
+void agent_wake(Agent *a) {
         if (!a->closing)
                 loop_defer(a->loop, &a->pass);
 }
 
-void agent_again(Agent *a) {
-        uint64_t due_ms = loop_now_ms(a->loop) + RETRY_MIN_MS;
-
-        a->again_ms = due_ms;
-        if (!timer_armed(&a->period) || a->period.due_ms > due_ms)
-                (void) timer_start(&a->period, a->loop, RETRY_MIN_MS);
+static void agent_mark(Agent *a, AgentUnit *u) {
+        if (u->dirty)
+                return;
+        u->dirty = true;
+        a->n_dirty++;
+        TAILQ_INSERT_TAIL(&a->dirty, u, dirty_units);
 }
+
+static void agent_unmark(Agent *a, AgentUnit *u) {
+        u->dirty = false;
+        a->n_dirty--;
+        TAILQ_REMOVE(&a->dirty, u, dirty_units);
+}
+
+void agent_dirty(Agent *a, AgentUnit *u) {
+        agent_mark(a, u);
+        agent_wake(a);
+}
+
+void agent_dirty_all(Agent *a) {
+        a->all_dirty = true;
+        agent_wake(a);
+}
+
+void agent_wake_at(Agent *a, uint64_t due_ms) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+
+        if (!timer_armed(&a->wake) || a->wake.due_ms > due_ms)
+                (void) timer_start(&a->wake, a->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+}
+
+void agent_again(Agent *a) {
+        agent_wake_at(a, loop_now_ms(a->loop) + RETRY_MIN_MS);
+}
+
+/* -- Units -- */
 
 AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         AgentUnit *u;
@@ -37,6 +71,7 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
                 free(u);
                 return NULL;
         }
+        agent_mark(a, u);
         return u;
 }
 
@@ -46,7 +81,6 @@ static const ClusterMachine *agent_self(const Agent *a) {
 
 void agent_collect(Agent *a) {
         const ClusterMachine *self = agent_self(a);
-
         bool all = true;
 
         for (ClusterOrder *o = self ? self->orders : NULL; o; o = o->hh.next)
@@ -55,21 +89,49 @@ void agent_collect(Agent *a) {
                 all = agent_unit(a, s->unit, true) && all;
         for (Note *n = a->notes.table; n; n = n->hh.next)
                 all = agent_unit(a, n->name, true) && all;
+        for (AgentUnit *u = a->units; u; u = u->hh.next)
+                agent_mark(a, u);
+        a->all_dirty = !all;
         if (!all)
                 agent_again(a);
 }
 
-void agent_sweep(Agent *a) {
+static bool agent_unit_is_settled(const AgentUnit *u) {
+        return !u->busy && !u->look && !u->hinted && !u->asked && u->planned && u->told;
+}
+
+void agent_settle(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         AgentUnit *u, *next;
 
-        HASH_ITER(hh, a->units, u, next) {
-                if (u->busy || u->look || u->asked || u->seen.has_file || notes_get(&a->notes, u->name)
-                    || cluster_order(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
+        for (u = TAILQ_FIRST(&a->dirty); u; u = next) {
+                next = TAILQ_NEXT(u, dirty_units);
+                if (!agent_unit_is_settled(u))
+                        continue;
+                agent_unmark(a, u);
+                if (u->seen.has_file || notes_get(&a->notes, u->name) || cluster_order(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
                         continue;
                 HASH_DEL(a->units, u);
                 free(u);
         }
+}
+
+/* -- Refreshing -- */
+
+uint64_t agent_refresh_due_ms(const AgentUnit *u) {
+        enum { AHEAD_MS = (REFRESH_BURST - 1) * REFRESH_GAP_MS };
+
+        return u->spent_ms > AHEAD_MS ? u->spent_ms - AHEAD_MS : 0;
+}
+
+void agent_refreshed(Agent *a, AgentUnit *u) {
+        u->spent_ms = MAX(u->spent_ms, loop_now_ms(a->loop)) + REFRESH_GAP_MS;
+}
+
+void agent_refresh_now(Agent *a, AgentUnit *u) {
+        u->look = true;
+        u->spent_ms = 0;
+        agent_dirty(a, u);
 }
 
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence) {
@@ -80,6 +142,7 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sen
         snprintf(u->trouble, sizeof(u->trouble), "%s", sentence);
         u->failures++;
         u->retry_ms = loop_now_ms(a->loop) + MIN(delay_ms, (uint64_t) RETRY_MAX_MS);
+        agent_mark(a, u);
         agent_again(a);
 }
 
@@ -95,5 +158,6 @@ void agent_look_at(Agent *a, const SystemdUnit *seen) {
         if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) || !streq(u->seen.sub, seen->sub))
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
-        u->looked = true;
+        u->looked = u->answered = true;
+        agent_mark(a, u);
 }

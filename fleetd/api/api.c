@@ -30,10 +30,13 @@ static bool host_is_local(const char *host, const char *bound) {
                || (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
 }
 
-static bool origin_is_local(const char *origin, const char *bound) {
-        const char *host = strstr(origin, "://");
+/* A page of this very door: under the name that the browser asks for ('host', which is local), or its address. Another port of this machine
+ * is somebody else's. */
+static bool origin_is_ours(const char *origin, const char *host, const char *bound) {
+        static const char scheme[] = "http://";
+        const char *authority = origin + strlen(scheme);
 
-        return host && host[3] && host[3] != ':' && host_is_local(host + 3, bound);
+        return starts_with(origin, scheme) && authority[0] && (streq(authority, host) || streq(authority, bound));
 }
 
 static bool request_is_allowed(Request *request, const ApiDoorState *door) {
@@ -46,7 +49,7 @@ static bool request_is_allowed(Request *request, const ApiDoorState *door) {
                 request_error(request, 403, "Host '%s' is not this door: a name that points here is not enough", http->host);
                 return false;
         }
-        if (http->origin && !origin_is_local(http->origin, door->address)) {
+        if (http->origin && !origin_is_ours(http->origin, http->host, door->address)) {
                 request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused", http->origin);
                 return false;
         }
@@ -165,7 +168,7 @@ static void route(Request *request) {
                 fleet_route(request, fleet);
 }
 
-/* -- The floor: this host answers nobody from before what it showed already -- */
+/* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has confirmed -- */
 
 typedef struct Gate {
         Request *request;
@@ -181,10 +184,11 @@ static void gate_forget(Request *request) {
 
 static void gate_refuse(Request *request) {
         KvState state;
-        char cause[256];
+        char cause[448];
 
         kv_state(request->api->options.store, &state);
-        snprintf(cause, sizeof(cause), "this host has shown later states than index %llu, at which its tree is: it answers once it has caught up (%s)",
+        snprintf(cause, sizeof(cause), "this host %s index %llu, at which its tree is: it answers once it has caught up (%s)",
+                 state.unserved ? "has not yet received all that its cluster holds beyond" : "has shown later states than",
                  (unsigned long long) state.index, state.problem[0] ? state.problem : "the leader does not answer");
         if (starts_with(request->path, "/v2/"))
                 keys_v2_refuse(request, cause);
@@ -363,6 +367,18 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
                 http_server_set_limits(door->server, http);
 }
 
+/* The next turn of the loop: what waits for its listing has it now. */
+static void api_on_list(void *userdata) {
+        Api *api = userdata;
+        ApiListing *listing;
+
+        api->n_listed = 0;
+        while (api_may_list(api) && (listing = TAILQ_FIRST(&api->listings))) {
+                api_list_cancel(api, listing);
+                listing->run(listing->userdata);
+        }
+}
+
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         Api *api = NEW0(Api, 1);
         int r;
@@ -373,7 +389,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         TAILQ_INIT(&api->doors);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
-        api->list = (Deferred) { .run = keys_v2_list, .userdata = api };
+        api->list = DEFERRED(api_on_list, api);
         snprintf(api->machine_id, sizeof(api->machine_id), "%s", options->machine_id);
         snprintf(api->name, sizeof(api->name), "%s", options->name);
         api->options.machine_id = api->machine_id;

@@ -2,7 +2,9 @@
  * on the loop and the words are those that people know; led over the peers' sessions when the unit is elsewhere.
  *
  * PEER_CALL: u64 number, call_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and PEER_CALL_END (number, u32 exit status).
- * PEER_CALL_CANCEL (number) when the client has left. */
+ * PEER_CALL_CANCEL (number) when the client has left. PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the
+ * child waits. A host that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it has to
+ * hold too much. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -15,14 +17,22 @@
 #include "units/json.h"
 #include "units/name.h"
 
-enum { CHILDREN_MAX = 32, PEER_AHEAD_MAX = 1024 * 1024, PEER_LOOK_MS = 50, EXIT_UNREACHABLE = 255 };
+enum {
+        JOURNALS_MAX = 32,           /* they take as long as their readers want */
+        COMMANDS_MAX = 8,            /* all else, which is soon over: journals leave it its places */
+        CREDIT_WINDOW = 256 * 1024,  /* so far is another host ahead of our client */
+        HELD_MAX = 2 * CREDIT_WINDOW, /* and what came beyond it */
+        PEER_AHEAD_MAX = 1024 * 1024, PEER_LOOK_MS = 50, EXIT_UNREACHABLE = 255,
+};
 
 /* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
 typedef struct Running {
         Api *api;
         Child *child;
+        bool is_journal;
         Request *request;  /* NULL: for a peer */
         uint64_t session, number;
+        uint64_t sent, credit; /* for a peer; no credit: an older one, which gives none */
         Text held;         /* what the client could not take yet */
         Timer look;        /* a peer's queue is looked at again */
         TAILQ_ENTRY(Running) all;
@@ -34,6 +44,10 @@ typedef struct Asking {
         Request *request;
         char machine[33];
         uint64_t number, session;
+        uint64_t taken, granted; /* bytes: by the client, and those that the other host may send */
+        Text held;         /* what the client could not take yet */
+        bool ended;        /* all has come */
+        int status;
         TAILQ_ENTRY(Asking) all;
 } Asking;
 
@@ -42,7 +56,7 @@ struct Calls {
         TAILQ_HEAD(, Asking) asking;
         PeerObserver observer;
         uint64_t numbers;
-        unsigned n_children;
+        unsigned n_journals, n_commands; /* children */
 };
 
 /* -- Lines to the client: {"machine","data"}, {"exit"} -- */
@@ -67,11 +81,15 @@ static void line_exit(Request *request, int status) {
 
 /* -- Answering here -- */
 
-static void running_free(Running *r) {
+static unsigned *running_count(Running *r) {
         struct Calls *calls = r->api->calls;
 
-        TAILQ_REMOVE(&calls->running, r, all);
-        calls->n_children--;
+        return r->is_journal ? &calls->n_journals : &calls->n_commands;
+}
+
+static void running_free(Running *r) {
+        TAILQ_REMOVE(&r->api->calls->running, r, all);
+        (*running_count(r))--;
         timer_stop(&r->look);
         r->child = r->child ? child_kill(r->child) : NULL;
         text_done(&r->held);
@@ -87,14 +105,19 @@ static void peer_send_chunk(Running *r, PeerSession *session, const void *bytes,
                 (void) peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
-static void running_on_look(void *userdata) {
-        Running *r = userdata;
+/* The child waits while the connection is full, and while the other host has given no credit for more. */
+static void running_check_peer(Running *r) {
         PeerSession *session = peers_session(r->api->options.peers, r->session);
+        bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
 
-        if (session && peer_queued(session) > PEER_AHEAD_MAX)
+        if (full)
                 (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
-        else if (r->child)
-                child_pause(r->child, false);
+        if (r->child)
+                child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
+}
+
+static void running_on_look(void *userdata) {
+        running_check_peer(userdata);
 }
 
 static void running_on_output(void *userdata, const void *bytes, size_t size) {
@@ -112,10 +135,8 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
         if (!session)
                 return;
         peer_send_chunk(r, session, bytes, size);
-        if (peer_queued(session) > PEER_AHEAD_MAX) {
-                child_pause(r->child, true);
-                (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
-        }
+        r->sent += size;
+        running_check_peer(r);
 }
 
 static void running_on_exit(void *userdata, int status) {
@@ -155,22 +176,36 @@ static void running_forget(Request *request) {
         running_free(request->state);
 }
 
+/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's. */
+static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
+        const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id, unit);
+
+        if (!state)
+                return error_set(err, -ENOENT, "%s is not on this machine", unit);
+        if (streq(state->state.load, STATE_FOREIGN))
+                return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not the cluster's: it is left alone", unit);
+        return 0;
+}
+
 static int running_start(Api *api, const CallSpec *spec, Running **ret, Error *err) {
-        const Cluster *c = registry_cluster(api->options.registry);
+        bool is_journal = spec->kind == CALL_JOURNAL;
         CallCommand command;
         Running *r;
         int e;
 
-        if (call_changes(spec->kind) && !cluster_state(c, api->machine_id, spec->unit))
-                return error_set(err, -ENOENT, "%s is not on this machine", spec->unit);
-        if (api->calls->n_children >= CHILDREN_MAX)
-                return error_set(err, -EBUSY, "%d journals are being read on this host already; try again later", CHILDREN_MAX);
+        e = call_changes(spec->kind) ? check_unit_is_ours(api, spec->unit, err) : 0;
+        if (e < 0)
+                return e;
+        if (is_journal && api->calls->n_journals >= JOURNALS_MAX)
+                return error_set(err, -EBUSY, "%d journals are being read on this host, which is the limit; end one of them, or try again later", JOURNALS_MAX);
+        if (!is_journal && api->calls->n_commands >= COMMANDS_MAX)
+                return error_set(err, -EBUSY, "%d commands about units are running on this host, which is the limit; try again later", COMMANDS_MAX);
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
-        *r = (Running) { .api = api, .look = { .fire = running_on_look, .userdata = r } };
+        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_on_look, r) };
         TAILQ_INSERT_TAIL(&api->calls->running, r, all);
-        api->calls->n_children++;
+        (*running_count(r))++;
         call_spec_command(spec, &command);
         e = child_spawn(&r->child, loop_uv(api->loop), command.argv, &running_events, r, err);
         if (e < 0) {
@@ -185,9 +220,11 @@ static int running_start(Api *api, const CallSpec *spec, Running **ret, Error *e
 
 static void call_refuse(PeerSession *session, uint64_t number, const char *sentence) {
         _cleanup_writer_ Writer chunk = {}, end = {};
+        char line[sizeof(((Error *) NULL)->message) + 1];
 
+        snprintf(line, sizeof(line), "%s\n", sentence);
         write_u64(&chunk, number);
-        write_blob(&chunk, sentence, strlen(sentence));
+        write_blob(&chunk, line, strlen(line));
         write_u64(&end, number);
         write_u32(&end, 1);
         if (chunk.error == 0 && end.error == 0 && peer_reply(session, PEER_CALL_CHUNK, chunk.bytes, chunk.size) == 0)
@@ -203,7 +240,7 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         Error err = {};
 
         if (call_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number, "the other host does not understand the question: another version?\n");
+                call_refuse(session, number, "the other host does not understand the question: another version?");
                 return;
         }
         if (running_start(api, &spec, &r, &err) < 0) {
@@ -227,10 +264,27 @@ static void calls_on_cancel(void *userdata, PeerSession *session, PeerFrame type
         }
 }
 
+static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
+        Api *api = userdata;
+        Reader in = reader_over(payload, size);
+        uint64_t number = read_u64(&in), credit = read_u64(&in);
+        Running *r;
+
+        if (reader_end(&in) < 0)
+                return;
+        TAILQ_FOREACH(r, &api->calls->running, all) {
+                if (r->request || r->session != peer_number(session) || r->number != number)
+                        continue;
+                r->credit = MAX(r->credit, credit);
+                running_check_peer(r);
+        }
+}
+
 /* -- Asking a peer -- */
 
 static void asking_free(Asking *a) {
         TAILQ_REMOVE(&a->api->calls->asking, a, all);
+        text_done(&a->held);
         free(a);
 }
 
@@ -248,9 +302,74 @@ static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
         Asking *a;
 
         TAILQ_FOREACH(a, &api->calls->asking, all)
-                if (a->number == number && a->session == peer_number(session))
+                if (a->number == number && a->session == peer_number(session) && !a->ended)
                         return a;
         return NULL;
+}
+
+static void asking_cut(Asking *a, const char *reason) {
+        Request *request = a->request;
+
+        asking_forget(request);
+        request->forget = NULL;
+        request_cut(request, reason);
+}
+
+/* As much ahead of the client as it may be; said again when half of that was taken. */
+static int asking_grant(Asking *a) {
+        _cleanup_writer_ Writer w = {};
+        int r;
+
+        if (a->ended || a->taken + CREDIT_WINDOW - a->granted < CREDIT_WINDOW / 2)
+                return 0;
+        write_u64(&w, a->number);
+        write_u64(&w, a->taken + CREDIT_WINDOW);
+        r = w.error ?: peers_send(a->api->options.peers, a->machine, PEER_CALL_CREDIT, w.bytes, w.size);
+        if (r == 0)
+                a->granted = a->taken + CREDIT_WINDOW;
+        return r;
+}
+
+/* All that could come is there: the end follows what is held. */
+static void asking_end(Asking *a, int status) {
+        a->ended = true;
+        a->status = status;
+        if (a->held.size > 0)
+                return;
+        line_exit(a->request, status);
+        asking_free(a);
+}
+
+/* 0: the client has it, or it waits until the client can take it. */
+static int asking_take(Asking *a, const void *bytes, size_t size) {
+        int r = a->held.size > 0 ? -ENOBUFS : line_data(a->request, a->machine, bytes, size);
+
+        if (r == 0) {
+                a->taken += size;
+                return asking_grant(a);
+        }
+        if (r != -ENOBUFS || a->held.size + size > HELD_MAX)
+                return r;
+        text_append_bytes(&a->held, bytes, size);
+        return a->held.error;
+}
+
+/* In lines as long as those that come from a child here. */
+static void asking_drain(Request *request) {
+        Asking *a = request->state;
+        size_t done = 0, n;
+
+        while ((n = MIN(a->held.size - done, (size_t) LOOP_UV_BUFFER_SIZE)) > 0 && line_data(request, a->machine, a->held.chars + done, n) == 0)
+                done += n;
+        a->taken += done;
+        if (done > 0) {
+                a->held.size -= done;
+                memmove(a->held.chars, a->held.chars + done, a->held.size + 1);
+        }
+        if (a->ended)
+                asking_end(a, a->status);
+        else if (asking_grant(a) < 0)
+                asking_cut(a, "the other host cannot be told to go on");
 }
 
 static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
@@ -259,16 +378,10 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
         Asking *a = asking_find(api, session, read_u64(&in));
         size_t n;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
-        Request *request;
 
-        if (!a || reader_end(&in) < 0 || line_data(a->request, a->machine, bytes, n) == 0)
-                return;
-
-        /* The client reads slower than the other host tells: end it rather than hold what may be without end. */
-        request = a->request;
-        asking_forget(request);
-        request->forget = NULL;
-        request_cut(request, "the reader of a journal fell too far behind");
+        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold what may be without end. */
+        if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
+                asking_cut(a, "the reader of a journal fell too far behind");
 }
 
 static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size) {
@@ -277,10 +390,8 @@ static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, c
         Asking *a = asking_find(api, session, read_u64(&in));
         uint32_t status = read_u32(&in);
 
-        if (!a || reader_end(&in) < 0)
-                return;
-        line_exit(a->request, status);
-        asking_free(a);
+        if (a && reader_end(&in) >= 0)
+                asking_end(a, status);
 }
 
 /* A session ended: what was asked on it will not be answered, and whom we answered does not listen. */
@@ -293,11 +404,11 @@ static void calls_on_session_end(void *userdata, PeerSession *session) {
 
         for (a = TAILQ_FIRST(&api->calls->asking); a; a = next_asking) {
                 next_asking = TAILQ_NEXT(a, all);
-                if (a->session != number)
+                if (a->session != number || a->ended)
                         continue;
-                (void) line_data(a->request, a->machine, lost, sizeof(lost) - 1);
-                line_exit(a->request, EXIT_UNREACHABLE);
-                asking_free(a);
+                a->ended = true;
+                (void) asking_take(a, lost, sizeof(lost) - 1);
+                asking_end(a, EXIT_UNREACHABLE);
         }
         for (r = TAILQ_FIRST(&api->calls->running); r; r = next_running) {
                 next_running = TAILQ_NEXT(r, all);
@@ -323,12 +434,15 @@ static int asking_start(Request *request, const char *machine, const CallSpec *s
         write_u64(&w, a->number);
         call_spec_write(spec, &w);
         r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
+        if (r == 0)
+                r = asking_grant(a); /* behind the question, on the same session */
         if (r < 0) {
                 asking_free(a);
                 return r;
         }
         request->state = a;
         request->forget = asking_forget;
+        request->drain = asking_drain;
         return 0;
 }
 
@@ -411,7 +525,7 @@ void call_handle(Request *request, CallKind kind, const char *unit, const char *
         }
         r = running_start(request->api, &spec, &running, &err);
         if (r < 0) {
-                request_error(request, r == -ENOENT ? 404 : 503, "%s", error_text(&err, r));
+                request_error(request, r == -ENOENT ? 404 : r == -EEXIST ? 409 : 503, "%s", error_text(&err, r));
                 return;
         }
         running->request = request;
@@ -430,6 +544,7 @@ int calls_new(Api *api) {
                 { PEER_CALL_CANCEL, calls_on_cancel },
                 { PEER_CALL_CHUNK, calls_on_chunk },
                 { PEER_CALL_END, calls_on_end },
+                { PEER_CALL_CREDIT, calls_on_credit },
         };
 
         api->calls = NEW0(struct Calls, 1);
@@ -449,6 +564,7 @@ void calls_free(Api *api) {
                 return;
         for (PeerFrame type = PEER_CALL; type <= PEER_CALL_CANCEL; type++)
                 peers_handle(api->options.peers, type, NULL, NULL);
+        peers_handle(api->options.peers, PEER_CALL_CREDIT, NULL, NULL);
         peers_unobserve(api->options.peers, &api->calls->observer);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));

@@ -13,28 +13,84 @@ static void version(Request *request) {
                 request_not_allowed(request, &(HttpField) { "Allow", "GET" });
 }
 
+/* -- Health: confirmed by one ReadIndex check, since a leader that was just lost is still the known one -- */
+
+typedef struct Health {
+        Request *request;
+        KvSync sync;
+} Health;
+
 /* etcd's answer; why not is ours, and in addition. */
-static void health(Request *request) {
+static void health_answer(Request *request, bool confirmed) {
         StaleField stale;
         HttpField fields[] = { request_stale_field(request, &stale), {} };
         _cleanup_text_ Text t = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        if (!method_is(request, "GET"))
-                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
-        else if (state.ready && !state.differs && !state.undecided)
+        if (confirmed && state.ready && !state.differs && !state.undecided) {
                 request_answer_text(request, 200, "text/plain; charset=utf-8", fields, "{\"health\":\"true\"}");
-        else {
-                json_open(&t, NULL, '{');
-                json_add_string(&t, "health", "false");
-                json_add_string(&t, "reason", state.problem);
-                json_close(&t, '}');
-                request_answer_text(request, 503, "text/plain; charset=utf-8", fields, t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
+                return;
         }
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "health", "false");
+        json_add_string(&t, "reason", state.problem[0] ? state.problem : "no majority of the voters answers");
+        json_close(&t, '}');
+        request_answer_text(request, 503, "text/plain; charset=utf-8", fields, t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
+}
+
+static void health_on_synced(void *userdata, KvStatus status) {
+        _cleanup_free_ Health *health = userdata;
+        Request *request = health->request;
+
+        request->state = NULL;
+        request->forget = NULL;
+        health_answer(request, status == KV_OK);
+}
+
+static void health_forget(Request *request) {
+        Health *health = request->state;
+
+        kv_sync_cancel(request->api->options.store, &health->sync);
+        free(health);
+}
+
+static void health(Request *request) {
+        KvStore *store = request->api->options.store;
+        Health *health;
+        KvState state;
+
+        kv_state(store, &state);
+        if (!method_is(request, "GET")) {
+                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
+                return;
+        }
+        health = state.ready ? NEW0(Health, 1) : NULL;
+        if (!health) { /* without a leader there is nothing to wait for */
+                health_answer(request, false);
+                return;
+        }
+        *health = (Health) { .request = request, .sync = { .done = health_on_synced, .userdata = health } };
+        request->state = health;
+        request->forget = health_forget;
+        kv_sync(store, &health->sync);
 }
 
 /* There are no users: rights go with the door. */
+/* There are none. */
+static void auth_list(Request *request, const char *what) {
+        _cleanup_text_ Text t = {};
+        KvState state;
+
+        if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
+                request_not_allowed(request, &(HttpField) { "Allow", "GET,HEAD" });
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        text_printf(&t, "{\"%s\":null}\n", what);
+        answer_of_cluster(request, &state, 200, &t);
+}
+
 static void auth_enable(Request *request) {
         _cleanup_text_ Text t = {};
         KvState state;
@@ -68,6 +124,8 @@ void cluster_v2_handle(Request *request) {
                 v2_members_handle(request, path + strlen("/v2/members/"));
         else if (starts_with(path, "/v2/stats/"))
                 v2_stats_handle(request, path + strlen("/v2/stats/"));
+        else if (streq(path, "/v2/auth/users") || streq(path, "/v2/auth/roles"))
+                auth_list(request, path + strlen("/v2/auth/"));
         else if (streq(path, "/v2/auth/enable"))
                 auth_enable(request);
         else

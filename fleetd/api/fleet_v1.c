@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "fleetd/engine/plan.h"
 #include "units/name.h"
 
 /* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page -- */
@@ -130,27 +131,55 @@ bool machine_is_there(const ClusterMachine *machine) {
         return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
 }
 
-void unit_reason(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+/* Of a unit that has an order on 'where'. */
+static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where, const ClusterOrder *order, Error *ret) {
+        const Api *api = request->api;
+        uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
+        const char *name = cluster_machine_name(where);
+        const ClusterMachine *other = NULL;
+        EngineVerdict verdict = ENGINE_STAYS;
+        Error why = {}, next = {};
+
+        if (!u->unit->placement.global && engine_judge(view, registry_cluster(api->options.registry), order, brake_ms, &verdict, &why) < 0)
+                return;
+        if ((verdict == ENGINE_GONE || verdict == ENGINE_UNFIT) && scheduler_pick(view, u, &other, &next) >= 0)
+                error_set(&next, 0, "%s is about to take it over", cluster_machine_name(other));
+        switch (verdict) {
+        case ENGINE_FINISHED:
+                error_set(ret, 0, "finished on %s: it has ended as it should, and is not run again", name);
+                break;
+        case ENGINE_BRAKED:
+                error_set(ret, 0, "waits: %s is lost, with so many others that nothing moves for now", name);
+                break;
+        case ENGINE_GONE:
+                error_set(ret, 0, "waits: %s is %s; %s", name, presence_to_string(where->presence), next.message);
+                break;
+        case ENGINE_UNFIT:
+                error_set(ret, 0, "waits: on %s %s; %s", name, why.message, next.message);
+                break;
+        default:
+                error_set(ret, 0, "%s", order->reason ?: "");
+        }
+}
+
+void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *ret) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *where = NULL;
-        const ClusterMachine *other;
         const ClusterOrder *order;
-        Error why = {}, there = {};
 
         *ret = (Error) {};
+        if (u->unreadable) {
+                error_set(ret, 0, "left as it is: %s", CLUSTER_UNREADABLE);
+                return;
+        }
         if (c->adopting && u->target != TARGET_INACTIVE) {
                 error_set(ret, 0, "waits: the cluster was recovered or restored, and not all its hosts have said yet what runs on them");
                 return;
         }
         (void) cluster_current_state(c, u, &where);
         order = where ? cluster_order(c, where->id, u->name) : NULL;
-        if (order && !machine_is_there(where) && !u->unit->placement.global)
-                error_set(ret, 0, "waits: %s is %s; %s", cluster_machine_name(where), presence_to_string(where->presence),
-                          scheduler_pick(view, u, &other, &why) < 0 ? why.message : "another machine is about to take it over");
-        else if (order && !u->unit->placement.global && scheduler_refusal(view, u, where, true, &there) == RULE_FOREIGN)
-                error_set(ret, 0, "waits: on %s %s; %s", cluster_machine_name(where), there.message,
-                          scheduler_pick(view, u, &other, &why) < 0 ? why.message : "another machine is about to take it over");
-        else if (order)
-                error_set(ret, 0, "%s", order->reason ?: "");
+        if (order)
+                order_reason(request, view, u, where, order, ret);
         else if (u->target == TARGET_INACTIVE)
                 error_set(ret, 0, "not wanted: its target state is inactive");
         else if (!u->unit->placement.global)
@@ -173,16 +202,21 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
 }
 
 /* Fills what is told of 'u'; strings borrow from the cluster and 'why'. */
-static ApiUnit unit_entity(const Cluster *c, const SchedulerView *view, const ClusterUnit *u, Error *why) {
+static ApiUnit unit_entity(const Request *request, const SchedulerView *view, const ClusterUnit *u, Error *why) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
         const ClusterMachine *where = NULL;
-        bool global = u->unit->placement.global;
+        bool global = u->unit && u->unit->placement.global;
         TargetState current = cluster_current_state(c, u, &where);
+        TargetState target = cluster_unit_lacks(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target;
 
-        unit_reason(c, view, u, why);
+        unit_reason(request, view, u, why);
+        if (!u->unit)
+                return (ApiUnit) { .name = u->name, .desired_state = target, .current_state = current,
+                                   .machine_id = where ? where->id : NULL, .reason = why->message };
         return (ApiUnit) {
                 .name = u->name,
                 .file = &u->unit->file,
-                .desired_state = u->target,
+                .desired_state = target,
                 .current_state = global ? _TARGET_INVALID : current,
                 .machine_id = where && !global ? where->id : NULL,
                 .hash = u->unit->hash,
@@ -203,7 +237,7 @@ static void units_list(Request *request) {
 
         units = cluster_units_sorted(c, &total);
         for (size_t i = 0; units && i < total; i++)
-                if (units[i]->unit)
+                if (cluster_unit_exists(units[i]))
                         units[known++] = units[i];
         if (!units || scheduler_view_new(c, &view) < 0) {
                 request_error(request, 500, "out of memory");
@@ -214,7 +248,7 @@ static void units_list(Request *request) {
                 _cleanup_free_ Error *why = NEW0(Error, n + 1);
 
                 for (size_t i = 0; page && why && i < n; i++)
-                        page[i] = unit_entity(c, view, units[first + i], &why[i]);
+                        page[i] = unit_entity(request, view, units[first + i], &why[i]);
                 if (page && why)
                         api_units_page_write(&t, page, n, next_of(next));
                 else
@@ -226,13 +260,13 @@ static void units_list(Request *request) {
 
 static void units_get(Request *request, const char *name) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *u = cluster_unit(c, name);
+        const ClusterUnit *u = cluster_any_unit(c, name);
         SchedulerView *view = NULL;
         _cleanup_text_ Text t = {};
         ApiUnit entity;
         Error why;
 
-        if (!u || !u->unit) {
+        if (!cluster_unit_exists(u)) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
@@ -240,7 +274,7 @@ static void units_get(Request *request, const char *name) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        entity = unit_entity(c, view, u, &why);
+        entity = unit_entity(request, view, u, &why);
         api_unit_write(&t, &entity);
         scheduler_view_free(view);
         request_answer_json(request, 200, &t);
@@ -347,6 +381,15 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
         return true;
 }
 
+/* 409 where the unit may not be changed by a daemon that cannot read what is there. */
+static unsigned refuse_unreadable(Request *request, const char *name, Error *err) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
+
+        if (!u || (!cluster_unit_lacks(u, LAYOUT_UNIT) && !cluster_unit_lacks(u, LAYOUT_TARGET)))
+                return 0;
+        return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
+}
+
 static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
@@ -374,12 +417,38 @@ static unsigned wish_contents(Request *request, const char *name, const ApiUnit 
         return 0;
 }
 
-/* 0, or the status to answer with the sentence in 'err'. */
-static unsigned wish_read(Request *request, const char *name, const ApiUnit *body, Wish *ret, Error *err) {
-        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+/* 409 where the unit is not, or no longer, what the client has seen. The conditions that hold here go into 'ret', for the store to check. */
+static unsigned wish_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret, Error *err) {
+        if (!body->expected_hash && body->expected_state == _TARGET_INVALID)
+                return 0;
+        if (!known)
+                return refuse(err, 409, "unit does not exist any longer");
+        if (body->expected_hash && !streq(body->expected_hash, known->unit->hash))
+                return refuse(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s", known->unit->hash, body->expected_hash);
+        if (body->expected_state != _TARGET_INVALID && body->expected_state != known->target)
+                return refuse(err, 409, "the unit was changed meanwhile: its target state is %s, not %s", target_state_to_string(known->target),
+                              target_state_to_string(body->expected_state));
+        if (body->expected_hash)
+                ret->expected_index = known->index;
+        ret->has_expected_target = body->expected_state != _TARGET_INVALID;
+        ret->expected_target = body->expected_state;
+        return 0;
+}
 
-        if (unit_name_check(name, err) < 0)
-                return 400;
+static unsigned wish_removal(Request *request, const char *name, const ClusterUnit *known, Wish *ret, Error *err) {
+        if (!known)
+                return refuse(err, 404, "unit does not exist");
+        if (belongs_to_directory(request, known, "remove", err))
+                return 409;
+        ret->change = (UnitChange) { .name = name, .remove = true, .expected_index = known->index };
+        ret->success = 204;
+        return 0;
+}
+
+/* 0, or the status to answer with the sentence in 'err'. */
+static unsigned wish_change(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
+        if (body->destroy)
+                return wish_removal(request, name, known, ret, err);
         if (known && body->keep)
                 return refuse(err, 409, "unit exists");
         if (api_unit_has_contents(body))
@@ -393,6 +462,22 @@ static unsigned wish_read(Request *request, const char *name, const ApiUnit *bod
         ret->change = (UnitChange) { .name = name, .has_target = true, .target = body->desired_state };
         ret->success = 204;
         return 0;
+}
+
+/* What one PUT, or one item of a batch, comes to: 0, or the status to answer with the message in 'err'. */
+static unsigned wish_read(Request *request, const char *name, const ApiUnit *body, Wish *ret, Error *err) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        unsigned status;
+
+        if (unit_name_check(name, err) < 0)
+                return 400;
+        status = refuse_unreadable(request, name, err);
+        if (status > 0)
+                return status;
+        status = wish_change(request, name, body, known, ret, err);
+        if (status > 0)
+                return status;
+        return wish_expectations(body, known, &ret->change, err);
 }
 
 static bool content_type_is_json(Request *request) {
@@ -432,6 +517,10 @@ static void units_put(Request *request, const char *name) {
                 request_error(request, 400, "name in URL \"%s\" differs from unit name in request body \"%s\"", name, body.name);
                 return;
         }
+        if (body.destroy) {
+                request_error(request, 400, "destroy is for a batch: use DELETE");
+                return;
+        }
         status = wish_read(request, name, &body, &wish, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
@@ -441,14 +530,17 @@ static void units_put(Request *request, const char *name) {
 
 static void units_delete(Request *request, const char *name) {
         const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        _cleanup_(wish_done) Wish wish = {};
+        unsigned status;
         Error err = {};
 
-        if (!known)
-                request_error(request, 404, "unit does not exist");
-        else if (belongs_to_directory(request, known, "remove", &err))
-                request_error(request, 409, "%s", err.message);
+        status = refuse_unreadable(request, name, &err);
+        if (status == 0)
+                status = wish_removal(request, name, known, &wish, &err);
+        if (status > 0)
+                request_error(request, status, "%s", err.message);
         else
-                units_change(request, &(UnitChange) { .name = name, .remove = true, .expected_index = known->index }, 204);
+                units_change(request, &wish.change, wish.success);
 }
 
 /* -- Many at once -- */
@@ -664,8 +756,7 @@ void cluster_handle(Request *request) {
         snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
         json_open(&t, NULL, '{');
         json_add_string(&t, "clusterId", id);
-        if (state.floor > 0)
-                json_add_u64(&t, "floor", state.floor);
+        json_add_u64(&t, "floor", state.floor);
         json_add_u64(&t, "index", state.index);
         if (state.leader_id != 0)
                 member_write(&t, request, &state, "leader", NULL, state.leader_id);

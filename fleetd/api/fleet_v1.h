@@ -20,7 +20,7 @@ void change_sent(Request *request, ChangeWork *work, int r);                  /*
 void change_on_done(void *work, KvStatus status, const char *sentence, uint64_t index);
 
 /* Why a unit is where it is, or nowhere: a sentence in 'ret'. */
-void unit_reason(const Cluster *cluster, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
+void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 
 /* The machine to be asked about a unit: that of its order, else one that reports a state; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);

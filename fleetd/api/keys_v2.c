@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { LISTED_PER_TURN = 500 }; /* nodes: some milliseconds */
-
 /* -- Answers -- */
 
 /* The four headers of every keys answer, and the mark of an old one, in memory of their own. */
@@ -42,12 +40,17 @@ static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t in
         return h->fields;
 }
 
-static void answer_error(Request *request, unsigned code, const void *cause, size_t size, uint64_t index) {
+/* 'status' 0: the one of the code. */
+static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size, uint64_t index) {
         _cleanup_text_ Text t = {};
         KeysHead head;
-        unsigned status = keys_v2_write_error(&t, code, cause, size, index);
+        unsigned usual = keys_v2_write_error(&t, code, cause, size, index);
 
-        request_answer(request, status, "application/json", head_of(&head, request, index, true), t.chars ?: "", t.size);
+        request_answer(request, status > 0 ? status : usual, "application/json", head_of(&head, request, index, true), t.chars ?: "", t.size);
+}
+
+static void answer_error(Request *request, unsigned code, const void *cause, size_t size, uint64_t index) {
+        answer_error_as(request, 0, code, cause, size, index);
 }
 
 /* What did not come out of the store: etcd's index is 0 then. */
@@ -57,6 +60,22 @@ static void answer_refusal(Request *request, unsigned code, const char *cause) {
 
 void keys_v2_refuse(Request *request, const char *cause) {
         answer_refusal(request, 300, cause);
+}
+
+/* It may be asked again: 503. etcd has no code of its own for that. */
+static void answer_busy(Request *request, const char *cause) {
+        _cleanup_text_ Text t = {};
+        HttpField fields[ELEMENTS(((KeysHead *) NULL)->fields) + 1];
+        const HttpField *head;
+        KeysHead room;
+        size_t n = 0;
+
+        (void) keys_v2_write_error(&t, 300, cause, strlen(cause), 0);
+        for (head = head_of(&room, request, 0, true); head[n].name; n++)
+                fields[n] = head[n];
+        fields[n] = REQUEST_RETRY;
+        fields[n + 1] = (HttpField) {};
+        request_answer(request, 503, "application/json", fields, t.chars ?: "", t.size);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
@@ -76,7 +95,7 @@ static uint64_t wall_of(const Request *request) {
 
 typedef struct Listing {
         Text *t;
-        const ApiLimits *limits;
+        uint64_t nodes_max, size_max;
         uint64_t n_nodes;
         KvBytes base;
         bool recursive;
@@ -105,8 +124,10 @@ static int listing_visit(void *userdata, const KvNode *node) {
 
         if (kv_path_hidden_from(node->key, l->base))
                 return 1;
-        if (++l->n_nodes > l->limits->answer_nodes || l->t->size > l->limits->answer_size)
+        if (++l->n_nodes > l->nodes_max || l->t->size > l->size_max)
                 return -E2BIG;
+        if (l->t->error < 0)
+                return l->t->error;
         while (l->depth > 1 && !kv_path_is_below(node->key, l->stack[l->depth].key))
                 listing_pop(l);
         text_append(l->t, l->has_nodes[l->depth] ? "," : ",\"nodes\":[");
@@ -120,22 +141,36 @@ static int listing_visit(void *userdata, const KvNode *node) {
         return 1;
 }
 
+/* What is asked of a directory, with memory of its own: a worker has it when the client is gone. */
+typedef struct KeysList {
+        KvBytes key;
+        bool recursive;
+        uint64_t nodes_max, size_max; /* more is -E2BIG */
+        uint64_t now_ms, wall_ms;
+        uint64_t n_nodes;             /* that it took */
+        uint64_t index;               /* of the tree that was read; 0: none was */
+        Shared *answer;               /* of a worker */
+        struct KeysWait *wait;        /* the loop's */
+        char key_bytes[];
+} KeysList;
+
 /* A directory with what is in it; a listing is large, so that files go without one. */
-static int list_write(Text *t, TreeTxn *txn, const KvNode *dir, Api *api, bool recursive, uint64_t now_ms, uint64_t wall_ms) {
+static int list_write(KeysList *list, Text *t, TreeTxn *txn, const KvNode *dir) {
         _cleanup_free_ Listing *l = NEW0(Listing, 1);
         int r;
 
         if (!l)
                 return -ENOMEM;
-        *l = (Listing) { .t = t, .limits = &api->limits, .base = dir->key, .recursive = recursive, .now_ms = now_ms, .wall_ms = wall_ms };
+        *l = (Listing) { .t = t, .nodes_max = list->nodes_max, .size_max = list->size_max, .base = dir->key, .recursive = list->recursive,
+                         .now_ms = list->now_ms, .wall_ms = list->wall_ms };
+        text_append(t, "{\"action\":\"get\",\"node\":");
         listing_push(l, dir);
-        r = tree_walk(txn, dir->key, recursive, listing_visit, l);
+        r = tree_walk(txn, dir->key, list->recursive, listing_visit, l);
         while (l->depth > 0)
                 listing_pop(l);
-        api->n_listed += 1 + l->n_nodes;
-        if (api->n_listed >= LISTED_PER_TURN)
-                loop_defer(api->loop, &api->list);
-        return r;
+        text_append(t, "}\n");
+        list->n_nodes = 1 + l->n_nodes;
+        return r < 0 ? r : t->error;
 }
 
 static void refuse_listing(Request *request, uint64_t index) {
@@ -147,8 +182,14 @@ static void refuse_listing(Request *request, uint64_t index) {
         answer_error(request, 210, cause, strlen(cause), index);
 }
 
-/* False: it is a listing, and this turn has had its share of them; all others come first. */
-static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
+typedef enum GetResult {
+        GET_DONE,  /* answered: the request is gone */
+        GET_LATER, /* it is a listing, and this turn has had its share of them; all others come first */
+        GET_LARGE, /* it is for a worker */
+} GetResult;
+
+static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
+        const ApiLimits *limits = &request->api->limits;
         KvStore *store = request->api->options.store;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_text_ Text t = {};
@@ -161,14 +202,16 @@ static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
                 r = tree_meta(txn, &meta);
         if (r < 0) {
                 answer_refusal(request, 300, strerror(-r));
-                return true;
+                return GET_DONE;
         }
-        if (request->door != API_SOCKET && kv_path_is_ours(key))
-                r = -ENOENT;
-        else
-                r = tree_get(txn, key, &node);
-        if (r == 0 && node.dir && request->api->n_listed >= LISTED_PER_TURN)
-                return false;
+        if (request->door != API_SOCKET && kv_path_is_ours(key)) { /* as where there is nothing of fleet's, whatever there is */
+                request->api->gets_failed++;
+                answer_error(request, 100, "/_fleet", strlen("/_fleet"), meta.index);
+                return GET_DONE;
+        }
+        r = tree_get(txn, key, &node);
+        if (r == 0 && node.dir && !api_may_list(request->api))
+                return GET_LATER;
         if (r == 0)
                 request->api->gets++;
         else
@@ -189,36 +232,40 @@ static bool get_now(Request *request, KvBytes key, const KeysQuery *q) {
                         }
                         if (!above.dir) {
                                 answer_error(request, 104, part.data, part.size, meta.index);
-                                return true;
+                                return GET_DONE;
                         }
                 }
                 answer_error(request, 100, missing.data, missing.size, meta.index);
-                return true;
+                return GET_DONE;
         }
-        if (r == 0) {
+        if (r == 0 && node.dir) {
+                KeysList list = { .recursive = q->recursive, .nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES),
+                                  .size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES), .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request) };
+
+                tree_limit_walks(txn, API_LARGE_VISITS);
+                r = list_write(&list, &t, txn, &node);
+                api_listed(request->api, list.n_nodes);
+                if (r == -E2BIG)
+                        return GET_LARGE;
+        } else if (r == 0) {
                 (void) text_reserve(&t, keys_node_room(&node) + 32); /* one allocation */
                 text_append(&t, "{\"action\":\"get\",\"node\":");
-                if (node.dir)
-                        r = list_write(&t, txn, &node, request->api, q->recursive, kv_cluster_ms(store), wall_of(request));
-                else
-                        keys_node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
+                keys_node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
                 text_append(&t, "}\n");
         }
-        if (r == -E2BIG)
-                refuse_listing(request, meta.index);
-        else if (r < 0)
+        if (r < 0)
                 answer_refusal(request, 300, strerror(-r));
         else
                 answer_text(request, 200, meta.index, &t);
-        return true;
+        return GET_DONE;
 }
 
 /* -- Requests that wait: for a majority, for the log, for a change -- */
 
-struct KeysWait {
+typedef struct KeysWait {
         Request *request;
-        TAILQ_ENTRY(KeysWait) listings;
-        bool listing; /* it stands there */
+        ApiListing listing;
+        KvLargeRead *large; /* under way; NULL: none */
         KvSync sync;
         bool syncing;
         KeysQuery query;
@@ -228,7 +275,7 @@ struct KeysWait {
         Watch *watch;
         bool stream;
         Api *api; /* where the watch is counted; NULL: none yet */
-};
+} KeysWait;
 
 static void wait_free(KeysWait *w) {
         if (w->api)
@@ -245,8 +292,9 @@ static void wait_forget(Request *request) {
 
         if (w->syncing)
                 kv_sync_cancel(store, &w->sync);
-        if (w->listing)
-                TAILQ_REMOVE(&request->api->listings, w, listings);
+        if (w->large)
+                kv_read_large_cancel(w->large);
+        api_list_cancel(request->api, &w->listing);
         if (w->number > 0)
                 kv_forget(store, w->number);
         wait_free(w);
@@ -274,32 +322,107 @@ static void wait_forget_form(KeysWait *w) {
         w->query.value = w->query.prev_value = (KvBytes) {};
 }
 
-/* Many that list much at once must not keep those that ask for little: a turn of the loop lists so much, and answers others. */
+/* -- Large listings -- */
+
+static void get_in_turn(KeysWait *w);
+
+static int large_read(void *userdata, TreeTxn *txn) {
+        KeysList *list = userdata;
+        _cleanup_text_ Text t = {};
+        TreeMeta meta;
+        KvNode dir;
+        int r;
+
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        list->index = meta.index;
+        r = tree_get(txn, list->key, &dir);
+        if (r < 0 || !dir.dir)
+                return -ENOENT; /* it was there: it is no listing any more */
+        r = list_write(list, &t, txn, &dir);
+        if (r < 0)
+                return r;
+        list->answer = shared_new(t.chars, t.size);
+        return list->answer ? 0 : -ENOMEM;
+}
+
+static void large_done(void *userdata, int result) {
+        KeysList *list = userdata;
+        KeysWait *w = list->wait;
+        Request *request = w->request;
+        KeysHead head;
+
+        w->large = NULL;
+        request->forget = NULL;
+        if (result == -ENOENT) {
+                get_in_turn(w);
+                return;
+        }
+        if (result == 0)
+                request_answer_shared(request, 200, "application/json", head_of(&head, request, list->index, false), list->answer);
+        else if (result == -E2BIG)
+                refuse_listing(request, list->index);
+        else
+                answer_busy(request, request_large_reason(result));
+        wait_free(w);
+}
+
+static void large_free(void *userdata) {
+        KeysList *list = userdata;
+
+        shared_unref(list->answer);
+        free(list);
+}
+
+static const KvLargeReadOps large_ops = { .read = large_read, .done = large_done, .free = large_free };
+
+static void get_large(KeysWait *w) {
+        Request *request = w->request;
+        const ApiLimits *limits = &request->api->limits;
+        KvStore *store = request->api->options.store;
+        KeysList *list = calloc(1, sizeof(KeysList) + w->key_size);
+        int r = -ENOMEM;
+
+        if (list) {
+                *list = (KeysList) { .key = { list->key_bytes, w->key_size }, .recursive = w->query.recursive, .nodes_max = limits->answer_nodes,
+                                     .size_max = limits->answer_size, .now_ms = kv_cluster_ms(store), .wall_ms = wall_of(request), .wait = w };
+                memcpy(list->key_bytes, w->key, w->key_size);
+                r = kv_read_large(store, &large_ops, list, &w->large);
+        }
+        if (r == 0) {
+                request->forget = wait_forget;
+                return;
+        }
+        free(list);
+        answer_busy(request, request_large_reason(r));
+        wait_free(w);
+}
+
+static void get_again(void *userdata) {
+        KeysWait *w = userdata;
+
+        w->request->forget = NULL;
+        get_in_turn(w);
+}
+
 static void get_in_turn(KeysWait *w) {
         Request *request = w->request;
-        Api *api = request->api;
+        GetResult result = get_now(request, wait_key(w), &w->query);
 
-        if (get_now(request, wait_key(w), &w->query)) {
+        if (result == GET_DONE) {
                 wait_free(w);
                 return;
         }
         wait_forget_form(w);
-        w->listing = true;
-        request->forget = wait_forget;
-        TAILQ_INSERT_TAIL(&api->listings, w, listings);
-}
-
-void keys_v2_list(void *userdata) {
-        Api *api = userdata;
-        KeysWait *w;
-
-        api->n_listed = 0;
-        while (api->n_listed < LISTED_PER_TURN && (w = TAILQ_FIRST(&api->listings))) {
-                TAILQ_REMOVE(&api->listings, w, listings);
-                w->listing = false;
-                w->request->forget = NULL;
-                get_in_turn(w);
+        if (result == GET_LARGE) {
+                get_large(w);
+                return;
         }
+        w->listing.run = get_again;
+        w->listing.userdata = w;
+        request->forget = wait_forget;
+        api_list_later(request->api, &w->listing);
 }
 
 static void get_on_synced(void *userdata, KvStatus status) {
@@ -428,7 +551,7 @@ static void write_on_done(void *userdata, const KvResult *result) {
                 static const char refused[] = "Insufficient credentials";
                 bool forbidden = result->status == KV_FORBIDDEN;
 
-                answer_error(request, keys_code(result->status), forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
+                answer_error_as(request, result->status == KV_TOO_LARGE ? 413 : result->status == KV_BUSY ? 503 : 0, keys_code(result->status), forbidden ? refused : result->cause.data, forbidden ? sizeof(refused) - 1 : result->cause.size,
                              result->status >= KV_NO_LEADER ? 0 : result->index);
         } else {
                 if (quiet)

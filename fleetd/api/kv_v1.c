@@ -55,6 +55,16 @@ static void refuse(Request *request, unsigned status, const char *format, ...) {
         kv_refuse(request, &refusal);
 }
 
+/* It may be asked again. */
+static void refuse_busy(Request *request, const char *reason) {
+        KvRefusal refusal = { .status = 503 };
+        _cleanup_text_ Text t = {};
+
+        error_set(&refusal.err, -EAGAIN, "%s", reason);
+        kv_refusal_write(&t, &refusal);
+        request_answer(request, 503, "application/json", (HttpField[]) { REQUEST_RETRY, {} }, t.chars ?: "", t.size);
+}
+
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
         static const unsigned statuses[_KV_STATUS_MAX] = {
                 [KV_NOT_FOUND] = 404,      [KV_COMPARE_FAILED] = 412, [KV_NOT_FILE] = 409,  [KV_NOT_DIR] = 409,
@@ -123,6 +133,9 @@ static void ask_forget(Request *request) {
                 kv_sync_cancel(store, &ask->sync);
         if (ask->number > 0)
                 kv_forget(store, ask->number);
+        if (ask->large)
+                kv_read_large_cancel(ask->large);
+        api_list_cancel(request->api, &ask->listing);
         kv_ask_free(ask);
 }
 
@@ -272,124 +285,233 @@ static void value_handle(KvAsk *ask) {
 
 /* -- /list: pages of a node and all below it -- */
 
+/* With memory of its own: a worker has it when the client is gone. */
 typedef struct KvPage {
-        Text nodes;
-        const KvAsk *ask;
-        bool ours, more;
-        uint64_t n, size, now_ms;
-        char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
+        KvBytes prefix;
+        char *after;         /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
+        size_t after_size;
+        bool first, recursive, values, ours, internal, more;
+        uint64_t limit, now_ms;
+        size_t encoded_max;  /* bytes of the answer; more is -E2BIG; 0: any */
+        uint64_t n, size;
+        char *last;          /* the key that the page ends with: owned; the root where it was 'prefix' itself */
         size_t last_size;
+        Text nodes;
+        Shared *answer;
+        KvAsk *ask;          /* the loop's */
+        char prefix_bytes[];
 } KvPage;
+
+static KvPage *page_free(KvPage *page) {
+        if (!page)
+                return NULL;
+        text_done(&page->nodes);
+        shared_unref(page->answer);
+        free(page->after);
+        free(page->last);
+        free(page);
+        return NULL;
+}
+
+DEFINE_CLEANUP(KvPage *, page_free);
 
 static int page_add(void *userdata, const KvNode *node) {
         KvPage *page = userdata;
         char *last;
 
-        if (!page->ours && kv_path_is_ours(node->key))
+        if (!page->internal && kv_path_is_ours(node->key))
                 return 1;
-        if (page->n == page->ask->p.limit || page->size >= KV_PAGE_BYTES) {
+        if (page->n == page->limit || page->size >= KV_PAGE_BYTES) {
                 page->more = true;
                 return 0;
         }
+        if (page->encoded_max > 0 && page->nodes.size > page->encoded_max)
+                return -E2BIG;
         last = realloc(page->last, node->key.size);
         if (!last)
                 return -ENOMEM;
         page->last = memcpy(last, node->key.data, node->key.size);
         page->last_size = node->key.size;
         page->n++;
-        page->size += node->key.size + (page->ask->p.values ? node->value.size : 0);
-        kv_node_write(&page->nodes, NULL, node, page->ask->p.values, page->now_ms);
+        page->size += node->key.size + (page->values ? node->value.size : 0);
+        kv_node_write(&page->nodes, NULL, node, page->values, page->now_ms);
         return page->nodes.error < 0 ? page->nodes.error : 1;
 }
 
 /* A token is what the last key has behind the prefix, and "/" for the prefix itself. */
-static int page_begin(const KvAsk *ask, char **ret_after, size_t *ret_size, bool *ret_first, Error *err) {
-        size_t base = ask->p.prefix.size > 1 ? ask->p.prefix.size : 0, n;
+static int page_begin(KvPage *page, KvBytes token, Error *err) {
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0, n;
         _cleanup_free_ char *rest = NULL;
-        char *after;
 
-        *ret_after = NULL;
-        *ret_size = 0;
-        *ret_first = !ask->p.page.data;
-        if (*ret_first)
+        page->first = !token.data;
+        if (page->first)
                 return 0;
-        if (base64_decode(ask->p.page.data, ask->p.page.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' || base + n > KV_KEY_MAX)
+        if (base64_decode(token.data, token.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' || base + n > KV_KEY_MAX)
                 return error_set(err, -EINVAL, "nextPageToken: this is none; take it from the answer before, with the same prefix");
         if (n == 1)
                 return 0;
-        after = malloc(base + n);
-        if (!after)
+        page->after = malloc(base + n);
+        if (!page->after)
                 return -ENOMEM;
-        memcpy(after, ask->p.prefix.data, base);
-        memcpy(after + base, rest, n);
-        *ret_after = after;
-        *ret_size = base + n;
+        memcpy(page->after, page->prefix.data, base);
+        memcpy(page->after + base, rest, n);
+        page->after_size = base + n;
         return 0;
 }
 
-static int page_read(KvAsk *ask, KvPage *page, TreeTxn *txn, Error *err) {
-        _cleanup_free_ char *after = NULL;
-        size_t after_size;
-        bool first;
+static int page_new(const KvAsk *ask, KvPage **ret, Error *err) {
+        const KvParameters *p = &ask->p;
+        _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
+        int r;
+
+        if (!page)
+                return -ENOMEM;
+        page->prefix = (KvBytes) { memcpy(page->prefix_bytes, p->prefix.data, p->prefix.size), p->prefix.size };
+        page->recursive = p->recursive;
+        page->values = p->values;
+        page->limit = p->limit;
+        page->ours = kv_path_is_ours(p->prefix);
+        page->internal = page->ours && ask->request->door == API_SOCKET;
+        page->now_ms = kv_cluster_ms(ask->request->api->options.store);
+        r = page_begin(page, p->page, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(page);
+        return 0;
+}
+
+static int page_nodes(KvPage *page, TreeTxn *txn) {
         KvNode node;
         int r;
 
-        r = page_begin(ask, &after, &after_size, &first, err);
-        if (r < 0)
-                return r;
-        if (first && ask->p.prefix.size > 1) {
-                r = tree_get(txn, ask->p.prefix, &node);
+        if (page->ours && !page->internal)
+                return 0;
+        if (page->first && page->prefix.size > 1) {
+                r = tree_get(txn, page->prefix, &node);
+                if (r == -ENOENT || r == -ENOTUNIQ)
+                        return 0;
                 if (r == 0)
                         r = page_add(page, &node);
                 if (r < 0)
-                        return r == -ENOENT || r == -ENOTUNIQ ? 0 : r;
+                        return r;
         }
-        r = tree_walk_from(txn, ask->p.prefix, (KvBytes) { after, after_size }, ask->p.recursive, page_add, page);
-        return r < 0 ? r : 0;
+        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive, page_add, page);
+}
+
+/* Makes the answer, in the loop or in a worker. */
+static int page_read(void *userdata, TreeTxn *txn) {
+        KvPage *page = userdata;
+        _cleanup_text_ Text t = {}, token = {};
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
+        TreeMeta meta;
+        int r;
+
+        text_clear(&page->nodes);
+        page->n = page->size = 0;
+        page->more = false;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        json_open(&page->nodes, NULL, '[');
+        r = page_nodes(page, txn);
+        if (r < 0)
+                return r;
+        json_close(&page->nodes, ']');
+
+        if (page->more && page->last_size > base)
+                text_append_base64(&token, page->last + base, page->last_size - base, true);
+        else if (page->more)
+                text_append_base64(&token, "/", 1, true);
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", meta.index);
+        json_add_string(&t, "nextPageToken", token.chars);
+        text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
+        text_append_bytes(&t, page->nodes.chars ?: "", page->nodes.size);
+        text_append(&t, "}\n");
+        if (t.error < 0 || page->nodes.error < 0 || token.error < 0)
+                return -ENOMEM;
+        page->answer = shared_new(t.chars, t.size);
+        return page->answer ? 0 : -ENOMEM;
+}
+
+static void page_answer(KvAsk *ask, const KvPage *page, int result) {
+        Request *request = ask->request;
+        StaleField stale;
+
+        if (result == 0)
+                request_answer_shared(request, 200, "application/json", (HttpField[]) { request_stale_field(request, &stale), {} }, page->answer);
+        else
+                refuse_busy(request, request_large_reason(result));
+        kv_ask_free(ask);
+}
+
+static void page_done(void *userdata, int result) {
+        KvPage *page = userdata;
+        KvAsk *ask = page->ask;
+
+        ask->large = NULL;
+        ask->request->forget = NULL;
+        page_answer(ask, page, result);
+}
+
+static void page_done_with(void *userdata) {
+        page_free(userdata);
+}
+
+static const KvLargeReadOps page_ops = { .read = page_read, .done = page_done, .free = page_done_with };
+
+static void list_again(void *userdata) {
+        KvAsk *ask = userdata;
+
+        ask->request->forget = NULL;
+        ask->read(ask);
 }
 
 static void list_read(KvAsk *ask) {
         Request *request = ask->request;
         KvStore *store = request->api->options.store;
-        bool ours = kv_path_is_ours(ask->p.prefix);
-        KvPage page = { .ask = ask, .ours = ours && request->door == API_SOCKET, .now_ms = kv_cluster_ms(store) };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_text_ Text t = {}, token = {};
+        _cleanup_(page_freep) KvPage *page = NULL;
         KvRefusal refusal = { .status = 400 };
-        size_t base = ask->p.prefix.size > 1 ? ask->p.prefix.size : 0;
-        TreeMeta meta;
         int r;
 
-        json_open(&page.nodes, NULL, '[');
-        r = kv_read(store, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
-        if (r == 0 && (!ours || page.ours))
-                r = page_read(ask, &page, txn, &refusal.err);
-        json_close(&page.nodes, ']');
-        if (r < 0 && !refusal.err.message[0]) {
-                refusal.status = 503;
-                error_set(&refusal.err, r, "%s", strerror(-r));
+        if (!api_may_list(request->api)) {
+                ask->listing.run = list_again;
+                ask->listing.userdata = ask;
+                request->forget = ask_forget;
+                api_list_later(request->api, &ask->listing);
+                return;
         }
-        if (r < 0)
+        r = page_new(ask, &page, &refusal.err);
+        if (r == -EINVAL) {
                 kv_refuse(request, &refusal);
-        else {
-                if (page.more && page.last_size > base)
-                        text_append_base64(&token, page.last + base, page.last_size - base, true);
-                else if (page.more)
-                        text_append_base64(&token, "/", 1, true);
-                json_open(&t, NULL, '{');
-                json_add_u64(&t, "index", meta.index);
-                json_add_string(&t, "nextPageToken", token.chars);
-                text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
-                text_append_bytes(&t, page.nodes.chars ?: "", page.nodes.size);
-                text_append(&t, "}\n");
-                t.error = t.error ?: page.nodes.error ?: token.error;
-                request_answer_json(request, 200, &t);
+                kv_ask_free(ask);
+                return;
         }
-        text_done(&page.nodes);
-        free(page.last);
-        kv_ask_free(ask);
+        if (r == 0)
+                r = kv_read(store, &txn);
+        if (r < 0) {
+                page_answer(ask, page, r);
+                return;
+        }
+        page->encoded_max = API_LARGE_BYTES;
+        tree_limit_walks(txn, API_LARGE_VISITS);
+        r = page_read(page, txn);
+        api_listed(request->api, 1 + page->n);
+        if (r != -E2BIG) {
+                page_answer(ask, page, r);
+                return;
+        }
+
+        page->encoded_max = 0;
+        page->ask = ask;
+        r = kv_read_large(store, &page_ops, page, &ask->large);
+        if (r < 0) {
+                page_answer(ask, page, r);
+                return;
+        }
+        (void) TAKE_PTR(page);
+        request->forget = ask_forget;
 }
 
 void kv_list_handle(KvAsk *ask) {

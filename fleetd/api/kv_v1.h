@@ -36,6 +36,8 @@ typedef struct KvAsk {
         void (*read)(struct KvAsk *ask);   /* reads the tree as it is now, answers, and ends with kv_ask_free() */
         bool syncing;
         uint64_t number;                   /* of a proposal; 0: none */
+        ApiListing listing;
+        KvLargeRead *large;                /* under way; NULL: none */
         Arena arena;                       /* of a transaction: what its command borrows */
         KvCommand command;
 } KvAsk;

@@ -83,10 +83,12 @@ static void say_index(Changes *c, uint64_t index) {
 }
 
 static void say_caught_up(Changes *c) {
-        if (!c->catching_up || !c->watch || !watch_is_current(c->watch))
+        uint64_t index = kv_index(c->request->api->options.store);
+
+        if (!c->catching_up || !c->watch || !watch_is_told(c->watch, &index))
                 return;
         c->catching_up = false;
-        say_index(c, MAX(kv_index(c->request->api->options.store), c->told));
+        say_index(c, MAX(index, c->told));
 }
 
 static void changes_on_event(void *userdata, HubEvent *event) {
@@ -162,7 +164,7 @@ static void changes_on_progress(void *userdata) {
 
         if (timer_start(&c->progress, c->request->api->loop, c->ask->p.progress * 1000) < 0)
                 return;
-        if (c->watch && watch_is_current(c->watch))
+        if (c->watch && watch_is_told(c->watch, &index))
                 say_index(c, MAX(index, c->told));
 }
 
@@ -176,7 +178,7 @@ void kv_changes_begin(KvAsk *ask, KvLine line, bool told) {
 
         if (c) {
                 *c = (Changes) { .request = request, .ask = ask, .told = ask->p.has_after ? ask->p.after : index, .line = line, .catching_up = told };
-                c->progress = (Timer) { .fire = changes_on_progress, .userdata = c };
+                c->progress = TIMER(changes_on_progress, c);
                 request->api->n_watching++;
                 r = changes_watch(c, &oldest);
                 if (r == -ESTALE && told && ask->p.after == 0) {

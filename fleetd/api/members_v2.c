@@ -1,5 +1,6 @@
 /* /v2/members and /v2/machines: who is in this cluster, and where clients find them. A member's client address is the door that
- * the request came by, for this host, and what AdvertiseClient= says, for the others. Changes of membership are not made
+ * the request came by, for this host, and what AdvertiseClient= says, for the others; of one that says nothing and is up, this door, too: it is
+ * where a client of this host gets at all that that one would tell. Changes of membership are not made
  * here: they are checked as etcd checks them, and then refused with the reason. */
 #include <stdio.h>
 #include <strings.h>
@@ -59,12 +60,12 @@ static void own_url(const Request *request, Text *t) {
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
 }
 
-static const Machine *facts_of(const Request *request, uint64_t raft_id) {
+static const ClusterMachine *machine_of(const Request *request, uint64_t raft_id) {
         const Cluster *c = registry_cluster(request->api->options.registry);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (m->facts && (m->raft_id == raft_id || m->facts->raft_id == raft_id))
-                        return m->facts;
+                if (m->raft_id == raft_id || (m->facts && m->facts->raft_id == raft_id))
+                        return m;
         return NULL;
 }
 
@@ -82,7 +83,8 @@ static void look_at_peer(void *userdata, const PeerState *peer) {
 
 /* Who runs no units has no facts: then what it said when it greeted us. */
 static void member_name(const Request *request, const KvState *state, uint64_t raft_id, Naming *ret) {
-        const Machine *facts = facts_of(request, raft_id);
+        const ClusterMachine *m = machine_of(request, raft_id);
+        const Machine *facts = m ? m->facts : NULL;
 
         *ret = (Naming) { .raft_id = raft_id };
         if (raft_id == state->raft_id)
@@ -95,13 +97,17 @@ static void member_name(const Request *request, const KvState *state, uint64_t r
 
 /* "" where nothing is known. */
 static void client_url(const Request *request, const KvState *state, uint64_t raft_id, Text *t) {
-        const Machine *facts = facts_of(request, raft_id);
+        const ClusterMachine *m = machine_of(request, raft_id);
 
         text_clear(t);
         if (raft_id == state->raft_id)
                 own_url(request, t);
-        else
-                text_append(t, facts && facts->client ? facts->client : "");
+        else if (m && m->client[0])
+                text_append(t, m->client);
+        else if (m && m->facts && m->facts->client) /* of an older version */
+                text_append(t, m->facts->client);
+        else if (m && m->presence == PRESENCE_UP)
+                own_url(request, t);
 }
 
 static void member_write(Text *t, const Request *request, const KvState *state, const KvMember *member) {
@@ -305,6 +311,15 @@ void v2_members_handle(Request *request, const char *id) {
         }
 }
 
+static bool lists_url(const Text *list, const char *url) {
+        size_t n = strlen(url);
+
+        for (const char *p = list->chars; p && (p = strstr(p, url)); p += n)
+                if (p[n] == 0 || p[n] == ',')
+                        return true;
+        return false;
+}
+
 void v2_machines_handle(Request *request) {
         const KvMember *sorted[KV_MEMBERS_MAX];
         _cleanup_text_ Text t = {}, url = {};
@@ -319,7 +334,7 @@ void v2_machines_handle(Request *request) {
         n = members_sorted(&state, sorted);
         for (size_t i = 0; i < n; i++) {
                 client_url(request, &state, sorted[i]->raft_id, &url);
-                if (url.size > 0)
+                if (url.size > 0 && !lists_url(&t, url.chars))
                         text_printf(&t, "%s%s", t.size > 0 ? ", " : "", url.chars);
         }
         if (t.size == 0)

@@ -35,12 +35,36 @@ static const HttpField *add_server(const Request *request, const HttpField *fiel
         return ret;
 }
 
+/* Nothing has happened, and something may a second later. */
+static const HttpField *add_retry(const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
+        size_t n = 0;
+
+        for (; fields && fields[n].name; n++) {
+                assert(n < FIELDS_MAX - 1);
+                ret[n] = fields[n];
+        }
+        ret[n] = (HttpField) { "Retry-After", "1" };
+        ret[n + 1] = (HttpField) {};
+        return ret;
+}
+
 void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size) {
+        HttpField all[FIELDS_MAX + 1], later[FIELDS_MAX + 1];
+        HttpRequest *http = request->http;
+
+        if (status == 503)
+                fields = add_retry(fields, later);
+        http->userdata = NULL;
+        http_answer(http, status, type, add_server(request, fields, all), body, size);
+        request_free(request);
+}
+
+void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields, Shared *body) {
         HttpField all[FIELDS_MAX + 1];
         HttpRequest *http = request->http;
 
         http->userdata = NULL;
-        http_answer(http, status, type, add_server(request, fields, all), body, size);
+        http_answer_shared(http, status, type, add_server(request, fields, all), body);
         request_free(request);
 }
 
@@ -206,4 +230,44 @@ void request_redirect_clean(Request *request) {
         }
         fields[0] = (HttpField) { "Location", location.chars ?: "/" };
         request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "", body.size);
+}
+
+/* -- Listings -- */
+
+const char *request_large_reason(int error) {
+        switch (error) {
+        case -EBUSY:
+                return "too many large answers are being made: ask again later, or for less";
+        case -ETIMEDOUT:
+                return "the answer took longer than 1s to make: ask for less";
+        case -EFBIG:
+                return "the tree grew too fast while the answer was made: ask again later, or for less";
+        case -ECANCELED:
+                return "the tree was replaced while the answer was made: ask again";
+        case -ENOMEM:
+                return "out of memory";
+        default:
+                return strerror(-error);
+        }
+}
+
+bool api_may_list(const Api *api) {
+        return api->n_listed < API_LISTED_PER_TURN;
+}
+
+void api_list_later(Api *api, ApiListing *listing) {
+        listing->waiting = true;
+        TAILQ_INSERT_TAIL(&api->listings, listing, listings);
+}
+
+void api_list_cancel(Api *api, ApiListing *listing) {
+        if (listing->waiting)
+                TAILQ_REMOVE(&api->listings, listing, listings);
+        listing->waiting = false;
+}
+
+void api_listed(Api *api, uint64_t n_nodes) {
+        api->n_listed += n_nodes;
+        if (!api_may_list(api))
+                loop_defer(api->loop, &api->list);
 }

@@ -9,8 +9,22 @@
 
 enum { API_PARKED_MAX = 20000 };
 
-typedef struct KeysWait KeysWait;
 typedef struct Request Request;
+
+/* A listing that waits for a turn of the loop in which there is room for it. */
+typedef struct ApiListing {
+        TAILQ_ENTRY(ApiListing) listings;
+        void (*run)(void *userdata); /* again */
+        void *userdata;
+        bool waiting;
+} ApiListing;
+
+enum {
+        API_LISTED_PER_TURN = 500,          /* nodes of listings, some milliseconds: then the others have their turn */
+        API_LARGE_NODES = 1000,             /* an answer of more nodes or bytes is made by a worker ... */
+        API_LARGE_BYTES = 1024 * 1024,
+        API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and so is one that passes more nodes, shown or not */
+};
 
 typedef struct ApiDoorState {
         Api *api;
@@ -34,7 +48,7 @@ struct Api {
         uint64_t gets, gets_failed;     /* of keys, since the start */
         unsigned n_watching;            /* clients that wait for a key */
         uint64_t n_listed;              /* nodes, in this turn of the loop */
-        TAILQ_HEAD(, KeysWait) listings; /* those that wait for the next */
+        TAILQ_HEAD(, ApiListing) listings; /* those that wait for the next */
         Deferred list;
 };
 
@@ -57,6 +71,7 @@ struct Request {
 /* Ends the work on a request: after each of these it is gone. */
 void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields, const void *body, size_t size);
 void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields, const char *text);
+void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields, Shared *body);
 /* etcd's router: 405 with one more field ({ "Allow", "GET,HEAD" } as a rule), and 404. */
 void request_not_allowed(Request *request, const HttpField *field);
 void request_not_found(Request *request);
@@ -88,9 +103,18 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
+/* Many that list much at once must not keep those that ask for little: a turn of the loop lists so much, and answers others. */
+bool api_may_list(const Api *api);                                 /* in this turn; else: */
+void api_list_later(Api *api, ApiListing *listing);                /* calls its 'run' in one of the next */
+void api_list_cancel(Api *api, ApiListing *listing);               /* harmless if it does not wait */
+void api_listed(Api *api, uint64_t n_nodes);                       /* in this turn */
+
+/* Why a large read (kv_read_large()) gave no answer, for people; each of these is 503, and may be asked again. */
+const char *request_large_reason(int error);
+#define REQUEST_RETRY ((HttpField) { "Retry-After", "1" })
+
 /* Handlers. Each answers, or leaves the request parked with 'forget' set. */
 void keys_v2_handle(Request *request);      /* /v2/keys... */
-void keys_v2_list(void *userdata);          /* an Api: its 'list' */
 void cluster_v2_handle(Request *request);   /* /version, /health, /v2/machines, /v2/members, /v2/stats: what clients look for */
 void kv_v1_handle(Request *request, const char *path);     /* /fleet/v1/kv...: 'path' is what stands behind it */
 void units_handle(Request *request, const char *name);     /* /fleet/v1/units[/NAME] */

@@ -25,13 +25,17 @@ static const ClusterOrder *order_of(const ClusterMachine *m, const char *unit) {
 
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m, const ClusterMachine *would) {
         const ClusterOrder *order = order_of(m, u->name);
+        const ClusterState *state;
         Error why = {};
         SchedulerRule rule;
 
-        rule = scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why);
+        HASH_FIND_STR(m->states, u->name, state);
+        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_order_is_active(order), &why) : RULE_NONE;
         json_open(t, NULL, '{');
         json_add_bool(t, "chosen", m == would);
-        json_add_bool(t, "fits", rule == RULE_NONE);
+        json_add_bool(t, "finished", state && state->state.done);
+        json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
+        json_add_bool(t, "foreign", cluster_name_is_taken(u, m));
         json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
         json_add_string(t, "id", m->id);
         json_add_string(t, "order", order ? order_kind_to_string(order->order) : NULL);
@@ -44,7 +48,7 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
 
 void why_handle(Request *request, const char *name) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *u = cluster_unit(c, name);
+        const ClusterUnit *u = cluster_any_unit(c, name);
         const ClusterMachine *where = NULL, *would = NULL;
         _cleanup_free_ ClusterMachine **machines = NULL;
         SchedulerView *view = NULL;
@@ -56,7 +60,7 @@ void why_handle(Request *request, const char *name) {
                 request_error(request, 405, "only GET supported against this resource");
                 return;
         }
-        if (!u) {
+        if (!cluster_unit_exists(u)) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
@@ -65,14 +69,14 @@ void why_handle(Request *request, const char *name) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        unit_reason(c, view, u, &why);
+        unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !u->unreadable && u->target != TARGET_INACTIVE && !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
-        json_add_string(&t, "desiredState", target_state_to_string(u->target));
-        json_add_bool(&t, "global", u->unit->placement.global);
+        json_add_string(&t, "desiredState", cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
+        json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
         for (size_t i = 0; i < n; i++)
@@ -120,7 +124,6 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 ClusterUnit *u = &d->units[i];
                 const char *name = said->name ?: "", *refused;
                 const ClusterUnit *known;
-                const Placement *p;
 
                 r = unit_name_check(name, err);
                 if (r >= 0 && unit_name_is_refused(name, &refused))
@@ -132,10 +135,8 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 d->n++;
                 snprintf(u->name, sizeof(u->name), "%s", name);
                 u->target = TARGET_LAUNCHED;
-                p = &u->unit->placement;
                 known = cluster_unit(c, name);
                 u->orders = known ? known->orders : NULL; /* since when it is where */
-                u->lists[CLUSTER_RELATED].in = p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0;
         }
         return 0;
 }

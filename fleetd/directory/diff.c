@@ -58,12 +58,24 @@ static void say_taken(const Cluster *c, const DirectoryView *view, const Cluster
                 f->error = NULL;
 }
 
+static void say_unreadable(DirectoryFile *f) {
+        f->kind = PROBLEM_REFUSED;
+        if (asprintf(&f->error, "%s: the cluster has a unit of this name, and %s", f->name, CLUSTER_UNREADABLE) < 0)
+                f->error = NULL;
+}
+
 static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, DirectoryDiff *ret) {
-        const ClusterUnit *u = cluster_unit(c, f->name);
+        const ClusterUnit *any = cluster_any_unit(c, f->name), *u = any && any->unit ? any : NULL;
         DirectoryTask task = { .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0 };
 
         if (!f->unit)
                 return 0;
+        free(f->error); /* of the diff before: what can be read has no other */
+        f->error = NULL;
+        if (any && cluster_unit_lacks(any, LAYOUT_UNIT)) {
+                say_unreadable(f);
+                return 0;
+        }
         if (!u)
                 task.kind = DIRECTORY_SUBMIT;
         else if (owned_by(u, view->machine_id)) {

@@ -3,9 +3,21 @@
 
 #include "fleetd/registry/cluster.h"
 
+/* By which a file is known again without being read: what changes it changes one of these, at least when some time has gone by. */
+typedef struct FileStamp {
+        uint64_t device, inode, size;
+        int64_t modified_ns, changed_ns;
+} FileStamp;
+
 /* One file of the folder as it was read. */
 typedef struct DirectoryFile {
         char name[256];
+        FileStamp stamp;
+        uint64_t drop_ins; /* sum of the drop-ins that it was read with */
+        bool again;        /* to be read at the next scan, whatever its stamp says */
+        bool has_error;    /* NAME.error lies beside it */
+        uint64_t told;     /* sum of what it says; 0: not known */
+        size_t same;       /* while it is scanned: of the file of the scan before that it is, counted from 1 */
         Unit *unit;        /* NULL: it could not be read or is no unit; then it changes nothing */
         char *error;       /* a sentence for NAME.error; NULL when all is well */
         ProblemKind kind;  /* of the error */

@@ -20,6 +20,7 @@ enum {
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
         ABSENT_MS = 2000,             /* between looks at a folder that cannot be watched, or is not there */
+        ERRORS_MAX = 16,              /* files beside refused ones that are written or removed in one turn */
         WRITING_MS = 10000,           /* a file that somebody holds open and writes no more is read after so long */
         BATCH_MAX = 64,               /* changes in one transaction ... */
         PROBLEMS_MAX = 1000,          /* that the cluster is told of */
@@ -45,13 +46,26 @@ struct Directory {
         int watch;          /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
         int last_watch;     /* the highest number that inotify gave */
         Writing *writing;
-        Timer settle;       /* runs out: look */
+        UnitFolder folder;  /* as the last scan found it */
+        bool known;         /* it did */
+        uint64_t folder_device, folder_inode;
+        UnitScan scan;
+        int scan_fd;        /* of the scan under way, or -1 */
+        Deferred step;      /* its next step */
+        uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not asked for */
+        Timer settle;       /* the earlier of both */
         uint64_t busy_ms;   /* since when events keep it from running out; 0: they do not */
         RegistryListener listener;
         DirectoryRecord *record;
         uint64_t device, inode; /* of the folder that the record is about */
         bool crowded;       /* it was said that there are too many files */
-        bool sending;       /* a transaction is under way */
+        DirectoryCounts counts;
+        bool sending;       /* a transaction is under way, about these: */
+        struct {
+                char name[256];
+                DirectoryTaskKind kind;
+        } sent[BATCH_MAX];
+        size_t n_sent;
 };
 
 /* -- The record -- */
@@ -67,8 +81,10 @@ static void record_read(Directory *d) {
 
 /* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
 static bool record_keeps(const Directory *d, const DirectoryRecord *seen) {
-        const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), seen->name);
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
 
+        if (u && cluster_unit_lacks(u, LAYOUT_UNIT)) /* its owner is not known */
+                return true;
         return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
 }
 
@@ -132,11 +148,23 @@ static void writing_begin(Directory *d, const char *name) {
                 w->until_ms = loop_now_ms(d->loop) + WRITING_MS;
 }
 
-static void directory_later(Directory *d, uint64_t delay_ms) {
-        uint64_t due_ms = loop_now_ms(d->loop) + delay_ms;
+static void directory_arm(Directory *d) {
+        uint64_t now_ms = loop_now_ms(d->loop), due_ms = MIN(d->scan_due_ms, d->compare_due_ms);
 
-        if (!timer_armed(&d->settle) || d->settle.due_ms > due_ms)
-                (void) timer_start(&d->settle, d->loop, delay_ms);
+        if (due_ms < UINT64_MAX)
+                (void) timer_start(&d->settle, d->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+}
+
+/* Compare the folder as it was found with the cluster. */
+static void directory_later(Directory *d, uint64_t delay_ms) {
+        d->compare_due_ms = MIN(d->compare_due_ms, loop_now_ms(d->loop) + delay_ms);
+        directory_arm(d);
+}
+
+/* And read it before. */
+static void directory_scan_later(Directory *d, uint64_t delay_ms) {
+        d->scan_due_ms = MIN(d->scan_due_ms, loop_now_ms(d->loop) + delay_ms);
+        directory_arm(d);
 }
 
 static bool is_unfinished(void *userdata, const char *name) {
@@ -147,7 +175,7 @@ static bool is_unfinished(void *userdata, const char *name) {
         if (!w)
                 return false;
         if (w->until_ms > loop_now_ms(d->loop)) {
-                directory_later(d, w->until_ms - loop_now_ms(d->loop));
+                directory_scan_later(d, w->until_ms - loop_now_ms(d->loop));
                 return true;
         }
         writing_end(d, name);
@@ -157,9 +185,19 @@ static bool is_unfinished(void *userdata, const char *name) {
 /* -- Submitting -- */
 
 static void directory_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        static const char *const words[_DIRECTORY_TASK_MAX] = {
+                [DIRECTORY_SUBMIT] = "is new", [DIRECTORY_UPDATE] = "has changed", [DIRECTORY_REMOVE] = "is gone: its unit is removed",
+                [DIRECTORY_ADOPT] = "is the unit that the cluster has, whose owner is gone: it is this folder's now",
+                [DIRECTORY_TAKE_OVER] = "takes the place of the unit that the cluster has: it is this folder's now",
+        };
         Directory *d = userdata;
 
         d->sending = false;
+        for (size_t i = 0; i < d->n_sent; i++)
+                if (status == KV_OK)
+                        log_notice(((LogFields) { .unit = d->sent[i].name, .index = index }), "%s/%s %s", d->path, d->sent[i].name, words[d->sent[i].kind]);
+                else
+                        log_debug(((LogFields) { .unit = d->sent[i].name }), "%s/%s: not yet in the cluster: %s", d->path, d->sent[i].name, sentence);
         if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
                 log_warning(NO_FIELDS, "%s: %s; trying again", d->path, sentence);
         directory_later(d, status == KV_OK ? 0 : RETRY_MS);
@@ -167,11 +205,6 @@ static void directory_on_done(void *userdata, KvStatus status, const char *sente
 
 /* As many tasks as fit into one transaction, escapes of JSON included; the rest follows. */
 static size_t changes_of(Directory *d, const DirectoryDiff *diff, UnitChange changes[static BATCH_MAX]) {
-        static const char *const words[_DIRECTORY_TASK_MAX] = {
-                [DIRECTORY_SUBMIT] = "is new", [DIRECTORY_UPDATE] = "has changed", [DIRECTORY_REMOVE] = "is gone: its unit is removed",
-                [DIRECTORY_ADOPT] = "is the unit that the cluster has, whose owner is gone: it is this folder's now",
-                [DIRECTORY_TAKE_OVER] = "takes the place of the unit that the cluster has: it is this folder's now",
-        };
         size_t n = 0, size = 0;
 
         for (; n < diff->n && n < BATCH_MAX; n++) {
@@ -189,8 +222,10 @@ static size_t changes_of(Directory *d, const DirectoryDiff *diff, UnitChange cha
                         .has_target = task->kind == DIRECTORY_SUBMIT,
                         .target = unit_name_is_template(task->name) ? TARGET_INACTIVE : TARGET_LAUNCHED,
                 };
-                log_notice(((LogFields) { .unit = task->name }), "%s/%s %s", d->path, task->name, words[task->kind]);
+                snprintf(d->sent[n].name, sizeof(d->sent[n].name), "%s", task->name);
+                d->sent[n].kind = task->kind;
         }
+        d->n_sent = n;
         return n;
 }
 
@@ -226,11 +261,12 @@ static void tell(Directory *d, Telling *t, const char *name, ProblemKind kind, u
         t->n++;
 }
 
+static int held_by_name(const void *name, const void *held) {
+        return strcmp(name, ((const DirectoryHeld *) held)->unit->name);
+}
+
 static bool is_held(const DirectoryDiff *diff, const char *name) {
-        for (size_t i = 0; i < diff->n_held; i++)
-                if (streq(diff->held[i].unit->name, name))
-                        return true;
-        return false;
+        return diff->n_held > 0 && bsearch(name, diff->held, diff->n_held, sizeof(*diff->held), held_by_name);
 }
 
 static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDiff *diff, Telling *t) {
@@ -284,20 +320,35 @@ static int directory_send(Directory *d, const DirectoryView *view, const Directo
         return 0;
 }
 
-static void errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
-        for (size_t i = 0; i < view->n_files; i++) {
-                const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), view->files[i].name);
+/* Returns whether all was written. */
+static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
+        const Cluster *c = registry_cluster(d->registry);
+        size_t written = 0;
 
-                unit_folder_write_error(dir_fd, d->path, &view->files[i], u ? u->index : 0);
+        for (size_t i = 0; i < view->n_files && written < ERRORS_MAX; i++) {
+                DirectoryFile *f = &view->files[i];
+                const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
+                const ClusterProblem *known = f->error ? cluster_problem(c, d->machine_id, f->name) : NULL;
+                bool told = known && known->problem.text && streq(known->problem.text, f->error);
+
+                written += unit_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, told);
         }
-        for (const DirectoryRecord *seen = d->record; seen && view->complete; seen = seen->hh.next)
-                if (!directory_file(view, seen->name))
-                        unit_folder_remove_error(dir_fd, seen->name);
+        while (d->folder.errors.n > 0 && view->complete && written < ERRORS_MAX) {
+                _cleanup_free_ char *name = d->folder.errors.items[--d->folder.errors.n];
+                DirectoryRecord *seen;
+
+                HASH_FIND_STR(d->record, name, seen);
+                if (!seen || directory_file(view, name))
+                        continue;
+                unit_folder_remove_error(dir_fd, name);
+                written++;
+        }
+        return written < ERRORS_MAX;
 }
 
 /* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once more. */
-static void watch_drop_ins(Directory *d, const UnitFolder *folder) {
-        for (size_t i = 0; d->guest && i < folder->n_drop_ins; i++) {
+static void watch_drop_ins(Directory *d, const UnitFolder *folder, size_t first) {
+        for (size_t i = first; d->guest && i < folder->n_drop_ins && i < d->scan.at_drop_in; i++) {
                 _cleanup_free_ char *path = NULL;
                 int watch;
 
@@ -308,14 +359,23 @@ static void watch_drop_ins(Directory *d, const UnitFolder *folder) {
                 watch = inotify_add_watch(d->inotify_fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR);
                 if (watch > d->last_watch) {
                         d->last_watch = watch;
-                        directory_later(d, SETTLE_MS);
+                        directory_scan_later(d, SETTLE_MS);
                 }
         }
 }
 
-/* 0 or a negative errno: -ENOMEM is soon over. */
-static int directory_look(Directory *d, int dir_fd) {
-        _cleanup_unit_folder_ UnitFolder folder = {};
+/* The folder may have changed since it was scanned: a file that came back meanwhile removes nothing. */
+static bool is_outdated(int dir_fd, const DirectoryDiff *diff) {
+        struct stat st;
+
+        for (size_t i = 0; i < diff->n && i < BATCH_MAX; i++)
+                if (diff->tasks[i].kind == DIRECTORY_REMOVE && (fstatat(dir_fd, diff->tasks[i].name, &st, AT_SYMLINK_NOFOLLOW) >= 0 || errno != ENOENT))
+                        return true;
+        return false;
+}
+
+/* 0 or a negative errno: -ENOMEM is soon over; -ESTALE: the folder is another one, or has changed. */
+static int directory_compare(Directory *d, int dir_fd) {
         DirectoryDiff diff = {};
         DirectoryView view;
         struct stat st;
@@ -323,23 +383,21 @@ static int directory_look(Directory *d, int dir_fd) {
 
         if (fstat(dir_fd, &st) < 0)
                 return -errno;
-        r = unit_folder_read(dir_fd, d->path, d->machine_id, is_unfinished, d, &folder);
-        if (r < 0)
-                return r;
-        if (!folder.complete && !d->crowded)
-                log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
-                            d->path, UNIT_FOLDER_MAX);
-        d->crowded = !folder.complete;
-        watch_drop_ins(d, &folder);
+        if (st.st_dev != d->folder_device || st.st_ino != d->folder_inode)
+                return -ESTALE;
 
         /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one before. */
         view = (DirectoryView) {
-                .machine_id = d->machine_id, .path = d->path, .files = folder.files, .n_files = folder.n, .record = d->record,
-                .complete = folder.complete, .same = d->device == st.st_dev && d->inode == st.st_ino,
+                .machine_id = d->machine_id, .path = d->path, .files = d->folder.files, .n_files = d->folder.n, .record = d->record,
+                .complete = d->folder.complete, .same = d->device == st.st_dev && d->inode == st.st_ino,
         };
+        loop_count(d->loop, d->folder.n, 0);
         r = directory_diff(registry_cluster(d->registry), &view, &diff);
+        if (r == 0 && is_outdated(dir_fd, &diff))
+                r = -ESTALE;
         if (r == 0) {
-                errors_write(d, dir_fd, &view);
+                if (!errors_write(d, dir_fd, &view))
+                        directory_later(d, 0);
                 record_write(d, &st, &view);
                 r = directory_send(d, &view, &diff);
         }
@@ -362,21 +420,100 @@ static void directory_watch(Directory *d) {
         d->last_watch = MAX(d->last_watch, watch);
 }
 
-static void directory_on_settled(void *userdata) {
-        Directory *d = userdata;
-        _cleanup_close_ int dir_fd = -1;
-        int r = 0;
+/* -- Scanning, and comparing -- */
+
+static uint64_t period_ms(const Directory *d) {
+        return d->watch >= 0 ? PERIOD_MS : ABSENT_MS;
+}
+
+static void scan_end(Directory *d) {
+        deferred_cancel(&d->step);
+        unit_scan_done(&d->scan);
+        if (d->scan_fd >= 0)
+                close(d->scan_fd);
+        d->scan_fd = -1;
+}
+
+static void scan_begin(Directory *d) {
+        int r;
 
         d->busy_ms = 0;
-        if (d->sending || !registry_ready(d->registry)) {
-                directory_later(d, RETRY_MS);
+        d->scan_due_ms = UINT64_MAX;
+        directory_watch(d); /* before looking: what comes later is told */
+        d->scan_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        d->scan = (UnitScan) { .path = d->path, .machine_id = d->machine_id, .is_unfinished = is_unfinished, .userdata = d };
+        r = d->scan_fd < 0 ? -errno : unit_scan_begin(&d->scan, d->scan_fd);
+        if (r >= 0) {
+                loop_defer(d->loop, &d->step);
                 return;
         }
-        directory_watch(d); /* before looking: what comes later is told */
-        dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (dir_fd >= 0)
-                r = directory_look(d, dir_fd);
-        directory_later(d, r == -ENOMEM ? RETRY_MS : d->watch >= 0 ? PERIOD_MS : ABSENT_MS);
+        scan_end(d);
+        d->known = false;
+        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : period_ms(d));
+}
+
+static void directory_on_step(void *userdata) {
+        Directory *d = userdata;
+        size_t first = d->scan.at_drop_in;
+        struct stat st;
+        int r;
+
+        r = unit_scan_step(&d->scan, &d->folder, loop_wall_ms(d->loop));
+        loop_count(d->loop, d->scan.work, 0);
+        watch_drop_ins(d, r == 0 ? &d->folder : &d->scan.found, first);
+        if (r > 0) {
+                loop_defer(d->loop, &d->step);
+                return;
+        }
+        d->counts.scans++;
+        d->counts.read += d->scan.n_read;
+        if (r == 0 && fstat(d->scan_fd, &st) < 0)
+                r = -errno;
+        if (r == 0) {
+                d->known = true;
+                d->folder_device = st.st_dev;
+                d->folder_inode = st.st_ino;
+                if (!d->folder.complete && !d->crowded)
+                        log_warning(NO_FIELDS, "%s holds more than %d unit files: the others are left out, and none that is gone is taken for removed",
+                                    d->path, UNIT_FOLDER_MAX);
+                d->crowded = !d->folder.complete;
+                directory_later(d, 0);
+        }
+        scan_end(d);
+        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : period_ms(d));
+}
+
+static void compare(Directory *d) {
+        _cleanup_close_ int dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = dir_fd < 0 ? -ESTALE : directory_compare(d, dir_fd);
+
+        d->known = r != -ESTALE;
+        if (r == -ENOMEM)
+                directory_later(d, RETRY_MS);
+        else if (r < 0)
+                directory_scan_later(d, SETTLE_MS);
+}
+
+static void directory_on_settled(void *userdata) {
+        Directory *d = userdata;
+        uint64_t now_ms = loop_now_ms(d->loop);
+
+        if (d->sending || !registry_ready(d->registry)) {
+                (void) timer_start(&d->settle, d->loop, RETRY_MS);
+                return;
+        }
+        if (d->scan_fd >= 0)
+                return; /* it compares when it is through */
+        if (!d->known || now_ms >= d->scan_due_ms) {
+                d->compare_due_ms = UINT64_MAX;
+                scan_begin(d);
+                return;
+        }
+        if (now_ms >= d->compare_due_ms) {
+                d->compare_due_ms = UINT64_MAX;
+                compare(d);
+        }
+        directory_arm(d);
 }
 
 /* -- Events: they only mark -- */
@@ -397,7 +534,14 @@ static void directory_settle(Directory *d) {
         if (d->busy_ms == 0)
                 d->busy_ms = now_ms;
         if (now_ms - d->busy_ms < BUSY_MS)
-                (void) timer_start(&d->settle, d->loop, SETTLE_MS);
+                d->scan_due_ms = now_ms + SETTLE_MS;
+        directory_arm(d);
+}
+
+/* What was read of it may be old, whatever its stamp says; of all files: NULL. */
+static void directory_touch(Directory *d, const char *name) {
+        unit_folder_touch(&d->folder, name);
+        unit_folder_touch(&d->scan.found, name);
 }
 
 static int directory_work(void *lib) {
@@ -411,14 +555,18 @@ static int directory_work(void *lib) {
         for (char *p = buffer; p < buffer + n; p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len) {
                 const struct inotify_event *e = (const struct inotify_event *) p;
 
-                if (e->mask & IN_Q_OVERFLOW)
+                if (e->mask & IN_Q_OVERFLOW) {
                         writing_clear(d);
+                        directory_touch(d, NULL);
+                }
                 if (e->wd != d->watch && e->wd >= 0) { /* of drop-ins */
                         ours = false;
                         continue;
                 }
                 if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
                         d->watch = -1;
+                if (e->len > 0)
+                        directory_touch(d, e->name);
                 if (e->len > 0 && (e->mask & IN_MODIFY) && unit_folder_name_is_unit(e->name))
                         writing_begin(d, e->name);
                 else if (e->len > 0 && (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)))
@@ -439,14 +587,25 @@ static void directory_broken(void *lib, int error) {
         d->watch = -1;
 }
 
-static const GuestOps directory_guest = { .wants = directory_wants, .work = directory_work, .broken = directory_broken };
+static const GuestOps directory_guest = { .name = "inotify", .wants = directory_wants, .work = directory_work, .broken = directory_broken };
+
+/* Units of other folders, and of people, are not this one's business. */
+static bool concerns(const Directory *d, const char *unit) {
+        const Cluster *c = registry_cluster(d->registry);
+        const ClusterUnit *u = cluster_unit(c, unit);
+        DirectoryRecord *seen;
+
+        HASH_FIND_STR(d->record, unit, seen);
+        return seen || unit_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit)
+               || (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
+}
 
 static void directory_on_change(void *userdata, const RegistryChange *change) {
         Directory *d = userdata;
 
-        bool ours = change->kind == CHANGED_PROBLEM && streq(change->machine, d->machine_id);
+        bool ours = change->kind == CHANGED_PROBLEM ? streq(change->machine, d->machine_id) : change->kind == CHANGED_UNIT && concerns(d, change->unit);
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_UNIT || change->kind == CHANGED_PRESENCE || ours)
+        if (change->kind == CHANGED_ALL || change->kind == CHANGED_PRESENCE || ours)
                 directory_later(d, SETTLE_MS);
 }
 
@@ -458,7 +617,8 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                 return -ENOMEM;
         *d = (Directory) {
                 .loop = loop, .registry = registry, .inotify_fd = -1, .watch = -1,
-                .settle = { .fire = directory_on_settled, .userdata = d },
+                .settle = TIMER(directory_on_settled, d),
+                .step = DEFERRED(directory_on_step, d), .scan_fd = -1, .compare_due_ms = UINT64_MAX,
                 .listener = { .on_change = directory_on_change, .userdata = d },
         };
         snprintf(d->path, sizeof(d->path), "%s", options->path);
@@ -486,12 +646,18 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         return 0;
 }
 
+DirectoryCounts directory_counts(const Directory *d) {
+        return d->counts;
+}
+
 Directory *directory_free(Directory *d) {
         if (!d)
                 return NULL;
 
         registry_unlisten(d->registry, &d->listener);
         timer_stop(&d->settle);
+        scan_end(d);
+        unit_folder_done(&d->folder);
         d->guest = d->guest ? guest_close(d->guest) : NULL;
         if (d->inotify_fd >= 0)
                 close(d->inotify_fd);

@@ -1,7 +1,7 @@
 /* Changes mark units dirty; one deferred call later they are planned and written in one transaction. While that is under
  * way, and until its effect is in the picture, nothing is planned: a plan made on half of an answer could give a unit a
- * second machine. Beginning to lead, after any answer that is not a plain yes, and now and then, all units are looked at:
- * some hundred a turn, with whatever became dirty meanwhile, so that no turn is long. */
+ * second machine. Beginning to lead, after any answer that is not a plain yes, and now and then, all units are dirty.
+ * A turn plans some of the dirty units, and ends after so much work: no turn is long. */
 #include "fleetd/engine/engine.h"
 
 #include <stdio.h>
@@ -13,7 +13,8 @@
 enum {
         BRAKE_MS = 30000,
         SWEEP_MS = 30000, /* what an event failed to tell costs so long at most */
-        SLICE = 500,      /* units that a sweep looks at in one turn */
+        SLICE = 250,      /* units that are planned in one turn, */
+        WORK_MAX = 20000, /* or fewer: after so much work (scheduler_view_work()) the rest waits for the next turn; some ms */
         RETRY_MS = 100,
         PART = 150, /* changes of a plan that go into one transaction */
 };
@@ -24,6 +25,16 @@ typedef struct Dirty {
         char unit[256];
         UT_hash_handle hh;
 } Dirty;
+
+/* A change that the store rejected although the cluster view says that it holds. The second time its unit is left out, so that
+ * the other changes of the plan proceed; until something changes about it. */
+typedef struct Rejected {
+        OrderChange change;
+        unsigned times;
+        UT_hash_handle hh; /* by the unit of the change */
+} Rejected;
+
+enum { REJECTED_TIMES = 2 };
 
 struct Engine {
         Loop *loop;
@@ -36,13 +47,16 @@ struct Engine {
         bool leading;
         bool beginning; /* the picture may not yet tell what the last leader did */
         uint64_t term;
+        EngineMarks marks; /* what changes may concern, since the last plan */
         Dirty *dirty; /* table by unit */
+        Rejected *rejected; /* table by unit */
         bool sweeping;        /* all are dirty from 'cursor' on */
         char cursor[256];     /* a unit; "": the first */
         uint64_t swept_index; /* of the picture when the last sweep began */
         EnginePlan plan;       /* written, or being written */
         size_t n_written;      /* of its changes, those before the part under way */
         bool writing;          /* no answer yet */
+        uint64_t freed;        /* EnginePlan's, of the last plan */
         uint64_t written_index; /* 0: nothing to wait for */
         char awaited[33];      /* the machine whose report is waited for, as we said it last */
         EngineCounts counts;
@@ -108,13 +122,68 @@ static int sweep_on(Engine *e, const Cluster *cluster) {
         return 0;
 }
 
+/* -- Rejections -- */
+
+/* 'unit' NULL: all. */
+static void forget_rejected(Engine *e, const char *unit) {
+        Rejected *x, *next;
+
+        HASH_ITER(hh, e->rejected, x, next) {
+                if (unit && !streq(x->change.unit, unit))
+                        continue;
+                HASH_DEL(e->rejected, x);
+                free(x);
+        }
+}
+
+static bool is_held(void *userdata, const char *unit) {
+        const Engine *e = userdata;
+        Rejected *x;
+
+        HASH_FIND_STR(e->rejected, unit, x);
+        return x && x->times >= REJECTED_TIMES;
+}
+
+static bool same_checks(const OrderChange *a, const OrderChange *b) {
+        return streq(a->machine, b->machine) && a->expected_index == b->expected_index && a->unit_index == b->unit_index
+               && a->presence_index == b->presence_index;
+}
+
+/* Without memory for it the plan is made again, as after the first time. */
+static void note_rejected(Engine *e, const OrderChange *c, const char *sentence) {
+        Rejected *x;
+
+        HASH_FIND_STR(e->rejected, c->unit, x);
+        if (x && !same_checks(&x->change, c)) {
+                forget_rejected(e, c->unit);
+                x = NULL;
+        }
+        if (!x) {
+                x = NEW0(Rejected, 1);
+                if (!x)
+                        return;
+                x->change = *c;
+                HASH_ADD_STR(e->rejected, change.unit, x);
+                if (!TABLE_ADDED(x)) {
+                        free(x);
+                        return;
+                }
+        }
+        if (++x->times == REJECTED_TIMES)
+                log_warning(((LogFields) { .unit = c->unit, .machine = c->machine, .term = e->term }),
+                            "%s: nothing is planned of it until it changes: %s on %s was rejected twice: %s", c->unit, order_kind_to_string(c->order),
+                            cluster_name_of(registry_cluster(e->registry), c->machine), sentence);
+}
+
 static void on_change(void *userdata, const RegistryChange *change) {
         Engine *e = userdata;
 
         if (!e->leading)
                 return;
-        if (engine_concerned(registry_cluster(e->registry), change, add_dirty, e) < 0)
-                (void) add_dirty(e, NULL); /* no memory for names: all of them needs none */
+        if (e->rejected)
+                forget_rejected(e, change->unit);
+        if (engine_marks_add(&e->marks, registry_cluster(e->registry), change) < 0)
+                e->marks.all = true; /* no memory for names: all of them needs none */
         loop_defer(e->loop, &e->wake);
 }
 
@@ -142,6 +211,7 @@ static void count_orders(Engine *e, size_t end, bool given) {
 static void on_written(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
         Engine *e = userdata;
         size_t end = MIN(e->n_written + PART, e->plan.n);
+        const OrderChange *rejected;
 
         e->writing = false;
         count_orders(e, end, status == KV_OK);
@@ -155,13 +225,14 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
                                    "%s: %s on %s: %s", c->unit, order_kind_to_string(c->order), cluster_name_of(registry_cluster(e->registry), c->machine), c->reason);
                 }
                 e->n_written = end;
-                if (e->plan.more)
-                        (void) add_dirty(e, NULL);
                 loop_defer(e->loop, &e->wake);
                 return;
         }
 
         log_debug(((LogFields) { .term = e->term }), "orders were not given: %s", sentence);
+        rejected = registry_refused_order(e->registry, e->plan.changes + e->n_written, end - e->n_written);
+        if (rejected)
+                note_rejected(e, rejected, sentence);
         forget_plan(e);
         if (!e->leading)
                 return;
@@ -171,20 +242,41 @@ static void on_written(void *userdata, KvStatus status, const char *sentence, ui
                 loop_defer(e->loop, &e->wake);
 }
 
+static void take_dirt(Engine *e, const char *unit) {
+        Dirty *d;
+
+        HASH_FIND_STR(e->dirty, unit, d);
+        if (!d)
+                return;
+        HASH_DEL(e->dirty, d);
+        free(d);
+}
+
+/* Of the dirty units those that are dirty for longest; what is not looked at comes behind the others. */
 static int make_plan(Engine *e, const Cluster *cluster) {
-        _cleanup_free_ const char **names = NULL;
+        const EnginePlanLimits limits = { .is_held = is_held, .userdata = e, .work_max = WORK_MAX, .freed = e->freed };
+        const char *names[SLICE];
         size_t n = 0;
         int r;
 
-        r = e->sweeping ? sweep_on(e, cluster) : 0;
+        r = engine_marks_expand(&e->marks, cluster, add_dirty, e);
+        if (r >= 0 && e->sweeping && HASH_COUNT(e->dirty) < SLICE)
+                r = sweep_on(e, cluster);
         if (r < 0)
                 return r;
-        names = NEW0(const char *, HASH_COUNT(e->dirty) + 1);
-        if (!names)
-                return -ENOMEM;
-        for (const Dirty *d = e->dirty; d; d = d->hh.next)
+        for (const Dirty *d = e->dirty; d && n < SLICE; d = d->hh.next)
                 names[n++] = d->unit;
-        return engine_plan(cluster, names, n, e->options.brake_ms, &e->plan);
+        r = engine_plan_within(cluster, names, n, e->options.brake_ms, &limits, &e->plan);
+        if (r < 0)
+                return r;
+
+        loop_count(e->loop, e->plan.work, 0);
+        e->freed = e->plan.freed;
+        while (n > 0)
+                take_dirt(e, names[--n]);
+        for (size_t i = 0; i < e->plan.rest.n && r >= 0; i++)
+                r = add_dirty(e, e->plan.rest.items[i]);
+        return r;
 }
 
 static void sleep_until_again(Engine *e, uint64_t again_ms) {
@@ -272,7 +364,7 @@ static void pass(void *userdata) {
         if (awaits_reports(e, cluster))
                 return;
         if (e->n_written == e->plan.n) {
-                bool idle = !e->sweeping && !e->dirty;
+                bool idle = !e->sweeping && !e->dirty && !engine_marks_any(&e->marks);
 
                 forget_plan(e);
                 if (idle && !cluster->adopting)
@@ -280,9 +372,8 @@ static void pass(void *userdata) {
                 e->counts.passes++;
                 r = idle ? end_adoption(e) : make_plan(e, cluster);
                 if (r >= 0 && !idle) {
-                        forget_dirt(e);
                         sleep_until_again(e, e->plan.again_ms);
-                        if (e->sweeping || cluster->adopting)
+                        if (e->sweeping || e->dirty || cluster->adopting)
                                 loop_defer(e->loop, &e->wake);
                 }
         }
@@ -325,6 +416,9 @@ static void stop(Engine *e) {
         else
                 forget_plan(e);
         forget_dirt(e);
+        engine_marks_done(&e->marks);
+        e->freed = 0;
+        forget_rejected(e, NULL);
         e->sweeping = false;
         timer_stop(&e->again);
         timer_stop(&e->sweep);
@@ -363,13 +457,17 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
         e->options = *options;
         e->options.brake_ms = options->brake_ms ?: BRAKE_MS;
         e->listener = (RegistryListener) { .on_change = on_change, .userdata = e };
-        e->wake = (Deferred) { .run = pass, .userdata = e };
-        e->again = (Timer) { .fire = on_again, .userdata = e };
-        e->sweep = (Timer) { .fire = on_sweep, .userdata = e };
+        e->wake = DEFERRED(pass, e);
+        e->again = TIMER(on_again, e);
+        e->sweep = TIMER(on_sweep, e);
         registry_listen(registry, &e->listener);
         engine_state_changed(e);
         *ret = e;
         return 0;
+}
+
+uint64_t engine_brake(const Engine *e) {
+        return e->options.brake_ms;
 }
 
 void engine_set_brake(Engine *e, uint64_t brake_ms) {

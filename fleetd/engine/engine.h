@@ -25,5 +25,6 @@ typedef struct EngineCounts {
 } EngineCounts;
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
+uint64_t engine_brake(const Engine *engine); /* what it is */
 void engine_set_brake(Engine *engine, uint64_t brake_ms); /* as EngineOptions; a brake that holds is looked at again */
 void engine_state_changed(Engine *engine); /* the store's on_state */

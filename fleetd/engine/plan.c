@@ -12,6 +12,7 @@
 
 #include "fleetd/engine/brake.h"
 #include "fleetd/registry/presence.h"
+#include "fleetd/scheduler/rules.h"
 #include "fleetd/scheduler/scheduler.h"
 
 /* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers. */
@@ -19,22 +20,26 @@ typedef struct Item {
         const ClusterUnit *unit;
         enum { PHASE_REPLACING, PHASE_PLAIN, PHASE_FOLLOWING, _PHASE_MAX } phase;
         bool planned; /* something was decided: looked at again only in the next plan */
+        bool done;    /* looked at, in this round of its phase */
         UT_hash_handle hh;
 } Item;
 
 typedef struct Pass {
         const Cluster *cluster;
+        const EnginePlanLimits *limits;
         SchedulerView *view;
         EnginePlan *plan;
         Brake brake;
         Item *items;               /* table by unit; in the order of names when 'sorted' */
         bool sorted;
+        size_t n_looked;
         ClusterMachine **machines; /* sorted; made when first needed */
         size_t n_machines;
 } Pass;
 
 void engine_plan_done(EnginePlan *plan) {
         free(plan->changes);
+        names_done(&plan->rest);
         *plan = (EnginePlan) {};
 }
 
@@ -94,6 +99,11 @@ static OrderKind wanted_kind(const ClusterUnit *u) {
 
 static bool is_wanted(const ClusterUnit *u) {
         return u->unit && u->target != TARGET_INACTIVE;
+}
+
+/* An unreadable machine keeps what it has, as it is. */
+static bool takes_part(const ClusterMachine *m) {
+        return m->presence == PRESENCE_UP && !cluster_machine_is_unreadable(m);
 }
 
 /* -- Deciding -- */
@@ -208,7 +218,7 @@ static int by_age(const void *a, const void *b) {
 static void judge(const Pass *pass, Position *p) {
         const ClusterMachine *m = p->order->machine;
 
-        if (has_finished(p->order) || m->presence == PRESENCE_AWAY)
+        if (has_finished(p->order) || m->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(m))
                 p->standing = HELD;
         else if (is_down(m))
                 p->standing = brake_holds(&pass->brake, m) ? HELD : GONE;
@@ -419,7 +429,7 @@ static const ClusterOrder *next_to_update(const ClusterUnit *u) {
         for (const ClusterOrder *o = u->orders; o; o = o->next) {
                 const ClusterState *s;
 
-                if (!cluster_order_is_active(o) || o->machine->presence != PRESENCE_UP)
+                if (!cluster_order_is_active(o) || !takes_part(o->machine))
                         continue;
                 if (!is_current(o)) {
                         next = next ? next : o;
@@ -446,7 +456,7 @@ static int plan_global(Pass *pass, const ClusterUnit *u) {
                 SchedulerRule rule;
                 Error why = {};
 
-                if (m->presence != PRESENCE_UP)
+                if (!takes_part(m))
                         continue;
                 if (pass->plan->n >= ENGINE_PLAN_MAX) {
                         pass->plan->more = true;
@@ -506,61 +516,118 @@ static int add_neighbours(Pass *pass, const char *machine_id) {
         return 0;
 }
 
-/* Whom the changes from the n-th on may free: units there whose rules, or those of whom is changed, look at each other. Those
- * whose turn is over are looked at again in the next plan, as in a full pass. */
-static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
-        for (; n < pass->plan->n; n++) {
-                const ClusterMachine *m = cluster_machine(pass->cluster, pass->plan->changes[n].machine);
+typedef struct Adding {
+        Pass *pass;
+        int error;
+} Adding;
 
-                for (const ClusterOrder *o = m->orders; o; o = o->hh.next) {
-                        int r = u->lists[CLUSTER_RELATED].in || o->of->lists[CLUSTER_RELATED].in ? add_item(pass, o->of) : 0;
+static bool add_placed(void *userdata, const Placed *placed, const char *pattern) {
+        Adding *a = userdata;
 
-                        if (r < 0)
-                                return r;
-                }
+        a->error = placed->order ? add_item(a->pass, placed->unit) : 0;
+        return a->error >= 0;
+}
+
+static bool add_followers(void *userdata, const Pattern *pattern) {
+        Adding *a = userdata;
+
+        for (size_t i = 0; i < pattern->n && a->error >= 0; i++)
+                a->error = add_item(a->pass, pattern->units[i]);
+        return a->error >= 0;
+}
+
+/* Units on the machine whose rules name 'u', or which the rules of 'u' name. */
+static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMachine *m) {
+        static const ClusterRule rules[] = { CLUSTER_CONFLICTS, CLUSTER_REPLACES };
+
+        for (size_t i = 0; i < ELEMENTS(rules); i++) {
+                const Names *own = u->unit ? cluster_rule(&u->unit->placement, rules[i]) : NULL;
+
+                if (a->error >= 0)
+                        view_each_naming(a->pass->view, m, rules[i], u->name, add_placed, a);
+                for (size_t k = 0; own && k < own->n && a->error >= 0; k++)
+                        view_each_named(a->pass->view, m, own->items[k], add_placed, a);
         }
-        return 0;
+}
+
+/* Whom the changes from the n-th on concern: units there whose rules, or those of 'u', name each other, and units that follow
+ * 'u'. Those whose turn is over are looked at again in the next plan, as in a full pass. */
+static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
+        Adding a = { .pass = pass };
+
+        for (; n < pass->plan->n && a.error >= 0; n++)
+                add_related_there(&a, u, cluster_machine(pass->cluster, pass->plan->changes[n].machine));
+        if (a.error >= 0)
+                (void) patterns_match(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name, add_followers, &a);
+        return a.error;
 }
 
 static int by_name(const Item *a, const Item *b) {
         return strcmp(a->unit->name, b->unit->name);
 }
 
+/* Neither planned, stopped nor placed: what is known of it is not enough, or what was planned is refused. */
+static bool is_left_alone(const Pass *pass, const ClusterUnit *u) {
+        return u->unreadable || (pass->limits->is_held && pass->limits->is_held(pass->limits->userdata, u->name));
+}
+
+static size_t work_of(const Pass *pass) {
+        return pass->n_looked + scheduler_view_work(pass->view);
+}
+
+static bool is_full(const Pass *pass) {
+        return pass->plan->n >= ENGINE_PLAN_MAX || (pass->limits->work_max > 0 && work_of(pass) >= pass->limits->work_max);
+}
+
+static int look(Pass *pass, Item *item) {
+        const ClusterUnit *u = item->unit;
+        size_t n = pass->plan->n;
+        int r;
+
+        pass->n_looked++;
+        item->done = true;
+        if (!is_wanted(u))
+                r = plan_unwanted(pass, u);
+        else if (u->unit->placement.global)
+                r = plan_global(pass, u);
+        else
+                r = plan_ordinary(pass, u);
+        if (r < 0)
+                return r;
+        if (pass->plan->more) { /* a global one, and not all its machines */
+                item->done = false;
+                return 0;
+        }
+        item->planned = pass->plan->n > n;
+        return item->planned ? add_related(pass, u, n) : 0;
+}
+
+static void sort_items(Pass *pass) {
+        if (!pass->sorted)
+                HASH_SRT(hh, pass->items, by_name);
+        pass->sorted = true;
+}
+
 /* Looks once at each unit of one phase that nothing was decided about. Returns whether anything was, or a negative errno. */
 static int run_phase(Pass *pass, int phase) {
         size_t before = pass->plan->n;
 
-        if (!pass->sorted)
-                HASH_SRT(hh, pass->items, by_name);
-        pass->sorted = true;
+        for (Item *item = pass->items; item; item = item->hh.next)
+                item->done = item->done && (int) item->phase != phase;
+        sort_items(pass);
         for (Item *item = pass->items; item && !pass->plan->more; item = item->hh.next) {
-                const ClusterUnit *u = item->unit;
-                size_t n = pass->plan->n;
                 int r;
 
-                if ((int) item->phase != phase || item->planned)
+                if ((int) item->phase != phase || item->planned || is_left_alone(pass, item->unit))
                         continue;
-                if (n >= ENGINE_PLAN_MAX) {
+                if (pass->n_looked > 0 && is_full(pass)) {
                         pass->plan->more = true;
                         break;
                 }
-                if (!is_wanted(u))
-                        r = plan_unwanted(pass, u);
-                else if (u->unit->placement.global)
-                        r = plan_global(pass, u);
-                else
-                        r = plan_ordinary(pass, u);
+                r = look(pass, item);
                 if (r < 0)
                         return r;
-                item->planned = pass->plan->n > n;
-                if (item->planned) {
-                        r = add_related(pass, u, n);
-                        if (r < 0)
-                                return r;
-                        if (!pass->sorted)
-                                HASH_SRT(hh, pass->items, by_name);
-                        pass->sorted = true;
-                }
+                sort_items(pass);
         }
         return pass->plan->n > before;
 }
@@ -568,26 +635,28 @@ static int run_phase(Pass *pass, int phase) {
 static int run(Pass *pass) {
         int r;
 
-        r = run_phase(pass, PHASE_REPLACING);
-        if (r < 0)
-                return r;
-        /* Whom they replace is looked at in the same plan. */
-        for (size_t i = 0; r > 0 && i < pass->plan->n; i++) {
-                int q = add_neighbours(pass, pass->plan->changes[i].machine);
-
-                if (q < 0)
-                        return q;
+        for (int phase = PHASE_REPLACING; phase < PHASE_FOLLOWING && !pass->plan->more; phase++) {
+                r = run_phase(pass, phase);
+                if (r < 0)
+                        return r;
         }
-
-        r = run_phase(pass, PHASE_PLAIN);
-        if (r < 0)
-                return r;
 
         /* Chains of followers, whatever their names: until nothing changes. */
         do {
-                r = run_phase(pass, PHASE_FOLLOWING);
-        } while (r > 0 && !pass->plan->more);
+                r = pass->plan->more ? 0 : run_phase(pass, PHASE_FOLLOWING);
+        } while (r > 0);
         return r < 0 ? r : 0;
+}
+
+/* What was not looked at. */
+static int keep_rest(Pass *pass) {
+        for (const Item *item = pass->plan->more ? pass->items : NULL; item; item = item->hh.next) {
+                if (item->done || item->planned || is_left_alone(pass, item->unit))
+                        continue;
+                if (names_add(&pass->plan->rest, item->unit->name, strlen(item->unit->name)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
 }
 
 /* With several orders on lost hosts a unit is the business of the one that was lost last. */
@@ -607,7 +676,7 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
                 const ClusterState *s;
                 bool elsewhere = false; /* another machine decides what becomes of it */
 
-                if (!cluster_order_is_active(o) || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
+                if (!cluster_order_is_active(o) || o->of->unreadable || !is_wanted(o->of) || o->of->unit->placement.global || has_finished(o))
                         continue;
                 for (const ClusterOrder *other = o->of->orders; other; other = other->next) {
                         if (!cluster_order_is_active(other))
@@ -632,8 +701,13 @@ static bool host_is_through(void *userdata, const ClusterMachine *m) {
 }
 
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, EnginePlan *ret) {
+        return engine_plan_within(cluster, units, n_units, brake_ms, &(EnginePlanLimits) {}, ret);
+}
+
+int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms, const EnginePlanLimits *limits,
+                       EnginePlan *ret) {
         _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
-        _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan };
+        _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
         int r;
 
         r = scheduler_view_new(cluster, &pass.view);
@@ -651,7 +725,9 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
                         plan.again_ms = MIN(plan.again_ms, quiet_ms);
         }
         /* Which host's turn it is depends on what becomes of units of those before. */
-        for (size_t i = 0; i < pass.brake.n_free; i++) {
+        for (size_t i = 0; i < pass.brake.n_free; i++)
+                plan.freed += pass.brake.hosts[i]->presence_index;
+        for (size_t i = 0; i < pass.brake.n_free && limits->freed != plan.freed; i++) {
                 r = add_neighbours(&pass, pass.brake.hosts[i]->id);
                 if (r < 0)
                         return r;
@@ -669,17 +745,37 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
                 if (r < 0)
                         return r;
         }
-        for (const ClusterUnit *u = cluster->lists[CLUSTER_RELATED]; u; u = u->lists[CLUSTER_RELATED].next) {
-                r = u->unit->placement.machine_of.n > 0 ? add_item(&pass, u) : 0;
-                if (r < 0)
-                        return r;
-        }
 
         r = run(&pass);
         if (r < 0)
                 return r;
+        r = keep_rest(&pass);
+        if (r < 0)
+                return r;
+        plan.work = work_of(&pass);
 
         *ret = plan;
         plan = (EnginePlan) {};
+        return 0;
+}
+
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterOrder *order, uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
+        EnginePlan plan = {};
+        Pass pass = { .cluster = cluster, .view = (SchedulerView *) view, .plan = &plan }; /* nothing is decided in it */
+        Position p = { .order = order };
+        int r;
+
+        r = brake_look(cluster, brake_ms, host_is_through, &pass, &pass.brake);
+        if (r < 0)
+                return r;
+        judge(&pass, &p);
+        brake_done(&pass.brake);
+        *ret_why = p.why;
+        if (has_finished(order))
+                *ret = ENGINE_FINISHED;
+        else if (p.standing == HELD && is_down(order->machine))
+                *ret = ENGINE_BRAKED;
+        else
+                *ret = p.standing == GONE ? ENGINE_GONE : p.standing == UNFIT ? ENGINE_UNFIT : ENGINE_STAYS;
         return 0;
 }

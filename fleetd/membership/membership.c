@@ -48,7 +48,7 @@ struct Membership {
         Peers *peers;
         KvStore *store;
         Registry *registry;
-        char machine_id[33], peer_address[64], name[64];
+        char machine_id[33], peer_address[64], name[64], client[CLUSTER_URL_SIZE];
         Names join;
         char *cluster_file;
         uint64_t voters;
@@ -322,7 +322,7 @@ static void membership_on_join_timer(void *userdata) {
 
 /* A beat says nothing but that its sender lives; or, besides, what its replica suffers from, which cannot be said by the log. */
 static size_t membership_trouble(const KvState *state, char ret[static TROUBLE_MAX]) {
-        bool suffers = state->stopped || state->differs || state->undecided;
+        bool suffers = state->stopped || state->differs || state->undecided || state->refuses;
 
         return suffers ? MIN((size_t) snprintf(ret, TROUBLE_MAX, "%s", state->problem), (size_t) TROUBLE_MAX - 1) : 0;
 }
@@ -454,7 +454,7 @@ static void membership_write_troubles(Membership *m, const KvState *state, const
         }
 }
 
-/* -- The feature level: raised when all hosts have known a higher one for a day -- */
+/* -- The feature level: a new cluster begins at the newest; later it is raised when all hosts have known a higher one for a day -- */
 
 static void membership_on_raised(void *userdata, const KvResult *result) {
         Membership *m = userdata;
@@ -464,13 +464,31 @@ static void membership_on_raised(void *userdata, const KvResult *result) {
                 log_notice(((LogFields) { .index = result->index }), "all hosts have known a higher feature level for a day: it is in force");
 }
 
+static void membership_on_founded(void *userdata, const KvResult *result) {
+        Membership *m = userdata;
+
+        m->raising = 0;
+        if (result->status == KV_OK)
+                log_notice(((LogFields) { .index = result->index }), "a new cluster: it begins at the newest feature level that this fleetd knows");
+}
+
+/* No host of an older version can be in a cluster that this start has founded, and that no other one has joined. True: it is under way. */
+static bool membership_begin_level(Membership *m, const KvState *state) {
+        if (!state->founded || state->role != KV_ROLE_LEADER || state->n_members != 1 || state->level >= state->level_max)
+                return false;
+        if (!m->raising)
+                (void) kv_propose(m->store, &(KvCommand) { .op = KV_RAISE, .internal = true, .term = state->term, .limit = state->level_max },
+                                  membership_on_founded, m, &m->raising);
+        return true;
+}
+
 static void membership_raise(Membership *m, const KvState *state) {
         unsigned can = cluster_level(registry_cluster(m->registry), state->level_max, NULL);
         uint64_t noted = 0, since_ms = 0;
         int r;
 
-        if (state->level >= state->level_max || m->writing || m->raising)
-                return;
+        if (membership_begin_level(m, state) || state->level >= state->level_max || m->writing || m->raising || state->cluster_ms == 0)
+                return; /* a time that has not begun is no time to wait from */
         r = registry_read_level(m->registry, &noted, &since_ms);
         if (can > state->level && r >= 0 && noted == can) {
                 if (state->cluster_ms >= since_ms + m->level_wait_ms)
@@ -503,7 +521,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         membership_raise(m, state);
 }
 
-/* Each start of a replica's daemon is put on record, and the founder's seat, which nobody gave to it, too. */
+/* Each start of a replica's daemon is put on record, with where its clients reach it, and the founder's seat, which nobody gave to it, too. */
 static void membership_say_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         const PeerHello *hello = peers_self(m->peers);
@@ -513,12 +531,14 @@ static void membership_say_start(Membership *m, const KvState *state) {
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
                 return;
         told = seated && streq(self->peer, m->peer_address)
-               && (self->start_number > hello->start_number || (self->start_number == hello->start_number && self->start_nonce[0]));
+               && (self->start_number > hello->start_number
+                   || (self->start_number == hello->start_number && self->start_nonce[0] && streq(self->client, m->client)));
         if (told || (seated && self->raft_id != state->raft_id))
                 return;
         snprintf(founder.start_nonce, sizeof(founder.start_nonce), "%016llx", (unsigned long long) hello->nonce);
         snprintf(founder.id, sizeof(founder.id), "%s", m->machine_id);
         snprintf(founder.peer, sizeof(founder.peer), "%s", m->peer_address);
+        snprintf(founder.client, sizeof(founder.client), "%s", m->client);
         m->writing = registry_member_started(m->registry, &founder, membership_on_written, m) == 0;
 }
 
@@ -572,6 +592,10 @@ static void membership_on_change(void *userdata, const RegistryChange *change) {
 }
 
 void membership_state_changed(Membership *m) {
+        KvState state;
+
+        kv_state(m->store, &state);
+        (void) membership_begin_level(m, &state); /* before anybody writes, not with the first tick */
         if (membership_is_waiting(m) && !timer_armed(&m->join_timer))
                 (void) timer_start(&m->join_timer, m->loop, 0); /* its replica was lost just now */
         loop_defer(m->loop, &m->known);
@@ -604,6 +628,11 @@ int membership_admit(const Membership *m, const PeerHello *hello, Error *err) {
         return 0;
 }
 
+/* The next tick publishes it. */
+void membership_set_client(Membership *m, const char *client) {
+        snprintf(m->client, sizeof(m->client), "%s", client);
+}
+
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry, const MembershipOptions *options) {
         Membership *m = NEW0(Membership, 1);
         int r;
@@ -614,9 +643,9 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .loop = loop, .peers = peers, .store = store, .registry = registry, .voters = options->voters,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
                 .listener = { .on_change = membership_on_change, .userdata = m },
-                .tick = { .fire = membership_on_tick, .userdata = m },
-                .join_timer = { .fire = membership_on_join_timer, .userdata = m },
-                .known = { .run = membership_on_known, .userdata = m },
+                .tick = TIMER(membership_on_tick, m),
+                .join_timer = TIMER(membership_on_join_timer, m),
+                .known = DEFERRED(membership_on_known, m),
                 .last_tick_ms = loop_now_ms(loop), .leader_seen_ms = loop_now_ms(loop),
         };
 #ifdef PLANTED_BUGS
@@ -626,6 +655,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
         snprintf(m->machine_id, sizeof(m->machine_id), "%s", options->machine_id);
         snprintf(m->peer_address, sizeof(m->peer_address), "%s", options->peer_address);
         snprintf(m->name, sizeof(m->name), "%s", options->name);
+        membership_set_client(m, options->client ?: "");
         m->cluster_file = strdup(options->cluster_file);
         r = m->cluster_file ? 0 : -ENOMEM;
         for (size_t i = 0; r == 0 && i < options->join->n; i++)

@@ -12,6 +12,7 @@ typedef struct Membership Membership;
 typedef struct MembershipOptions {
         const char *machine_id;
         const char *peer_address;       /* our peer door, "" for none */
+        const char *client;             /* AdvertiseClient=, "" or NULL for none */
         const char *name;
         const Names *join;              /* Join=; copied */
         const char *cluster_file;       /* where other hosts are remembered ("Join=" for the next start); "" for nowhere */
@@ -22,6 +23,7 @@ typedef struct MembershipOptions {
 
 int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, Registry *registry, const MembershipOptions *options);
 Membership *membership_free(Membership *m);
+void membership_set_client(Membership *m, const char *client); /* as above, anew */
 void membership_state_changed(Membership *m); /* the store's on_state */
 void membership_peer_changed(Membership *m, const char *machine_id);
 

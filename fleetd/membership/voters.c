@@ -65,11 +65,14 @@ static size_t majority(size_t n) {
         return n / 2 + 1;
 }
 
-/* The seat that nobody owns any more. Without a key of the leader's own the picture is not complete, and nobody is judged by
- * it. 'voters': whether one that votes is looked for. */
+/* The seat that nobody owns any more. Without a key of the leader's own, or with one that cannot be read, the cluster view is
+ * not complete, and no seat is judged by it. 'voters': whether one that votes is looked for. */
 static const KvMember *abandoned(const Seats *s, bool voters) {
         if (!owner(s, s->leader_id))
                 return NULL;
+        for (const ClusterMachine *m = s->cluster->machines; m; m = m->hh.next)
+                if (cluster_machine_lacks(m, LAYOUT_MEMBER))
+                        return NULL;
         for (size_t i = 0; i < s->n; i++) {
                 const KvMember *m = &s->members[i];
 

@@ -31,13 +31,19 @@ ClusterMachine *cluster_machine(const Cluster *c, const char *id) {
         return m;
 }
 
-ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit) {
+static ClusterOrder *any_order(const Cluster *c, const char *machine_id, const char *unit) {
         ClusterMachine *m = cluster_machine(c, machine_id);
         ClusterOrder *o = NULL;
 
         if (m)
                 HASH_FIND_STR(m->orders, unit, o);
         return o;
+}
+
+ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterOrder *o = any_order(c, machine_id, unit);
+
+        return o && o->order != _ORDER_INVALID ? o : NULL;
 }
 
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit) {
@@ -58,9 +64,48 @@ ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const 
         return p;
 }
 
+/* The first unit in the order of names that does not stand before the 'size' bytes. */
+static size_t place_by_name(const Cluster *c, const char *bytes, size_t size) {
+        size_t low = 0, high = HASH_COUNT(c->units);
+
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+
+                if (strncmp(c->by_name[middle]->name, bytes, size) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size, size_t *ret_n) {
+        size_t first = place_by_name(c, start, size), low = first, high = HASH_COUNT(c->units);
+
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+
+                if (strncmp(c->by_name[middle]->name, start, size) <= 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        *ret_n = low - first;
+        return c->by_name + first;
+}
+
+static void forget_unit(Cluster *c, ClusterUnit *u) {
+        size_t at = place_by_name(c, u->name, sizeof(u->name));
+
+        memmove(&c->by_name[at], &c->by_name[at + 1], (HASH_COUNT(c->units) - at - 1) * sizeof(*c->by_name));
+        HASH_DEL(c->units, u);
+        free(u);
+}
+
 static ClusterUnit *get_unit(Cluster *c, const char *name) {
         _cleanup_free_ ClusterUnit *fresh = NULL;
         ClusterUnit *u = cluster_any_unit(c, name);
+        size_t at;
 
         if (u)
                 return u;
@@ -69,9 +114,16 @@ static ClusterUnit *get_unit(Cluster *c, const char *name) {
         if (!fresh)
                 return NULL;
 
+        if (GROW(c->by_name, c->by_name_capacity, HASH_COUNT(c->units) + 1) < 0)
+                return NULL;
         snprintf(fresh->name, sizeof(fresh->name), "%s", name);
+        at = place_by_name(c, fresh->name, sizeof(fresh->name));
         HASH_ADD_STR(c->units, name, fresh);
-        return TABLE_ADDED(fresh) ? TAKE_PTR(fresh) : NULL;
+        if (!TABLE_ADDED(fresh))
+                return NULL;
+        memmove(&c->by_name[at + 1], &c->by_name[at], (HASH_COUNT(c->units) - 1 - at) * sizeof(*c->by_name));
+        c->by_name[at] = fresh;
+        return TAKE_PTR(fresh);
 }
 
 static ClusterMachine *get_machine(Cluster *c, const char *id) {
@@ -114,9 +166,47 @@ static void list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
                         l->next->lists[list].prev = l->prev;
         }
         l->in = in;
-        for (ClusterOrder *o = list == CLUSTER_RELATED ? u->orders : NULL; o; o = o->next)
-                o->machine->n_related += in ? 1 : -1;
+        for (ClusterOrder *o = list == CLUSTER_REPLACING ? u->orders : NULL; o; o = o->next)
+                o->machine->n_replacing += in ? 1 : -1;
 }
+
+/* -- Rules -- */
+
+const Names *cluster_rule(const Placement *p, ClusterRule rule) {
+        const Names *const names[_CLUSTER_RULE_MAX] = {
+                [CLUSTER_CONFLICTS] = &p->conflicts, [CLUSTER_REPLACES] = &p->replaces, [CLUSTER_MACHINE_OF] = &p->machine_of,
+        };
+
+        return names[rule];
+}
+
+static void forget_text(Cluster *c, ClusterUnit *u) {
+        for (ClusterRule rule = 0; u->unit && rule < _CLUSTER_RULE_MAX; rule++) {
+                const Names *names = cluster_rule(&u->unit->placement, rule);
+
+                for (size_t i = 0; i < names->n; i++)
+                        patterns_remove(&c->rules[rule], names->items[i], u);
+        }
+        u->unit = unit_free(u->unit);
+}
+
+/* 'unit' is taken. -ENOMEM: the unit has no text any more. */
+static int set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
+        forget_text(c, u);
+        u->unit = unit;
+        for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX; rule++) {
+                const Names *names = cluster_rule(&unit->placement, rule);
+
+                for (size_t i = 0; i < names->n; i++)
+                        if (patterns_add(&c->rules[rule], names->items[i], u) < 0) {
+                                forget_text(c, u);
+                                return -ENOMEM;
+                        }
+        }
+        return 0;
+}
+
+/* -- Waiting -- */
 
 static bool is_waiting(const ClusterUnit *u) {
         if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
@@ -135,15 +225,14 @@ static void unit_changed(Cluster *c, ClusterUnit *u) {
         list_set(c, CLUSTER_GLOBAL, u, p && p->global);
         list_set(c, CLUSTER_RELATED, u, p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
 
-        if (u->unit || u->target_index > 0 || u->orders || u->states)
-                return;
+        list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
 
-        HASH_DEL(c->units, u);
-        free(u);
+        if (!u->unit && u->target_index == 0 && !u->orders && !u->states && !u->unreadable)
+                forget_unit(c, u);
 }
 
 static void machine_changed(Cluster *c, ClusterMachine *m) {
-        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 || m->orders || m->states || m->problems)
+        if (m->facts || m->set.n > 0 || m->presence_index > 0 || m->raft_id > 0 || m->reported != 0 || m->orders || m->states || m->problems || m->unreadable)
                 return;
 
         HASH_DEL(c->machines, m);
@@ -202,7 +291,7 @@ static void remove_order(Cluster *c, ClusterOrder *o) {
 
         if (cluster_order_is_active(o))
                 m->load--;
-        m->n_related -= u->lists[CLUSTER_RELATED].in;
+        m->n_replacing -= u->lists[CLUSTER_REPLACING].in;
         HASH_DEL(m->orders, o);
         LIST_REMOVE(u->orders, o);
         free(o->reason);
@@ -224,7 +313,7 @@ static void remove_state(Cluster *c, ClusterState *s) {
 }
 
 static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t created, uint64_t modified) {
-        ClusterOrder *o = cluster_order(c, k->machine, k->unit);
+        ClusterOrder *o = any_order(c, k->machine, k->unit);
 
         if (!o) {
                 _cleanup_free_ ClusterOrder *fresh = NEW0(ClusterOrder, 1);
@@ -237,7 +326,7 @@ static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t cre
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
                 LIST_INSERT(fresh->of->orders, fresh);
-                fresh->machine->n_related += fresh->of->lists[CLUSTER_RELATED].in;
+                fresh->machine->n_replacing += fresh->of->lists[CLUSTER_REPLACING].in;
                 o = TAKE_PTR(fresh);
         }
 
@@ -370,7 +459,7 @@ static void set_presence(Cluster *c, ClusterMachine *m, const PresenceRecord *re
 /* Fills of *ret what the key is about. */
 static int read_member(const char *json, size_t size, ClusterMachine *ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        const char *peer = "", *nonce = "";
+        const char *peer = "", *nonce = "", *client = "";
         uint64_t id = 0, start = 0, level = 0;
         int r;
 
@@ -392,6 +481,9 @@ static int read_member(const char *json, size_t size, ClusterMachine *ret, Error
         r = json_read_string(root, "peer", &peer, err);
         if (r < 0)
                 return r;
+        r = json_read_string(root, "client", &client, err);
+        if (r < 0)
+                return r;
         if (id == 0 || strlen(peer) >= sizeof(ret->peer) || strlen(nonce) >= sizeof(ret->start_nonce))
                 return error_set(err, -EBADMSG, "raftId is missing, or peer or nonce is too long");
 
@@ -400,6 +492,8 @@ static int read_member(const char *json, size_t size, ClusterMachine *ret, Error
         ret->level = level;
         snprintf(ret->start_nonce, sizeof(ret->start_nonce), "%s", nonce);
         snprintf(ret->peer, sizeof(ret->peer), "%s", peer);
+        if (strlen(client) < sizeof(ret->client))
+                snprintf(ret->client, sizeof(ret->client), "%s", client);
         return 0;
 }
 
@@ -427,6 +521,98 @@ static void set_adopting(Cluster *c, const char *value, size_t size) {
         (void) parse_u64(digits, &c->adopting_since_ms);
 }
 
+/* -- Keys that cannot be read -- */
+
+static const bool is_about_unit[_LAYOUT_MAX] = {
+        [LAYOUT_UNIT] = true, [LAYOUT_TARGET] = true, [LAYOUT_ORDER] = true, [LAYOUT_STATE] = true,
+};
+
+static bool lacks(const ClusterUnreadable *list, LayoutKind kind) {
+        for (; list; list = list->next)
+                if (list->key.kind == kind)
+                        return true;
+        return false;
+}
+
+bool cluster_unit_lacks(const ClusterUnit *u, LayoutKind kind) {
+        return lacks(u->unreadable, kind);
+}
+
+bool cluster_unit_exists(const ClusterUnit *u) {
+        return u && (u->unit || cluster_unit_lacks(u, LAYOUT_UNIT));
+}
+
+bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind) {
+        return lacks(m->unreadable, kind);
+}
+
+bool cluster_machine_is_unreadable(const ClusterMachine *m) {
+        return lacks(m->unreadable, LAYOUT_FACTS) || lacks(m->unreadable, LAYOUT_METADATA) || lacks(m->unreadable, LAYOUT_PRESENCE);
+}
+
+/* The place in the list of its unit or machine that names the key, or its end; NULL without that unit or machine. */
+static ClusterUnreadable **find_unreadable(const Cluster *c, const LayoutKey *k) {
+        ClusterUnit *u = is_about_unit[k->kind] ? cluster_any_unit(c, k->unit) : NULL;
+        ClusterMachine *m = is_about_unit[k->kind] ? NULL : cluster_machine(c, k->machine);
+        ClusterUnreadable **at = u ? &u->unreadable : m ? &m->unreadable : NULL;
+
+        while (at && *at && ((*at)->key.kind != k->kind || !streq((*at)->key.unit, k->unit) || !streq((*at)->key.machine, k->machine)))
+                at = &(*at)->next;
+        return at;
+}
+
+bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size) {
+        ClusterUnreadable **at;
+        LayoutKey k;
+
+        if (!layout_parse((KvBytes) { key, key_size }, &k))
+                return false;
+        at = find_unreadable(c, &k);
+        return at && *at;
+}
+
+static void forget_unreadable(const Cluster *c, const LayoutKey *k) {
+        ClusterUnreadable **at = find_unreadable(c, k), *found = at ? *at : NULL;
+
+        if (!found)
+                return;
+        *at = found->next;
+        free(found);
+}
+
+static void free_unreadable(ClusterUnreadable *list) {
+        for (ClusterUnreadable *next; list; list = next) {
+                next = list->next;
+                free(list);
+        }
+}
+
+/* Where absence would have a meaning, the cluster view gets what moves nothing: an order that holds its place, and a machine
+ * that is away. */
+static int stand_in(Cluster *c, const LayoutKey *k, uint64_t created, uint64_t modified) {
+        Order order = { .kind = _ORDER_INVALID, .since_ms = UINT64_MAX };
+
+        if (k->kind == LAYOUT_ORDER)
+                return put_order(c, k, &order, created, modified);
+        if (k->kind == LAYOUT_PRESENCE)
+                set_presence(c, cluster_machine(c, k->machine), &(PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE }, modified);
+        return 0;
+}
+
+static int put_unreadable(Cluster *c, const LayoutKey *k, uint64_t created, uint64_t modified) {
+        ClusterUnreadable *fresh = NEW0(ClusterUnreadable, 1);
+        ClusterUnit *u = is_about_unit[k->kind] ? get_unit(c, k->unit) : NULL;
+        ClusterMachine *m = is_about_unit[k->kind] ? NULL : get_machine(c, k->machine);
+
+        if (!fresh || (!u && !m)) {
+                free(fresh);
+                return part(c, u, m);
+        }
+        fresh->key = *k;
+        *find_unreadable(c, k) = fresh;
+        return stand_in(c, k, created, modified);
+}
+
 /* -- Keys -- */
 
 static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, uint64_t created, uint64_t modified, Error *err) {
@@ -444,11 +630,10 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 u = get_unit(c, k->unit);
                 if (!u)
                         return -ENOMEM;
-                unit_free(u->unit);
-                u->unit = TAKE_PTR(unit);
-                u->index = modified;
+                r = set_text(c, u, TAKE_PTR(unit));
+                u->index = r < 0 ? 0 : modified;
                 unit_changed(c, u);
-                return 0;
+                return r;
         }
         case LAYOUT_TARGET: {
                 char word[16] = "";
@@ -549,6 +734,7 @@ static int put(Cluster *c, const LayoutKey *k, const char *value, size_t size, u
                 m->level = said.level;
                 memcpy(m->start_nonce, said.start_nonce, sizeof(m->start_nonce));
                 memcpy(m->peer, said.peer, sizeof(m->peer));
+                memcpy(m->client, said.client, sizeof(m->client));
                 return 0;
         }
         case LAYOUT_CLUSTER:
@@ -571,11 +757,12 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
         ClusterState *s;
         int r = 0;
 
+        forget_unreadable(c, k);
         switch (k->kind) {
         case LAYOUT_UNIT:
                 if (!u)
                         break;
-                u->unit = unit_free(u->unit);
+                forget_text(c, u);
                 u->index = 0;
                 unit_changed(c, u);
                 break;
@@ -614,11 +801,11 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                 if (!m)
                         break;
                 m->raft_id = 0;
-                m->peer[0] = 0;
+                m->peer[0] = m->client[0] = 0;
                 machine_changed(c, m);
                 break;
         case LAYOUT_ORDER:
-                o = cluster_order(c, k->machine, k->unit);
+                o = any_order(c, k->machine, k->unit);
                 if (o)
                         remove_order(c, o);
                 break;
@@ -626,11 +813,15 @@ static int remove_key(Cluster *c, const LayoutKey *k) {
                 p = cluster_problem(c, k->machine, k->unit);
                 if (p)
                         remove_problem(c, m, p);
+                else if (m)
+                        machine_changed(c, m);
                 break;
         case LAYOUT_STATE:
                 s = cluster_state(c, k->machine, k->unit);
                 if (s)
                         remove_state(c, s);
+                else if (u)
+                        unit_changed(c, u);
                 break;
         case LAYOUT_CLUSTER:
                 if (streq(k->unit, CLUSTER_ADOPTING))
@@ -654,11 +845,13 @@ int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value,
                 return 0;
 
         r = put(c, &k, value, value_size, created, modified, err);
+        if (r >= 0)
+                forget_unreadable(c, &k);
         if (r >= 0 || r == -ENOMEM)
                 return r;
 
-        /* Better unknown than out of date: nobody shall act on what somebody has replaced. */
-        if (remove_key(c, &k) < 0)
+        /* Neither the value that was replaced counts, nor is the key absent. */
+        if (remove_key(c, &k) < 0 || put_unreadable(c, &k, created, modified) < 0)
                 return -ENOMEM;
         return error_prefix(err, -EBADMSG, "%.*s", (int) key_size, key);
 }
@@ -687,6 +880,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_UNIT, u->name, NULL);
                 if (u->target_index > 0)
                         CONSIDER(LAYOUT_TARGET, u->name, NULL);
+                for (const ClusterUnreadable *x = u->unreadable; x; x = x->next)
+                        CONSIDER(x->key.kind, x->key.unit, x->key.machine);
         }
         for (ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 if (m->facts)
@@ -705,6 +900,8 @@ static int remove_below(Cluster *c, KvBytes dir) {
                         CONSIDER(LAYOUT_STATE, s->unit, m->id);
                 for (ClusterProblem *p = m->problems; p; p = p->hh.next)
                         CONSIDER(LAYOUT_PROBLEM, p->unit, m->id);
+                for (const ClusterUnreadable *x = m->unreadable; x; x = x->next)
+                        CONSIDER(x->key.kind, x->key.unit, x->key.machine);
         }
         if (c->adopting)
                 CONSIDER(LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
@@ -753,6 +950,7 @@ static size_t free_machine(Cluster *c, ClusterMachine *m) {
         set_facts(m, NULL, 0);
         pairs_done(&m->set);
         pairs_done(&m->metadata);
+        free_unreadable(m->unreadable);
         free(m);
         return n;
 }
@@ -763,12 +961,14 @@ bool cluster_drain(Cluster *c, size_t n) {
         while (c->machines && freed < n)
                 freed += free_machine(c, c->machines);
         for (ClusterUnit *u = c->units; u && freed < n; u = c->units, freed++) {
+                forget_text(c, u);
                 HASH_DEL(c->units, u);
-                unit_free(u->unit);
+                free_unreadable(u->unreadable);
                 free(u);
         }
         if (c->machines || c->units)
                 return false;
+        free(c->by_name);
         *c = (Cluster) {};
         return true;
 }

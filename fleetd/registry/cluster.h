@@ -4,6 +4,8 @@
 
 #include "base/table.h"
 #include "base/error.h"
+#include "fleetd/registry/layout.h"
+#include "fleetd/registry/patterns.h"
 #include "units/machine.h"
 #include "units/records.h"
 #include "units/state.h"
@@ -14,13 +16,24 @@ typedef struct ClusterUnit ClusterUnit;
 
 typedef struct ClusterMachine ClusterMachine;
 
+/* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault. It is not
+ * absent: nothing may be stopped, started, placed or moved because of it. The value that the key had before is not kept.
+ * A unit or a machine is unreadable while the cluster view holds such a key of it. */
+typedef struct ClusterUnreadable {
+        LayoutKey key;
+        struct ClusterUnreadable *next;
+} ClusterUnreadable;
+
+/* For `why` and lists. */
+#define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
+
 /* The order of one machine about one unit: /_fleet/machine/ID/unit/NAME. */
 typedef struct ClusterOrder {
         ClusterMachine *machine;
         ClusterUnit *of;         /* the unit, or what stands for it while there is none */
         struct ClusterOrder *next, *prev; /* of the same unit, by machine id */
         char unit[256];
-        OrderKind order;         /* run, load, stop */
+        OrderKind order;         /* run, load, stop; _ORDER_INVALID: unreadable, and its place is taken */
         uint64_t unit_index;     /* modified index of the unit key that it was planned on */
         uint64_t index;          /* modified index of the order's key */
         uint64_t created;
@@ -53,8 +66,17 @@ typedef enum ClusterList {
         CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up and where its name is free */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
+        CLUSTER_REPLACING, /* Replaces= */
         _CLUSTER_LIST_MAX,
 } ClusterList;
+
+/* The options that name other units. */
+typedef enum ClusterRule {
+        CLUSTER_CONFLICTS,
+        CLUSTER_REPLACES,
+        CLUSTER_MACHINE_OF, /* names, no patterns */
+        _CLUSTER_RULE_MAX,
+} ClusterRule;
 
 struct ClusterUnit {
         char name[256];
@@ -64,10 +86,13 @@ struct ClusterUnit {
         uint64_t target_index;   /* 0: no key */
         ClusterOrder *orders;    /* list, by machine id */
         ClusterState *states;    /* list, by machine id */
+        ClusterUnreadable *unreadable; /* its unit, target, order and state keys that cannot be read */
         /* Lists of units that a change elsewhere may concern; unsorted. */
         struct { ClusterUnit *next, *prev; bool in; } lists[_CLUSTER_LIST_MAX];
         UT_hash_handle hh;
 };
+
+enum { CLUSTER_URL_SIZE = 256 };
 
 struct ClusterMachine {
         char id[33];
@@ -75,21 +100,23 @@ struct ClusterMachine {
         uint64_t facts_index;
         Pairs set;               /* metadata set by people; "" hides what the host says itself */
         Pairs metadata;          /* what counts: the host's own, and what was set over it */
-        Presence presence;       /* PRESENCE_LOST when no key says otherwise */
+        Presence presence;       /* PRESENCE_LOST when no key says otherwise; PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
         uint64_t losses, lost_ms, quiet_ms; /* see units/records.h */
         char presence_reason[128]; /* begins with MACHINE_TROUBLE when its replica suffers from something */
         uint64_t raft_id;        /* 0: holds no replica; from the member key */
         char peer[64];
+        char client[CLUSTER_URL_SIZE]; /* where clients elsewhere reach its key API; "": it does not say */
         uint64_t start_number;   /* of its daemon with that Raft id, the last one that the cluster has seen */
         uint64_t level;          /* feature level that the program of that start knows; 0: it did not say */
         char start_nonce[17];    /* of that start, in hex; two starts may have one number when an old image was put back */
         ClusterOrder *orders;    /* table by unit */
         ClusterState *states;    /* table by unit */
         ClusterProblem *problems; /* table by unit */
+        ClusterUnreadable *unreadable; /* all other keys about it that cannot be read */
         uint64_t reported;       /* the new lineage in which it has said all that runs on it; 0: none */
         size_t load;             /* orders run and load */
-        size_t n_related;        /* orders of units in the list CLUSTER_RELATED */
+        size_t n_replacing;      /* orders of units in the list CLUSTER_REPLACING */
         size_t slot;             /* the scheduler's: its place in a view of this picture */
         UT_hash_handle hh;
 };
@@ -98,6 +125,9 @@ typedef struct Cluster {
         uint64_t index;          /* the store's, of this picture */
         uint64_t now_ms;         /* cluster time when it was looked at */
         ClusterUnit *units;      /* table by name */
+        ClusterUnit **by_name;   /* the same, sorted */
+        size_t by_name_capacity;
+        Patterns rules[_CLUSTER_RULE_MAX]; /* who names whom */
         ClusterMachine *machines; /* table by id */
         ClusterUnit *lists[_CLUSTER_LIST_MAX];
         uint64_t lineage;
@@ -116,18 +146,30 @@ bool cluster_drain(Cluster *c, size_t n);
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name);          /* NULL: unknown, or no unit key */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
-ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit);
+ClusterOrder *cluster_order(const Cluster *c, const char *machine_id, const char *unit); /* NULL: none that can be read */
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also what only a target, order or state names */
+bool cluster_unit_exists(const ClusterUnit *u); /* it has a unit key, readable or not; 'u' may be NULL */
 
-/* Puts one key's value into the picture; keys that are none of ours are left out. A value that does not parse is kept out
- * (what stood there before goes), with a sentence in 'err' and -EBADMSG; -ENOMEM. */
+/* What can be read of neither: the key's kind, or anything that a plan depends on. */
+bool cluster_unit_lacks(const ClusterUnit *u, LayoutKind kind);
+bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind);
+bool cluster_machine_is_unreadable(const ClusterMachine *m); /* its facts, metadata or presence: it keeps what it has, and gets nothing */
+bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
+
+/* Put one key's value into the cluster view; other keys are left out. A value that does not parse makes the key unreadable
+ * (the value that it had before goes), with a message in 'err' and -EBADMSG; -ENOMEM. */
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
                 uint64_t modified, Error *err);
 int cluster_remove(Cluster *c, const char *key, size_t key_size); /* a directory's removal removes all below it */
+
+/* Of 'placement', the names or patterns of that rule. */
+const Names *cluster_rule(const Placement *placement, ClusterRule rule);
+/* The units whose names begin with 'size' bytes: a part of Cluster.by_name. */
+ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
 /* Sorted by name (units) or id (machines); the caller frees the array. NULL without memory. */
 ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n);

@@ -8,23 +8,18 @@ bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m) {
         return false;
 }
 
-static int by_name(const void *a, const void *b) {
-        return strcmp((*(ClusterUnit *const *) a)->name, (*(ClusterUnit *const *) b)->name);
-}
-
 static int by_id(const void *a, const void *b) {
         return strcmp((*(ClusterMachine *const *) a)->id, (*(ClusterMachine *const *) b)->id);
 }
 
 ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n) {
         ClusterUnit **sorted = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
-        size_t n = 0;
+        size_t n = HASH_COUNT(c->units);
 
         if (!sorted)
                 return NULL;
-        for (ClusterUnit *u = c->units; u; u = u->hh.next)
-                sorted[n++] = u;
-        qsort(sorted, n, sizeof(*sorted), by_name);
+        if (n > 0)
+                memcpy(sorted, c->by_name, n * sizeof(*sorted));
         *ret_n = n;
         return sorted;
 }
@@ -43,7 +38,7 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
 }
 
 bool cluster_awaits(const Cluster *c, const ClusterMachine *m) {
-        return c->adopting && m->facts && m->reported != c->lineage;
+        return c->adopting && (m->facts || cluster_machine_lacks(m, LAYOUT_FACTS)) && m->reported != c->lineage;
 }
 
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine) {
@@ -70,7 +65,7 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const 
 
         *ret_machine = best->machine;
         if (best->machine->presence == PRESENCE_LOST || best->machine->presence == PRESENCE_LEFT ||
-            !cluster_state(c, best->machine->id, u->name))
+            best->order == _ORDER_INVALID || !cluster_state(c, best->machine->id, u->name))
                 return TARGET_INACTIVE;
         return best->order == ORDER_RUN ? TARGET_LAUNCHED : TARGET_LOADED;
 }

@@ -18,7 +18,7 @@ typedef enum LayoutKind {
         LAYOUT_REPORTED, /* /_fleet/machine/ID/reported: the new lineage in which it has said all that runs on it, in hex */
         LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
         LAYOUT_CLUSTER,  /* /_fleet/cluster/NAME: engine, next-raft-id, voters, ... */
-        LAYOUT_MEMBER,   /* /_fleet/cluster/member/ID: {"raftId","peer"} of hosts with a replica */
+        LAYOUT_MEMBER,   /* /_fleet/cluster/member/ID: {"raftId","peer","client"} of hosts with a replica */
         _LAYOUT_MAX,
         _LAYOUT_OTHER = -1,
 } LayoutKind;

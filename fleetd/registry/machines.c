@@ -70,6 +70,7 @@ static void write_member(Transaction *t, const ClusterMachine *member) {
         _cleanup_text_ Text value = {};
 
         json_open(&value, NULL, '{');
+        json_add_string(&value, "client", member->client);
         if (member->level > 0)
                 json_add_u64(&value, "level", member->level);
         json_add_string(&value, "nonce", member->start_nonce);

@@ -37,6 +37,10 @@ struct Registry {
         RegistryListener *listeners;
         Op *ops; /* under way */
         RegistryCounts counts;
+#ifdef PLANTED_BUGS
+        const char *unreadable;
+#endif
+        uint64_t refused_at;        /* of the transaction whose 'done' is being called: KvResult's */
 };
 
 struct Op {
@@ -57,17 +61,30 @@ static Cluster *current(Registry *r) {
         return r->whole ? &r->cluster : &r->next;
 }
 
+/* The value as this program can read it. */
+static KvBytes value_of(const Registry *r, const KvNode *node) {
+#ifdef PLANTED_BUGS
+        if (r->unreadable && kv_bytes_equal(node->key, kv_string(r->unreadable)))
+                return kv_string("of a later version");
+#endif
+        return node->value;
+}
+
 static int put_node(Registry *r, const KvNode *node) {
+        KvBytes value = value_of(r, node);
         Error err = {};
+        bool known;
         int e;
 
         if (node->dir)
                 return 1;
-        e = cluster_put(current(r), node->key.data, node->key.size, node->value.data, node->value.size, node->created, node->modified, &err);
+        known = cluster_is_unreadable(&r->cluster, node->key.data, node->key.size);
+        e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
-        if (e < 0)
-                log_warning(((LogFields) { .error = e, .index = node->modified }), "left out of the registry: %s", error_text(&err, e));
+        if (e < 0 && !known)
+                log_warning(((LogFields) { .error = e, .index = node->modified }),
+                            "a key cannot be read by this fleetd; what it is about is left as it is until this host is upgraded: %s", error_text(&err, e));
         return 1;
 }
 
@@ -190,8 +207,8 @@ static void on_event(void *userdata, HubEvent *event) {
                 return;
         }
         if (!r->whole) {
-                if (r->read_all && watch_is_current(r->watch))
-                        finish(r);
+                if (r->read_all)
+                        loop_defer(r->loop, &r->slice);
                 return;
         }
 
@@ -241,10 +258,10 @@ static void on_slice(void *userdata) {
         e = read_slice(r);
         if (e < 0)
                 cannot_read(r, e);
-        else if (!r->read_all)
-                loop_defer(r->loop, &r->slice);
-        else if (watch_is_current(r->watch))
+        else if (r->read_all && watch_is_current(r->watch))
                 finish(r);
+        else
+                loop_defer(r->loop, &r->slice);
 }
 
 void registry_reset(Registry *r) {
@@ -270,6 +287,13 @@ void registry_reset(Registry *r) {
         else
                 loop_defer(r->loop, &r->slice);
 }
+
+#ifdef PLANTED_BUGS
+void registry_cannot_read(Registry *r, const char *key) {
+        r->unreadable = key;
+        registry_reset(r);
+}
+#endif
 
 static void read_again(void *userdata) {
         registry_reset(userdata);
@@ -335,6 +359,10 @@ int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char
         return e < 0 ? e : 0;
 }
 
+uint64_t registry_refused_at(const Registry *r) {
+        return r->refused_at;
+}
+
 /* -- Sending -- */
 
 void transaction_done(Transaction *t) {
@@ -374,15 +402,26 @@ void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutK
         t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
 }
 
+static KvBytes hold_text(Transaction *t, Text *value) {
+        size_t size = 0;
+        char *chars = text_take(value, &size);
+
+        return hold(t, chars, size);
+}
+
+void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine, Text *value) {
+        KvBytes bytes = hold_text(t, value);
+
+        transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
+        if (t->error >= 0)
+                t->checks[t->n_checks - 1].value = bytes;
+}
+
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine, Text *value) {
         KvCommand write = { .op = op, .key = hold_key(t, key, unit, machine), .internal = true };
 
-        if (value) {
-                size_t size = 0;
-                char *chars = text_take(value, &size);
-
-                write.value = hold(t, chars, size);
-        }
+        if (value)
+                write.value = hold_text(t, value);
         if (t->error < 0 || GROW(t->writes, t->writes_capacity, t->n_writes + 1) < 0) {
                 t->error = -ENOMEM;
                 return;
@@ -436,6 +475,7 @@ static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t in
 static void op_on_result(void *userdata, const KvResult *result) {
         char buffer[256];
 
+        ((Op *) userdata)->registry->refused_at = result->status == KV_OK ? 0 : result->refused_at;
         op_finish(userdata, result->status, sentence_of(result, buffer), result->index);
 }
 
@@ -460,7 +500,7 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
         *op = (Op) { .registry = r, .done = done, .userdata = userdata, .value = t->value, .ret_value = t->ret_value };
 
         if (t->n_writes == 0) {
-                op->empty = (Deferred) { .run = op_on_empty, .userdata = op };
+                op->empty = DEFERRED(op_on_empty, op);
                 loop_defer(r->loop, &op->empty);
         } else {
                 e = kv_propose(r->store,
@@ -498,9 +538,9 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
         r->loop = loop;
         r->store = store;
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
-        r->again = (Timer) { .fire = read_again, .userdata = r };
-        r->slice = (Deferred) { .run = on_slice, .userdata = r };
-        r->drain = (Deferred) { .run = on_drain, .userdata = r };
+        r->again = TIMER(read_again, r);
+        r->slice = DEFERRED(on_slice, r);
+        r->drain = DEFERRED(on_drain, r);
         registry_reset(r);
         *ret = r;
         return 0;

@@ -25,6 +25,9 @@ typedef struct RegistryListener {
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
+#ifdef PLANTED_BUGS
+void registry_cannot_read(Registry *r, const char *key); /* for simulations: a key whose value a later version wrote; borrowed, NULL: none */
+#endif
 void registry_listen(Registry *r, RegistryListener *listener);
 void registry_unlisten(Registry *r, RegistryListener *listener);
 void registry_reset(Registry *r);                 /* the store's on_reset: read all anew */
@@ -54,6 +57,8 @@ typedef struct UnitChange {
         bool remove;               /* destroy: unit and target keys go; the engine turns orders into stop */
         bool only_if_absent;       /* refuse when the unit exists (KV_EXISTS) */
         uint64_t expected_index;   /* of the unit key; 0: whatever it is */
+        bool has_expected_target;  /* refuse when the target is another one than 'expected_target' */
+        TargetState expected_target;
 } UnitChange;
 
 /* All or nothing. One check and one owner rule for API and directory. */
@@ -92,6 +97,8 @@ typedef struct OrderChange {
 
 /* One transaction valid in 'term' only. Never asked again. */
 int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_t n, RegistryDone done, void *userdata);
+/* Within 'done': the change that did not hold any more, so that the transaction was rejected; NULL: it was not one of them. */
+const OrderChange *registry_refused_order(const Registry *r, const OrderChange *changes, size_t n);
 
 /* -- states.c: the agent's -- */
 

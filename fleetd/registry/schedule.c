@@ -46,3 +46,20 @@ int registry_order(Registry *r, uint64_t term, const OrderChange *changes, size_
         }
         return transaction_send(r, &t, term, done, userdata);
 }
+
+/* As many as add_order() makes. */
+static size_t count_checks(const OrderChange *c) {
+        return (c->expected_index > 0) + (c->remove ? 0 : 1 + (c->presence_index > 0));
+}
+
+const OrderChange *registry_refused_order(const Registry *r, const OrderChange *changes, size_t n) {
+        uint64_t at = registry_refused_at(r);
+        size_t end = 0;
+
+        for (size_t i = 0; i < n && at > 0; i++) {
+                end += count_checks(&changes[i]);
+                if (at <= end)
+                        return &changes[i];
+        }
+        return at > end && at - end <= n ? &changes[at - end - 1] : NULL; /* each has one write */
+}

@@ -26,6 +26,12 @@ static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
 
         if (change->expected_index > 0)
                 transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_UNIT, name, NULL);
+        if (change->has_expected_target) {
+                _cleanup_text_ Text expected = {};
+
+                text_append(&expected, target_state_to_string(change->expected_target));
+                transaction_check_value(t, LAYOUT_TARGET, name, NULL, &expected);
+        }
 
         if (change->remove) {
                 transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NULL);

@@ -25,6 +25,8 @@ void transaction_done(Transaction *t);
 
 /* 'index' is for KV_CHECK_MODIFIED. */
 void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit, const char *machine);
+/* The value at 'key' is this one; 'value' is taken (and emptied). */
+void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine, Text *value);
 /* 'value' is taken (and emptied); for KV_DELETE it is NULL. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine, Text *value);
 /* Sends it; 'term' 0: any. 0 or -ENOMEM, -E2BIG; answers come by 'done'. An empty one is answered KV_OK from the loop. */
@@ -32,4 +34,6 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
 
 /* Whether a key is in this host's tree now, and its modified index (0: absent). */
 int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret);
+/* Within 'done': which of the checks, then of the writes, rejected the transaction, counted from 1; 0: none of them. */
+uint64_t registry_refused_at(const Registry *r);
 const char *registry_machine_id(const Registry *r);

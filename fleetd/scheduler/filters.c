@@ -18,6 +18,10 @@ static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, co
 
         if (staying)
                 return true;
+        if (cluster_machine_is_unreadable(m)) {
+                error_set(ret_why, -ENOENT, "%s", CLUSTER_UNREADABLE);
+                return false;
+        }
         if (m->presence != PRESENCE_UP) {
                 error_set(ret_why, -ENOENT, "%s", sentences[m->presence]);
                 return false;
@@ -52,7 +56,7 @@ static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, co
         if (placement_metadata_fits(wants(unit), has, &key))
                 return true;
         /* A machine that is not heard of keeps its units: what it has is unknown, not absent. */
-        if (staying && !m->facts)
+        if (staying && (!m->facts || cluster_machine_is_unreadable(m)))
                 return true;
 
         placement_metadata_describe(wants(unit), key, &asked);
@@ -83,7 +87,6 @@ typedef struct Search {
         bool staying;
         const ClusterUnit *found;
         const char *glob;
-        bool ours; /* the glob is the unit's own */
 } Search;
 
 /* Of two that conflict on one machine one has to go: a global unit before an ordinary one, the later before the earlier,
@@ -103,46 +106,41 @@ static bool yields_to(const Search *s, const Placed *other) {
         return strcmp(s->unit->name, other->unit->name) > 0;
 }
 
-static bool no_conflict(void *userdata, const Placed *other) {
+static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
         Search *s = userdata;
-        const char *glob;
 
-        if (!other->unit->unit || other->unit == s->unit)
+        if (other->unit == s->unit || streq(other->unit->name, s->unit->name)) /* or its own former text */
                 return true;
-        if (wants(s->unit)->conflicts.n == 0 && wants(other->unit)->conflicts.n == 0)
-                return true;
-        if (!placement_conflict(wants(s->unit), s->unit->name, wants(other->unit), other->unit->name, &glob))
-                return true;
-        if (streq(other->unit->name, s->unit->name)) /* its own former text */
+        /* What cannot be read holds its place against newcomers, by its name; nothing goes because of it. */
+        if (other->unit->unreadable ? s->staying : !other->unit->unit)
                 return true;
         if (s->staying && (other->stopping || !yields_to(s, other)))
                 return true;
 
         s->found = other->unit;
         s->glob = glob;
-        s->ours = placement_match(&wants(s->unit)->conflicts, other->unit->name) != NULL;
         return false;
 }
 
 static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m, bool staying, Error *ret_why) {
+        const Names *own = &wants(unit)->conflicts;
         Search s = { .unit = unit, .staying = staying };
 
-        if (wants(unit)->conflicts.n == 0 && !view_has_related(view, m))
-                return true;
         if (staying)
                 for (const ClusterOrder *o = unit->orders; o && !s.order; o = o->next)
                         if (o->machine == m)
                                 s.order = o;
 
-        view_each(view, m, no_conflict, &s);
-        if (!s.found)
-                return true;
-
-        if (s.ours)
+        for (size_t i = 0; i < own->n && !s.found; i++)
+                view_each_named(view, m, own->items[i], no_conflict, &s);
+        if (s.found) {
                 error_set(ret_why, -ENOENT, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
-        else
+                return false;
+        }
+        view_each_naming(view, m, CLUSTER_CONFLICTS, unit->name, no_conflict, &s);
+        if (s.found)
                 error_set(ret_why, -ENOENT, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
-        return false;
+        return !s.found;
 }
 
 /* -- Rest -- */

@@ -13,10 +13,13 @@ struct Placed {
         bool stopping;             /* ordered to stop and not gone yet: it holds its place against newcomers, and counts no more */
 };
 
-/* Calls 'each' for what is on the machine until it returns false. */
-void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*each)(void *userdata, const Placed *placed), void *userdata);
-/* Whether a unit there has rules about others; most machines have none such, and need not be looked through. */
-bool view_has_related(const SchedulerView *view, const ClusterMachine *machine);
+/* Of a unit there, and the pattern by which it was found; false ends the visits. */
+typedef bool (*ViewEach)(void *userdata, const Placed *placed, const char *pattern);
+
+/* Visit the units on the machine whose names match 'pattern'. */
+void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern, ViewEach each, void *userdata);
+/* Visit the units on the machine whose rule matches 'name'. */
+void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule, const char *name, ViewEach each, void *userdata);
 uint64_t view_now_ms(const SchedulerView *view); /* cluster time of the picture */
 bool view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit); /* active there */
 

@@ -3,20 +3,22 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/parse.h"
 #include "fleetd/scheduler/rules.h"
 
 /* What the pass has decided about one unit on one machine; it goes before the picture. */
 typedef struct Decision {
         const ClusterUnit *unit;
         bool there;
+        bool stranger; /* the unit is none of the picture's: a draft */
+        UT_hash_handle hh;
 } Decision;
 
 typedef struct ViewMachine {
         const ClusterMachine *machine;
         size_t load;
-        bool related; /* this pass has put a unit there that asks after others */
-        Decision *decisions;
-        size_t n, capacity;
+        Decision *decisions; /* table by the unit's name */
+        size_t n_strangers;  /* of them */
 } ViewMachine;
 
 struct SchedulerView {
@@ -25,6 +27,7 @@ struct SchedulerView {
         size_t n;
         ViewMachine **sorted; /* by load, then id: whoever fits first is the one; made for the first pick */
         bool is_sorted;
+        size_t work; /* machines, patterns and units that were looked at */
 };
 
 /* -- The view -- */
@@ -42,8 +45,14 @@ static int by_load(const void *a, const void *b) {
 SchedulerView *scheduler_view_free(SchedulerView *view) {
         if (!view)
                 return NULL;
-        for (size_t i = 0; i < view->n; i++)
-                free(view->machines[i].decisions);
+        for (size_t i = 0; i < view->n; i++) {
+                Decision *d, *next;
+
+                HASH_ITER(hh, view->machines[i].decisions, d, next) {
+                        HASH_DEL(view->machines[i].decisions, d);
+                        free(d);
+                }
+        }
         free(view->machines);
         free(view->sorted);
         free(view);
@@ -85,10 +94,19 @@ static ViewMachine *find(const SchedulerView *view, const ClusterMachine *m) {
 }
 
 static Decision *decided(const ViewMachine *v, const char *unit) {
-        for (size_t i = 0; i < v->n; i++)
-                if (streq(v->decisions[i].unit->name, unit))
-                        return &v->decisions[i];
-        return NULL;
+        Decision *d;
+
+        HASH_FIND_STR(v->decisions, unit, d);
+        return d;
+}
+
+/* Says nothing that the view did not say before. */
+static void count_work(const SchedulerView *view, size_t n) {
+        ((SchedulerView *) view)->work += n;
+}
+
+size_t scheduler_view_work(const SchedulerView *view) {
+        return view->work;
 }
 
 static bool has(const ViewMachine *v, const char *unit) {
@@ -153,22 +171,33 @@ static void reorder(SchedulerView *view, ViewMachine *v, size_t old_load) {
         view->sorted[to] = v;
 }
 
+static int add_decision(SchedulerView *view, ViewMachine *v, const ClusterUnit *unit, bool there) {
+        Decision *d = NEW0(Decision, 1);
+
+        if (!d)
+                return -ENOMEM;
+        *d = (Decision) { .unit = unit, .there = there, .stranger = cluster_any_unit(view->cluster, unit->name) != unit };
+        HASH_ADD_KEYPTR(hh, v->decisions, unit->name, strlen(unit->name), d);
+        if (!TABLE_ADDED(d)) {
+                free(d);
+                return -ENOMEM;
+        }
+        v->n_strangers += d->stranger;
+        return 0;
+}
+
 static int decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
         ViewMachine *v = find(view, cluster_machine(view->cluster, machine_id));
         Decision *d = decided(v, unit->name);
-        bool was;
+        bool was = has(v, unit->name);
         int r;
 
-        was = has(v, unit->name);
-        if (there && unit->lists[CLUSTER_RELATED].in)
-                v->related = true;
         if (d)
                 d->there = there;
         else {
-                r = GROW(v->decisions, v->capacity, v->n + 1);
+                r = add_decision(view, v, unit, there);
                 if (r < 0)
                         return r;
-                v->decisions[v->n++] = (Decision) { .unit = unit, .there = there };
         }
         if (was != there) {
                 v->load += there ? 1 : -1;
@@ -186,28 +215,132 @@ int scheduler_view_remove(SchedulerView *view, const char *machine_id, const Clu
         return decide(view, machine_id, unit, false);
 }
 
-void view_each(const SchedulerView *view, const ClusterMachine *machine, bool (*each)(void *userdata, const Placed *placed), void *userdata) {
-        const ViewMachine *v = find(view, machine);
+/* -- Who is there -- */
 
-        for (const ClusterOrder *o = machine->orders; o; o = o->hh.next) {
-                const Decision *d = v->n > 0 ? decided(v, o->unit) : NULL;
-                Placed placed = { .unit = o->of, .order = o, .stopping = d ? !d->there : !cluster_order_is_active(o) };
+typedef struct Visit {
+        const SchedulerView *view;
+        const ViewMachine *machine;
+        ClusterRule rule;
+        const char *name;    /* of the unit that others may name */
+        ViewEach each;
+        void *userdata;
+        const Pattern *pattern;
+        size_t n;            /* units that have a pattern which matches */
+        bool ended;
+} Visit;
 
-                if (!each(userdata, &placed))
-                        return;
+static ClusterOrder *order_of(const ViewMachine *v, const char *unit) {
+        ClusterOrder *o;
+
+        HASH_FIND_STR(v->machine->orders, unit, o);
+        return o;
+}
+
+/* The unit of that name, if it is there in any way. */
+static bool is_placed(const ViewMachine *v, const char *unit, Placed *ret) {
+        const Decision *d = decided(v, unit);
+        const ClusterOrder *o = order_of(v, unit);
+
+        if (!o && (!d || !d->there))
+                return false;
+        *ret = o ? (Placed) { .unit = o->of, .order = o, .stopping = d ? !d->there : !cluster_order_is_active(o) } : (Placed) { .unit = d->unit };
+        return true;
+}
+
+/* 'unit' NULL: whichever has that name there. */
+static void visit(Visit *v, const char *name, const ClusterUnit *unit, const char *pattern) {
+        Placed placed;
+
+        count_work(v->view, 1);
+        if (v->ended || !is_placed(v->machine, name, &placed) || (unit && placed.unit != unit))
+                return;
+        v->ended = !v->each(v->userdata, &placed, pattern);
+}
+
+/* Everything there, one by one; 'pattern' tells for each what matches, or NULL. */
+static void visit_all(Visit *v, const char *(*pattern)(const Visit *v, const ClusterUnit *unit), bool strangers_only) {
+        const Decision *decisions = !strangers_only || v->machine->n_strangers > 0 ? v->machine->decisions : NULL;
+        const char *matching;
+
+        for (const ClusterOrder *o = strangers_only ? NULL : v->machine->machine->orders; o && !v->ended; o = o->hh.next) {
+                count_work(v->view, 1);
+                matching = pattern(v, o->of);
+                if (matching)
+                        visit(v, o->unit, NULL, matching);
         }
-        for (size_t i = 0; i < v->n; i++) {
-                const Decision *d = &v->decisions[i];
-                ClusterOrder *o;
-
-                HASH_FIND_STR(machine->orders, d->unit->name, o);
-                if (!o && d->there && !each(userdata, &(Placed) { .unit = d->unit }))
-                        return;
+        for (const Decision *d = decisions; d && !v->ended; d = d->hh.next) {
+                count_work(v->view, 1);
+                if ((strangers_only && !d->stranger) || order_of(v->machine, d->unit->name))
+                        continue;
+                matching = pattern(v, d->unit);
+                if (matching)
+                        visit(v, d->unit->name, NULL, matching);
         }
 }
 
-bool view_has_related(const SchedulerView *view, const ClusterMachine *machine) {
-        return machine->n_related > 0 || find(view, machine)->related;
+static size_t count_there(const ViewMachine *v) {
+        return HASH_COUNT(v->machine->orders) + HASH_COUNT(v->decisions);
+}
+
+static const char *named(const Visit *v, const ClusterUnit *unit) {
+        return glob_match(v->name, unit->name) ? v->name : NULL;
+}
+
+void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern, ViewEach each, void *userdata) {
+        Visit v = { .view = view, .machine = find(view, machine), .name = pattern, .each = each, .userdata = userdata };
+        ClusterUnit *const *units;
+        size_t start = pattern_start(pattern), n;
+
+        if (!pattern[start]) {
+                visit(&v, pattern, NULL, pattern);
+                return;
+        }
+        units = cluster_units_that_begin(view->cluster, pattern, start, &n);
+        if (n > count_there(v.machine)) {
+                visit_all(&v, named, false);
+                return;
+        }
+        for (size_t i = 0; i < n && !v.ended; i++) {
+                count_work(view, 1);
+                if (glob_match(pattern, units[i]->name))
+                        visit(&v, units[i]->name, NULL, pattern);
+        }
+        visit_all(&v, named, true);
+}
+
+static const char *names_it(const Visit *v, const ClusterUnit *unit) {
+        const Names *names = unit->unit ? cluster_rule(&unit->unit->placement, v->rule) : NULL;
+
+        if (!names || names->n == 0)
+                return NULL;
+        count_work(v->view, names->n);
+        return placement_match(names, v->name);
+}
+
+static bool count_pattern(void *userdata, const Pattern *pattern) {
+        ((Visit *) userdata)->n += pattern->n;
+        return true;
+}
+
+static bool visit_pattern(void *userdata, const Pattern *pattern) {
+        Visit *v = userdata;
+
+        for (size_t i = 0; i < pattern->n && !v->ended; i++)
+                visit(v, pattern->units[i]->name, pattern->units[i], pattern->text);
+        return !v->ended;
+}
+
+void view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule, const char *name, ViewEach each, void *userdata) {
+        Visit v = { .view = view, .machine = find(view, machine), .rule = rule, .name = name, .each = each, .userdata = userdata };
+
+        count_work(view, patterns_match(&view->cluster->rules[rule], name, count_pattern, &v));
+        if (v.n > count_there(v.machine)) {
+                visit_all(&v, names_it, false);
+                return;
+        }
+        if (v.n > 0)
+                count_work(view, patterns_match(&view->cluster->rules[rule], name, visit_pattern, &v));
+        visit_all(&v, names_it, true);
 }
 
 uint64_t view_now_ms(const SchedulerView *view) {
@@ -225,12 +358,10 @@ typedef struct Replacer {
         const ClusterUnit *found;
 } Replacer;
 
-static bool no_replacer(void *userdata, const Placed *other) {
+static bool no_replacer(void *userdata, const Placed *other, const char *pattern) {
         Replacer *r = userdata;
 
         if (other->stopping || !other->unit->unit || other->unit == r->unit)
-                return true;
-        if (!placement_match(&other->unit->unit->placement.replaces, r->unit->name))
                 return true;
         /* Each naming the other is no relation (fleet's rule). */
         if (placement_match(&r->unit->unit->placement.replaces, other->unit->name))
@@ -242,8 +373,7 @@ static bool no_replacer(void *userdata, const Placed *other) {
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
         Replacer r = { .unit = unit };
 
-        if (view_has_related(view, machine))
-                view_each(view, machine, no_replacer, &r);
+        view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, no_replacer, &r);
         return r.found;
 }
 
@@ -311,6 +441,7 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                 const ViewMachine *v = view->sorted[i];
                 Error why = {};
 
+                count_work(view, 1);
                 if (has(v, unit->name)) {
                         if (v->machine->presence == PRESENCE_UP)
                                 error_set(&why, -ENOENT, "it is there");

@@ -11,6 +11,8 @@ typedef struct SchedulerView SchedulerView;
 
 int scheduler_view_new(const Cluster *cluster, SchedulerView **ret);
 SchedulerView *scheduler_view_free(SchedulerView *view);
+/* How much was looked at: machines, patterns, units. It depends on the view alone, so that whoever plans can end in time. */
+size_t scheduler_view_work(const SchedulerView *view);
 /* Decided in this pass: 'unit' is (no longer) on that machine. */
 int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
 int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);

@@ -1,14 +1,21 @@
 /* The connection to systemd, its return after loss, and the signals. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "fleetd/systemd/bus_internal.h"
+#include "units/name.h"
 #include "units/quadlet.h"
 
-enum { RECONNECT_MIN_MS = 100, RECONNECT_MAX_MS = 5000, STOPPING_WAIT_MS = 300 };
+enum {
+        RECONNECT_MIN_MS = 100, RECONNECT_MAX_MS = 5000, STOPPING_WAIT_MS = 300,
+
+        /* Signals that nobody waits for, beyond 500 a second: they are read every 20 ms, or each would wake the daemon. */
+        SIGNAL_GAP_MS = 2, SIGNALS_IN_ROW = 100, BATCH_MS = 20,
+};
 
 static void bus_set_ready(SystemdBus *b, bool ready) {
         if (b->ready == ready)
@@ -20,9 +27,23 @@ static void bus_set_ready(SystemdBus *b, bool ready) {
 
 /* -- The connection -- */
 
+/* What has come was read; more is read when the batch is due. 0: at once. */
+static uint64_t bus_batch_due_ms(const SystemdBus *b) {
+        bool awaited = !TAILQ_EMPTY(&b->calls) || !TAILQ_EMPTY(&b->lists) || b->state_requested || !b->ready;
+
+        return awaited ? 0 : b->batch_ms;
+}
+
+static void bus_count_signal(SystemdBus *b) {
+        uint64_t now_ms = clock_monotonic_ms();
+
+        b->counts.signals++;
+        b->spent_ms = MIN(MAX(b->spent_ms, now_ms) + SIGNAL_GAP_MS, now_ms + SIGNALS_IN_ROW * SIGNAL_GAP_MS);
+}
+
 static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         SystemdBus *b = lib;
-        uint64_t deadline_us, now_ms = clock_monotonic_ms();
+        uint64_t deadline_us, now_ms = clock_monotonic_ms(), batch_ms = bus_batch_due_ms(b);
         int e, r;
 
         *fd = sd_bus_get_fd(b->bus);
@@ -34,16 +55,33 @@ static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         if (r < 0)
                 return r;
         *timeout_ms = deadline_us == UINT64_MAX ? UINT64_MAX : deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
+        if (batch_ms > now_ms) {
+                *events &= ~POLLIN;
+                *timeout_ms = MIN(*timeout_ms, batch_ms - now_ms);
+        }
         return 0;
 }
 
 static int bus_work(void *lib) {
         SystemdBus *b = lib;
+        uint64_t now_ms = clock_monotonic_ms(), signals = b->counts.signals;
+        int r;
 
-        return sd_bus_process(b->bus, NULL);
+        if (bus_batch_due_ms(b) > now_ms)
+                return 0;
+        r = sd_bus_process(b->bus, NULL);
+        if (b->counts.signals > signals)
+                b->in_batch = true;
+        if (r > 0 || !b->in_batch)
+                return r;
+        b->in_batch = false;
+        b->counts.batches++;
+        b->batch_ms = b->spent_ms > now_ms + (SIGNALS_IN_ROW - 1) * SIGNAL_GAP_MS ? now_ms + BATCH_MS : 0;
+        return r;
 }
 
 static void bus_connect(void *userdata);
+static void bus_request_state(SystemdBus *b);
 
 /* Everything that was under way is unknown now: the agent looks again once we are back. */
 static void bus_lost(SystemdBus *b, int error) {
@@ -53,7 +91,7 @@ static void bus_lost(SystemdBus *b, int error) {
         if (!b->said_lost && !b->closing)
                 log_warning(((LogFields) { .error = error }), "the connection to systemd is lost (%s); trying again", strerror(-error));
         b->said_lost = true;
-        b->reloading = false;
+        b->reloading = b->state_requested = b->state_changed = false;
         b->guest = guest_close(b->guest);
         b->bus = NULL;
         for (call = TAILQ_FIRST(&b->calls); call; call = next_call) {
@@ -79,7 +117,7 @@ static void bus_broken(void *lib, int error) {
         bus_lost(lib, error);
 }
 
-static const GuestOps bus_guest = { .wants = bus_wants, .work = bus_work, .broken = bus_broken };
+static const GuestOps bus_guest = { .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_broken };
 
 static int bus_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
@@ -110,13 +148,37 @@ static void bus_on_source(void *userdata, const char *name) {
 void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what) {
         Sources s = { .bus = b, .each = each, .what = what };
 
+        bus_count_signal(b);
+        if (streq(known_as, "shutdown.target"))
+                bus_request_state(b);
         each(b, known_as, what);
         quadlet_each_source(known_as, bus_on_source, &s);
 }
 
-static void bus_tell_changed(SystemdBus *b, const char *unit, const void *unused) {
+/* What a signal says, beside that a unit changed. */
+typedef struct BusHint {
+        const SystemdChange *change; /* NULL: nothing of these */
+        bool is_job, with_target;
+        int exit_code;               /* ExecMainCode; 0: nothing of it */
+} BusHint;
+
+static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) {
+        const BusHint *hint = what;
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(b->dir.entries, unit, e);
+        if (e && hint->change)
+                systemd_trace_change(&e->trace, hint->change);
+        if (e && hint->is_job)
+                systemd_trace_job(&e->trace, hint->with_target);
+        if (e && hint->exit_code != 0)
+                e->trace.killed = hint->exit_code != CLD_EXITED;
         if (b->events.on_changed)
                 b->events.on_changed(b->events.userdata, unit);
+}
+
+static uint64_t bus_now_us(void) {
+        return clock_monotonic_ms() * 1000;
 }
 
 static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
@@ -126,28 +188,102 @@ static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unuse
 
         if (sd_bus_message_read(m, "uos", &id, &job, &unit) < 0)
                 return 0;
-        if (streq(unit, "shutdown.target"))
-                b->stopping = true;
-        bus_each_unit(b, unit, bus_tell_changed, NULL);
+        if (streq(unit_name_type(unit), "target"))
+                b->target_job = id;
+        systemd_moves_add(&b->moves, unit, bus_now_us());
+        bus_each_unit(b, unit, bus_tell_changed, &(BusHint) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
         return 0;
+}
+
+/* One entry of a{sv} that is wanted; others are skipped. */
+static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c, int *exit_code) {
+        const struct {
+                const char *name, *type;
+                void *to;
+        } wanted[] = {
+                { "ActiveState", "s", &c->active }, { "ConditionTimestampMonotonic", "t", &c->checked_us },
+                { "ActiveExitTimestampMonotonic", "t", &c->left_us }, { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
+                { "ExecMainCode", "i", exit_code },
+        };
+        const char *path;
+        int condition, r;
+
+        if (streq(name, "Job"))
+                return sd_bus_message_read(m, "v", "(uo)", &c->job, &path);
+        if (streq(name, "ConditionResult")) {
+                r = sd_bus_message_read(m, "v", "b", &condition);
+                c->condition = r >= 0 && condition;
+                return r;
+        }
+        for (size_t i = 0; i < ELEMENTS(wanted); i++)
+                if (streq(name, wanted[i].name))
+                        return sd_bus_message_read(m, "v", wanted[i].type, wanted[i].to);
+        return sd_bus_message_skip(m, "v");
+}
+
+/* Of the properties of a unit and of a service; a signal about others says only that something changed. */
+static void bus_read_hint(SystemdBus *b, sd_bus_message *m, const char *unit, SystemdChange *change, BusHint *ret) {
+        const char *interface, *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &interface);
+        if (r < 0 || (!streq(interface, SYSTEMD ".Unit") && !streq(interface, SYSTEMD ".Service")))
+                return;
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &name);
+                if (r >= 0)
+                        r = bus_read_change(m, name, change, &ret->exit_code);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        if (r < 0 || !change->active)
+                return;
+        ret->change = change;
+        if (!streq(change->active, "active") && !streq(change->active, "reloading") && change->left_us != 0)
+                systemd_moves_add(&b->moves, unit, change->left_us);
 }
 
 static int bus_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         _cleanup_free_ char *name = NULL;
+        SystemdChange change = {};
+        BusHint hint = {};
 
-        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) > 0)
-                bus_each_unit(b, name, bus_tell_changed, NULL);
+        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
+                return 0;
+        bus_read_hint(b, m, name, &change, &hint);
+        bus_each_unit(b, name, bus_tell_changed, &hint);
         return 0;
 }
 
+/* A host that does not stop after all (a cancelled reboot) starts what it did not start meanwhile. */
+static void bus_set_stopping(SystemdBus *b, bool stopping) {
+        bool resumes = b->stopping && !stopping;
+
+        b->stopping = stopping;
+        if (resumes && b->events.on_changed)
+                b->events.on_changed(b->events.userdata, NULL);
+}
+
+/* A connection on which this cannot be read is no better than none: it is closed, and tried again. */
 static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
         const char *state;
+        int r = e ? -sd_bus_error_get_errno(e) : sd_bus_message_read(reply, "v", "s", &state);
 
-        if (sd_bus_message_is_method_error(reply, NULL) || sd_bus_message_read(reply, "v", "s", &state) < 0)
+        if (e || r < 0) {
+                bus_lost(b, r < 0 ? r : -EIO);
                 return 0;
-        b->stopping |= streq(state, "stopping");
+        }
+        b->state_requested = false;
+        bus_set_stopping(b, streq(state, "stopping"));
+        if (b->state_changed) {
+                b->state_changed = false;
+                bus_request_state(b);
+                return 0;
+        }
         if (b->stopping_done) {
                 void (*done)(void *userdata, bool stopping) = b->stopping_done;
 
@@ -164,12 +300,65 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         return 0;
 }
 
-static int bus_ask_state(SystemdBus *b) {
-        return sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_state, b, "ss", MANAGER, "SystemState");
+/* One request at a time: an answer that is on its way may be older than this request, so another follows it. */
+static void bus_request_state(SystemdBus *b) {
+        int r;
+
+        if (b->state_requested) {
+                b->state_changed = true;
+                return;
+        }
+        b->state_requested = true;
+        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_state, b, "ss", MANAGER, "SystemState");
+        if (r < 0)
+                bus_lost(b, r);
 }
 
+/* Only systemd 254 and later count them. */
+static int bus_on_soft_reboots(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        uint32_t n = 0;
+
+        if (!sd_bus_message_is_method_error(reply, NULL))
+                (void) sd_bus_message_read(reply, "v", "u", &n);
+        ((SystemdBus *) userdata)->soft_reboots = n;
+        return 0;
+}
+
+static uint64_t read_time(sd_bus_message *reply) {
+        uint64_t us = 0;
+
+        if (!sd_bus_message_is_method_error(reply, NULL))
+                (void) sd_bus_message_read(reply, "v", "t", &us);
+        return us;
+}
+
+/* multi-user.target is left as soon as rescue.target or the like is isolated; systemd may forget that while it is away for long. */
+static int bus_on_left(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        ((SystemdBus *) userdata)->left_us = read_time(reply);
+        return 0;
+}
+
+/* basic.target is reached anew after a soft reboot, and after a stay in rescue.target that was not too short. */
+static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        SystemdBus *b = userdata;
+        uint64_t reached_us = read_time(reply);
+
+        if (reached_us != 0)
+                snprintf(b->era, sizeof(b->era), "%llu.%llu.%llu", (unsigned long long) b->soft_reboots, (unsigned long long) reached_us,
+                         (unsigned long long) b->left_us);
+        return 0;
+}
+
+/* Answers come in order: the era is known before the state, and so before anything is planned. */
 static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
-        (void) bus_ask_state(userdata); /* a private bus is subscribed anyway: an error here is none */
+        SystemdBus *b = userdata;
+
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_soft_reboots, b, "ss", MANAGER, "SoftRebootsCount");
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/multi_2duser_2etarget", PROPERTIES, "Get", bus_on_left, b, "ss",
+                                        SYSTEMD ".Unit", "ActiveExitTimestampMonotonic");
+        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/basic_2etarget", PROPERTIES, "Get", bus_on_basic, b, "ss",
+                                        SYSTEMD ".Unit", "ActiveEnterTimestampMonotonic");
+        bus_request_state(b); /* a private bus is subscribed anyway: an error here is none */
         return 0;
 }
 
@@ -216,9 +405,18 @@ static void bus_connect(void *userdata) {
 /* -- The interface -- */
 
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
-        UnitDir *dir = &systemd_bus(s)->dir;
-        int r = unit_dir_write(dir, name, text, size);
+        SystemdBus *b = systemd_bus(s);
+        UnitDir *dir = &b->dir;
+        int r = unit_dir_check(dir);
 
+        /* With this one all others are written again, before systemd reads the folder: they are looked at first. */
+        if (r > 0 && HASH_COUNT(dir->entries) > 0) {
+                if (b->events.on_changed)
+                        b->events.on_changed(b->events.userdata, NULL);
+                return -ESTALE;
+        }
+        if (r >= 0)
+                r = unit_dir_write(dir, name, text, size);
         return r == 0 && quadlet_is(name) ? unit_dir_offer(dir, name) : r;
 }
 
@@ -236,6 +434,10 @@ static void bus_set_events(Systemd *s, const SystemdEvents *events) {
 
 static bool bus_is_ready(Systemd *s) {
         return systemd_bus(s)->ready;
+}
+
+static const char *bus_era(Systemd *s) {
+        return systemd_bus(s)->era;
 }
 
 static bool bus_is_stopping(Systemd *s) {
@@ -258,7 +460,7 @@ static bool bus_has_quadlet(Systemd *s) {
 }
 
 static const SystemdOps bus_ops = {
-        .has_quadlet = bus_has_quadlet,
+        .has_quadlet = bus_has_quadlet, .era = bus_era,
         .set_events = bus_set_events, .is_ready = bus_is_ready,       .is_stopping = bus_is_stopping, .list = manager_list,
         .write_file = bus_write_file, .remove_file = bus_remove_file, .link = job_link,               .unlink = job_unlink,
         .reload = job_reload,         .start = job_start,             .stop = job_stop,               .reset_failed = job_reset_failed,
@@ -279,7 +481,11 @@ void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stop
         b->stopping_userdata = userdata;
         (void) timer_start(&b->stopping_wait, b->loop, b->bus && !b->stopping ? STOPPING_WAIT_MS : 0);
         if (b->bus)
-                (void) bus_ask_state(b);
+                bus_request_state(b);
+}
+
+const SystemdBusCounts *systemd_bus_counts(Systemd *s) {
+        return &systemd_bus(s)->counts;
 }
 
 int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err) {
@@ -292,12 +498,12 @@ int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options,
                 return -ENOMEM;
         *b = (SystemdBus) {
                 .base = { .ops = &bus_ops }, .loop = loop, .dir = { .fd = -1 }, .generators = options->generators ?: generators,
-                .reconnect = { .fire = bus_connect, .userdata = b },
-                .stopping_wait = { .fire = bus_on_stopping_wait, .userdata = b },
+                .reconnect = TIMER(bus_connect, b),
+                .stopping_wait = TIMER(bus_on_stopping_wait, b),
         };
         TAILQ_INIT(&b->calls);
         TAILQ_INIT(&b->lists);
-        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd", err);
+        r = unit_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd", options->links ?: "/run/systemd/system", err);
         if (r == 0 && options->address && !(b->address = strdup(options->address)))
                 r = -ENOMEM;
         if (r == 0)
@@ -323,15 +529,15 @@ Systemd *systemd_bus_free(Systemd *s) {
         timer_stop(&b->stopping_wait);
         if (b->bus)
                 bus_lost(b, -ECANCELED);
-        while (!TAILQ_EMPTY(&b->calls))
-                job_call_finish(TAILQ_FIRST(&b->calls));
-        while (!TAILQ_EMPTY(&b->lists)) {
+        while (!TAILQ_EMPTY(&b->lists)) { /* first: a call may wait for one */
                 BusList *list = TAILQ_FIRST(&b->lists);
 
                 manager_list_abort(list, -ECANCELED);
                 deferred_cancel(&list->finish);
                 manager_list_finish(list);
         }
+        while (!TAILQ_EMPTY(&b->calls))
+                job_call_finish(TAILQ_FIRST(&b->calls));
         unit_dir_close(&b->dir);
         free(b->address);
         free(b);

@@ -9,11 +9,19 @@ typedef struct SystemdBusOptions {
         const char *directory;         /* our folder of unit files */
         const char *address;           /* NULL: unix:path=/run/systemd/private */
         const char *quadlets;          /* where podman's generator looks; NULL: /run/containers/systemd */
+        const char *links;             /* where systemd links unit files at runtime; NULL: /run/systemd/system */
         const char *const *generators; /* folders of systemd's generators, the first that has it counts; NULL: systemd's */
 } SystemdBusOptions;
+
+typedef struct SystemdBusCounts {
+        uint64_t signals; /* about units */
+        uint64_t batches; /* in which they were read */
+} SystemdBusCounts;
 
 int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err);
 Systemd *systemd_bus_free(Systemd *s); /* calls under way are answered -ECANCELED, later */
 
 /* Asks whether the host is shutting down: 'done' once, from the loop, within 300 ms. */
 void systemd_bus_ask_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata);
+
+const SystemdBusCounts *systemd_bus_counts(Systemd *s);

@@ -9,6 +9,8 @@
 #include "fleetd/systemd/bus.h"
 #include "fleetd/systemd/unit_dir.h"
 #include "io/loop_uv.h"
+#include "units/lists.h"
+#include "units/name.h"
 
 #define SYSTEMD "org.freedesktop.systemd1"
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"
@@ -31,18 +33,26 @@ struct BusCall {
         void *userdata;
         char what[300];    /* "start web.service", for sentences */
         char job[128];     /* of a stop whose job is still running */
-        char **install;    /* of a link: the units to be enabled next; owned */
-        size_t n_install;
+        Names names, install; /* of a link: the units, and those of them that are enabled next */
         Deferred finish;   /* 'done' is never called from inside the call that began it */
         int error;
         char sentence[400];
         TAILQ_ENTRY(BusCall) calls;
 };
 
+/* By which a unit of a listing is found. */
+typedef struct BusName {
+        char known_as[UNIT_NAME_MAX + 32]; /* by systemd */
+        struct BusName *same;              /* the next unit that systemd knows by that name: a service and a Quadlet file, for example */
+        UT_hash_handle by_name, by_known_as;
+} BusName;
+
 /* One listing: states of all at once, then a few properties of each that is loaded. */
 struct BusList {
         SystemdBus *bus;
         SystemdUnit *units;
+        BusName *names;                 /* of units[i]: names[i] */
+        BusName *by_name, *by_known_as; /* tables of them */
         size_t n;
         unsigned pending;
         TAILQ_HEAD(, BusProperty) properties;
@@ -63,6 +73,16 @@ struct SystemdBus {
         const char *const *generators;
         SystemdEvents events;
         bool ready, reloading, stopping, said_lost, closing;
+        bool state_requested; /* SystemState is being read */
+        bool state_changed;   /* and may have changed since: it is read again after that */
+        uint32_t target_job;  /* of a target, new, while no job has ended since; 0: none */
+        SystemdMoves moves;
+        uint64_t soft_reboots, left_us; /* of the era */
+        char era[64];
+        uint64_t spent_ms;    /* up to when the gaps of all signals so far reach */
+        uint64_t batch_ms;    /* nothing is read before, unless it is awaited; 0: at once */
+        bool in_batch;        /* signals have come, and what has come is not yet read */
+        SystemdBusCounts counts;
         uint64_t backoff_ms;
         Timer reconnect;
         TAILQ_HEAD(, BusCall) calls;
@@ -80,7 +100,8 @@ static inline SystemdBus *systemd_bus(Systemd *s) {
 
 /* -- bus.c -- */
 
-/* Calls 'each' for the units that systemd knows as 'known_as': that of this name, and Quadlet files of ours it was made of. */
+/* A signal about the unit that systemd knows as 'known_as': calls 'each' for that of this name, and for Quadlet files of ours it was
+ * made of. One about shutdown.target is a hint that the system begins to stop, or no longer does: SystemState says which. */
 void bus_each_unit(SystemdBus *b, const char *known_as, void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what);
 
 /* -- manager.c -- */

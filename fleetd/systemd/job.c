@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "fleetd/systemd/bus_internal.h"
+#include "units/name.h"
 #include "units/quadlet.h"
 
 /* -- Calls -- */
@@ -11,9 +12,8 @@ static void call_free(BusCall *call) {
         TAILQ_REMOVE(&call->bus->calls, call, calls);
         sd_bus_slot_unref(call->slot);
         deferred_cancel(&call->finish);
-        for (size_t i = 0; i < call->n_install; i++)
-                free(call->install[i]);
-        free(call->install);
+        names_done(&call->install);
+        names_done(&call->names);
         free(call);
 }
 
@@ -47,7 +47,7 @@ static BusCall *call_new(SystemdBus *b, SystemdDone done, void *userdata, const 
         call->bus = b;
         call->done = done;
         call->userdata = userdata;
-        call->finish = (Deferred) { .run = call_on_finish, .userdata = call };
+        call->finish = DEFERRED(call_on_finish, call);
         snprintf(call->what, sizeof(call->what), "%s %s", verb, name);
         TAILQ_INSERT_TAIL(&b->calls, call, calls);
         return call;
@@ -59,7 +59,7 @@ static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
 
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
-                call->error = -sd_bus_error_get_errno(e);
+                call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
                 if (call->error == 0)
                         call->error = -EIO;
                 snprintf(call->sentence, sizeof(call->sentence), "systemd will not %s: %s", call->what, e->message ?: e->name);
@@ -113,6 +113,7 @@ int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         if (sd_bus_message_read(m, "uoss", &id, &job, &unit, &result) < 0)
                 return 0;
 
+        b->target_job = 0;
         snprintf(b->gone[b->next_gone++ % BUS_JOBS_GONE], sizeof(b->gone[0]), "%s", job);
         bus_each_unit(b, unit, job_tell_removed, result);
         for (call = TAILQ_FIRST(&b->calls); call; call = next) {
@@ -200,7 +201,7 @@ static int append_paths(SystemdBus *b, sd_bus_message *m, const char *const *nam
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-/* LinkUnitFiles or EnableUnitFiles: at runtime, by force. */
+/* LinkUnitFiles or EnableUnitFiles: at runtime. Not by force: a link of ours is there as it was, any other one is somebody's. */
 static int call_send_files(BusCall *call, const char *member, const char *const *names, size_t n) {
         sd_bus_message *m;
         int r;
@@ -209,51 +210,79 @@ static int call_send_files(BusCall *call, const char *member, const char *const 
         if (r >= 0)
                 r = append_paths(call->bus, m, names, n);
         if (r >= 0)
-                r = sd_bus_message_append(m, "bb", true, true);
+                r = sd_bus_message_append(m, "bb", true, false);
         return call_send(call, m, r);
 }
 
 /* What has an [Install] section is enabled as soon as it is linked, as fleet did. */
 static void link_on_answer(BusCall *call, sd_bus_message *reply) {
-        if (call->n_install == 0) {
+        if (call->install.n == 0) {
                 job_call_finish(call);
                 return;
         }
         call->answer = NULL;
-        (void) call_send_files(call, "EnableUnitFiles", (const char *const *) call->install, call->n_install);
+        (void) call_send_files(call, "EnableUnitFiles", (const char *const *) call->install.items, call->install.n);
+}
+
+static int link_send(BusCall *call) {
+        call->answer = link_on_answer;
+        return call_send_files(call, "LinkUnitFiles", (const char *const *) call->names.items, call->names.n);
+}
+
+/* What our units would be called besides, or have enabled with them, must not be the host's. */
+static void link_on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        BusCall *call = userdata;
+        char sentence[400];
+
+        for (size_t i = 0; error == 0 && i < n; i++) {
+                if (units[i].owner != SYSTEMD_CONFLICTING || unit_dir_has(&call->bus->dir, units[i].fragment))
+                        continue;
+                snprintf(sentence, sizeof(sentence), "its [Install] names %.200s, which this host has from elsewhere", units[i].name);
+                job_call_fail(call, -EEXIST, sentence);
+                return;
+        }
+        if (error < 0)
+                job_call_fail(call, error, "the names in [Install] cannot be looked at");
+        else
+                (void) link_send(call);
+}
+
+static int link_add_name(void *userdata, const UnitOption *option, const char *name) {
+        return unit_name_check(name, NULL) < 0 ? 0 : names_add(userdata, name, strlen(name));
+}
+
+/* The unit, and what its [Install] names. */
+static int link_add(BusCall *call, const char *unit, Names *installed) {
+        const UnitDirEntry *e = NULL;
+        int r = unit_dir_get(&call->bus->dir, unit, &e);
+
+        if (r == 0)
+                r = names_add(&call->names, unit, strlen(unit));
+        if (r < 0 || !e || !e->install || quadlet_is(unit)) /* what a Quadlet file says in [Install], its generator does */
+                return r;
+        r = unit_dir_each_installed(&call->bus->dir, unit, link_add_name, installed);
+        return r < 0 ? r : names_add(&call->install, unit, strlen(unit));
 }
 
 int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "link", n == 1 ? names[0] : "the units");
+        _cleanup_names_ Names installed = {};
+        int r = call ? 0 : -ENOMEM;
 
-        if (!call)
-                return -ENOMEM;
-        call->answer = link_on_answer;
-        call->install = NEW0(char *, n + 1);
-        if (!call->install) {
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = link_add(call, names[i], &installed);
+        if (r == 0 && installed.n > 0)
+                r = manager_list(s, (const char *const *) installed.items, installed.n, false, link_on_listed, call);
+        if (r < 0 && call)
                 call_free(call);
-                return -ENOMEM;
-        }
-        for (size_t i = 0; i < n; i++) {
-                const UnitDirEntry *e = NULL;
-                int r = unit_dir_get(&b->dir, names[i], &e);
-
-                if (r == 0 && e && e->install && !quadlet_is(names[i])) {
-                        call->install[call->n_install] = strdup(names[i]);
-                        r = call->install[call->n_install++] ? 0 : -ENOMEM;
-                }
-                if (r < 0) {
-                        call_free(call);
-                        return r;
-                }
-        }
-        /* What a Quadlet file says in [Install], its generator does. */
+        if (r < 0 || installed.n > 0)
+                return r;
         if (all_quadlets(names, n)) {
                 loop_defer(b->loop, &call->finish);
                 return 0;
         }
-        return call_send_files(call, "LinkUnitFiles", names, n);
+        return link_send(call);
 }
 
 /* Without its source the generator makes no service any more, at the next reload: that is now. */
@@ -286,7 +315,7 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "s");
         for (size_t i = 0; r >= 0 && i < n; i++)
-                if (!quadlet_is(names[i]))
+                if (!quadlet_is(names[i]) && unit_dir_links(&b->dir, names[i]))
                         r = sd_bus_message_append(m, "s", names[i]);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);

@@ -7,12 +7,20 @@
 #include "units/name.h"
 #include "units/quadlet.h"
 
+enum {
+        PROPERTY_BOUND, PROPERTY_CONFLICTS,
+        RELATED_MAX = 64,     /* names in one property: what is beyond is no cause */
+        TOGETHER_US = 500000, /* what moved so long before a stop, or later, belongs to it */
+};
+
 /* A property that is on its way into a listing. */
 struct BusProperty {
         BusList *list;
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
+        bool names;    /* without 'read': names of units, else the state of one of them */
+        int kind;      /* which they are */
         TAILQ_ENTRY(BusProperty) properties;
 };
 
@@ -27,9 +35,23 @@ void manager_list_finish(void *userdata) {
         BusList *list = userdata;
 
         TAILQ_REMOVE(&list->bus->lists, list, lists);
-        for (size_t i = 0; list->units && i < list->n; i++)
-                list->units[i].ours = unit_dir_owns(&list->bus->dir, list->units[i].name, list->units[i].fragment);
+        for (size_t i = 0; i < list->n; i++) {
+                SystemdUnit *u = &list->units[i];
+
+                UnitDirEntry *e;
+
+                u->owner = systemd_owner(&(SystemdSource) { .alias = u->alias, .load = u->load, .fragment = u->fragment,
+                                                            .our_file = unit_dir_owns(&list->bus->dir, u->name, u->fragment) });
+                HASH_FIND_STR(list->bus->dir.entries, u->name, e);
+                if (!e || list->error < 0 || !streq(u->active, "inactive"))
+                        continue;
+                e->trace.undecided = false;
+                u->end = e->trace.end;
+        }
         list->done(list->userdata, list->error, list->units, list->error < 0 ? 0 : list->n);
+        HASH_CLEAR(by_name, list->by_name);
+        HASH_CLEAR(by_known_as, list->by_known_as);
+        free(list->names);
         free(list->units);
         free(list);
 }
@@ -112,20 +134,58 @@ void manager_list_abort(BusList *list, int error) {
         loop_defer(list->bus->loop, &list->finish);
 }
 
+static void list_ask_related(BusList *list, size_t unit, const char *name, int kind);
+
+/* Names of units of which one may be the cause that this one was stopped, or that it may not run yet. */
+static void list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+        const char *name;
+        UnitDirEntry *e;
+        int r;
+
+        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
+        r = sd_bus_message_enter_container(m, 'v', "as");
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "s");
+        for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
+                if (e && e->trace.undecided && systemd_moves_have(&list->bus->moves, name, e->trace.stopped_us - MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
+                        systemd_trace_stopped_for(&e->trace);
+                if (!streq(name, "shutdown.target"))
+                        list_ask_related(list, unit, name, kind);
+        }
+}
+
+static void list_take_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+        const char *active;
+        bool runs;
+
+        if (sd_bus_message_read(m, "v", "s", &active) < 0)
+                return;
+        runs = streq(active, "active") || streq(active, "reloading") || (kind == PROPERTY_CONFLICTS && streq(active, "activating"));
+        list->units[unit].held |= runs == (kind == PROPERTY_CONFLICTS);
+}
+
+static void property_take(BusProperty *p, sd_bus_message *m) {
+        if (p->read)
+                (void) p->read(m, &p->list->units[p->unit]);
+        else if (p->names)
+                list_take_names(p->list, p->unit, p->kind, m);
+        else
+                list_take_related(p->list, p->unit, p->kind, m);
+}
+
 static int property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         BusProperty *p = userdata;
         BusList *list = p->list;
 
         /* A unit that went away meanwhile, or has no such property, is looked at again when it changes. */
         if (!sd_bus_message_is_method_error(reply, NULL))
-                (void) p->read(reply, &list->units[p->unit]);
+                property_take(p, reply);
         property_free(p);
         list_release(list);
         return 1;
 }
 
-static void list_ask(BusList *list, size_t unit, const char *path, const char *interface, const char *name,
-                     int (*read)(sd_bus_message *m, SystemdUnit *u)) {
+static void list_send(BusList *list, const BusProperty *like, const char *path, const char *interface, const char *name) {
         BusProperty *p = NEW0(BusProperty, 1);
         int r;
 
@@ -133,7 +193,7 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
                 list->error = -ENOMEM;
                 return;
         }
-        *p = (BusProperty) { .list = list, .unit = unit, .read = read };
+        *p = *like;
         TAILQ_INSERT_TAIL(&list->properties, p, properties);
         r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get", property_on_reply, p, "ss", interface, name);
         if (r < 0) {
@@ -142,6 +202,39 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
                 return;
         }
         list->pending++;
+}
+
+static void list_ask(BusList *list, size_t unit, const char *path, const char *interface, const char *name,
+                     int (*read)(sd_bus_message *m, SystemdUnit *u)) {
+        list_send(list, &(BusProperty) { .list = list, .unit = unit, .read = read }, path, interface, name);
+}
+
+static void list_ask_related(BusList *list, size_t unit, const char *name, int kind) {
+        _cleanup_free_ char *path = NULL;
+
+        if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
+                list->error = -ENOMEM;
+        else
+                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path, SYSTEMD ".Unit", "ActiveState");
+}
+
+/* Why an inactive unit of ours may have been stopped, and whether what it is bound to runs. */
+static void list_ask_relations(BusList *list, size_t unit, const char *path) {
+        static const struct {
+                const char *property;
+                int kind;
+        } relations[] = {
+                { "BindsTo", PROPERTY_BOUND }, { "Requires", PROPERTY_BOUND }, { "Requisite", PROPERTY_BOUND }, { "PartOf", PROPERTY_BOUND },
+                { "StopPropagatedFrom", PROPERTY_BOUND }, { "Conflicts", PROPERTY_CONFLICTS }, { "ConflictedBy", PROPERTY_CONFLICTS },
+        };
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
+        if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR && e->trace.end != SYSTEMD_END_UNKNOWN))
+                return;
+        for (size_t i = 0; i < ELEMENTS(relations); i++)
+                list_send(list, &(BusProperty) { .list = list, .unit = unit, .names = true, .kind = relations[i].kind }, path,
+                          SYSTEMD ".Unit", relations[i].property);
 }
 
 /* The interface that has "Result": a type's own, with a capital. */
@@ -153,6 +246,29 @@ static const char *result_interface(const char *name, char buffer[static 64]) {
                 return NULL;
         snprintf(buffer, 64, SYSTEMD ".%c%s", type[0] - 'a' + 'A', type + 1);
         return buffer;
+}
+
+static int read_type(sd_bus_message *m, SystemdUnit *u) {
+        const char *v;
+        int r = sd_bus_message_read(m, "v", "s", &v);
+
+        u->oneshot = r >= 0 && streq(v, "oneshot");
+        return r;
+}
+
+static int read_remain(sd_bus_message *m, SystemdUnit *u) {
+        int v, r = sd_bus_message_read(m, "v", "b", &v);
+
+        u->oneshot &= r >= 0 && !v;
+        return r;
+}
+
+static void list_is_running(BusList *list, size_t unit) {
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
+        if (e)
+                systemd_trace_running(&e->trace);
 }
 
 /* What systemd says of the i-th unit; the rest is asked for. A service and a Quadlet file may be known by one name. */
@@ -174,22 +290,43 @@ static void list_take(BusList *list, size_t i, const char *load, const char *act
         list_ask(list, i, path, SYSTEMD ".Unit", "InvocationID", read_invocation);
         if ((streq(active, "inactive") || streq(active, "failed")) && (interface = result_interface(u->name, buffer)))
                 list_ask(list, i, path, interface, "Result", read_result);
+        if (streq(active, "inactive")) {
+                list_ask(list, i, path, SYSTEMD ".Service", "Type", read_type);
+                list_ask(list, i, path, SYSTEMD ".Service", "RemainAfterExit", read_remain); /* after it */
+                list_ask_relations(list, i, path);
+        } else if (!streq(active, "failed"))
+                list_is_running(list, i);
 }
 
+/* One answer a name, in order: an alias is answered with the Id of its unit. Only where systemd left names out (it takes none for a name)
+ * the Ids have to do. */
 static int list_read(BusList *list, sd_bus_message *reply) {
-        const char *name, *load, *active, *sub, *path;
+        const char *id, *load, *active, *sub, *path;
+        BusName *asked = list->by_known_as;
+        size_t n_answers = 0;
         uint32_t job;
+        bool all;
         int r;
 
         r = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+        while (r >= 0 && sd_bus_message_at_end(reply, false) == 0) {
+                r = sd_bus_message_skip(reply, "(ssssssouso)");
+                n_answers++;
+        }
+        if (r >= 0)
+                r = sd_bus_message_rewind(reply, false);
+        all = n_answers == HASH_CNT(by_known_as, list->by_known_as);
         while (r >= 0
-               && (r = sd_bus_message_read(reply, "(ssssssouso)", &name, NULL, &load, &active, &sub, NULL, &path, &job, NULL, NULL)) > 0) {
-                for (size_t i = 0; i < list->n; i++) {
-                        char known_as[UNIT_NAME_MAX + 32];
+               && (r = sd_bus_message_read(reply, "(ssssssouso)", &id, NULL, &load, &active, &sub, NULL, &path, &job, NULL, NULL)) > 0) {
+                BusName *n = asked;
 
-                        quadlet_service(list->units[i].name, known_as);
-                        if (streq(known_as, name))
-                                list_take(list, i, load, active, sub, path, job > 0);
+                if (all)
+                        asked = asked->by_known_as.next;
+                else
+                        HASH_FIND(by_known_as, list->by_known_as, id, strlen(id), n);
+                for (; n; n = n->same) {
+                        list->units[n - list->names].alias = !streq(n->known_as, id);
+                        list_take(list, n - list->names, load, active, sub, path, job > 0);
                 }
         }
         return r;
@@ -197,7 +334,11 @@ static int list_read(BusList *list, sd_bus_message *reply) {
 
 static void list_finish_files(BusList *list) {
         UnitDir *dir = &list->bus->dir;
+        bool anew = unit_dir_check(dir) > 0;
 
+        /* Units that are not in this listing have lost their files, too. */
+        if (anew && list->bus->events.on_changed)
+                list->bus->events.on_changed(list->bus->events.userdata, NULL);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
                 const UnitDirEntry *e = NULL;
@@ -222,21 +363,33 @@ static int list_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         return 1;
 }
 
-static bool list_has(const BusList *list, const char *name) {
-        for (size_t i = 0; i < list->n; i++)
-                if (streq(list->units[i].name, name))
-                        return true;
-        return false;
-}
-
 static void list_add(BusList *list, const char *name) {
-        if (list_has(list, name))
+        SystemdUnit *u = &list->units[list->n];
+        BusName *n = &list->names[list->n], *other;
+        bool added;
+
+        HASH_FIND(by_name, list->by_name, name, strlen(name), other);
+        if (other)
                 return;
-        snprintf(list->units[list->n].name, sizeof(list->units[0].name), "%s", name);
-        snprintf(list->units[list->n].load, sizeof(list->units[0].load), "not-found");
-        snprintf(list->units[list->n].active, sizeof(list->units[0].active), "inactive");
-        snprintf(list->units[list->n].sub, sizeof(list->units[0].sub), "dead");
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        snprintf(u->load, sizeof(u->load), "not-found");
+        snprintf(u->active, sizeof(u->active), "inactive");
+        snprintf(u->sub, sizeof(u->sub), "dead");
+        HASH_ADD_KEYPTR(by_name, list->by_name, u->name, strlen(u->name), n);
+        added = n->by_name.tbl;
+
+        quadlet_service(name, n->known_as);
+        HASH_FIND(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), other);
+        if (other) {
+                n->same = other->same;
+                other->same = n;
+        } else {
+                HASH_ADD_KEYPTR(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), n);
+                added = added && n->by_known_as.tbl;
+        }
         list->n++;
+        if (!added)
+                list->error = -ENOMEM;
 }
 
 int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata) {
@@ -248,26 +401,25 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
         if (!list)
                 return -ENOMEM;
         *list = (BusList) { .bus = b, .done = done, .userdata = userdata, .pending = 1,
-                            .finish = { .run = manager_list_finish, .userdata = list } };
+                            .finish = DEFERRED(manager_list_finish, list) };
         TAILQ_INIT(&list->properties);
         TAILQ_INSERT_TAIL(&b->lists, list, lists);
         list->units = NEW0(SystemdUnit, n + HASH_COUNT(b->dir.entries) + 1);
-        if (list->units) {
+        list->names = NEW0(BusName, n + HASH_COUNT(b->dir.entries) + 1);
+        if (!list->units || !list->names)
+                list->error = -ENOMEM;
+        else {
                 for (size_t i = 0; i < n; i++)
                         list_add(list, names[i]);
                 for (UnitDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
                         list_add(list, e->name);
         }
 
-        r = list->units ? manager_method(b, "ListUnitsByNames", &m) : -ENOMEM;
+        r = list->error < 0 ? list->error : manager_method(b, "ListUnitsByNames", &m);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "s");
-        for (size_t i = 0; r >= 0 && i < list->n; i++) {
-                char known_as[UNIT_NAME_MAX + 32];
-
-                quadlet_service(list->units[i].name, known_as);
-                r = sd_bus_message_append(m, "s", known_as);
-        }
+        for (const BusName *known = list->by_known_as; r >= 0 && known; known = known->by_known_as.next)
+                r = sd_bus_message_append(m, "s", known->known_as);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)

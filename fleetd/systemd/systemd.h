@@ -11,6 +11,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "fleetd/systemd/owner.h"
+#include "fleetd/systemd/trace.h"
 
 typedef struct Systemd Systemd;
 
@@ -23,7 +25,11 @@ typedef struct SystemdUnit {
         char result[32];                    /* of services and kin: "success", "exit-code", ...; "" otherwise */
         char invocation_id[33];
         char fragment[512];                 /* FragmentPath; of a Quadlet file the file that its service was made of, if it was */
-        bool ours;                          /* the fragment is our file (or a link to it) */
+        bool alias;                         /* systemd knows it by another name: all of this is about that one */
+        SystemdOwner owner;
+        SystemdEnd end;                     /* of one that is inactive: why */
+        bool held;                          /* and a unit that it is bound to does not run, or one in conflict with it does */
+        bool oneshot;                       /* Type=oneshot without RemainAfterExit=: inactive is how it ends */
         bool need_reload;                   /* NeedDaemonReload */
         bool job;                           /* a job is queued or running */
         bool has_file;                      /* our folder holds its file */
@@ -44,6 +50,9 @@ typedef struct SystemdEvents {
 typedef struct SystemdOps {
         void (*set_events)(Systemd *s, const SystemdEvents *events);
         bool (*is_ready)(Systemd *s);
+        /* What tells this time of the host being up from others of the same boot: soft reboots, and ways back from an isolated target.
+         * "": not known. */
+        const char *(*era)(Systemd *s);
         bool (*is_stopping)(Systemd *s); /* systemd is shutting the host down: nothing is started */
 
         bool (*has_quadlet)(Systemd *s); /* it has podman's generator, so that Quadlet files can be put in force; NULL: it has not */
@@ -51,12 +60,15 @@ typedef struct SystemdOps {
         /* The named units and, with 'files', every unit with a file in our folder. */
         int (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
 
-        /* Our folder, at once: 0 or a negative errno. Names were checked by unit_name_check(). */
+        /* Our folder, at once: 0 or a negative errno; -ESTALE where it had been removed, is made anew, and lacks the files of other units, too.
+         * Names were checked by unit_name_check(). */
         int (*write_file)(Systemd *s, const char *name, const char *text, size_t size);
         int (*remove_file)(Systemd *s, const char *name);
 
-        int (*link)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);   /* LinkUnitFiles(runtime, force), and EnableUnitFiles(runtime) for those with [Install] */
-        int (*unlink)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata); /* DisableUnitFiles(runtime) */
+        /* LinkUnitFiles(runtime), and EnableUnitFiles(runtime) for those with [Install]; never over what others have linked. */
+        int (*link)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
+        /* DisableUnitFiles(runtime); a name that others have linked is left alone. */
+        int (*unlink)(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
         int (*reload)(Systemd *s, SystemdDone done, void *userdata);
         /* 'done' when systemd has queued the job (start) or when it has ended (stop). Job mode: replace. */
         int (*start)(Systemd *s, const char *name, SystemdDone done, void *userdata);

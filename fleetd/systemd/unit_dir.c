@@ -2,12 +2,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/crash_point.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "units/install.h"
 #include "units/name.h"
 #include "units/quadlet.h"
 #include "units/unit.h"
@@ -17,7 +19,21 @@ static void unit_dir_forget(UnitDir *d, UnitDirEntry *e) {
         free(e);
 }
 
-static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t size) {
+static int64_t nanoseconds(const struct timespec *t) {
+        return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
+
+static int unit_dir_stamp(const UnitDir *d, const char *name, UnitDirStamp *ret) {
+        struct stat st;
+
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        *ret = (UnitDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim), nanoseconds(&st.st_mtim) };
+        return 0;
+}
+
+/* 'stamp' is from before the file was read: what has changed since has another one. */
+static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t size, const UnitDirStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         UnitDirEntry *e;
         int r;
@@ -40,19 +56,21 @@ static int unit_dir_know(UnitDir *d, const char *name, const char *text, size_t 
         }
         memcpy(e->hash, unit->hash, sizeof(e->hash));
         e->install = unit_has_install(unit);
+        e->stamp = *stamp;
         return 0;
 }
 
-static int unit_dir_read(UnitDir *d, const char *name) {
+static int unit_dir_read(UnitDir *d, const char *name, const UnitDirStamp *stamp) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
 
+        d->reads++;
         r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
-        return r < 0 ? r : unit_dir_know(d, name, text, size);
+        return r < 0 ? r : unit_dir_know(d, name, text, size, stamp);
 }
 
-int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err) {
+int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, const char *links, Error *err) {
         bool without_memory = false;
         struct dirent **names;
         int n;
@@ -62,6 +80,7 @@ int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err
                 return error_set(err, d->fd, "cannot open %s: %s", path, strerror(-d->fd));
         snprintf(d->path, sizeof(d->path), "%s", path);
         snprintf(d->quadlets, sizeof(d->quadlets), "%s", quadlets);
+        snprintf(d->links, sizeof(d->links), "%s", links);
 
         n = scandir(path, &names, NULL, alphasort);
         if (n < 0)
@@ -70,7 +89,7 @@ int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err
                 const char *name = names[i]->d_name;
 
                 if (name[0] != '.') {
-                        int r = unit_name_check(name, NULL) < 0 ? -EINVAL : unit_dir_read(d, name);
+                        int r = unit_name_check(name, NULL) < 0 ? -EINVAL : unit_dir_read(d, name, &(UnitDirStamp) {});
 
                         if (r == -ENOMEM)
                                 without_memory = true;
@@ -91,11 +110,26 @@ void unit_dir_close(UnitDir *d) {
         d->fd = -1;
 }
 
+int unit_dir_check(UnitDir *d) {
+        struct stat ours, there;
+        int fd;
+
+        if (fstat(d->fd, &ours) == 0 && stat(d->path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+                return 0;
+        fd = open_dir(d->path, 0755);
+        if (fd < 0)
+                return fd;
+        close(d->fd);
+        d->fd = fd;
+        log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made anew, with the files of all units that belong there", d->path);
+        return 1;
+}
+
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size) {
         int r;
 
         r = write_file_at(d->fd, name, text, size, 0644);
-        return r < 0 ? r : unit_dir_know(d, name, text, size);
+        return r < 0 ? r : unit_dir_know(d, name, text, size, &(UnitDirStamp) {});
 }
 
 int unit_dir_remove(UnitDir *d, const char *name) {
@@ -112,10 +146,18 @@ int unit_dir_remove(UnitDir *d, const char *name) {
 }
 
 int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret) {
+        UnitDirStamp stamp;
         UnitDirEntry *e;
         int r;
 
-        r = unit_dir_read(d, name);
+        HASH_FIND_STR(d->entries, name, e);
+        r = unit_dir_stamp(d, name, &stamp);
+        if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
+                *ret = e;
+                return 0;
+        }
+        if (r == 0)
+                r = unit_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
         HASH_FIND_STR(d->entries, name, e);
@@ -182,4 +224,32 @@ bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment) {
                 return false;
         r = leads_to_ours(d, name, fragment);
         return r == 1 || r == -ENOENT;
+}
+
+bool unit_dir_has(const UnitDir *d, const char *fragment) {
+        const char *slash = strrchr(fragment, '/');
+
+        return slash && unit_name_check(slash + 1, NULL) == 0 && unit_dir_owns(d, slash + 1, fragment);
+}
+
+bool unit_dir_links(const UnitDir *d, const char *name) {
+        char link[600];
+        int r;
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        r = leads_to_ours(d, name, link);
+        return r == 1 || r == -ENOENT;
+}
+
+int unit_dir_each_installed(const UnitDir *d, const char *name, int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, NULL);
+        return r < 0 ? r : install_each_name(name, &file, each, userdata);
 }

@@ -3,32 +3,48 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/table.h"
+#include "fleetd/systemd/trace.h"
 #include "units/hash.h"
+#include "units/unit_file.h"
+
+/* A file that has the same is the one that was read. All 0: not known. */
+typedef struct UnitDirStamp {
+        uint64_t device, inode, size;
+        int64_t changed_ns, modified_ns;
+} UnitDirStamp;
 
 typedef struct UnitDirEntry {
         char name[256];
         char hash[UNIT_HASH_SIZE];
         bool install; /* has an [Install] section */
+        SystemdTrace trace;
+        UnitDirStamp stamp;
         UT_hash_handle hh;
 } UnitDirEntry;
 
 typedef struct UnitDir {
         int fd;
-        char path[256], quadlets[256];
+        char path[256], quadlets[256], links[256]; /* ours; where links for podman's generator are, and systemd's runtime links */
         UnitDirEntry *entries; /* by name */
+        uint64_t reads;        /* how often a file was read */
 } UnitDir;
 
-int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, Error *err);
+int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, const char *links, Error *err);
 void unit_dir_close(UnitDir *d);
+
+/* The folder may be removed, or another one put in its place, while it is open. Then it is opened anew, and made if it has to be: 1, and each
+ * file that is not there is missing. 0: it is as it was; or a negative errno. */
+int unit_dir_check(UnitDir *d);
 
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_remove(UnitDir *d, const char *name);
 
 /* *ret: the entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one that somebody
- * changed is read again. 0, or -ENOMEM when it could not be read for want of memory. */
+ * changed is read again; one that is as it was is not. 0, or -ENOMEM when it could not be read for want of memory. */
 int unit_dir_get(UnitDir *d, const char *name, const UnitDirEntry **ret);
 
 /* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made when needed). Who finds a file
@@ -39,3 +55,10 @@ void unit_dir_withdraw(UnitDir *d, const char *name);
 /* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our link among the
  * generator's sources, even if it is gone: then nobody's service is left until the next reload. */
 bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);
+/* Whether 'fragment' is the file of any unit of ours, or systemd's link to one. */
+bool unit_dir_has(const UnitDir *d, const char *fragment);
+/* Whether systemd's runtime link of that name is ours, or there is none: one that leads elsewhere is the host's (a mask). */
+bool unit_dir_links(const UnitDir *d, const char *name);
+
+/* Call 'each' for each name in the [Install] section of the file (install_each_name()). */
+int unit_dir_each_installed(const UnitDir *d, const char *name, int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata);

@@ -376,10 +376,10 @@ int compare_new(Compare **ret, Replica *p) {
         if (!c)
                 return -ENOMEM;
         c->replica = p;
-        c->send = (Deferred) { .run = on_send, .userdata = c };
-        c->rest = (Timer) { .fire = on_rest, .userdata = c };
-        c->ask = (Timer) { .fire = on_ask, .userdata = c };
-        c->doubt = (Timer) { .fire = on_doubt, .userdata = c };
+        c->send = DEFERRED(on_send, c);
+        c->rest = TIMER(on_rest, c);
+        c->ask = TIMER(on_ask, c);
+        c->doubt = TIMER(on_doubt, c);
         *ret = c;
         return 0;
 }

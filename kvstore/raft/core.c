@@ -116,13 +116,13 @@ static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, co
         return core_step(c, now_ms, &event, &given, NULL);
 }
 
-/* Applies what is committed: runs of entries, each ending at a configuration. While a received state is being put in place
- * the engine's commit index speaks of entries that we do not hold. */
+/* Applies what is committed: runs of entries, each ending at a configuration, until the owner has applied less than a run. While a
+ * received state is being put in place the engine's commit index speaks of entries that we do not hold. */
 int core_apply_committed(RaftCore *c, uint64_t now_ms) {
         int r;
 
-        while (!c->installing && c->handled < raft_commit_index(&c->raft)) {
-                uint64_t first = c->handled + 1, last = first;
+        while (raft_core_is_behind(c)) {
+                uint64_t first = c->handled + 1, last = first, end;
                 const RaftEntry *e = raft_entries_get(&c->log, first);
 
                 if (!e)
@@ -134,16 +134,22 @@ int core_apply_committed(RaftCore *c, uint64_t now_ms) {
                                 return -ESHUTDOWN;
                 }
 
+                end = last;
                 if (last > c->applied) {
                         uint64_t from = MAX(first, c->applied + 1);
 
                         r = c->ops->apply(c->userdata, from, raft_entries_get(&c->log, from), last - from + 1);
                         if (r < 0)
                                 return r;
-                        c->applied = last;
-                        c->applied_term = e->term;
+                        end = from + (uint64_t) r - 1;
+                        assert(r > 0 && end <= last);
+                        c->applied = end;
+                        c->applied_term = raft_entries_get(&c->log, end)->term;
+                        c->changed |= RAFT_CHANGED_COMMIT;
                 }
-                c->handled = last;
+                c->handled = end;
+                if (end < last)
+                        return 0;
 
                 if (e->type == RAFT_ENTRY_CHANGE) {
                         r = commit_configuration(c, now_ms, last, e);
@@ -152,6 +158,16 @@ int core_apply_committed(RaftCore *c, uint64_t now_ms) {
                 }
         }
         return 0;
+}
+
+bool raft_core_is_behind(const RaftCore *c) {
+        return c->dead == 0 && !c->installing && c->handled < raft_commit_index(&c->raft);
+}
+
+int raft_core_apply(RaftCore *c, uint64_t now_ms) {
+        int r = core_begin(c);
+
+        return r < 0 ? r : core_finish(c, now_ms, 0);
 }
 
 /* The promoted server has acknowledged its promotion: now the entry may exist here, too. */
@@ -445,18 +461,24 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
                 return -EFBIG;
         if (c->raft.state != RAFT_LEADER || raft_transferee(&c->raft) != 0)
                 return -EREMOTE;
-        if (raft_last_index(&c->raft) >= raft_commit_index(&c->raft) + RAFT_CORE_UNCOMMITTED_MAX)
+        if (raft_last_index(&c->raft) >= MIN(raft_commit_index(&c->raft), c->handled) + RAFT_CORE_UNCOMMITTED_MAX)
                 return -EAGAIN;
 
         c->busy = true;
         term = raft_current_term(&c->raft);
-        r = core_finish(c, now_ms, core_submit(c, now_ms, type, data, size, &index));
+        r = core_submit(c, now_ms, type, data, size, &index);
+        (void) core_finish(c, now_ms, r);
         if (r < 0)
                 return r;
 
+        /* Whatever failed behind it has ended the core, but the entry is in the log and was sent: it may be committed. */
         *ret_index = index;
         *ret_term = term;
         return 0;
+}
+
+int raft_core_error(const RaftCore *c) {
+        return c->dead;
 }
 
 int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term) {

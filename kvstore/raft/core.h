@@ -15,7 +15,7 @@
  *   -ERESTART     leadership was lost while a promotion was held back from our disk: close this core, open the log again,
  *                 and start a new core from what is durable. What was not durable never happened here.
  *   anything else from an operation or -ENOMEM: the replica cannot go on; close it.
- * After an error of start, receive, tick, appended, installed or checkpointed the core is dead: only raft_core_free() is left
+ * After an error of start, receive, tick, appended, installed, apply or checkpointed the core is dead: only raft_core_free() is left
  * (further inputs return the same error). Errors of submit, change, transfer with -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN,
  * -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed nothing. */
 #pragma once
@@ -94,7 +94,8 @@ typedef struct RaftCoreOps {
          * could leave a checkpoint older than the log's beginning). 'info' is borrowed for the call. */
         int (*install)(void *userdata, const RaftStateInfo *info, bool keep_state);
 
-        /* Applies entries first_index ... in order, in one transaction. All types come: only RAFT_ENTRY_COMMAND means
+        /* Applies entries first_index ... in order. Returns how many of them: at least 1, and fewer than n if more would take too long
+         * or too much memory at once; raft_core_apply() goes on with the others. All types come: only RAFT_ENTRY_COMMAND means
          * something to the tree, but each raises its applied index and term, and RAFT_ENTRY_CHANGE (always the last of its
          * call) its configuration and configuration index. Failing ends the replica. */
         int (*apply)(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n);
@@ -146,7 +147,8 @@ typedef struct RaftCoreStart {
         uint64_t term, vote;       /* from the log's meta */
         const RaftStateInfo *state; /* the tree's, or its checkpoint's if the tree may not be trusted; NULL or index 0: an empty one */
         uint64_t first_index;      /* of entries[0] */
-        const RaftEntry *entries;  /* the whole log; copied */
+        RaftEntry *entries;        /* the whole log; copied, or: */
+        bool take;                 /* their data becomes the core's, and the entries have none any more */
         size_t n_entries;
 } RaftCoreStart;
 
@@ -170,8 +172,14 @@ int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char
 int raft_core_tick(RaftCore *core, uint64_t now_ms);
 uint64_t raft_core_timeout_ms(const RaftCore *core);
 
+/* Committed entries wait to be applied: raft_core_apply() is due, from the loop. Every input applies some of them, too. */
+bool raft_core_is_behind(const RaftCore *core);
+int raft_core_apply(RaftCore *core, uint64_t now_ms);
+
+int raft_core_error(const RaftCore *core); /* which ended it; 0: it goes on */
 /* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply() gets it with
- * *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be committed. */
+ * *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be
+ * committed and applied; any other error: it was not submitted. 0 also where the core ended right behind it. */
 int raft_core_submit(RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term);
 /* The same with an entry that means nothing: by the time it is applied, all that was committed before is, too. */
 int raft_core_barrier(RaftCore *core, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term);

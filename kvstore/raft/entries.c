@@ -2,24 +2,41 @@
 
 #include <errno.h>
 
-int raft_entries_append(RaftEntries *e, const RaftEntry *entry) {
-        void *data = NULL;
+int raft_entries_take(RaftEntries *e, RaftEntry *entry) {
         int r;
 
         r = GROW(e->items, e->capacity, e->n + 1);
         if (r < 0)
                 return r;
-
-        if (entry->size > 0) {
-                data = malloc(entry->size);
-                if (!data)
-                        return -ENOMEM;
-                memcpy(data, entry->data, entry->size);
-        }
-
-        e->items[e->n++] = (RaftEntry) { .term = entry->term, .type = entry->type, .data = data, .size = entry->size };
+        e->items[e->n++] = *entry;
         e->bytes += raft_entry_bytes(entry);
+        entry->data = NULL;
         return 0;
+}
+
+int raft_entries_append(RaftEntries *e, const RaftEntry *entry) {
+        RaftEntry copy = *entry;
+        int r;
+
+        copy.data = NULL;
+        if (entry->size > 0) {
+                copy.data = malloc(entry->size);
+                if (!copy.data)
+                        return -ENOMEM;
+                memcpy((void *) copy.data, entry->data, entry->size);
+        }
+        r = raft_entries_take(e, &copy);
+        free((void *) copy.data);
+        return r;
+}
+
+size_t raft_entries_needless(const RaftEntries *e, uint64_t index, uint64_t bytes) {
+        uint64_t kept = 0;
+        size_t n = e->n;
+
+        while (n > 0 && (e->first + n > index || kept <= bytes))
+                kept += raft_entry_bytes(&e->items[--n]);
+        return n;
 }
 
 void raft_entries_truncate(RaftEntries *e, uint64_t index) {

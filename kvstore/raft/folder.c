@@ -17,6 +17,7 @@
 #define LOCK "lock.mdb"
 #define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
 #define SHOWN "shown\n" /* in 'trusted' */
+#define TIME "time "    /* likewise */
 
 enum {
         MARKER_MAX = 512,
@@ -72,7 +73,8 @@ static int sync_file_at(int dir_fd, const char *name) {
 }
 
 /* Shares blocks where the file system can; the copy is not synced. */
-static int copy_file(int dir_fd, const char *from, const char *to) {
+static int copy_file(const Folder *folder, const char *from, const char *to) {
+        int dir_fd = folder->fd;
         _cleanup_close_ int in = openat(dir_fd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         _cleanup_close_ int out = -1;
         _cleanup_free_ char *buffer = NULL;
@@ -91,6 +93,8 @@ static int copy_file(int dir_fd, const char *from, const char *to) {
                 ssize_t n;
                 int r;
 
+                if (folder->cancelled)
+                        return -ECANCELED;
                 if (!by_hand) {
                         n = copy_file_range(in, NULL, out, NULL, chunk, 0);
                         if (n < 0 && offset == 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
@@ -128,8 +132,9 @@ static int marker_text(const Folder *folder, char *ret, size_t size) {
         return 0;
 }
 
+/* An older version takes the first lines up to the number of openings and the last line, and skips what is between. */
 static int write_marker(Folder *folder, unsigned opens, bool shown) {
-        char text[MARKER_MAX];
+        char text[MARKER_MAX], time[32] = "";
         size_t size;
         int r;
 
@@ -138,7 +143,9 @@ static int write_marker(Folder *folder, unsigned opens, bool shown) {
                 return r;
 
         size = strlen(text);
-        snprintf(text + size, sizeof(text) - size, "opens %u\n%s", opens, shown ? SHOWN : "");
+        if (folder->cluster_ms > 0)
+                snprintf(time, sizeof(time), TIME "%" PRIu64 "\n", folder->cluster_ms);
+        snprintf(text + size, sizeof(text) - size, "opens %u\n%s%s", opens, time, shown ? SHOWN : "");
         r = write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
         if (r < 0)
                 return r;
@@ -163,9 +170,31 @@ static bool live_is_trusted(const Folder *folder, unsigned *ret_opens, bool *ret
         return sync_file_at(folder->fd, "live/" DATA) >= 0;
 }
 
+/* Cluster time at the last stop in order; also of a marker that does not vouch for the tree, after a reboot: time has passed all the same. */
+static uint64_t read_time(const Folder *folder) {
+        _cleanup_free_ char *text = NULL;
+        char machine[64];
+        const char *line;
+        uint64_t ms = 0;
+
+        snprintf(machine, sizeof(machine), "\nmachine %s\n", folder->machine_id);
+        if (read_file_at(folder->fd, "trusted", MARKER_MAX, &text, NULL) < 0 || !strstr(text, machine))
+                return 0;
+        line = strstr(text, "\n" TIME);
+        return line && sscanf(line, "\n" TIME "%19" SCNu64 "\n", &ms) == 1 ? ms : 0;
+}
+
 void folder_distrust(Folder *folder) {
         folder->distrusted = true;
         (void) unlinkat(folder->fd, "trusted", 0);
+}
+
+void folder_raise_quota(Folder *folder, uint64_t quota) {
+        folder->quota = MAX(folder->quota, quota);
+}
+
+void folder_keep_time(Folder *folder, uint64_t cluster_ms) {
+        folder->cluster_ms = MAX(folder->cluster_ms, cluster_ms);
 }
 
 void folder_closed(Folder *folder) {
@@ -181,10 +210,28 @@ bool folder_was_shown(const Folder *folder) {
         return folder->shown;
 }
 
+/* Shortened in place, which a full disk allows, too. */
+int folder_unshow(Folder *folder) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (!folder->shown || folder->distrusted)
+                return 0;
+        fd = openat(folder->fd, "trusted", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_size < (off_t) strlen(SHOWN))
+                return -EBADMSG;
+        if (ftruncate(fd, st.st_size - (off_t) strlen(SHOWN)) < 0 || fsync(fd) < 0)
+                return -errno;
+        folder->shown = false;
+        return 0;
+}
+
 /* -- Checkpoints -- */
 
-static int check_sum(int fd, const char *file, Error *err) {
-        int r = file_sum_check(fd);
+static int check_sum(const Folder *folder, int fd, const char *file, Error *err) {
+        int r = file_sum_check(fd, &folder->cancelled);
 
         if (r == -EUCLEAN)
                 return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
@@ -211,11 +258,11 @@ static int examine(const Folder *folder, const char *name, Checkpoint *ret, Erro
         if (fstat(c.fd, &st) < 0)
                 return -errno;
         c.size = (uint64_t) st.st_size;
-        r = check_sum(c.fd, file, err); /* before LMDB follows what may point anywhere */
+        r = check_sum(folder, c.fd, file, err); /* before LMDB follows what may point anywhere */
         if (r < 0)
                 return r;
 
-        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .read_only = true }, &tree, err);
+        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
         if (r < 0)
                 return r;
 
@@ -293,6 +340,10 @@ int folder_probe(const Folder *folder, Tree *tree, Error *err) {
         return r;
 }
 
+void folder_cancel(Folder *folder) {
+        folder->cancelled = true;
+}
+
 void folder_adopt(Folder *folder, Checkpoint *checkpoint) {
         checkpoint_done(&folder->checkpoint);
         folder->checkpoint = *checkpoint;
@@ -319,7 +370,7 @@ static int rebuild(Folder *folder, Error *err) {
         if (r >= 0)
                 r = make_dir(folder->fd, "live");
         if (r >= 0 && folder->checkpoint.fd >= 0)
-                r = copy_file(folder->fd, "checkpoint/" DATA, "live/" DATA);
+                r = copy_file(folder, "checkpoint/" DATA, "live/" DATA);
         crash_point("rebuild-copied");
         if (r < 0)
                 return error_set(err, r, "cannot rebuild %s/live: %s", folder->path, strerror(-r));
@@ -334,7 +385,7 @@ static int open_live(Folder *folder, unsigned opens, bool shown, Tree **ret, Err
         if (!path)
                 return -ENOMEM;
 
-        r = tree_open(path, &(TreeOptions) { .quota = folder->quota }, &tree, err);
+        r = tree_open(path, &(TreeOptions) { .quota = folder->quota, .cancelled = &folder->cancelled }, &tree, err);
         if (r < 0)
                 return r;
 
@@ -366,6 +417,7 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
         if (folder->fd < 0)
                 return error_set(err, folder->fd, "cannot open %s: %s", path, strerror(-folder->fd));
 
+        folder->cluster_ms = read_time(folder);
         r = remove_tree_at(folder->fd, "checkpoint.new");
         if (r >= 0)
                 r = remove_tree_at(folder->fd, "incoming");
@@ -373,6 +425,10 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 r = make_dir(folder->fd, "checkpoint");
         if (r >= 0)
                 r = make_dir(folder->fd, "live");
+        if (r >= 0) /* a name that is found may be one that a killed daemon had made and not synced: the log is cut behind it */
+                r = sync_dir_at(folder->fd, "checkpoint");
+        if (r >= 0)
+                r = fsync_dir(folder->fd);
         if (r < 0)
                 return error_set(err, r, "cannot prepare %s: %s", path, strerror(-r));
 
@@ -415,7 +471,7 @@ int folder_rebuild(Folder *folder, Tree **ret, Error *err) {
 
         if (!file)
                 return -ENOMEM;
-        r = folder->checkpoint.fd >= 0 ? check_sum(folder->checkpoint.fd, file, err) : 0;
+        r = folder->checkpoint.fd >= 0 ? check_sum(folder, folder->checkpoint.fd, file, err) : 0;
         if (r == -EUCLEAN)
                 folder_forget_checkpoint(folder);
         if (r >= 0 && folder->rotten)
@@ -492,7 +548,7 @@ int folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
                 r = sync_dir_at(folder->fd, "incoming");
         crash_point("incoming-synced");
         if (r >= 0)
-                r = copy_file(folder->fd, "incoming/" DATA, "incoming/" NEXT);
+                r = copy_file(folder, "incoming/" DATA, "incoming/" NEXT);
         crash_point("incoming-copied");
         if (r < 0)
                 return error_set(err, r, "cannot store the leader's tree in %s/incoming: %s", folder->path, strerror(-r));

@@ -3,8 +3,8 @@
  *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
  *   checkpoint/data.mdb   the last whole copy, synced before it got this name
  *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
- *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode; and whether
- *                         somebody was shown this very tree
+ *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode; whether
+ *                         somebody was shown this very tree; and cluster time at the last stop in order
  *   identity              cluster id and lineage, written before the first log
  *   lost                  why the log beside this must not be opened: it lacks what was acknowledged
  *   old/                  live and checkpoint of the replica that was lost last, for an operator
@@ -34,12 +34,14 @@ typedef struct Folder {
         char *path;
         char machine_id[33], boot_id[33];
         char hardware_id[33];  /* set by whoever opened it; "": not known, or of no interest */
-        uint64_t quota;
+        uint64_t quota;        /* the host's or the cluster's, whichever is larger: a tree that is opened has room for it */
         bool distrusted;       /* by folder_distrust() */
         bool rotten;           /* there is a checkpoint, and it is not what was written: it is never opened */
         unsigned opens;        /* as 'trusted' counts them */
         bool shown;            /* as 'trusted' says */
+        uint64_t cluster_ms;   /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
         Checkpoint checkpoint;
+        _Atomic bool cancelled; /* by folder_cancel() */
 } Folder;
 
 /* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree. Fails with a
@@ -52,6 +54,10 @@ int folder_open_nothing(const Folder *folder, Tree **ret, Error *err);
 /* The live tree anew, of the checkpoint; the old one may stay open: its file lives as long. -EUCLEAN: the checkpoint is rotten. */
 int folder_rebuild(Folder *folder, Tree **ret, Error *err);
 int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total); /* bytes of its file system */
+/* Entries carry the cluster's quota, which may be larger than the host's setting: the next tree that is opened has room for it. */
+void folder_raise_quota(Folder *folder, uint64_t quota);
+/* Cluster time, for the markers that are written from now on. */
+void folder_keep_time(Folder *folder, uint64_t cluster_ms);
 /* The live tree is closed, in order: the next opening counts from the beginning. After three without this it is rebuilt. */
 void folder_closed(Folder *folder);
 /* The live tree has failed us: the next opening rebuilds it. */
@@ -60,6 +66,8 @@ void folder_distrust(Folder *folder);
 /* The live tree is now as far as this host ever was, and is served: as long as it stays trusted, folder_was_shown() is true of it. */
 int folder_show(Folder *folder);
 bool folder_was_shown(const Folder *folder);
+/* The host has acknowledged a state that the live tree has not reached: folder_was_shown() is no longer true of it, durably. */
+int folder_unshow(Folder *folder);
 
 /* The identity that was written last; -ENOENT. */
 int folder_read_identity(const Folder *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);
@@ -73,6 +81,9 @@ int folder_probe(const Folder *folder, Tree *tree, Error *err);
 void folder_adopt(Folder *folder, Checkpoint *checkpoint); /* takes it */
 /* Somebody found that the checkpoint is not what was written: there is none, until there is a new one. */
 void folder_forget_checkpoint(Folder *folder);
+
+/* What runs off the loop ends soon, with -ECANCELED: the replica closes. */
+void folder_cancel(Folder *folder);
 
 /* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative errno. */
 int folder_incoming_open(const Folder *folder);

@@ -72,19 +72,6 @@ static uint64_t keep_from(const Replica *p, uint64_t *ret_max) {
         return from;
 }
 
-size_t replica_needless(Replica *p, const RaftEntry *entries, size_t n, uint64_t first, uint64_t index) {
-        uint64_t bytes = 0, max = p->options.memory_bytes / 2;
-        size_t old = n;
-
-        while (old > 0 && (first + old > index || bytes <= max))
-                bytes += raft_entry_bytes(&entries[--old]);
-        for (size_t i = 0; i < old; i++)
-                p->forgotten += raft_entry_bytes(&entries[i]);
-        p->forgotten += bytes; /* was there twice */
-        (void) timer_start(&p->give_back, p->loop, GIVE_BACK_MS);
-        return old;
-}
-
 unsigned replica_trailing(Replica *p, uint64_t index) {
         uint64_t max, from = keep_from(p, &max);
 
@@ -148,6 +135,11 @@ static void on_give_back(void *userdata) {
                 timer_stop(&p->give_back);
 }
 
+void replica_give_back(Replica *p) {
+        p->forgotten += GIVE_BACK_BYTES;
+        (void) timer_start(&p->give_back, p->loop, GIVE_BACK_MS);
+}
+
 void replica_forget_init(Replica *p) {
-        p->give_back = (Timer) { .fire = on_give_back, .userdata = p };
+        p->give_back = TIMER(on_give_back, p);
 }

@@ -60,6 +60,8 @@ void replica_leave(Replica *p, int r) {
                 replica_fail(p, r, "the replica cannot go on: %s", strerror(-r));
         if (r < 0 && p->stopping)
                 loop_defer(p->loop, &p->stop); /* nothing will be handed over any more */
+        if (p->core && raft_core_is_behind(p->core))
+                loop_defer(p->loop, &p->apply);
 
         replica_arm(p);
 }
@@ -86,6 +88,17 @@ void replica_on_tick(void *userdata) {
 
         replica_enter(p);
         replica_leave(p, raft_core_tick(p->core, now));
+        replica_settle(p);
+}
+
+/* Sessions and timers have had their turn since the slice before. */
+void replica_on_apply(void *userdata) {
+        Replica *p = userdata;
+
+        if (!p->core || p->restarting || p->closing)
+                return;
+        replica_enter(p);
+        replica_leave(p, raft_core_apply(p->core, loop_now_ms(p->loop)));
         replica_settle(p);
 }
 
@@ -256,7 +269,7 @@ int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_ind
                 return -EREMOTE;
         replica_enter(p);
         r = raft_core_submit(p->core, loop_now_ms(p->loop), bytes, size, ret_index, ret_term);
-        replica_leave(p, r == -EREMOTE || r == -EFBIG || r == -EAGAIN || r == -ENOSPC ? 0 : r);
+        replica_leave(p, raft_core_error(p->core)); /* what was submitted is, also where this ends the replica */
         if (p->changed)
                 loop_defer(p->loop, &p->settle);
         return r;
@@ -396,7 +409,7 @@ static void adopt_copied(Replica *p) {
         if (p->dropping || p->drop_fd < 0)
                 return;
 
-        p->drop_work = (Work) { .work = drop_run, .done = drop_done, .userdata = p };
+        p->drop_work = (Work) { .name = LOOP_NAME(drop_done), .work = drop_run, .done = drop_done, .userdata = p };
         if (loop_work(p->loop, &p->drop_work) < 0)
                 close(TAKE_FD(p->drop_fd));
         else
@@ -442,7 +455,7 @@ static void copy_done(void *userdata) {
 static void copy(Replica *p, bool probing) {
         p->copied = (Checkpoint) { .fd = -1 };
         p->copy_text = (Error) {};
-        p->copy_work = (Work) { .work = copy_run, .done = copy_done, .userdata = p, .patient = true };
+        p->copy_work = (Work) { .name = LOOP_NAME(copy_done), .work = copy_run, .done = copy_done, .userdata = p, .patient = true };
         p->probing = probing;
         if (loop_work(p->loop, &p->copy_work) < 0) {
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;

@@ -299,13 +299,13 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
 
         r = open_meta(log, err);
         if (r == 0)
-                r = raft_log_files_load(&log->files, &log->loaded, log->torn, sizeof(log->torn), err);
+                r = raft_log_files_load(&log->files, options->applied, options->loaded_bytes, &log->loaded, &log->first, log->torn,
+                                        sizeof(log->torn), err);
         if (r < 0) {
                 log_free(log);
                 return r;
         }
 
-        log->first = log->loaded.first;
         log->last = raft_entries_last(&log->loaded);
         log->bytes = raft_log_files_bytes(&log->files);
         *ret = log;
@@ -479,7 +479,7 @@ static void start_job(RaftLog *log) {
 
         log->job = log->queue;
         log->queue = (OpQueue) {};
-        log->work = (Work) { .work = work_job, .done = on_job_done, .userdata = log };
+        log->work = (Work) { .name = LOOP_NAME(on_job_done), .work = work_job, .done = on_job_done, .userdata = log };
         log->working = true;
         log->working_since_ms = loop_now_ms(log->loop);
         r = loop_work(log->loop, &log->work);

@@ -31,6 +31,8 @@ typedef struct RaftLogMeta {
 
 typedef struct RaftLogOptions {
         uint64_t file_size; /* bytes of one log file; 0: 4 MiB. An entry that is larger gets a larger file */
+        /* What opening keeps in memory: entry 'applied' and those behind it, and the last 'loaded_bytes' of all. */
+        uint64_t applied, loaded_bytes;
 } RaftLogOptions;
 
 typedef struct RaftLogEvents {
@@ -66,7 +68,7 @@ const RaftLogMeta *raft_log_meta(const RaftLog *log);
 /* What was dropped at opening: true if there was a torn tail; the text "FILE at offset N" borrows. */
 bool raft_log_torn(const RaftLog *log, const char **ret_where);
 
-/* The entries found at opening; may be asked once, directly after it. entries[0] has index *ret_first; with none, *ret_first is
+/* The entries found at opening, as far as it kept them; may be asked once, directly after it. entries[0] has index *ret_first; with none, *ret_first is
  * what the next append will have to begin with (1 in a fresh log). Entries and data are one allocation each way:
  * raft_log_entries_free(). */
 int raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);

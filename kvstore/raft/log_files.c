@@ -62,6 +62,15 @@ static uint32_t record_crc(uint64_t number, const uint8_t *record, size_t size) 
         return crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
 }
 
+/* Numbers of writes go round, past 0: at 4000 writes a second after 12 days. 0 is no write's. */
+static uint32_t next_write(uint32_t write) {
+        return write + 1 > 0 ? write + 1 : 1;
+}
+
+static bool is_later(uint32_t write, uint32_t than) {
+        return than == 0 || (int32_t) (write - than) > 0;
+}
+
 /* The record at the beginning of 'bytes'; false if there is none that is whole. */
 static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Record *ret) {
         Reader r = reader_over(bytes, size);
@@ -89,6 +98,8 @@ typedef struct Loading {
         RaftLogFiles *files;
         RaftEntries *entries;
         bool known;     /* where the log begins */
+        uint64_t first; /* there, where its first entries are not kept; 0: they are */
+        uint64_t applied, bytes;
         uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been removed */
         char *torn;
         size_t torn_size;
@@ -125,14 +136,16 @@ static int replay(Loading *l, RaftLogFile *file, const Record *r) {
         case RECORD_RESET:
                 raft_entries_reset(e, r->index + 1);
                 l->known = true;
+                l->first = 0;
                 file->low = r->index + 1;
                 return 0;
         case RECORD_TRUNCATE:
                 if (r->index > raft_entries_last(e) + 1)
                         return -EBADMSG;
-                /* Before our beginning: the entries that it cut off lay in a file that has been removed since. */
+                /* Before our beginning: the entries that it cut off lay in a file that has been removed since, or were not kept. */
                 if (r->index < e->first)
                         raft_entries_reset(e, r->index);
+                l->first = MIN(l->first, r->index);
                 raft_entries_truncate(e, r->index);
                 note_index(file, r->index);
                 return 0;
@@ -155,8 +168,8 @@ static size_t end_of_content(const uint8_t *bytes, size_t size) {
 static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, size_t offset, size_t end, uint32_t write) {
         Record r;
 
-        for (size_t o = padded(offset + 1); o + RECORD_HEAD_SIZE <= end; o += 8)
-                if (read_record(file->number, bytes + o, file->size - o, &r) && r.write > write)
+        for (size_t o = padded(offset + 1); o < end; o += 8) /* a record may end with zeroes */
+                if (read_record(file->number, bytes + o, file->size - o, &r) && is_later(r.write, write))
                         return true;
         return false;
 }
@@ -200,10 +213,21 @@ static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last
                 if (error < 0)
                         return error;
 
-                l->write = r.write + (r.flags & RECORD_LAST ? 1 : 0);
+                l->write = r.flags & RECORD_LAST ? next_write(r.write) : r.write;
                 offset += RECORD_HEAD_SIZE + padded(r.size);
         }
         return end_file(l, file, bytes, offset, last, err);
+}
+
+/* File by file, so that memory never has much more of the log than what it keeps. */
+static void drop_needless(Loading *l) {
+        size_t n = raft_entries_needless(l->entries, l->applied, l->bytes);
+
+        if (n == 0)
+                return;
+        if (l->first == 0)
+                l->first = l->entries->first;
+        raft_entries_cut(l->entries, l->entries->first + n - 1);
 }
 
 static int load_file(Loading *l, RaftLogFile *file, bool last, Error *err) {
@@ -261,8 +285,9 @@ static int list_files(RaftLogFiles *f) {
         return r;
 }
 
-int raft_log_files_load(RaftLogFiles *f, RaftEntries *ret, char *torn, size_t torn_size, Error *err) {
-        Loading l = { .files = f, .entries = ret, .torn = torn, .torn_size = torn_size };
+int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret, uint64_t *ret_first, char *torn, size_t torn_size,
+                        Error *err) {
+        Loading l = { .files = f, .entries = ret, .applied = applied, .bytes = bytes, .torn = torn, .torn_size = torn_size };
         char name[NAME_SIZE];
         int r;
 
@@ -281,8 +306,10 @@ int raft_log_files_load(RaftLogFiles *f, RaftEntries *ret, char *torn, size_t to
                 r = load_file(&l, &f->items[i], i + 1 == f->n, err);
                 if (r < 0)
                         return r;
+                drop_needless(&l);
         }
 
+        *ret_first = l.first > 0 ? l.first : ret->first;
         f->write = MAX(l.write, 1);
         return 0;
 }
@@ -364,7 +391,7 @@ int raft_log_files_flush(RaftLogFiles *f) {
         crash_point("log-written");
 
         file->used += f->buffer.size;
-        f->write++;
+        f->write = next_write(f->write);
         f->buffer.size = 0;
         return 0;
 }

@@ -8,7 +8,8 @@
  *   u8 type     1-3 an entry (RaftEntryType), 4 truncate from index, 5 forget all up to index
  *   u8 flags    1: the last record of its write
  *   u16 0
- *   u32 write   number of the write that brought it: the same for all records of one write, one more for the next
+ *   u32 write   number of the write that brought it: the same for all records of one write, one more for the next; 1 follows 2^32 - 1,
+ *               and of two numbers the one that is up to 2^31 ahead is later
  *   data, zeroes up to a multiple of 8
  *
  * One write at a time, each durable before the next begins: so what is torn belongs to the last write, and a record of a later
@@ -36,9 +37,10 @@ typedef struct RaftLogFiles {
         size_t last_record;
 } RaftLogFiles;
 
-/* Reads all files into 'ret' (to be reset by the caller on failure, too). 'torn' gets "FILE at offset N" if a torn tail was
+/* Reads all files into 'ret' (to be reset by the caller on failure, too), but what raft_entries_needless() says of 'applied' and 'bytes'.
+ * *ret_first: where the log on disk begins. 'torn' gets "FILE at offset N" if a torn tail was
  * dropped, else "". -EUCLEAN names file and offset. */
-int raft_log_files_load(RaftLogFiles *f, RaftEntries *ret, char *torn, size_t torn_size, Error *err);
+int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret, uint64_t *ret_first, char *torn, size_t torn_size, Error *err);
 
 /* Records go into a buffer, which is written when the file is full, and by flush. */
 int raft_log_files_entry(RaftLogFiles *f, uint64_t index, const RaftEntry *e);

@@ -8,11 +8,15 @@
 #include "base/log.h"
 #include "kvstore/apply.h"
 #include "kvstore/raft/compare.h"
+#include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
-        CHUNK_ENTRIES = 256,       /* of one transaction */
-        CHUNK_BYTES = 4 * 1024 * 1024,
+        /* Of one transaction: the entries and their bytes, and what memory holds of it until it is committed. It ends with the entry that
+         * exceeds one of them. */
+        SLICE_ENTRIES = 256,
+        SLICE_BYTES = 4 * 1024 * 1024,
+        SLICE_HELD_BYTES = 8 * 1024 * 1024,
 };
 
 /* -- The log -- */
@@ -169,63 +173,79 @@ static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry
         return tree_set_meta(txn, &meta);
 }
 
-/* One transaction. */
-static int apply_chunk(Replica *p, uint64_t first_index, const RaftEntry *entries, size_t n) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+/* The slice's first entries, inside 'txn': returns how many. */
+static int apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        uint64_t held = 0;
+        size_t size = 0, i;
         TreeMeta meta;
         int r;
 
-        r = tree_begin_write(p->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        for (size_t i = 0; r >= 0 && i < n; i++) {
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        for (i = 0; i < MIN(n, (size_t) SLICE_ENTRIES) && size < SLICE_BYTES; i++) {
+                if (p->shown && i > 0 && first_index + i - 1 == p->shown_applied)
+                        break; /* from here on it is new */
+                if (held > SLICE_HELD_BYTES)
+                        break;
                 /* A tree that is ahead (a newer state kept beside a received one) has these already. */
                 if (first_index + i <= meta.applied && !p->options.apply_twice)
                         continue;
                 r = apply_entry(p, txn, first_index + i, &entries[i]);
                 if (r >= 0)
                         r = compare_applied(p->compare, txn, first_index + i);
+                if (r < 0)
+                        return r;
+                size += entries[i].size;
+                held = tree_touched(txn) + p->options.events.held(p->options.events.userdata);
+                p->held_max = MAX(p->held_max, held);
                 p->entries_since++;
-                p->bytes_since += entries[i].size;
+                p->bytes_since += raft_entry_bytes(&entries[i]);
         }
-        crash_point("apply-before-commit");
-        if (r >= 0)
-                r = tree_commit(TAKE_PTR(txn));
-        crash_point("apply-committed");
-        compare_committed(p->compare, r >= 0);
-        if (r >= 0)
-                p->options.events.committed(p->options.events.userdata);
-        if (r >= 0)
-                replica_caught_up(p, first_index + n - 1);
-        return r;
+        return (int) i;
 }
 
-/* In service a step's entries are one transaction; a long log at the start is several, so that no memory grows with it. */
+/* One transaction; returns how many entries were applied. */
+static int apply_slice(Replica *p, uint64_t first_index, const RaftEntry *entries, size_t n) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r, done;
+
+        tree_set_work(p->tree, p->in_service ? &p->loop->turns.now : NULL);
+        r = tree_begin_write(p->tree, &txn);
+        done = r < 0 ? r : apply_entries(p, txn, first_index, entries, n);
+        crash_point("apply-before-commit");
+        r = done < 0 ? done : tree_commit(TAKE_PTR(txn));
+        crash_point("apply-committed");
+        compare_committed(p->compare, r >= 0);
+        if (r < 0)
+                return r;
+        p->options.events.committed(p->options.events.userdata);
+        replica_caught_up(p, first_index + (uint64_t) done - 1);
+        return done;
+}
+
+/* One slice of what is committed: a long log, and what a follower lacked, do not stop the loop. At the opening there is no service yet,
+ * and all slices follow at once. */
 static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
         Replica *p = userdata;
-        int r = 0;
+        size_t done = 0;
+        int r;
 
         if (!p->tree)
                 return -ESHUTDOWN;
 
-        for (size_t done = 0, chunk; done < n && r >= 0; done += chunk) {
-                size_t size = 0;
+        do {
+                r = apply_slice(p, first_index + done, entries + done, n - done);
+                done += r < 0 ? 0 : (size_t) r;
+        } while (r >= 0 && done < n && !p->in_service);
+        if (r >= 0)
+                return (int) done;
 
-                for (chunk = 0; done + chunk < n && chunk < CHUNK_ENTRIES && size < CHUNK_BYTES; chunk++) {
-                        size += entries[done + chunk].size;
-                        if (p->shown && first_index + done + chunk == p->shown_applied) {
-                                chunk++; /* from here on it is new */
-                                break;
-                        }
-                }
-                r = apply_chunk(p, first_index + done, entries + done, chunk);
-        }
-        if (r < 0)
-                folder_distrust(&p->folder);
+        folder_distrust(&p->folder);
         if (r == -ENOTSUP)
                 replica_fail(p, r, "entry %" PRIu64 " or one behind it is of a newer fleetd, of a feature level that this one does not know: "
                                    "upgrade this host", first_index);
-        else if (r < 0)
+        else
                 replica_fail(p, r, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index, strerror(-r));
         return r;
 }

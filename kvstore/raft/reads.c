@@ -383,8 +383,8 @@ int reads_new(Reads **ret, Replica *replica) {
         queue_init(&reads->arrived);
         queue_init(&reads->checked);
         queue_init(&reads->sure);
-        reads->kick = (Deferred) { .run = on_kick, .userdata = reads };
-        reads->timer = (Timer) { .fire = on_timer, .userdata = reads };
+        reads->kick = DEFERRED(on_kick, reads);
+        reads->timer = TIMER(on_timer, reads);
         if (replica->options.peers) {
                 peers_handle(replica->options.peers, PEER_TERM_CHECK, on_check, reads);
                 peers_handle(replica->options.peers, PEER_TERM_CHECKED, on_checked, reads);

@@ -26,13 +26,17 @@ void replica_introduce(Replica *p) {
 }
 
 int replica_open_log(Replica *p, Error *err) {
+        RaftLogOptions options = { .file_size = p->options.log_file_size, .loaded_bytes = p->options.memory_bytes / 2 };
         int r;
 
         /* What a failed write has left in memory only must not be taken for written. */
         r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
-        r = raft_log_open(p->options.log_disk, p->loop, &(RaftLogOptions) { .file_size = p->options.log_file_size },
+        r = p->options.apply_twice ? 0 : replica_tree_applied(p->tree, &options.applied);
+        if (r < 0)
+                return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
+        r = raft_log_open(p->options.log_disk, p->loop, &options,
                           &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &p->log, err);
         p->damaged = r == -EUCLEAN;
         if (r < 0)
@@ -95,12 +99,14 @@ static int open_all(Replica *p, bool join, Error *err) {
         r = bootstrap_found(&p->folder, p->options.log_disk, loop_random(p->loop), p->options.address, p->options.log_file_size, err);
         if (r < 0)
                 return r;
+        p->founded = true;
         return replica_open_log(p, err);
 }
 
 static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->settle);
         deferred_cancel(&p->notice);
+        deferred_cancel(&p->apply);
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
         timer_stop(&p->silence);
@@ -135,12 +141,13 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->copied = (Checkpoint) { .fd = -1 };
         p->drop_fd = -1;
         p->copy_told = true; /* what is there at opening, the core need not hear */
-        p->tick = (Timer) { .fire = replica_on_tick, .userdata = p };
+        p->tick = TIMER(replica_on_tick, p);
         replica_stop_init(p);
         replica_forget_init(p);
-        p->silence = (Timer) { .fire = replica_on_silence, .userdata = p };
-        p->settle = (Deferred) { .run = replica_on_settle, .userdata = p };
-        p->notice = (Deferred) { .run = replica_on_notice, .userdata = p };
+        p->silence = TIMER(replica_on_silence, p);
+        p->settle = DEFERRED(replica_on_settle, p);
+        p->notice = DEFERRED(replica_on_notice, p);
+        p->apply = DEFERRED(replica_on_apply, p);
 
         r = transfers_new(&p->transfers, p);
         if (r >= 0)
@@ -182,17 +189,14 @@ static int drop_log(Replica *p, uint64_t index, Error *err) {
         return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
 
-int replica_start(Replica *p, Error *err) {
+static int start(Replica *p, Error *err) {
         _cleanup_(checkpoint_done) Checkpoint state = { .fd = -1 };
         RaftEntry *entries = NULL;
         RaftStateInfo info;
         const char *torn;
         uint64_t first;
-        size_t n = 0, old;
+        size_t n = 0;
         int r;
-
-        if (!p->log)
-                return 0;
 
         r = replica_state(p, &state, err);
         if (r < 0)
@@ -216,7 +220,6 @@ int replica_start(Replica *p, Error *err) {
                                  info.index, first);
         }
 
-        old = replica_needless(p, entries, n, first, info.index);
         r = raft_core_new(&(RaftCoreOptions) {
                                   .id = p->identity.raft_id,
                                   .address = p->options.address[0] ? p->options.address : "-",
@@ -230,9 +233,10 @@ int replica_start(Replica *p, Error *err) {
                         .term = raft_log_meta(p->log)->term,
                         .vote = raft_log_meta(p->log)->vote,
                         .state = info.index > 0 ? &info : NULL,
-                        .first_index = first + old,
-                        .entries = entries + old,
-                        .n_entries = n - old,
+                        .first_index = first,
+                        .entries = entries,
+                        .take = true,
+                        .n_entries = n,
                 };
 
                 if (raft_core_log_fits(&start) == 0) {
@@ -264,8 +268,18 @@ int replica_start(Replica *p, Error *err) {
                 p->bytes_since = p->options.checkpoint_bytes; /* a new one is due at once */
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER | RAFT_CHANGED_CONFIGURATION;
         replica_arm(p);
+        if (raft_core_is_behind(p->core))
+                loop_defer(p->loop, &p->apply);
         loop_defer(p->loop, &p->settle);
         return 0;
+}
+
+int replica_start(Replica *p, Error *err) {
+        int r = p->log ? start(p, err) : 0;
+
+        p->in_service = true;
+        replica_give_back(p);
+        return r;
 }
 
 int replica_join(Replica *p, const Identity *identity, Error *err) {
@@ -336,9 +350,10 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         p->closing = true;
         p->closed = closed;
         p->closed_userdata = userdata;
-        p->closed_deferred = (Deferred) { .run = on_closed, .userdata = p };
+        p->closed_deferred = DEFERRED(on_closed, p);
 
         unhandle(p);
+        folder_cancel(&p->folder);
         timer_stop(&p->silence);
         timer_stop(&p->give_back);
         timer_stop(&p->tick);

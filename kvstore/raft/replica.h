@@ -25,6 +25,8 @@ typedef struct Compare Compare;
 typedef struct ReplicaEvents {
         /* An entry of commands, inside the transaction of its step. A negative errno ends the replica. */
         int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry);
+        /* Bytes of memory that hold what apply() made and committed() has not seen yet. */
+        uint64_t (*held)(void *userdata);
         /* What apply() got since the last time is in the tree now; inside an input: publish, call nobody. */
         void (*committed)(void *userdata);
         /* An input is over: answer, propose. 'changed': RAFT_CHANGED_ bits. */
@@ -76,7 +78,11 @@ struct Replica {
         Timer tick;
         uint64_t ticked_ms, write_since_ms, write_waited_ms; /* the oldest write in flight, and how long we have watched it */
         Deferred settle;         /* for inputs that a caller of ours made */
+        Deferred apply;          /* the next slice of what is committed */
+        uint64_t held_max;       /* bytes that memory held of one slice at most: for tests */
+        bool founded;            /* by this start: the cluster is new */
         bool started;
+        bool in_service;         /* the first start is over: nothing takes the loop for long any more */
 
         Timer silence;           /* who has no vote has no election time-out in the engine, and would believe in its leader for ever */
         uint64_t heard_ms;       /* a leader, last */

@@ -51,6 +51,7 @@ int replica_hand_over(Replica *p);
 void replica_on_tick(void *userdata);
 void replica_on_silence(void *userdata);
 void replica_on_settle(void *userdata);
+void replica_on_apply(void *userdata);
 void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index);
 void replica_on_log_failed(void *userdata, int error, const char *sentence);
 void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
@@ -63,10 +64,10 @@ void replica_on_bulk_ack(void *userdata, PeerSession *session, PeerFrame type, c
 void replica_forget_init(Replica *p);
 /* The state of the live tree, in memory of our own. */
 int replica_state(Replica *p, Checkpoint *ret, Error *err);
-/* How many of the first entries of a log nobody needs in memory, where the state is that of 'index'. */
-size_t replica_needless(Replica *p, const RaftEntry *entries, size_t n, uint64_t first, uint64_t index);
 /* How many entries up to 'index' stay in memory behind a checkpoint. */
 unsigned replica_trailing(Replica *p, uint64_t index);
+/* A log was read: the memory that this took returns to the system, later. */
+void replica_give_back(Replica *p);
 /* Outside of an input: entries that nobody needs leave memory. */
 void replica_forget(Replica *p);
 

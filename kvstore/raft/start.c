@@ -45,11 +45,11 @@ static int load_entries(RaftCore *c, const RaftCoreStart *start) {
 
         c->log.first = start->first_index;
         for (size_t i = 0; i < start->n_entries; i++) {
-                const RaftEntry *e = &start->entries[i];
+                RaftEntry *e = &start->entries[i];
 
                 if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
                         return -EUCLEAN;
-                r = raft_entries_append(&c->log, e);
+                r = start->take ? raft_entries_take(&c->log, e) : raft_entries_append(&c->log, e);
                 if (r < 0)
                         return r;
         }

@@ -386,9 +386,9 @@ void replica_lost_again(Replica *p) {
 }
 
 void replica_stop_init(Replica *p) {
-        p->stop = (Deferred) { .run = on_stop, .userdata = p };
-        p->stop_timer = (Timer) { .fire = on_stop_timer, .userdata = p };
-        p->comeback = (Timer) { .fire = on_comeback, .userdata = p };
+        p->stop = DEFERRED(on_stop, p);
+        p->stop_timer = TIMER(on_stop_timer, p);
+        p->comeback = TIMER(on_comeback, p);
 }
 
 void replica_stop_done(Replica *p) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -13,13 +14,15 @@ enum {
         STEP_MS = 200,       /* between attempts when nothing moves by itself */
         MESSAGE_MS = 1000,   /* between repetitions of the closing message */
         MESSAGE_MAX_MS = 30000,
+        NO_ROOM_MS = 10000,  /* after a refusal for want of room */
         REFUSED_MS = 1000,   /* after a refusal, before it begins anew */
-        SIZE_FACTOR = 64,    /* a tree's file is at most so many times the quota */
 };
 
 typedef enum AckWhat {
         ACK_SO_FAR, ACK_WHOLE, ACK_REFUSED,
-        ACK_ROTTEN, /* all of it came, and is not what was written once; who does not know this waits for the silence */
+        /* An older version, which does not know these, waits for the silence: */
+        ACK_ROTTEN,  /* all of it came, and is not what was written once */
+        ACK_NO_ROOM, /* the disk has no room for it */
 } AckWhat;
 
 /* To one follower. */
@@ -31,7 +34,8 @@ typedef struct Sending {
         uint64_t sent, acked;
         bool whole;            /* the follower has all of it, and looked at it */
         bool again;            /* to one whose tree differs: it takes it by itself, whatever its log holds */
-        uint64_t heard_ms, message_ms, whole_ms, rewound_ms, refused_ms;
+        bool no_room;          /* it has none, and that was said */
+        uint64_t heard_ms, message_ms, whole_ms, rewound_ms, retry_ms;
 } Sending;
 
 /* From a leader. */
@@ -50,6 +54,7 @@ struct Transfers {
         Timer timer;
         Receiving receiving;
         Work work;
+        char refused[256];     /* why the last tree that came could not be stored; "": it could */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -91,8 +96,8 @@ static void sending_begin(Transfers *t, Sending *s) {
         memcpy(mine.configuration, c->configuration, c->configuration_size);
         s->checkpoint = mine;
         s->number = random_u64(loop_random(p->loop)) | 1;
-        log_info(NO_FIELDS, "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64, mine.meta.applied,
-                 mine.size, s->to);
+        log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS, "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
+               mine.meta.applied, mine.size, s->to);
 }
 
 static int send_chunk(Transfers *t, Sending *s) {
@@ -155,7 +160,7 @@ static bool sending_step(Transfers *t, Sending *s) {
         if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
                 return false;
 
-        if (s->number == 0 && now >= s->refused_ms + REFUSED_MS)
+        if (s->number == 0 && now >= s->retry_ms)
                 sending_begin(t, s);
         else if (s->number != 0 && s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
                 sending_begin(t, s);
@@ -250,12 +255,18 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                 s->heard_ms = now;
                 if (what == ACK_ROTTEN)
                         found_rotten(t, s);
-                if (what == ACK_REFUSED || what == ACK_ROTTEN) {
+                if (what == ACK_NO_ROOM && !s->no_room) {
+                        log_warning(NO_FIELDS, "replica %" PRIu64 " has no room on its disk for the tree (%" PRIu64 " bytes): it is sent again every %d s",
+                                    s->to, s->checkpoint.size, NO_ROOM_MS / 1000);
+                        s->no_room = true;
+                }
+                if (what == ACK_REFUSED || what == ACK_ROTTEN || what == ACK_NO_ROOM) {
                         s->number = 0; /* the timer begins anew */
-                        s->refused_ms = now;
+                        s->retry_ms = now + (what == ACK_NO_ROOM ? NO_ROOM_MS : REFUSED_MS);
                 } else if (what == ACK_WHOLE && !s->whole) {
                         s->whole = true;
                         s->whole_ms = now;
+                        s->no_room = false; /* it stored it */
                         if (!s->again)
                                 send_closing_message(t, s, now);
                 } else if (what == ACK_SO_FAR && !s->whole) {
@@ -290,6 +301,24 @@ static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t
         replica_answer(t->replica, session_number, PEER_BULK_ACK, &w);
 }
 
+/* Ends the transfer under way and says why, once as long as the reason stays: the leader tries again and again. */
+static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error, const char *why) {
+        bool no_room = error == -ENOSPC || error == -EDQUOT;
+
+        if (!streq(t->refused, why))
+                log_warning(((LogFields) { .error = error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
+        snprintf(t->refused, sizeof(t->refused), "%s", why);
+        ack(t, session_number, number, 0, error == -EUCLEAN ? ACK_ROTTEN : no_room ? ACK_NO_ROOM : ACK_REFUSED);
+        receiving_end(t);
+}
+
+static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error) {
+        char why[128];
+
+        snprintf(why, sizeof(why), "cannot store it: %s", strerror(-error));
+        refuse(t, session_number, number, from, error, why);
+}
+
 static void finish_run(void *userdata) {
         Transfers *t = userdata;
 
@@ -308,12 +337,10 @@ static void finish_done(void *userdata) {
         }
 
         if (t->work_error < 0) {
-                log_warning(((LogFields) { .error = t->work_error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", r->from,
-                            error_text(&t->work_text, t->work_error));
-                ack(t, r->session, r->number, r->offset, t->work_error == -EUCLEAN ? ACK_ROTTEN : ACK_REFUSED);
-                receiving_end(t);
+                refuse(t, r->session, r->number, r->from, t->work_error, error_text(&t->work_text, t->work_error));
                 return;
         }
+        t->refused[0] = 0;
 
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
@@ -328,23 +355,35 @@ static int finish(Transfers *t) {
 
         t->work_text = (Error) {};
         t->work_result = (Checkpoint) { .fd = -1 };
-        t->work = (Work) { .work = finish_run, .done = finish_done, .userdata = t };
+        t->work = (Work) { .name = LOOP_NAME(finish_done), .work = finish_run, .done = finish_done, .userdata = t };
         r = loop_work(t->replica->loop, &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
 }
 
-static int begin(Transfers *t, uint64_t from, uint64_t number, uint64_t size) {
-        uint64_t quota = t->replica->options.quota;
+/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the room on its disk. */
+static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number, uint64_t size) {
+        uint64_t room, total;
+        char why[160];
+        int fd, r;
 
         receiving_end(t);
-        if (size == 0 || size > quota * SIZE_FACTOR)
-                return -EFBIG;
+        fd = folder_incoming_open(&t->replica->folder);
+        r = fd < 0 ? fd : folder_room(&t->replica->folder, &room, &total);
+        if (r >= 0 && size > room) {
+                snprintf(why, sizeof(why), "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64 " KiB are free on the disk of %.64s", size / 1024,
+                         room / 1024, total / 1024, t->replica->folder.path);
+                refuse(t, session_number, number, from, -ENOSPC, why);
+                r = -ENOSPC;
+        } else if (r < 0)
+                refuse_to_store(t, session_number, number, from, r);
+        if (r < 0) {
+                closep(&fd);
+                return r;
+        }
 
-        t->receiving.fd = folder_incoming_open(&t->replica->folder);
-        if (t->receiving.fd < 0)
-                return t->receiving.fd;
+        t->receiving.fd = fd;
         t->receiving.from = from;
         t->receiving.number = number;
         t->receiving.size = size;
@@ -374,10 +413,8 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
                         ack(t, by, number, 0, ACK_REFUSED); /* of one that we have forgotten */
                         return true;
                 }
-                if (begin(t, from, number, total) < 0) {
-                        ack(t, by, number, 0, ACK_REFUSED);
+                if (total == 0 || begin(t, by, from, number, total) < 0)
                         return true;
-                }
         }
         r->session = by;
         if (r->ready || r->finishing) {
@@ -387,9 +424,10 @@ bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, 
         }
 
         if (offset == r->offset && total == r->size && rd.left <= r->size - r->offset && crc32c(0, rd.bytes, rd.left) == crc) {
-                if (pwrite_all(r->fd, rd.bytes, rd.left, offset) < 0) {
-                        receiving_end(t);
-                        ack(t, by, number, 0, ACK_REFUSED);
+                int error = pwrite_all(r->fd, rd.bytes, rd.left, offset);
+
+                if (error < 0) {
+                        refuse_to_store(t, by, number, from, error);
                         return true;
                 }
                 r->offset += rd.left;
@@ -416,6 +454,22 @@ Checkpoint *transfers_received(Transfers *t, const RaftMessage *message) {
         return &r->checkpoint;
 }
 
+bool transfers_refuses(const Transfers *t) {
+        return t->refused[0];
+}
+
+void transfers_problem(const Transfers *t, char *ret, size_t size) {
+        if (t->refused[0]) {
+                snprintf(ret, size, "the tree that the leader sends cannot be used: %s", t->refused);
+                return;
+        }
+        for (size_t i = 0; i < TRANSFERS_MAX; i++)
+                if (t->sendings[i] && t->sendings[i]->no_room) {
+                        snprintf(ret, size, "replica %" PRIu64 " has no room on its disk for the tree, and cannot follow without it", t->sendings[i]->to);
+                        return;
+                }
+}
+
 /* -- Lifetime -- */
 
 void transfers_drop(Transfers *t) {
@@ -440,7 +494,7 @@ int transfers_new(Transfers **ret, Replica *p) {
         if (!t)
                 return -ENOMEM;
         t->replica = p;
-        t->timer = (Timer) { .fire = on_timer, .userdata = t };
+        t->timer = TIMER(on_timer, t);
         t->receiving = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
         t->work_result = (Checkpoint) { .fd = -1 };
         *ret = t;

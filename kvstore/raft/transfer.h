@@ -30,6 +30,11 @@ void transfers_step(Transfers *t);
 bool transfers_on_bulk(Transfers *t, PeerSession *session, const void *payload, size_t size);
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 
+/* This host could not store the last tree that came. */
+bool transfers_refuses(const Transfers *t);
+/* The same for people, or of a follower that has no room for ours; *ret stays as it is where nothing is wrong. */
+void transfers_problem(const Transfers *t, char *ret, size_t size);
+
 /* The received tree that 'message' speaks of, or NULL: then the message is to be dropped. */
 Checkpoint *transfers_whole(Transfers *t); /* whatever was received last, and is whole; NULL */
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message);

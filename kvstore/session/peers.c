@@ -82,7 +82,7 @@ static int known_add(Peers *peers, const PeerAddress *a) {
         k->peers = peers;
         k->wanted = true;
         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
-        k->timer = (Timer) { .fire = known_dial, .userdata = k };
+        k->timer = TIMER(known_dial, k);
         memcpy(k->address, a->address, sizeof(k->address));
         HASH_ADD_STR(peers->known, address, k);
         if (!TABLE_ADDED(k))
@@ -253,9 +253,9 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->options = *options;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
-        peers->tell = (Deferred) { .run = peers_tell, .userdata = peers };
-        peers->gone = (Deferred) { .run = peers_on_gone_all, .userdata = peers };
-        peers->tick = (Timer) { .fire = peers_on_tick, .userdata = peers };
+        peers->tell = DEFERRED(peers_tell, peers);
+        peers->gone = DEFERRED(peers_on_gone_all, peers);
+        peers->tick = TIMER(peers_on_tick, peers);
         *ret = peers;
         return 0;
 }

@@ -42,6 +42,7 @@ typedef enum PeerFrame {
         PEER_PROPOSE_LATER, /* as PEER_PROPOSE, for what gives way to all else: states */
         PEER_BEAT = 16, PEER_CALL, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL,
         PEER_TREE, /* the store's again: kvstore/raft/compare.h */
+        PEER_CALL_CREDIT,
         _PEER_FRAME_MAX,
 } PeerFrame;
 

@@ -35,6 +35,7 @@ static const struct {
         [PEER_CALL_END] = { ANSWER, LANE_LATER }, /* behind its chunks */
         [PEER_CALL_CANCEL] = { QUESTION, LANE_USERS },
         [PEER_TREE] = { QUESTION, LANE_USERS },
+        [PEER_CALL_CREDIT] = { QUESTION, LANE_USERS }, /* behind its call */
 };
 
 /* One that waits in a lane. */
@@ -454,6 +455,7 @@ static void session_on_close(void *userdata, int error, const char *reason) {
 }
 
 static const StreamEvents stream_events = {
+        .name = "peer session",
         .on_read = session_on_read,
         .on_drain = session_on_drain,
         .on_close = session_on_close,
@@ -541,8 +543,8 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
                 .refs = 1,
                 .begun_ms = loop_now_ms(loop),
                 .heard_ms = loop_now_ms(loop),
-                .timer = { .fire = session_on_timer, .userdata = s },
-                .stall = { .fire = session_on_stall, .userdata = s },
+                .timer = TIMER(session_on_timer, s),
+                .stall = TIMER(session_on_stall, s),
         };
         for (size_t i = 0; i < _LANE_MAX; i++)
                 s->lanes[i].last = &s->lanes[i].first;

@@ -1,14 +1,19 @@
 # make bench: figures, side by side with etcd where it is installed; as root also those of booted hosts. BENCH_ROUNDS and
 # BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys leader" picks rows of bench.py.
-EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd
+EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd tests/bench/cost
 tests_bench_load_LDADD = base/libbase.a
 tests_bench_crowd_LDADD = base/libbase.a
+tests_bench_cost_SOURCES = tests/bench/cost.c tests/lib/scratch.h tests/lib/scratch.c
+tests_bench_cost_LDADD = $(KVSTORE_LIBS)
 EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_restart.py \
 	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_idle.py tests/bench/lab.sh
-CLEANFILES += tests/bench/load tests/bench/crowd
+CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost
 
-bench: all tests/bench/load tests/bench/crowd
+bench: all tests/bench/load tests/bench/crowd tests/bench/cost
 	$(top_srcdir)/tests/bench/bench.py --fleetd=fleetd/fleetd --fleetctl=client/fleetctl --load=tests/bench/load --crowd=tests/bench/crowd
+	@echo
+	@echo 'Cost of entries, and processor time at the limit'
+	@tests/bench/cost
 	@echo
 	@if [ "$$(id -u)" = 0 ] && [ "$${BENCH_LAB:-yes}" = yes ]; then LAB_BUILD=$(abs_top_builddir) $(top_srcdir)/tests/bench/lab.sh; \
 	else echo "Booted hosts: left out (as root, and without BENCH_LAB=no)."; fi

@@ -55,8 +55,12 @@ class Cluster:
         self.level, self.waits_for = 1, []
         self.silent = None     # the name of a voter
         self.batches = True
+        self.destroys = True   # does a batch know "destroy"?
+        self.on_fail = lambda: None
+        self.fails = []        # target states: the next change to each is refused for want of a leader
         self.problems, self.answered = [], []  # of unit directories, and what was said to them
         self.talks = False  # many lines of journal
+        self.says = ""         # at the end of what a unit's machine answers
         self.stuck = set()     # units whose states stay when they are destroyed
         self.slow = {}         # of a global unit: machines that have not started it yet
 
@@ -274,6 +278,10 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         if self.headers["Content-Type"] != "application/json":
             return self.refuse(415, "only acceptable Content-Type is application/json")
+        if unit and any(asked.get(k, v) != v for k, v in (("expectedHash", unit["hash"]), ("expectedState", unit["desiredState"]))):
+            return self.refuse(409, "the unit was changed meanwhile")
+        if self.fails_once(c, asked):
+            return self.refuse(503, "no leader")
         if "text" in asked:
             if "refused-by-daemon" in asked["text"]:
                 return self.refuse(400, "line 2: fleetd knows better")
@@ -289,16 +297,25 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(409, "unit does not exist and options field empty")
         if "@." in name:
             return self.refuse(400, f'cannot activate template "{name}"')
+        if "desiredState" not in asked:
+            return self.refuse(409, "must provide DesiredState to update existing unit")
         unit["desiredState"] = asked["desiredState"]
         c.later(name)
         return self.answer(204)
+
+    @staticmethod
+    def fails_once(c, asked):
+        fails, c.fails = c.fails, [f for f in c.fails if f != asked.get("desiredState")]
+        if len(fails) > len(c.fails):
+            c.on_fail()
+        return len(fails) > len(c.fails)
 
     def batch(self, c, items):
         """Each as a PUT, all or nothing."""
         before, answers = dict(c.units), []
         self.answer = lambda status, body=None: answers.append((status, body))
         for item in items:
-            self.command = "PUT"
+            self.command = "DELETE" if item.get("destroy") and c.destroys else "PUT"
             self.unit(c, item["name"], json.dumps(item).encode())
             if answers[-1][0] >= 400:
                 c.units = before
@@ -339,11 +356,13 @@ class Handler(BaseHTTPRequestHandler):
                 self.chunk({"machine": where[0], "data": asked + ("\n  goes on\n" if c.talks else "\n")})
         elif what in ("show", "kill", "reload", "reset-failed", "dependencies"):
             asked = " ".join(query[k][0] for k in ("properties", "signal", "whom") if k in query)
-            self.chunk({"machine": where[0], "data": f"{self.command} {what} {name} on {where[0][:1]} {asked}".rstrip() + "\n"})
+            self.chunk({"machine": where[0], "data": f"{self.command} {what} {name} on {where[0][:1]} {asked}".rstrip() + "\n" + c.says})
             self.chunk({"exit": 5 if "bad" in name else 0})
             return self.end_stream()
         else:
             self.chunk({"machine": where[0], "data": f"● {name} on {where[0][:1]}\n"})
+        if c.says:
+            self.chunk({"machine": where[0], "data": c.says + "\n"})
         active = c.states[name, where[0]]["systemdActiveState"]
         if "cut" not in name:
             self.chunk({"exit": 0 if active == "active" or what == "journal" else 3})

@@ -716,6 +716,78 @@ def edit_replaces_what_runs_and_loses_nothing(t):
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
 
 
+def bytes_of_others_do_not_drive_a_terminal_and_reach_a_pipe_as_they_are(t):
+    hostile = "a\x1b]0;owned\x07\x9b2J\u202eb"
+    t.cluster.keys["/" + hostile] = ("one\n\ttwo\x1b[2J\x9b31m", 11)
+    escaped = r"a\x1b]0;owned\x07\xc2\x9b2J\xe2\x80\xaeb"
+    assert t.run("kv", "ls") == (0, f"/{hostile}\n", "")
+    assert t.on_terminal("kv", "ls") == (0, f"/{escaped}\r\n")
+    assert t.on_terminal("kv", "ls", "--recursive") == (0, f"/{escaped}\r\n")
+    assert t.run("kv", "get", "/" + hostile) == (0, "one\n\ttwo\x1b[2J\x9b31m\n", "")
+    assert t.on_terminal("kv", "get", "/" + hostile) == (0, "one\r\n\ttwo\\x1b[2J\\xc2\\x9b31m\r\n")
+    with t.cluster.lock:
+        t.cluster.tell(action="set", key="/w/" + hostile, value="\x1bc")
+    status, said = t.on_terminal("kv", "watch", "--recursive", f"--after-index={t.cluster.index - 1}", "/w")
+    assert (status, said) == (0, f"set /w/{escaped} \\x1bc\r\n"), said
+
+    t.file("talks.service")
+    t.expect("start talks.service", out=["launched"])
+    t.cluster.says = "status \x1b]0;owned\x07 \u202e"
+    for verb in (["status", "talks.service"], ["journal", "--output=cat", "talks.service"], ["show", "talks.service"]):
+        status, said = t.on_terminal(*verb)
+        assert r"status \x1b]0;owned\x07 \xe2\x80\xae" in said and "owned\x07" not in said, said
+        assert t.cluster.says in t.run(*verb)[1]
+
+
+def an_edit_leaves_what_others_changed_meanwhile(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    editor = lambda meanwhile: {"TMPDIR": t.dir, "EDITOR": f"sh -c '{PROGRAM} {meanwhile} >/dev/null 2>&1; sed -i s/Description=.*/Description=Mine/ $1' sh"}
+    # The target state is somebody else's: the new text goes in, and the unit stays unloaded; or started.
+    assert t.run("edit", "a", env=editor("unload a"))[:2] == (0, "Unit a.service changed\n")
+    assert t.cluster.units["a.service"]["desiredState"] == "inactive" and "Mine" in t.cluster.units["a.service"]["text"]
+    t.expect("destroy a", out=["Destroyed"])
+    t.expect("submit a.service", out=["inactive"])
+    assert t.run("edit", "a", env=editor("start a"))[0] == 0
+    assert t.cluster.units["a.service"]["desiredState"] == "launched"
+    # The text is somebody else's: it stays, and what was written is kept.
+    t.file("b.service")
+    t.expect("submit b.service", out=["inactive"])
+    t.file("b.service", HELLO.replace("Hello", "Theirs"))
+    status, _, err = t.run("edit", "b", env=editor("submit --replace b.service"))
+    assert status == 1 and "somebody else changed it" in err and "what you wrote is in " in err, err
+    assert "Theirs" in t.cluster.units["b.service"]["text"]
+    assert "Mine" in open(err.split("what you wrote is in ")[1].split("\n")[0].strip()).read()
+
+
+def many_units_are_destroyed_in_few_requests(t):
+    names = [f"u@{i}.service" for i in range(450)]
+    t.file("u@.service")
+    t.expect(["start", "--no-block", *names], out=["Triggered"])
+    del t.cluster.requests[:]
+    assert t.expect(["destroy", "--yes", "--no-block", "u@*"], out=["Destroyed u@1.service\n"]).count("Destroyed ") == 450
+    assert [m for m, _ in t.cluster.requests].count("DELETE") == 0 and len([1 for m, _ in t.cluster.requests if m == "POST"]) == 3
+    assert t.cluster.units == {}
+    # A daemon that knows no removal in a batch rejects it; so does one that may not remove one of the units.
+    t.cluster.destroys = False
+    t.expect(["submit", "u@1.service", "u@2.service"], out=["inactive"])
+    t.expect(["destroy", "u@1.service", "u@2.service"], out="Destroyed u@1.service\nDestroyed u@2.service\n")
+    assert t.cluster.units == {}
+
+
+def a_restart_starts_again_what_it_stopped(t):
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.cluster.fails = ["launched"]
+    t.expect("restart a.service", out=["launched on"])
+    assert t.cluster.units["a.service"]["desiredState"] == "launched" and t.cluster.fails == []
+    # Not what somebody else has unloaded meanwhile.
+    t.cluster.fails = ["launched"]
+    t.cluster.on_fail = lambda: t.cluster.units["a.service"].update(desiredState="inactive")
+    t.expect("restart a.service", 1, err=["changed meanwhile"])
+    assert t.cluster.units["a.service"]["desiredState"] == "inactive"
+
+
 # -- import --
 
 def old_registry(units, prefix="/_coreos.com/fleet", **extra):
@@ -782,6 +854,15 @@ def a_fleet_is_imported_out_of_its_etcd(t):
     t.expect(f"import --etcd={url}", 1, err=["there is no fleet in this etcd", "nothing was changed"])
     t.expect("import", 2, err=["--etcd=http://HOST:2379"])
     t.expect("import --etcd=http://127.0.0.1:1", 1, err=["etcd: cannot reach", "nothing was changed"])
+
+
+def an_import_leaves_out_what_the_cluster_rejects_and_says_why(t):
+    server, url = etcd_with(t, old_registry({"fleet-ui.service": (HELLO, "launched"), "fleet.service": (HELLO, "launched"),
+                                             "systemd-old.service": (HELLO, "launched")}))
+    t.expect(f"import --yes --etcd={url}", out=["fleet-ui.service\tlaunched\timport\n",
+                                                       "fleet.service\t\tlaunched\trejected: unit name fleet.service is refused: a unit of that name belongs to fleet itself\n",
+                                                       "systemd-old.service\tlaunched\trejected: ", "Imported 1 units"])
+    assert list(t.cluster.units) == ["fleet-ui.service"]
 
 
 def an_import_that_is_not_whole_is_none(t):
@@ -1136,15 +1217,13 @@ def an_endpoint_that_is_none_is_refused(t):
 
 
 def a_socket_of_others_says_which_group(t):
-    if os.getuid() == 0:    # root is refused nothing: be somebody else, who may run a copy
+    command = [PROGRAM]
+    if os.getuid() == 0:    # root is refused nothing, but without its capabilities; the program may stand where it then has no access
         shutil.copy(PROGRAM, t.dir)
-        os.chmod(t.dir, 0o755)
-        others = {"user": 65534, "group": 65534, "extra_groups": []}
-    else:
-        others = {}
-    os.chmod(t.socket, 0o600 if others else 0)
-    p = subprocess.run([t.dir + "/fleetctl" if others else PROGRAM, "list-units"], env=t.env, text=True, capture_output=True,
-                       cwd="/", **others)
+        os.chmod(t.dir + "/fleetctl", 0o700)
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", t.dir + "/fleetctl"]
+    os.chmod(t.socket, 0)
+    p = subprocess.run([*command, "list-units"], env=t.env, text=True, capture_output=True, cwd="/")
     assert p.returncode == 1 and p.stderr == (f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; "
                                               "you are not in group fleet (usermod -aG fleet $USER)\n"), p.stderr
 
@@ -1174,7 +1253,7 @@ def a_silent_fleetd_is_left_after_the_timeout(t):
     s = socket.socket(socket.AF_UNIX)
     s.bind(t.dir + "/mute")
     s.listen()
-    t.expect(f"--endpoint unix://{t.dir}/mute --request-timeout 0.3 list-units", 1,
+    t.expect(["--endpoint", f"unix://{t.dir}/mute", "--request-timeout", "0.3", "list-units"], 1,
              err=[f"fleetctl: no answer from fleetd at {t.dir}/mute within 0.3 s; see --request-timeout\n"])
     s.close()
 

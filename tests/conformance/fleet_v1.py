@@ -211,6 +211,24 @@ while len(sizes) < 10:
 check("pages_hold_all_in_order", seen == ["p%03d.service" % i for i in range(250)], seen)
 check("pages_have_tokens", sizes == [(100, "ZAACAA=="), (100, "ZAADAA=="), (50, None)], sizes)
 
+# -- Conditions, and removal in a batch: ours --
+
+first = json.loads(case("expected", "GET", V1 + "/units/p200.service", 200, ...))
+item = '{"name":"p200.service","desiredState":"%s",%s}'
+case("expected", "PUT", V1 + "/units/p200.service", 409, "the unit was changed meanwhile: its hash is %s, not 0000000" % first["hash"][:7],
+     item % ("loaded", '"expectedHash":"%s"' % ("0" * 40)))
+case("expected", "PUT", V1 + "/units/p200.service", 409, "the unit was changed meanwhile: its target state is inactive, not launched",
+     item % ("loaded", '"expectedState":"launched"'))
+case("expected", "PUT", V1 + "/units/p200.service", 204, None, item % ("loaded", '"expectedState":"inactive","expectedHash":"%s"' % first["hash"]))
+case("expected", "POST", V1 + "/batch", 409, "p200.service: the unit was changed meanwhile: its target state is loaded, not inactive",
+     '{"units":[%s]}' % (item % ("launched", '"expectedState":"inactive"')))
+case("expected", "PUT", V1 + "/units/q.service", 409, "unit does not exist any longer", '{"desiredState":"inactive","expectedState":"inactive",%s}' % ONE)
+case("destroy", "PUT", V1 + "/units/p200.service", 400, "destroy is for a batch: use DELETE", '{"destroy":true}')
+case("destroy", "POST", V1 + "/batch", 404, "none.service: unit does not exist", '{"units":[{"name":"p200.service","destroy":true},{"name":"none.service","destroy":true}]}')
+case("destroy", "GET", V1 + "/units/p200.service", 200, ...)
+case("destroy", "POST", V1 + "/batch", 204, None, json.dumps({"units": [{"name": "p%03d.service" % i, "destroy": True} for i in range(200, 250)]}))
+case("destroy", "GET", V1 + "/units/p200.service", 404, "unit does not exist")
+
 # -- The discovery document: whatever it names is there, with the types that it says --
 
 document = json.loads(case("discovery", "GET", V1 + "/discovery?alt=json", 200, ...))

@@ -107,6 +107,25 @@ a_member_is_read_by_its_id() {
         local id
         id=$(get 2 /v2/members/leader | field '["id"]') && [ "$(get 3 "/v2/members/$id" | field '["id"]')" = "$id" ]
 }
+places_units_since() { [ "$(curl -sf -m 3 --unix-socket "$scratch/sock$1" http://fleet/metrics | sed -n 's/^fleet_engine_leader_start_time //p')" -"$2" "$3" ]; }
+another_leads() {
+        local host
+        for host in 1 2 3; do
+                [ "$host" != "$1" ] && leads "$host" && return 0
+        done
+        return 1
+}
+a_former_leader_places_no_units() {
+        local host leader
+        for host in 1 2 3; do
+                leads $host && leader=$host
+        done
+        wait_for 10 places_units_since "$leader" gt 1500000000 || return 1
+        kill -STOP "${pids[$leader]}"
+        wait_for 20 another_leads "$leader"
+        kill -CONT "${pids[$leader]}"
+        wait_for 20 another_leads "$leader" && wait_for 10 places_units_since "$leader" eq 0
+}
 check same_everywhere /v2/members '["members"].__len__()'
 check same_everywhere /v2/members '["members"][0]["id"]'
 check same_everywhere /v2/members/leader '["name"]'
@@ -116,6 +135,7 @@ check what_one_writes_all_read
 check statistics_of_followers_are_the_leaders
 check each_host_names_its_own_door
 check a_member_is_read_by_its_id
+check a_former_leader_places_no_units
 
 for host in 1 2 3; do
         kill -0 "${pids[$host]}" 2>/dev/null && echo "ok h${host}_lives" || echo "not ok h${host}_lives: $(tail -1 "$scratch/log$host")"

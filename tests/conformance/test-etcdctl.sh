@@ -8,7 +8,8 @@ program=${CHECK_BUILD:-build}/fleetd/fleetd
 
 command -v etcdctl >/dev/null || { echo "not ok etcdctl_is_there: Debian's etcd-client has it"; exit 1; }
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
-daemon_start "$program" alone --listen-peer="127.0.0.1:$(free_port)" --peer-key="$scratch/key" || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
+peer=127.0.0.1:$(free_port)
+daemon_start "$program" alone --listen-peer="$peer" --peer-key="$scratch/key" || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 
 ctl() { ETCDCTL_API=2 timeout 20 etcdctl --endpoints "http://$address" "$@"; }
 
@@ -53,6 +54,8 @@ says rm_recursive 0 '' rm --recursive /queue
 says member_list 0 '*: name=alone peerURLs=http://* clientURLs=http://'"$address"' isLeader=true' member list
 says member_add_is_refused_with_the_reason '[1-9]' '*Join=*' member add other http://127.0.0.1:1
 says cluster_health 0 '*is healthy: got healthy result from http://'"$address"'*cluster is healthy' cluster-health
+says user_list 0 '' user list
+says role_list 0 '' role list
 says ls_of_other_data 0 '' ls /newdir
 
 ctl watch /w >"$scratch/watched" 2>&1 &
@@ -70,4 +73,14 @@ kill $executer
 wait $executer 2>/dev/null
 says watch_from_the_past 0 '*/e/f*run' watch --after-index 1 --recursive /e
 
-daemon_ends alone "$daemon_pid"
+# Two more hosts, with default settings: all three are healthy, wherever they are asked about.
+first=$daemon_pid
+for name in second third; do
+        daemon_start "$program" $name --listen-peer="127.0.0.1:$(free_port)" --peer-key="$scratch/key" --join="$peer" || echo "not ok $name starts: $(daemon_word $name)"
+done
+for _ in $(seq 100); do [ "$(ctl cluster-health 2>&1 | grep -c 'is healthy')" = 4 ] && break; sleep 0.1; done
+says cluster_health_of_three 0 '*cluster is healthy' cluster-health
+[ "$(ctl cluster-health 2>&1 | grep -c 'is healthy: got healthy result from http://'"$address")" = 3 ] && echo "ok three_members_are_healthy" ||
+        echo "not ok three_members_are_healthy: $(ctl cluster-health 2>&1 | tr '\n' '|')"
+
+daemon_ends alone "$first"

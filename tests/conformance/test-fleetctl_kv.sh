@@ -77,6 +77,23 @@ who_is_killed_loses_the_lock_when_its_time_is_over() {
         [ "$(kv lock dead -- echo mine)" = mine ]
 }
 
+# The daemon hangs, and the command ignores SIGTERM: it has ended all the same when the cluster may give the lock to the next one.
+a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
+        local pid before hung after
+        "$build/client/fleetctl" --endpoint="http://$address" kv lock --ttl 3 hung -- sh -c \
+                "trap 'echo term >>$scratch/signals' TERM; echo \$\$ >$scratch/command; while :; do sleep 0.05; done" 2>"$scratch/words" &
+        pid=$!
+        wait_for test -s "$scratch/command" || return 1
+        before=$(kv ls /_lock/hung | wc -l)
+        kill -STOP "$daemon_pid"
+        hung=$(date +%s%3N)
+        wait_for eval "! kill -0 $(cat "$scratch/command")"
+        after=$(date +%s%3N)
+        kill -CONT "$daemon_pid"
+        wait $pid
+        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 3200 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "the lock is lost" "$scratch/words"
+}
+
 a_lock_outlives_its_ttl_while_its_holder_lives() {
         [ "$(kv lock --ttl 3 long -- sh -c "sleep 5; $build/client/fleetctl --endpoint=http://$address kv ls /_lock/long" | wc -l)" = 1 ]
 }
@@ -176,9 +193,45 @@ a_watch_of_all_goes_on_from_any_index() {
         [ $? = 4 ] && grep -q '410: changes between' "$scratch/why"
 }
 
-for c in mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
+# What costs too much is refused at once, in each API; fleetctl removes it in parts.
+a_large_directory_is_refused_at_once_and_removed_in_parts() {
+        local i said
+        for i in $(seq 0 79); do
+                python3 -c 'import json,sys; print(json.dumps({"writes": [{"action": "set", "key": "/big/%s/%03d" % (sys.argv[1], i), "value": "v"} for i in range(600)]}))' "$i" >"$scratch/txn"
+                kv txn "$scratch/txn" >/dev/null || return 1
+        done
+        said=$(curl -s -o "$scratch/answer" -w '%{http_code}' -XDELETE "http://$address/v2/keys/big?recursive=true")
+        [ "$said" = 413 ] && grep -q '"errorCode":210' "$scratch/answer" && grep -q '16384 KiB' "$scratch/answer" || return 1
+        [ "$(kv get /big/79/599)" = v ] || return 1
+        kv rm --recursive /big || return 1
+        kv get /big/79/599
+        [ $? = 4 ] && [ -z "$(kv ls /big 2>/dev/null)" ]
+}
+
+a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
+        local n said
+        head -c 239000 /dev/zero | tr '\0' x >"$scratch/large"
+        kv set --file "$scratch/large" /cost/k || return 1
+        refreshes() { python3 -c 'import json,sys; print(json.dumps({"writes": [{"action": "set", "key": "/cost/k", "refresh": True, "ttl": 1000}] * int(sys.argv[1])}))' "$1"; }
+        refreshes 500 >"$scratch/txn"
+        said=$(curl -s -o "$scratch/answer" -w '%{http_code}' "http://$address/fleet/v1/kv/txn" -H 'Content-Type: application/json' --data-binary "@$scratch/txn")
+        [ "$said" = 413 ] && grep -q '16384 KiB' "$scratch/answer" || return 1
+        for n in $(seq 300); do
+                echo "url = \"http://$address/v2/keys/cost/k?prevValue=no\""
+                echo 'request = "PUT"'
+                echo 'data = "value=1"'
+                echo 'output = "/dev/null"'
+                echo 'dump-header = "-"'
+        done >"$scratch/many"
+        curl -s --parallel --parallel-immediate --parallel-max 300 -K "$scratch/many" >"$scratch/heads"
+        grep -q '^HTTP/1.1 412' "$scratch/heads" && grep -q '^HTTP/1.1 503' "$scratch/heads" && grep -q '^Retry-After: 1' "$scratch/heads" || return 1
+        kv set /cost/small 1 # passes them
+}
+
+for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when \
+        mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
         a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status who_is_killed_loses_the_lock_when_its_time_is_over \
-        a_lock_outlives_its_ttl_while_its_holder_lives what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue \
+        a_lock_that_cannot_be_refreshed_ends_its_command_in_time a_lock_outlives_its_ttl_while_its_holder_lives what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue \
         all_below_a_key_goes_out_as_json_and_comes_back all_below_a_key_goes_out_as_files_and_comes_back \
         an_import_that_cannot_be_says_what_is_wrong_and_where values_of_any_bytes_go_in_and_out keys_and_values_of_any_bytes_are_exported_and_imported \
         an_export_has_more_than_a_page a_transaction_prints_what_it_did_or_what_refused_it a_watch_of_all_goes_on_from_any_index; do

@@ -56,7 +56,7 @@ static void read_answer(const void *bytes, size_t size) {
                 KeptResult kept = { .entry = 1, .term = 1, .now_ms = 1, .bytes = { bytes, size } };
                 KvResult result;
 
-                if (result_decode(&kept, &commands[i], &arena, &result) < 0)
+                if (result_decode(&kept, NULL, &commands[i], &arena, &result) < 0)
                         continue;
                 assert((unsigned) result.status < _KV_STATUS_MAX && result.again);
                 free(kv_result_copy(&result));

@@ -22,7 +22,7 @@ enum {
         INPUTS_MAX = 200, /* of one host that leads */
         ID_LEADER = 1, ID_OTHER = 2, ID_FOLLOWER = 3,
         CLUSTER = 7,
-        WHAT_BUSY = 2, WHAT_REFUSED = 3, WHAT_DONE = 5, WHATS = 6, /* of a PEER_PROPOSED, docs/FORMATS.md */
+        WHAT_BUSY = 2, WHAT_REFUSED = 3, WHAT_DONE = 5, WHATS = 7, /* of a PEER_PROPOSED, docs/FORMATS.md */
 };
 
 UvLoop *__wrap_loop_uv(Loop *base);
@@ -42,7 +42,7 @@ static const struct {
         { PEER_PROPOSE, true },   { PEER_PROPOSE_LATER, true }, { PEER_PROPOSED, true }, { PEER_TERM_CHECK, true }, { PEER_TERM_CHECKED, true },
         { PEER_BULK, true },      { PEER_BULK_ACK, false },     { PEER_TREE, true },     { PEER_JOIN, false },      { PEER_JOINED, false },
         { PEER_BEAT, false },     { PEER_CALL, false },         { PEER_CALL_CHUNK, false }, { PEER_CALL_END, false }, { PEER_CALL_CANCEL, false },
-        { PEER_RAFT, true },
+        { PEER_RAFT, true },      { PEER_CALL_CREDIT, false },
 };
 
 typedef struct Fuzz {

@@ -76,7 +76,7 @@ static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
         f->applied_term = entries[n - 1].term;
         if (entries[n - 1].type == RAFT_ENTRY_CHANGE)
                 set_configuration(f, f->applied, entries[n - 1].data, entries[n - 1].size);
-        return 0;
+        return (int) n;
 }
 
 static void on_changed(void *userdata, unsigned what) {

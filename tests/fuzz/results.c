@@ -41,7 +41,7 @@ static int look_at_number(Results *results, uint64_t number) {
         if (r < 0)
                 return r;
         assert(r == RESULTS_FRESH || r == RESULTS_KEPT || r == RESULTS_LATE || r == RESULTS_PASSED);
-        if (r == RESULTS_KEPT && result_decode(&kept, &cmd, &arena, &result) == 0) {
+        if (r == RESULTS_KEPT && result_decode(&kept, NULL, &cmd, &arena, &result) == 0) {
                 assert((unsigned) result.status < _KV_STATUS_MAX && result.again);
                 free(kv_result_copy(&result));
         }
@@ -74,7 +74,7 @@ static int keep_one(TreeTxn *txn, uint64_t number) {
         if (r < 0)
                 return r;
         assert(r == RESULTS_KEPT && kept.entry == 9 && kept.term == 2 && kept.now_ms == NOW_MS);
-        assert(result_decode(&kept, &cmd, &arena, &result) == 0);
+        assert(result_decode(&kept, txn, &cmd, &arena, &result) == 0);
         assert(result.status == KV_OK && result.index == 7 && result.node.modified == 7 && kv_bytes_equal(result.node.value, kv_string("1")));
         return 0;
 }

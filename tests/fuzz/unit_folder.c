@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         assert(unit_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &folder) == 0 && folder.complete);
         check(&folder);
         for (size_t i = 0; i < folder.n; i++)
-                unit_folder_write_error(dir_fd, "/units", &folder.files[i], 0);
+                unit_folder_write_error(dir_fd, "/units", &folder.files[i], 0, false);
         assert(unit_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &again) == 0); /* what was written beside them is no unit */
         assert(again.n == folder.n);
         for (size_t i = 0; i < folder.n; i++) {

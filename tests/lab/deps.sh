@@ -1,6 +1,6 @@
 # What building and testing need, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
-DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client"
+DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client debootstrap"
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
         libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev"
 
@@ -28,6 +28,15 @@ deps_missing() {
         done
 }
 
+# The mirror that serves this machine's Debian here, whichever that is, as apt knows it.
+deps_mirror() {
+        local codename uri
+        codename=$(. /etc/os-release 2>/dev/null; echo "${VERSION_CODENAME:-}")
+        uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | awk -v codename="$codename" '$2 == codename { print $1; exit }')
+        [ -n "$uri" ] || { echo "apt knows no source of $codename from which to derive the mirror" >&2; return 1; }
+        echo "$uri"
+}
+
 # Installs what is missing, says how many packages on stdout; apt's own words go to the file LOG.
 deps_install() {
         local log=$1 codename missing uri n
@@ -43,11 +52,8 @@ deps_install() {
         apt-get update -qq >"$log" 2>&1 </dev/null
         case $missing in
         *bookworm-backports*)
-                # From the mirror that serves bookworm itself here, whichever that is.
                 if ! apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx bookworm-backports; then
-                        uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
-                                awk '$2 == "bookworm" { print $1; exit }')
-                        [ -n "$uri" ] || { echo "apt knows no source of bookworm from which to derive bookworm-backports" >&2; return 1; }
+                        uri=$(deps_mirror) || return 1
                         printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
                                 "$uri" >/etc/apt/sources.list.d/bookworm-backports.sources
                         apt-get update -qq >>"$log" 2>&1 </dev/null

@@ -199,12 +199,31 @@ wrong_configuration_names_file_line_and_remedy() {
         out=$(host_exec alpha timeout 10 fleetd --listen-client=nonsense --state-directory=/tmp/s 2>&1)
         [ $? = 2 ] || fail "a bad value: not exit 2: $out"
         grep -q nonsense <<<"$out" || fail "a bad value: $out"
+        out=$(host_exec alpha timeout 10 fleetd --config=/proc/self/mem 2>&1) # which cannot be read: EIO
+        [ $? = 1 ] || fail "an error of reading, which may pass: not exit 1: $out"
         host_exec alpha sh -c 'printf "[Fleetd]\nListenPeer=everywhere\n" >/etc/fleet/fleetd.conf.d/99-bad.conf'
         out=$(host_exec alpha timeout 10 fleetd --state-directory=/tmp/s 2>&1)
         [ $? -ne 0 ] || fail "a bad file: exit 0"
         grep -q '99-bad.conf' <<<"$out" && grep -qE 'line 2|:2' <<<"$out" || fail "a bad file: $out"
         host_exec alpha rm /etc/fleet/fleetd.conf.d/99-bad.conf
         nothing_lost "wrong configuration"
+}
+
+a_configuration_error_ends_the_daemon_once() {
+        local out before
+        host_exec alpha sh -c 'printf "[Fleetd]\nNoSuchOption=1\n" >/etc/fleet/fleetd.conf.d/99-bad.conf'
+        before=$(host_exec alpha journalctl -u fleetd --no-pager -o cat | grep -c 'unknown setting')
+        host_exec alpha systemctl restart --no-block fleetd
+        wait_for 20 host_exec alpha systemctl is-failed -q fleetd || fail "it is not failed: $(host_exec alpha systemctl status --no-pager fleetd)"
+        sleep 1         # five restarts
+        [ "$(host_exec alpha systemctl show -P NRestarts fleetd)" = 0 ] || fail "restarts: $(host_exec alpha systemctl show -P NRestarts fleetd)"
+        [ "$(host_exec alpha journalctl -u fleetd --no-pager -o cat | grep -c 'unknown setting')" = $((before + 1)) ] || fail "it says: $(last_words alpha 5)"
+        host_exec alpha systemctl --failed --no-legend | grep -q fleetd.service || fail "systemctl --failed: $(host_exec alpha systemctl --failed)"
+        out=$(host_exec alpha systemctl status --no-pager fleetd)
+        grep -q '99-bad.conf: line 2: unknown setting NoSuchOption=; see fleetd.conf(5)' <<<"$out" || fail "systemctl status: $out"
+        host_exec alpha rm /etc/fleet/fleetd.conf.d/99-bad.conf
+        host_exec alpha systemctl restart fleetd || fail "alpha: $(last_words alpha)"
+        nothing_lost "a configuration error"
 }
 
 a_corrupt_tree_is_rebuilt_from_the_log() {
@@ -282,6 +301,7 @@ scenario three_hosts_with_units_and_a_key a_malformed_unit_file_is_refused_with_
         bytes_that_are_no_http_get_an_answer_or_an_end noise_at_the_peer_door_is_turned_away \
         a_host_with_another_key_is_turned_away_with_a_sentence a_clone_of_a_host_is_refused_and_touches_nothing \
         a_second_daemon_on_the_same_state_does_not_start wrong_configuration_names_file_line_and_remedy \
+        a_configuration_error_ends_the_daemon_once \
         a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
         an_old_image_of_a_host_is_turned_away_and_touches_nothing a_wiped_host_joins_anew_and_adopts_what_runs \
         a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit

@@ -1,13 +1,22 @@
 #!/bin/bash
-# Quadlet files on booted hosts: where there is a generator they run as the services that it makes, under their own names. The podman of
-# Debian 12 has none, so the hosts get one that keeps to its contract (podman-system-generator beside this file); what runs is a process.
+# Quadlet files on booted hosts: where there is a generator they run as the services that it makes, under their own names. On Debian 13
+# that is podman's own, with a podman that only says what it was asked to run. The podman of Debian 12 has none, so the hosts get one that
+# keeps to its contract (podman-system-generator beside this file); what runs is a process.
 # Takes 40 s.
 . "$(dirname "$0")/scenario.sh"
 
+# The hosts stand on this machine's /usr.
+podman_generates() { [ -x /usr/lib/systemd/system-generators/podman-system-generator ]; }
+
 # Gives host $1 the generator, and tells its daemon.
 give_generator() {
-        host_exec "$1" sh -c 'mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators && cat >new && chmod 755 new && mv new podman-system-generator' \
-                <"$here/podman-system-generator" && host_exec "$1" systemctl reload fleetd
+        if podman_generates; then
+                host_exec "$1" sh -c 'cat >/usr/bin/podman.new && chmod 755 /usr/bin/podman.new && mv /usr/bin/podman.new /usr/bin/podman' <"$here/podman" &&
+                        host_exec "$1" sh -c 'rm /etc/systemd/system-generators/podman-system-generator && systemctl reload fleetd'
+        else
+                host_exec "$1" sh -c 'mkdir -p /etc/systemd/system-generators && cd /etc/systemd/system-generators && cat >new && chmod 755 new && mv new podman-system-generator' \
+                        <"$here/podman-system-generator" && host_exec "$1" systemctl reload fleetd
+        fi
 }
 container() { printf '[Unit]\nDescription=%s\n[Container]\nImage=%s\n' "$1" "$2"; }
 service_of() { host_exec "$1" systemctl show --value -p "$3" "$2"; }
@@ -41,6 +50,8 @@ it_runs_where_a_generator_appears_and_is_told_under_its_own_name() {
                 fleetctl "$h" journal web.container 2>&1 | grep -q 'image registry.example/web:1' || fail "journal on $h: $(fleetctl "$h" journal web.container 2>&1)"
         done
         fleetctl alpha is-active web.container >/dev/null || fail "is-active says no"
+        ! podman_generates || host_exec beta systemctl cat web.service | grep -q '^ExecStart=.*podman run .*registry.example/web:1' ||
+                fail "not podman's generator: $(host_exec beta systemctl cat web.service)"
 }
 
 pid() { service_of beta "$1" MainPID; }

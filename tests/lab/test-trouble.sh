@@ -113,6 +113,34 @@ a_unit_stopped_by_hand_is_told_and_stays_stopped() {
         steady_untouched "a stop by hand"
 }
 
+# fleet's usual pair. systemd stops the sidekick when its unit's process dies, and starts only that one again.
+a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
+        runs_forever app.service </dev/null
+        runs_forever side.service <<<$'[Unit]\nBindsTo=app.service\nAfter=app.service\n[X-Fleet]\nMachineOf=app.service'
+        fleetctl alpha start app.service side.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        local h before
+        h=$(hosts_running app.service)
+        before=$(host_exec "$h" systemctl show --value -p InvocationID side.service)
+        host_exec "$h" systemctl kill -s KILL app.service
+        wait_for 10 side_runs_anew "$h" "$before" || fail "the sidekick: $(told alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
+        host_exec "$h" systemctl stop side.service
+        sleep 3
+        runs_nowhere side.service || fail "stopped by hand, it was started again"
+        fleetctl alpha destroy side.service app.service >"$LAB/out" 2>&1
+        wait_for 5 runs_nowhere app.service || fail "destroyed, and it runs"
+}
+side_runs_anew() { runs_on side.service "$1" && [ "$(host_exec "$1" systemctl show --value -p InvocationID side.service)" != "$2" ]; }
+
+after_another_target_was_isolated_all_units_run_again() {
+        local h=gamma
+        host_exec $h systemctl isolate rescue.target
+        host_exec $h systemctl isolate multi-user.target
+        cluster_whole
+        wait_for 20 processes_are "steady-*.service" $STEADY || fail "$(processes 'steady-*.service') of $STEADY run"
+        truth_within 5
+        steady >"$LAB/before"
+}
+
 # Each does what no service should; all are started, told as they are, and destroyed.
 units_that_misbehave_are_told_as_they_are_and_go() {
         local u
@@ -152,6 +180,13 @@ files_removed_by_hand_come_back_and_nothing_else_happens() {
         link_removed "$h"
         wait_for 15 reads_loaded "$h" steady-2.service || fail "systemd says: $(host_exec "$h" systemctl show -p LoadState steady-2.service)"
         steady_untouched "removing a file"
+        folder_removed "$h"
+}
+# All of them, and the folder; then a process dies, which systemd starts again only if it knows the file.
+folder_removed() {
+        host_exec "$1" sh -c 'rm -rf /run/fleet/units; systemctl daemon-reload'
+        wait_for 15 reads_loaded "$1" steady-2.service || fail "without the folder systemd says: $(host_exec "$1" systemctl show -p LoadState steady-2.service)"
+        steady_untouched "removing the folder"
 }
 reads_loaded() { [ "$(host_exec "$1" systemctl show --value -p LoadState "$2")" = loaded ]; }
 link_removed() {
@@ -207,6 +242,7 @@ a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves() {
 
 scenario fifty_units_run killed_again_and_again_while_units_are_ordered_about_a_daemon_touches_no_other \
         a_leader_that_is_killed_amid_a_hundred_starts_leaves_each_started_once all_daemons_restarted_at_once_touch_nothing \
-        a_unit_stopped_by_hand_is_told_and_stays_stopped units_that_misbehave_are_told_as_they_are_and_go \
+        a_unit_stopped_by_hand_is_told_and_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
+        after_another_target_was_isolated_all_units_run_again units_that_misbehave_are_told_as_they_are_and_go \
         files_removed_by_hand_come_back_and_nothing_else_happens reloads_of_systemd_while_units_start_lose_none \
         a_full_run_delays_what_is_new_and_touches_nothing a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves

@@ -36,6 +36,7 @@ REFUSED = {
     "crlf-continued": (b"[Service]\r\nExecStart=/bin/true a \\\r\n  b\r\nNice=1\r\n", "line 3: unexpected newline encountered while parsing option name"),
     "open-section": (b"[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section"),
     "garbage": (b"[Service] # mine\nExecStart=/bin/true\n", "line 1: found garbage after section name [Service]: # mine"),
+    "alias": (b"[Service]\nExecStart=/bin/true\n[Install]\nAlias=dbus.service\n", "line 4: Alias=dbus.service is refused: "),
     "nothing": (b"# only this\n", "a unit file needs at least one option in a [section]; here is none"),
 }
 
@@ -55,7 +56,8 @@ def main():
             stem, _, kind = name.rpartition(".")
             if os.path.islink(path) or not os.path.isfile(path) or kind not in TYPES:
                 continue
-            text = open(path, "rb").read()
+            # Names that a unit takes by [Install] belong to the host: a unit under another name may not take them.
+            text = b"".join(line for line in open(path, "rb") if not line.startswith((b"Alias=", b"Also=")))
             if not text.strip() or text in seen:
                 continue
             seen.add(text)

@@ -17,7 +17,7 @@
 
 static FakeUnit *unit_of(FakeBus *f, const char *name) {
         for (size_t i = 0; i < f->n_units; i++)
-                if (streq(f->units[i].name, name))
+                if (streq(f->units[i].name, name) || streq(f->units[i].alias, name))
                         return &f->units[i];
         return NULL;
 }
@@ -39,8 +39,8 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 const FakeUnit *u = unit_of(f, name);
 
-                unit_path(name, path);
-                assert(sd_bus_message_append(reply, "(ssssssouso)", name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
+                unit_path(u ? u->name : name, path);
+                assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
                                              "", path, u && u->job ? 7u : 0u, "", "/") >= 0);
         }
         return sd_bus_message_close_container(reply);
@@ -55,7 +55,14 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         assert(sd_bus_message_read(m, "ss", &interface, &property) >= 0);
         if (streq(property, "SystemState"))
                 return sd_bus_message_append(reply, "v", "s", f->state);
+        if (streq(property, "SoftRebootsCount"))
+                return sd_bus_message_append(reply, "v", "u", f->soft_reboots);
         assert(sd_bus_path_decode(sd_bus_message_get_path(m), PATH "/unit", &name) > 0);
+        if (streq(name, "basic.target") || streq(name, "multi-user.target")) {
+                r = sd_bus_message_append(reply, "v", "t", streq(name, "basic.target") ? f->basic_us : f->left_us);
+                free(name);
+                return r;
+        }
         u = unit_of(f, name);
         free(name);
         if (!u)
@@ -64,6 +71,14 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 return sd_bus_message_append(reply, "v", "s", u->fragment);
         if (streq(property, "SourcePath"))
                 return sd_bus_message_append(reply, "v", "s", u->source);
+        if (streq(property, "BindsTo"))
+                return sd_bus_message_append(reply, "v", "as", u->binds_to[0] ? 1u : 0u, u->binds_to);
+        if (streq(property, "ActiveState"))
+                return sd_bus_message_append(reply, "v", "s", u->active);
+        if (streq(property, "Type"))
+                return sd_bus_message_append(reply, "v", "s", u->oneshot ? "oneshot" : "simple");
+        if (streq(property, "RemainAfterExit"))
+                return sd_bus_message_append(reply, "v", "b", 0);
         if (streq(property, "NeedDaemonReload"))
                 return sd_bus_message_append(reply, "v", "b", u->need_reload);
         if (streq(property, "Result") && streq(interface, "org.freedesktop.systemd1.Service"))
@@ -113,6 +128,23 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
                 obey(f, member, name);
         }
         assert(sd_bus_message_exit_container(m) >= 0);
+        if (!streq(member, "DisableUnitFiles")) {
+                int runtime, force;
+
+                assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
+                text_append(&f->said, force ? " by force" : "");
+        }
+}
+
+static bool names_part(sd_bus_message *m, const char *part) {
+        const char *name;
+        bool named = false;
+
+        assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
+        while (sd_bus_message_read(m, "s", &name) > 0)
+                named |= strstr(name, part) != NULL;
+        assert(sd_bus_message_rewind(m, true) >= 0);
+        return named;
 }
 
 static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, const char *member) {
@@ -150,7 +182,7 @@ static void answer(FakeBus *f, sd_bus_message *m) {
         sd_bus_message *reply = NULL;
         int r;
 
-        if (f->fail && streq(member, f->fail)) {
+        if (f->fail && streq(member, f->fail) && (!f->fail_part || names_part(m, f->fail_part))) {
                 (void) sd_bus_reply_method_errorf(m, f->fail_name, "%s", f->fail_message);
                 return;
         }
@@ -287,6 +319,23 @@ void fake_bus_changed(FakeBus *f, const char *unit) {
 
         unit_path(unit, path);
         assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 0, 0) >= 0);
+}
+
+void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
+        uint64_t now_us = clock_monotonic_ms() * 1000;
+        FakeUnit *u = unit_of(f, unit);
+        char path[256];
+
+        if (u) {
+                snprintf(u->active, sizeof(u->active), "%s", c.active);
+                snprintf(u->sub, sizeof(u->sub), "%s", streq(c.active, "active") ? "running" : "dead");
+        }
+        unit_path(unit, path);
+        assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 7,
+                                  "ActiveState", "s", c.active, "Job", "(uo)", c.job, "/", "ConditionResult", "b", (int) !c.skipped,
+                                  "ConditionTimestampMonotonic", "t", c.skipped ? now_us : UINT64_C(1),
+                                  "ActiveExitTimestampMonotonic", "t", c.left ? now_us : UINT64_C(0),
+                                  "InactiveEnterTimestampMonotonic", "t", c.ended ? now_us : UINT64_C(0), "Id", "s", unit, 0) >= 0);
 }
 
 /* -- Itself -- */

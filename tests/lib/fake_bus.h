@@ -11,6 +11,9 @@ enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
 
 typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
+        char alias[64];         /* another name of it */
+        char binds_to[64];
+        bool oneshot;
         bool need_reload, job;
         unsigned char invocation[16];
         size_t invocation_size; /* 0 or 16 */
@@ -28,10 +31,14 @@ typedef struct FakeBus {
         unsigned connections, calls, n_jobs, starts, stops;
         const char *hold;       /* calls of this member are not answered yet */
         const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
+        const char *fail_part;  /* only those that name this, too; NULL: all */
         bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
         bool deaf;              /* but held calls are done all the same, as when only the answer got lost */
         bool signals_first;     /* JobRemoved comes before the answer that names the job */
         const char *state;      /* SystemState */
+        uint64_t basic_us;      /* when basic.target was reached; 0: it is not known */
+        uint64_t left_us;       /* when multi-user.target was left */
+        unsigned soft_reboots;
         sd_bus_message *held[FAKE_HELD_MAX];
         size_t n_held;
 } FakeBus;
@@ -46,3 +53,11 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
+/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say whether it has left the active
+ * state, and become inactive, just now; 'skipped': its condition does not hold. */
+typedef struct FakeChange {
+        const char *active;
+        unsigned job;
+        bool left, ended, skipped;
+} FakeChange;
+void fake_bus_change(FakeBus *f, const char *unit, FakeChange change);

@@ -1,6 +1,7 @@
 #include "tests/lib/picture.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/registry/layout.h"
@@ -47,6 +48,17 @@ void picture_put(Picture *p, const char *key, const char *value) {
 
         p->index++;
         assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) >= 0);
+}
+
+void picture_unreadable(Picture *p, LayoutKind kind, const char *unit, const char *machine) {
+        static const char value[] = "of a later version\n\x01";
+        char key[LAYOUT_KEY_MAX], id[33] = "";
+        Error err = {};
+
+        layout_key(key, kind, unit, machine ? picture_id(id, machine) : NULL);
+        p->index++;
+        assert(cluster_put(&p->cluster, key, strlen(key), value, sizeof(value), p->index, p->index, &err) == -EBADMSG);
+        assert(cluster_is_unreadable(&p->cluster, key, strlen(key)));
 }
 
 void picture_remove(Picture *p, const char *key) {

@@ -26,6 +26,8 @@ void picture_foreign(Picture *p, const char *machine, const char *unit);        
 void picture_done(Picture *p, const char *machine, const char *unit);                       /* it has finished there */
 void picture_put(Picture *p, const char *key, const char *value);
 void picture_remove(Picture *p, const char *key);
+/* A value that this program cannot read, as one of a later version would be. 'unit' is the key of metadata, too. */
+void picture_unreadable(Picture *p, LayoutKind kind, const char *unit, const char *machine);
 void picture_free(Picture *p);
 
 /* Writes a plan into the picture as the registry would, all at one index. */

@@ -601,6 +601,21 @@ void power_promises(const Power *p, void (*look)(void *userdata, const char *pro
                         look(userdata, p->calls[i].path);
 }
 
+bool power_synced_between(const Power *p, const char *path, const char *from, const char *to) {
+        bool inside = false, synced = false;
+
+        for (size_t i = 0; i < p->n_calls; i++) {
+                const Call *call = &p->calls[i];
+
+                if (call->kind == CALL_PROMISE && streq(call->path, from))
+                        inside = true;
+                if (call->kind == CALL_PROMISE && streq(call->path, to))
+                        inside = false;
+                synced |= inside && call->kind == CALL_SYNC && streq(call->path, path);
+        }
+        return synced;
+}
+
 void power_distrust(Power *p, const char *part) {
         free(p->distrusted);
         p->distrusted = part ? strdup(part) : NULL;

@@ -22,6 +22,9 @@ size_t power_moments(const Power *p);
 /* True if what was written down, done again, is what lies there: no call has escaped. Else it says on stderr what differs. */
 bool power_is_complete(const Power *p);
 
+/* Whether the folder or file 'path' was synced between two promises that were made. */
+bool power_synced_between(const Power *p, const char *path, const char *from, const char *to);
+
 /* Goes forward to that moment: call number 'moment' is under way, all before it have returned. */
 void power_go(Power *p, size_t moment);
 /* What may lie there if the power is cut now, in the folder 'into', which is not there. */

@@ -30,6 +30,12 @@ SimMachine *cluster_leader(SimCluster *c) {
         return found;
 }
 
+void machine_ended_units(SimMachine *m) {
+        for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
+                if (m->runs[i].stopped_ms == world_now_ms(m->cluster->world))
+                        m->runs[i].stopped_ms = 0;
+}
+
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms) {
         /* One span, grown: what lies between two troubles is not worth telling apart. */
         if (m->suspect_until_ms == 0)
@@ -112,7 +118,7 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         m->loop = world_loop_new(c->world, m->name);
         edges = (DaemonEdges) { .loop = world_loop(m->loop), .network = sim_host_network(m->host, m->loop), .log_disk = m->disk,
                                 .systemd = sim_systemd_attach(m->systemd, m->loop), .bug = c->bug,
-                                .level_max = m->level_max, .level_wait_ms = c->level_wait_ms, .short_log = c->short_log };
+                                .level_max = m->level_max, .unreadable = m->unreadable, .level_wait_ms = c->level_wait_ms, .short_log = c->short_log };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
         r = daemon_new(&m->daemon, &edges, &m->settings, err);
         world_trace(c->world, m->name, "daemon starts");

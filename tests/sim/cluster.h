@@ -16,7 +16,7 @@ typedef struct Cluster_ SimCluster;
 typedef struct RunningUnit {
         char unit[64];
         uint64_t since_ms;    /* 0: does not run */
-        uint64_t stopped_ms;  /* when it ended in this boot; 0: it has not run in this boot */
+        uint64_t stopped_ms;  /* when it ended in this boot; 0: it has not run in this boot, or may be started again */
 } RunningUnit;
 
 typedef struct SimMachine {
@@ -31,6 +31,7 @@ typedef struct SimMachine {
         Daemon *daemon;
         Settings settings;
         unsigned level_max;   /* what its program knows; 0: all that ours does */
+        const char *unreadable; /* a key whose value its program cannot read; NULL: none */
         bool power, dying, start_wanted;
         unsigned boots;
         uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
@@ -91,6 +92,8 @@ void machine_crash_daemon(SimMachine *m);    /* kill -9 */
 void machine_stop_daemon(SimMachine *m);     /* systemctl stop */
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);
+/* What ended just now ended for the sake of another unit, or with the host: it is started again, as after a boot. */
+void machine_ended_units(SimMachine *m);
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
 void machine_absent(SimMachine *m, uint64_t for_ms);
 SimMachine *cluster_leader(SimCluster *c);   /* NULL: none that is ready */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -35,6 +37,28 @@ void folder_fault(const char *folder, int error) {
                 abort();
         faults[at].folder = error < 0 ? folder : NULL;
         faults[at].error = error;
+}
+
+static uint64_t room = UINT64_MAX;
+
+void folder_room_left(uint64_t bytes) {
+        room = bytes;
+}
+
+int fstatvfs(int fd, struct statvfs *ret) {
+        struct statfs s;
+        int r = (int) syscall(SYS_fstatfs, fd, &s);
+
+        if (r < 0)
+                return r;
+        *ret = (struct statvfs) { .f_bsize = 1, .f_frsize = 1, .f_blocks = (uint64_t) s.f_blocks * (uint64_t) s.f_bsize };
+        ret->f_bavail = ret->f_bfree = MIN(room, (uint64_t) s.f_bavail * (uint64_t) s.f_bsize);
+        return 0;
+}
+
+int fstatvfs64(int fd, struct statvfs64 *ret);
+int fstatvfs64(int fd, struct statvfs64 *ret) {
+        return fstatvfs(fd, (struct statvfs *) ret);
 }
 
 unsigned folder_faults(void) {

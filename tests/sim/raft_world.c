@@ -326,6 +326,10 @@ static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
         SimState *state = &s->disk.state;
 
         assert(first == state->index + 1);
+        if (n > 1 && world_random(s->world, 3) == 0) {
+                world_count(s->world, "applied-in-slices");
+                n = 1 + world_random(s->world, n - 1);
+        }
         for (size_t i = 0; i < n; i++) {
                 const RaftEntry *e = &entries[i];
 
@@ -343,7 +347,7 @@ static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
                 check_apply(s, state->index, e, state->chain);
                 s->world->count.entries++;
         }
-        return 0;
+        return (int) n;
 }
 
 static void op_changed(void *userdata, unsigned what) {
@@ -376,7 +380,7 @@ static void clear_run(Server *s) {
         state_done(&s->incoming);
         state_done(&s->copy);
         s->install = INSTALL_NONE;
-        s->checkpointing = s->unreported = s->led = false;
+        s->checkpointing = s->unreported = s->led = s->applying = false;
         memset(s->sending_state, 0, sizeof(s->sending_state));
         memset(s->seen_match, 0, sizeof(s->seen_match));
         memset(s->seen_match_ms, 0, sizeof(s->seen_match_ms));
@@ -414,8 +418,13 @@ void server_wipe(Server *s) {
 }
 
 void server_result(Server *s, int r, const char *what) {
-        if (r == 0)
+        if (r == 0) {
+                if (s->up && !s->applying && raft_core_is_behind(s->core)) {
+                        s->applying = true;
+                        push_for(s, EVENT_APPLY, world_random(s->world, 100));
+                }
                 return;
+        }
 
         if (r == -ERESTART) {
                 s->world->count.restarts++;
@@ -631,6 +640,12 @@ static void handle(World *w, Event *event) {
         case EVENT_CHECKPOINT:
                 if (own && s->up)
                         on_checkpoint(s);
+                break;
+        case EVENT_APPLY:
+                if (own && s->up) {
+                        s->applying = false;
+                        server_result(s, raft_core_apply(s->core, w->now_ms), "apply");
+                }
                 break;
         case EVENT_RESTART:
                 if (own && !s->up)

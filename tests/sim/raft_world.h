@@ -57,6 +57,7 @@ typedef struct Server {
         SimState incoming;
         bool install_keeps;
 
+        bool applying;            /* another slice is due */
         bool checkpointing;        /* a copy is being made ... */
         SimState copy;
         bool unreported;           /* ... or is durable and not accepted by the core yet */
@@ -76,6 +77,7 @@ typedef enum EventKind {
         EVENT_DISK,
         EVENT_INSTALL,
         EVENT_CHECKPOINT,
+        EVENT_APPLY,
         EVENT_RESTART,
         EVENT_FAULT,
         EVENT_CLIENT

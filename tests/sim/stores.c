@@ -430,6 +430,8 @@ static void rot_what_is_sent(Stores *all) {
 
 void stores_log(Stores *all, const char *sentence) {
         world_trace(all->world, "log", "%s", sentence);
+        if (all->on_message)
+                all->on_message(all->message_userdata, sentence);
         if (starts_with(sentence, "sending the tree")) {
                 all->counts[FAULT_TRANSFER]++;
                 rot_what_is_sent(all);

@@ -68,6 +68,8 @@ struct Stores {
         Watchers *watchers;
         void (*gone)(void *userdata, Host *h); /* nobody is answered there any more */
         void *userdata;
+        void (*on_message)(void *userdata, const char *sentence); /* what the daemons' journal says; NULL: nobody reads it */
+        void *message_userdata;
         uint64_t *hashes;      /* of the tree at an applied index */
         size_t n_hashes, hashes_capacity;
         uint64_t *leaders;     /* by term: who led it, as life's number */

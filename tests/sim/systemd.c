@@ -14,6 +14,8 @@ typedef struct SimUnit {
         char loaded[41];  /* hash that systemd holds; "" not loaded */
         char running[41]; /* hash of what runs; "" nothing */
         bool linked, failed, job;
+        SystemdEnd end;   /* how it ended last */
+        bool held;        /* what it is bound to does not run */
         uint64_t invocation;
         struct SimUnit *next;
 } SimUnit;
@@ -44,6 +46,8 @@ struct SimSystemd {
         SimUnit *units;
         SimCall *calls;
         bool ready;
+        char era[32];
+        unsigned n_eras;
         uint64_t invocations, attached;
 };
 
@@ -90,7 +94,8 @@ static int do_start(SimSystemd *s, const char *name) {
                 return 0;
         memcpy(u->running, u->loaded, sizeof(u->running));
         u->invocation = ++s->invocations;
-        u->failed = false;
+        u->failed = u->held = false;
+        u->end = SYSTEMD_END_UNKNOWN;
         world_trace(s->world, s->name, "systemd starts %s (%.7s)", name, u->running);
         s->hooks.on_start(s->hooks.userdata, name);
         return 0;
@@ -100,6 +105,7 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
         if (!u->running[0])
                 return;
         u->running[0] = 0;
+        u->end = SYSTEMD_END_STOPPED;
         world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as asked" : "");
         s->hooks.on_stop(s->hooks.userdata, u->name, asked);
 }
@@ -154,11 +160,15 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
         snprintf(ret->active, sizeof(ret->active), "%s", u->running[0] ? "active" : u->failed ? "failed" : "inactive");
         snprintf(ret->sub, sizeof(ret->sub), "%s", u->running[0] ? "running" : u->failed ? "failed" : "dead");
         snprintf(ret->result, sizeof(ret->result), "success");
+        if (!u->running[0] && !u->failed) {
+                ret->end = u->end;
+                ret->held = u->held;
+        }
         if (u->invocation > 0)
                 snprintf(ret->invocation_id, sizeof(ret->invocation_id), "%032llx", (unsigned long long) u->invocation);
         if (u->loaded[0])
                 snprintf(ret->fragment, sizeof(ret->fragment), "/run/fleet/units/%s", name);
-        ret->ours = u->loaded[0] != 0;
+        ret->owner = u->loaded[0] ? SYSTEMD_OURS : SYSTEMD_ABSENT;
         ret->need_reload = u->loaded[0] && u->file[0] && !streq(u->loaded, u->file);
         memcpy(ret->hash, u->file, sizeof(ret->hash));
 }
@@ -285,6 +295,10 @@ static bool sim_is_ready(Systemd *s) {
         return of(s)->ready;
 }
 
+static const char *sim_era(Systemd *s) {
+        return of(s)->era;
+}
+
 static bool sim_is_stopping(Systemd *s) {
         return false;
 }
@@ -340,6 +354,7 @@ static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void
 }
 
 static const SystemdOps sim_ops = {
+        .era = sim_era,
         .set_events = sim_set_events, .is_ready = sim_is_ready,       .is_stopping = sim_is_stopping, .list = sim_list,
         .write_file = sim_write_file, .remove_file = sim_remove_file, .link = sim_link,               .unlink = sim_unlink,
         .reload = sim_reload,         .start = sim_start,             .stop = sim_stop,               .reset_failed = sim_reset_failed,
@@ -350,6 +365,7 @@ SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *h
 
         *s = (SimSystemd) { .base = { .ops = &sim_ops }, .world = w, .hooks = *hooks, .ready = true };
         snprintf(s->name, sizeof(s->name), "%s", name);
+        snprintf(s->era, sizeof(s->era), "0.0");
         return s;
 }
 
@@ -405,6 +421,42 @@ uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit) {
         const SimUnit *u = unit_find(s, unit);
 
         return u ? u->invocation : 0;
+}
+
+void sim_systemd_change(SimSystemd *s, const char *unit) {
+        changed(s, unit);
+}
+
+void sim_systemd_end(SimSystemd *s, const char *unit) {
+        SimUnit *u = unit_get(s, unit);
+
+        do_stop(s, u, false);
+        u->failed = true;
+        changed(s, unit);
+}
+
+void sim_systemd_hold(SimSystemd *s) {
+        for (SimUnit *u = s->units; u; u = u->next) {
+                if (!u->running[0])
+                        continue;
+                do_stop(s, u, false);
+                u->end = SYSTEMD_END_STOPPED_FOR;
+                u->held = true;
+                changed(s, u->name);
+        }
+}
+
+void sim_systemd_release(SimSystemd *s) {
+        for (SimUnit *u = s->units; u; u = u->next)
+                u->held = false;
+}
+
+void sim_systemd_isolate(SimSystemd *s) {
+        for (SimUnit *u = s->units; u; u = u->next) {
+                do_stop(s, u, false);
+                u->end = SYSTEMD_END_UNKNOWN; /* it is forgotten */
+        }
+        snprintf(s->era, sizeof(s->era), "0.%u", ++s->n_eras);
 }
 
 static void on_bus_back(void *userdata) {

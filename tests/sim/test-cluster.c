@@ -156,14 +156,15 @@ static void people_submit_all(SimCluster *c) {
 
 /* -- Faults: each kind is on in some worlds only, so that one kind also happens alone and often -- */
 
-typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CLOCK, FAULT_CRASH_ALL, FAULT_POWER_ALL, _FAULT_MAX } Fault;
+typedef enum Fault { FAULT_CRASH, FAULT_STOP, FAULT_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_PAUSE, FAULT_SLOW_DISK, FAULT_BUS, FAULT_CLOCK, FAULT_CRASH_ALL, FAULT_POWER_ALL, FAULT_BOND, FAULT_RESCUE, _FAULT_MAX } Fault;
 
 static const char *const fault_names[] = {
         [FAULT_CRASH] = "crash", [FAULT_STOP] = "stop", [FAULT_POWER] = "power cut", [FAULT_CUT] = "cut", [FAULT_ISOLATE] = "isolate",
         [FAULT_PAUSE] = "pause", [FAULT_SLOW_DISK] = "slow disk", [FAULT_BUS] = "bus dropped", [FAULT_CLOCK] = "clock set", [FAULT_CRASH_ALL] = "all crash", [FAULT_POWER_ALL] = "all lose power",
+        [FAULT_BOND] = "what units are bound to stops", [FAULT_RESCUE] = "rescue target",
 };
 
-static uint64_t totals[_FAULT_MAX], total_ms;
+static uint64_t totals[_FAULT_MAX], totals_old, total_ms;
 
 typedef struct Faults {
         SimCluster *cluster;
@@ -174,6 +175,13 @@ typedef struct Faults {
 
 static void on_start_daemon(void *userdata) {
         machine_start_daemon(userdata);
+}
+
+static void on_release(void *userdata) {
+        SimMachine *m = userdata;
+
+        if (m->systemd)
+                sim_systemd_release(m->systemd);
 }
 
 static void on_power_on(void *userdata) {
@@ -259,6 +267,17 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
         case FAULT_BUS:
                 sim_systemd_drop_bus(m->systemd, for_ms);
                 break;
+        case FAULT_BOND:
+                sim_systemd_hold(m->systemd);
+                machine_ended_units(m);
+                world_at(w, for_ms, NULL, on_release, m);
+                break;
+        case FAULT_RESCUE:
+                machine_stop_daemon(m);
+                sim_systemd_isolate(m->systemd);
+                machine_ended_units(m);
+                world_at(w, for_ms, NULL, on_start_daemon, m);
+                break;
         case FAULT_CLOCK: /* by people, or by the network's time: a day or a second, either way */
                 if (m->loop)
                         world_loop_set_wall_offset(m->loop, (world_chance(w, 50) ? 1 : -1) * (world_chance(w, 50) ? DAY_MS : 1000));
@@ -318,6 +337,23 @@ static uint64_t raft_index(SimCluster *c) {
         return state.raft_index;
 }
 
+/* Those of the older version, one after the other. */
+static void upgrade(SimCluster *c) {
+        for (unsigned i = 0; i < c->n; i++) {
+                SimMachine *m = &c->machines[i];
+
+                if (!m->unreadable)
+                        continue;
+                world_trace(c->world, m->name, "is upgraded");
+                m->unreadable = NULL;
+                machine_absent(m, 2000);
+                machine_stop_daemon(m);
+                world_run(c->world, world_now_ms(c->world) + 2000);
+                machine_start_daemon(m);
+                world_run(c->world, world_now_ms(c->world) + 2000);
+        }
+}
+
 static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowledged) {
         World *w = world_new(seed, o->trace);
         char replay[256];
@@ -333,6 +369,15 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         for (unsigned i = 0; i < _FAULT_MAX; i++)
                 faults.on[i] = world_chance(w, i >= FAULT_CRASH_ALL ? 30 : 60);
 
+        /* In some worlds one host, or all but one, are of an older version until all heals. */
+        if (world_chance(w, 40)) {
+                unsigned first = world_draw(w, c->n), last = world_chance(w, 50) ? first : first + c->n - 2;
+                const char *key = world_chance(w, 50) ? "/_fleet/unit/c.service" : "/_fleet/target/c.service";
+
+                for (unsigned i = first; i <= last; i++)
+                        c->machines[i % c->n].unreadable = key;
+                totals_old++;
+        }
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start_daemon, &c->machines[i]);
         end_ms = world_now_ms(w) + FORM_MS;
@@ -358,6 +403,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
                 machine_power_on(&c->machines[i]);
                 machine_start_daemon(&c->machines[i]);
         }
+        upgrade(c);
         world_run(w, world_now_ms(w) + HEAL_MS);
         check_settled(c);
         before = raft_index(c);
@@ -423,8 +469,9 @@ int main(int argc, char *argv[]) {
                         return 1;
                 }
         }
-        printf("%llu runs of %llu s and healing passed: %.2f cluster-hours; %llu writes acknowledged;", (unsigned long long) o.runs,
-               (unsigned long long) o.seconds, (double) total_ms / 3600000, (unsigned long long) acknowledged);
+        printf("%llu runs of %llu s and healing passed, %llu of them with two versions: %.2f cluster-hours; %llu writes acknowledged;",
+               (unsigned long long) o.runs, (unsigned long long) o.seconds, (unsigned long long) totals_old, (double) total_ms / 3600000,
+               (unsigned long long) acknowledged);
         for (unsigned i = 0; i < _FAULT_MAX; i++)
                 printf(" %s %llu%s", fault_names[i], (unsigned long long) totals[i], i + 1 < _FAULT_MAX ? "," : "\n");
         return 0;

@@ -1,5 +1,5 @@
-/* Three hosts, one of an older program: the feature level stays until it is upgraded, and goes up when all have known the higher one
- * for the time that is due, and stops nobody. (What an older program does that meets it: tests/sim/stores.c.)
+/* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and goes up when all have known the
+ * higher one for the time that is due, from level to level, and stops nobody. A cluster of a new program begins at the newest. (What an older program does that meets it: tests/sim/stores.c.)
  *
  *      test-level [--seed N] [--runs N] [--trace]
  */
@@ -66,39 +66,82 @@ static void restart(SimCluster *c, SimMachine *m, unsigned level_max) {
         m->level_max = level_max;
 }
 
-static void run_once(uint64_t seed, bool trace) {
+static World *world_begin(uint64_t seed, bool trace, SimCluster **ret) {
         World *w = world_new(seed, trace);
-        SimMachine *old;
-        SimCluster *c;
-        uint64_t since_ms;
 
         tracing = w;
         refused = false;
         world_set_replay(w, "tests/sim/test-level");
-        c = cluster_new(w, 3, NULL);
-        c->level_wait_ms = WAIT_MS;
-        old = &c->machines[world_draw(w, 3)];
-        old->level_max = KV_LEVEL_FIRST;
-        for (unsigned i = 0; i < c->n; i++)
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
-        UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_FIRST) == 3);
-        world_run(w, world_now_ms(w) + 2 * WAIT_MS);
-        check_level(c, KV_LEVEL_FIRST);
+        *ret = cluster_new(w, 3, NULL);
+        (*ret)->level_wait_ms = WAIT_MS;
+        return w;
+}
 
-        restart(c, old, 0);
-        machine_start_daemon(old);
-        since_ms = world_now_ms(w);
-        while (world_now_ms(w) < since_ms + WAIT_MS - 1000) {
-                world_run(w, world_now_ms(w) + 200);
-                check_level(c, KV_LEVEL_FIRST);
-        }
-        UNTIL(c, "a-level-that-all-know-is-raised", members_at(c, KV_LEVEL_MAX) == 3);
-        if (refused)
-                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+static void world_end(World *w, SimCluster *c) {
         check_hashes(c);
         cluster_free(c);
         tracing = NULL;
         world_free(w);
+}
+
+/* All but the last are upgraded to 'level' at once: nothing comes of it before the last one is, and a day has passed. */
+static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned level) {
+        World *w = c->world;
+        uint64_t since_ms;
+
+        for (unsigned i = 0; i < c->n; i++)
+                if (&c->machines[i] != last) {
+                        restart(c, &c->machines[i], level);
+                        machine_start_daemon(&c->machines[i]);
+                        UNTIL(c, "a-host-comes-back", members_at(c, from) == 3);
+                }
+        world_run(w, world_now_ms(w) + 2 * WAIT_MS);
+        check_level(c, from);
+
+        restart(c, last, level);
+        machine_start_daemon(last);
+        since_ms = world_now_ms(w);
+        while (world_now_ms(w) < since_ms + WAIT_MS - 1000) {
+                world_run(w, world_now_ms(w) + 200);
+                check_level(c, from);
+        }
+        UNTIL(c, "a-level-that-all-know-is-raised", members_at(c, level) == 3);
+}
+
+/* A cluster that an older version founded goes from level to level. */
+static void run_once(uint64_t seed, bool trace) {
+        SimCluster *c;
+        World *w = world_begin(seed, trace, &c);
+        SimMachine *last = &c->machines[world_draw(w, 3)];
+
+        for (unsigned i = 0; i < c->n; i++) {
+                c->machines[i].level_max = KV_LEVEL_FIRST;
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        }
+        UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_FIRST) == 3);
+        world_run(w, world_now_ms(w) + 2 * WAIT_MS);
+        check_level(c, KV_LEVEL_FIRST);
+        for (unsigned level = KV_LEVEL_FIRST + 1; level <= KV_LEVEL_MAX; level++)
+                upgrade(c, last, level - 1, level);
+        if (refused)
+                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+        world_end(w, c);
+}
+
+/* One that this version founds waits for nothing, whatever is written first. */
+static void found_once(uint64_t seed, bool trace) {
+        SimCluster *c;
+        World *w = world_begin(seed, trace, &c);
+        uint64_t began_ms = world_now_ms(w);
+
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        UNTIL(c, "a-cluster-forms", members_at(c, KV_LEVEL_MAX) == 3);
+        if (world_now_ms(w) >= began_ms + WAIT_MS)
+                world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms", (unsigned long long) (world_now_ms(w) - began_ms));
+        if (refused)
+                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+        world_end(w, c);
 }
 
 int main(int argc, char *argv[]) {
@@ -109,8 +152,10 @@ int main(int argc, char *argv[]) {
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
 
-        for (uint64_t i = 0; i < o.runs; i++)
+        for (uint64_t i = 0; i < o.runs; i++) {
                 run_once(o.seed + i, o.trace);
+                found_once(o.seed + i, o.trace);
+        }
         printf("%llu times the level waited for all, and was raised\n", (unsigned long long) o.runs);
         return 0;
 }

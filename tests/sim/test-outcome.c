@@ -8,9 +8,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "kvstore/propose.h"
+#include "tests/lib/scratch.h"
+#include "tests/sim/folder_faults.h"
 #include "tests/sim/scenarios.h"
 
 enum { PATIENCE_MS = 60000, LOOK_MS = 10, ANSWER_MS = 1500, ELECTION_MS = 400, WRITES = 5, MOMENTS = 40, ENTRIES = 2200 };
@@ -252,6 +256,218 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
 }
 
+/* It is taken, and waits behind entries that no majority writes; it comes to the log too late, and only the log would say so. */
+static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3], *other = &all->hosts[(leader->number + 2) % 3];
+        Ask asks[PROPOSE_WINDOW], first, before, a;
+        KvState state;
+
+        run_ms(all, 1000);
+        h->disk_bad = h->disk_breaks = true;
+        sim_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* which the disk refuses */
+        do {
+                run_ms(all, LOOK_MS);
+                kv_state(h->store, &state);
+        } while (!state.stopped);
+        run_ms(all, 300); /* two heartbeats */
+        ask(&before, all, h);
+        run_ms(all, ANSWER_MS);
+
+        other->disk_bad = true;
+        world_loop_set_work_ms(other->loop, PROPOSE_LIFE_MS + 2000, PROPOSE_LIFE_MS + 2000);
+        for (unsigned i = 0; i < PROPOSE_WINDOW; i++) {
+                ask(&asks[i], all, leader);
+                run_ms(all, LOOK_MS);
+        }
+        ask(&a, all, h);
+        run_ms(all, 1000);
+        world_loop_set_work_ms(other->loop, 0, 5);
+        run_ms(all, PROPOSE_LIFE_MS + 4000);
+        if (!before.came || before.status != KV_OK || !asks[0].came || asks[0].status != KV_OK || asks[0].took_ms < PROPOSE_LIFE_MS)
+                world_failed(all->world, "the-log-stands-still", "%s after %" PRIu64 " ms", asks[0].came ? kv_status_name(asks[0].status) : "nothing came",
+                             asks[0].took_ms);
+        if (!a.came || a.status != KV_UNKNOWN)
+                world_failed(all->world, "who-asked-is-answered", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+
+        sim_disk_set_error(h->disk, 0, false);
+        h->disk_breaks = false;
+        (void) wait_until_whole(all);
+        if (children(all, h) != 2 + PROPOSE_WINDOW)
+                world_failed(all->world, "what-came-too-late-had-no-effect", "%u children", children(all, h));
+}
+
+/* Stops 'h' by a full disk and has it acknowledge a write of the leader's; returns its index. */
+static uint64_t acknowledge_ahead(Stores *all, Host *leader, Host *h) {
+        KvState state;
+        Ask first, a;
+
+        run_ms(all, 1000);
+        h->disk_bad = h->disk_breaks = true;
+        sim_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* which the disk refuses */
+        do {
+                run_ms(all, LOOK_MS);
+                kv_state(h->store, &state);
+        } while (!state.stopped);
+        run_ms(all, 300); /* two heartbeats */
+        ask(&a, all, h);
+        run_ms(all, ANSWER_MS);
+        if (!a.came || a.status != KV_OK || a.index <= kv_index(h->store))
+                world_failed(all->world, "a-stopped-host-writes", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+        return a.index;
+}
+
+/* By a kill and by a stop in order: the live tree is the one that was served before, intact, and still not far enough. */
+static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *all) {
+        for (unsigned round = 0; round < 2; round++) {
+                Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+                uint64_t index = acknowledge_ahead(all, leader, h);
+
+                for (unsigned i = 0; i < all->n; i++)
+                        if (&all->hosts[i] != h)
+                                sim_net_cut(all->net, h->card, all->hosts[i].card, true);
+                h->disk_breaks = false; /* starting mends the disk */
+                if (round == 0)
+                        (void) store_crash(h);
+                else
+                        store_stop(h);
+                for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !store_is_up(h); i++)
+                        run_ms(all, LOOK_MS);
+                for (unsigned i = 0; i < 100; i++, run_ms(all, LOOK_MS))
+                        if (!store_is_up(h) || (kv_index(h->store) < index && kv_may_show(h->store)))
+                                world_failed(all->world, "nothing-older-is-served", "%s acknowledged index %" PRIu64 " and serves its tree of %" PRIu64,
+                                             h->name, index, store_is_up(h) ? kv_index(h->store) : 0);
+                if (kv_index(h->store) >= index)
+                        world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, kv_index(h->store));
+
+                for (unsigned i = 0; i < all->n; i++)
+                        sim_net_cut(all->net, h->card, all->hosts[i].card, false);
+                (void) wait_until_whole(all);
+                run_ms(all, ANSWER_MS); /* a majority is asked */
+                if (!kv_may_show(h->store))
+                        world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64, kv_index(h->store));
+
+                /* And then the tree counts by itself again. */
+                for (unsigned i = 0; i < all->n; i++)
+                        if (&all->hosts[i] != h)
+                                sim_net_cut(all->net, h->card, all->hosts[i].card, true);
+                (void) store_crash(h);
+                for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && !store_is_up(h); i++)
+                        run_ms(all, LOOK_MS);
+                if (!kv_may_show(h->store))
+                        world_failed(all->world, "the-tree-that-was-served-is-served", "%s at index %" PRIu64, h->name, kv_index(h->store));
+                for (unsigned i = 0; i < all->n; i++)
+                        sim_net_cut(all->net, h->card, all->hosts[i].card, false);
+        }
+}
+
+static void remove_record(const Host *h) {
+        _cleanup_free_ char *path = scratch_path(h->floor, "floor");
+
+        if (unlink(path) < 0)
+                abort();
+}
+
+/* A voter whose disk was replaced: its tree is empty at first, and denies nothing that the cluster holds. */
+static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        uint64_t begun_ms = world_now_ms(all->world);
+        Ask a;
+
+        ask(&a, all, leader);
+        run_ms(all, ANSWER_MS);
+        if (!a.came || a.status != KV_OK)
+                world_failed(all->world, "a-leader-writes", "%s", a.came ? kv_status_name(a.status) : "nothing came");
+        all->lost_voter = h->raft_id;
+        h->wipe = true;
+        (void) store_crash(h);
+        remove_record(h);
+        for (unsigned ms = 0; !store_is_up(h) || !kv_may_show(h->store); ms++) {
+                if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
+                        world_failed(all->world, "who-has-caught-up-serves", "not within %d s", PATIENCE_MS / 1000);
+                if (ms > 3 * ANSWER_MS) /* until then nobody admits it */
+                        stores_turn(all);
+                run_ms(all, 1);
+        }
+        if (kv_index(h->store) < a.index)
+                world_failed(all->world, "nothing-is-denied", "%s serves index %" PRIu64 ", and %" PRIu64 " was acknowledged", h->name,
+                             kv_index(h->store), a.index);
+}
+
+/* A transaction that fails publishes nothing: not the index, either, by which an observer believes to have seen all before it. */
+static void a_failed_apply_publishes_no_index(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        KvState state;
+        Ask a;
+
+        run_ms(all, 1000);
+        h->disk_bad = h->disk_breaks = true;
+        folder_fault(h->tree, -ENOSPC);
+        ask(&a, all, leader);
+        do {
+                TreeTxn *txn;
+                TreeMeta meta;
+
+                run_ms(all, LOOK_MS);
+                kv_state(h->store, &state);
+                if (kv_read(h->store, &txn) < 0 || tree_meta(txn, &meta) < 0)
+                        world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
+                tree_abort(txn);
+                if (kv_index(h->store) != meta.index)
+                        world_failed(all->world, "the-index-is-the-trees", "%s: index %" PRIu64 ", the tree has %" PRIu64, h->name, kv_index(h->store),
+                                     meta.index);
+        } while (!state.stopped);
+        folder_fault(h->tree, 0);
+        h->disk_breaks = false;
+        (void) wait_until_whole(all);
+        if (children(all, h) != 1)
+                world_failed(all->world, "who-is-back-has-it", "%u children", children(all, h));
+}
+
+typedef struct Kept {
+        unsigned n_refused, n_no_room;
+} Kept;
+
+static void count_messages(void *userdata, const char *text) {
+        Kept *kept = userdata;
+
+        kept->n_refused += strstr(text, "sent cannot be used: it has") && strstr(text, "are free on the disk of");
+        kept->n_no_room += strstr(text, "has no room on its disk for the tree") != NULL;
+}
+
+/* Not again and again without a word, and a voter that holds nothing is no secret. */
+static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        KvState here = {}, there = {};
+        Kept kept = {};
+
+        store_power_cut(h, 3600 * 1000);
+        write_much(all);
+        leader = wait_for_leader(all);
+        folder_room_left(100 * 1024);
+        all->on_message = count_messages;
+        all->message_userdata = &kept;
+        store_power_on(h);
+        run_ms(all, 40000);
+        kv_state(h->store, &here);
+        kv_state(leader->store, &there);
+        all->on_message = NULL;
+        folder_room_left(UINT64_MAX);
+        if (kept.n_refused != 1 || kept.n_no_room != 1)
+                world_failed(all->world, "it-is-said-once", "who refused said it %u times, who sent %u times", kept.n_refused, kept.n_no_room);
+        if (!here.refuses || !strstr(here.problem, "are free on the disk of"))
+                world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
+        if (there.refuses || !strstr(there.problem, "has no room on its disk for the tree"))
+                world_failed(all->world, "who-sends-says-so", "problem: %s", there.problem);
+
+        (void) wait_until_whole(all);
+        kv_state(h->store, &here);
+        kv_state(leader->store, &there);
+        if (here.refuses || here.problem[0] || there.problem[0])
+                world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem, there.problem);
+}
+
 static KvSeat seat_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
@@ -399,6 +615,14 @@ static const Scenario scenarios[] = {
         { "a_leader_whose_disk_refuses_is_replaced_within_three_elections", a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
         { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over, 3 },
         { "a_host_whose_replica_has_stopped_sends_writes_to_the_leader", a_host_whose_replica_has_stopped_sends_writes_to_the_leader, 3 },
+        { "what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped",
+          what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped, 3 },
+        { "what_a_stopped_host_acknowledged_binds_it_after_a_restart", what_a_stopped_host_acknowledged_binds_it_after_a_restart, 3 },
+        { "a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged",
+          a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged, 3 },
+        { "a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once",
+          a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
+        { "a_failed_apply_publishes_no_index", a_failed_apply_publishes_no_index, 3 },
         { "who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader",
           who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader, 4 },
         { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting", a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },

@@ -185,7 +185,8 @@ static void check_answer_time(const Ask *a) {
         uint64_t now_ms = world_now_ms(w), took_ms = now_ms - MAX(a->begun_ms, MIN(a->host->paused_ms, now_ms));
 
         if (took_ms > ANSWER_MAX_MS && now_ms > a->test->stores.slow_until_ms)
-                world_failed(w, "answers-come", "%s: after %" PRIu64 " ms", a->host->name, took_ms);
+                world_failed(w, "answers-come", "%s: after %" PRIu64 " ms, operation %d of kind %d", a->host->name, took_ms, a->number,
+                             op_of(a)->kind);
 }
 
 /* -- Reading -- */

@@ -98,6 +98,50 @@ static void what_came_in_a_stall_is_read_before_anything_expires(Stores *all) {
         must(all, "what-is-due-goes", !is_there(all, h, "/u"));
 }
 
+static void wait_until_up(Stores *all) {
+        for (unsigned i = 0; i < all->n; i++)
+                for (unsigned k = 0; !store_is_up(&all->hosts[i]); k++) {
+                        must(all, "a-host-comes-back", k < PATIENCE_MS / LOOK_MS);
+                        run_ms(all, LOOK_MS);
+                }
+        (void) wait_for_leader(all);
+}
+
+/* All hosts at once; 'reboots': the machine, too, so that the tree is rebuilt. Nothing is written meanwhile: the last entry is old. */
+static void restart_all(Stores *all, bool reboots) {
+        for (unsigned i = 0; i < all->n; i++) {
+                Host *h = &all->hosts[i];
+
+                store_stop(h);
+                if (reboots)
+                        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", ++h->boots);
+        }
+        run_ms(all, 1500); /* at most as long as it takes to hand over */
+        wait_until_up(all);
+}
+
+static void a_time_to_live_goes_on_over_a_restart_in_order(Stores *all) {
+        for (unsigned reboots = 0; reboots < 2; reboots++) {
+                (void) wait_for_leader(all);
+                put(all, &all->hosts[0], "/t", 10000);
+                run_ms(all, 6000);
+                restart_all(all, reboots);
+                must(all, "nothing-expires-early", is_there(all, &all->hosts[0], "/t"));
+                run_ms(all, 6000);
+                must(all, "time-before-the-restart-counts", !is_there(all, &all->hosts[0], "/t"));
+        }
+}
+
+static void restarts_that_never_end_keep_nothing_for_ever(Stores *all) {
+        (void) wait_for_leader(all);
+        put(all, &all->hosts[0], "/t", 20000);
+        for (unsigned i = 0; i < 5; i++) {
+                run_ms(all, 5500);
+                restart_all(all, false);
+        }
+        must(all, "an-idle-store-counts-on", !is_there(all, &all->hosts[0], "/t"));
+}
+
 static void a_stall_counts_a_second_at_most(Stores *all) {
         Host *h = wait_for_leader(all);
 
@@ -208,6 +252,9 @@ static void they_live_30_s_when_there_was_none_for_10(Stores *all) {
 
 static const Scenario scenarios[] = {
         { "what_came_in_a_stall_is_read_before_anything_expires", what_came_in_a_stall_is_read_before_anything_expires, 1 },
+        { "a_time_to_live_goes_on_over_a_restart_in_order", a_time_to_live_goes_on_over_a_restart_in_order, 1 },
+        { "a_time_to_live_goes_on_over_a_restart_of_all", a_time_to_live_goes_on_over_a_restart_in_order, 3 },
+        { "restarts_that_never_end_keep_nothing_for_ever", restarts_that_never_end_keep_nothing_for_ever, 1 },
         { "a_stall_counts_a_second_at_most", a_stall_counts_a_second_at_most, 1 },
         { "a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time", a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time, 3 },
         { "what_is_due_goes_under_load", what_is_due_goes_under_load, 1 },

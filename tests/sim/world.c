@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kvstore/cost.h"
 
 typedef struct Event {
         uint64_t at_ms, serial;
@@ -20,6 +21,10 @@ typedef struct Event {
 
 enum {
         AT_ONCE_MAX = 100000, /* events of one millisecond: whoever makes more is in a circle */
+
+        /* What one event of a loop may cost, in the units that a loop counts. */
+        EVENT_NODES_MAX = 20 * 1000,
+        EVENT_BYTES_MAX = COST_ENTRY_MAX,
 };
 
 struct World {
@@ -207,6 +212,23 @@ static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
         return NULL;
 }
 
+/* The work that one event of a loop counted has a bound, whatever the seed: a loop that works longer answers nobody. What the world
+ * itself did to the loop before, as when it opened a store, is no event of the loop. */
+static void run_counted(World *w, const Event *e) {
+        WorldLoop *l;
+        TurnWork work;
+
+        (void) turns_end_work(&e->loop->base.turns);
+        e->run(e->userdata);
+        l = living(w, e->loop, e->incarnation);
+        if (!l)
+                return;
+        work = turns_end_work(&l->base.turns);
+        if (work.nodes > EVENT_NODES_MAX || work.bytes > EVENT_BYTES_MAX)
+                world_failed(w, "work-is-bounded", "one event of %s took %llu nodes (of %u) and %llu bytes (of %u)", l->name, (unsigned long long) work.nodes,
+                             EVENT_NODES_MAX, (unsigned long long) work.bytes, EVENT_BYTES_MAX);
+}
+
 void world_run(World *w, uint64_t until_ms) {
         while (w->n > 0 && w->heap[0].at_ms <= until_ms) {
                 Event e = pop(w);
@@ -232,6 +254,8 @@ void world_run(World *w, uint64_t until_ms) {
                         world_mix(w, l->incarnation);
                         w->wakes += l->woke_ms != w->now_ms;
                         l->woke_ms = w->now_ms;
+                        run_counted(w, &e);
+                        continue;
                 }
                 e.run(e.userdata);
         }

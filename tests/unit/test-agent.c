@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -97,6 +98,42 @@ static int room_teardown(void **state) {
         free(room->notes);
         free(room);
         return 0;
+}
+
+/* What the agent is told of its leader. */
+typedef struct Leader {
+        bool hold, gone;
+        KvSync *held;       /* not answered yet */
+        unsigned cancelled;
+} Leader;
+
+static Leader leader;
+
+void __real_kv_sync(KvStore *store, KvSync *sync);
+void __real_kv_sync_cancel(KvStore *store, KvSync *sync);
+void __real_kv_state(KvStore *store, KvState *ret);
+void __wrap_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
+void __wrap_kv_state(KvStore *store, KvState *ret);
+
+void __wrap_kv_sync(KvStore *store, KvSync *sync) {
+        if (leader.hold)
+                leader.held = sync;
+        else
+                __real_kv_sync(store, sync);
+}
+
+void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync) {
+        leader.cancelled++;
+        if (sync == leader.held)
+                leader.held = NULL;
+        else
+                __real_kv_sync_cancel(store, sync);
+}
+
+void __wrap_kv_state(KvStore *store, KvState *ret) {
+        __real_kv_state(store, ret);
+        ret->ready &= !leader.gone;
 }
 
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
@@ -198,6 +235,29 @@ static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **sta
         assert_int_equal(room->fake->stops, 0);
 }
 
+static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        run_unit(room, "other.service", TWO);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        fake_bus_reloading(room->fake, true);
+        fake_bus_reloading(room->fake, false);
+        UNTIL(room, has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
+        assert_int_equal(room->fake->starts, 2);
+
+        /* Nobody has noticed it yet when a unit is to be written; and another folder may be in its place. */
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        assert_int_equal(mkdir(room->folder, 0755), 0);
+        host_unit(room->host, "new.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "new.service", ORDER_RUN);
+        UNTIL(room, says(room, "new.service", "active"));
+        UNTIL(room, has_file(room, "new.service", "/bin/one"));
+        assert_true(has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
+        assert_int_equal(room->fake->starts, 3);
+        assert_int_equal(room->fake->stops, 0);
+}
+
 static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         const ClusterState *s;
         Room *room = *state;
@@ -211,6 +271,69 @@ static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         UNTIL(room, !has_order(room, "ssh.service"));
         assert_int_equal(room->fake->starts + room->fake->stops, 0);
         assert_string_equal(u->active, "active");
+}
+
+/* The administrator put a file of that name where it counts more than ours, and started it. */
+static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go(void **state) {
+        const ClusterState *s;
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) && streq(s->state.load, "foreign"));
+        room->fake->obeys = false;
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 0);
+        assert_string_equal(u->active, "active");
+        assert_false(has_file(room, "web.service", ""));
+}
+
+static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
+        const ClusterState *s;
+        Room *room = *state;
+        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+
+        snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
+        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) && streq(s->state.load, "foreign"));
+        assert_int_equal(room->fake->starts, 0);
+
+        /* The name is free, and it runs. */
+        *db = room->fake->units[--room->fake->n_units];
+        UNTIL(room, says(room, "web.service", "active"));
+        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
+        assert_string_equal(s->state.load, "loaded");
+}
+
+/* systemd refuses a call about many for the sake of one. */
+static void one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section(void **state) {
+        static const char *const units[] = { "a.service", "bad.service", "c.service" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_unit(room->host, units[i], ONE "[Install]\nWantedBy=x.target\n", TARGET_LAUNCHED);
+        room->fake->fail = "LinkUnitFiles";
+        room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
+        room->fake->fail_message = "no";
+        room->fake->fail_part = "bad";
+        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_order(room->host, units[i], ORDER_RUN);
+        host_pause(room->host, QUIET_MS);
+        fake_bus_release(room->fake);
+        UNTIL(room, says(room, "a.service", "active") && says(room, "c.service", "active"));
+        assert_int_equal(room->fake->starts, 2);
+        for (size_t i = 0; i < ELEMENTS(units); i += 2) {
+                _cleanup_free_ char *call = NULL;
+
+                assert_true(asprintf(&call, "EnableUnitFiles %s/%s;", room->folder, units[i]) > 0);
+                assert_non_null(strstr(room->fake->said.chars, call));
+        }
 }
 
 static uint64_t index_of(Room *room, const char *unit) {
@@ -287,6 +410,130 @@ static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(vo
         fake_bus_job_removed(room->fake, 2, "web.service", "done");
         UNTIL(room, says(room, "web.service", "active"));
         assert_string_equal(job_of(room, "web.service"), "");
+}
+
+static bool is_done(Room *room, const char *unit) {
+        return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.done;
+}
+
+/* systemd stops 'unit', as somebody wished, or as its bonds do. */
+static void stop_by_systemd(Room *room, const char *unit) {
+        fake_bus_job_new(room->fake, unit);
+        fake_bus_change(room->fake, unit, (FakeChange) { .active = "deactivating", .job = 1, .left = true });
+        fake_bus_change(room->fake, unit, (FakeChange) { .active = "inactive", .job = 1, .left = true, .ended = true });
+        fake_bus_job_removed(room->fake, 1, unit, "done");
+        UNTIL(room, says(room, unit, "inactive"));
+}
+
+static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back(void **state) {
+        Room *room = *state;
+        FakeUnit *side;
+
+        run_unit(room, "side.service", ONE);
+        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+        side = fake_bus_unit(room->fake, "side.service", "loaded", "active", "running");
+        snprintf(side->fragment, sizeof(side->fragment), "%s/side.service", room->folder);
+        snprintf(side->binds_to, sizeof(side->binds_to), "app.service");
+        fake_bus_changed(room->fake, "side.service");
+        host_pause(room->host, 50);
+
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+        stop_by_systemd(room, "side.service");
+        assert_false(is_done(room, "side.service"));
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+
+        /* A daemon that begins meanwhile has not seen it. */
+        agent_close(room);
+        agent_open(room);
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, says(room, "side.service", "active"));
+        assert_int_equal(room->fake->starts, 2);
+        assert_int_equal(room->fake->stops, 0);
+}
+
+static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        stop_by_systemd(room, "web.service");
+        assert_false(is_done(room, "web.service"));
+        host_pause(room->host, 1500);
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 1);
+        assert_false(is_done(room, "web.service"));
+}
+
+static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        agent_close(room);
+        room->fake->basic_us = 5;
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_true(is_done(room, "web.service"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
+        Room *room = *state;
+
+        room->fake->obeys = false;
+        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service", room->folder);
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->starts == 1);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .job = 1, .skipped = true });
+        fake_bus_job_removed(room->fake, 1, "web.service", "done");
+        UNTIL(room, says(room, "web.service", "inactive") && streq(job_of(room, "web.service"), "condition"));
+        assert_false(is_done(room, "web.service"));
+}
+
+/* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
+static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again(void **state) {
+        Room *room = *state;
+        unsigned connections;
+
+        for (unsigned i = 0; i < 2; i++) {
+                agent_close(room);
+                room->fake->basic_us = 100;
+                room->fake->soft_reboots = i;
+                agent_open(room);
+                if (i == 0)
+                        run_unit(room, "web.service", ONE);
+                else
+                        UNTIL(room, room->fake->starts == 2);
+                fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead"); /* forgotten, and read anew */
+                snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service", room->folder);
+        }
+        agent_close(room);
+        room->fake->basic_us = 200;
+        agent_open(room);
+        UNTIL(room, room->fake->starts == 3);
+        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service", room->folder);
+        agent_close(room);
+        room->fake->left_us = 300;
+        agent_open(room);
+        UNTIL(room, room->fake->starts == 4);
+        agent_close(room);
+        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service", room->folder);
+        connections = room->fake->connections;
+        agent_open(room); /* the daemon alone */
+        UNTIL(room, room->fake->connections > connections);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 4);
 }
 
 static void a_new_daemon_touches_nothing_that_runs(void **state) {
@@ -522,6 +769,43 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
+static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) {
+        uint64_t synced_ms;
+        Room *room = *state;
+
+        agent_close(room);
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        leader = (Leader) { .hold = true };
+        agent_open(room);
+        UNTIL(room, leader.held);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->starts, 0);
+        synced_ms = loop_now_ms(room->host->loop);
+        leader.held->done(leader.held->userdata, KV_OK);
+        leader = (Leader) {};
+        UNTIL(room, room->fake->starts == 1);
+        assert_in_range(loop_now_ms(room->host->loop) - synced_ms, 0, 5000); /* not with the next round over all units */
+}
+
+static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
+        Room *room = *state;
+
+        agent_close(room);
+        leader = (Leader) { .hold = true };
+        agent_open(room);
+        UNTIL(room, leader.held);
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        UNTIL(room, leader.cancelled == 1);
+        agent_state_changed(room->agent);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(leader.cancelled, 1);
+        leader = (Leader) {};
+        agent_state_changed(room->agent);
+        run_unit(room, "web.service", ONE);
+}
+
 static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **state) {
         uint64_t ordered_ms;
         Room *room = *state;
@@ -569,10 +853,19 @@ int main(void) {
                 in_a_room(a_changed_text_is_stopped_and_started_once),
                 in_a_room(an_edit_of_our_own_section_stops_nothing),
                 in_a_room(a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on),
+                in_a_room(a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on),
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
+                in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
+                in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
+                in_a_room(one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),
                 in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
+                in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
+                in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
+                in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
+                in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
+                in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
@@ -584,6 +877,8 @@ int main(void) {
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
                 in_a_room(a_start_that_systemd_refuses_is_made_later),
+                in_a_room(an_order_is_obeyed_as_soon_as_this_host_has_caught_up),
+                in_a_room(what_was_asked_of_a_leader_that_is_gone_is_given_up),
                 in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
                 cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };

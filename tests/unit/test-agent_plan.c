@@ -68,14 +68,17 @@ static void in_force(Scene *s, const Unit *unit, const char *active) {
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
         snprintf(s->seen.hash, sizeof(s->seen.hash), "%s", unit->hash);
-        s->seen.ours = s->seen.has_file = true;
+        s->seen.owner = SYSTEMD_OURS;
+        s->seen.has_file = true;
         snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/run/fleet/units/web.service");
 }
 
+/* Whether our file is there is another question. */
 static void foreign(Scene *s, const char *active) {
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
         snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/etc/systemd/system/web.service");
+        s->seen.owner = SYSTEMD_CONFLICTING;
 }
 
 static void ordered(Scene *s, OrderKind kind) {
@@ -219,6 +222,33 @@ static void a_changed_text_is_stopped_written_and_started(void **state) {
         assert_step(s, AGENT_START);
 }
 
+static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **state) {
+        Scene *s = scene(state);
+
+        s->view.fresh = false;
+        s->note.unit = s->two;
+        s->note.replacing = true;
+        noted(s, ORDER_RUN, "");
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_NOTHING); /* without the cluster nothing is stopped */
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->two, "inactive");
+        assert_step(s, AGENT_START);
+        s->view.stopping = true;
+        assert_step(s, AGENT_NOTHING);
+        s->view.stopping = false;
+        s->note.replacing = false;
+        assert_step(s, AGENT_NOTHING);
+
+        /* A crash between the note and the call: the former text still runs. */
+        s->note.replacing = s->view.fresh = true;
+        in_force(s, s->one, "active");
+        ordered(s, ORDER_RUN);
+        s->unit.unit = s->two;
+        assert_step(s, AGENT_STOP);
+}
+
 static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
         Scene *s = scene(state);
 
@@ -229,6 +259,51 @@ static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
         assert_step(s, AGENT_REFUSE);
         ordered(s, ORDER_STOP);
         assert_step(s, AGENT_OBEYED);
+}
+
+/* An administrator put a file of that name over ours: what runs is theirs. */
+static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes(void **state) {
+        Scene *s = scene(state);
+
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        foreign(s, "active");
+        ordered(s, ORDER_RUN);
+        assert_step(s, AGENT_REFUSE);
+        s->unit.unit = s->two; /* nor for another text */
+        assert_step(s, AGENT_REFUSE);
+        ordered(s, ORDER_STOP);
+        s->order.index = 30;
+        assert_step(s, AGENT_REMOVE);
+        s->view.note = NULL;
+        assert_step(s, AGENT_REMOVE);
+        s->seen.has_file = false;
+        assert_step(s, AGENT_OBEYED);
+}
+
+static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **state) {
+        static const struct {
+                SystemdSource source;
+                SystemdOwner owner;
+        } rows[] = {
+                { { false, "not-found", "", false }, SYSTEMD_ABSENT },
+                { { false, "loaded", "/run/fleet/units/web.service", true }, SYSTEMD_OURS },
+                { { false, "bad-setting", "/run/systemd/system/web.service", true }, SYSTEMD_OURS },
+                { { false, "error", "", false }, SYSTEMD_ABSENT }, /* so a unit of ours is called whose file vanished while it ran */
+                { { false, "loaded", "", false }, SYSTEMD_ABSENT },
+                { { false, "loaded", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
+                { { false, "bad-setting", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
+                { { false, "error", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
+                { { false, "masked", "/etc/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
+                { { false, "masked", "", false }, SYSTEMD_CONFLICTING },
+                { { true, "loaded", "/etc/systemd/system/realshop.service", false }, SYSTEMD_CONFLICTING },
+                { { true, "loaded", "", false }, SYSTEMD_CONFLICTING },
+                { { true, "loaded", "/run/fleet/units/web.service", true }, SYSTEMD_OURS },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                if (systemd_owner(&rows[i].source) != rows[i].owner)
+                        fail_msg("row %zu", i);
 }
 
 static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
@@ -388,7 +463,7 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.load, sizeof(s->seen.load), "not-found"); /* somebody took the link, and had systemd read anew */
-                s->seen.ours = false;
+                s->seen.owner = SYSTEMD_ABSENT;
                 s->seen.fragment[0] = 0;
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
@@ -414,6 +489,7 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         in_force(s, s->one, "inactive");
         noted(s, ORDER_RUN, boot_now);
         snprintf(s->seen.result, sizeof(s->seen.result), "success");
+        s->seen.end = SYSTEMD_END_ITSELF;
         assert_true(agent_is_done(&s->note, &s->seen, boot_now, true));
         assert_false(agent_is_done(&s->note, &s->seen, boot_now, false));
         assert_false(agent_is_done(&s->note, &s->seen, boot_before, true));
@@ -432,6 +508,123 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
         assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
 }
 
+static void what_was_stopped_or_skipped_is_not_finished(void **state) {
+        static const struct {
+                SystemdEnd end;
+                bool oneshot, held, done;
+        } rows[] = {
+                { SYSTEMD_END_ITSELF, false, false, true },       { SYSTEMD_END_ITSELF, true, false, true },
+                { SYSTEMD_END_STOPPED, false, false, false },     { SYSTEMD_END_STOPPED, true, false, false },
+                { SYSTEMD_END_STOPPED_FOR, false, true, false },  { SYSTEMD_END_SKIPPED, true, false, false },
+                { SYSTEMD_END_UNKNOWN, false, false, false }, /* Restart=always, perhaps; a file says nothing of how it ended */
+                { SYSTEMD_END_UNKNOWN, true, false, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Scene *s = scene(state);
+
+                in_force(s, s->one, "inactive");
+                noted(s, ORDER_RUN, boot_now);
+                s->seen.end = rows[i].end;
+                s->seen.oneshot = rows[i].oneshot;
+                s->seen.held = rows[i].held;
+                assert_int_equal(agent_is_done(&s->note, &s->seen, boot_now, true), rows[i].done);
+        }
+}
+
+static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back(void **state) {
+        for (unsigned fresh = 0; fresh < 2; fresh++) {
+                Scene *s = scene(state);
+
+                s->view.fresh = fresh;
+                ordered(s, ORDER_RUN);
+                noted(s, ORDER_RUN, boot_now);
+                in_force(s, s->one, "inactive");
+                s->seen.end = SYSTEMD_END_STOPPED_FOR;
+                s->seen.held = true;
+                assert_step(s, AGENT_NOTHING);
+                s->seen.held = false;
+                assert_step(s, AGENT_START);
+                s->view.stopping = true;
+                assert_step(s, AGENT_NOTHING);
+                s->view.stopping = false;
+                s->seen.job = true;
+                assert_step(s, AGENT_NOTHING);
+                s->seen.job = false;
+                s->seen.end = SYSTEMD_END_STOPPED; /* by hand */
+                assert_step(s, AGENT_NOTHING);
+
+                /* A new daemon has not seen it. */
+                s->seen.end = SYSTEMD_END_UNKNOWN;
+                assert_step(s, AGENT_NOTHING);
+                s->note.stopped_for = true;
+                assert_step(s, AGENT_START);
+                s->seen.held = true;
+                assert_step(s, AGENT_NOTHING);
+                s->note.stopped_for = false;
+                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+
+                s->seen.held = false;
+                s->seen.end = SYSTEMD_END_SKIPPED;
+                assert_step(s, AGENT_START);
+                s->note.done = true;
+                assert_step(s, AGENT_NOTHING);
+        }
+}
+
+/* -- Signals of systemd, and what they say of an end -- */
+
+static const SystemdChange change_runs = { .active = "active", .condition = true, .checked_us = 100 };
+
+static SystemdEnd end_of(const SystemdChange *changes, size_t n, bool killed, bool with_target) {
+        SystemdTrace t = {};
+
+        systemd_trace_change(&t, &change_runs);
+        t.killed = killed;
+        if (with_target)
+                systemd_trace_job(&t, true);
+        for (size_t i = 0; i < n; i++)
+                systemd_trace_change(&t, &changes[i]);
+        return t.end;
+}
+
+static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(void **state) {
+        const SystemdChange itself = { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true };
+        const SystemdChange stop[] = {
+                { .active = "deactivating", .job = 7, .checked_us = 100, .left_us = 200, .condition = true },
+                { .active = "inactive", .job = 7, .checked_us = 100, .left_us = 200, .ended_us = 210, .condition = true },
+                { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 210, .condition = true },
+                { .active = "inactive" }, /* systemd has forgotten it, and read it anew */
+        };
+        const SystemdChange oneshot[] = {
+                { .active = "activating", .job = 8, .checked_us = 300, .left_us = 0, .condition = true },
+                { .active = "deactivating", .job = 8, .checked_us = 300, .left_us = 0, .condition = true },
+                { .active = "inactive", .job = 8, .checked_us = 300, .left_us = 0, .ended_us = 310, .condition = true },
+        };
+        const SystemdChange again[] = { itself, { .active = "inactive", .job = 9, .checked_us = 400, .left_us = 200, .ended_us = 200 } };
+
+        assert_int_equal(end_of(&itself, 1, false, false), SYSTEMD_END_ITSELF);
+        assert_int_equal(end_of(&itself, 1, true, false), SYSTEMD_END_STOPPED);
+        for (size_t i = 2; i <= ELEMENTS(stop); i++)
+                assert_int_equal(end_of(stop, i, false, false), SYSTEMD_END_STOPPED);
+        assert_int_equal(end_of(stop, 2, false, true), SYSTEMD_END_STOPPED_FOR);
+        assert_int_equal(end_of(oneshot, ELEMENTS(oneshot), false, false), SYSTEMD_END_ITSELF);
+        assert_int_equal(end_of(again, 2, false, false), SYSTEMD_END_SKIPPED);
+        assert_int_equal(end_of(&change_runs, 1, false, false), SYSTEMD_END_UNKNOWN);
+}
+
+static void of_moves_the_last_ones_are_known(void **state) {
+        SystemdMoves m = {};
+
+        systemd_moves_add(&m, "app.service", 100);
+        assert_true(systemd_moves_have(&m, "app.service", 100));
+        assert_false(systemd_moves_have(&m, "app.service", 101));
+        assert_false(systemd_moves_have(&m, "side.service", 0));
+        for (unsigned i = 0; i < SYSTEMD_MOVES; i++)
+                systemd_moves_add(&m, "other.service", 200);
+        assert_false(systemd_moves_have(&m, "app.service", 100));
+}
+
 /* -- Every combination -- */
 
 typedef void (*Judge)(Scene *s, AgentStep step);
@@ -447,6 +640,7 @@ static unsigned digit(uint64_t *n, unsigned of) {
 static bool scene_number(Scene *s, uint64_t n) {
         static const char *const states[] = { "active", "inactive", "failed", "activating" };
         const Unit *texts[] = { s->one, s->tuned, s->two };
+        uint64_t number = n;
         unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3), boot = digit(&n, 3);
         const char *active = states[digit(&n, ELEMENTS(states))];
 
@@ -456,7 +650,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->view.unit = unit > 0 ? &s->unit : NULL;
         if (file > 0)
                 in_force(s, texts[file - 1], active);
-        else if (digit(&n, 2))
+        if (digit(&n, 2))
                 foreign(s, active);
         if (digit(&n, 2))
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
@@ -468,6 +662,10 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->note.done = digit(&n, 2);
         s->seen.need_reload = digit(&n, 2);
         s->seen.job = digit(&n, 2);
+        s->seen.end = number * 7 / 3 % 5;
+        s->seen.held = number * 11 / 5 % 2;
+        s->note.replacing = number * 17 / 11 % 2;
+        s->note.stopped_for = number * 13 / 7 % 2;
         s->view.fresh = digit(&n, 2);
         s->view.use_saved = digit(&n, 2);
         s->view.stopping = digit(&n, 2);
@@ -504,10 +702,11 @@ static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **st
 }
 
 static void judge_foreign(Scene *s, AgentStep step) {
-        bool is_foreign = !s->seen.ours && s->seen.fragment[0];
-
-        if (is_foreign)
-                assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED || (step == AGENT_REMOVE && s->view.note));
+        if (s->seen.owner != SYSTEMD_CONFLICTING)
+                return;
+        assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED || step == AGENT_REMOVE);
+        if (step == AGENT_REMOVE)
+                assert_true(s->view.order && s->order.order == ORDER_STOP && (s->view.note || s->seen.has_file));
 }
 
 static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
@@ -519,7 +718,11 @@ static void judge_start(Scene *s, AgentStep step) {
                 return;
         assert_false(s->view.stopping);
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
-        assert_true(s->view.fresh && s->view.order ? s->order.order == ORDER_RUN : s->view.use_saved && s->view.note && s->note.kind == ORDER_RUN);
+        if (s->view.fresh && s->view.order)
+                assert_int_equal(s->order.order, ORDER_RUN);
+        else /* or systemd stopped it in this boot, for another unit's sake */
+                assert_true(s->view.note && s->note.kind == ORDER_RUN
+                            && (s->view.use_saved || s->note.replacing || agent_is_stopped_for(&s->note, &s->seen, boot_now) || s->seen.end == SYSTEMD_END_SKIPPED));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
@@ -555,6 +758,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 l->note.index = s->order.index;
                 l->note.unit_index = s->order.unit_index;
                 if (step != AGENT_NOTE) {
+                        l->note.replacing = false;
                         snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
                         l->note.starting = step == AGENT_START;
                         snprintf(l->note.before, sizeof(l->note.before), "%s", step == AGENT_START ? l->seen.invocation_id : "");
@@ -576,7 +780,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 if (parts < 2)
                         return;
                 l->seen.need_reload = false;
-                l->seen.ours = true;
+                l->seen.owner = SYSTEMD_OURS;
                 snprintf(l->seen.load, sizeof(l->seen.load), "loaded");
                 snprintf(l->seen.fragment, sizeof(l->seen.fragment), "/run/fleet/units/web.service");
                 return;
@@ -586,6 +790,10 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 if (s->order.order == ORDER_STOP)
                         l->has_note = false;
                 else {
+                        l->note.replacing = !unit_runs_same(l->note.unit, unit);
+                        l->note.unit = (Unit *) unit;
+                        l->note.index = s->order.index;
+                        l->note.unit_index = s->order.unit_index;
                         l->note.started_boot[0] = 0;
                         l->note.starting = false;
                 }
@@ -602,7 +810,8 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 l->has_note = false;
                 if (parts < 2)
                         return;
-                l->seen.has_file = l->seen.ours = false;
+                l->seen.has_file = false;
+                l->seen.owner = SYSTEMD_ABSENT;
                 l->seen.hash[0] = l->seen.fragment[0] = l->seen.invocation_id[0] = 0;
                 snprintf(l->seen.load, sizeof(l->seen.load), "not-found");
                 return;
@@ -726,7 +935,10 @@ int main(void) {
                 row(a_newer_order_for_the_same_text_starts_again),
                 row(an_edit_of_our_own_section_touches_nothing_that_runs),
                 row(a_changed_text_is_stopped_written_and_started),
+                row(a_replacement_that_has_begun_is_finished_without_the_cluster),
                 row(a_unit_of_the_host_is_refused_and_left_alone),
+                row(a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes),
+                cmocka_unit_test(a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state),
                 row(an_order_whose_unit_is_gone_changes_nothing),
                 row(load_writes_and_notes_and_starts_nothing),
                 row(load_after_run_stops),
@@ -738,6 +950,10 @@ int main(void) {
                 row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
                 row(a_file_or_a_link_that_is_missing_is_put_back),
                 row(what_ended_well_is_done_once_its_job_has_ended),
+                row(what_was_stopped_or_skipped_is_not_finished),
+                row(what_was_stopped_for_another_unit_is_started_again_when_that_is_back),
+                cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
+                cmocka_unit_test(of_moves_the_last_ones_are_known),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),
                 row(nothing_is_started_but_what_is_ordered_written_and_not_running),

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -10,7 +11,8 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "fleetd/api/api.h"
+#include "fleetd/api/request.h"
+#include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "units/json.h"
@@ -54,8 +56,17 @@ static int room_setup(void **state) {
         return 0;
 }
 
-static int lonely_setup(void **state) {
+static int joining_setup(void **state) {
         *state = room_new(true);
+        return 0;
+}
+
+/* A host that has lost its quorum since: a majority had confirmed its tree. */
+static int lonely_setup(void **state) {
+        Room *room = room_new(true);
+
+        assert_int_equal(floor_confirm(&room->host->store->floor, 0), 0);
+        *state = room;
         return 0;
 }
 
@@ -166,11 +177,16 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
         }
         for (unsigned i = 0; i <= LISTERS; i++) {
                 struct sockaddr_un a = { .sun_family = AF_UNIX };
-                const char *request = i < LISTERS ? list : get;
 
                 snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
                 fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
                 assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
+        }
+        /* Connections are accepted in order, some versions of libuv accept one in a turn: who is answered on a later one has all accepted. */
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+        for (unsigned i = 0; i <= LISTERS; i++) {
+                const char *request = i < LISTERS ? list : get;
+
                 assert_int_equal(send(fds[i], request, strlen(request), 0), strlen(request));
         }
         HOST_UNTIL(room->host, recv(fds[LISTERS], answer, sizeof(answer), MSG_PEEK) > 0);
@@ -181,6 +197,241 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
         for (unsigned i = 0; i <= LISTERS; i++)
                 if (i != LISTERS - 2)
                         close(fds[i]);
+}
+
+/* -- Large answers -- */
+
+enum { MANY = 2500 };
+
+static void fill(Room *room, const char *dir) {
+        unsigned at_once = strlen(dir) > 480 ? 4 : 100; /* each long key is counted beside those that share its beginning */
+
+        for (unsigned i = 0; i < MANY;) {
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "{\"writes\":[");
+                for (unsigned n = 0; n < at_once && i < MANY; n++, i++)
+                        text_printf(&t, "%s{\"action\":\"set\",\"key\":\"%s/%04u\",\"value\":\"v\"}", n > 0 ? "," : "", dir, i);
+                text_append(&t, "]}");
+                assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, t.chars), 200);
+        }
+}
+
+static unsigned count_keys(const Room *room) {
+        unsigned n = 0;
+
+        for (const char *p = room->answer; (p = strstr(p, "\"key\":")); p++)
+                n++;
+        return n;
+}
+
+/* A worker's read that goes on until the test, or somebody else, ends it. */
+typedef struct Endless {
+        _Atomic bool reads, stops;
+        bool done, freed;
+        int result;
+} Endless;
+
+static int endless_visit(void *userdata, const KvNode *node) {
+        return 1;
+}
+
+static int endless_read(void *userdata, TreeTxn *txn) {
+        Endless *e = userdata;
+        int r = 0;
+
+        e->reads = true;
+        while (r == 0 && !e->stops)
+                r = tree_walk(txn, kv_string("/"), true, endless_visit, NULL);
+        return r;
+}
+
+static void endless_done(void *userdata, int result) {
+        Endless *e = userdata;
+
+        e->done = true;
+        e->result = result;
+}
+
+static void endless_free(void *userdata) {
+        Endless *e = userdata;
+
+        e->freed = true;
+}
+
+static const KvLargeReadOps endless_ops = { .read = endless_read, .done = endless_done, .free = endless_free };
+
+static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
+        static const struct {
+                const char *target;
+                unsigned keys;
+        } rows[] = {
+                { "/v2/keys/dir", MANY + 1 },
+                { "/v2/keys/?recursive=true", MANY + 1 },
+                { "/v2/keys/dir?quorum=true&sorted=true", MANY + 1 },
+                { "/fleet/v1/kv/list?prefix=/dir&limit=2000", 2000 },
+                { "/fleet/v1/kv/list?prefix=/dir&limit=10000&quorum=true", MANY + 1 },
+                { "/fleet/v1/kv/list?prefix=/dir", 1000 }, /* on the loop */
+        };
+        Room *room = *state;
+
+        fill(room, "/dir");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                room->host->loop->turns.most = (TurnWork) {};
+                assert_int_equal(ask(room, API_LOOPBACK, "GET", rows[i].target, "", NULL), 200);
+                assert_int_equal(count_keys(room), rows[i].keys);
+                assert_in_range(room->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
+                assert_says(room, "/dir/0000\"");
+        }
+        assert_int_equal(ask(room, API_LOOPBACK, "HEAD", "/v2/keys/dir", "", NULL), 200);
+        assert_string_equal(body_of(room), "");
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?prefix=/dir&limit=2000&values=false", "", NULL), 200);
+        assert_null(strstr(room->answer, "\"value\""));
+}
+
+static void a_long_key_is_sorted_off_the_loop(void **state) {
+        Room *room = *state;
+        char dir[601];
+
+        memset(dir, 'a', sizeof(dir) - 1);
+        dir[0] = '/';
+        dir[sizeof(dir) - 1] = 0;
+        fill(room, dir);
+        room->host->loop->turns.most = (TurnWork) {};
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
+        assert_int_equal(count_keys(room), MANY + 1);
+        assert_in_range(room->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
+}
+
+static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void **state) {
+        static const char *const targets[] = { "/v2/keys/dir", "/v2/keys/?recursive=true&quorum=true", "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
+        Endless reads[KV_LARGE_READS_MAX] = {}, more = {};
+        KvLargeRead *handles[KV_LARGE_READS_MAX], *none;
+        Room *room = *state;
+
+        fill(room, "/dir");
+        for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++)
+                assert_int_equal(kv_read_large(room->host->store, &endless_ops, &reads[i], &handles[i]), 0);
+        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &more, &none), -EBUSY);
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 503);
+                assert_says(room, "\r\nRetry-After: 1\r\n");
+                assert_says(room, "too many large answers are being made");
+        }
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir/0001", "", NULL), 200);
+
+        reads[0].stops = true;
+        kv_read_large_cancel(handles[1]);
+        HOST_UNTIL(room->host, reads[0].freed && reads[1].freed);
+        assert_true(reads[0].done);
+        assert_int_equal(reads[0].result, 0);
+        assert_false(reads[1].done); /* nobody waits for it */
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[0], "", NULL), 200);
+}
+
+static void a_large_read_ends_after_its_time(void **state) {
+        Room *room = *state;
+        KvLargeRead *handle;
+        Endless e = {};
+
+        fill(room, "/dir");
+        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
+        HOST_UNTIL(room->host, e.freed);
+        assert_true(e.done);
+        assert_int_equal(e.result, -ETIMEDOUT);
+        assert_non_null(strstr(request_large_reason(e.result), "longer than 1s"));
+}
+
+static void a_store_closes_while_large_answers_are_made(void **state) {
+        Room *room = *state;
+        KvLargeRead *handle;
+        Endless e = {};
+
+        fill(room, "/dir");
+        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
+        HOST_UNTIL(room->host, e.reads);
+        room->api = api_free(room->api);
+        room->host = host_free(room->host);
+        assert_true(e.done && e.freed);
+        assert_int_equal(e.result, -ECANCELED);
+        room->host = host_new(false);
+        free(room->socket);
+        room->socket = scratch_path(room->host->scratch, "socket");
+}
+
+static int connect_and_send(Room *room, const char *request) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(atoi(strchr(room->tcp, ':') + 1)) };
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        return fd;
+}
+
+/* By a reset: who only says that he sends no more may still wait for the answer. */
+static void leave(int fd) {
+        const struct linger reset = { .l_onoff = 1 };
+
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+        close(fd);
+}
+
+/* Holds a thread of the pool. */
+static void hold_thread(void *userdata) {
+        Endless *e = userdata;
+
+        while (!e->stops)
+                usleep(1000);
+}
+
+static void release_thread(void *userdata) {
+        Endless *e = userdata;
+
+        e->freed = true;
+}
+
+static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind(void **state) {
+        static const char *const requests[] = { "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /fleet/v1/kv/list?prefix=/dir&limit=2000 HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        enum { THREADS = 4 }; /* of the pool */
+        Endless holds[THREADS] = {};
+        Work works[THREADS] = {};
+        Room *room = *state;
+
+        fill(room, "/dir");
+        for (unsigned i = 0; i < THREADS; i++) {
+                works[i] = (Work) { .work = hold_thread, .done = release_thread, .userdata = &holds[i] };
+                assert_int_equal(loop_work(room->host->loop, &works[i]), 0);
+        }
+        for (size_t i = 0; i < ELEMENTS(requests); i++) {
+                unsigned under_way = room->host->store->n_large;
+                int fd = connect_and_send(room, requests[i]);
+
+                HOST_UNTIL(room->host, room->host->store->n_large == under_way + 1);
+                leave(fd);
+        }
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL), 200); /* and the loop has heard of it */
+        assert_int_equal(room->host->store->n_large, 2);
+        for (unsigned i = 0; i < THREADS; i++)
+                holds[i].stops = true;
+        HOST_UNTIL(room->host, room->host->store->n_large == 0);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir", "", NULL), 200);
+        HOST_UNTIL(room->host, holds[0].freed && holds[1].freed && holds[2].freed && holds[3].freed);
+}
+
+/* Without a leader its read waits for a majority, and then finds nobody to answer. */
+static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(void **state) {
+        static const char *const requests[] = { "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /fleet/v1/kv/list?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(requests); i++) {
+                int fd = connect_and_send(room, requests[i]);
+
+                assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+                leave(fd);
+        }
+        host_pause(room->host, 2000); /* its time-out is over: nobody is called */
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
 }
 
 static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
@@ -290,8 +541,9 @@ static void a_fixed_page_is_as_long_as_its_text(void **state) {
 }
 
 static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
+        static const char *const others[] = { "http://localhost:1", "http://localhost", "http://127.0.0.1:1", "http://127.0.0.1", "http://[::1]:1", "http://", "file://" };
         Room *room = *state;
-        char own[128];
+        char own[160];
 
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
         assert_says(room, "a name that points here is not enough");
@@ -301,11 +553,17 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM, "value=1"), 403);
         assert_says(room, "requests of web pages from elsewhere (Origin: http://evil.example) are refused");
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"), 403);
+        for (size_t i = 0; i < ELEMENTS(others); i++) { /* whoever may listen there */
+                snprintf(own, sizeof(own), "Origin: %s\r\n" FORM, others[i]);
+                assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", own, "value=1"), 403);
+        }
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
 
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"), 201);
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "Host: [::1]:2379\r\n", NULL), 200);
         snprintf(own, sizeof(own), "Origin: http://%s\r\n", room->tcp);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
+        snprintf(own, sizeof(own), "Host: localhost%s\r\nOrigin: http://localhost%s\r\n", strchr(room->tcp, ':'), strchr(room->tcp, ':'));
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
 }
 
@@ -335,12 +593,14 @@ static void a_second_listener_on_the_same_door_is_refused_with_a_sentence(void *
 
 static void the_registry_is_not_seen_over_tcp(void **state) {
         static const char *const targets[] = { "/v2/keys/_fleet", "/v2/keys/_fleet/unit", "/v2/keys/_fleet/unit/a.service", "/v2/keys/%5ffleet/unit/a.service",
-                                               "/v2/keys/_fleet?recursive=true&quorum=true", "/v2/keys/_fleet/" };
+                                               "/v2/keys/_fleet?recursive=true&quorum=true", "/v2/keys/_fleet/",
+                                               "/v2/keys/_fleet/unit/a.service/x", "/v2/keys/_fleet/none/b.service/x" };
         Room *room = *state;
 
         host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
                 assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 404);
+                assert_says(room, "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/_fleet\"");
                 assert_int_equal(ask(room, API_LOOPBACK, "HEAD", targets[i], "", NULL), 404);
         }
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
@@ -660,6 +920,92 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/why/a.service", JSON, "{}"), 405);
 }
 
+static KvStatus adopting_status;
+
+static void on_adopting_set(void *userdata, const KvResult *result) {
+        adopting_status = result->status;
+}
+
+static bool is_unreadable(Room *room, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(room->host->registry), unit);
+
+        return u && u->unreadable;
+}
+
+/* As a host of a later version would have written it. */
+static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed(void **state) {
+        static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
+        const KvCommand text = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/unit/a.service"), .value = kv_string("{}") };
+        const KvCommand target = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/target/b.service"), .value = kv_string("paused") };
+        Room *room = *state;
+        uint64_t number;
+
+        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        assert_int_equal(put_unit(room, "a.service", unit), 201);
+        assert_int_equal(put_unit(room, "b.service", unit), 201);
+        assert_int_equal(kv_propose(room->host->store, &text, on_adopting_set, NULL, &number), 0);
+        assert_int_equal(kv_propose(room->host->store, &target, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(room->host, is_unreadable(room, "a.service") && is_unreadable(room, "b.service"));
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(room, "\"name\":\"a.service\",\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+        assert_says(room, "\"name\":\"b.service\"");
+        assert_null(strstr(room->answer, "desiredState\":\"inactive"));
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_says(room, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/b.service", "", NULL), 200);
+        assert_says(room, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+
+        assert_int_equal(put_unit(room, "a.service", unit), 409);
+        assert_says(room, CLUSTER_UNREADABLE);
+        assert_int_equal(put_unit(room, "b.service", "{\"desiredState\":\"loaded\"}"), 409);
+        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
+        assert_says(room, CLUSTER_UNREADABLE);
+}
+
+/* Units are told as the engine judges them: what has finished is not moved, and a name that is taken is no free place. */
+static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
+        static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", beta[] = "cccccccccccccccccccccccccccccccc";
+        static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
+        Room *room = *state;
+        Registry *r = room->host->registry;
+        _cleanup_json_ JsonValue *root = NULL;
+        PresenceChange lost = { .presence = PRESENCE_LOST };
+        char order[96], done[96], taken[96];
+        uint64_t number;
+
+        publish_machine(room, alpha, "beta", "");
+        publish_machine(room, beta, "gamma", "");
+        assert_int_equal(put_unit(room, "once.service", unit), 201);
+        assert_int_equal(put_unit(room, "named.service", unit), 201);
+        snprintf(order, sizeof(order), "/_fleet/machine/%s/unit/once.service", alpha);
+        snprintf(done, sizeof(done), "/_fleet/state/once.service/%s", alpha);
+        snprintf(taken, sizeof(taken), "/_fleet/state/named.service/%s", beta);
+
+        const KvCommand writes[] = {
+                { .op = KV_SET, .internal = true, .key = kv_string(order), .value = kv_string("{\"order\":\"run\",\"reason\":\"because\"}") },
+                { .op = KV_SET, .internal = true, .key = kv_string(done), .value = kv_string("{\"load\":\"loaded\",\"active\":\"inactive\",\"sub\":\"dead\",\"done\":true}") },
+                { .op = KV_SET, .internal = true, .key = kv_string(taken), .value = kv_string("{\"load\":\"foreign\"}") },
+        };
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                assert_int_equal(kv_propose(room->host->store, &writes[i], on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(room->host, cluster_state(registry_cluster(r), beta, "named.service"));
+
+        snprintf(lost.machine, sizeof(lost.machine), "%s", alpha);
+        lost.expected_index = cluster_machine(registry_cluster(r), alpha)->presence_index;
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &lost, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
+        assert_says(room, "\"finished\":true");
+        assert_says(room, "\"reason\":\"finished on beta: it has ended as it should, and is not run again\"}");
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_non_null(json_value_member(item_of(root, "machines", "hostname", "gamma"), "foreign"));
+        assert_null(json_value_member(item_of(root, "machines", "hostname", "gamma"), "fits"));
+        assert_null(json_value_member(item_of(root, "machines", "hostname", "beta"), "foreign"));
+}
+
 static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
 #define UNIT(name, options) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\n" options "\\n\"}"
         static const char units[] = "{\"units\":[" UNIT("a.service", "Conflicts=b.service") "," UNIT("b.service", "MachineMetadata=gpu=yes") ","
@@ -853,7 +1199,7 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
 /* -- Without a quorum -- */
 
 static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
-        static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/units", "/fleet/v1/units/a.service", "/v1-alpha/state", "/fleet/v1/nothing" };
+        static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/cluster" };
         Room *room = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
@@ -861,6 +1207,20 @@ static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
                 assert_string_equal(body_of(room), "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with etcd\"}}");
                 assert_null(strstr(room->answer, "Server:"));
         }
+}
+
+static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet(void **state) {
+        static const char *const paths[] = { "/v2/keys/", "/v2/keys/a", "/v2/keys/a?wait=true", "/fleet/v1/kv/list", "/fleet/v1/kv/value/a" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(paths); i++) {
+                assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL), starts_with(paths[i], "/v2/") ? 500 : 503);
+                assert_says(room, "this host has not yet received all that its cluster holds");
+                assert_says(room, "waits to be let into a cluster");
+        }
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+        assert_says(room, "this host has not yet received all that its cluster holds");
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
 static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
@@ -884,6 +1244,28 @@ static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
         assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 503);
         assert_says(room, "{\"error\":{\"code\":503,");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+}
+
+/* The leader is still known, and still leads by its own account: another voter has gone. */
+static void health_is_confirmed_by_a_majority(void **state) {
+        Room *room = *state;
+        RaftServer *other;
+        KvState now;
+
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 200);
+        assert_string_equal(body_of(room), "{\"health\":\"true\"}");
+        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
+
+        other = &((RaftServers *) raft_core_servers(room->host->store->replica->core))->items[1];
+        other->role = RAFT_ROLE_VOTER;
+        kv_state(room->host->store, &now);
+        assert_true(now.ready);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_string_equal(body_of(room), "{\"health\":\"false\",\"reason\":\"no majority of the voters answers\"}");
+
+        other->role = RAFT_ROLE_STANDBY;
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 200);
 }
 
 /* -- What etcd's clients ask beside the keys -- */
@@ -915,6 +1297,36 @@ static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
         assert_says(room, "\"setsSuccess\":2,\"setsFail\":1,\"deleteSuccess\":0,\"deleteFail\":1,\"updateSuccess\":1,\"updateFail\":0,"
                           "\"createSuccess\":0,\"createFail\":1,\"compareAndSwapSuccess\":1,\"compareAndSwapFail\":1,"
                           "\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":1,\"expireCount\":1,");
+}
+
+static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up(void **state) {
+        Room *room = *state;
+        Registry *r = room->host->registry;
+        ClusterMachine other = { .id = "00000000000000000000000000000002", .raft_id = 2, .peer = "10.0.0.2:2380", .start_number = 1 };
+        PresenceChange presence = { .machine = "00000000000000000000000000000002", .presence = PRESENCE_UP };
+        char own[128];
+        KvState now;
+
+        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)), KV_OK);
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
+        snprintf(own, sizeof(own), "http://%s", room->tcp);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_null(strstr(room->answer, "\"clientURLs\":[]"));
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
+        assert_string_equal(body_of(room), own); /* once */
+
+        presence.presence = PRESENCE_LOST;
+        presence.expected_index = cluster_machine(registry_cluster(r), other.id)->presence_index;
+        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)), KV_OK);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(room, "\"clientURLs\":[]");
+
+        snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
+        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)), KV_OK);
+        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(room, "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
 static void another_hosts_url_is_the_one_it_advertises(void **state) {
@@ -1002,9 +1414,9 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         Room *room = *state;
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(room, "\"level\":1,\"levelKnown\":2");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":3}"), 409);
-        assert_says(room, "this fleetd knows 2 at most");
+        assert_says(room, "\"level\":1,\"levelKnown\":3");
+        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":4}"), 409);
+        assert_says(room, "this fleetd knows 3 at most");
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
         assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 403);
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 204);
@@ -1012,12 +1424,6 @@ static void the_feature_level_is_raised_by_order_and_never_too_far(void **state)
         assert_says(room, "\"level\":2,");
         assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":1}"), 409);
         assert_says(room, "does not go back");
-}
-
-static KvStatus adopting_status;
-
-static void on_adopting_set(void *userdata, const KvResult *result) {
-        adopting_status = result->status;
 }
 
 static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(void **state) {
@@ -1070,7 +1476,15 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
+                in_a_room(health_is_confirmed_by_a_majority),
                 in_a_room(who_asks_for_little_does_not_wait_for_those_that_list_much),
+                in_a_room(a_large_answer_is_made_off_the_loop_and_is_whole),
+                in_a_room(a_long_key_is_sorted_off_the_loop),
+                in_a_room(the_third_large_answer_at_a_time_is_503_and_may_be_asked_again),
+                in_a_room(a_large_read_ends_after_its_time),
+                in_a_room(a_store_closes_while_large_answers_are_made),
+                in_a_room(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
+                cmocka_unit_test_setup_teardown(a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup, room_teardown),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),
                 in_a_room(what_is_no_route_is_no_page_at_either_door),
                 in_a_room(the_socket_answers_as_fleets_server),
@@ -1090,6 +1504,8 @@ int main(void) {
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_room(a_machines_metadata_are_patched),
                 in_a_room(a_batch_is_one_transaction),
+                in_a_room(a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed),
+                in_a_room(why_tells_what_has_finished_and_whose_name_is_taken),
                 in_a_room(why_names_the_rule_that_excluded_each_machine),
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(the_discovery_document_names_every_method),
@@ -1098,9 +1514,11 @@ int main(void) {
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
+                in_a_room(a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
                 in_a_room(members_are_not_changed_here_and_the_reason_is_said),
-                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, lonely_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, joining_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet, joining_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old, lonely_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, room_setup, room_teardown),

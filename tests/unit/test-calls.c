@@ -199,7 +199,7 @@ static int notes(const char *folder, unsigned run) {
 static int unit_dir(const char *folder, unsigned run) {
         const UnitDirEntry *entry = NULL;
         UnitDir d;
-        int r = unit_dir_open(&d, folder, "/nowhere", NULL);
+        int r = unit_dir_open(&d, folder, "/nowhere", "/nowhere", NULL);
 
         if (r == 0)
                 r = unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
@@ -374,6 +374,37 @@ static void a_tree_is_opened_copied_and_opened_again(void **state) {
         disturb("a tree is opened, written and copied", tree_life, 1, ANY);
 }
 
+/* The tree that is set aside is whole in one of two places, whatever fails. */
+static int set_aside(const char *folder, unsigned run) {
+        _cleanup_free_ char *path = scratch_path(folder, "tree");
+        char kept[64], here[64], aside[64];
+        bool is_marked = false;
+        Tree *tree = NULL;
+        Folder f;
+        int r = folder_open(&f, path, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 1024 * 1024, &tree, NULL);
+
+        snprintf(kept, sizeof(kept), "live/kept-%u", run);
+        snprintf(here, sizeof(here), "tree/live/kept-%u", run);
+        snprintf(aside, sizeof(aside), "tree/old/live/kept-%u", run);
+        tree = tree_close(tree);
+        if (r == 0) {
+                r = write_file_at(f.fd, kept, "", 0, 0600);
+                is_marked = r == 0;
+        }
+        r = r ?: folder_set_aside(&f, &tree, NULL);
+        if (is_marked)
+                assert_true(is_there(folder, aside) || is_there(folder, here));
+        if (r == 0)
+                assert_true(is_there(folder, aside) && tree);
+        tree_close(tree);
+        folder_done(&f);
+        return r;
+}
+
+static void a_tree_is_set_aside_or_stays_where_it_was(void **state) {
+        disturb("a tree is set aside", set_aside, 1, ANY);
+}
+
 /* -- Stores -- */
 
 static char last_key[32]; /* acknowledged; it lives as long as the folder */
@@ -510,6 +541,7 @@ int main(void) {
                 cmocka_unit_test(files_are_whole_and_success_is_true),
                 cmocka_unit_test(a_log_keeps_what_it_promised_and_is_not_written_after_a_failure),
                 cmocka_unit_test(a_tree_is_opened_copied_and_opened_again),
+                cmocka_unit_test(a_tree_is_set_aside_or_stays_where_it_was),
                 cmocka_unit_test(a_store_has_what_it_acknowledged_whatever_failed),
                 cmocka_unit_test(sessions_are_made_again_and_writes_go_on),
                 cmocka_unit_test(a_watched_folder_is_seen_in_the_end),

@@ -106,7 +106,7 @@ static void removing_a_directory_removes_all_below_it(void **state) {
         picture_free(&p);
 }
 
-static void a_value_that_does_not_parse_is_unknown_not_old(void **state) {
+static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) {
         static const char key[] = "/_fleet/target/a.service";
         Picture p = {};
         Error err = {};
@@ -115,9 +115,57 @@ static void a_value_that_does_not_parse_is_unknown_not_old(void **state) {
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
         assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
         assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
+        assert_true(cluster_unit_lacks(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
+        assert_true(cluster_is_unreadable(&p.cluster, key, strlen(key)));
 
         assert_int_equal(cluster_put(&p.cluster, "/_fleet/unit/a.service", 22, "{", 1, 9, 9, &err), -EBADMSG);
         assert_null(cluster_unit(&p.cluster, "a.service"));
+        assert_true(cluster_unit_exists(cluster_any_unit(&p.cluster, "a.service")));
+
+        /* The next value that can be read ends it, as does the removal of the key. */
+        picture_target(&p, "a.service", TARGET_LAUNCHED);
+        assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
+        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        picture_destroy(&p, "a.service");
+        assert_null(cluster_any_unit(&p.cluster, "a.service"));
+        picture_free(&p);
+}
+
+/* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none. */
+static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
+        static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        Picture p = { .cluster.adopting = true, .cluster.lineage = 7 };
+        const ClusterMachine *m;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unreadable(&p, LAYOUT_PRESENCE, NULL, "A");
+        m = cluster_machine(&p.cluster, id);
+        assert_int_equal(m->presence, PRESENCE_AWAY);
+        assert_int_equal(m->presence_index, p.index);
+        assert_string_equal(m->presence_reason, CLUSTER_UNREADABLE);
+        assert_true(cluster_machine_is_unreadable(m));
+        picture_presence(&p, "A", PRESENCE_UP);
+        assert_false(cluster_machine_is_unreadable(m));
+
+        assert_true(cluster_awaits(&p.cluster, m));
+        picture_unreadable(&p, LAYOUT_FACTS, NULL, "A");
+        assert_null(m->facts);
+        assert_true(cluster_awaits(&p.cluster, m));
+
+        picture_unreadable(&p, LAYOUT_ORDER, "a.service", "A");
+        assert_null(cluster_order(&p.cluster, id, "a.service"));
+        assert_int_equal(cluster_load(m), 1);
+        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+
+        picture_unreadable(&p, LAYOUT_METADATA, "zone", "A");
+        picture_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
+        picture_unreadable(&p, LAYOUT_PROBLEM, "a.service", "A");
+        picture_unreadable(&p, LAYOUT_STATE, "a.service", "A");
+        picture_remove(&p, "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        picture_remove(&p, "/_fleet/state/a.service");
+        picture_remove(&p, "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_null(cluster_machine(&p.cluster, id));
+        assert_null(cluster_any_unit(&p.cluster, "a.service"));
         picture_free(&p);
 }
 
@@ -260,7 +308,8 @@ int main(void) {
                 cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
                 cmocka_unit_test(an_entry_ends_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
-                cmocka_unit_test(a_value_that_does_not_parse_is_unknown_not_old),
+                cmocka_unit_test(a_value_that_does_not_parse_is_neither_old_nor_absent),
+                cmocka_unit_test(what_a_machine_cannot_be_read_of_is_not_absent),
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
                 cmocka_unit_test(current_states_follow_order_and_report),
                 cmocka_unit_test(counts_and_lists_never_drift),

@@ -5,13 +5,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "fleetd/directory/directory.h"
+#include "fleetd/directory/unit_folder.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "units/name.h"
 
 enum { QUIET_MS = 500 };
 
@@ -107,6 +111,21 @@ static void confirm(Room *room, const char *name) {
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
+
+static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
+        Room *room = *state;
+        char name[UNIT_NAME_MAX + 1] = "";
+
+        memset(name, 'n', UNIT_NAME_MAX);
+        memcpy(name + UNIT_NAME_MAX - strlen(".service"), ".service", strlen(".service"));
+        write_unit(room, name, ONE);
+        UNTIL(room, unit(room, name));
+        write_unit(room, name, "no section\n");
+        UNTIL(room, problem(room, name));
+        assert_true(runs(room, name, "/bin/one"));
+        write_unit(room, name, TWO);
+        UNTIL(room, runs(room, name, "/bin/two") && !problem(room, name));
+}
 
 static void a_dropped_file_becomes_a_unit_that_is_wanted(void **state) {
         Room *room = *state;
@@ -451,9 +470,172 @@ static void a_broken_record_removes_nothing(void **state) {
         assert_non_null(unit(room, "web.service"));
 }
 
+/* -- Scanning in steps -- */
+
+enum { MANY = 700, LATER_MS = 60000 /* no stamp is of just now any more */ };
+
+static bool is_finished(void *userdata, const char *name) {
+        return false;
+}
+
+static uint64_t wall_ms(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+/* A scan of all of it; returns how many files were read, and how many steps it took. */
+static size_t scan(Room *room, UnitFolder *folder, uint64_t now_ms, unsigned *ret_steps) {
+        _cleanup_close_ int fd = open(room->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        UnitScan s = { .path = room->folder, .machine_id = room->host->id, .is_unfinished = is_finished };
+        size_t n_read;
+        int r;
+
+        assert_int_equal(unit_scan_begin(&s, fd), 0);
+        *ret_steps = 0;
+        do {
+                ++*ret_steps;
+                r = unit_scan_step(&s, folder, now_ms);
+                if (s.work > 2000)
+                        fail_msg("%zu in one step", s.work);
+        } while (r > 0);
+        assert_int_equal(r, 0);
+        n_read = s.n_read;
+        unit_scan_done(&s);
+        return n_read;
+}
+
+static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
+        _cleanup_unit_folder_ UnitFolder folder = {};
+        Room *room = *state;
+        unsigned steps = 0;
+        struct stat st;
+        char name[32];
+
+        room->directory = directory_free(room->directory);
+        for (unsigned i = 0; i < MANY; i++) {
+                snprintf(name, sizeof(name), "u%03u.service", i);
+                write_unit(room, name, ONE);
+        }
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), MANY);
+        assert_true(steps > MANY * 20 / 1000);
+        assert_int_equal(folder.n, MANY);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        assert_true(steps < 5);
+        assert_true(folder.complete && folder.files[7].unit);
+
+        write_unit(room, "u007.service", "[Service]\nExecStart=/bin/another\n");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_non_null(strstr(folder.files[7].unit->text, "another"));
+        unit_folder_touch(&folder, "u008.service");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+
+        /* The same size, and time set back: only the time of the change itself tells. */
+        _cleanup_free_ char *path = scratch_path(room->folder, "u009.service");
+
+        assert_int_equal(stat(path, &st), 0);
+        write_unit(room, "u009.service", TWO);
+        assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]) { st.st_atim, st.st_mtim }, 0), 0);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_non_null(strstr(folder.files[9].unit->text, "/bin/two"));
+
+        /* What was changed just now may have been changed twice within one tick of the clock. */
+        write_unit(room, "u010.service", TWO);
+        assert_true(scan(room, &folder, wall_ms(), &steps) >= 1);
+        assert_true(scan(room, &folder, wall_ms() + LATER_MS, &steps) >= 1);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+
+        /* A drop-in is part of the units that it concerns. */
+        path = (free(path), scratch_path(room->folder, "u011.service.d"));
+        assert_int_equal(mkdir(path, 0755), 0);
+        write_unit(room, "u011.service.d/x.conf", "[Service]\nNice=7\n");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_non_null(strstr(folder.files[11].unit->text, "Nice=7"));
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        write_unit(room, "u011.service.d/x.conf", "[Service]\nNice=8\n");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+
+        remove_unit(room, "u000.service");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        assert_int_equal(folder.n, MANY - 1);
+        assert_null(unit_folder_find(&folder, "u000.service"));
+}
+
+static void a_change_elsewhere_in_the_cluster_does_not_read_the_folder(void **state) {
+        Room *room = *state;
+        uint64_t scans;
+
+        write_unit(room, "web.service", ONE);
+        UNTIL(room, unit(room, "web.service"));
+        host_pause(room->host, QUIET_MS);
+        scans = directory_counts(room->directory).scans;
+        for (unsigned i = 0; i < 5; i++) {
+                host_unit(room->host, "elsewhere.service", i % 2 ? ONE : TWO, TARGET_INACTIVE);
+                host_pause(room->host, QUIET_MS / 2);
+        }
+        assert_int_equal(directory_counts(room->directory).scans, scans);
+
+        /* One of its own is put right again, and that takes no scan, either. */
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &(UnitChange) { .name = "web.service", .remove = true }, 1,
+                                                                     host_on_done, room->host)), KV_OK);
+        UNTIL(room, unit(room, "web.service"));
+        assert_int_equal(directory_counts(room->directory).scans, scans);
+}
+
+/* Events are what makes it quick, after an hour as in the first second. */
+static void a_second_burst_of_changes_is_taken_as_quickly_as_the_first(void **state) {
+        Room *room = *state;
+        uint64_t begin_ms;
+
+        for (unsigned burst = 0; burst < 3; burst++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", burst);
+                begin_ms = loop_now_ms(room->host->loop);
+                write_unit(room, name, ONE);
+                UNTIL(room, unit(room, name));
+                assert_true(loop_now_ms(room->host->loop) - begin_ms < 15000); /* the period is 30 s */
+                host_pause(room->host, 1200);
+        }
+}
+
+static unsigned notices;
+
+static void count_notices(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") && strstr(sentence, "is new"))
+                notices++;
+}
+
+static void ignore_result(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+/* While the cluster rejects it nothing changes, however often it is tried. */
+static void a_change_is_told_when_it_was_made_and_once(void **state) {
+        const KvCommand in_the_way = { .op = KV_SET, .internal = true, .key = kv_string("/_fleet/unit/web.service/below"), .value = kv_string("1") };
+        const KvCommand away = { .op = KV_DELETE, .internal = true, .recursive = true, .key = kv_string("/_fleet/unit/web.service") };
+        Room *room = *state;
+
+        notices = 0;
+        log_set_sink(count_notices, NULL);
+        assert_int_equal(kv_propose(room->host->store, &in_the_way, ignore_result, NULL, NULL), 0);
+        host_pause(room->host, QUIET_MS);
+        write_unit(room, "web.service", ONE);
+        host_pause(room->host, 3000);
+        assert_int_equal(notices, 0);
+        assert_int_equal(kv_propose(room->host->store, &away, ignore_result, NULL, NULL), 0);
+        UNTIL(room, unit(room, "web.service") && notices > 0);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(notices, 1);
+        log_set_sink(NULL, NULL);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
+                in_a_room(a_name_of_any_length_becomes_a_unit_or_a_problem),
                 in_a_room(a_dropped_file_becomes_a_unit_that_is_wanted),
                 in_a_room(a_template_is_kept_but_not_started),
                 in_a_room(an_edit_is_an_update_that_keeps_what_people_want),
@@ -476,6 +658,10 @@ int main(void) {
                 in_a_room(a_folder_that_comes_later_is_watched_then),
                 in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),
                 in_a_room(a_broken_record_removes_nothing),
+                in_a_room(a_scan_reads_what_has_changed_and_nothing_else),
+                in_a_room(a_change_elsewhere_in_the_cluster_does_not_read_the_folder),
+                in_a_room(a_second_burst_of_changes_is_taken_as_quickly_as_the_first),
+                in_a_room(a_change_is_told_when_it_was_made_and_once),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

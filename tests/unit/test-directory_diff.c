@@ -164,6 +164,19 @@ static void a_broken_file_changes_nothing(void **state) {
         assert_string_equal(f->files[0].error, "no unit");
 }
 
+/* It is neither submitted, as if there were none, nor is its owner guessed at. */
+static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
+        Folder *f = *state;
+
+        picture_unreadable(&f->picture, LAYOUT_UNIT, "a.service", NULL);
+        picture_unreadable(&f->picture, LAYOUT_UNIT, "b.service", NULL);
+        seen(f, "b.service");
+        file(f, "a.service", "/bin/a");
+        file(f, "c.service", "/bin/c");
+        assert_diff(f, true, "submit c.service");
+        assert_string_equal(f->files[0].error, "a.service: the cluster has a unit of this name, and " CLUSTER_UNREADABLE);
+}
+
 static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
         Folder *f = *state;
 
@@ -334,6 +347,7 @@ int main(void) {
                 in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),
                 in_folder(an_unchanged_file_is_nothing),
                 in_folder(a_broken_file_changes_nothing),
+                in_folder(a_unit_that_cannot_be_read_is_left_alone_and_said),
                 in_folder(what_somebody_else_has_by_that_name_is_kept_and_said),
                 in_folder(the_same_unit_of_somebody_else_is_no_quarrel),
                 in_folder(a_file_that_was_here_and_is_gone_removes_its_unit),

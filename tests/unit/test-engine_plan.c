@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +29,12 @@ static void two_machines(Picture *p) {
 static void run_on(Picture *p, const char *machine, const char *unit) {
         picture_order(p, machine, unit, ORDER_RUN);
         picture_state(p, machine, unit, "active");
+}
+
+static void assert_plan(Picture *p, const char *expected) {
+        _cleanup_free_ char *plan = picture_plan(p, true);
+
+        assert_string_equal(plan, expected);
 }
 
 /* Lost and back again, a second for each. */
@@ -831,6 +838,18 @@ static int add_name(void *userdata, const char *unit) {
         return 0;
 }
 
+static int concerned(const Cluster *cluster, const RegistryChange *change, int (*add)(void *userdata, const char *unit), void *userdata) {
+        EngineMarks marks = {};
+        int r;
+
+        r = engine_marks_add(&marks, cluster, change);
+        assert_int_equal(engine_marks_any(&marks), change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
+        if (r >= 0)
+                r = engine_marks_expand(&marks, cluster, add, userdata);
+        assert_false(engine_marks_any(&marks));
+        return r;
+}
+
 static void forget_names(Chance *c) {
         for (size_t i = 0; c->n != SIZE_MAX && i < c->n; i++)
                 free((char *) c->names[i]);
@@ -851,13 +870,39 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         plans(&p, "");
 
         picture_machine(&p, "B", "zone=a", PRESENCE_UP);
-        assert_int_equal(engine_concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_MACHINE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
+        assert_int_equal(concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_MACHINE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
                                           add_name, &c), 0);
         assert_int_equal(c.n, 1);
         assert_string_equal(c.names[0], "a.service");
         forget_names(&c);
         plans(&p, "run a.service B");
         picture_free(&p);
+}
+
+/* A host of a later version writes one of the keys. What it was about there is still there, or it would be a removal. */
+static bool become_unreadable(Picture *p, Chance *c, const char *unit, const char *machine, RegistryChange *ret) {
+        static const struct {
+                LayoutKind key;
+                int change;
+        } kinds[] = {
+                { LAYOUT_UNIT, CHANGED_UNIT },     { LAYOUT_TARGET, CHANGED_TARGET }, { LAYOUT_ORDER, CHANGED_ORDER },
+                { LAYOUT_STATE, CHANGED_STATE },   { LAYOUT_FACTS, CHANGED_MACHINE }, { LAYOUT_PRESENCE, CHANGED_PRESENCE },
+        };
+        size_t kind = random_below(&c->random, ELEMENTS(kinds));
+        bool of_machine = kinds[kind].key != LAYOUT_UNIT && kinds[kind].key != LAYOUT_TARGET;
+        bool of_unit = kinds[kind].key != LAYOUT_FACTS && kinds[kind].key != LAYOUT_PRESENCE;
+        char id[33];
+
+        picture_id(id, machine);
+        if (of_machine && !cluster_machine(&p->cluster, id))
+                return false;
+        if (of_unit && of_machine && !cluster_order(&p->cluster, id, unit))
+                return false;
+        if (of_unit && !of_machine && !cluster_unit(&p->cluster, unit))
+                return false;
+        picture_unreadable(p, kinds[kind].key, of_unit ? unit : NULL, of_machine ? machine : NULL);
+        *ret = (RegistryChange) { .kind = kinds[kind].change, .unit = of_unit ? unit : NULL, .machine = of_machine ? machine : NULL };
+        return true;
 }
 
 /* Something happens; what the registry would tell is told. */
@@ -867,7 +912,7 @@ static void happen(Picture *p, Chance *c) {
         RegistryChange change = { .unit = unit };
 
         picture_id(id, machine);
-        switch (random_below(&c->random, 9)) {
+        switch (random_below(&c->random, 10)) {
         case 0:
         case 1: {
                 bool is_new = !cluster_unit(&p->cluster, unit);
@@ -876,7 +921,7 @@ static void happen(Picture *p, Chance *c) {
                 change.kind = CHANGED_UNIT;
                 if (is_new) {
                         picture_target(p, unit, TARGET_LAUNCHED);
-                        assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+                        assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
                         change.kind = CHANGED_TARGET;
                 }
                 break;
@@ -894,7 +939,7 @@ static void happen(Picture *p, Chance *c) {
         case 4:
                 picture_machine(p, machine, ANY(c, all_metadata), cluster_machine(&p->cluster, id) ? cluster_machine(&p->cluster, id)->presence : PRESENCE_UP);
                 change = (RegistryChange) { .kind = CHANGED_MACHINE, .machine = id };
-                assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+                assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
                 change.kind = CHANGED_PRESENCE;
                 break;
         case 5:
@@ -903,6 +948,11 @@ static void happen(Picture *p, Chance *c) {
                         return;
                 picture_presence(p, machine, random_below(&c->random, 2) ? PRESENCE_UP : random_below(&c->random, _PRESENCE_MAX));
                 change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
+                break;
+        case 7:
+                if (random_below(&c->random, 3) > 0 || !become_unreadable(p, c, unit, machine, &change))
+                        return;
+                change.machine = change.machine ? id : NULL;
                 break;
         default: {
                 ClusterOrder *o = cluster_order(&p->cluster, id, unit);
@@ -929,7 +979,7 @@ static void happen(Picture *p, Chance *c) {
                 break;
         }
         }
-        assert_int_equal(engine_concerned(&p->cluster, &change, add_name, c), 0);
+        assert_int_equal(concerned(&p->cluster, &change, add_name, c), 0);
 }
 
 static int by_change(const void *a, const void *b) {
@@ -965,6 +1015,7 @@ static void assert_lawful(const Picture *p, const EnginePlan *plan) {
 
                 assert_non_null(m);
                 assert_true(c->reason[0]);
+                assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) && streq(plan->changes[k].machine, c->machine));
                 if (c->order == ORDER_STOP) {
@@ -977,6 +1028,7 @@ static void assert_lawful(const Picture *p, const EnginePlan *plan) {
                         continue; /* in place */
                 wants = &u->unit->placement;
                 assert_int_equal(m->presence, PRESENCE_UP);
+                assert_false(cluster_machine_is_unreadable(m));
                 assert_true(placement_machine_id_fits(wants, m->id));
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
                 for (const ClusterOrder *o = m->orders; o; o = o->hh.next)
@@ -1034,7 +1086,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
 
                         picture_apply(&p, &full);
                         for (size_t k = 0; k < full.n; k++)
-                                assert_int_equal(engine_concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_ORDER, .unit = full.changes[k].unit,
+                                assert_int_equal(concerned(&p.cluster, &(RegistryChange) { .kind = CHANGED_ORDER, .unit = full.changes[k].unit,
                                                                                                   .machine = full.changes[k].machine },
                                                                   add_name, &c), 0);
                         due_ms = full.again_ms == UINT64_MAX ? UINT64_MAX : p.cluster.now_ms + full.again_ms;
@@ -1047,6 +1099,84 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                 picture_free(&p);
         }
         assert_true(planned > steps / 4); /* it was about something */
+}
+
+/* Each key about a unit that nobody here can read: it stays as it is, and what comes after it is planned. */
+static void an_unreadable_unit_is_left_alone_and_others_proceed(void **state) {
+        static const LayoutKind kinds[] = { LAYOUT_UNIT, LAYOUT_TARGET, LAYOUT_ORDER, LAYOUT_STATE };
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                bool of_machine = kinds[i] == LAYOUT_ORDER || kinds[i] == LAYOUT_STATE;
+                Picture p;
+
+                two_machines(&p);
+                picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                picture_unreadable(&p, kinds[i], "a.service", of_machine ? "A" : NULL);
+                assert_plan(&p, "");
+
+                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                assert_plan(&p, "run b.service B");
+
+                /* It holds its place: for the load, and against who may not be beside it. */
+                picture_unit(&p, "c.service", "Conflicts=a.service", TARGET_LAUNCHED);
+                picture_presence(&p, "B", PRESENCE_AWAY);
+                assert_plan(&p, "");
+                picture_presence(&p, "B", PRESENCE_UP);
+                assert_plan(&p, "run c.service B");
+
+                /* Nor does it go elsewhere when its machine is lost. */
+                p.cluster.now_ms += 60000;
+                picture_presence(&p, "A", PRESENCE_LOST);
+                assert_plan(&p, "");
+                picture_free(&p);
+        }
+}
+
+static void an_unreadable_order_is_not_given_a_second_time(void **state) {
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unreadable(&p, LAYOUT_ORDER, "a.service", "A");
+        assert_plan(&p, "");
+        assert_int_equal(cluster_load(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), 1);
+        assert_null(cluster_order(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
+
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_state(&p, "A", "a.service", "active");
+        assert_plan(&p, "");
+        picture_target(&p, "a.service", TARGET_INACTIVE);
+        assert_plan(&p, "stop a.service A");
+        picture_free(&p);
+}
+
+static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **state) {
+        static const struct {
+                LayoutKind kind;
+                const char *name;
+        } keys[] = { { LAYOUT_PRESENCE, NULL }, { LAYOUT_FACTS, NULL }, { LAYOUT_METADATA, "zone" } };
+
+        for (size_t i = 0; i < ELEMENTS(keys); i++) {
+                Picture p;
+
+                two_machines(&p);
+                picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+                picture_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
+                picture_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
+                run_on(&p, "A", "a.service");
+                run_on(&p, "A", "g.service");
+                run_on(&p, "B", "g.service");
+                p.cluster.now_ms += 60000;
+                picture_unreadable(&p, keys[i].kind, keys[i].name, "A");
+                assert_plan(&p, "");
+
+                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+                picture_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
+                assert_plan(&p, "run b.service B; run c.service B; run h.service B");
+                picture_free(&p);
+        }
 }
 
 /* The event is about one unit alone; what is decided about it frees the other. */
@@ -1077,6 +1207,35 @@ static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         picture_free(&p);
 }
 
+/* Plans 'names' as the engine does, some at a time, writes each plan, and goes on with what was left. Returns the most work
+ * that one plan took. */
+static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names, size_t work_max, unsigned *ret_plans) {
+        enum { SLICE = 250 };
+        _cleanup_names_ Names queue = {};
+        size_t most = 0, first = 0;
+
+        *ret_plans = 0;
+        for (size_t i = 0; i < n_names; i++)
+                assert_int_equal(names_add(&queue, names[i], strlen(names[i])), 0);
+        while (first < queue.n) {
+                size_t n = MIN(queue.n - first, (size_t) SLICE);
+                EnginePlan plan = {};
+
+                assert_int_equal(engine_plan_within(&p->cluster, (const char *const *) queue.items + first, n, 30000,
+                                                    &(EnginePlanLimits) { .work_max = work_max }, &plan), 0);
+                assert_int_equal(plan.rest.n > 0, plan.more);
+                first += n;
+                for (size_t i = 0; i < plan.rest.n; i++)
+                        assert_int_equal(names_add(&queue, plan.rest.items[i], strlen(plan.rest.items[i])), 0);
+                most = MAX(most, plan.work);
+                assert_lawful(p, &plan);
+                ++*ret_plans;
+                picture_apply(p, &plan);
+                engine_plan_done(&plan);
+        }
+        return most;
+}
+
 static void plans_come_to_rest(void **state) {
         for (unsigned seed = 1; seed <= 60; seed++) {
                 Picture p = { .cluster.now_ms = 1000000 };
@@ -1086,8 +1245,13 @@ static void plans_come_to_rest(void **state) {
                 for (unsigned i = 0; i < 4; i++)
                         picture_machine(&p, all_machines[i], ANY(&c, all_metadata), PRESENCE_UP);
                 for (unsigned i = 0; i < 100; i++) {
+                        unsigned plans;
+
                         happen(&p, &c);
-                        free(picture_plan(&p, true));
+                        if (seed % 2 == 0)
+                                free(picture_plan(&p, true));
+                        else
+                                (void) plan_in_parts(&p, all_units, ELEMENTS(all_units), 1 + random_below(&c.random, 20), &plans);
                 }
                 forget_names(&c);
 
@@ -1113,10 +1277,12 @@ static void plans_come_to_rest(void **state) {
                         unsigned n = 0, held = 0;
 
                         for (ClusterOrder *o = u->orders; o; o = o->next) {
-                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP;
-                                held += o->machine->presence == PRESENCE_AWAY;
+                                bool is_held = o->machine->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(o->machine);
+
+                                n += o->order != ORDER_STOP && o->machine->presence == PRESENCE_UP && !is_held;
+                                held += is_held;
                         }
-                        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE || u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
                         if (n == 1 || held > 0)
@@ -1127,6 +1293,142 @@ static void plans_come_to_rest(void **state) {
                 }
                 picture_free(&p);
         }
+}
+
+enum { CROWD = 2000, CROWD_NEW = 300, CROWD_MACHINES = 5, CROWD_WORK = 2000 };
+
+/* The unit's number for the '#' of the option. */
+static void number_option(char ret[static 128], const char *option, unsigned number) {
+        const char *at = strchr(option, '#');
+
+        if (at)
+                snprintf(ret, 128, "%.*s%u%s", (int) (at - option), option, number, at + 1);
+        else
+                snprintf(ret, 128, "%s", option);
+}
+
+static void crowd(Picture *p, const char *option, const char *new_option, char (*names)[32], const char **ret_new) {
+        static const char *const machines[] = { "A", "B", "C", "D", "E" };
+
+        *p = (Picture) { .cluster.now_ms = 1000000 };
+        for (unsigned i = 0; i < CROWD_MACHINES; i++)
+                picture_machine(p, machines[i], "", PRESENCE_UP);
+        for (unsigned i = 0; i < CROWD + CROWD_NEW; i++) {
+                char options[128];
+
+                snprintf(names[i], sizeof(*names), "u%05u.service", i);
+                number_option(options, i < CROWD ? option : new_option, i);
+                picture_unit(p, names[i], options, TARGET_LAUNCHED);
+                if (i < CROWD)
+                        run_on(p, machines[i % CROWD_MACHINES], names[i]);
+                else
+                        ret_new[i - CROWD] = names[i];
+        }
+}
+
+/* Neither patterns that match nothing, nor such that all units share, make a plan long, whoever has them. */
+static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void **state) {
+        static const struct {
+                const char *option, *new_option;
+                bool placed;
+        } rows[] = {
+                { "Conflicts=nothing.service", "Conflicts=nothing.service", true },
+                { "Conflicts=nothing-#*.service", "Conflicts=none-#*.service", true },
+                { "Conflicts=u9999?.service", "Conflicts=u09999.service", true },
+                { "Replaces=nothing-#.service", "Replaces=nothing*", true },
+                { "MachineOf=u00007.service", "MachineOf=u00002.service", true },
+                { "Conflicts=*-#.service", "Conflicts=u0*.service", false },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char(*names)[32] = calloc(CROWD + CROWD_NEW, sizeof(*names));
+                const char *fresh[CROWD_NEW];
+                unsigned plans = 0;
+                size_t most;
+                Picture p;
+
+                crowd(&p, rows[i].option, rows[i].new_option, names, fresh);
+                most = plan_in_parts(&p, fresh, CROWD_NEW, CROWD_WORK, &plans);
+                /* The last unit of a part may look at each machine, and what is there, once more. */
+                if (most > CROWD_WORK + 2 * CROWD + CROWD_MACHINES)
+                        fail_msg("%s: %zu steps in one plan", rows[i].option, most);
+                if (plans > CROWD_NEW)
+                        fail_msg("%s: %u plans", rows[i].option, plans);
+                for (unsigned k = 0; k < CROWD_NEW; k++)
+                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->orders != NULL, rows[i].placed);
+                free(names);
+                picture_free(&p);
+        }
+}
+
+static bool has_name(const Chance *c, const char *name) {
+        for (size_t i = 0; i < c->n; i++)
+                if (streq(c->names[i], name))
+                        return true;
+        return false;
+}
+
+/* An order concerns the units beside it whose rules look at others; all of them, when its own unit has rules. */
+static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
+        RegistryChange change = { .kind = CHANGED_ORDER, .unit = "a.service", .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+        Chance c = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "Conflicts=x.service", TARGET_LAUNCHED);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "d.service", "Replaces=y.service", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "b.service");
+        run_on(&p, "A", "c.service");
+        run_on(&p, "B", "d.service");
+        assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
+        assert_true(has_name(&c, "a.service") && has_name(&c, "b.service") && !has_name(&c, "c.service"));
+        assert_true(has_name(&c, "d.service")); /* which may find a place for whom it replaces */
+        forget_names(&c);
+
+        change.unit = "b.service";
+        assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
+        assert_true(has_name(&c, "c.service"));
+        forget_names(&c);
+
+        /* Of a machine that is gone. */
+        change.machine = "ffffffffffffffffffffffffffffffff";
+        assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
+        assert_true(has_name(&c, "b.service") && !has_name(&c, "a.service"));
+        forget_names(&c);
+        picture_free(&p);
+}
+
+static int add_until(void *userdata, const char *unit) {
+        unsigned *left = userdata;
+
+        return (*left)-- > 0 ? 0 : -ENOMEM;
+}
+
+/* Nothing is forgotten for want of memory: the marks stay, and the caller is told. */
+static void marks_that_could_not_be_turned_into_units_stay(void **state) {
+        EngineMarks marks = {};
+        Chance c = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+        assert_int_equal(engine_marks_add(&marks, &p.cluster, &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }), 0);
+        for (unsigned i = 0; i < 4; i++) { /* itself, what waits, and twice on its machine: order and state */
+                unsigned left = i;
+
+                assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_until, &left), -ENOMEM);
+                assert_true(engine_marks_any(&marks));
+        }
+        assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_name, &c), 0);
+        assert_false(engine_marks_any(&marks));
+        assert_int_equal(c.n, 4);
+        forget_names(&c);
+        picture_free(&p);
 }
 
 static void one_machine_lost_moves_only_its_own_units(void **state) {
@@ -1222,9 +1524,15 @@ int main(void) {
                 cmocka_unit_test(two_of_six_are_not_too_many),
                 cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),
                 cmocka_unit_test(a_host_that_returns_ends_the_storm),
+                cmocka_unit_test(an_unreadable_unit_is_left_alone_and_others_proceed),
+                cmocka_unit_test(an_unreadable_order_is_not_given_a_second_time),
+                cmocka_unit_test(an_unreadable_machine_keeps_what_it_has_and_gets_nothing),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
                 cmocka_unit_test(whom_a_decision_frees_is_part_of_the_same_plan),
                 cmocka_unit_test(plans_come_to_rest),
+                cmocka_unit_test(a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts),
+                cmocka_unit_test(an_order_concerns_those_beside_it_that_have_rules),
+                cmocka_unit_test(marks_that_could_not_be_turned_into_units_stay),
                 cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
                 cmocka_unit_test(a_large_plan_comes_in_parts),
         };

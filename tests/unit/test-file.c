@@ -1,6 +1,7 @@
 /* Files by a folder's descriptor: bounded reads, whole writes, removals. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -37,6 +38,13 @@ static int teardown(void **state) {
         return 0;
 }
 
+static const char *temporary(const char *name) {
+        static char tmp[FILE_TEMPORARY_SIZE];
+
+        file_temporary_name(name, tmp);
+        return tmp;
+}
+
 static void a_written_file_is_read_back_and_replaced_whole(void **state) {
         Lab *lab = *state;
         struct stat st;
@@ -57,18 +65,32 @@ static void a_written_file_is_read_back_and_replaced_whole(void **state) {
         free(text);
         assert_int_equal(fstatat(lab->fd, "unit", &st, 0), 0);
         assert_int_equal(st.st_mode & 0777, 0600);
-        assert_int_equal(faccessat(lab->fd, ".unit.tmp", F_OK, 0), -1);
+        assert_int_equal(faccessat(lab->fd, temporary("unit"), F_OK, 0), -1);
 }
 
 static void a_left_over_temporary_file_or_link_is_no_obstacle(void **state) {
         Lab *lab = *state;
         char *text = NULL;
 
-        assert_int_equal(symlinkat("/nonexistent/elsewhere", lab->fd, ".unit.tmp"), 0);
+        assert_int_equal(symlinkat("/nonexistent/elsewhere", lab->fd, temporary("unit")), 0);
         assert_int_equal(write_file_at(lab->fd, "unit", "text", 4, 0600), 0);
         assert_int_equal(read_file_at(lab->fd, "unit", 4, &text, NULL), 0);
         assert_string_equal(text, "text");
         free(text);
+}
+
+static void a_name_may_have_all_bytes_that_the_file_system_allows(void **state) {
+        Lab *lab = *state;
+        char name[NAME_MAX + 1] = "";
+        char *text = NULL;
+
+        memset(name, 'n', NAME_MAX);
+        assert_int_equal(write_file_at(lab->fd, name, "text", 4, 0600), 0);
+        assert_int_equal(write_file_at(lab->fd, name, "more", 4, 0600), 0);
+        assert_int_equal(read_file_at(lab->fd, name, 4, &text, NULL), 0);
+        assert_string_equal(text, "more");
+        free(text);
+        assert_int_equal(faccessat(lab->fd, temporary(name), F_OK, 0), -1);
 }
 
 static void a_name_that_is_too_long_is_refused(void **state) {
@@ -78,6 +100,7 @@ static void a_name_that_is_too_long_is_refused(void **state) {
         memset(name, 'n', sizeof(name) - 1);
         name[sizeof(name) - 1] = 0;
         assert_int_equal(write_file_at(lab->fd, name, "x", 1, 0600), -ENAMETOOLONG);
+        assert_int_equal(faccessat(lab->fd, temporary(name), F_OK, 0), -1);
 }
 
 static void a_file_holds_its_bytes_and_no_others(void **state) {
@@ -168,6 +191,7 @@ int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(a_written_file_is_read_back_and_replaced_whole),
                 T(a_left_over_temporary_file_or_link_is_no_obstacle),
+                T(a_name_may_have_all_bytes_that_the_file_system_allows),
                 T(a_name_that_is_too_long_is_refused),
                 T(a_file_holds_its_bytes_and_no_others),
                 T(reads_are_bounded_and_only_of_regular_files),

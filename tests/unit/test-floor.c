@@ -58,12 +58,41 @@ static ino_t file_of(Room *room) {
         return st.st_ino;
 }
 
+/* A host that has no record of the lineage is confirmed first: the founder by itself. */
+static void begin_confirmed(Floor *f, uint64_t lineage, uint64_t index) {
+        assert_int_equal(floor_begin(f, lineage, index, false), 0);
+        assert_false(floor_allows(f, index));
+        assert_int_equal(floor_confirm(f, index), 0);
+        assert_true(floor_allows(f, index));
+}
+
+static void a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+
+        assert_int_equal(floor_begin(f, 0, 0, false), 0); /* waits to be admitted */
+        assert_false(floor_allows(f, 0));
+        assert_int_equal(floor_begin(f, LINEAGE, 0, false), 0); /* was admitted, and its tree is empty */
+        assert_int_equal(floor_reach(f, 50), 0);
+        assert_false(floor_allows(f, 50)); /* part of what the cluster holds */
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 60, false), 0);
+        assert_false(floor_allows(f, 60)); /* a restart confirms nothing */
+        assert_int_equal(floor_confirm(f, 70), 0);
+        assert_true(floor_allows(f, 70));
+        assert_int_equal(floor_settle(f, 70), 0);
+
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 70, false), 0);
+        assert_true(floor_allows(f, 70)); /* its own record is enough */
+}
+
 static void what_is_shown_was_recorded_before(void **state) {
         Room *room = *state;
         Floor *f = &room->floor;
         uint64_t index = 1;
 
-        assert_int_equal(floor_begin(f, LINEAGE, 1, false), 0);
+        begin_confirmed(f, LINEAGE, 1);
         for (unsigned i = 0; i < 50; i++) {
                 index += FLOOR_STEP / 7;
                 assert_false(floor_allows(f, index) && written(room) < index);
@@ -77,7 +106,7 @@ static void a_step_costs_no_write(void **state) {
         Room *room = *state;
         ino_t file;
 
-        assert_int_equal(floor_begin(&room->floor, LINEAGE, 1, false), 0);
+        begin_confirmed(&room->floor, LINEAGE, 1);
         file = file_of(room);
         for (uint64_t index = 1; index < FLOOR_STEP / 2; index += 100)
                 assert_int_equal(floor_reach(&room->floor, index), 0);
@@ -90,7 +119,7 @@ static void after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits(voi
         Room *room = *state;
         Floor *f = &room->floor;
 
-        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        begin_confirmed(f, LINEAGE, 100);
         again(room);
         assert_int_equal(floor_begin(f, LINEAGE, 100, true), 0);
         assert_true(floor_allows(f, 100));
@@ -108,7 +137,7 @@ static void who_was_never_confirmed_before_a_crash_waits_again(void **state) {
         Room *room = *state;
         Floor *f = &room->floor;
 
-        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        begin_confirmed(f, LINEAGE, 100);
         again(room);
         assert_int_equal(floor_begin(f, LINEAGE, 70, false), 0);
         assert_int_equal(floor_settle(f, 70), 0); /* nothing was shown: nothing to be forgotten */
@@ -121,7 +150,7 @@ static void a_stop_in_order_leaves_the_figure_itself(void **state) {
         Room *room = *state;
         Floor *f = &room->floor;
 
-        assert_int_equal(floor_begin(f, LINEAGE, 100, false), 0);
+        begin_confirmed(f, LINEAGE, 100);
         assert_int_equal(floor_settle(f, 100), 0);
         assert_int_equal(written(room), 100);
 
@@ -132,14 +161,35 @@ static void a_stop_in_order_leaves_the_figure_itself(void **state) {
         assert_true(floor_allows(f, 100));
 }
 
+static void what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_after_a_crash(void **state) {
+        Room *room = *state;
+        Floor *f = &room->floor;
+        const uint64_t ahead = 3 * FLOOR_STEP;
+        ino_t file;
+
+        begin_confirmed(f, LINEAGE, 100);
+        assert_int_equal(floor_promise(f, ahead), 0);
+        assert_true(written(room) >= ahead);
+        file = file_of(room);
+        assert_int_equal(floor_promise(f, ahead + 1), 0);
+        assert_int_equal(file_of(room), file); /* it costs a write once, not with each answer */
+
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, ahead - 1, false), 0);
+        assert_false(floor_allows(f, ahead - 1));
+
+        /* So it is while the tree has not reached what was served before, either. */
+        assert_int_equal(floor_promise(f, 2 * ahead), 0);
+        again(room);
+        assert_int_equal(floor_begin(f, LINEAGE, 2 * ahead - 1, false), 0);
+        assert_false(floor_allows(f, 2 * ahead - 1));
+}
+
 static void a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before(void **state) {
         Room *room = *state;
         Floor *f = &room->floor;
 
-        assert_int_equal(floor_begin(f, 0, 0, false), 0);
-        assert_true(floor_allows(f, 0)); /* nothing was shown yet */
-        assert_int_equal(floor_begin(f, LINEAGE, 10, false), 0);
-
+        begin_confirmed(f, LINEAGE, 10);
         again(room);
         assert_int_equal(floor_begin(f, 0, 0, false), 0);
         assert_false(floor_allows(f, 0));
@@ -152,10 +202,9 @@ static void a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before(
 static void a_new_lineage_is_measured_by_itself(void **state) {
         Room *room = *state;
 
-        assert_int_equal(floor_begin(&room->floor, LINEAGE, 1000, false), 0);
+        begin_confirmed(&room->floor, LINEAGE, 1000);
         again(room);
-        assert_int_equal(floor_begin(&room->floor, OTHER, 5, false), 0);
-        assert_true(floor_allows(&room->floor, 5));
+        begin_confirmed(&room->floor, OTHER, 5);
         again(room);
         assert_int_equal(room->floor.lineage, OTHER);
 }
@@ -179,11 +228,13 @@ static void a_record_that_cannot_be_read_is_one_of_unknown_height(void **state) 
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(what_is_shown_was_recorded_before, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_step_costs_no_write, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(after_a_crash_the_tree_that_was_shown_is_shown_and_another_waits, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(who_was_never_confirmed_before_a_crash_waits_again, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_stop_in_order_leaves_the_figure_itself, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(what_is_acknowledged_ahead_of_the_tree_is_recorded_before_and_binds_after_a_crash, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_host_without_a_tree_shows_nothing_of_the_cluster_it_showed_before, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_new_lineage_is_measured_by_itself, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(a_record_that_cannot_be_read_is_one_of_unknown_height, room_setup, room_teardown),

@@ -1,6 +1,8 @@
 /* HTTP on real sockets: what is understood, what is refused, what a client that stalls or leaves does. */
 #include "tests/unit/io_pair.h"
 
+#include <llhttp.h>
+
 #include "io/http.h"
 
 typedef struct Web {
@@ -134,6 +136,12 @@ static const char *last_body(const End *e) {
         while ((p = strstr(p, "\r\n\r\n")))
                 found = p += 4;
         return found ?: "";
+}
+
+/* From version 9 on the parser rejects by itself a blank before a colon and a folded field: with 400, and without a reason. */
+static void assert_reason(const char *body, const char *expected) {
+        if (LLHTTP_VERSION_MAJOR < 9 || !streq(body, "400 Bad Request"))
+                assert_string_equal(body, expected);
 }
 
 static void assert_contains(const char *text, const char *part) {
@@ -398,7 +406,7 @@ static void broken_requests_are_refused_and_closed(void **state) {
                 if (!starts_with(end_text(&e), status))
                         fail_msg("%s was answered: %s", broken[i].request, end_text(&e));
                 if (broken[i].body)
-                        assert_string_equal(last_body(&e), broken[i].body);
+                        assert_reason(last_body(&e), broken[i].body);
                 assert_contains(end_text(&e), "Connection: close\r\n");
                 RUN_UNTIL(&web->pair, e.finished);
                 end_done(&e);
@@ -442,7 +450,7 @@ static void a_fold_in_three_pieces_is_seen(void **state) {
                         turn(web);
         }
         RUN_UNTIL(&web->pair, answered(&e, 1));
-        assert_contains(end_text(&e), "400 Bad Request: a folded field");
+        assert_reason(last_body(&e), "400 Bad Request: a folded field");
         end_done(&e);
 }
 

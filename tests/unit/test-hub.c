@@ -399,7 +399,7 @@ static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
 
         watch(f, &once, (WatchOptions) { .key = kv_string("/a"), .once = true });
         watch(f, &slow, (WatchOptions) { .key = kv_string("/a") });
-        for (unsigned i = 0; i <= HUB_PENDING_MAX; i++)
+        for (unsigned i = 0; i <= 2 * HUB_PENDING_MAX; i++)
                 set(f, "/a");
         assert_told(&slow, "cleared");
         assert_told(&once, "set /a 101, "); /* it wanted no more */
@@ -449,6 +449,136 @@ static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
         hub_event_unref(seen);
 }
 
+/* -- Memory and work -- */
+
+enum { DEEP = 500, N_DEEP = 200 };
+
+/* "/uN/a/a/.../a": DEEP segments. */
+static size_t deep_path(char *path, unsigned n) {
+        size_t size = sprintf(path, "/u%u", n);
+
+        for (unsigned i = 1; i < DEEP; i++)
+                size += sprintf(path + size, "/a");
+        return size;
+}
+
+static void a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path(void **state) {
+        char path[DEEP * 2 + 16];
+        Watcher watchers[N_DEEP] = {};
+        Fixture *f = *state;
+        size_t empty = hub_place_bytes(f->hub), bytes = 0;
+
+        for (unsigned i = 0; i < N_DEEP; i++) {
+                bytes += deep_path(path, i);
+                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(path) });
+        }
+        assert_true(hub_place_bytes(f->hub) - empty < 2 * bytes);
+        set(f, path);
+        run(f);
+        assert_non_null(strstr(watchers[N_DEEP - 1].told.chars, path));
+        for (unsigned i = 0; i < N_DEEP; i++)
+                done(&watchers[i]);
+        assert_int_equal(hub_place_bytes(f->hub), empty);
+}
+
+/* Watches beside the way of a deep one leave nothing behind in it. */
+static void watches_that_are_gone_leave_no_places_behind(void **state) {
+        char path[DEEP * 2 + 16], beside[DEEP * 2 + 16];
+        _cleanup_watcher_ Watcher deep = {};
+        Watcher watchers[DEEP] = {};
+        Fixture *f = *state;
+        size_t size = deep_path(path, 1), before;
+
+        watch(f, &deep, (WatchOptions) { .key = kv_string(path) });
+        before = hub_place_bytes(f->hub);
+        for (unsigned i = 1; i < DEEP; i++) { /* each parts from it one segment later */
+                snprintf(beside, sizeof(beside), "%.*s/b", (int) (size - 2 * i), path);
+                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(beside) });
+        }
+        set(f, path);
+        run(f);
+        assert_non_null(strstr(deep.told.chars, path));
+        for (unsigned i = 1; i < DEEP; i++)
+                done(&watchers[i]);
+        assert_in_range(hub_place_bytes(f->hub), before, before + 16 * 1024); /* the table does not shrink */
+}
+
+/* The search for watchers visits no more than the way of a change, however many others wait. */
+static void a_change_visits_the_places_on_its_way_and_no_others(void **state) {
+        char path[DEEP * 2 + 16];
+        Watcher *watchers = NEW0(Watcher, 10000);
+        Fixture *f = *state;
+        uint64_t before;
+
+        for (unsigned i = 0; i < 10000; i++) {
+                deep_path(path, i);
+                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(path) });
+        }
+        before = f->loop.turns.now.nodes;
+        set(f, path);
+        assert_in_range(f->loop.turns.now.nodes - before, 1, 8);
+        run(f);
+        for (unsigned i = 0; i < 10000; i++)
+                done(&watchers[i]);
+        free(watchers);
+}
+
+static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) {
+        enum { N_WATCHES = 2000, N_CHANGES = 100 };
+        Watcher *watchers = NEW0(Watcher, N_WATCHES);
+        Fixture *f = *state;
+        _cleanup_watcher_ Watcher late = {};
+        uint64_t most = 0;
+
+        for (unsigned i = 0; i < N_WATCHES; i++)
+                watch(f, &watchers[i], (WatchOptions) { .key = kv_string("/a") });
+        (void) turns_end_work(&f->loop.turns);
+        for (unsigned i = 0; i < N_CHANGES; i++)
+                set(f, "/a");
+        most = turns_end_work(&f->loop.turns).nodes;
+        watch(f, &late, (WatchOptions) { .key = kv_string("/a") });
+        while (loop_run_due(&f->loop, 1000))
+                most = MAX(most, turns_end_work(&f->loop.turns).nodes);
+        assert_true(most <= 2 * (HUB_VISITS_PER_TURN + N_WATCHES + 2)); /* two events may begin before the share is over */
+
+        set(f, "/a");
+        assert_told(&late, "set /a 201, "); /* and of nothing that was there before it */
+        for (unsigned i = 0; i < N_WATCHES; i++) {
+                unsigned n = 0;
+
+                for (const char *p = watchers[i].told.chars; (p = strstr(p, "set /a")); p++)
+                        n++;
+                assert_int_equal(n, N_CHANGES + 1);
+                done(&watchers[i]);
+        }
+        free(watchers);
+}
+
+/* What the tree was when a watch began says nothing of changes before that, which others still are to be told of. */
+static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others(void **state) {
+        enum { N_WATCHES = HUB_VISITS_PER_TURN + 1 };
+        static const WatchEvents counting = { .on_event = on_event, .on_cleared = on_cleared };
+        _cleanup_watcher_ Watcher early = {}, late = {}, crowd = {};
+        Watch **watches = NEW0(Watch *, N_WATCHES);
+        WatchOptions options = { .key = kv_string("/crowd") };
+        Fixture *f = *state;
+        uint64_t oldest;
+
+        for (unsigned i = 0; i < N_WATCHES; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &counting, &crowd, &watches[i], &oldest), 0);
+        watch(f, &early, (WatchOptions) { .key = kv_string("/a/b") });
+        set(f, "/crowd"); /* this turn has its share */
+        delete_dir(f, "/a");
+        watch(f, &late, (WatchOptions) { .key = kv_string("/a/b"), .absent = true });
+        assert_told(&early, "delete /a 102, ");
+        assert_told(&late, "");
+        delete_dir(f, "/a");
+        assert_told(&early, "");
+        for (unsigned i = 0; i < N_WATCHES; i++)
+                watch_close(watches[i]);
+        free(watches);
+}
+
 static void too_many_watches_are_refused(void **state) {
         Fixture *f = *state;
         WatchOptions options = { .key = kv_string("/a") };
@@ -477,8 +607,8 @@ typedef struct ModelWatch {
 } ModelWatch;
 
 static void random_path(Random *random, char *path, size_t size) {
-        static const char *const names[] = { "a", "b", "_c", "_fleet" };
-        unsigned depth = 1 + random_below(random, 4);
+        static const char *const names[] = { "a", "b", "ab", "_c", "_fleet" };
+        unsigned depth = 1 + random_below(random, 6);
 
         *path = 0;
         for (unsigned i = 0; i < depth; i++) {
@@ -575,6 +705,11 @@ int main(void) {
                 TEST(a_new_tree_ends_all_watches_and_empties_the_window),
                 TEST(a_reader_that_falls_too_far_behind_loses_its_place),
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
+                TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
+                TEST(watches_that_are_gone_leave_no_places_behind),
+                TEST(a_change_visits_the_places_on_its_way_and_no_others),
+                TEST(many_changes_to_what_many_watch_are_spread_over_turns),
+                TEST(a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others),
                 TEST(too_many_watches_are_refused),
                 TEST(random_events_reach_whom_a_scan_over_all_would_find),
         };

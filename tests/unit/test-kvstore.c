@@ -29,6 +29,7 @@ typedef struct Host {
         char address[64];
         char *raft_path, *tree_path;
         char boot_id[33], hardware_id[33];
+        uint64_t quota; /* 0: the world's */
         Disk *disk;
         Peers *peers;
         KvStore *store;
@@ -116,7 +117,7 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
                 .log_disk = h->disk,
                 .peers = h->peers,
                 .join = join,
-                .quota = h->world->quota,
+                .quota = h->quota ? h->quota : h->world->quota,
                 .checkpoint_entries = h->world->checkpoint_entries,
                 .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
                 .compare_every = 5,
@@ -577,6 +578,102 @@ static void after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tr
         assert_true(again == hash);
 }
 
+/* -- A log that moves much more than it holds -- */
+
+enum { LARGE_SIZE = 64 * 1024, N_LARGE = 20, N_REFRESHES = 60 };
+
+static void put_large(Host *h) {
+        static char value[LARGE_SIZE];
+        char key[32];
+
+        memset(value, 'x', sizeof(value) - 1);
+        for (unsigned i = 0; i < N_LARGE; i++) {
+                snprintf(key, sizeof(key), "/large/%u", i);
+                put_ok(h, key, value);
+        }
+}
+
+/* A refresh does not carry the value that it moves: of an entry of 1 KB comes more than 1 MB of events. */
+static void refresh_large(Host *h) {
+        KvCommand writes[N_LARGE], txn = { .op = KV_TXN, .writes = writes, .n_writes = N_LARGE };
+        char keys[N_LARGE][32];
+
+        for (unsigned i = 0; i < N_LARGE; i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/large/%u", i);
+                writes[i] = (KvCommand) { .op = KV_UPDATE, .key = kv_string(keys[i]), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+        }
+        for (unsigned i = 0; i < N_REFRESHES; i++)
+                assert_int_equal(ask(h, &txn).status, KV_OK);
+}
+
+/* What one entry moves, and what a slice may before it. */
+static void assert_held_little(const Host *h) {
+        assert_true(h->store->replica->held_max < 8 * 1024 * 1024 + 6 * N_LARGE * LARGE_SIZE);
+}
+
+static uint64_t oldest_event(Host *h) {
+        uint64_t oldest = 0;
+        Watch *w;
+
+        assert_int_equal(hub_watch(kv_hub(h->store), &(WatchOptions) { .key = kv_string("/"), .since = 1 }, &(WatchEvents) {}, NULL, &w, &oldest),
+                         -ESTALE);
+        return oldest;
+}
+
+static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t index, oldest;
+
+        put_large(h);
+        refresh_large(h);
+        put_many(h, TREE_WINDOW_EVENTS);
+        assert_held_little(h);
+        index = kv_index(h->store);
+        oldest = oldest_event(h);
+        close_host(h);
+
+        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
+        h = open_host(*state, 0, false);
+        assert_int_equal(kv_index(h->store), index);
+        assert_true(h->store->replica->held_max > 0);
+        assert_held_little(h);
+        assert_int_equal(oldest_event(h), oldest); /* who watched finds his place */
+        check_many(h, TREE_WINDOW_EVENTS);
+}
+
+static bool copies(void *userdata) {
+        const Host *h = userdata;
+
+        return h->store->replica->copying;
+}
+
+static void a_copy_that_is_under_way_does_not_delay_the_end(void **state) {
+        World *world = *state;
+        _cleanup_free_ char *value = malloc(KV_VALUE_MAX);
+        KvCommand cmd = { .op = KV_SET, .value = { value, 200 * 1024 } };
+        char key[32];
+        Host *h;
+
+        memset(value, 'x', KV_VALUE_MAX);
+        h = open_host(world, 0, false);
+        for (unsigned i = 0; i < 100; i++) {
+                snprintf(key, sizeof(key), "/large/%u", i);
+                cmd.key = kv_string(key);
+                assert_int_equal(ask(h, &cmd).status, KV_OK);
+        }
+        assert_false(has_checkpoint(h));
+        replica_checkpoint(h->store->replica);
+        run_until(world, copies, h);
+        close_host(h);
+        assert_false(has_checkpoint(h)); /* 20 MB of it were still to come */
+
+        h = open_host(world, 0, false);
+        assert_int_equal(synced(h), KV_OK);
+        assert_string_not_equal(value_at(h, "/large/99"), "-");
+        replica_checkpoint(h->store->replica);
+        run_until(world, has_checkpoint, h);
+}
+
 static ino_t live_inode(const Host *h) {
         _cleanup_free_ char *file = scratch_path(h->tree_path, "live/data.mdb");
         struct stat st;
@@ -619,6 +716,49 @@ static void a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew(void 
                 assert_int_equal(synced(h), KV_OK);
                 assert_string_equal(value_at(h, key), "1");
         }
+        close(held);
+}
+
+/* Edits 'trusted' in the folder of a host that is closed: only 'line', a beginning, goes. */
+static void cut_marker_line(const Host *h, const char *line) {
+        _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
+        _cleanup_free_ char *text = NULL;
+        char *begin, *end;
+
+        assert_int_equal(read_file_at(fd, "trusted", 512, &text, NULL), 0);
+        begin = strstr(text, line);
+        assert_non_null(begin);
+        end = strchr(begin, '\n') + 1;
+        memmove(begin, end, strlen(end) + 1);
+        assert_int_equal(write_file_at(fd, "trusted", text, strlen(text), 0600), 0);
+}
+
+static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours(void **state) {
+        Host *h = open_host(*state, 0, false);
+        _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
+        _cleanup_free_ char *text = NULL;
+        unsigned opens = 1;
+        int device_end = 0;
+        unsigned long long device, inode, ms = 0;
+        uint64_t now_ms;
+        int held = hold_live(h);
+        ino_t live = live_inode(h);
+
+        put_ok(h, "/a", "1");
+        now_ms = kv_cluster_ms(h->store);
+        close_host(h);
+
+        /* As an older version reads it: the lines before "opens" as they always were, the number, and the end. */
+        assert_int_equal(read_file_at(fd, "trusted", 512, &text, NULL), 0);
+        assert_int_equal(sscanf(text, "1\nboot %*32s\nmachine %*32s\ndevice %llu\ninode %llu\n%n", &device, &inode, &device_end), 2);
+        assert_int_equal(sscanf(text + device_end, "opens %9u\ntime %llu\n", &opens, &ms), 2);
+        assert_int_equal(opens, 0);
+        assert_true(ms >= now_ms);
+
+        cut_marker_line(h, "time ");
+        h = open_host(*state, 0, false);
+        assert_int_equal(live_inode(h), live); /* trusted, and not made anew */
+        assert_string_equal(value_at(h, "/a"), "1");
         close(held);
 }
 
@@ -955,6 +1095,38 @@ static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void
         }
 }
 
+typedef struct Behind {
+        Host *host, *leader;
+} Behind;
+
+static bool has_all(void *userdata) {
+        const Behind *b = userdata;
+
+        return kv_index(b->host->store) == kv_index(b->leader->store);
+}
+
+/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's quota no more than may be. */
+static void a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds(void **state) {
+        static char value[235 * 1024];
+        World *world = *state;
+        Host *leader, *h;
+
+        memset(value, 'x', sizeof(value) - 1);
+        world->quota = 256 * 1024 * 1024;
+        world->hosts[1].quota = 1024 * 1024;
+        leader = open_host(world, 0, false);
+        run_until(world, is_led, leader);
+        h = let_in(leader, 1);
+        for (unsigned i = 0; i < 280; i++) {
+                char key[16];
+
+                snprintf(key, sizeof(key), "/%u", i);
+                put_ok(leader, key, value);
+        }
+        run_until(world, has_all, &(Behind) { h, leader });
+        assert_string_not_equal(value_at(h, "/279"), "-");
+}
+
 static void a_refusal_reaches_the_follower_that_asked(void **state) {
         World *world = *state;
         Answer a;
@@ -1253,6 +1425,37 @@ static void a_follower_that_fell_far_behind_receives_the_tree(void **state) {
         assert_string_equal(value_at(c, "/after"), "1");
 }
 
+static void on_refreshed(void *userdata, HubEvent *event) {
+        (*(unsigned *) userdata)++;
+}
+
+static bool heard_all(void *userdata) {
+        return *(unsigned *) userdata >= N_LARGE * N_REFRESHES;
+}
+
+static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
+        World *world = *state;
+        WatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
+        WatchEvents events = { .on_event = on_refreshed };
+        Host *c = &world->hosts[2];
+        unsigned n = 0;
+        uint64_t oldest;
+        Watch *w;
+
+        make_three(world);
+        put_large(&world->hosts[0]);
+        assert_int_equal(synced(c), KV_OK);
+        close_host(c);
+        refresh_large(&world->hosts[0]);
+        open_host(world, 2, false);
+        assert_int_equal(hub_watch(kv_hub(c->store), &options, &events, &n, &w, &oldest), 0);
+        run_until(world, heard_all, &n);
+        assert_int_equal(n, N_LARGE * N_REFRESHES);
+        watch_close(w);
+        assert_int_equal(synced(c), KV_OK);
+        assert_held_little(c);
+}
+
 static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
         World *world = *state;
         uint64_t hash, again, applied;
@@ -1491,8 +1694,11 @@ int main(void) {
                 ALONE(what_has_expired_is_gone_without_anybody_asking),
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
+                ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
+                ALONE(a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
                 ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
+                ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
@@ -1500,6 +1706,7 @@ int main(void) {
                 ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
+                THREE(a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds),
                 ALONE(what_has_no_room_does_not_reach_the_log),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
@@ -1511,6 +1718,7 @@ int main(void) {
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
+                THREE(what_a_follower_lacked_is_applied_and_told_in_slices),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
                 THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),

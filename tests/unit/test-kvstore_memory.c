@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kvstore/events.h"
+#include "kvstore/results.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 
@@ -152,10 +153,57 @@ static void a_watch_hears_of_an_event_or_that_it_lost_its_place(void **state) {
         loop_done(&loop);
 }
 
+/* The answers of one entry, which make one record: a record that lacks some would let a command take effect twice. */
+static int store_answers(Tree *tree, unsigned fail_at, bool *ret_failed) {
+        enum { N = 40 };
+        const KvCommand cmd = { .op = KV_SET, .key = { "/a", 2 }, .value = { "1", 1 } };
+        static char old[2000];
+        const KvResult said = { .status = KV_OK, .action = KV_ACTION_SET, .index = 7, .has_node = true, .has_prev = true,
+                                .node = { .key = cmd.key, .value = cmd.value, .created = 7, .modified = 7 },
+                                .prev = { .key = cmd.key, .value = { old, sizeof(old) }, .created = 6, .modified = 6 } };
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_(results_freep) Results *results = NULL;
+        KeptResult kept;
+        int r;
+
+        assert_int_equal(tree_begin_write(tree, &txn), 0);
+        assert_int_equal(results_new(&results, txn, 1, 1, 1000), 0);
+        for (uint64_t number = 1; number <= N; number++) {
+                KvBatchItem item = { .origin = 5, .number = number, .floor = 1, .deadline_ms = 5000 };
+
+                assert_int_equal(results_judge(results, &item, &kept), RESULTS_FRESH);
+                assert_int_equal(results_keep(results, &item, &cmd, &said), 0);
+        }
+        alloc_fail_at(fail_at);
+        r = results_store(results);
+        *ret_failed = alloc_has_failed();
+        alloc_fail_at(0);
+        return r;
+}
+
+static void the_answers_of_an_entry_are_stored_whole_or_not_at_all(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *path = scratch_path(scratch, "tree");
+        unsigned n = 0;
+        bool failed;
+        Tree *tree;
+
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
+        do {
+                int r = store_answers(tree, ++n, &failed);
+
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+        } while (failed);
+        assert_in_range(n, 2, 100);
+        tree_close(tree);
+        scratch_free(scratch);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_command_is_decoded_or_not_at_all),
                 cmocka_unit_test(a_tree_is_opened_and_written_or_says_that_memory_is_short),
+                cmocka_unit_test(the_answers_of_an_entry_are_stored_whole_or_not_at_all),
                 cmocka_unit_test(a_watch_hears_of_an_event_or_that_it_lost_its_place),
         };
 

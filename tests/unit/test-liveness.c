@@ -134,6 +134,31 @@ static void a_beat_in_between_begins_a_new_period(void **state) {
         end(&w);
 }
 
+static void short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_quiet(&w, silent, 2);
+                assert_quiet(&w, healthy, 1);
+        }
+        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        end(&w);
+}
+
+/* Whoever wrote it may mean that nothing goes there: a sign of life is no reason to write "up" over it. */
+static void a_presence_that_cannot_be_read_is_not_written_over(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        picture_unreadable(&w.picture, LAYOUT_PRESENCE, NULL, "A");
+        assert_quiet(&w, healthy, 10);
+        assert_quiet(&w, silent, 200);
+        picture_presence(&w.picture, "A", PRESENCE_LOST);
+        assert_says(&w, healthy, 1, "up: it is heard");
+        end(&w);
+}
+
 static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
         Watch w;
 
@@ -264,6 +289,8 @@ int main(void) {
                 cmocka_unit_test(a_new_host_is_up_with_its_first_beat_and_unmentioned_before),
                 cmocka_unit_test(silence_with_its_kernel_is_loss_after_six_ticks),
                 cmocka_unit_test(a_beat_in_between_begins_a_new_period),
+                cmocka_unit_test(short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away),
+                cmocka_unit_test(a_presence_that_cannot_be_read_is_not_written_over),
                 cmocka_unit_test(a_closed_session_is_away_and_lost_after_its_limit),
                 cmocka_unit_test(a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit),
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),

@@ -437,6 +437,113 @@ static void who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep(vo
         close(fds[1]);
 }
 
+/* -- Turns -- */
+
+static const uint64_t MS = 1000 * 1000;
+
+static void turns_are_counted_by_their_cpu_time_and_the_longest_is_kept(void **state) {
+        Turns t = {};
+        TurnReport report;
+        uint64_t n = 0;
+
+        assert_false(turns_end(&t, 30 * 1000, 90 * MS, 1000, &report));
+        assert_false(turns_end(&t, 20 * MS, 21 * MS, 1000, &report));
+        assert_int_equal(t.n, 2);
+        assert_int_equal(t.cpu_ns, 20 * MS + 30 * 1000);
+        assert_int_equal(t.wall_ns, 111 * MS);
+        assert_int_equal(t.cpu_max_ns, 20 * MS);
+        assert_int_equal(t.wall_max_ns, 90 * MS);
+        assert_int_equal(t.buckets[0], 1);
+        for (size_t i = 0; i < ELEMENTS(t.buckets); i++) {
+                n += t.buckets[i];
+                assert_true(i == TURN_BUCKETS || n == 1 + (turn_bucket_ns[i] >= 20 * MS));
+        }
+        assert_int_equal(n, 2);
+}
+
+static void a_long_turn_is_reported_with_its_longest_callback_and_its_work(void **state) {
+        Turns t = {};
+        TurnReport report;
+
+        turns_ran(&t, "short", 2 * MS);
+        turns_ran(&t, "long", 17 * MS);
+        turns_ran(&t, "middle", 3 * MS);
+        t.now = (TurnWork) { 4000, 70000 };
+        assert_true(turns_end(&t, 21 * MS, 25 * MS, 1000, &report));
+        assert_string_equal(report.longest, "long");
+        assert_int_equal(report.longest_ms, 17);
+        assert_int_equal(report.cpu_ms, 21);
+        assert_int_equal(report.wall_ms, 25);
+        assert_int_equal(report.work.nodes, 4000);
+        assert_int_equal(report.work.bytes, 70000);
+        assert_int_equal(report.n_over, 1);
+
+        /* Nothing of it remains in the next one. */
+        assert_true(turns_end(&t, 22 * MS, 22 * MS, 1000 + TURN_LOG_PAUSE_MS, &report));
+        assert_null(report.longest);
+        assert_int_equal(report.work.nodes, 0);
+        assert_int_equal(t.most.nodes, 4000);
+        assert_int_equal(t.total.bytes, 70000);
+}
+
+static void long_turns_are_reported_once_a_minute_and_the_report_counts_the_others(void **state) {
+        Turns t = {};
+        TurnReport report;
+        uint64_t reports = 0;
+
+        for (uint64_t now_ms = 1000; now_ms < 1000 + 2 * TURN_LOG_PAUSE_MS; now_ms += 1000)
+                reports += turns_end(&t, 50 * MS, 50 * MS, now_ms, &report);
+        assert_int_equal(reports, 2);
+        assert_int_equal(report.n_over, TURN_LOG_PAUSE_MS / 1000);
+}
+
+static void burn(void *userdata) {
+        struct timespec begun, now;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
+        do
+                clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        while ((uint64_t) (now.tv_sec - begun.tv_sec) * 1000 * MS + now.tv_nsec - begun.tv_nsec < 40 * MS);
+}
+
+static void doze(void *userdata) {
+        nanosleep(&(struct timespec) { .tv_nsec = 60 * MS }, NULL);
+}
+
+static void a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_time(void **state) {
+        Loop *loop = loop_uv_base(*state);
+        Timer waits = TIMER(doze, NULL), computes = TIMER(burn, NULL), stop = { .fire = stop_loop, .userdata = *state };
+        const Turns *turns = loop_turns(loop);
+
+        timer_start(&waits, loop, 1);
+        timer_start(&stop, loop, 80);
+        loop_uv_run(*state);
+        assert_true(turns->wall_max_ns >= 60 * MS);
+        assert_true(turns->cpu_max_ns < 40 * MS);
+        assert_true(turns->n > 0);
+
+        timer_start(&computes, loop, 1);
+        timer_start(&stop, loop, 80);
+        loop_uv_run(*state);
+        assert_true(turns->cpu_max_ns >= 40 * MS);
+        assert_true(turns->logged_ms > 0);
+}
+
+static void raise_nothing(void *userdata) {
+}
+
+static void the_callback_that_took_the_longest_names_the_turn(void **state) {
+        Loop *loop = loop_uv_base(*state);
+        Timer waits = TIMER(doze, NULL), stop = { .fire = stop_loop, .userdata = *state };
+        Deferred nothing = DEFERRED(raise_nothing, NULL);
+
+        timer_start(&waits, loop, 1);
+        loop_defer(loop, &nothing);
+        timer_start(&stop, loop, 1); /* stops before the turn is over */
+        loop_uv_run(*state);
+        assert_string_equal(loop_turns(loop)->longest, "test-loop.c:doze");
+}
+
 /* -- Work, signals, children -- */
 
 typedef struct TestWork {
@@ -510,11 +617,27 @@ typedef struct TestChild {
         UvLoop *loop;
         Child *child;
         Text output;
+        size_t largest;           /* piece */
+        unsigned in_turn, most_in_turn;
+        Deferred next_turn;
         int status, exits;
 } TestChild;
 
 static void child_output(void *userdata, const void *bytes, size_t size) {
         text_append_bytes(&((TestChild *) userdata)->output, bytes, size);
+}
+
+static void child_next_turn(void *userdata) {
+        ((TestChild *) userdata)->in_turn = 0;
+}
+
+static void child_output_is_counted(void *userdata, const void *bytes, size_t size) {
+        TestChild *c = userdata;
+
+        c->largest = MAX(c->largest, size);
+        c->most_in_turn = MAX(c->most_in_turn, ++c->in_turn);
+        loop_defer(loop_uv_base(c->loop), &c->next_turn);
+        text_append_bytes(&c->output, bytes, size);
 }
 
 static void child_exit(void *userdata, int status) {
@@ -637,6 +760,23 @@ static void a_paused_child_is_not_read_and_goes_on_where_it_was(void **state) {
         text_done(&c.output);
 }
 
+static void a_child_that_says_much_has_its_turn_as_all_others(void **state) {
+        enum { SIZE = 4 * 1024 * 1024, PIECE_MAX = 32 * 1024 };
+        static const ChildEvents counted = { .on_output = child_output_is_counted, .on_exit = child_exit };
+        static const char *const argv[] = { "head", "-c", "4194304", "/dev/zero", NULL };
+        TestChild c = { .loop = *state };
+
+        c.next_turn = (Deferred) { .run = child_next_turn, .userdata = &c };
+        assert_int_equal(child_spawn(&c.child, c.loop, argv, &counted, &c, NULL), 0);
+        loop_uv_run(c.loop);
+        assert_int_equal(c.exits, 1);
+        assert_int_equal(c.output.size, SIZE);
+        assert_in_range(c.largest, 1, PIECE_MAX);
+        assert_in_range(c.most_in_turn, 1, 2); /* the end of the child is an event of its own */
+        deferred_cancel(&c.next_turn);
+        text_done(&c.output);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define PURE(f) cmocka_unit_test_setup_teardown(f, with_test_loop, without_test_loop)
@@ -652,6 +792,11 @@ int main(void) {
                 REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
                 REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
                 REAL(who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep),
+                cmocka_unit_test(turns_are_counted_by_their_cpu_time_and_the_longest_is_kept),
+                cmocka_unit_test(a_long_turn_is_reported_with_its_longest_callback_and_its_work),
+                cmocka_unit_test(long_turns_are_reported_once_a_minute_and_the_report_counts_the_others),
+                REAL(a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_time),
+                REAL(the_callback_that_took_the_longest_names_the_turn),
                 REAL(work_runs_on_another_thread_and_done_on_ours),
                 REAL(patient_work_gives_way_and_nobody_else),
                 REAL(a_signal_reaches_the_loop),
@@ -660,6 +805,7 @@ int main(void) {
                 REAL(a_program_that_is_not_there_is_an_error_at_once),
                 REAL(a_killed_child_is_reaped_and_says_nothing_more),
                 REAL(a_paused_child_is_not_read_and_goes_on_where_it_was),
+                REAL(a_child_that_says_much_has_its_turn_as_all_others),
                 cmocka_unit_test(a_child_dies_with_the_daemon_however_that_ends),
         };
 

@@ -392,7 +392,7 @@ static int notes(void *userdata) {
 
 static int unit_dir(void *userdata) {
         UnitDir d;
-        int r = unit_dir_open(&d, sub, "/nowhere", NULL);
+        int r = unit_dir_open(&d, sub, "/nowhere", "/nowhere", NULL);
 
         r = r ?: unit_dir_write(&d, "b.service", "[Service]\nExecStart=/bin/x\n", 27);
         r = r ?: unit_dir_remove(&d, "b.service");
@@ -673,7 +673,7 @@ static int core_install(void *userdata, const RaftStateInfo *info, bool keep_sta
 }
 
 static int core_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
-        return 0;
+        return (int) n;
 }
 
 static void core_changed(void *userdata, unsigned what) {

@@ -79,11 +79,11 @@ static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
 static void names_that_belong_to_the_host_are_refused(void **state) {
         static const char *const refused[] = {
                 "dbus.service", "-.mount", "multi-user.target", "shutdown.target", "sockets.target", "systemd-journald.service",
-                "fleetd.service", "fleet-web.service", "a.scope", "user.slice", "dev-sda.device", "init.scope",
+                "fleetd.service", "fleet.socket", "fleet-check-web.service", "a.scope", "user.slice", "dev-sda.device", "init.scope",
                 "blockdev@dev-sda.target", "syslog.socket", "dbus.container", "fleetd.kube",
         };
         static const char *const taken[] = {
-                "hello.service", "my-fleet.service", "dbus-broker.service", "srv.mount", "mine.target", "a@b.timer",
+                "hello.service", "my-fleet.service", "fleet-ui.service", "fleetd-exporter.service", "fleet.timer", "dbus-broker.service", "srv.mount", "mine.target", "a@b.timer",
         };
         const char *reason;
 

@@ -1,4 +1,5 @@
 /* The last assignment on disk: it comes back as it was, and a broken one costs no more than itself. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -142,11 +143,7 @@ static void an_unchanged_note_is_not_written_again(void **state) {
 
 static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
         static const char *const broken[] = {
-                "", "{", "[]x", "{\"units\":[{}]}", "{\"units\":[{\"name\":\"a.service\",\"order\":\"stop\",\"text\":\"\"}]}",
-                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}]}",
-                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}]}",
-                "{\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":5}]}", "{\"floor\":-1}", "{\"lineage\":\"x\"}",
-                "{\"lineage\":7,\"floor\":9,\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":\"\",\"index\":12},{\"name\":\"b\"}]}",
+                "", "{", "[]x", "{\"floor\":-1}", "{\"lineage\":\"x\"}", "{\"lineage\":7,\"floor\":9}",
         };
         _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
 
@@ -169,6 +166,107 @@ static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state)
         }
 }
 
+static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
+        static const char *const broken[] = {
+                "{}", "5", "{\"name\":\"b.service\",\"order\":\"stop\",\"text\":\"\"}", "{\"name\":\"b.service\",\"order\":\"run\",\"text\":5}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}", "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"0123456789012345678901234567890123456789\"}",
+        };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
+
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                _cleanup_free_ char *text = NULL, *kept = NULL;
+                Notes n;
+
+                assert_true(asprintf(&text, "{\"lineage\":\"00000000000000ab\",\"floor\":9,\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":"
+                                            "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":\"load\",\"text\":\"\",\"index\":9}]}", broken[i]) > 0);
+                scratch_write(path, text);
+                assert_int_equal(notes_open(&n, *state, NULL), 0);
+                assert_int_equal(HASH_COUNT(n.table), 2);
+                assert_true(notes_get(&n, "a.service")->done);
+                assert_non_null(notes_get(&n, "c.service"));
+                assert_int_equal(n.lineage, 0xab);
+                assert_int_equal(n.floor, 9);
+                n.dirty = true;
+                assert_int_equal(notes_save(&n), 0);
+                notes_close(&n);
+                assert_int_equal(read_file_at(AT_FDCWD, bad, 4096, &kept, NULL), 0);
+                assert_string_equal(kept, text);
+        }
+}
+
+static size_t n_texts(void *scratch) {
+        _cleanup_free_ char *path = scratch_path(scratch, "texts");
+        struct dirent **names;
+        int n = scandir(path, &names, NULL, alphasort);
+
+        for (int i = 0; i < n; i++)
+                free(names[i]);
+        if (n >= 0)
+                free(names);
+        return n < 0 ? 0 : n - 2;
+}
+
+/* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
+static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
+        enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *texts = scratch_path(*state, "texts"), *big = malloc(TEXT_SIZE + 1);
+        struct stat before, after;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        n.lineage = 77;
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+                int at = snprintf(big, TEXT_SIZE, "[Service]\nExecStart=/bin/one %u\n", i);
+
+                for (; at + 60 < TEXT_SIZE; at += 60)
+                        memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60), big[at + 59] = '\n';
+                big[at] = 0;
+                snprintf(name, sizeof(name), "u%u.service", i);
+                note(&n, name, big, ORDER_RUN, 20 + i)->done = i % 2;
+        }
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), UNITS);
+        assert_int_equal(stat(path, &after), 0);
+        assert_true(after.st_size < 100 * 1000);
+        notes_close(&n);
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), UNITS);
+        assert_int_equal(n.lineage, 77);
+        assert_int_equal(n.floor, 20 + UNITS - 1);
+        assert_true(notes_get(&n, "u7.service")->done);
+        assert_string_equal(notes_get(&n, "u159.service")->unit->text, big);
+        assert_int_equal(stat(texts, &before), 0);
+        notes_get(&n, "u7.service")->done = false;
+        n.dirty = true;
+        n.dirty_texts = false;
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(stat(texts, &after), 0);
+        assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+
+        /* What nothing names any more goes; what fits is in one file again. */
+        notes_remove(&n, "u7.service");
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), UNITS - 1);
+        for (unsigned i = 5; i < UNITS; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                notes_remove(&n, name);
+        }
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 0);
+        notes_close(&n);
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 5);
+        notes_close(&n);
+}
+
 static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
         _cleanup_free_ char *file = scratch_path(*state, "file"), *dir = scratch_path(*state, "file/agent");
         Error err = {};
@@ -189,6 +287,8 @@ int main(void) {
                 in_scratch(a_note_that_was_removed_stays_away_but_its_index_counts),
                 in_scratch(an_unchanged_note_is_not_written_again),
                 in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
+                in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
+                in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
         };
 

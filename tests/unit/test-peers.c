@@ -169,6 +169,7 @@ static void member_on_end(void *userdata, PeerSession *s) {
 
         m->n_ended++;
         assert_ptr_equal(peers_session(m->peers, peer_number(s)), NULL);
+        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, "late", 4), -ENOTCONN);
 }
 
 static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload, size_t size) {
@@ -880,7 +881,7 @@ static size_t place_of(const Arrivals *a, PeerFrame type) {
 static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **state) {
         enum { N = 30, SIZE = 1024 * 1024 };
         Lab *lab = *state;
-        Member a, b;
+        Member a = {}, b = {};
         Arrivals arrivals = {};
         _cleanup_free_ uint8_t *flood = NEW0(uint8_t, SIZE);
 
@@ -908,7 +909,7 @@ static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **
 static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state) {
         enum { N = 10, SIZE = 300 * 1024 };
         Lab *lab = *state;
-        Member a, b;
+        Member a = {}, b = {};
         Arrivals arrivals = {};
         _cleanup_free_ uint8_t *bytes = NEW0(uint8_t, SIZE);
 
@@ -946,6 +947,32 @@ static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
         assert_true(loop_now_ms(lab->loop) - from_ms >= SESSION_HELLO_MS - 100);
         assert_true(has_dialed(&b, &a));
         stop(&b, "");
+        stop(&a, "");
+}
+
+static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_have_not(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        Bare first, second, crowd[PEER_GREETINGS_MAX];
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&first, lab, &a);
+        bare_say_hello(&first, hello_of(ID_B, "b", 2));
+        UNTIL(lab, bare_heard(&first, PEER_HELLO));
+        bare_connect(&second, lab, &a);
+        bare_say_hello(&second, hello_of(ID_B, "b", 3));
+        UNTIL(lab, bare_heard(&first, PEER_PING));
+
+        for (unsigned i = 0; i < PEER_GREETINGS_MAX; i++)
+                bare_dial(crowd + i, lab, &a);
+        UNTIL(lab, all_connected(crowd, PEER_GREETINGS_MAX));
+        UNTIL(lab, bare_heard(&second, PEER_HELLO)); /* the first one did not answer */
+        assert_int_equal(count_open(crowd, PEER_GREETINGS_MAX), PEER_GREETINGS_MAX);
+
+        for (unsigned i = 0; i < PEER_GREETINGS_MAX; i++)
+                bare_close(crowd + i);
+        bare_close(&second);
+        UNTIL(lab, first.closed);
         stop(&a, "");
 }
 
@@ -1026,6 +1053,7 @@ int main(void) {
                 PLAIN(what_waits_in_its_lane_still_leaves_before_the_goodbye),
                 SECURE(what_waits_in_its_lane_still_leaves_before_the_goodbye),
                 PLAIN(those_who_say_no_hello_are_few_and_do_not_stay),
+                PLAIN(who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_have_not),
                 SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
         };
 

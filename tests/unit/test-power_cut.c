@@ -280,6 +280,34 @@ static void two_voters_whose_power_is_cut_together_have_all(void **state) {
         assert_int_equal(cut(&(Cut) { live_as_two_voters, .both = true, .n = many(30, 1000), .seed = 3 }), 0);
 }
 
+/* A daemon may be killed between the making of a name and the sync of its folder: what the next one finds there, it must not count on before
+ * it has synced the folder itself. */
+static void a_start_syncs_the_folders_whose_names_it_finds(void **state) {
+        static const char *const folders[] = { "tree0", "tree0/checkpoint", "raft0" };
+        char *scratch = scratch_new();
+        _cleanup_free_ char *folder = scratch_path(scratch, "folder");
+        Power *p;
+        Trio t;
+
+        assert_int_equal(mkdir(folder, 0700), 0);
+        power_begin(folder);
+        trio_new(&t, folder, false);
+        must_open(&t, 0);
+        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        trio_close(&t, 0);
+        power_promise("the first daemon has ended");
+        must_open(&t, 0);
+        power_promise("the second one has begun");
+        trio_close(&t, 0);
+        trio_free(&t);
+        p = power_end();
+        for (size_t i = 0; i < ELEMENTS(folders); i++)
+                if (!power_synced_between(p, folders[i], "the first daemon has ended", "the second one has begun"))
+                        fail_msg("%s is not synced by the second start", folders[i]);
+        power_free(p);
+        scratch_free(scratch);
+}
+
 /* This would see it if something were not synced: the log, the checkpoint's name, the notes. */
 enum { SEEDS_MAX = 10 }; /* of the next one, until it is found */
 
@@ -302,6 +330,7 @@ int main(void) {
                 cmocka_unit_test(a_store_that_is_alone_and_its_notes_have_all_that_was_promised),
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),
+                cmocka_unit_test(a_start_syncs_the_folders_whose_names_it_finds),
                 cmocka_unit_test(what_is_not_synced_is_found_out),
         };
 

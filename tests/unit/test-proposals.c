@@ -7,10 +7,11 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "kvstore/kvstore_internal.h"
 #include "kvstore/propose_internal.h"
 #include "tests/lib/still.h"
 
-enum { LARGE = 200 * 1024, LIFE_MS = 10000 };
+enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 15 /* after which the next heavy command may go */ };
 
 /* What was said to the last frame, by what became of a command. */
 typedef struct Said {
@@ -85,7 +86,7 @@ static Said hear(Still *h) {
                 said.n[what] += read_varint(&r);
                 said.frames[what]++;
                 said.largest = MAX(said.largest, frame.size);
-                if (what == PROPOSED_BUSY)
+                if (what == PROPOSED_BUSY || what == PROPOSED_REFUSED)
                         snprintf(said.cause, sizeof(said.cause), "%s", cause);
         }
         return said;
@@ -143,6 +144,7 @@ static uint64_t keep_large(Still *h, uint64_t origin, uint64_t n, Said *ret) {
                 if (ret->n[PROPOSED_BUSY] > 0)
                         return number;
                 assert_int_equal(ret->n[PROPOSED_ACCEPTED], 1);
+                still_pass(h, SHARE_MS);
         }
         return 0;
 }
@@ -211,8 +213,9 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
                 still_pass(h, RESULTS_SWEEP_MS);
         }
         assert_true(kept_by(h) < LARGE);
-        assert_int_equal(propose(h, 100, 1, 1, "/in-time").n[PROPOSED_ACCEPTED], 1);
-        assert_true(exists(h, "/in-time") && !exists(h, "/too-early"));
+        assert_int_equal(propose(h, 100, 2, 1, "/in-time").n[PROPOSED_ACCEPTED], 1);
+        assert_true(exists(h, "/in-time"));
+        assert_false(exists(h, "/too-early"));
 }
 
 /* All at once they would not go into a frame, and nobody would hear of any. */
@@ -248,9 +251,274 @@ static void a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand(v
         assert_in_range(said.n[PROPOSED_DONE], 1, PEER_FRAME_MAX / LARGE);
 }
 
+/* Who asks and applies nothing himself hears of it in no other way. Not before it is certain: it may be in the log. */
+static void what_is_past_its_deadline_without_an_answer_is_said_to_be(void **state) {
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        const Item questions[] = { { 1, NULL }, { 2, NULL } };
+        Still *h = *state;
+        uint64_t deadline_ms = deadline(h);
+        Said said;
+
+        assert_int_equal(say(h, 99, 1, false, &(Item) { 1, &cmd }, 1, deadline_ms).n[PROPOSED_ACCEPTED], 1);
+        said = say(h, 99, 1, true, questions, 2, deadline_ms);
+        assert_int_equal(said.n[PROPOSED_DONE], 1);
+        assert_int_equal(said.n[PROPOSED_PAST], 0);
+
+        still_pass(h, LIFE_MS + 1);
+        meet(h);
+        said = say(h, 99, 1, true, questions, 2, deadline_ms);
+        assert_int_equal(said.n[PROPOSED_DONE], 1);
+        assert_int_equal(said.n[PROPOSED_PAST], 1);
+        assert_int_equal(say(h, 99, 1, true, questions, 2, deadline(h)).n[PROPOSED_PAST], 0);
+
+        h->store->proposals->n_window++; /* as if an entry were not applied */
+        said = say(h, 99, 1, true, questions, 2, deadline_ms);
+        h->store->proposals->n_window--;
+        assert_int_equal(said.n[PROPOSED_DONE], 1);
+        assert_int_equal(said.n[PROPOSED_PAST], 0);
+}
+
+static void on_done(void *userdata, const KvResult *result) {
+        *(KvStatus *) userdata = result->status;
+}
+
+static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(void **state) {
+        const KvCommand cmd = { .op = KV_SET, .key = kv_string("/late"), .value = kv_string("1") };
+        Still *h = *state;
+        Proposals *p = h->store->proposals;
+        KvStatus status = _KV_STATUS_MAX;
+        uint64_t number;
+        Proposal *x;
+
+        assert_int_equal(kv_propose(h->store, &cmd, on_done, &status, &number), 0);
+        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        assert_non_null(x);
+        proposal_list_remove(&p->queue, x); /* as if it had been sent once more, with a new deadline */
+        x->state = PROPOSAL_SENT;
+        x->copies = 1;
+        x->deadline_ms = 5000;
+
+        proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 4999 });
+        assert_int_equal(x->state, PROPOSAL_SENT);
+        assert_int_equal(x->copies, 1); /* so it is not "nothing happened" if the leader is lost now */
+
+        proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 5001 });
+        assert_int_equal(x->state, PROPOSAL_QUEUED);
+        assert_int_equal(x->copies, 0);
+        still_run(h);
+        assert_int_equal(status, KV_OK);
+        assert_true(exists(h, "/late"));
+}
+
+/* -- Cost -- */
+
+static Cost costliest(Still *h) {
+        KvCounts counts;
+
+        kv_counts(h->store, &counts);
+        return counts.cost_max;
+}
+
+static char large[LARGE];
+
+/* "/k0" and so on, each with a large value. */
+static void lay_large(Still *h, unsigned n) {
+        memset(large, 'x', sizeof(large));
+        for (unsigned i = 0; i < n; i++) {
+                char key[16];
+                KvCommand cmd = { .op = KV_SET, .value = { large, sizeof(large) } };
+
+                snprintf(key, sizeof(key), "/k%u", i);
+                cmd.key = kv_string(key);
+                assert_int_equal(say(h, 50, 1 + i, false, &(Item) { 1 + i, &cmd }, 1, deadline(h)).n[PROPOSED_ACCEPTED], 1);
+                still_pass(h, SHARE_MS);
+                assert_true(exists(h, key));
+        }
+        still_pass(h, 3 * BUDGET_ON_WAY_MS);
+}
+
+static void a_command_that_costs_too_much_is_refused_before_the_log(void **state) {
+        Still *h = *state;
+        KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
+        uint64_t entries;
+        Said said;
+
+        lay_large(h, 1);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+        entries = entries_of(h);
+        said = say(h, 99, 1, false, &(Item) { 1, &txn }, 1, deadline(h));
+        assert_int_equal(said.n[PROPOSED_REFUSED], 1);
+        assert_non_null(strstr(said.cause, "16384 KiB"));
+        assert_int_equal(entries_of(h), entries);
+
+        /* What one of them costs is taken, in any number: each entry holds what it may. */
+        txn.n_writes = 4;
+        said = say(h, 99, 1, false, &(Item) { 1, &txn }, 1, deadline(h));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], 1);
+        assert_true(costliest(h).total <= COST_ENTRY_MAX);
+}
+
+/* No feature level is needed for it. */
+static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
+        enum { N = 40 };
+        Still *h = *state;
+        KvCommand sets[N];
+        char keys[N][8];
+        Item items[N];
+        uint64_t entries;
+        KvState now;
+        Said said;
+
+        kv_state(h->store, &now);
+        lay_large(h, N);
+        for (unsigned i = 0; i < N; i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/k%u", i);
+                sets[i] = (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1") };
+                items[i] = (Item) { 1 + i, &sets[i] };
+        }
+        entries = entries_of(h);
+        said = say(h, 99, 1, false, items, N, deadline(h));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], N);
+        still_pass(h, BUDGET_WAIT_MS);
+        assert_true(entries_of(h) >= entries + 3);
+        for (unsigned i = 0; i < N; i++) {
+                TreeTxn *txn;
+                KvNode node;
+
+                assert_int_equal(kv_read(h->store, &txn), 0);
+                assert_int_equal(tree_get(txn, kv_string(keys[i]), &node), 0);
+                assert_int_equal(node.value.size, 1);
+                tree_abort(txn);
+        }
+        assert_true(costliest(h).total <= COST_ENTRY_MAX);
+}
+
+static void heavy_commands_take_their_share_and_no_more_and_others_pass(void **state) {
+        enum { N = 400 };
+        Still *h = *state;
+        KvCommand set = { .op = KV_SET, .key = kv_string("/k0"), .value = kv_string("1") };
+        KvCommand heavy[N];
+        char keys[N][8];
+        Item items[N];
+        uint64_t began = h->now_ms;
+        KvCounts before, after;
+        unsigned n_taken;
+        Said said;
+
+        lay_large(h, 1);
+        for (unsigned i = 0; i < N; i++) {
+                /* A failed comparison quotes the value: it costs much, and leaves it there. */
+                snprintf(keys[i], sizeof(keys[i]), "/k0");
+                heavy[i] = (KvCommand) { .op = KV_SET, .key = kv_string(keys[i]), .value = kv_string("1"), .has_prev_value = true, .prev_value = kv_string("2") };
+                items[i] = (Item) { 1 + i, &heavy[i] };
+        }
+        kv_counts(h->store, &before);
+        said = say(h, 99, 1, false, items, N, deadline(h));
+        n_taken = said.n[PROPOSED_ACCEPTED];
+        assert_in_range(n_taken, 20, N - 1);
+        assert_int_equal(said.n[PROPOSED_REFUSED] + n_taken, N);
+        assert_non_null(strstr(said.cause, "expensive"));
+
+        /* Who asks for little is not kept waiting. */
+        began = h->now_ms;
+        set.key = kv_string("/small");
+        said = say(h, 98, 1, false, &(Item) { 1, &set }, 1, deadline(h));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], 1);
+        assert_true(exists(h, "/small"));
+        assert_int_equal(h->now_ms, began);
+
+        still_pass(h, 2 * BUDGET_WAIT_MS);
+        kv_counts(h->store, &after);
+        assert_true(after.cost.total - before.cost.total <= COST_ENTRY_MAX / (BUDGET_SHARE * COST_ENTRY_MS) * (BUDGET_WAIT_MS + 200) + COST_ENTRY_MAX);
+        assert_true(costliest(h).total <= COST_ENTRY_MAX);
+        said = say(h, 99, N + 1, false, &(Item) { N + 1, &heavy[0] }, 1, deadline(h));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], 1); /* a second later there is room */
+}
+
+/* A command may not be known to cost much before others are applied. */
+static void what_is_on_its_way_counts(void **state) {
+        enum { N = 200 };
+        Still *h = *state;
+        KvCommand commands[N];
+        Item items[N];
+        Said said;
+
+        memset(large, 'x', sizeof(large));
+        for (unsigned i = 0; i < N; i++) {
+                commands[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+                items[i] = (Item) { 1 + i, &commands[i] };
+        }
+        commands[0] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = { large, sizeof(large) } };
+        said = say(h, 99, 1, false, items, N, deadline(h));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED] + said.n[PROPOSED_REFUSED], N);
+        still_pass(h, 2 * BUDGET_WAIT_MS);
+        assert_true(costliest(h).total <= COST_ENTRY_MAX);
+}
+
+typedef struct Told {
+        unsigned n;
+        KvStatus status;
+} Told;
+
+static void on_told(void *userdata, const KvResult *result) {
+        Told *told = userdata;
+
+        told->n++;
+        told->status = result->status;
+}
+
+/* In the log, and not applied. */
+static uint64_t propose_ours(Still *h, const KvCommand *cmd, Told *told) {
+        uint64_t number;
+
+        assert_int_equal(kv_propose(h->store, cmd, on_told, told, &number), 0);
+        for (unsigned i = 0; i < 100 && h->n_works == 0; i++)
+                (void) loop_run_due(&h->loop, 1);
+        assert_true(h->n_works > 0);
+        assert_int_equal(told->n, 0);
+        return number;
+}
+
+/* Too late, or for a later entry: either way that copy has done nothing, and another one is made. */
+static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
+        static const KvStatus statuses[] = { KV_LATE, KV_DEFERRED };
+        KvCommand create = { .op = KV_CREATE, .key = kv_string("/once"), .value = kv_string("1") };
+        Still *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(statuses); i++) {
+                KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+                uint64_t entries = entries_of(h), number;
+                Told told = {};
+
+                number = propose_ours(h, &set, &told);
+                proposals_result(h->store->proposals, number, &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
+                assert_int_equal(told.n, 0);
+                still_run(h);
+                assert_int_equal(told.n, 1);
+                assert_int_equal(told.status, KV_OK);
+                assert_int_equal(entries_of(h), entries + 2);
+        }
+        /* The other copy may have had its effect all the same: it has it once. */
+        Told told = {};
+        uint64_t number = propose_ours(h, &create, &told);
+
+        proposals_result(h->store->proposals, number, &(KvResult) { .status = KV_DEFERRED });
+        still_run(h);
+        assert_int_equal(told.n, 1);
+        assert_int_equal(told.status, KV_OK);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define HOST(f) cmocka_unit_test_setup_teardown(f, host, host_end)
+                HOST(a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one),
+                HOST(a_command_that_costs_too_much_is_refused_before_the_log),
+                HOST(what_would_cost_an_entry_too_much_goes_into_several),
+                HOST(heavy_commands_take_their_share_and_no_more_and_others_pass),
+                HOST(what_is_on_its_way_counts),
+                HOST(a_copy_that_had_no_effect_is_proposed_again),
+                HOST(what_is_past_its_deadline_without_an_answer_is_said_to_be),
                 HOST(when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log),
                 HOST(who_takes_his_answers_is_served_and_makes_room_for_all),
                 HOST(room_returns_when_the_deadlines_are_passed),

@@ -67,6 +67,23 @@ static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
         assert_true(publisher_ready(room->publisher));
 }
 
+/* Something else may call in the gap: then nobody else would end it. */
+static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(void **state) {
+        Room *room = *state;
+
+        publish(room, "web.service", "running");
+        HOST_UNTIL(room->host, has(room, "web.service", "running") && publisher_ready(room->publisher));
+        publish(room, "other.service", "running");
+        HOST_UNTIL(room->host, has(room, "other.service", "running"));
+        room->idle = 0;
+        publisher_later(room->publisher, loop_now_ms(room->host->loop));
+        HOST_UNTIL(room->host, room->idle > 0);
+        assert_false(publisher_ready(room->publisher));
+        room->idle = 0;
+        HOST_UNTIL(room->host, room->idle > 0);
+        assert_true(publisher_ready(room->publisher));
+}
+
 static void at_most_five_transactions_go_out_in_a_second(void **state) {
         Room *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop);
@@ -147,6 +164,7 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
+                in_a_room(who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may),
                 in_a_room(at_most_five_transactions_go_out_in_a_second),
                 in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
                 in_a_room(what_an_order_brings_about_is_told_at_once),

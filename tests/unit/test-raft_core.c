@@ -21,6 +21,7 @@ typedef struct Bench {
         uint64_t now_ms;
         uint64_t generation, written; /* the last append's, and its last index */
         int apply_error;
+        size_t slice; /* entries that apply() takes at once; 0: all */
         RaftRules rules;
 } Bench;
 
@@ -73,8 +74,10 @@ static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state
 static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
         Bench *b = userdata;
 
+        if (b->slice > 0)
+                n = MIN(n, b->slice);
         text_printf(&b->said, "apply %" PRIu64 "..%" PRIu64 "\n", first, first + n - 1);
-        return b->apply_error;
+        return b->apply_error < 0 ? b->apply_error : (int) n;
 }
 
 static void on_changed(void *userdata, unsigned what) {
@@ -365,6 +368,76 @@ static void submitting_is_the_leaders_and_bounded(void **state) {
         done(&b);
 }
 
+static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state) {
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        text_clear(&b.said);
+        for (unsigned i = 0; i < 5; i++)
+                assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        text_clear(&b.said);
+
+        b.slice = 2;
+        assert_int_equal(durable(&b), 0);
+        assert_said(&b, "apply 3..4\n");
+        assert_true(raft_core_is_behind(b.core));
+        assert_int_equal(raft_core_applied_index(b.core), 4);
+        assert_int_equal(raft_core_commit_index(b.core), 7);
+
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_said(&b, "apply 5..6\n");
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0); /* any input goes on with it */
+        assert_said(&b, "apply 7..7\n");
+        assert_false(raft_core_is_behind(b.core));
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_said(&b, "");
+        done(&b);
+}
+
+static void a_leader_that_is_behind_with_applying_takes_nothing_new(void **state) {
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        b.slice = 1;
+        for (unsigned i = 0; i < RAFT_CORE_UNCOMMITTED_MAX; i++)
+                assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(raft_core_commit_index(b.core), index);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0); /* one was applied */
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        while (raft_core_is_behind(b.core))
+                assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        done(&b);
+}
+
+static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        b.slice = 1;
+        assert_int_equal(receive_append(&b, 2, 1, 1, 1, 1, entries, ELEMENTS(entries)), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_append(&b, 2, 1, 6, 1, 6, NULL, 0), 0);
+        assert_true(raft_core_is_behind(b.core));
+        text_clear(&b.said);
+        assert_int_equal(receive_snapshot(&b, 2, 1, 60, &conf), 0);
+        assert_true(raft_core_installing(b.core));
+        assert_false(raft_core_is_behind(b.core));
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_false(has_said(&b, "apply"));
+        assert_int_equal(raft_core_installed(b.core, b.now_ms), 0);
+        assert_int_equal(raft_core_applied_index(b.core), 60);
+        assert_false(raft_core_is_behind(b.core));
+        done(&b);
+}
+
 /* -- The engine's defects -- */
 
 static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
@@ -585,6 +658,49 @@ static void what_apply_cannot_do_ends_the_core(void **state) {
 
 /* -- The disk -- */
 
+static void what_was_submitted_is_so_also_where_the_core_ends_right_behind_it(void **state) {
+        uint64_t index = 0, term = 0;
+        Bench b;
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        b.slice = 1;
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_true(raft_core_is_behind(b.core));
+        text_clear(&b.said);
+
+        b.apply_error = -ENOMEM; /* of an earlier entry */
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
+        assert_int_equal(index, 6);
+        assert_true(has_said(&b, "append 6..6\n"));
+        assert_int_equal(raft_core_error(b.core), -ENOMEM);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -ENOMEM);
+        done(&b);
+}
+
+static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(void **state) {
+        RaftEntry entry = command(4);
+        uint64_t index, term;
+        Bench b;
+
+        start(&b, "VVV", 4, 3);
+        b.apply_error = -EIO;
+        assert_int_equal(receive_append(&b, 2, 4, 3, 4, 3, NULL, 0), -EIO);
+        text_clear(&b.said);
+
+        b.apply_error = 0;
+        assert_int_equal(receive_append(&b, 2, 4, 3, 4, 4, &entry, 1), -EIO);
+        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9, .vote = { .candidate = 3, .last_index = 9, .last_term = 9 } }),
+                         -EIO);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms + 100000), -EIO);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, 1, 3), -EIO);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
+        assert_said(&b, "");
+        done(&b);
+}
+
 static void a_replaced_write_is_not_reported(void **state) {
         RaftEntry first[] = { command(2), command(2), command(2) }, second[] = { command(3) };
         uint64_t old_generation;
@@ -729,6 +845,28 @@ static void a_standby_that_is_far_behind_or_silent_has_not_caught_up(void **stat
                         assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
         }
         assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
+        done(&b);
+}
+
+/* A former voter that asks for votes is not one that follows. */
+static void who_only_asks_for_votes_does_not_catch_up(void **state) {
+        Error err = {};
+        uint64_t index;
+        Bench b;
+
+        start(&b, "VVVs", 4, 1);
+        lead(&b, 3);
+        assert_int_equal(receive_result(&b, 4, raft_core_last_index(b.core)), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                b.now_ms += 100;
+                for (uint64_t from = 2; from <= 3; from++)
+                        assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
+                assert_int_equal(receive(&b, 4, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = raft_core_term(b.core),
+                                                               .vote = { .candidate = 4, .last_index = 1, .last_term = 1, .pre_vote = true } }), 0);
+                assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+        }
+        assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
+        assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = 4 }, &index, &err), -EAGAIN);
         done(&b);
 }
 
@@ -928,6 +1066,9 @@ int main(void) {
                 cmocka_unit_test(whether_a_log_fits_its_state),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),
                 cmocka_unit_test(submitting_is_the_leaders_and_bounded),
+                cmocka_unit_test(what_the_owner_does_not_apply_at_once_follows_in_slices),
+                cmocka_unit_test(a_leader_that_is_behind_with_applying_takes_nothing_new),
+                cmocka_unit_test(a_state_that_is_installed_ends_what_was_to_be_applied),
                 cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
                 cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
                 cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),
@@ -940,6 +1081,9 @@ int main(void) {
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
                 cmocka_unit_test(what_apply_cannot_do_ends_the_core),
+                cmocka_unit_test(what_was_submitted_is_so_also_where_the_core_ends_right_behind_it),
+                cmocka_unit_test(a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing),
+                cmocka_unit_test(who_only_asks_for_votes_does_not_catch_up),
                 cmocka_unit_test(a_replaced_write_is_not_reported),
                 cmocka_unit_test(a_report_covers_the_writes_before_it),
                 cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),

@@ -9,6 +9,7 @@
 
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/log.h"
+#include "kvstore/raft/log_files.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/lib/scratch.h"
 
@@ -60,6 +61,7 @@ typedef struct Bench {
         unsigned n_appended, n_failed, n_flushed, n_closed;
         int error;
         RaftEntries expected; /* what was acknowledged */
+        uint64_t applied, loaded_bytes; /* of the next opening */
 } Bench;
 
 static const RaftLogMeta meta = { .cluster = 0x1122334455667788, .id = 5, .machine = "machine-of-test", .term = 1 };
@@ -111,7 +113,9 @@ static void bench_done(Bench *b) {
 }
 
 static int open_log(Bench *b, Error *err) {
-        return raft_log_open(b->disk, &b->loop.base, &small, &events, b, &b->log, err);
+        RaftLogOptions options = { .file_size = small.file_size, .applied = b->applied, .loaded_bytes = b->loaded_bytes };
+
+        return raft_log_open(b->disk, &b->loop.base, &options, &events, b, &b->log, err);
 }
 
 static void create_and_open(Bench *b) {
@@ -298,6 +302,67 @@ static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         reopen(&b);
         assert_int_equal(raft_log_first_index(b.log), first);
         assert_holds(&b, first, 160, NULL);
+        bench_done(&b);
+}
+
+static void what_is_applied_is_checked_at_opening_and_not_kept_in_memory(void **state) {
+        RaftEntry *entries;
+        uint64_t first, bytes = 0;
+        size_t n;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        turn_all(&b);
+
+        b.applied = 150;
+        reopen(&b);
+        assert_int_equal(raft_log_first_index(b.log), 1); /* of what is on disk */
+        assert_int_equal(raft_log_last_index(b.log), 160);
+        assert_holds(&b, 150, 160, NULL);
+
+        b.loaded_bytes = 2000;
+        reopen(&b);
+        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+        assert_int_equal(first + n - 1, 160);
+        for (size_t i = 1; i < n; i++)
+                bytes += raft_entry_bytes(&entries[i]);
+        assert_true(bytes <= 2000 + 11 * 400 && bytes + raft_entry_bytes(&entries[0]) > 2000);
+        raft_log_entries_free(entries, n);
+
+        b.applied = 200; /* the tree is ahead: the end stays */
+        reopen(&b);
+        assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
+        assert_int_equal(first + n - 1, 160);
+        assert_true(n > 1 && n < 40);
+        raft_log_entries_free(entries, n);
+        assert_int_equal(append(&b, 1000, 161, 8, 1), 0);
+        turn_all(&b);
+        b.applied = 0;
+        reopen(&b);
+        assert_holds(&b, 1, 168, NULL);
+        bench_done(&b);
+}
+
+/* The cut is by what lies on disk. */
+static void a_truncation_before_what_was_kept_at_opening_still_loads(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 64; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        assert_int_equal(append(&b, 100, 40, 8, 1), 0);
+        turn_all(&b);
+        b.applied = 60;
+        reopen(&b);
+        assert_int_equal(raft_log_first_index(b.log), 1);
+        assert_int_equal(raft_log_last_index(b.log), 47);
+        b.applied = 44;
+        reopen(&b);
+        assert_holds(&b, 44, 47, NULL); /* of the first ones, none were left when the truncation came */
         bench_done(&b);
 }
 
@@ -499,6 +564,85 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
                 bench_done(&b);
         }
         assert_true(tried > 3);
+}
+
+/* -- Numbers of writes that go round -- */
+
+enum { BEFORE_ROUND = 4, N_ROUND = 8, ROUND_SIZE = 32 + 8 }; /* of a record */
+
+static void write_entry(RaftLogFiles *f, uint64_t index, size_t size) {
+        static char data[4000];
+
+        assert_int_equal(raft_log_files_entry(f, index, &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = size }), 0);
+        assert_int_equal(raft_log_files_flush(f), 0);
+}
+
+/* A log of entries 2 to N_ROUND + 1, each a write of its own; the first is BEFORE_ROUND before 2^32. */
+static void write_round(MemoryDisk *memory) {
+        RaftLogFiles f = { .disk = &memory->base, .file_size = 4096, .write = 1 };
+
+        write_entry(&f, 1, 4000);
+        f.write = (uint32_t) 0 - BEFORE_ROUND;
+        for (unsigned i = 0; i < N_ROUND; i++)
+                write_entry(&f, 2 + i, 8);
+        assert_int_equal(raft_log_files_cut(&f, 1), 0);
+        assert_int_equal(f.n, 1);
+        raft_log_files_done(&f);
+}
+
+static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_write, char torn[64], Error *err) {
+        RaftLogFiles f = { .disk = &memory->base, .file_size = 4096 };
+        RaftEntries entries = {};
+        uint64_t first;
+        int r = raft_log_files_load(&f, 0, 0, &entries, &first, torn, 64, err);
+
+        *ret_last = raft_entries_last(&entries);
+        *ret_write = f.write;
+        raft_log_files_done(&f);
+        raft_entries_reset(&entries, 1);
+        return r;
+}
+
+static void after_2_to_32_writes_the_log_goes_on_and_loads(void **state) {
+        MemoryDisk memory;
+        uint64_t last;
+        uint32_t write;
+        char torn[64];
+
+        memory_disk_init(&memory, 1);
+        write_round(&memory);
+        assert_int_equal(load_round(&memory, &last, &write, torn, NULL), 0);
+        assert_int_equal(last, N_ROUND + 1);
+        assert_string_equal(torn, "");
+        assert_int_equal(write, N_ROUND - BEFORE_ROUND + 1); /* 0 was left out */
+        memory_disk_done(&memory);
+}
+
+/* The last record may be torn; one before it was whole once, also where the next number is the smaller one. */
+static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state) {
+        for (unsigned i = 0; i < N_ROUND; i++) {
+                size_t size, at = 32 + i * ROUND_SIZE + ROUND_SIZE - 1;
+                MemoryDisk memory;
+                Error err = {};
+                uint64_t last;
+                uint32_t write;
+                char torn[64];
+                int r;
+
+                memory_disk_init(&memory, 1);
+                write_round(&memory);
+                memory_disk_file(&memory, "log.00000002", &size)[at] ^= 1;
+                r = load_round(&memory, &last, &write, torn, &err);
+                if (i < N_ROUND - 1) {
+                        assert_int_equal(r, -EUCLEAN);
+                        assert_non_null(strstr(err.message, "log.00000002 is corrupt at offset"));
+                } else {
+                        assert_int_equal(r, 0);
+                        assert_int_equal(last, N_ROUND);
+                        assert_string_not_equal(torn, "");
+                }
+                memory_disk_done(&memory);
+        }
 }
 
 /* A crash leaves an empty file at the end; cutting all that is before it would lose where the log is. */
@@ -735,9 +879,13 @@ int main(void) {
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
                 cmocka_unit_test(a_reset_log_begins_behind_the_state_and_drops_its_files),
                 cmocka_unit_test(cutting_removes_only_files_that_are_wholly_behind),
+                cmocka_unit_test(what_is_applied_is_checked_at_opening_and_not_kept_in_memory),
+                cmocka_unit_test(a_truncation_before_what_was_kept_at_opening_still_loads),
                 cmocka_unit_test(a_truncation_whose_entries_were_cut_away_still_loads),
                 cmocka_unit_test(an_entry_of_any_size_up_to_the_limit_is_kept),
                 cmocka_unit_test(a_torn_last_write_is_dropped_and_reported),
+                cmocka_unit_test(after_2_to_32_writes_the_log_goes_on_and_loads),
+                cmocka_unit_test(a_bad_record_before_the_numbers_go_round_is_no_torn_one),
                 cmocka_unit_test(a_flipped_byte_is_never_a_shorter_log_in_silence),
                 cmocka_unit_test(a_missing_file_is_refused),
                 cmocka_unit_test(a_lost_write_is_refused_even_if_the_indexes_fit),

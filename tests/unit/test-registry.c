@@ -78,8 +78,12 @@ static void on_change(void *userdata, const RegistryChange *change) {
         ((World *) userdata)->heard[change->kind]++;
 }
 
+static unsigned warnings;
+
 /* The engine tells each of its 700 orders; here nobody needs to read them. */
 static void keep_quiet(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (priority <= LOG_WARNING)
+                warnings++;
 }
 
 static int begin(void **state) {
@@ -363,22 +367,44 @@ static void a_raft_id_is_given_once(void **state) {
 }
 
 static bool target_is_unknown(World *w) {
-        return unit(w, "a.service") && unit(w, "a.service")->target_index == 0;
+        return unit(w, "a.service") && cluster_unit_lacks(unit(w, "a.service"), LAYOUT_TARGET);
 }
 
 static void ignore_result(void *userdata, const KvResult *result) {
         assert_int_equal(result->status, KV_OK);
 }
 
-static void a_value_that_nobody_can_read_is_left_out(void **state) {
+static void a_value_that_cannot_be_read_is_told_once(void **state) {
         World *w = *state;
         KvCommand nonsense = { .op = KV_SET, .key = kv_string("/_fleet/target/a.service"), .value = kv_string("nonsense"), .internal = true };
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
         assert_int_equal(kv_propose(w->store, &nonsense, ignore_result, NULL, NULL), 0);
+        warnings = 0;
         run_until(w, target_is_unknown);
         registry_reset(w->registry);
         assert_true(target_is_unknown(w));
+        assert_int_equal(warnings, 1);
+
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        assert_false(target_is_unknown(w));
+}
+
+static bool member_is_unreadable(World *w) {
+        ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
+
+        return m && cluster_machine_lacks(m, LAYOUT_MEMBER);
+}
+
+/* What its host knows is not known here: no level is raised on it. */
+static void a_member_that_cannot_be_read_holds_the_feature_level(void **state) {
+        World *w = *state;
+        KvCommand nonsense = { .op = KV_SET, .key = kv_string("/_fleet/cluster/member/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"), .value = kv_string("{"), .internal = true };
+
+        assert_int_equal(cluster_level(registry_cluster(w->registry), 2, NULL), 2);
+        assert_int_equal(kv_propose(w->store, &nonsense, ignore_result, NULL, NULL), 0);
+        run_until(w, member_is_unreadable);
+        assert_int_equal(cluster_level(registry_cluster(w->registry), 2, NULL), 1);
 }
 
 static void who_forgets_is_not_answered(void **state) {
@@ -529,6 +555,38 @@ static void what_changes_while_a_large_picture_is_read_is_in_it(void **state) {
         assert_int_equal(HASH_COUNT(registry_cluster(w->registry)->units), 698);
 }
 
+static bool another_one_runs(World *w) {
+        ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "c.service");
+
+        return o && o->order == ORDER_RUN;
+}
+
+/* The cluster view does not show why: below the unit's key is another one. */
+static void an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given(void **state) {
+        KvCommand below = { .op = KV_SET, .key = kv_string("/_fleet/unit/a.service/below"), .value = kv_string("1"), .internal = true };
+        World *w = *state;
+
+        machine(w, self);
+        assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+        start_engine(w);
+        run_until(w, runs_on_self);
+        w->engine = engine_free(w->engine);
+        assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
+        assert_int_equal(kv_propose(w->store, &below, ignore_result, NULL, NULL), 0);
+        assert_int_equal(submit(w, "c.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED), KV_OK);
+
+        warnings = 0;
+        start_engine(w);
+        run_until(w, another_one_runs);
+        assert_true(runs_on_self(w));
+        assert_int_equal(warnings, 1);
+
+        /* It is tried again when something changes. */
+        below = (KvCommand) { .op = KV_DELETE, .key = kv_string("/_fleet/unit/a.service"), .recursive = true, .internal = true };
+        assert_int_equal(kv_propose(w->store, &below, ignore_result, NULL, NULL), 0);
+        run_until(w, stops_on_self);
+}
+
 static void an_engine_may_end_while_it_writes(void **state) {
         World *w = *state;
 
@@ -552,7 +610,8 @@ int main(void) {
                 TEST(an_order_holds_only_for_what_it_was_planned_on),
                 TEST(an_obeyed_order_goes_with_its_state),
                 TEST(a_raft_id_is_given_once),
-                TEST(a_value_that_nobody_can_read_is_left_out),
+                TEST(a_value_that_cannot_be_read_is_told_once),
+                TEST(a_member_that_cannot_be_read_holds_the_feature_level),
                 TEST(who_forgets_is_not_answered),
                 TEST(the_engine_orders_what_is_wanted),
                 TEST(the_engine_moves_what_a_lost_machine_had),
@@ -560,6 +619,7 @@ int main(void) {
                 TEST(more_than_one_transaction_holds_is_ordered_in_parts),
                 TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
                 TEST(what_changes_while_a_large_picture_is_read_is_in_it),
+                TEST(an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given),
                 TEST(an_engine_may_end_while_it_writes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

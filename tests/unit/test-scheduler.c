@@ -294,6 +294,138 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
         picture_free(&p);
 }
 
+/* -- The index of rules against looking at everything -- */
+
+enum { MODEL_DECISIONS = 12 };
+
+typedef struct Model {
+        const Picture *picture;
+        SchedulerView *view;
+        struct {
+                const ClusterMachine *machine;
+                const ClusterUnit *unit;
+                bool there;
+        } decisions[MODEL_DECISIONS];
+        size_t n;
+} Model;
+
+static const bool *model_decided(const Model *m, const ClusterMachine *on, const char *name) {
+        for (size_t i = m->n; i > 0; i--)
+                if (m->decisions[i - 1].machine == on && streq(m->decisions[i - 1].unit->name, name))
+                        return &m->decisions[i - 1].there;
+        return NULL;
+}
+
+static const ClusterOrder *model_order(const ClusterUnit *u, const ClusterMachine *on) {
+        for (const ClusterOrder *o = u->orders; o; o = o->next)
+                if (o->machine == on)
+                        return o;
+        return NULL;
+}
+
+static bool model_yields(const ClusterUnit *u, const ClusterOrder *own, const ClusterUnit *other, const ClusterOrder *others) {
+        if (u->unit->placement.global != other->unit->placement.global)
+                return u->unit->placement.global;
+        if (!own || !others)
+                return !own;
+        if (own->since_ms != others->since_ms)
+                return own->since_ms > others->since_ms;
+        if (own->created != others->created)
+                return own->created > others->created;
+        return strcmp(u->name, other->name) > 0;
+}
+
+/* What each unit of the picture says to it, one by one. */
+static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying) {
+        for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
+                const bool *decided = model_decided(m, on, other->name);
+                const ClusterOrder *order = model_order(other, on);
+                bool stopping = decided ? !*decided : order && !cluster_order_is_active(order);
+
+                if (other == u || !other->unit || (!order && !(decided && *decided)))
+                        continue;
+                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name, NULL))
+                        continue;
+                if (!staying || (!stopping && model_yields(u, model_order(u, on), other, order)))
+                        return true;
+        }
+        return false;
+}
+
+static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMachine *on) {
+        for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
+                const bool *decided = model_decided(m, on, other->name);
+                const ClusterOrder *order = model_order(other, on);
+
+                if (other == u || !other->unit || !(decided ? *decided : order && cluster_order_is_active(order)))
+                        continue;
+                if (placement_match(&other->unit->placement.replaces, u->name) && !placement_match(&u->unit->placement.replaces, other->name))
+                        return true;
+        }
+        return false;
+}
+
+static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **state) {
+        static const char *const options[] = {
+                "", "", "Global=true", "Conflicts=web@*.service", "Conflicts=web@1.service db.service", "Conflicts=*", "Conflicts=[vw]eb@?.service",
+                "Conflicts=d*\nConflicts=app-2.service", "Conflicts=app-[0-9].service", "Conflicts=\\\\*.service", "Replaces=web@*.service",
+                "Replaces=app-2.service", "Replaces=*b*", "Conflicts=nothing-1-*", "Conflicts=app-*\nGlobal=true",
+        };
+        static const char *const names[] = {
+                "web@1.service", "web@2.service", "web@3.service", "db.service", "app-1.service", "app-2.service", "app-3.service", "x.service", "w.service",
+        };
+        static const char *const machines[] = { "A", "B", "C" };
+        unsigned conflicts = 0, replaced = 0, asked = 0;
+        Random random;
+
+        random_seed(&random, 11);
+        for (unsigned round = 0; round < 400; round++) {
+                Picture p = { .cluster.now_ms = 1000 };
+                Model m = { .picture = &p };
+
+                for (size_t i = 0; i < ELEMENTS(machines); i++)
+                        picture_machine(&p, machines[i], "", PRESENCE_UP);
+                /* Texts come, change and go. */
+                for (size_t i = 0; i < 2 * ELEMENTS(names); i++)
+                        picture_unit(&p, names[random_below(&random, ELEMENTS(names))], options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
+                for (size_t i = 0; i < 2; i++)
+                        picture_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
+                for (size_t i = 0; i < 8; i++) {
+                        p.cluster.now_ms += random_below(&random, 2);
+                        picture_order(&p, machines[random_below(&random, ELEMENTS(machines))], names[random_below(&random, ELEMENTS(names))],
+                                      random_below(&random, _ORDER_MAX));
+                }
+                assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
+                for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
+                        const ClusterMachine *on = machine(&p, machines[random_below(&random, ELEMENTS(machines))]);
+                        const ClusterUnit *u = unit(&p, names[random_below(&random, ELEMENTS(names))]);
+                        bool there = random_below(&random, 2);
+
+                        if (!u)
+                                continue;
+                        assert_int_equal(there ? scheduler_view_place(m.view, on->id, u) : scheduler_view_remove(m.view, on->id, u), 0);
+                        m.decisions[m.n].machine = on;
+                        m.decisions[m.n].unit = u;
+                        m.decisions[m.n++].there = there;
+                }
+                for (const ClusterUnit *u = p.cluster.units; u; u = u->hh.next)
+                        for (const ClusterMachine *on = p.cluster.machines; u->unit && on; on = on->hh.next)
+                                for (unsigned staying = 0; staying < 2; staying++) {
+                                        bool expected = model_conflicts(&m, u, on, staying);
+
+                                        assert_int_equal(scheduler_refusal(m.view, u, on, staying, NULL) == RULE_CONFLICTS, expected);
+                                        assert_int_equal(scheduler_replaced_by(m.view, u, on) != NULL, model_replaced(&m, u, on));
+                                        conflicts += expected;
+                                        replaced += model_replaced(&m, u, on);
+                                        asked++;
+                                }
+                scheduler_view_free(m.view);
+                picture_free(&p);
+        }
+        assert_true(conflicts > asked / 20 && conflicts < asked - asked / 20);
+        assert_true(replaced > asked / 50);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_rule_says_no_in_a_sentence),
@@ -305,6 +437,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_that_fits_nowhere_is_told_why_of_all),
                 cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
+                cmocka_unit_test(rules_found_by_the_index_are_those_that_looking_at_all_finds),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

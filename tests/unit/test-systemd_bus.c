@@ -4,19 +4,22 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "fleetd/systemd/bus.h"
+#include "fleetd/systemd/unit_dir.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/scratch.h"
+#include "units/name.h"
 
 enum { PATIENCE_MS = 20000 };
 
 typedef struct Room {
         UvLoop *uv;
         Loop *loop;
-        char *scratch, *folder, *bus_path, *quadlets, *masked, *vendor;
+        char *scratch, *folder, *bus_path, *quadlets, *links, *masked, *vendor;
         const char *generators[3];
         FakeBus *fake;
         Systemd *systemd;
@@ -103,10 +106,11 @@ static int room_setup(void **state) {
         room->folder = scratch_path(room->scratch, "units");
         room->bus_path = scratch_path(room->scratch, "private");
         room->quadlets = scratch_path(room->scratch, "containers/systemd");
+        room->links = scratch_path(room->scratch, "links");
         room->generators[0] = room->masked = scratch_path(room->scratch, "first");
         room->generators[1] = room->vendor = scratch_path(room->scratch, "second");
         room->fake = fake_bus_new(room->uv, room->bus_path);
-        SystemdBusOptions options = { .directory = room->folder, .address = room->fake->address, .quadlets = room->quadlets, .generators = room->generators };
+        SystemdBusOptions options = { .directory = room->folder, .address = room->fake->address, .quadlets = room->quadlets, .links = room->links, .generators = room->generators };
 
         assert_int_equal(systemd_bus_new(&room->systemd, room->loop, &options, &err), 0);
         room->systemd->ops->set_events(room->systemd, &(SystemdEvents) {
@@ -128,6 +132,7 @@ static int room_teardown(void **state) {
         free(room->folder);
         free(room->bus_path);
         free(room->quadlets);
+        free(room->links);
         free(room->masked);
         free(room->vendor);
         scratch_free(room->scratch);
@@ -159,7 +164,7 @@ static void a_connection_subscribes_before_it_is_ready(void **state) {
         assert_true(ops(room)->is_ready(room->systemd));
         assert_false(ops(room)->is_stopping(room->systemd));
         assert_int_equal(room->fake->connections, 1);
-        assert_int_equal(room->fake->calls, 2); /* Subscribe, and the state of the system */
+        assert_int_equal(room->fake->calls, 5); /* Subscribe, three of the era, and the state of the system */
 }
 
 static void a_listing_tells_state_properties_and_file(void **state) {
@@ -180,7 +185,7 @@ static void a_listing_tells_state_properties_and_file(void **state) {
         assert_string_equal(u->sub, "running");
         assert_string_equal(u->result, "");
         assert_string_equal(u->invocation_id, "ab000000000000000000000000000000");
-        assert_true(u->ours && u->need_reload && u->job && u->has_file);
+        assert_true(u->owner == SYSTEMD_OURS && u->need_reload && u->job && u->has_file);
         assert_int_equal(strlen(u->hash), 40);
 }
 
@@ -191,10 +196,74 @@ static void a_unit_of_the_host_is_not_ours(void **state) {
         snprintf(ssh->fragment, sizeof(ssh->fragment), "/usr/lib/systemd/system/ssh.service");
         snprintf(ssh->result, sizeof(ssh->result), "exit-code");
         list(room, "ssh.service", false);
-        assert_false(room->units[0].ours);
+        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
         assert_false(room->units[0].has_file);
         assert_string_equal(room->units[0].fragment, "/usr/lib/systemd/system/ssh.service");
         assert_string_equal(room->units[0].result, "exit-code");
+}
+
+/* systemd answers for an alias with the Id of the unit, which may be asked for in the same call. */
+static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
+        static const char *const names[] = { "shop.service", "realshop.service", "masked.service", "free.service" };
+        Room *room = *state;
+        FakeUnit *shop = fake_bus_unit(room->fake, "realshop.service", "loaded", "active", "running");
+        FakeUnit *masked = fake_bus_unit(room->fake, "masked.service", "masked", "inactive", "dead");
+
+        snprintf(shop->alias, sizeof(shop->alias), "shop.service");
+        snprintf(shop->fragment, sizeof(shop->fragment), "/etc/systemd/system/realshop.service");
+        snprintf(masked->fragment, sizeof(masked->fragment), "/run/systemd/system/masked.service");
+        assert_int_equal(ops(room)->write_file(room->systemd, "shop.service", "[Service]\n", 10), 0);
+        room->listed = 0;
+        assert_int_equal(ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room), 0);
+        UNTIL(room, room->listed == 1);
+        assert_int_equal(room->n_units, 4);
+        for (size_t i = 0; i < 4; i++)
+                assert_string_equal(room->units[i].name, names[i]);
+        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
+        assert_string_equal(room->units[0].active, "active");
+        assert_true(room->units[0].has_file);
+        assert_int_equal(room->units[1].owner, SYSTEMD_CONFLICTING);
+        assert_int_equal(room->units[2].owner, SYSTEMD_CONFLICTING);
+        assert_int_equal(room->units[3].owner, SYSTEMD_ABSENT);
+}
+
+static void a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked(void **state) {
+        static const char *const names[] = { "a.service" };
+        static const char text[] = "[Install]\nAlias=hostdb.service\n";
+        Room *room = *state;
+        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+
+        snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, -EEXIST);
+        assert_string_equal(room->sentence, "its [Install] names hostdb.service, which this host has from elsewhere");
+        assert_string_equal(room->fake->said.chars, "");
+
+        /* What another unit of ours is called is no matter of the host. */
+        snprintf(db->fragment, sizeof(db->fragment), "%s/hostdb.service", room->folder);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 2);
+        assert_int_equal(room->error, 0);
+        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+}
+
+/* Of systemd's runtime links those alone go that lead to our files. */
+static void a_mask_of_the_host_is_not_taken_away(void **state) {
+        static const char *const names[] = { "ours.service", "masked.service", "none.service" };
+        char path[600], target[600];
+        Room *room = *state;
+
+        assert_int_equal(mkdir(room->links, 0755), 0);
+        snprintf(path, sizeof(path), "%s/ours.service", room->links);
+        snprintf(target, sizeof(target), "%s/ours.service", room->folder);
+        assert_int_equal(symlink(target, path), 0);
+        snprintf(path, sizeof(path), "%s/masked.service", room->links);
+        assert_int_equal(symlink("/dev/null", path), 0);
+        assert_int_equal(ops(room)->unlink(room->systemd, names, 3, on_done, room), 0);
+        UNTIL(room, room->done == 1);
+        assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service none.service; ");
 }
 
 static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
@@ -214,6 +283,93 @@ static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_as
         assert_int_equal(room->n_units, 0);
 }
 
+/* CPU time of the whole process, the fake systemd included, for one listing of so many names. */
+static uint64_t list_many(Room *room, size_t n) {
+        char (*texts)[32] = calloc(n, sizeof(*texts));
+        const char **names = calloc(n, sizeof(*names));
+        unsigned before = room->listed;
+        struct timespec begin, end;
+
+        assert_true(texts && names);
+        for (size_t i = 0; i < n; i++) {
+                snprintf(texts[i], sizeof(texts[i]), "unit-%zu.service", i);
+                names[i] = texts[i];
+        }
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+        ops(room)->list(room->systemd, names, n, false, on_listed, room);
+        UNTIL(room, room->listed > before);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+        assert_int_equal(room->error, 0);
+        free(names);
+        free(texts);
+        return (end.tv_sec - begin.tv_sec) * UINT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
+}
+
+static void a_listing_costs_in_the_number_of_its_units(void **state) {
+        Room *room = *state;
+        uint64_t few, many;
+
+        (void) list_many(room, 400); /* memory, and pages of code */
+        few = list_many(room, 400);
+        many = list_many(room, 400 * 10);
+        assert_in_range(many, 0, 30 * few); /* of its square: 100 */
+}
+
+static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(void **state) {
+        static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service", "other.service" };
+        Room *room = *state;
+
+        fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
+        UNTIL(room, room->listed == 1);
+        assert_int_equal(room->n_units, 4);
+        for (size_t i = 0; i < 3; i++) {
+                assert_string_equal(room->units[i].name, names[i]);
+                assert_string_equal(room->units[i].active, "active");
+        }
+        assert_string_equal(room->units[3].name, "other.service");
+        assert_string_equal(room->units[3].load, "not-found");
+}
+
+static void a_file_is_read_again_only_when_it_has_changed(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->folder, "a.service");
+        const UnitDirEntry *e = NULL;
+        char hash[UNIT_HASH_SIZE];
+        UnitDir d;
+
+        assert_int_equal(unit_dir_open(&d, room->folder, room->quadlets, room->links, NULL), 0);
+        assert_int_equal(unit_dir_write(&d, "a.service", "[Service]\n", 10), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+                assert_non_null(e);
+        }
+        assert_int_equal(d.reads, 1);
+        memcpy(hash, e->hash, sizeof(hash));
+
+        scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by somebody else */
+        assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+        assert_non_null(e);
+        assert_string_not_equal(e->hash, hash);
+        assert_int_equal(d.reads, 2);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(unit_dir_get(&d, "a.service", &e), 0);
+        assert_null(e);
+        unit_dir_close(&d);
+}
+
+static void a_units_name_may_be_as_long_as_systemd_allows(void **state) {
+        Room *room = *state;
+        char name[UNIT_NAME_MAX + 1] = "";
+
+        memset(name, 'n', UNIT_NAME_MAX);
+        memcpy(name + UNIT_NAME_MAX - strlen(".service"), ".service", strlen(".service"));
+        assert_int_equal(ops(room)->write_file(room->systemd, name, "[Service]\n", 10), 0);
+        list(room, name, false);
+        assert_string_equal(room->units[0].name, name);
+        assert_true(room->units[0].has_file);
+}
+
 static void signals_tell_whom_to_look_at(void **state) {
         Room *room = *state;
 
@@ -227,10 +383,76 @@ static void signals_tell_whom_to_look_at(void **state) {
         fake_bus_job_new(room->fake, "web@2.service");
         settle(room);
         assert_string_equal(room->last_changed, "web@2.service");
+}
+
+static void signals_without_end_are_read_in_batches(void **state) {
+        enum { TURNS = 300, AT_ONCE = 40, IN_ROW = 20, BATCH_MS = 20 };
+        Room *room = *state;
+        const SystemdBusCounts *counts = systemd_bus_counts(room->systemd);
+        uint64_t begin_ms = loop_now_ms(room->loop);
+
+        for (unsigned i = 0; i < TURNS; i++) {
+                for (unsigned k = 0; k < AT_ONCE; k++)
+                        fake_bus_changed(room->fake, "web.service");
+                assert_int_equal(timer_start(&room->tick, room->loop, 1), 0);
+                assert_true(loop_uv_run(room->uv) >= 0);
+        }
+        UNTIL(room, room->changed == TURNS * AT_ONCE); /* none is lost */
+        assert_int_equal(counts->signals, TURNS * AT_ONCE);
+        assert_in_range(counts->batches, 1, IN_ROW + (loop_now_ms(room->loop) - begin_ms) / BATCH_MS);
+}
+
+static void what_is_awaited_does_not_wait_for_a_batch(void **state) {
+        Room *room = *state;
+
+        for (unsigned i = 0; i < 300; i++)
+                fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, room->changed == 300);
+        for (unsigned i = 0; i < 10; i++) {
+                fake_bus_changed(room->fake, "web.service");
+                settle(room); /* the signal was sent before the answer */
+                assert_int_equal(room->changed, 301 + i);
+        }
+}
+
+static void a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides(void **state) {
+        Room *room = *state;
+
+        fake_bus_job_new(room->fake, "shutdown.target"); /* to stop it, for example */
+        settle(room);
+        settle(room);
         assert_false(ops(room)->is_stopping(room->systemd));
+        room->fake->state = "stopping";
+        fake_bus_job_new(room->fake, "shutdown.target");
+        UNTIL(room, ops(room)->is_stopping(room->systemd));
+}
+
+static void a_shutdown_that_is_cancelled_is_taken_back(void **state) {
+        Room *room = *state;
+
+        room->fake->state = "stopping";
+        fake_bus_job_new(room->fake, "shutdown.target");
+        UNTIL(room, ops(room)->is_stopping(room->systemd));
+        room->fake->state = "running";
+        fake_bus_job_removed(room->fake, 1, "shutdown.target", "canceled");
+        UNTIL(room, !ops(room)->is_stopping(room->systemd));
+        assert_string_equal(room->last_changed, "all"); /* what was not started meanwhile is */
+}
+
+static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
+        Room *room = *state;
+
+        room->fake->hold = "Get";
+        fake_bus_job_new(room->fake, "shutdown.target");
+        UNTIL(room, room->fake->n_held == 1);
+        fake_bus_job_new(room->fake, "shutdown.target");
         fake_bus_job_new(room->fake, "shutdown.target");
         settle(room);
-        assert_true(ops(room)->is_stopping(room->systemd));
+        settle(room);
+        assert_int_equal(room->fake->n_held, 1);
+        fake_bus_release(room->fake);
+        room->fake->state = "stopping";
+        UNTIL(room, ops(room)->is_stopping(room->systemd));
 }
 
 /* -- Doing -- */
@@ -367,22 +589,22 @@ static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
         list(room, "web.container", false);
         assert_string_equal(u->name, "web.container");
         assert_string_equal(u->active, "active");
-        assert_true(u->ours && u->has_file && !u->need_reload);
+        assert_true(u->owner == SYSTEMD_OURS && u->has_file && !u->need_reload);
         list(room, "web.service", false);
         assert_string_equal(u->active, "active");
-        assert_false(u->ours || u->has_file);
+        assert_true(u->owner == SYSTEMD_CONFLICTING && !u->has_file);
 
         /* systemd has read it again as it was generated: the file is newer. */
         assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
         list(room, "web.container", false);
-        assert_true(u->ours && u->need_reload);
+        assert_true(u->owner == SYSTEMD_OURS && u->need_reload);
 
         snprintf(web->source, sizeof(web->source), "/etc/containers/systemd/web.container");
         list(room, "web.container", false);
-        assert_false(u->ours);
+        assert_int_equal(u->owner, SYSTEMD_CONFLICTING);
         web->source[0] = 0; /* a service of the host */
         list(room, "web.container", false);
-        assert_false(u->ours);
+        assert_int_equal(u->owner, SYSTEMD_CONFLICTING);
         assert_string_equal(u->fragment, web->fragment);
 }
 
@@ -472,6 +694,21 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
         assert_int_equal(room->error, 0);
 }
 
+static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
+        Room *room = *state;
+
+        room->fake->fail = "Get";
+        room->fake->fail_name = "org.freedesktop.DBus.Error.NoReply";
+        room->fake->fail_message = "Method call timed out";
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, room->fake->connections == 3);
+        assert_false(ops(room)->is_ready(room->systemd));
+        room->fake->fail = NULL;
+        UNTIL(room, room->ready == 2);
+        list(room, "web.service", false);
+        assert_int_equal(room->error, 0);
+}
+
 static void while_there_is_no_connection_calls_say_so(void **state) {
         Room *room = *state;
 
@@ -536,8 +773,20 @@ int main(void) {
                 in_a_room(a_connection_subscribes_before_it_is_ready),
                 in_a_room(a_listing_tells_state_properties_and_file),
                 in_a_room(a_unit_of_the_host_is_not_ours),
+                in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
+                in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
+                in_a_room(a_mask_of_the_host_is_not_taken_away),
                 in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
+                in_a_room(a_listing_costs_in_the_number_of_its_units),
+                in_a_room(a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told),
+                in_a_room(a_file_is_read_again_only_when_it_has_changed),
+                in_a_room(a_units_name_may_be_as_long_as_systemd_allows),
                 in_a_room(signals_tell_whom_to_look_at),
+                in_a_room(signals_without_end_are_read_in_batches),
+                in_a_room(what_is_awaited_does_not_wait_for_a_batch),
+                in_a_room(a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides),
+                in_a_room(a_shutdown_that_is_cancelled_is_taken_back),
+                in_a_room(a_state_that_changes_while_it_is_read_is_read_again),
                 in_a_room(a_start_ends_when_its_job_is_queued),
                 in_a_room(a_refused_call_says_what_systemd_said),
                 in_a_room(a_stop_ends_when_its_job_has_ended),
@@ -551,6 +800,7 @@ int main(void) {
                 in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
+                in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
                 in_a_room(who_goes_answers_all_that_was_under_way),
                 in_a_room(an_answer_that_is_none_fails_the_listing),

@@ -140,6 +140,27 @@ static void a_name_cannot_drive_the_terminal(void **state) {
 
         text_append_printable(&t, "a\x1b[31m\n\x7f\xc3\xa4");
         assert_string_equal(t.chars, "a\\x1b[31m\\x0a\\x7f\xc3\xa4");
+
+        /* C1 (CSI), marks of direction, a line separator, what is no UTF-8; all else of Unicode is shown. */
+        text_clear(&t);
+        text_append_printable(&t, "\xc2\x9b" "2J\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xe2\x80\xa8\x9b\xff");
+        assert_string_equal(t.chars, "\\xc2\\x9b2J\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xd8\\x9c\\xe2\\x80\\xa8\\x9b\\xff");
+        text_clear(&t);
+        text_append_printable(&t, "\xc2\xa0\xe2\x80\xa6\xe2\x97\x8f\xf0\x9f\x98\x80");
+        assert_string_equal(t.chars, "\xc2\xa0\xe2\x80\xa6\xe2\x97\x8f\xf0\x9f\x98\x80");
+}
+
+static void lines_of_a_text_stay_lines(void **state) {
+        _cleanup_text_ Text t = {};
+
+        text_append_printable_bytes(&t, "a\tb\r\nc\rd\x1b]0;x\a\n\0", 16, true);
+        assert_string_equal(t.chars, "a\tb\r\nc\\x0dd\\x1b]0;x\\x07\n\\x00");
+}
+
+static void a_message_keeps_to_one_line_in_place(void **state) {
+        char s[] = "a\nb\xc2\x9b" "c\xe2\x80\xae" "d\xff\xc3\xa4";
+
+        assert_string_equal(text_keep_to_one_line(s), "a?b?c?d?\xc3\xa4");
 }
 
 int main(void) {
@@ -152,6 +173,8 @@ int main(void) {
                 cmocka_unit_test(base64_carries_all_bytes_in_one_form),
                 cmocka_unit_test(a_plain_text_is_utf8_without_nul),
                 cmocka_unit_test(a_name_cannot_drive_the_terminal),
+                cmocka_unit_test(lines_of_a_text_stay_lines),
+                cmocka_unit_test(a_message_keeps_to_one_line_in_place),
         };
 
         return cmocka_run_group_tests_name("text", tests, NULL, NULL);

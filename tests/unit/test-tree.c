@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -202,6 +204,18 @@ static void an_aborted_nested_transaction_takes_back_only_its_own(void **state) 
         assert_whole(f->txn);
 }
 
+static int stop_at_first(void *userdata, const KvNode *node, bool below) {
+        *(bool *) userdata = below;
+        return !below;
+}
+
+static bool has_children(TreeTxn *txn, KvBytes path) {
+        bool found = false;
+
+        assert_true(tree_scan(txn, path, stop_at_first, &found) >= 0);
+        return found;
+}
+
 static void children_are_listed_without_what_is_below_them(void **state) {
         Fixture *f = *state;
 
@@ -225,8 +239,8 @@ static void children_are_listed_without_what_is_below_them(void **state) {
         assert_int_equal(tree_walk_from(f->txn, kv_string("/d"), kv_string("/e"), true, append_path, NULL), -EINVAL);
         assert_walk(f->txn, "/d/b", true, "");
         assert_walk(f->txn, "/nothing", true, "");
-        assert_true(tree_has_children(f->txn, kv_string("/d/a")));
-        assert_false(tree_has_children(f->txn, kv_string("/d/b")));
+        assert_true(has_children(f->txn, kv_string("/d/a")));
+        assert_false(has_children(f->txn, kv_string("/d/b")));
 }
 
 static void names_of_any_bytes_keep_their_place(void **state) {
@@ -291,7 +305,7 @@ static void paths_longer_than_a_key_are_kept_found_and_listed_in_order(void **st
                 assert_walk(f->txn, *path ? path : "/", false, files.chars);
                 assert_walks_in_parts(f->txn, kv_string(*path ? path : "/"), false);
                 assert_walks_in_parts(f->txn, kv_string(*path ? path : "/"), true);
-                assert_true(tree_has_children(f->txn, kv_string(next)));
+                assert_true(has_children(f->txn, kv_string(next)));
                 snprintf(path, sizeof(path), "%s", next);
         }
 
@@ -444,6 +458,45 @@ static void meta_and_configuration_are_kept(void **state) {
         assert_int_equal(meta.n_nodes, 1); /* the tree's own count */
         assert_int_equal(tree_configuration(txn, &configuration), 0);
         assert_true(kv_bytes_equal(configuration, kv_string("three voters")));
+}
+
+/* 70 MB; the map of a quota of 1 MiB has 64 MiB. */
+static int fill(Fixture *f) {
+        static char value[200 * 1024];
+        char key[16];
+        int r = 0;
+
+        memset(value, 'x', sizeof(value));
+        for (unsigned i = 0; r >= 0 && i < 350; i++) {
+                snprintf(key, sizeof(key), "/%u", i);
+                r = tree_put(f->txn, &(KvNode) { .key = kv_string(key), .value = { value, sizeof(value) }, .created = 2, .modified = 3 });
+        }
+        return r;
+}
+
+static void the_map_has_room_for_the_quota_that_the_tree_carries(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(fill(f), -ENOSPC);
+        tree_abort(TAKE_PTR(f->txn));
+        fixture_write(f);
+        assert_int_equal(tree_set_meta(f->txn, &(TreeMeta) { .quota = 8 * 1024 * 1024 }), 0);
+        commit(f);
+        f->tree = tree_close(f->tree);
+
+        fixture_open(f);
+        fixture_write(f);
+        assert_int_equal(fill(f), 0);
+        commit(f);
+        f->tree = tree_close(f->tree);
+
+        fixture_open(f);
+        fixture_write(f);
+        put(f, "/one/more", "1");
+        assert_int_equal(tree_set_meta(f->txn, &(TreeMeta) { .quota = UINT64_MAX }), 0);
+        commit(f);
+        f->tree = tree_close(f->tree);
+        fixture_open(f); /* what no address space holds is not mapped */
 }
 
 static void a_reader_sees_what_was_there_when_it_began(void **state) {
@@ -604,19 +657,19 @@ static void a_copy_that_rots_anywhere_is_noticed(void **state) {
         fd = open(file, O_RDWR | O_CLOEXEC);
         assert_true(fd >= 0);
         assert_int_equal(fstat(fd, &st), 0);
-        assert_int_equal(file_sum_check(fd), 1);
+        assert_int_equal(file_sum_check(fd, NULL), 1);
         for (off_t at = 0; at < st.st_size; at += at < st.st_size - 4096 ? 13 : 1) {
                 uint8_t byte, other;
 
                 assert_int_equal(pread(fd, &byte, 1, at), 1);
                 other = byte ^ (uint8_t) (1 << at % 8);
                 assert_int_equal(pwrite(fd, &other, 1, at), 1);
-                assert_int_equal(file_sum_check(fd), -EUCLEAN);
+                assert_int_equal(file_sum_check(fd, NULL), -EUCLEAN);
                 assert_int_equal(pwrite(fd, &byte, 1, at), 1);
         }
-        assert_int_equal(file_sum_check(fd), 1);
+        assert_int_equal(file_sum_check(fd, NULL), 1);
         assert_int_equal(ftruncate(fd, st.st_size - FILE_SUM_SIZE), 0); /* as an older version wrote it */
-        assert_int_equal(file_sum_check(fd), 0);
+        assert_int_equal(file_sum_check(fd, NULL), 0);
         close(fd);
 }
 
@@ -673,6 +726,38 @@ static void a_copy_beyond_its_bound_is_given_up_and_leaves_nothing(void **state)
         assert_int_equal(stat(to, &st), -1);
         assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), 0);
         assert_int_equal(tree_copy(f->tree, to, 0, &meta, NULL), -EEXIST);
+}
+
+static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *to = scratch_path(f->scratch, "copy"), *path = scratch_path(f->scratch, "cancelled"), *file = NULL;
+        KvNode node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 1, .modified = 1 };
+        _Atomic bool cancelled = false;
+        _cleanup_close_ int fd = -1;
+        TreeMeta meta;
+        struct stat st;
+        TreeTxn *txn;
+        Tree *tree;
+
+        assert_int_equal(tree_open(path, &(TreeOptions) { .cancelled = &cancelled }, &tree, NULL), 0);
+        assert_int_equal(tree_begin_write(tree, &txn), 0);
+        assert_int_equal(tree_put(txn, &node), 0);
+        assert_int_equal(tree_commit(txn), 0);
+        assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), 0);
+        assert_true(asprintf(&file, "%s/data.mdb", to) > 0);
+        fd = open(file, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(file_sum_check(fd, &cancelled), 1);
+        assert_int_equal(unlink(file), 0);
+        assert_int_equal(rmdir(to), 0);
+
+        cancelled = true;
+        assert_int_equal(file_sum_check(fd, &cancelled), -ECANCELED);
+        assert_int_equal(tree_copy(tree, to, 0, &meta, NULL), -ECANCELED);
+        assert_int_equal(stat(to, &st), -1);
+        assert_int_equal(tree_begin_read(tree, &txn), 0);
+        assert_int_equal(tree_check(txn, NULL), -ECANCELED);
+        tree_abort(txn);
+        tree_close(tree);
 }
 
 static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **state) {
@@ -762,6 +847,182 @@ static void five_trees_live_in_one_process(void **state) {
         }
 }
 
+/* -- Reading in a worker -- */
+
+typedef struct Reading {
+        TreeReader *reader;
+        sem_t begun, go_on;
+        unsigned n;
+        int result;
+} Reading;
+
+static int reading_visit(void *userdata, const KvNode *node) {
+        Reading *w = userdata;
+
+        w->n++;
+        return 1;
+}
+
+/* Walks the tree again and again, until that fails. */
+static void *reading_run(void *userdata) {
+        Reading *w = userdata;
+        TreeTxn *txn;
+
+        w->result = tree_reader_begin(w->reader, &txn);
+        sem_post(&w->begun);
+        if (w->result < 0)
+                return NULL;
+        sem_wait(&w->go_on);
+        while (w->result == 0)
+                w->result = tree_walk(txn, kv_string("/"), true, reading_visit, w);
+        tree_abort(txn);
+        return NULL;
+}
+
+static pthread_t reading_start(Reading *w, Tree *tree) {
+        pthread_t thread;
+
+        sem_init(&w->begun, 0, 0);
+        sem_init(&w->go_on, 0, 0);
+        assert_int_equal(tree_reader_new(tree, &w->reader), 0);
+        assert_int_equal(pthread_create(&thread, NULL, reading_run, w), 0);
+        sem_wait(&w->begun);
+        return thread;
+}
+
+static void reading_end(Reading *w, pthread_t thread) {
+        pthread_join(thread, NULL);
+        w->reader = tree_reader_free(w->reader);
+}
+
+static void a_tree_that_a_worker_reads_is_closed_when_the_worker_has_ended(void **state) {
+        Fixture *f = *state;
+        Reading w = {};
+        pthread_t thread;
+
+        for (unsigned i = 0; i < 1000; i++) {
+                char path[32];
+
+                snprintf(path, sizeof(path), "/%u", i);
+                put(f, path, "value");
+        }
+        commit(f);
+        thread = reading_start(&w, f->tree);
+        sem_post(&w.go_on);
+        f->tree = tree_close(f->tree);
+        reading_end(&w, thread);
+        assert_int_equal(w.result, -ECANCELED);
+
+        /* One that begins afterwards finds nothing to read. */
+        fixture_open(f);
+        assert_int_equal(tree_reader_new(f->tree, &w.reader), 0);
+        f->tree = tree_close(f->tree);
+        assert_int_equal(tree_reader_begin(w.reader, &(TreeTxn *) { NULL }), -ECANCELED);
+        w.reader = tree_reader_free(w.reader);
+        fixture_open(f);
+        fixture_write(f);
+}
+
+static void a_reader_that_is_stopped_ends_with_the_first_reason(void **state) {
+        Fixture *f = *state;
+        Reading w = {};
+        pthread_t thread;
+
+        put(f, "/a", "value");
+        commit(f);
+        thread = reading_start(&w, f->tree);
+        tree_reader_stop(w.reader, -ETIMEDOUT);
+        tree_reader_stop(w.reader, -ECANCELED);
+        sem_post(&w.go_on);
+        reading_end(&w, thread);
+        assert_int_equal(w.result, -ETIMEDOUT);
+        assert_int_equal(w.n, 0);
+        fixture_write(f);
+}
+
+static void a_reader_gives_up_when_the_live_file_has_doubled(void **state) {
+        enum { VALUE = 240 * 1024, N = 80 * 1024 * 1024 / VALUE };
+        _cleanup_free_ char *value = NEW0(char, VALUE), *path = NULL;
+        Fixture *f = *state;
+        Tree *tree = NULL;
+        Reading w = {};
+        pthread_t thread;
+        Error err = {};
+
+        path = scratch_path(f->scratch, "growing");
+        assert_int_equal(tree_open(path, &(TreeOptions) { .quota = 8 * 1024 * 1024 }, &tree, &err), 0);
+        for (unsigned round = 0; round < 2; round++) {
+                TreeTxn *txn;
+
+                assert_int_equal(tree_begin_write(tree, &txn), 0);
+                for (unsigned i = 0; i < (round == 0 ? 300 : N); i++) {
+                        char key[32];
+
+                        snprintf(key, sizeof(key), "/%u-%u", round, i);
+                        assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(key), .value = { value, round == 0 ? 1 : VALUE }, .created = 1, .modified = 1 }), 0);
+                }
+                if (round == 1)
+                        thread = reading_start(&w, tree);
+                assert_int_equal(tree_commit(txn), 0);
+        }
+        sem_post(&w.go_on);
+        reading_end(&w, thread);
+        assert_int_equal(w.result, -EFBIG);
+        tree_close(tree);
+}
+
+static void what_walks_read_is_limited_also_where_it_is_not_visited(void **state) {
+        char beginning[KV_KEY_MAX], path[KV_KEY_MAX];
+        Fixture *f = *state;
+        unsigned n = 0;
+
+        memset(beginning, 'a', 600);
+        beginning[0] = '/';
+        beginning[600] = 0;
+        put_dir(f, "/dir");
+        for (unsigned i = 0; i < 100; i++) {
+                snprintf(path, sizeof(path), "%s%u", beginning, i); /* long keys, which have to be sorted */
+                put(f, path, "v");
+                snprintf(path, sizeof(path), "/dir/%u", i);
+                put(f, path, "v");
+        }
+        tree_limit_walks(f->txn, 50);
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), true, count_node, &n), -E2BIG);
+        assert_int_equal(n, 0);
+        tree_limit_walks(f->txn, 50);
+        assert_int_equal(tree_walk(f->txn, kv_string("/dir"), true, count_node, &n), -E2BIG);
+        assert_int_equal(n, 50);
+        tree_limit_walks(f->txn, 0);
+        n = 0;
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), true, count_node, &n), 0);
+        assert_int_equal(n, 201);
+}
+
+static void nodes_that_are_read_and_written_are_counted(void **state) {
+        Fixture *f = *state;
+        TurnWork work = {};
+        KvNode node;
+
+        put_dir(f, "/dir");
+        put(f, "/dir/a", "value");
+        commit(f);
+        tree_set_work(f->tree, &work);
+        fixture_write(f);
+        assert_int_equal(tree_get(f->txn, kv_string("/dir/a"), &node), 0);
+        assert_int_equal(work.nodes, 1);
+        assert_in_range(work.bytes, strlen("/dir/avalue"), 64);
+        work = (TurnWork) {};
+        assert_int_equal(tree_walk(f->txn, kv_string("/"), true, count_node, &(unsigned) { 0 }), 0);
+        assert_int_equal(work.nodes, 2);
+        work = (TurnWork) {};
+        put(f, "/dir/a", "another value"); /* looks at the old one, and writes */
+        assert_int_equal(work.nodes, 2);
+        commit(f);
+        tree_set_work(f->tree, NULL);
+        fixture_write(f);
+        assert_int_equal(work.nodes, 2);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -777,16 +1038,23 @@ int main(void) {
                 TEST(a_replaced_node_expires_by_its_new_time_only),
                 TEST(users_and_fleet_are_counted_apart),
                 TEST(meta_and_configuration_are_kept),
+                TEST(the_map_has_room_for_the_quota_that_the_tree_carries),
                 TEST(a_reader_sees_what_was_there_when_it_began),
                 TEST(the_hash_tells_any_difference),
                 TEST(the_kept_hash_is_that_of_a_walk_after_any_change),
                 TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy), TEST(a_copy_that_rots_anywhere_is_noticed),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
+                TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),
                 TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
                 TEST(a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was),
                 TEST(the_files_are_readable_by_their_owner_alone),
                 TEST(five_trees_live_in_one_process),
+                TEST(a_tree_that_a_worker_reads_is_closed_when_the_worker_has_ended),
+                TEST(a_reader_that_is_stopped_ends_with_the_first_reason),
+                TEST(a_reader_gives_up_when_the_live_file_has_doubled),
+                TEST(what_walks_read_is_limited_also_where_it_is_not_visited),
+                TEST(nodes_that_are_read_and_written_are_counted),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

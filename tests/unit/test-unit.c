@@ -78,6 +78,20 @@ static void what_cannot_run_is_refused_with_a_sentence(void **state) {
                        "MachineID cannot be used with Conflicts");
 }
 
+/* Enabling such a unit would put it in the place of one of the host. */
+static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **state) {
+        static const char taken[] = "[Service]\nExecStart=/bin/true\n[Install]\nAlias=shop.service \\\n  b.service %p-%i.service\nAlso=c.socket\n";
+        _cleanup_unit_ Unit *unit = NULL;
+
+        assert_refused("a.service", "[Service]\nExecStart=/bin/true\n[Install]\nAlias=b.service dbus.service\n",
+                       "line 4: Alias=dbus.service is refused: systemd itself depends on a unit of that name (systemd.special(7))");
+        assert_refused("a.service", "[Install]\nWantedBy=multi-user.target\nAlias=\nAlso=b.service \\\n  systemd-logind.service\n",
+                       "line 4: Also=systemd-logind.service is refused: names that start with systemd- are systemd's own");
+        assert_refused("systemd@d.service", "[S]\nA=1\n[Install]\nAlias=%p-%i.service\n",
+                       "line 4: Alias=systemd-d.service is refused: names that start with systemd- are systemd's own");
+        assert_int_equal(unit_parse("a@1.service", taken, strlen(taken), &unit, NULL), 0);
+}
+
 static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
         static const struct {
                 const char *name, *text;
@@ -90,6 +104,7 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                 { "a.service", "[Service\n", 1, 1 },
                 { "a.service", "", 1, 0 },
                 { "a", "[Service]\nExecStart=/bin/true\n", 1, 0 },
+                { "a.service", "[Service]\nExecStart=/bin/true\n[Install]\nAlias=default.target\n", 1, 4 },
                 { "fleetd.service", "[X-Fleet]\nMachineMetadata=a\n", 2, 0 },
         };
 
@@ -201,6 +216,7 @@ int main(void) {
                 cmocka_unit_test(comments_and_spacing_make_no_difference_but_order_does),
                 cmocka_unit_test(placement_alone_does_not_change_what_runs),
                 cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
+                cmocka_unit_test(an_install_section_that_takes_a_name_of_the_host_is_refused),
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),

@@ -120,6 +120,7 @@ static void errors_name_the_line(void **state) {
                 const char *text, *sentence;
         } rows[] = {
                 { "[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section" },
+                { "[S]\nA=1\n[T\nU] x\n", "line 4: found garbage after section name [T?U]: x" },
                 { "[S]\nA=1\n[T] x\n", "line 3: found garbage after section name [T]: x" },
                 { "[S]\nA=1\nhello\nB=1\n", "line 3: unexpected newline encountered while parsing option name" },
                 { "[S]\n\nhello", "line 3: unexpected end of file encountered while parsing option name" },

@@ -63,6 +63,20 @@ static void one_host_votes_alone(void **state) {
         picture_free(&s.picture);
 }
 
+/* Its key is there, and may say that the seat is its own. */
+static void a_member_whose_key_cannot_be_read_keeps_its_seat(void **state) {
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_STANDBY, LAST, true);
+        picture_unreadable(&s.picture, LAYOUT_MEMBER, NULL, "B");
+        assert_string_equal(plan(&s), "nothing");
+        host(&s, "B", 0, PRESENCE_UP);
+        assert_string_equal(plan(&s), "remove 2");
+        picture_free(&s.picture);
+}
+
 static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby(void **state) {
         Seats s;
 
@@ -339,6 +353,7 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(one_host_votes_alone),
+                cmocka_unit_test(a_member_whose_key_cannot_be_read_keeps_its_seat),
                 cmocka_unit_test(a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby),
                 cmocka_unit_test(a_host_that_is_not_up_or_has_no_door_gets_no_seat),
                 cmocka_unit_test(three_vote_once_two_standbys_are_caught_up_and_reachable),

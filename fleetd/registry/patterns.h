@@ -1,0 +1,40 @@
+/* Index of patterns: which units name a given unit in their Conflicts=, Replaces= or MachineOf=.
+ *
+ * A pattern is filed under what stands before its first special character. A name is looked up by each of its beginnings,
+ * so that only patterns which begin as the name does are compared, however many there are. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/table.h"
+
+enum { PATTERNS_NAME_MAX = 255 }; /* what begins with more matches no unit */
+
+struct ClusterUnit;
+
+/* One pattern, and the units that have it; a unit that has it twice is there twice. */
+typedef struct Pattern {
+        struct ClusterUnit **units; /* borrowed */
+        size_t n, capacity;
+        struct Pattern *next;       /* with the same beginning */
+        UT_hash_handle hh;          /* by text */
+        char text[];
+} Pattern;
+
+typedef struct PatternStart PatternStart;
+
+typedef struct Patterns {
+        Pattern *all;               /* table by text */
+        PatternStart *starts;       /* table by beginning */
+        size_t n_by_size[PATTERNS_NAME_MAX + 1]; /* beginnings of that many bytes */
+} Patterns;
+
+int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit); /* 0 or -ENOMEM */
+void patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit);
+
+/* Call 'each' for each pattern that matches 'name' until it returns false. Return how many patterns were compared. */
+size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata);
+
+/* The bytes of a pattern that stand for themselves, before the first that does not; all of them: it matches that name alone. */
+size_t pattern_start(const char *text);

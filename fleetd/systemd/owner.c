@@ -1,0 +1,15 @@
+#include "fleetd/systemd/owner.h"
+
+#include "base/memory.h"
+
+/* The load state of the host's unit does not matter: one with a bad setting is the host's, too. An alias has no file of its own, but leads
+ * to one. A unit of ours whose file vanished has no fragment any more, in load state "not-found" or, while it runs, "error". */
+SystemdOwner systemd_owner(const SystemdSource *s) {
+        if (s->our_file)
+                return SYSTEMD_OURS;
+        if (streq(s->load, "not-found"))
+                return SYSTEMD_ABSENT;
+        if (streq(s->load, "masked") || s->fragment[0] || s->alias)
+                return SYSTEMD_CONFLICTING;
+        return SYSTEMD_ABSENT;
+}

@@ -1,0 +1,144 @@
+"""What memory a whole daemon takes: for the log of a machine that lost power, and when 1600 units have come and gone.
+
+Usage: memory.py PROGRAM FOLDER PORT"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+program, folder, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+MIB = 1024 * 1024
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON = {"Content-Type": "application/json"}
+
+
+class Fleet(http.client.HTTPConnection):
+    """The daemon's own socket."""
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(folder + "/sock")
+
+
+def start():
+    with open(folder + "/log", "a") as log:
+        return subprocess.Popen(
+            [program, "--state-directory=" + folder + "/state", "--runtime-directory=" + folder + "/run", "--unit-directory=", "--cluster-file=",
+             "--agent=no", "--name=h1", "--machine-id=" + "1" * 32, "--listen-socket=" + folder + "/sock", "--listen-client=127.0.0.1:%d" % port],
+            stderr=log)
+
+
+def anon(daemon):
+    """Of its own memory: without the files that are mapped."""
+    try:
+        with open("/proc/%d/status" % daemon.pid) as status:
+            return next((int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon:")), 0)
+    except OSError:
+        return 0
+
+
+def ask(connection, method, path, body=None, headers={}):
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    if answer.status >= 300:
+        raise SystemExit("not ok memory: %s %s: %d %s" % (method, path, answer.status, text))
+    return text
+
+
+def wait_until_served():
+    for _ in range(6000):
+        try:
+            return ask(Fleet("fleet"), "GET", "/fleet/v1/units") and ask(http.client.HTTPConnection("127.0.0.1", port), "GET", "/v2/keys/")
+        except OSError:
+            time.sleep(0.01)
+    raise SystemExit("not ok memory: the daemon does not answer")
+
+
+def judge(name, good, said):
+    print(("ok %s: " if good else "not ok %s: ") % name + said)
+
+
+def log_memory():
+    lines = ask(Fleet("fleet"), "GET", "/metrics").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("fleet_store_log_memory_bytes "))
+
+
+class Peak(threading.Thread):
+    def __init__(self, daemon):
+        super().__init__()
+        self.daemon_process, self.peak, self.over = daemon, 0, False
+        self.start()
+
+    def run(self):
+        while not self.over:
+            self.peak = max(self.peak, anon(self.daemon_process))
+            time.sleep(0.002)
+
+    def end(self):
+        self.over = True
+        self.join()
+        return self.peak
+
+
+def units_come_and_go(daemon):
+    fleet = Fleet("fleet")
+    time.sleep(1)
+    fresh = anon(daemon) - log_memory()
+    for i in range(1600):
+        unit = {"desiredState": "launched", "options": [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep %d" % i}]}
+        ask(fleet, "PUT", "/fleet/v1/units/u%d.service" % i, json.dumps(unit), JSON)
+    with_all = anon(daemon) - log_memory()
+    for i in range(1600):
+        ask(fleet, "DELETE", "/fleet/v1/units/u%d.service" % i)
+    end = time.time() + 60
+    while True:
+        left = anon(daemon) - log_memory()
+        if left < fresh + 3 * MIB or time.time() > end:
+            break
+        time.sleep(1)
+    judge("memory_returns_when_1600_units_have_gone", left < fresh + 3 * MIB,
+          "%.1f MiB besides the log's end, %.1f with all units, %.1f before" % (left / MIB, with_all / MIB, fresh / MIB))
+    judge("the_log_s_end_in_memory_is_a_figure_of_its_own", 100000 < log_memory() < 9 * MIB, "%d bytes" % log_memory())
+
+
+def refresh(n, size, key):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    ask(connection, "PUT", key, "value=" + "x" * size, FORM)
+    for _ in range(n):
+        ask(connection, "PUT", key, "refresh=true&ttl=1000&prevExist=true", FORM)
+
+
+def power_is_cut(daemon):
+    """An entry of 100 bytes moves 100 KB: a log of nothing moves hundreds of megabytes."""
+    service = Peak(daemon)
+    clients = [threading.Thread(target=refresh, args=(80, 100000, "/v2/keys/k%d" % i)) for i in range(32)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    peak = service.end()
+    daemon.kill()
+    daemon.wait()
+    os.unlink(folder + "/state/tree/trusted") # as if the machine had been down
+    daemon = start()
+    replay = Peak(daemon)
+    wait_until_served()
+    again = replay.end()
+    judge("a_log_that_is_applied_again_takes_little_more_than_service", 0 < again < peak + 64 * MIB,
+          "%.0f MiB, in service %.0f" % (again / MIB, peak / MIB))
+    return daemon
+
+
+daemon = start()
+wait_until_served()
+try:
+    units_come_and_go(daemon)
+    daemon = power_is_cut(daemon)
+finally:
+    daemon.kill()

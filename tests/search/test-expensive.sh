@@ -1,0 +1,47 @@
+#!/bin/bash
+# The search for expensive requests: known scenes stay within their bound, a short search finds none above it, and with the
+# limits taken out it finds what they are there for. SEARCH_SEED=N and SEARCH_SCENES=N look further; CHECK_ALL=yes does, too.
+here=$(cd "$(dirname "$(realpath "$0")")" && pwd)
+top=$(cd "$here/../.." && pwd)
+build=${LAB_BUILD:-$top/build-lab}
+[ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+[ "${CHECK_ALL:-}" = yes ] && scenes=20000 seed=$(($(date +%s) % 1000000)) || scenes=60 seed=1
+scenes=${SEARCH_SCENES:-$scenes} seed=${SEARCH_SEED:-$seed}
+scratch=$(mktemp -d /var/tmp/fleetd-search-XXXXXX)
+trap 'rm -rf "$scratch"' EXIT
+
+# result NAME COMMAND...: "ok NAME", or the line that says what is too expensive.
+result() {
+        local name=$1
+        shift
+        if "$@" >"$scratch/said" 2>&1; then
+                cat "$scratch/said"
+                echo "ok $name"
+        else
+                cat "$scratch/said"
+                echo "not ok $name: $(grep -m1 -E 'too expensive|error|rror:' "$scratch/said" || tail -1 "$scratch/said")"
+        fi
+}
+
+# A copy of the tree and of its build, in which what a patch touches is built again.
+mutant_build() {
+        local patch
+        mkdir -p "$scratch/tree"
+        (cd "$top" && git -c safe.directory="*" ls-files -z --cached --others --exclude-standard | tar -c --null -T - 2>/dev/null) | tar -x -C "$scratch/tree"
+        cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || return 1
+        cp -a "$build" "$scratch/tree/build" || return 1
+        grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
+        for patch in "$@"; do
+                patch -s -d "$scratch/tree" -p1 <"$top/tests/mutants/$patch" || return 1
+        done
+        make -s -C "$scratch/tree/build" -j"$(nproc)" tests/search/expensive
+}
+
+found() { ! "$scratch/tree/build/tests/search/expensive" --seed 1 --scenes 300 --only "$1" --rows 0 >"$scratch/found" && tail -2 "$scratch/found" && grep -q "^found" "$scratch/found"; }
+
+result the_search_is_built make -s -C "$build" tests/search/expensive
+result each_known_scene_is_within_its_bound "$build/tests/search/expensive" --play "$here/scenes"
+result "a_search_of_${scenes}_scenes_from_seed_${seed}_finds_none_without_a_bound" "$build/tests/search/expensive" --seed "$seed" --scenes "$scenes"
+result the_search_is_built_without_limits mutant_build costs-without-limits.patch long-keys-in-order.patch
+result a_transaction_without_a_limit_is_found found txn
+result a_directory_of_long_keys_in_order_is_found found delete-dir

@@ -1,0 +1,408 @@
+/* Journals and commands about units, between a client, this host and another one: what is run, how much of it at a time, and how a reader that
+ * is slow holds up its own child and nothing else. Children and the other host are played. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/api/call_spec.h"
+#include "io/loop_uv.h"
+#include "tests/lib/still.h"
+#include "units/json.h"
+
+enum {
+        JOURNALS = 32, COMMANDS = 8,
+        WINDOW = 256 * 1024,
+        PIECE = 32 * 1024,
+        CHILDREN_MAX = 64,
+};
+
+/* -- Children -- */
+
+struct Child {
+        const ChildEvents *events;
+        void *userdata;
+        char line[256];
+        bool paused, killed;
+};
+
+static Child children[CHILDREN_MAX];
+static unsigned n_children;
+
+UvLoop *__wrap_loop_uv(Loop *base);
+UvLoop *__wrap_loop_uv(Loop *base) {
+        return NULL;
+}
+
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err);
+int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events, void *userdata, Error *err) {
+        Child *c = &children[n_children++];
+
+        assert_true(n_children <= CHILDREN_MAX);
+        *c = (Child) { .events = events, .userdata = userdata };
+        for (size_t i = 0; argv[i]; i++)
+                snprintf(c->line + strlen(c->line), sizeof(c->line) - strlen(c->line), "%s ", argv[i]);
+        *ret = c;
+        return 0;
+}
+
+void __wrap_child_pause(Child *child, bool paused);
+void __wrap_child_pause(Child *child, bool paused) {
+        child->paused = paused;
+}
+
+Child *__wrap_child_kill(Child *child);
+Child *__wrap_child_kill(Child *child) {
+        if (child)
+                child->killed = true;
+        return NULL;
+}
+
+static void child_says(Child *c, size_t size) {
+        static char bytes[PIECE];
+
+        assert_false(c->paused);
+        memset(bytes, 'x', sizeof(bytes));
+        assert_true(size <= sizeof(bytes));
+        c->events->on_output(c->userdata, bytes, size);
+}
+
+/* -- The host -- */
+
+static void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+#define assert_done(h, call)                                \
+        do {                                                \
+                KvStatus status_ = KV_UNKNOWN;              \
+                void *done_ = &status_;                     \
+                assert_int_equal(call, 0);                  \
+                for (unsigned i_ = 0; i_ < 100 && status_ == KV_UNKNOWN; i_++) \
+                        still_pass(h, 10);                  \
+                assert_int_equal(status_, KV_OK);           \
+        } while (false)
+
+static void have_machine(Still *h, const char *id, const char *name) {
+        Machine m = { .name = (char *) name, .address = (char *) "10.0.0.1", .version = (char *) "0" };
+
+        snprintf(m.id, sizeof(m.id), "%s", id);
+        assert_done(h, registry_publish_facts(h->registry, &m, on_done, done_));
+}
+
+static void have_state(Still *h, const char *unit, const char *load) {
+        StateChange change = {};
+
+        snprintf(change.unit, sizeof(change.unit), "%s", unit);
+        assert_int_equal(unit_state_init(&change.state, load, "active", "running", NULL, 1, false), 0);
+        assert_done(h, registry_publish(h->registry, &change, 1, on_done, done_));
+        unit_state_done(&change.state);
+}
+
+static int host_setup(void **state) {
+        Still *h = still_new(false);
+
+        n_children = 0;
+        have_machine(h, STILL_ID, "alpha");
+        have_machine(h, STILL_OTHER_ID, "beta");
+        have_state(h, "web.service", "loaded");
+        have_state(h, "own.service", STATE_FOREIGN);
+        assert_true(still_meet(h));
+        *state = h;
+        return 0;
+}
+
+static int host_teardown(void **state) {
+        still_free(*state);
+        return 0;
+}
+
+static const char *ask(Still *h, const char *method, const char *target) {
+        char request[512];
+
+        if (h->client.open)
+                still_leave(h); /* the one before */
+        snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: fleet\r\n\r\n", method, target);
+        return (const char *) still_ask(h, API_SOCKET, request, strlen(request))->bytes;
+}
+
+#define assert_says(text, part)                                              \
+        do {                                                                 \
+                if (!strstr(text, part))                                     \
+                        fail_msg("\"%s\" is not said in: %s", part, text);   \
+        } while (false)
+
+/* -- The other host asks -- */
+
+static void peer_calls(Still *h, uint64_t number, CallKind kind, const char *unit, bool follow) {
+        _cleanup_writer_ Writer w = {};
+        CallSpec spec = { .kind = kind, .follow = follow };
+
+        snprintf(spec.unit, sizeof(spec.unit), "%s", unit);
+        assert_int_equal(call_spec_check(&spec, NULL), 0);
+        write_u64(&w, number);
+        call_spec_write(&spec, &w);
+        assert_true(still_say(h, PEER_CALL, w.bytes, w.size));
+}
+
+static void peer_grants(Still *h, uint64_t number, uint64_t bytes) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_u64(&w, bytes);
+        assert_true(still_say(h, PEER_CALL_CREDIT, w.bytes, w.size));
+}
+
+/* What it is told: the bytes of chunks in 'ret', and the exit status; -1: not yet. */
+static int peer_hears(Still *h, Text *ret) {
+        int status = -1;
+        Frame f;
+
+        while (still_hear(&h->asking, &f)) {
+                Reader r = reader_over(f.payload, f.size);
+                const void *bytes;
+                size_t n;
+
+                (void) read_u64(&r);
+                if (f.type == PEER_CALL_CHUNK && (bytes = read_blob(&r, PEER_FRAME_MAX, &n)))
+                        text_append_bytes(ret, bytes, n);
+                if (f.type == PEER_CALL_END)
+                        status = read_u32(&r);
+        }
+        return status;
+}
+
+static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
+        static const char *const verbs[] = { "kill", "reload", "reset-failed" };
+        static const CallKind kinds[] = { CALL_KILL, CALL_RELOAD, CALL_RESET_FAILED };
+        Still *h = *state;
+        char target[100];
+
+        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
+                _cleanup_text_ Text said = {};
+                const char *answer;
+
+                snprintf(target, sizeof(target), "/fleet/v1/%s/own.service?machine=" STILL_ID, verbs[i]);
+                answer = ask(h, "POST", target);
+                assert_says(answer, "HTTP/1.1 409");
+                assert_says(answer, "own.service on this machine is a unit of the host");
+                peer_calls(h, i, kinds[i], "own.service", false);
+                assert_int_equal(peer_hears(h, &said), 1);
+                assert_string_equal(said.chars, "own.service on this machine is a unit of the host, not the cluster's: it is left alone\n");
+                assert_int_equal(n_children, 0);
+        }
+        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 200");
+        assert_int_equal(n_children, 1);
+        assert_says(ask(h, "GET", "/fleet/v1/status/own.service?machine=" STILL_ID), "HTTP/1.1 200");
+        assert_int_equal(n_children, 2);
+        assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" STILL_ID), "HTTP/1.1 404");
+}
+
+static void journals_leave_commands_their_places(void **state) {
+        _cleanup_text_ Text said = {};
+        Still *h = *state;
+
+        for (unsigned i = 0; i < JOURNALS; i++)
+                peer_calls(h, i, CALL_JOURNAL, "web.service", true);
+        assert_int_equal(n_children, JOURNALS);
+        assert_int_equal(peer_hears(h, &said), -1);
+        peer_calls(h, 100, CALL_JOURNAL, "web.service", true);
+        assert_int_equal(peer_hears(h, &said), 1);
+        assert_says(said.chars, "32 journals are being read on this host, which is the limit");
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_ID), "32 journals");
+        assert_int_equal(n_children, JOURNALS);
+
+        for (unsigned i = 0; i < COMMANDS; i++)
+                peer_calls(h, 200 + i, i % 2 ? CALL_STATUS : CALL_KILL, "web.service", false);
+        assert_int_equal(n_children, JOURNALS + COMMANDS);
+        text_clear(&said);
+        peer_calls(h, 300, CALL_STATUS, "web.service", false);
+        assert_int_equal(peer_hears(h, &said), 1);
+        assert_says(said.chars, "8 commands about units are running on this host, which is the limit");
+
+        children[0].events->on_exit(children[0].userdata, 0);
+        children[JOURNALS].events->on_exit(children[JOURNALS].userdata, 0);
+        peer_calls(h, 400, CALL_JOURNAL, "web.service", true);
+        peer_calls(h, 401, CALL_STATUS, "web.service", false);
+        assert_int_equal(n_children, JOURNALS + COMMANDS + 2);
+}
+
+static void a_child_waits_for_credit_of_the_host_that_asks(void **state) {
+        _cleanup_text_ Text said = {};
+        Still *h = *state;
+        size_t sent = 0;
+
+        peer_calls(h, 7, CALL_JOURNAL, "web.service", false);
+        peer_grants(h, 7, WINDOW);
+        for (; !children[0].paused; sent += PIECE)
+                child_says(&children[0], PIECE);
+        assert_int_equal(sent, WINDOW);
+        peer_grants(h, 8, 10 * WINDOW); /* another one's */
+        peer_grants(h, 7, WINDOW / 2);  /* late */
+        assert_true(children[0].paused);
+        peer_grants(h, 7, WINDOW + 1);
+        assert_false(children[0].paused);
+        child_says(&children[0], PIECE);
+        assert_true(children[0].paused);
+        assert_int_equal(peer_hears(h, &said), -1);
+        assert_int_equal(said.size, WINDOW + PIECE);
+}
+
+static void an_older_host_that_gives_no_credit_gets_all(void **state) {
+        _cleanup_text_ Text said = {};
+        Still *h = *state;
+
+        peer_calls(h, 7, CALL_JOURNAL, "web.service", false);
+        for (size_t sent = 0; sent < 4 * WINDOW; sent += PIECE)
+                child_says(&children[0], PIECE);
+        children[0].events->on_exit(children[0].userdata, 3);
+        assert_int_equal(peer_hears(h, &said), 3);
+        assert_int_equal(said.size, 4 * WINDOW);
+}
+
+/* -- This host asks -- */
+
+/* The question that was sent, and the credit behind it. */
+static uint64_t asked(Still *h, uint64_t *ret_credit) {
+        uint64_t number = 0;
+        Frame f;
+
+        while (still_hear(&h->asked, &f)) {
+                Reader r = reader_over(f.payload, f.size);
+
+                if (f.type == PEER_CALL)
+                        number = read_u64(&r);
+                if (f.type == PEER_CALL_CREDIT) {
+                        (void) read_u64(&r);
+                        *ret_credit = read_u64(&r);
+                }
+                if (f.type == PEER_CALL_CANCEL)
+                        *ret_credit = 0;
+        }
+        return number;
+}
+
+static void peer_answers(Still *h, uint64_t number, size_t size) {
+        _cleanup_writer_ Writer w = {};
+        _cleanup_free_ char *bytes = malloc(size + 1);
+
+        assert_non_null(bytes);
+        memset(bytes, '#', size);
+        write_u64(&w, number);
+        write_blob(&w, bytes, size);
+        (void) still_say(h, PEER_CALL_CHUNK, w.bytes, w.size);
+}
+
+static void peer_ends(Still *h, uint64_t number, unsigned status) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_u32(&w, status);
+        (void) still_say(h, PEER_CALL_END, w.bytes, w.size);
+}
+
+static size_t client_has(const Still *h) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < h->client.said.size; i++)
+                n += h->client.said.bytes[i] == '#';
+        return n;
+}
+
+static bool client_hears(const Still *h, const char *what) {
+        return memmem(h->client.said.bytes, h->client.said.size, what, strlen(what));
+}
+
+static void client_reads(Still *h, bool reads) {
+        h->client.base.queued = reads ? 0 : 1 << 30;
+        if (!reads)
+                return;
+        h->client.base.events->on_drain(h->client.base.userdata);
+        still_run(h);
+}
+
+static void a_slow_reader_of_another_hosts_journal_loses_nothing(void **state) {
+        Still *h = *state;
+        uint64_t credit = 0, number;
+        size_t sent = 0;
+
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 200");
+        number = asked(h, &credit);
+        assert_int_equal(credit, WINDOW);
+        for (; sent < 3 * WINDOW; sent += PIECE) { /* a fast one */
+                assert_true(sent < credit);
+                peer_answers(h, number, PIECE);
+                (void) asked(h, &credit);
+        }
+        assert_int_equal(client_has(h), sent);
+
+        client_reads(h, false);
+        for (; sent < credit; sent += PIECE) {
+                peer_answers(h, number, PIECE);
+                (void) asked(h, &credit);
+        }
+        assert_in_range(sent, 3 * WINDOW + 1, 5 * WINDOW); /* then it gives no more */
+        assert_int_equal(client_has(h), 3 * WINDOW);
+        client_reads(h, true);
+        assert_int_equal(client_has(h), sent);
+        (void) asked(h, &credit);
+        assert_int_equal(credit, sent + WINDOW);
+
+        client_reads(h, false);
+        peer_answers(h, number, PIECE);
+        peer_ends(h, number, 5);
+        assert_false(client_hears(h, "\"exit\""));
+        client_reads(h, true);
+        assert_int_equal(client_has(h), sent + PIECE);
+        assert_true(client_hears(h, "{\"exit\":5}"));
+}
+
+static void a_slow_reader_gets_what_came_before_the_other_host_was_lost(void **state) {
+        Still *h = *state;
+        uint64_t credit = 0, number;
+
+        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID);
+        number = asked(h, &credit);
+        client_reads(h, false);
+        peer_answers(h, number, PIECE);
+        assert_true(still_meet(h)); /* what was there before ends */
+        assert_int_equal(client_has(h), 0);
+        client_reads(h, true);
+        assert_int_equal(client_has(h), PIECE);
+        assert_true(client_hears(h, "the connection to that host was lost"));
+        assert_true(client_hears(h, "{\"exit\":255}"));
+}
+
+static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) {
+        Still *h = *state;
+        uint64_t credit = 0, number;
+        size_t sent = 0;
+
+        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID);
+        number = asked(h, &credit);
+        client_reads(h, false);
+        for (; credit > 0; sent += PIECE) {
+                assert_true(sent <= 4 * WINDOW);
+                peer_answers(h, number, PIECE);
+                (void) asked(h, &credit); /* 0: cancelled */
+        }
+        assert_true(sent > WINDOW);
+        assert_true(h->client.closing || !h->client.open);
+}
+
+int main(void) {
+#define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
+        const struct CMUnitTest tests[] = {
+                on_a_host(what_is_the_hosts_own_is_read_but_not_touched),
+                on_a_host(journals_leave_commands_their_places),
+                on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
+                on_a_host(an_older_host_that_gives_no_credit_gets_all),
+                on_a_host(a_slow_reader_of_another_hosts_journal_loses_nothing),
+                on_a_host(a_slow_reader_gets_what_came_before_the_other_host_was_lost),
+                on_a_host(an_older_host_that_knows_no_credit_is_held_to_a_bound),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

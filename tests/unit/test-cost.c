@@ -1,0 +1,557 @@
+/* What commands cost, and what apply does with those that cost too much. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "kvstore/apply.h"
+#include "kvstore/events.h"
+#include "kvstore/results.h"
+#include "tests/lib/scratch.h"
+
+enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };
+
+static char large[LARGE];
+
+/* A tree, entries applied to it, and what the last one told. */
+typedef struct Fixture {
+        char *scratch;
+        Tree *tree;
+        TreeTxn *txn;
+        uint64_t entry, number, now_ms;
+        unsigned level;
+        Cost cost;               /* of the last entry */
+        size_t n_answers, n_events;
+        KvStatus status[1000];   /* of its commands, in order */
+        KvResult *last;          /* a copy of the last answer */
+        size_t moved;            /* bytes of its events and answers, as they are encoded */
+        size_t values;           /* bytes of values in its events */
+} Fixture;
+
+static Fixture *fixture_new(unsigned level) {
+        _cleanup_free_ char *path = NULL;
+        Fixture *f = NEW0(Fixture, 1);
+        TreeMeta meta;
+
+        memset(large, 'x', sizeof(large));
+        f->scratch = scratch_new();
+        path = scratch_path(f->scratch, "tree");
+        f->now_ms = 1000;
+        f->level = level;
+        assert_int_equal(tree_open(path, &(TreeOptions) {}, &f->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        meta.level = level;
+        meta.quota = 1ull << 40;
+        assert_int_equal(tree_set_meta(f->txn, &meta), 0);
+        return f;
+}
+
+static void fixture_free(Fixture *f) {
+        assert_int_equal(tree_check(f->txn, NULL), 0);
+        tree_abort(f->txn);
+        tree_close(f->tree);
+        scratch_free(f->scratch);
+        free(f->last);
+        free(f);
+}
+
+static int setup(void **state) {
+        *state = fixture_new(KV_LEVEL_COST);
+        return 0;
+}
+
+static int setup_below(void **state) {
+        *state = fixture_new(KV_LEVEL_COST - 1);
+        return 0;
+}
+
+static int teardown(void **state) {
+        fixture_free(*state);
+        return 0;
+}
+
+static void on_event(void *userdata, const KvEvent *event) {
+        Fixture *f = userdata;
+        _cleanup_writer_ Writer w = {};
+
+        f->n_events++;
+        assert_int_equal(event_encode(event, &w), 0);
+        f->moved += w.size;
+        f->values += event->node.value.size + event->prev.value.size;
+}
+
+static void on_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+        Fixture *f = userdata;
+
+        if (f->n_answers < ELEMENTS(f->status))
+                f->status[f->n_answers] = result->status;
+        f->n_answers++;
+        free(f->last);
+        f->last = kv_result_copy(result);
+        assert_non_null(f->last);
+}
+
+/* One entry, with the numbers from 'first' on. */
+static void apply_from(Fixture *f, uint64_t first, const KvCommand *commands, size_t n) {
+        _cleanup_writer_ Writer batch = {};
+        ApplySink sink = { .on_result = on_result, .on_event = on_event, .userdata = f, .cost = &f->cost };
+        KvBatch b;
+
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = f->now_ms, .level = f->level });
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_writer_ Writer w = {};
+
+                assert_int_equal(kv_command_encode(&commands[i], &w), 0);
+                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = ORIGIN, .number = first + i, .floor = 1, .deadline_ms = f->now_ms + LATE_MS,
+                                                          .command = w.bytes, .command_size = w.size });
+        }
+        f->cost = (Cost) {};
+        f->n_answers = f->n_events = f->moved = f->values = 0;
+        assert_int_equal(apply_batch(f->txn, ++f->entry, 1, batch.bytes, batch.size, &sink), 0);
+        assert_int_equal(f->n_answers, n);
+        f->number = MAX(f->number, first + n - 1);
+}
+
+static KvStatus apply(Fixture *f, KvCommand cmd) {
+        apply_from(f, f->number + 1, &cmd, 1);
+        return f->status[0];
+}
+
+static KvCommand set_of(const char *key, size_t size) {
+        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .value = { large, size } };
+}
+
+static KvCommand refresh_of(const char *key) {
+        return (KvCommand) { .op = KV_SET, .key = kv_string(key), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+}
+
+static KvCommand txn_of(KvCommand *writes, size_t n) {
+        return (KvCommand) { .op = KV_TXN, .writes = writes, .n_writes = n };
+}
+
+/* Nodes, events and index are as they were. */
+static void assert_unchanged(Fixture *f, const TreeMeta *before) {
+        TreeMeta after;
+
+        assert_int_equal(tree_meta(f->txn, &after), 0);
+        assert_int_equal(after.index, before->index);
+        assert_int_equal(after.n_nodes, before->n_nodes);
+        assert_int_equal(after.n_bytes, before->n_bytes);
+        assert_memory_equal(after.windows, before->windows, sizeof(after.windows));
+}
+
+static bool exists(Fixture *f, const char *key) {
+        KvNode node;
+
+        return tree_get(f->txn, kv_string(key), &node) == 0;
+}
+
+static bool cause_has(const Fixture *f, const char *text) {
+        return f->last->cause.size > 0 && memmem(f->last->cause.data, f->last->cause.size, text, strlen(text));
+}
+
+/* Nodes that lie there already, whatever they would have cost. */
+static void lay(Fixture *f, const char *dir, unsigned from, unsigned to, size_t size, uint64_t expires_ms) {
+        KvNode node = { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 };
+        char key[1024];
+
+        if (from == 0)
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        for (unsigned i = from; i < to; i++) {
+                snprintf(key, sizeof(key), "%s/%06u", dir, i);
+                node = (KvNode) { .key = kv_string(key), .value = { large, size }, .created = i + 2, .modified = i + 2, .expires_ms = expires_ms };
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        }
+}
+
+/* -- One command -- */
+
+static void a_transaction_that_moves_too_much_is_refused_and_changes_nothing(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[500];
+        TreeMeta before;
+
+        assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = refresh_of("/k");
+        assert_int_equal(tree_meta(f->txn, &before), 0);
+        assert_int_equal(apply(f, txn_of(writes, ELEMENTS(writes))), KV_TOO_LARGE);
+        assert_int_equal(f->n_events, 0);
+        assert_unchanged(f, &before);
+        assert_true(f->last->refused_at > 1 && f->last->refused_at < 40);
+        assert_true(f->cost.total <= COST_ENTRY_MAX);
+}
+
+static void below_the_feature_level_the_same_transaction_is_done_as_ever(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[40];
+
+        assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = refresh_of("/k");
+        assert_int_equal(apply(f, txn_of(writes, ELEMENTS(writes))), KV_OK);
+        assert_int_equal(f->n_events, ELEMENTS(writes));
+        assert_int_equal(f->values, ELEMENTS(writes) * 2 * LARGE);
+        assert_true(f->cost.total > COST_COMMAND_MAX); /* it is counted all the same */
+}
+
+static void what_is_allowed_and_what_is_refused_are_one_node_apart(void **state) {
+        Fixture *f = *state;
+        unsigned low = 0, high = 60000;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+
+        while (high - low > 1) {
+                unsigned n = low + (high - low) / 2;
+                TreeTxn *outer = f->txn;
+
+                assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
+                lay(f, "/d", 0, n, 100, 0);
+                if (apply(f, remove) == KV_OK) {
+                        assert_true(f->cost.total <= COST_COMMAND_MAX);
+                        assert_false(exists(f, "/d"));
+                        low = n;
+                } else {
+                        assert_int_equal(f->status[0], KV_TOO_LARGE);
+                        assert_true(cause_has(f, "16384 KiB"));
+                        assert_true(exists(f, "/d/000000"));
+                        high = n;
+                }
+                tree_abort(f->txn);
+                f->txn = outer;
+        }
+        assert_in_range(low, 10000, 50000);
+        lay(f, "/d", 0, low, 100, 0);
+        assert_int_equal(apply(f, remove), KV_OK);
+        assert_true(f->cost.total + COST_PASS + COST_REMOVE + 109 > COST_COMMAND_MAX);
+}
+
+/* What is refused is work, too: the count of what is below. */
+static void counting_what_is_refused_counts(void **state) {
+        Fixture *f = *state;
+        KvCommand removes[400];
+        size_t n_refused = 0;
+
+        lay(f, "/d", 0, 60000, 10, 0);
+        for (size_t i = 0; i < ELEMENTS(removes); i++)
+                removes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        apply_from(f, 1, removes, ELEMENTS(removes));
+        for (size_t i = 0; i < ELEMENTS(removes); i++)
+                n_refused += f->status[i] == KV_TOO_LARGE;
+        assert_in_range(n_refused, 1, 4);
+        assert_int_equal(f->status[ELEMENTS(removes) - 1], KV_DEFERRED);
+        assert_true(f->cost.total <= COST_ENTRY_MAX);
+}
+
+static void a_comparison_that_would_quote_too_much_is_no_exception(void **state) {
+        Fixture *f = *state;
+        KvCommand swaps[200];
+
+        assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(swaps); i++)
+                swaps[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1"), .has_prev_value = true, .prev_value = kv_string("2") };
+        apply_from(f, 10, swaps, ELEMENTS(swaps));
+        assert_int_equal(f->status[0], KV_COMPARE_FAILED);
+        assert_int_equal(f->status[ELEMENTS(swaps) - 1], KV_DEFERRED);
+        assert_true(f->cost.total <= COST_ENTRY_MAX);
+}
+
+static void the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allowed(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[9];
+        char keys[ELEMENTS(writes)][8];
+
+        for (size_t i = 0; i < ELEMENTS(writes); i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/k%zu", i);
+                assert_int_equal(apply(f, set_of(keys[i], LARGE)), KV_OK);
+                writes[i] = refresh_of(keys[i]);
+        }
+        assert_int_equal(apply(f, txn_of(writes, COST_ANSWER_MAX / LARGE)), KV_OK);
+        assert_int_equal(apply(f, txn_of(writes, COST_ANSWER_MAX / LARGE + 1)), KV_TOO_LARGE);
+        assert_int_equal(f->last->refused_at, COST_ANSWER_MAX / LARGE + 1);
+        assert_int_equal(f->n_events, 0);
+}
+
+/* -- One entry -- */
+
+static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[60];
+        char keys[ELEMENTS(writes)][8];
+        uint64_t first = 1000, index;
+        TreeMeta meta;
+        size_t done = 0;
+
+        for (size_t i = 0; i < ELEMENTS(writes); i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/k%zu", i);
+                assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(keys[i]), .value = { large, LARGE }, .created = 1, .modified = 1 }), 0);
+                writes[i] = set_of(keys[i], 1);
+        }
+        apply_from(f, first, writes, ELEMENTS(writes));
+        for (size_t i = 0; i < ELEMENTS(writes); i++) {
+                KvNode node;
+
+                assert_true(f->status[i] == KV_OK || f->status[i] == KV_DEFERRED);
+                assert_int_equal(tree_get(f->txn, kv_string(keys[i]), &node), 0);
+                assert_int_equal(node.value.size, f->status[i] == KV_OK ? 1 : LARGE);
+                done += f->status[i] == KV_OK;
+        }
+        assert_true(done > 5 && done < ELEMENTS(writes));
+        assert_true(f->cost.total <= COST_ENTRY_MAX && f->cost.total > COST_ENTRY_MAX / 2);
+
+        for (unsigned round = 0; done < ELEMENTS(writes); round++) {
+                assert_true(round < 20);
+                apply_from(f, first, writes, ELEMENTS(writes)); /* all again: what was done answers as it did */
+                done = 0;
+                for (size_t i = 0; i < ELEMENTS(writes); i++)
+                        done += f->status[i] != KV_DEFERRED; /* KV_UNKNOWN: done, and the large old value was not kept */
+        }
+        assert_int_equal(tree_meta(f->txn, &meta), 0);
+        index = meta.index;
+        assert_int_equal(index, ELEMENTS(writes));
+        assert_int_equal(apply(f, set_of("/other", 1)), KV_OK);
+        assert_int_equal(f->last->index, index + 1);
+}
+
+/* -- Refreshes -- */
+
+static void a_refresh_keeps_no_value_but_in_its_answer(void **state) {
+        Fixture *f = *state;
+        KvCommand refresh = refresh_of("/k");
+        TreeMeta before, after;
+
+        assert_int_equal(apply(f, set_of("/k", LARGE)), KV_OK);
+        assert_int_equal(tree_meta(f->txn, &before), 0);
+        apply_from(f, 10, &refresh, 1);
+        assert_int_equal(f->status[0], KV_OK);
+        assert_int_equal(f->values, 0);
+        assert_int_equal(f->last->node.value.size, LARGE);
+        assert_int_equal(f->last->prev.value.size, LARGE);
+        assert_int_equal(tree_meta(f->txn, &after), 0);
+        assert_true(after.results.bytes - before.results.bytes < 200);
+        assert_true(after.windows[TREE_WINDOW_USERS].bytes - before.windows[TREE_WINDOW_USERS].bytes < 200);
+
+        /* Asked again, the value is the tree's: before and after another refresh. */
+        apply_from(f, 10, &refresh, 1);
+        assert_true(f->last->again);
+        assert_int_equal(f->status[0], KV_OK);
+        assert_int_equal(f->last->node.value.size, LARGE);
+        assert_int_equal(f->last->prev.value.size, LARGE);
+
+        assert_int_equal(apply(f, set_of("/k", 1)), KV_OK);
+        apply_from(f, 10, &refresh, 1);
+        assert_int_equal(f->status[0], KV_UNKNOWN); /* it was done, and nobody knows any more what the value was */
+        assert_true(cause_has(f, "it was done"));
+}
+
+/* -- Long keys -- */
+
+static char *long_key(char key[static 600], unsigned i) {
+        memset(key, 'd', 486);
+        key[0] = '/';
+        snprintf(key + 486, 100, "/%06u", i);
+        return key;
+}
+
+static void lay_long(Fixture *f, unsigned n) {
+        char key[600], dir[487];
+
+        snprintf(dir, sizeof(dir), "%.486s", long_key(key, 0));
+        lay(f, dir, 0, n, 1, 0);
+}
+
+static void so_many_long_keys_share_one_beginning_and_no_more(void **state) {
+        Fixture *f = *state;
+        char key[600], dir[487], keys[10][600];
+        KvCommand writes[ELEMENTS(keys)], more[ELEMENTS(keys)];
+
+        snprintf(dir, sizeof(dir), "%.486s", long_key(key, 0));
+        lay_long(f, COST_LONG_KEYS_MAX - 2); /* with the directory itself: one less than there may be */
+        assert_int_equal(apply(f, set_of(long_key(key, 900000), 1)), KV_OK);
+        assert_int_equal(apply(f, set_of(long_key(key, 900001), 1)), KV_TOO_LARGE);
+        assert_true(cause_has(f, "4096 keys"));
+        assert_int_equal(apply(f, set_of(long_key(key, 900000), 2)), KV_OK); /* what is there can be changed */
+
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 5)) }), KV_OK);
+        assert_int_equal(apply(f, set_of(long_key(key, 900001), 1)), KV_OK);
+
+        /* Those of one transaction are counted once, and to the last. */
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], 100 + i)) } : set_of(long_key(keys[i], 910000 + i), 1);
+        assert_int_equal(apply(f, txn_of(writes, ELEMENTS(writes))), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 8)) }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 9)) }), KV_OK);
+        for (size_t i = 0; i < 3; i++)
+                more[i] = set_of(long_key(keys[i], 920000 + i), 1);
+        assert_int_equal(apply(f, txn_of(more, 3)), KV_TOO_LARGE);
+        assert_int_equal(f->last->refused_at, 3);
+        assert_int_equal(apply(f, txn_of(more, 2)), KV_OK);
+        assert_true(f->cost.nodes < COST_LONG_KEYS_MAX + 20);
+
+        /* Directories on the way count, too. */
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 6)) }), KV_OK);
+        long_key(key, 900002);
+        strcat(key, "/x");
+        assert_int_equal(apply(f, set_of(key, 1)), KV_TOO_LARGE);
+
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }), KV_OK);
+        assert_false(exists(f, dir));
+}
+
+static void more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted(void **state) {
+        Fixture *f = *state;
+        char key[600], dir[487];
+
+        snprintf(dir, sizeof(dir), "%.486s", long_key(key, 0));
+        lay_long(f, 2 * COST_LONG_KEYS_MAX);
+        assert_true(exists(f, long_key(key, 2 * COST_LONG_KEYS_MAX - 1)));
+        assert_int_equal(apply(f, set_of(long_key(key, 900000), 1)), KV_TOO_LARGE);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(key, 7)) }), KV_OK);
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .dir = true }), KV_DIR_NOT_EMPTY);
+        assert_true(f->cost.nodes < 10); /* it stopped at the first */
+        assert_int_equal(apply(f, (KvCommand) { .op = KV_DELETE, .key = kv_string(dir), .recursive = true }), KV_OK);
+        assert_false(exists(f, dir));
+}
+
+/* -- Expiry -- */
+
+static KvCommand expiry(uint64_t limit) {
+        return (KvCommand) { .op = KV_EXPIRE, .key = kv_string("/"), .internal = true, .limit = limit };
+}
+
+static void a_large_directory_expires_in_pages_that_each_cost_little(void **state) {
+        Fixture *f = *state;
+        unsigned entries = 0;
+
+        lay(f, "/d", 0, 30000, 100, 0);
+        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string("/d"), .dir = true, .created = 1, .modified = 1, .expires_ms = 10 }), 0);
+        while (exists(f, "/d")) {
+                assert_int_equal(apply(f, expiry(1000)), KV_OK);
+                assert_true(f->n_events > 0);
+                assert_true(f->cost.total <= COST_ENTRY_MAX);
+                assert_true(++entries < 200);
+        }
+        assert_true(entries > 10);
+        assert_false(exists(f, "/d/000000"));
+}
+
+static void what_is_due_with_large_values_goes_with_several_entries(void **state) {
+        Fixture *f = *state;
+        unsigned entries = 0;
+
+        lay(f, "/d", 0, 20, LARGE, 10);
+        while (exists(f, "/d/000019")) {
+                assert_int_equal(apply(f, expiry(1000)), KV_OK);
+                assert_true(f->cost.total <= COST_EXPIRE_MAX + COST_COMMAND);
+                assert_true(f->n_events > 0 && ++entries < 20);
+        }
+        assert_true(entries >= 3);
+}
+
+static void an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed(void **state) {
+        Fixture *f = *state;
+        KvCommand first = expiry(1);
+        KvNode node;
+
+        lay(f, "/d", 0, 2, 1, 500);
+        assert_int_equal(tree_first_due(f->txn, f->now_ms, &node), 0);
+        first.has_ttl = true;
+        first.ttl_ms = node.expires_ms;
+        first.prev_index = node.created;
+        assert_int_equal(apply(f, refresh_of("/d/000000")), KV_OK);
+        assert_int_equal(apply(f, first), KV_OK);
+        assert_int_equal(f->n_events, 0);
+        assert_true(exists(f, "/d/000001"));
+        assert_int_equal(apply(f, expiry(1)), KV_OK); /* one that names none takes what is due */
+        assert_false(exists(f, "/d/000001"));
+}
+
+/* -- All of it -- */
+
+static KvCommand draw(Random *random, char key[static 64], bool alone) {
+        static const KvOp ops[] = { KV_SET, KV_SET, KV_CREATE, KV_UPDATE, KV_DELETE, KV_DELETE };
+        static const size_t sizes[] = { 0, 1, 50, 1000, 30000, LARGE };
+        KvCommand cmd = { .op = ops[random_u64(random) % ELEMENTS(ops)] };
+        unsigned kind = random_u64(random) % 10;
+
+        snprintf(key, 64, kind < 3 ? "/%u" : kind < 7 ? "/%u/%u" : "/%u/%u/%u", (unsigned) (random_u64(random) % 4), (unsigned) (random_u64(random) % 4),
+                 (unsigned) (random_u64(random) % 4));
+        cmd.key = kv_string(key);
+        if (cmd.op == KV_DELETE) {
+                cmd.recursive = random_u64(random) % 2;
+                return cmd;
+        }
+        cmd.value = (KvBytes) { large, sizes[random_u64(random) % (alone ? ELEMENTS(sizes) : 4)] };
+        cmd.refresh = cmd.op != KV_CREATE && random_u64(random) % 4 == 0;
+        if (cmd.refresh)
+                cmd.value = (KvBytes) {};
+        cmd.has_ttl = cmd.refresh || random_u64(random) % 4 == 0;
+        cmd.ttl_ms = 1 + random_u64(random) % 100000;
+        if (!cmd.refresh && cmd.op == KV_SET && random_u64(random) % 5 == 0) {
+                cmd.has_prev_value = true;
+                cmd.prev_value = (KvBytes) { large, random_u64(random) % 2 };
+        }
+        return cmd;
+}
+
+/* Whatever is asked of whatever tree: what is encoded and stored for it is no more than what was charged, and that no more than allowed. */
+static void what_is_charged_bounds_what_is_moved(void **state) {
+        Fixture *f = *state;
+        Random random;
+
+        random_seed(&random, 20261120);
+        for (unsigned round = 0; round < 1500; round++) {
+                KvCommand writes[12], commands[12];
+                char keys[ELEMENTS(commands)][64], inner[ELEMENTS(writes)][64];
+                size_t n = 1 + random_u64(&random) % 4, n_writes = 2 + random_u64(&random) % (ELEMENTS(writes) - 2);
+                size_t encoded;
+                TreeMeta before, after;
+
+                f->now_ms += random_u64(&random) % 2000;
+                for (size_t i = 0; i < n; i++) {
+                        commands[i] = draw(&random, keys[i], n == 1);
+                        if (i == 0 && random_u64(&random) % 3 == 0) {
+                                for (size_t k = 0; k < n_writes; k++)
+                                        writes[k] = draw(&random, inner[k], false);
+                                commands[i] = txn_of(writes, n_writes);
+                        }
+                        if (i == 1 && random_u64(&random) % 8 == 0)
+                                commands[i] = expiry(100);
+                }
+                assert_int_equal(tree_meta(f->txn, &before), 0);
+                apply_from(f, f->number + 1, commands, n);
+                assert_int_equal(tree_meta(f->txn, &after), 0);
+                encoded = f->moved + (after.results.bytes > before.results.bytes ? after.results.bytes - before.results.bytes : 0);
+                assert_true(f->cost.total <= COST_ENTRY_MAX);
+                assert_true(f->cost.total >= f->cost.bytes + f->cost.nodes * COST_PASS);
+                assert_true(f->cost.nodes >= f->n_events + n);
+                if (encoded > f->cost.total)
+                        fail_msg("round %u: %zu bytes were encoded, and %llu charged", round, encoded, (unsigned long long) f->cost.total);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(a_transaction_that_moves_too_much_is_refused_and_changes_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(below_the_feature_level_the_same_transaction_is_done_as_ever, setup_below, teardown),
+                cmocka_unit_test_setup_teardown(what_is_allowed_and_what_is_refused_are_one_node_apart, setup, teardown),
+                cmocka_unit_test_setup_teardown(counting_what_is_refused_counts, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_comparison_that_would_quote_too_much_is_no_exception, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allowed, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_refresh_keeps_no_value_but_in_its_answer, setup, teardown),
+                cmocka_unit_test_setup_teardown(so_many_long_keys_share_one_beginning_and_no_more, setup, teardown),
+                cmocka_unit_test_setup_teardown(more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_large_directory_expires_in_pages_that_each_cost_little, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_due_with_large_values_goes_with_several_entries, setup, teardown),
+                cmocka_unit_test_setup_teardown(an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_charged_bounds_what_is_moved, setup, teardown),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
