@@ -8,4 +8,4 @@ tests_search_expensive_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,-
 tests_search_expensive_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 CLEANFILES += tests/search/expensive
 endif
-EXTRA_DIST += tests/search/test-expensive.sh tests/search/scenes
+EXTRA_DIST += tests/search/test-expensive.sh tests/search/scenes tests/search/test-soak.sh tests/search/soak.py
