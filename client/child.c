@@ -45,7 +45,7 @@ static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
 
 int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata) {
         uint64_t tick_ms = 3600000;
-        sigset_t ours, before;
+        sigset_t ours, before, mask;
         int status = 0, r, signal;
         pid_t pid;
 
@@ -53,8 +53,12 @@ int child_run(const char *const *command, const char *const environment[], uint6
                 (void) setenv(environment[0], environment[1], true);
         child_signals(&ours);
         (void) sigprocmask(SIG_BLOCK, &ours, &before);
+        mask = before;
+        for (signal = 1; signal < NSIG; signal++)
+                if (sigismember(&ours, signal) == 1)
+                        (void) sigdelset(&mask, signal);
         (void) fflush(stdout);
-        r = spawn(command, &before, &pid);
+        r = spawn(command, &mask, &pid);
         if (r < 0) {
                 fprintf(stderr, "fleetctl: cannot run %s: %s\n", command[0], strerror(-r));
                 (void) sigprocmask(SIG_SETMASK, &before, NULL);

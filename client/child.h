@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Runs 'command' (found in PATH) on our own streams to its end, with 'environment' (names and values in turn, NULL at the end; may be
- * NULL) added to ours. Interrupts go to the command. Return its exit status, 128 and the signal that ended it, or 127, with a message on
+ * NULL) added to ours. Interrupts go to the command, also where the caller has blocked them. Return its exit status, 128 and the signal that ended it, or 127, with a message on
  * stderr, when it cannot be run.
  *
  * While it runs, 'tick' is called (NULL: never). It returns in how many ms it is to be called again, and may set *ret_signal to a signal

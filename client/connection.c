@@ -9,12 +9,16 @@
 #include "base/parse.h"
 #include "units/entities.h"
 
+enum { INTERRUPTED_MS = 3000 };
+
 struct Connection {
         CURL *easy; /* kept between requests, and with it the connection */
         char *socket; /* path of a unix socket, or NULL */
         char *base;   /* what stands before the path: "http://localhost", "https://host:port" */
         char *ca_file, *cert_file, *key_file;
         uint64_t read_ms, write_ms, limit_ms;
+        const sigset_t *signals; /* of connection_interrupt() */
+        uint64_t interrupted_ms; /* since when one is pending, as far as this request has noticed; 0: none is */
         bool debug;
         char problem[CURL_ERROR_SIZE];
 };
@@ -174,6 +178,9 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
         case CURLE_OPERATION_TIMEDOUT:
                 return error_set(err, -ETIMEDOUT, "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
                                  limit_ms / 1000.0, change ? ", the change may still be made" : "");
+        case CURLE_ABORTED_BY_CALLBACK:
+                return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s", where,
+                                 change ? ", the change may still be made" : "");
         case CURLE_COULDNT_CONNECT:
                 if (c->socket)
                         return socket_problem(c, err);
@@ -227,6 +234,22 @@ void connection_limit(Connection *c, uint64_t limit_ms) {
         c->limit_ms = limit_ms > 0 ? limit_ms : UINT64_MAX;
 }
 
+void connection_interrupt(Connection *c, const sigset_t *signals) {
+        c->signals = signals;
+}
+
+/* Called at least once a second. */
+static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t received, curl_off_t to_send, curl_off_t sent) {
+        Connection *c = userdata;
+        sigset_t pending;
+
+        if (sigpending(&pending) < 0 || sigandset(&pending, &pending, c->signals) < 0 || sigisemptyset(&pending))
+                return 0;
+        if (c->interrupted_ms == 0)
+                c->interrupted_ms = clock_monotonic_ms();
+        return clock_monotonic_ms() - c->interrupted_ms >= INTERRUPTED_MS;
+}
+
 int connection_request(Connection *c, const char *method, const char *path, const char *type, const char *body, Reply *ret,
                        Error *err) {
         _cleanup_reply_ Reply reply = {};
@@ -257,6 +280,12 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         (void) curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, &reply);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &reply);
+        c->interrupted_ms = 0;
+        if (c->signals) {
+                (void) curl_easy_setopt(c->easy, CURLOPT_NOPROGRESS, 0L);
+                (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+                (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
+        }
         if (body) {
                 (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
                 (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(body));

@@ -4,6 +4,7 @@
  * was no answer. */
 #pragma once
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,10 @@ int connection_request(Connection *c, const char *method, const char *path, cons
 
 /* From now on no request takes longer than 'limit_ms', whatever the settings allow; 0: as the settings say. */
 void connection_limit(Connection *c, uint64_t limit_ms);
+
+/* From now on a request for which one of these signals, which are blocked, is pending waits 3 s longer for its answer at most: -EINTR. The
+ * signal stays pending. NULL: as before. Borrowed. */
+void connection_interrupt(Connection *c, const sigset_t *signals);
 
 /* Is it a success? -EREMOTEIO with "googleapi: Error 404: unit does not exist" otherwise, the words that fleetctl always
  * had for what the API says. */

@@ -1,6 +1,9 @@
 /* kv lock: one holder at a time. A client puts an in-order key below the lock's directory, waits until the key just before its own is
  * gone, and runs the command. All the while it refreshes its key.
  *
+ * Signals that end fleetctl are blocked from before the key is made until it is removed: an interrupt at any moment leaves no key behind, unless
+ * the answer that names the key does not come.
+ *
  * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that succeeded was sent. By
  * then the command has ended: it gets SIGTERM one sixth of that time before, and SIGKILL at that moment. No request outlasts the
  * SIGTERM. */
@@ -14,7 +17,7 @@
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, CODE_NOT_FOUND = 100 };
+enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, INTERRUPTED_MS = 3000, CODE_NOT_FOUND = 100 };
 
 /* -- The lock -- */
 
@@ -25,6 +28,8 @@ typedef struct Lock {
         uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
         uint64_t asked_ms;     /* when the last one was sent, renewed or not */
         bool lost;
+        sigset_t signals; /* that end fleetctl */
+        bool interrupted; /* one of them came, before the command began */
         int stopped;           /* the last signal that the command got for a lost lock; 0: none */
 } Lock;
 
@@ -104,6 +109,15 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         return lock->stopped == SIGKILL ? 3600000 : MAX(lock_ends_ms(lock), now + 1) - now;
 }
 
+/* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that gets little time. */
+static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
+        if (!lock->interrupted && child_wait_signal(&lock->signals, wait_ms) != 0) {
+                lock->interrupted = true;
+                connection_limit(lock->client->connection, INTERRUPTED_MS);
+        }
+        return lock->interrupted;
+}
+
 static int lock_queue(Lock *lock) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {}, form = {};
@@ -120,8 +134,12 @@ static int lock_queue(Lock *lock) {
         kv_add_number(&form, "ttl", lock->ttl);
         lock->refreshed_ms = lock->asked_ms = now_ms();
         r = kv_ask(lock->client, "POST", &path, &form, &root, &node, NULL, &code, &err);
-        if (r < 0)
-                return client_fail(r, &err, "Error:  ");
+        if (r < 0) {
+                (void) client_fail(r, &err, "Error:  ");
+                if (r == -EINTR || r == -ETIMEDOUT || r == -ECONNRESET)
+                        fprintf(stderr, "fleetctl: a place in the queue may be left; it ends by itself in %llu s\n", (unsigned long long) lock->ttl);
+                return EXIT_FAILED;
+        }
         text_append(&lock->key, kv_text_of(node, "key"));
         return lock->key.error < 0 || lock->key.size == 0 ? client_fail(-ENOMEM, NULL, "%s", "") : EXIT_DONE;
 }
@@ -163,7 +181,7 @@ static int on_gone(void *userdata, const char *line, size_t size) {
 }
 
 /* Waits until something happens at 'before', or the wait ends by itself. False: we were interrupted, or lost our place. */
-static bool lock_wait(Lock *lock, const char *before, uint64_t index, const sigset_t *ours) {
+static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
         _cleanup_stream_ Stream *stream = NULL;
         _cleanup_text_ Text path = {};
         bool changed = false;
@@ -175,33 +193,28 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index, const sigs
         r = path.error < 0 ? path.error : stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, LOOK_MS, &err);
-                if (child_wait_signal(ours, 0) != 0 || !lock_refresh_if_due(lock))
+                if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
                         return false;
         }
         /* An answer that is an error, or none, is looked into by asking again; not at once. */
-        return changed || r == -ENODATA || child_wait_signal(ours, LOOK_MS) == 0;
+        return changed || r == -ENODATA || !lock_interrupted(lock, LOOK_MS);
 }
 
 static int lock_acquire(Lock *lock) {
         _cleanup_text_ Text before = {};
-        sigset_t ours, mask;
         uint64_t index = 0;
         bool goes_on = true;
         Error err = {};
         int r = 0;
 
-        child_signals(&ours);
-        sigdelset(&ours, SIGCHLD);
-        (void) sigprocmask(SIG_BLOCK, &ours, &mask);
-        while (goes_on && (r = lock_look(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
+        while (goes_on && !lock_interrupted(lock, 0) && (r = lock_look(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
                 if (r < 0)
-                        goes_on = child_wait_signal(&ours, LOOK_MS) == 0 && lock_refresh_if_due(lock);
+                        goes_on = !lock_interrupted(lock, LOOK_MS) && lock_refresh_if_due(lock);
                 else
-                        goes_on = lock_wait(lock, before.chars, index, &ours);
+                        goes_on = lock_wait(lock, before.chars, index);
         }
-        (void) sigprocmask(SIG_SETMASK, &mask, NULL);
         if (r > 0) /* the answer may have been long on its way */
-                return lock_refresh_if_due(lock) ? EXIT_DONE : EXIT_FAILED;
+                return lock_refresh_if_due(lock) && !lock_interrupted(lock, 0) ? EXIT_DONE : EXIT_FAILED;
         if (r == -ESTALE)
                 fprintf(stderr, "fleetctl: %s\n", err.message);
         return EXIT_FAILED;
@@ -223,12 +236,17 @@ static void lock_release(Lock *lock) {
 
 int kv_lock(Client *c, char **args, size_t n) {
         Lock lock = { .client = c, .ttl = c->options.ttl_given ? c->options.ttl : TTL_S };
+        sigset_t mask;
         int status;
 
         if (n < 2 || !*args[0])
                 return kv_usage("kv lock takes a name and a command: fleetctl kv lock backup -- /usr/bin/backup --all");
         if (lock.ttl < 3 || lock.ttl > TTL_MAX_S)
                 return kv_usage("kv lock --ttl: expected 3 to 86400 seconds");
+        child_signals(&lock.signals);
+        sigdelset(&lock.signals, SIGCHLD);
+        (void) sigprocmask(SIG_BLOCK, &lock.signals, &mask);
+        connection_interrupt(c->connection, &lock.signals);
         text_printf(&lock.directory, "%s%s", args[0][0] == '/' ? "" : "/_lock/", args[0]);
         status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL, "%s", "") : lock_queue(&lock);
         if (status == EXIT_DONE) {
@@ -240,6 +258,10 @@ int kv_lock(Client *c, char **args, size_t n) {
                 else
                         lock_release(&lock);
         }
+        (void) lock_interrupted(&lock, 0); /* a late one does not take the place of the exit status */
+        connection_limit(c->connection, 0);
+        connection_interrupt(c->connection, NULL);
+        (void) sigprocmask(SIG_SETMASK, &mask, NULL);
         text_done(&lock.directory);
         text_done(&lock.key);
         return status;

@@ -63,6 +63,8 @@ class Cluster:
         self.says = ""         # at the end of what a unit's machine answers
         self.stuck = set()     # units whose states stay when they are destroyed
         self.slow = {}         # of a global unit: machines that have not started it yet
+        self.before_request = lambda method, path: None
+        self.before_answer = lambda method, key: None  # a key has changed, and the answer is not sent yet
 
     def tell(self, **event):
         self.index += 1
@@ -200,6 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query, path = parse_qs(url.query, keep_blank_values=True), unquote(url.path)
         c.requests.append((self.command, self.path))
+        c.before_request(self.command, self.path)
         if c.broken:
             return self.answer(*c.broken)
         if path.startswith("/v2/keys"):
@@ -451,9 +454,12 @@ class Handler(BaseHTTPRequestHandler):
                     del c.keys[k]
                 c.tell(action="delete", key=key, value=None)
                 return self.answer(200, {"action": "delete", "node": {"key": key, "modifiedIndex": c.index}})
+            if self.command == "POST":
+                key = f"{key}/{c.index + 1:020}"
             c.tell(action="set", key=key, value=form["value"][0])
             c.keys[key] = (form["value"][0], c.index)
             c.form = form
+            c.before_answer(self.command, key)
             return self.answer(201, {"action": "set", "node": self.node(c, key)})
 
     def watch(self, c, key, query):

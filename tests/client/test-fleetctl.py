@@ -1128,6 +1128,51 @@ def what_a_key_refuses_is_etcdctls_error(t):
     t.expect("kv set /k v --ttl=soon", 2, out=["NAME:"], err=['invalid argument "soon" for --ttl'])
 
 
+def a_lock_that_is_interrupted_at_any_moment_leaves_the_queue(t):
+    """The moments: the key is made and the answer not sent; the queue is read, behind another key or at its head; the key is watched."""
+    def run(moment, queue, signal_sent):
+        t.cluster.keys = {key: ("other", 5) for key in queue}
+        t.cluster.requests.clear()
+        p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "touch", "ran"], cwd=t.dir, env=t.env, stderr=subprocess.PIPE, text=True)
+        t.cluster.before_request = lambda method, path: moment == (method, path.split("?")[1:]) and p.send_signal(signal_sent)
+        t.cluster.before_answer = lambda method, key: moment == method and p.send_signal(signal_sent)
+        if moment == "watch":
+            while not any("wait=true" in path for _, path in t.cluster.requests):
+                assert p.poll() is None, p.stderr.read()
+                time.sleep(0.01)
+            p.send_signal(signal_sent)
+        status, said = p.wait(20), p.stderr.read()
+        p.stderr.close()
+        t.cluster.before_request = t.cluster.before_answer = lambda method, key: None
+        return status, said, sorted(t.cluster.keys)
+
+    other = ["/_lock/job/00000000000000000001"]
+    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for moment in ("POST", ("GET", ["sorted=true&quorum=true"]), "watch"):
+            for queue in (other, []) if moment != "watch" else (other,):
+                got = run(moment, queue, sent)
+                assert got == (1, "", queue), (moment, queue, sent, got)
+                assert not os.path.exists(os.path.join(t.dir, "ran")), (moment, queue, sent)
+
+
+def a_lock_that_is_interrupted_while_fleetd_hangs_ends_in_time(t):
+    """The answer that names its key does not come."""
+    hung = threading.Event()
+    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--request-timeout=60", "--", "touch", "ran"], cwd=t.dir, env=t.env, stderr=subprocess.PIPE,
+                         text=True)
+    t.cluster.before_answer = lambda method, key: (p.send_signal(signal.SIGTERM), hung.wait(50))
+    try:
+        status = p.wait(40)
+    finally:
+        hung.set()
+    said = p.stderr.read()
+    p.stderr.close()
+    assert status == 1, (status, said)
+    assert "fleetctl: the request was interrupted: no answer from fleetd" in said, said
+    assert "fleetctl: a place in the queue may be left; it ends by itself in 30 s" in said, said
+    assert not os.path.exists(os.path.join(t.dir, "ran"))
+
+
 def a_watch_tells_changes_in_order(t):
     p = subprocess.Popen([PROGRAM, "kv", "watch", "--recursive", "--forever", "/w"], cwd=t.dir, env=t.env, text=True,
                          stdout=subprocess.PIPE)

@@ -7,6 +7,8 @@ build=${CHECK_BUILD:-build}
 
 daemon_start "$build/fleetd/fleetd" alone || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 kv() { timeout 30 "$build/client/fleetctl" --endpoint="http://$address" kv "$@"; }
+# In the background: $! is fleetctl itself, which a signal to it therefore ends.
+kv_start() { "$build/client/fleetctl" --endpoint="http://$address" kv "$@" & }
 watchers() { [ "$(curl -sf "http://$address/v2/stats/store" | grep -o '"watchers":[0-9]*')" = "\"watchers\":$1" ]; }
 wait_for() {
         local i
@@ -32,7 +34,7 @@ mk_in_order_prints_keys_in_order() {
 
 exec_watch_runs_a_command_for_each_change() {
         local pid
-        kv exec-watch -r /e -- sh -c 'echo "$ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"; exit 3' >"$scratch/ran" 2>"$scratch/said" &
+        kv_start exec-watch -r /e -- sh -c 'echo "$ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"; exit 3' >"$scratch/ran" 2>"$scratch/said"
         pid=$!
         wait_for watchers 1 || return 1
         kv set /e/a 1 && kv set /e/b 2 && kv rm /e/a
@@ -42,14 +44,16 @@ exec_watch_runs_a_command_for_each_change() {
         [ "$(cat "$scratch/ran")" = $'set /e/a 1\nset /e/b 2\ndelete /e/a ' ] && grep -q "ended with exit status 3" "$scratch/said"
 }
 
-# Each holder notes that it is alone; nobody else may come in between.
+# Each holder notes that it is alone; no other one may come in between. The first one holds the lock until all are in the queue.
 a_lock_has_one_holder_at_a_time_in_order() {
         local i pids=
         for i in 1 2 3 4 5; do
-                kv lock job -- sh -c "[ ! -e $scratch/held ] || echo twice >>$scratch/turns; : >$scratch/held; sleep 0.2; echo $i >>$scratch/turns; rm $scratch/held" &
+                kv_start lock job -- sh -c "[ ! -e $scratch/held ] || echo twice >>$scratch/turns; : >$scratch/held; while [ ! -e $scratch/all-wait ]; do sleep 0.05; done
+                        echo $i >>$scratch/turns; rm $scratch/held"
                 pids="$pids $!"
-                wait_for eval "[ \"\$(kv ls /_lock/job | wc -l)\" = $i ]" || wait_for test -s "$scratch/turns"
+                wait_for eval "[ \"\$(kv ls /_lock/job | wc -l)\" = $i ]" || return 1
         done
+        touch "$scratch/all-wait"
         # shellcheck disable=SC2086
         wait $pids
         cat "$scratch/turns"
@@ -69,7 +73,7 @@ a_lock_gives_the_commands_exit_status() {
 
 who_is_killed_loses_the_lock_when_its_time_is_over() {
         local pid
-        "$build/client/fleetctl" --endpoint="http://$address" kv lock --ttl 3 dead -- sleep 20 &
+        kv_start lock --ttl 3 dead -- sleep 20
         pid=$!
         wait_for eval '[ -n "$(kv ls /_lock/dead)" ]' || return 1
         kill -9 $pid
@@ -78,10 +82,11 @@ who_is_killed_loses_the_lock_when_its_time_is_over() {
 }
 
 # The daemon hangs, and the command ignores SIGTERM: it has ended all the same when the cluster may give the lock to the next one.
+# After 6 s, and 2 s for a machine at work.
 a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
         local pid before hung after
-        "$build/client/fleetctl" --endpoint="http://$address" kv lock --ttl 3 hung -- sh -c \
-                "trap 'echo term >>$scratch/signals' TERM; echo \$\$ >$scratch/command; while :; do sleep 0.05; done" 2>"$scratch/words" &
+        kv_start lock --ttl 6 hung -- sh -c \
+                "trap 'echo term >>$scratch/signals' TERM; echo \$\$ >$scratch/command; while :; do sleep 0.05; done" 2>"$scratch/words"
         pid=$!
         wait_for test -s "$scratch/command" || return 1
         before=$(kv ls /_lock/hung | wc -l)
@@ -91,7 +96,7 @@ a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
         after=$(date +%s%3N)
         kill -CONT "$daemon_pid"
         wait $pid
-        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 3200 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "the lock is lost" "$scratch/words"
+        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 8000 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "the lock is lost" "$scratch/words"
 }
 
 a_lock_outlives_its_ttl_while_its_holder_lives() {
@@ -100,13 +105,13 @@ a_lock_outlives_its_ttl_while_its_holder_lives() {
 
 what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue() {
         local holder waiter
-        "$build/client/fleetctl" --endpoint="http://$address" kv lock busy -- sleep 20 &
+        wait_for watchers 0 || return 1
+        kv_start lock busy -- sleep 20
         holder=$!
         wait_for eval '[ "$(kv ls /_lock/busy | wc -l)" = 1 ]' || return 1
-        "$build/client/fleetctl" --endpoint="http://$address" kv lock busy -- echo never >"$scratch/never" &
+        kv_start lock busy -- echo never >"$scratch/never"
         waiter=$!
-        # Its key stands, and it watches: the watch of an earlier check may still be counted.
-        wait_for eval '[ "$(kv ls /_lock/busy | wc -l)" = 2 ]' && wait_for watchers 1 || return 1
+        wait_for watchers 1 || return 1
         kill -TERM $waiter
         wait $waiter
         [ $? != 0 ] && [ ! -s "$scratch/never" ] && [ "$(kv ls /_lock/busy | wc -l)" = 1 ] || return 1
@@ -175,7 +180,7 @@ a_transaction_prints_what_it_did_or_what_refused_it() {
 
 a_watch_of_all_goes_on_from_any_index() {
         local pid index
-        kv watch --all /w >"$scratch/all" 2>"$scratch/said" &
+        kv_start watch --all /w >"$scratch/all" 2>"$scratch/said"
         pid=$!
         wait_for watchers 1 || return 1
         kv set /w/a 1 && kv set /w/_hidden 2 && kv set /elsewhere 3 && kv rm /w/a
