@@ -64,8 +64,9 @@ static void say_unreadable(DirectoryFile *f) {
                 f->error = NULL;
 }
 
-static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, DirectoryDiff *ret) {
-        const ClusterUnit *any = cluster_any_unit(c, f->name), *u = any && any->unit ? any : NULL;
+/* 'any' is what the cluster has of this name, or NULL. */
+static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, const ClusterUnit *any, DirectoryDiff *ret) {
+        const ClusterUnit *u = any && any->unit ? any : NULL;
         DirectoryTask task = { .kind = DIRECTORY_UPDATE, .name = f->name, .unit = f->unit, .expected_index = u ? u->index : 0 };
 
         if (!f->unit)
@@ -97,28 +98,20 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         return diff_add(ret, task);
 }
 
-static int held_by_name(const void *a, const void *b) {
-        return strcmp(((const DirectoryHeld *) a)->unit->name, ((const DirectoryHeld *) b)->unit->name);
-}
+/* A unit without a file here. */
+static int diff_no_file(const DirectoryView *view, const ClusterUnit *u, DirectoryDiff *ret) {
+        DirectoryRecord *seen;
 
-/* Units of this folder without a file there, by name. */
-static int find_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
-        for (const ClusterUnit *u = c->units; u; u = u->hh.next) {
-                DirectoryRecord *seen;
-
-                if (!owned_by(u, view->machine_id) || directory_file(view, u->name))
-                        continue;
-                if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
-                        return -ENOMEM;
-                HASH_FIND_STR(view->record, u->name, seen);
-                ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
-        }
-        if (ret->n_held > 0)
-                qsort(ret->held, ret->n_held, sizeof(*ret->held), held_by_name);
+        if (!view->complete || !owned_by(u, view->machine_id))
+                return 0;
+        if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
+                return -ENOMEM;
+        HASH_FIND_STR(view->record, u->name, seen);
+        ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
         return 0;
 }
 
-/* Of those: which are removed. The others stay in 'held'. */
+/* Of the units in 'held': which are removed. The others stay there. */
 static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
         size_t n_seen = HASH_COUNT(view->record), n_gone = 0, n = ret->n_held;
         bool many;
@@ -140,12 +133,20 @@ static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff
         return 0;
 }
 
+/* Both are sorted by name, and read side by side. */
 int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret) {
+        size_t n_units = HASH_COUNT(cluster->units), at = 0;
         int r = 0;
 
-        for (size_t i = 0; r == 0 && i < view->n_files; i++)
-                r = diff_file(cluster, view, &view->files[i], ret);
-        if (r == 0 && view->complete)
-                r = find_gone(cluster, view, ret);
+        for (size_t i = 0; r == 0 && i < view->n_files; i++) {
+                int order = 1;
+
+                while (r == 0 && at < n_units && (order = strcmp(cluster->by_name[at]->name, view->files[i].name)) < 0)
+                        r = diff_no_file(view, cluster->by_name[at++], ret);
+                if (r == 0)
+                        r = diff_file(cluster, view, &view->files[i], at < n_units && order == 0 ? cluster->by_name[at++] : NULL, ret);
+        }
+        while (r == 0 && at < n_units)
+                r = diff_no_file(view, cluster->by_name[at++], ret);
         return r < 0 || !view->complete ? r : judge_gone(cluster, view, ret);
 }

@@ -27,6 +27,7 @@ typedef struct DirectoryFile {
 /* What this daemon remembers to have seen in this very folder. */
 typedef struct DirectoryRecord {
         char name[256];
+        bool there; /* a file has this name: while a record is brought up to date */
         UT_hash_handle hh;
 } DirectoryRecord;
 

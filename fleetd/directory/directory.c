@@ -94,15 +94,17 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
         _cleanup_text_ Text t = {};
         int r;
 
+        for (seen = d->record; seen; seen = seen->hh.next)
+                seen->there = false;
+        for (size_t i = 0; i < view->n_files; i++)
+                changed |= directory_record_add(&d->record, view->files[i].name);
         HASH_ITER(hh, d->record, seen, next) {
-                if (directory_file(view, seen->name) || !view->complete || (view->same && record_keeps(d, seen)))
+                if (seen->there || !view->complete || (view->same && record_keeps(d, seen)))
                         continue;
                 HASH_DEL(d->record, seen);
                 free(seen);
                 changed = true;
         }
-        for (size_t i = 0; i < view->n_files; i++)
-                changed |= directory_record_add(&d->record, view->files[i].name);
         if (!changed)
                 return;
 

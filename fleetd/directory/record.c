@@ -19,8 +19,11 @@ bool directory_record_add(DirectoryRecord **table, const char *name) {
         DirectoryRecord *r;
 
         HASH_FIND_STR(*table, name, r);
+        if (r)
+                r->there = true;
         if (r || !(r = NEW0(DirectoryRecord, 1)))
                 return false;
+        r->there = true;
         snprintf(r->name, sizeof(r->name), "%s", name);
         HASH_ADD_STR(*table, name, r);
         if (TABLE_ADDED(r))

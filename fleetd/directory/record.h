@@ -8,5 +8,5 @@
 int directory_record_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, DirectoryRecord **table);
 void directory_record_write(Text *t, uint64_t device, uint64_t inode, const DirectoryRecord *table);
 
-bool directory_record_add(DirectoryRecord **table, const char *name); /* true if it is new (and there was memory) */
+bool directory_record_add(DirectoryRecord **table, const char *name); /* marks it as 'there'; true if it is new (and there was memory) */
 void directory_record_clear(DirectoryRecord **table);

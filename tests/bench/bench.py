@@ -18,6 +18,7 @@ import row_leader
 import row_restart
 import row_sizes
 import row_snapshot
+import row_turns
 import row_watchers
 import servers
 
@@ -29,6 +30,7 @@ ROWS = {
     "restart": row_restart,
     "snapshot": row_snapshot,
     "sizes": row_sizes,
+    "turns": row_turns,
 }
 
 

@@ -6,7 +6,7 @@ tests_bench_crowd_LDADD = base/libbase.a
 tests_bench_cost_SOURCES = tests/bench/cost.c tests/lib/scratch.h tests/lib/scratch.c
 tests_bench_cost_LDADD = $(KVSTORE_LIBS)
 EXTRA_DIST += tests/bench/bench.py tests/bench/servers.py tests/bench/row_keys.py tests/bench/row_leader.py tests/bench/row_restart.py \
-	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_idle.py tests/bench/lab.sh
+	tests/bench/row_sizes.py tests/bench/row_snapshot.py tests/bench/row_watchers.py tests/bench/row_turns.py tests/bench/row_idle.py tests/bench/lab.sh
 CLEANFILES += tests/bench/load tests/bench/crowd tests/bench/cost
 
 bench: all tests/bench/load tests/bench/crowd tests/bench/cost

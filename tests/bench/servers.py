@@ -212,6 +212,17 @@ class Bench:
         self.etcd = shutil.which("etcd")
 
     @contextlib.contextmanager
+    def fleetd(self, members, options=()):
+        """A cluster of fleetd alone."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            server = Fleetd(folder, members, self.opts.fleetd, options)
+            try:
+                yield server
+                server.stop()
+            finally:
+                server.kill()
+
+    @contextlib.contextmanager
     def clusters(self, members, options=()):
         """One cluster of each, side by side: fleetd's first, with more options, and etcd's where it is installed."""
         made = []
