@@ -1,6 +1,6 @@
 #!/bin/bash
 # Figures of a cluster of three booted hosts: from `fleetctl start` to running, for one unit and for a hundred, and from a
-# power cut to the replacement. Prints; asserts nothing but that it could measure. Needs root and tests/lab/deps.sh.
+# power cut to the replacement; many units at once, and the longest turns of the loop then. Prints; asserts nothing but that it could measure. Needs root and tests/lab/deps.sh.
 #
 #   LAB_BUILD=build tests/bench/lab.sh
 set -u
@@ -26,6 +26,18 @@ timed() {
 
 free_on_bench() { hosts_running one.service | head -1; }
 
+only_templates() { ! fleetctl alpha list-unit-files --no-legend --fields=unit 2>/dev/null | grep -v '@[.]' | grep -q .; }
+
+# The longest turn of each host's loop since its daemon started, in ms of the thread's processor time.
+turns() {
+        local h
+        printf '  %-58s' "$1"
+        for h in $LAB_HOSTS; do
+                printf ' %s %s ms' "$h" "$(curl -sS --unix-socket "$(host_socket "$h")" http://fleet/metrics | awk '$1 == "fleet_loop_turn_cpu_max_seconds" { print $2 * 1000 }')"
+        done
+        echo
+}
+
 lab_up || quit "the bed could not be made"
 (cluster_up) || quit "no cluster: $(cat "$LAB/why" 2>/dev/null)"
 runs_forever one.service </dev/null
@@ -49,6 +61,29 @@ for _ in $(seq "$BENCH_ROUNDS"); do
 done
 report "100 units, fleetctl start until all run" many
 report "100 units, fleetctl destroy" many-gone
+
+many=$(seq -f 'many@%g.service' 1500)
+for _ in $(seq "$BENCH_ROUNDS"); do
+        # shellcheck disable=SC2086
+        timed crowd fleetctl alpha load --no-block $many
+        # shellcheck disable=SC2086
+        timed crowd-gone fleetctl alpha destroy $many
+        wait_for 60 only_templates || quit "units are left: $(fleetctl alpha list-unit-files --no-legend | head -3)"
+done
+report "1500 units, fleetctl load --no-block" crowd
+report "1500 units, fleetctl destroy" crowd-gone
+turns "... the longest turns, CPU of"
+
+host_exec alpha systemctl restart fleetd && wait_for 60 cluster_whole || quit "alpha does not come back"
+host_exec alpha sh -c 'printf "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n" >/run/systemd/system/loaded@.service
+        systemctl daemon-reload && systemctl start $(seq -f loaded@%g.service 2000)' >"$LAB/out" 2>&1 || quit "2000 units do not start: $(tail -1 "$LAB/out")"
+for _ in $(seq "$BENCH_ROUNDS"); do
+        timed reload host_exec alpha systemctl daemon-reload
+done
+report "daemon-reload on a host with 2000 loaded units" reload
+sleep 5
+turns "... the longest turns, CPU of"
+host_exec alpha sh -c 'systemctl stop "loaded@*.service"' >"$LAB/out" 2>&1 || quit "2000 units do not stop: $(tail -1 "$LAB/out")"
 
 fleetctl alpha start one.service >"$LAB/out" 2>&1 || quit "start: $(tail -1 "$LAB/out")"
 for _ in $(seq "$BENCH_ROUNDS"); do
