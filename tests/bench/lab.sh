@@ -28,6 +28,15 @@ free_on_bench() { hosts_running one.service | head -1; }
 
 only_templates() { ! fleetctl alpha list-unit-files --no-legend --fields=unit 2>/dev/null | grep -v '@[.]' | grep -q .; }
 
+# Sets the longest turns back to none.
+restart() {
+        local h
+        for h in $LAB_HOSTS; do
+                host_exec "$h" systemctl restart fleetd && wait_for 60 cluster_whole || quit "$h does not come back"
+        done
+}
+all_groups_run() { [ "$(fleetctl alpha list-units --no-legend --fields=unit,active 2>/dev/null | grep -c '^rule-.*active')" = "$1" ]; }
+
 # The longest turn of each host's loop since its daemon started, in ms of the thread's processor time.
 turns() {
         local h
@@ -74,7 +83,7 @@ report "1500 units, fleetctl load --no-block" crowd
 report "1500 units, fleetctl destroy" crowd-gone
 turns "... the longest turns, CPU of"
 
-host_exec alpha systemctl restart fleetd && wait_for 60 cluster_whole || quit "alpha does not come back"
+restart
 host_exec alpha sh -c 'printf "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n" >/run/systemd/system/loaded@.service
         systemctl daemon-reload && systemctl start $(seq -f loaded@%g.service 2000)' >"$LAB/out" 2>&1 || quit "2000 units do not start: $(tail -1 "$LAB/out")"
 for _ in $(seq "$BENCH_ROUNDS"); do
@@ -97,3 +106,13 @@ for _ in $(seq "$BENCH_ROUNDS"); do
         wait_for 60 three_vote "$victim" || quit "three hosts, but not three voters"
 done
 report "power cut until the unit runs elsewhere" replaced
+
+restart
+host_exec alpha sh -c 'for i in $(seq 10000); do
+        printf "[Service]\nExecStart=/bin/sleep infinity\n[X-Fleet]\nConflicts=rule-%d-*.service\n" $((i % 100)) >/etc/fleet/units/rule-$((i % 100))-$i.service
+done' || quit "10,000 files cannot be written"
+start=$(now_ms)
+wait_for 120 all_groups_run 300 || quit "of 100 groups of 100 units on 3 hosts run $(fleetctl alpha list-units --no-legend --fields=unit,active | grep -c active)"
+echo $(($(now_ms) - start)) >>"$LAB/rules"
+report "10000 units with Conflicts=, until 3 of each 100 run" rules
+turns "... the longest turns, CPU of"
