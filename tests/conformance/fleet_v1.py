@@ -258,3 +258,24 @@ for method in methods.values():
         for name in [None] + [n for n, p in method.get("parameters", {}).items() if p["location"] == "query"]:
             status, _, body = ask("GET", target + ("?%s=%s" % (name, "ZAABAA==") if name else ""))
             check("generated_client", status == (404 if method["id"] == "fleet.UnitState.Get" else 200) and (status == 404 or fits(method["response"], json.loads(body))), (method, body[:200]))
+
+# -- The metrics, as the text format of Prometheus has them: each sample after the help and the type of its name --
+
+status, fields, body = ask("GET", "/metrics")
+check("metrics_are_a_text", status == 200 and fields.get("content-type", "").startswith("text/plain") and body.endswith(b"\n"), (status, fields))
+types, samples, wrong = {}, {}, []
+for line in body.decode().splitlines():
+    if line.startswith("# TYPE "):
+        types.__setitem__(*line.split()[2:4])
+    elif not line.startswith("# HELP "):
+        sample, value = line.rsplit(" ", 1)
+        name = sample.partition("{")[0]
+        named = [n for n in types if name == n or types[n] == "histogram" and name in (n + "_bucket", n + "_sum", n + "_count")]
+        wrong += [line] if not named or sample in samples or float(value) < 0 else []
+        wrong += [line] if types.get(name) == "counter" and not name.endswith("_total") else []
+        samples[sample] = float(value)
+check("metrics_have_a_type_and_a_value", not wrong and samples, wrong)
+for name in (n for n in types if types[n] == "histogram"):
+    buckets = [v for s, v in samples.items() if s.startswith(name + "_bucket{")]
+    check("a_histogram_counts_up", buckets == sorted(buckets) and buckets[-1] == samples[name + "_count"] > 0, buckets)
+check("turns_of_the_loop_are_counted", samples["fleet_loop_turn_cpu_seconds_count"] > 0 and samples['fleet_loop_work_total{unit="nodes"}'] > 0, samples)
