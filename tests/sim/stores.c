@@ -504,7 +504,7 @@ void stores_begin(Stores *all) {
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");
-                h->old = world_chance(all->world, 20);
+                h->old = world_chance(all->world, 20) && !all->quiet; /* drawn in any case: a scenario's seeds stay what they are */
                 begin_tree(h);
                 h->card = sim_host_new(all->net, h->address);
         }
