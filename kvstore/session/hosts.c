@@ -216,6 +216,10 @@ static void host_state(const Host *host, PeerState *ret) {
         uint64_t accepted = host->accepted ? session_silent_ms(host->accepted) : UINT64_MAX;
         uint64_t silent_ms = MIN(now_ms - MIN(host->heard_ms, now_ms), MIN(dialed, accepted));
 
+        /* A host that hangs does not answer the handshake, but its kernel answers. */
+        for (const Known *k = !host->dialed && !host->accepted && host->n_known > 0 ? host->peers->known : NULL; k; k = k->hh.next)
+                if (k->host == host && k->session)
+                        silent_ms = MIN(silent_ms, session_silent_ms(k->session));
         *ret = (PeerState) {
                 .hello = host->hello,
                 .dialed = host->dialed != NULL,

@@ -7,7 +7,10 @@
 #include "base/log.h"
 
 enum {
+        /* Without a session, a connection that is refused is the only sign of a kernel (PeerState). As on a session, where the kernel
+         * is probed once a second, a second without a link or a lost packet must not look like three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
+        PROBE_MS = 500,
         GREETING_HELD_MS = 250,   /* a newcomer displaces the oldest greeting only when that had so long */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
@@ -22,7 +25,12 @@ static void known_unreachable(Known *k, int error) {
                                                       : strerror(-error);
 
         known_complain(k, COMPLAINT_UNREACHABLE, sentence);
-        known_retry(k);
+        if (error == -ETIMEDOUT)
+                known_redial(k);
+        else {
+                k->backoff_ms = MIN(k->backoff_ms, (uint64_t) PROBE_MS);
+                known_retry(k);
+        }
 }
 
 static void known_on_connected(void *userdata, Stream *stream, int error) {

@@ -2,6 +2,7 @@
  * what must always hold. */
 #pragma once
 
+#include "base/log.h"
 #include "fleetd/daemon.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/net.h"
@@ -101,5 +102,7 @@ SimMachine *cluster_leader(SimCluster *c);   /* NULL: none that is ready */
 /* Calls that end the run when something does not hold. */
 void check_stop(SimMachine *m, const char *unit, bool asked);
 void check_start(SimMachine *m, const char *unit);
+/* For each message of the daemons: a host that is recorded as lost for its silence was silent, its kernel included, for three seconds. */
+void check_message(SimCluster *c, const LogFields *fields, const char *message);
 void check_hashes(SimCluster *c);
 void check_settled(SimCluster *c);           /* after healing: all that was promised */

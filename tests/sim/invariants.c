@@ -6,7 +6,10 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/cluster.h"
 
-enum { SETTLES_MS = 5000 }; /* a daemon that is back has caught up with what was asked meanwhile */
+enum {
+        SETTLES_MS = 5000, /* a daemon that is back has caught up with what was asked meanwhile */
+        LOST_SILENT_MS = 3000,
+};
 
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
         for (unsigned i = 0; i < CLUSTER_RUNS_MAX; i++)
@@ -76,6 +79,32 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
                 world_failed(m->cluster->world, "no-stop-without-cause", "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
                              (unsigned long long) (run->since_ms - WORLD_START_MS));
         run->stopped_ms = world_now_ms(m->cluster->world);
+}
+
+/* The message is logged when the leader of that term decides, before the presence is written. */
+void check_message(SimCluster *c, const LogFields *fields, const char *message) {
+        const SimMachine *lost = NULL;
+
+        if (!fields->machine || !strstr(message, " is lost: it is silent, and so is its kernel"))
+                return;
+        for (unsigned i = 0; i < c->n; i++)
+                if (streq(c->machines[i].machine_id, fields->machine))
+                        lost = &c->machines[i];
+        for (unsigned i = 0; lost && i < c->n; i++) {
+                const SimMachine *m = &c->machines[i];
+                uint64_t silent_ms;
+                KvState state;
+
+                if (!m->daemon || m->dying || !daemon_store(m->daemon))
+                        continue;
+                kv_state(daemon_store(m->daemon), &state);
+                if (state.role != KV_ROLE_LEADER || state.term != fields->term)
+                        continue;
+                silent_ms = sim_net_silent_ms(c->net, lost->host, m->host);
+                if (silent_ms < LOST_SILENT_MS)
+                        world_failed(c->world, "a-lost-host-was-silent-for-3-s", "%s declares %s lost; its kernel was heard %llu ms before", m->name, lost->name,
+                                     (unsigned long long) silent_ms);
+        }
 }
 
 void check_hashes(SimCluster *c) {

@@ -297,12 +297,16 @@ static void sim_finish(Stream *stream) {
         stream_schedule(s, 2 * s->host->net->most_ms + QUEUE_TELLS_MS, on_closed);
 }
 
-static uint64_t sim_kernel_silent_ms(const Stream *stream) {
-        const SimStream *s = of(stream);
-        const SimNet *net = s->host->net;
-        uint64_t bad = net->bad_since_ms[s->other_host->index][s->host->index];
+uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to) {
+        uint64_t bad = net->bad_since_ms[from->index][to->index];
 
         return bad == 0 ? SILENCE_MS : world_now_ms(net->world) - bad + SILENCE_MS;
+}
+
+static uint64_t sim_kernel_silent_ms(const Stream *stream) {
+        const SimStream *s = of(stream);
+
+        return sim_net_silent_ms(s->host->net, s->other_host, s->host);
 }
 
 static int sim_credentials(const Stream *s, uid_t *uid, gid_t *gid, pid_t *pid) {

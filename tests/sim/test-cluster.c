@@ -21,10 +21,13 @@ typedef struct Options {
 } Options;
 
 static World *tracing; /* the world of this run: for callbacks that know no other */
+static SimCluster *checked;
 
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
         if (tracing)
                 world_trace(tracing, "log", "%s", sentence);
+        if (checked)
+                check_message(checked, fields, sentence);
 }
 
 /* -- People who write keys -- */
@@ -364,7 +367,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         tracing = w;
         snprintf(replay, sizeof(replay), "tests/sim/test-cluster --seconds %llu%s%s", (unsigned long long) o->seconds, o->bug ? " --bug " : "", o->bug ?: "");
         world_set_replay(w, replay);
-        c = cluster_new(w, world_chance(w, 70) ? 3 : 5, o->bug);
+        checked = c = cluster_new(w, world_chance(w, 70) ? 3 : 5, o->bug);
         faults = (Faults) { .cluster = c, .every_ms = 1000 + world_draw(w, 8000) };
         for (unsigned i = 0; i < _FAULT_MAX; i++)
                 faults.on[i] = world_chance(w, i >= FAULT_CRASH_ALL ? 30 : 60);
@@ -414,6 +417,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 *ret_acknowledged += c->writers[i].n_acknowledged;
         total_ms += world_now_ms(w) - WORLD_START_MS;
+        checked = NULL;
         cluster_free(c);
         hash = world_hash(w);
         tracing = NULL;
