@@ -33,7 +33,6 @@ typedef struct Host {
 struct Liveness {
         LivenessLimits limits;
         Host *hosts;
-        unsigned head_start; /* ticks of silence that a host begins with */
 };
 
 int liveness_new(Liveness **ret, const LivenessLimits *limits) {
@@ -72,9 +71,8 @@ Liveness *liveness_free(Liveness *l) {
         return NULL;
 }
 
-void liveness_lead(Liveness *l, unsigned ticks_since_last_leader) {
+void liveness_lead(Liveness *l) {
         forget(l);
-        l->head_start = MIN(ticks_since_last_leader, l->limits.lost_ticks / 2);
 }
 
 static unsigned away_limit(const Liveness *l, const char *cause) {
@@ -106,7 +104,6 @@ static Host *get_host(Liveness *l, const Cluster *cluster, const ClusterMachine 
         if (!h)
                 return NULL;
         memcpy(h->id, m->id, sizeof(h->id));
-        h->silent = h->quiet = l->head_start;
         if (m->presence == PRESENCE_AWAY)
                 inherit(l, h, cluster, m);
         HASH_ADD_STR(l->hosts, id, h);
@@ -222,7 +219,6 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late, LivenessSign (
                 } else
                         h->seen = false;
         }
-        l->head_start = 0; /* whoever comes later has just come */
 
         qsort(changes, n, sizeof(*changes), by_machine);
         *ret = TAKE_PTR(changes);

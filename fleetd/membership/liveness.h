@@ -35,9 +35,9 @@ extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
 int liveness_new(Liveness **ret, const LivenessLimits *limits); /* members that are 0 get the defaults above */
 Liveness *liveness_free(Liveness *l);
 
-/* We have begun to lead. All hosts are taken to have been heard when the last leader was: 'ticks_since_last_leader' ago, but
- * at least half of their period is left to them. */
-void liveness_lead(Liveness *l, unsigned ticks_since_last_leader);
+/* This host begins to lead: forget all counts. A new leader counts a whole period itself, because heartbeats went to the last one:
+ * the absence of a heartbeat before says nothing about a host. */
+void liveness_lead(Liveness *l);
 
 /* One tick. 'late': this tick came more than 250 ms late, or we were without majority: silence in that span does not count
  * against anybody. 'sign' is asked for each machine of the picture. At most one change a machine, sorted by id; the caller

@@ -57,7 +57,7 @@ struct Membership {
         Heard *heard;
         Timer tick, join_timer;
         Deferred known;
-        uint64_t last_tick_ms, led_term, leader_seen_ms;
+        uint64_t last_tick_ms, led_term;
 #ifdef PLANTED_BUGS
         const char *bug;
 #endif
@@ -348,6 +348,15 @@ static void membership_on_beat(void *userdata, PeerSession *session, PeerFrame t
         snprintf(h->trouble, sizeof(h->trouble), "%.*s", (int) MIN(size, sizeof(h->trouble) - 1), (const char *) payload);
 }
 
+static void membership_forget_heard(Membership *m) {
+        Heard *h, *next;
+
+        HASH_ITER(hh, m->heard, h, next) {
+                HASH_DEL(m->heard, h);
+                free(h);
+        }
+}
+
 static LivenessSign membership_sign(void *userdata, const char *machine_id) {
         Membership *m = userdata;
         LivenessSign sign = {};
@@ -507,9 +516,7 @@ static void membership_lead(Membership *m, const KvState *state, bool late) {
         size_t n = 0;
 
         if (m->led_term != state->term || !m->leading) {
-                uint64_t silent_ms = loop_now_ms(m->loop) - m->leader_seen_ms;
-
-                liveness_lead(m->liveness, MIN(silent_ms / LIVENESS_TICK_MS, (uint64_t) LIVENESS_LOST_TICKS));
+                liveness_lead(m->liveness);
                 m->led_term = state->term;
                 m->leading = true;
         }
@@ -562,13 +569,13 @@ static void membership_on_tick(void *userdata) {
 
         kv_state(m->store, &state);
         if (state.role == KV_ROLE_LEADER) {
-                m->leader_seen_ms = now_ms;
                 if (state.ready && registry_ready(m->registry))
                         membership_lead(m, &state, late);
                 membership_say_start(m, &state);
                 return;
         }
         m->leading = false;
+        membership_forget_heard(m); /* a heartbeat that is kept until this host leads would bring back a host that was lost meanwhile */
         m->trouble_size = membership_trouble(&state, m->trouble);
         membership_say_start(m, &state);
         if (state.leader_id == 0) {
@@ -577,7 +584,6 @@ static void membership_on_tick(void *userdata) {
                 peers_each(m->peers, membership_beat_one, m);
                 return;
         }
-        m->leader_seen_ms = now_ms;
         if (state.leader_machine_id[0])
                 (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, m->trouble, m->trouble_size);
 }
@@ -646,7 +652,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .tick = TIMER(membership_on_tick, m),
                 .join_timer = TIMER(membership_on_join_timer, m),
                 .known = DEFERRED(membership_on_known, m),
-                .last_tick_ms = loop_now_ms(loop), .leader_seen_ms = loop_now_ms(loop),
+                .last_tick_ms = loop_now_ms(loop),
         };
 #ifdef PLANTED_BUGS
         m->bug = options->bug;
@@ -680,8 +686,6 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
 }
 
 Membership *membership_free(Membership *m) {
-        Heard *h, *next;
-
         if (!m)
                 return NULL;
 
@@ -692,10 +696,7 @@ Membership *membership_free(Membership *m) {
         timer_stop(&m->tick);
         timer_stop(&m->join_timer);
         deferred_cancel(&m->known);
-        HASH_ITER(hh, m->heard, h, next) {
-                HASH_DEL(m->heard, h);
-                free(h);
-        }
+        membership_forget_heard(m);
         liveness_free(m->liveness);
         names_done(&m->join);
         free(m->cluster_file);

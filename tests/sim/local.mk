@@ -24,6 +24,15 @@ tests_sim_test_lineage_SOURCES = \
 	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_lineage_LDADD = $(FLEETD_LIBS)
 
+# Which hosts are lost, and when: see tests/sim/test-lost.c.
+check_PROGRAMS += tests/sim/test-lost
+TESTS += tests/sim/test-lost
+tests_sim_test_lost_SOURCES = \
+	tests/sim/test-lost.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_lost_LDADD = $(FLEETD_LIBS)
+
 # The feature level waits for all hosts: see tests/sim/test-level.c.
 check_PROGRAMS += tests/sim/test-level
 TESTS += tests/sim/test-level

@@ -233,17 +233,13 @@ static void late_ticks_do_not_count(void **state) {
         end(&w);
 }
 
-static void a_new_leader_counts_from_the_old_ones_end(void **state) {
+static void a_new_leader_counts_a_whole_period_itself(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        liveness_lead(w.liveness, 2);
-        assert_says(&w, silent, 4, "lost: it is silent, and so is its kernel");
-
-        /* But nobody is lost before he had half a period to be heard. */
-        picture_presence(&w.picture, "A", PRESENCE_UP);
-        liveness_lead(w.liveness, 100);
-        assert_says(&w, silent, 3, "lost: it is silent, and so is its kernel");
+        assert_quiet(&w, silent, 5);
+        liveness_lead(w.liveness);
+        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
@@ -253,7 +249,7 @@ static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
         begin(&w, PRESENCE_UP);
         assert_says(&w, stopped, 1, "away: its fleetd was stopped");
         assert_quiet(&w, stopped, 1000);
-        liveness_lead(w.liveness, 1);
+        liveness_lead(w.liveness);
         assert_quiet(&w, closed, 150); /* it never told us */
         assert_says(&w, closed, 50, "lost: it was away for too long");
 
@@ -261,7 +257,7 @@ static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
         assert_says(&w, healthy, 1, "up: it is heard");
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_lead(w.liveness, 1);
+        liveness_lead(w.liveness);
         assert_says(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
@@ -298,7 +294,7 @@ int main(void) {
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
                 cmocka_unit_test(a_shutdown_is_known_at_once),
                 cmocka_unit_test(late_ticks_do_not_count),
-                cmocka_unit_test(a_new_leader_counts_from_the_old_ones_end),
+                cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
                 cmocka_unit_test(a_new_leader_knows_why_a_host_is_away_and_since_when),
                 cmocka_unit_test(what_was_told_is_not_told_again_while_it_is_on_its_way),
         };

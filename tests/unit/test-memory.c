@@ -311,7 +311,7 @@ static int tick(void *userdata) {
         int r = liveness_new(&l, &(LivenessLimits) { .lost_ticks = 2 });
 
         if (r == 0)
-                liveness_lead(l, 0);
+                liveness_lead(l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
                 r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {

@@ -1,0 +1,369 @@
+/* Which hosts a leader declares lost, and when. Whole daemons; every host that is recorded as lost for its silence was silent, its kernel
+ * included, for three seconds (check_message() in tests/sim/invariants.c).
+ *
+ *      test-lost [--seed N] [--runs N] [--trace]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/seeds.h"
+
+enum {
+        PATIENCE_MS = 60000,
+        STEP_MS = 5,
+        PERIOD_MS = 2500, /* from the first of six ticks to the last */
+        TICK_MS = 500,
+        MOVE_MS = 1000,   /* from the decision that a host is lost to the start of its units elsewhere */
+        CUTS = 20,
+};
+
+/* One run of one scenario. */
+static World *world;
+static SimCluster *cluster;
+static const SimMachine *watched; /* a host, and what the last leader decided about it */
+static uint64_t lost_ms;          /* when it was declared lost; 0: it was not */
+static bool returned;             /* it was declared up after that */
+static unsigned n_decided;        /* how often its presence changed */
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        if (!world)
+                return;
+        world_trace(world, "log", "%s", message);
+        check_message(cluster, fields, message);
+        if (!watched || !fields->machine || !streq(fields->machine, watched->machine_id))
+                return;
+        n_decided += strstr(message, "machine ") == message;
+        if (strstr(message, " is lost: "))
+                lost_ms = world_now_ms(world);
+        else if (strstr(message, " is up: ") && lost_ms > 0)
+                returned = true;
+}
+
+static void run_ms(uint64_t ms) {
+        world_run(world, world_now_ms(world) + ms);
+}
+
+#define UNTIL(name, expression)                                                                    \
+        do {                                                                                       \
+                uint64_t until_ms_ = world_now_ms(world) + PATIENCE_MS;                            \
+                while (!(expression)) {                                                            \
+                        if (world_now_ms(world) > until_ms_)                                       \
+                                world_failed(world, name, "not within %d s", PATIENCE_MS / 1000);  \
+                        run_ms(STEP_MS);                                                           \
+                }                                                                                  \
+        } while (false)
+
+static void on_start(void *userdata) {
+        machine_start_daemon(userdata);
+}
+
+static KvState state_of(const SimMachine *m) {
+        KvState state = {};
+
+        if (m->daemon && !m->dying && daemon_store(m->daemon))
+                kv_state(daemon_store(m->daemon), &state);
+        return state;
+}
+
+static KvSeat seat_of(const SimMachine *m) {
+        KvState state = state_of(m);
+
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id == state.raft_id)
+                        return state.members[i].seat;
+        return KV_SEAT_SPARE;
+}
+
+/* All hosts have a replica and are up in the view of the leader, and three of them vote. */
+static bool is_formed(void) {
+        SimMachine *leader = cluster_leader(cluster);
+        const Cluster *view = leader ? registry_cluster(daemon_registry(leader->daemon)) : NULL;
+        unsigned up = 0;
+
+        for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)
+                up += m->presence == PRESENCE_UP && m->raft_id != 0;
+        return up == cluster->n && state_of(leader).n_voters == 3 && state_of(leader).n_voters_reachable == 3;
+}
+
+static void form(unsigned hosts) {
+        watched = NULL;
+        lost_ms = 0;
+        returned = false;
+        n_decided = 0;
+        cluster = cluster_new(world, hosts, NULL);
+        for (unsigned i = 0; i < hosts; i++)
+                world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
+        UNTIL("a-cluster-forms", is_formed());
+        run_ms(2000); /* until all know who votes */
+}
+
+/* A host that is not 'a' nor 'b', which votes or not. */
+static SimMachine *other_than(const SimMachine *a, const SimMachine *b, bool voter) {
+        for (unsigned i = 0; i < cluster->n; i++) {
+                SimMachine *m = &cluster->machines[i];
+
+                if (m != a && m != b && (seat_of(m) == KV_SEAT_VOTER) == voter)
+                        return m;
+        }
+        world_failed(world, "there-is-such-a-host", "none other %s", voter ? "votes" : "is a standby");
+}
+
+static void isolate(SimMachine *m, bool is_cut) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (&cluster->machines[i] != m)
+                        sim_net_cut(cluster->net, m->host, cluster->machines[i].host, is_cut);
+}
+
+static bool leads_another(const SimMachine *than) {
+        SimMachine *leader = cluster_leader(cluster);
+
+        return leader && leader != than;
+}
+
+static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+}
+
+/* A unit that runs on 'm' now, and may run on any host. */
+static const char *submit_to(SimMachine *m) {
+        static const char name[] = "a.service", text[] = "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=place=here\n";
+        MetadataChange here = { .machine = m->machine_id, .key = "place", .value = "here" }, there = { .key = "place", .value = "here" };
+        UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
+        Registry *r = daemon_registry(cluster_leader(cluster)->daemon);
+        Unit *unit = NULL;
+
+        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+                abort();
+        change.unit = unit;
+        if (registry_set_metadata(r, &here, 1, on_submitted, NULL) < 0 || registry_change_units(r, &change, 1, on_submitted, NULL) < 0)
+                abort();
+        unit_free(unit);
+        UNTIL("a-unit-runs", sim_systemd_runs(m->systemd, name));
+        for (unsigned i = 0; i < cluster->n; i++) {
+                there.machine = cluster->machines[i].machine_id;
+                if (registry_set_metadata(r, &there, 1, on_submitted, NULL) < 0)
+                        abort();
+        }
+        run_ms(1000);
+        return name;
+}
+
+static bool runs_elsewhere(const SimMachine *than, const char *unit) {
+        for (unsigned i = 0; i < cluster->n; i++)
+                if (&cluster->machines[i] != than && sim_systemd_runs(cluster->machines[i].systemd, unit))
+                        return true;
+        return false;
+}
+
+static void transfer(SimMachine *to) {
+        SimMachine *leader = cluster_leader(cluster);
+
+        while (cluster_leader(cluster) != to) {
+                if (leader->daemon)
+                        (void) kv_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
+                run_ms(STEP_MS);
+        }
+}
+
+/* -- Scenarios -- */
+
+/* The next leader counts six ticks itself, and no more than six. */
+static void the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_of_the_next_one(void) {
+        SimMachine *first, *h;
+        const char *unit;
+        uint64_t led_ms;
+
+        form(5);
+        first = cluster_leader(cluster);
+        h = other_than(first, NULL, false);
+        unit = submit_to(h);
+        if (cluster_leader(cluster) != first)
+                return;
+        watched = h;
+        run_ms(world_draw(world, TICK_MS));
+        machine_power_cut(h);
+        machine_crash_daemon(first); /* its kernel lives: only one host is lost, and the brake does not hold the moves */
+        UNTIL("another-leads", leads_another(first));
+        led_ms = world_now_ms(world);
+        UNTIL("a-host-that-died-is-lost", lost_ms > 0);
+        if (lost_ms > led_ms + TICK_MS + PERIOD_MS)
+                world_failed(world, "lost-after-six-ticks", "%llu ms after the election", (unsigned long long) (lost_ms - led_ms));
+        if (lost_ms + STEP_MS < led_ms + PERIOD_MS)
+                world_failed(world, "a-new-leader-counts-itself", "lost %llu ms after the election", (unsigned long long) (lost_ms - led_ms));
+        UNTIL("its-units-move", runs_elsewhere(h, unit));
+        if (world_now_ms(world) > lost_ms + MOVE_MS)
+                world_failed(world, "its-units-move-soon", "%llu ms after it was lost", (unsigned long long) (world_now_ms(world) - lost_ms));
+}
+
+/* Neither leader has heard it for three seconds, the second one although it could. */
+static void a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost(void) {
+        SimMachine *first, *h;
+
+        form(5);
+        first = cluster_leader(cluster);
+        h = other_than(first, NULL, false);
+        watched = h;
+        sim_net_cut(cluster->net, h->host, first->host, true);
+        run_ms(world_draw(world, PERIOD_MS - TICK_MS));
+        machine_power_cut(first);
+        UNTIL("another-leads", leads_another(first));
+        run_ms(3 * PERIOD_MS);
+        if (lost_ms > 0)
+                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+}
+
+/* Without a leader no host gets the heartbeats of another one that hangs; its kernel is silent for less than three seconds. */
+static void time_without_a_leader_is_not_silence(void) {
+        SimMachine *first, *a, *b, *h;
+
+        form(5);
+        first = cluster_leader(cluster);
+        h = other_than(first, NULL, false);
+        a = other_than(first, NULL, true);
+        b = other_than(first, a, true);
+        watched = h;
+        sim_net_cut(cluster->net, a->host, b->host, true); /* neither of them has a majority */
+        machine_crash_daemon(first);
+        world_loop_pause(h->loop, 20000);
+        run_ms(3000 + world_draw(world, TICK_MS));
+        isolate(h, true);
+        run_ms(world_draw(world, 1000));
+        sim_net_cut(cluster->net, a->host, b->host, false);
+        run_ms(2600 - 1000);
+        isolate(h, false);
+        run_ms(3 * PERIOD_MS);
+        if (lost_ms > 0)
+                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+}
+
+/* A host without a leader sends its heartbeats to all others. */
+static void a_host_that_is_lost_stays_so_under_each_next_leader(void) {
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        isolate(h, true);
+        run_ms(2000);
+        isolate(h, false);
+        run_ms(3000);
+        watched = h;
+        machine_power_cut(h);
+        UNTIL("a-host-that-died-is-lost", lost_ms > 0);
+        run_ms(1000);
+        for (unsigned i = 0; i < 2; i++) {
+                transfer(other_than(cluster_leader(cluster), h, true));
+                run_ms(PERIOD_MS);
+                if (returned)
+                        world_failed(world, "a-lost-host-stays-lost", "%s is declared up, and is off", h->name);
+        }
+}
+
+/* It was away for most of its time, and then under another leader it returned. */
+static void a_leader_that_leads_again_counts_from_the_beginning(void) {
+        SimMachine *leader, *other, *h;
+        unsigned n;
+
+        form(3);
+        leader = cluster_leader(cluster);
+        h = other_than(leader, NULL, true);
+        other = other_than(leader, h, true);
+        watched = h;
+        machine_crash_daemon(h);
+        run_ms(20000);
+        transfer(other);
+        machine_start_daemon(h);
+        run_ms(5000);
+        n = n_decided;
+        transfer(leader);
+        run_ms(PERIOD_MS);
+        if (n_decided > n)
+                world_failed(world, "a-host-that-is-up-stays-up", "the presence of %s changed %u times", h->name, n_decided - n);
+}
+
+/* Also a second time, when it was lost before. */
+static void a_daemon_that_hangs_is_not_lost_while_its_kernel_answers(void) {
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        watched = h;
+        isolate(h, true);
+        UNTIL("a-silent-host-is-lost", lost_ms > 0);
+        isolate(h, false);
+        UNTIL("a-host-that-is-heard-is-up", returned);
+        lost_ms = 0;
+        world_loop_pause(h->loop, 3 * PERIOD_MS);
+        run_ms(4 * PERIOD_MS);
+        if (lost_ms > 0)
+                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+}
+
+/* Nor after its session has ended, when the handshake of the next one has no answer. */
+static void a_daemon_that_hangs_without_a_session_is_not_lost(void) {
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        watched = h;
+        machine_crash_daemon(h);
+        run_ms(1000);
+        machine_start_daemon(h);
+        world_loop_pause(h->loop, 3 * PERIOD_MS);
+        run_ms(4 * PERIOD_MS);
+        if (lost_ms > 0)
+                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+}
+
+/* A kernel without a fleetd is heard by the connections that it refuses. */
+static void a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_second(void) {
+        SimMachine *h;
+
+        form(3);
+        h = other_than(cluster_leader(cluster), NULL, true);
+        watched = h;
+        machine_stop_daemon(h);
+        run_ms(10000);
+        for (unsigned i = 0; i < CUTS; i++) {
+                isolate(h, true);
+                run_ms(1200);
+                isolate(h, false);
+                run_ms(4000 + world_draw(world, 2000));
+        }
+        if (lost_ms > 0)
+                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+}
+
+static void (*const scenarios[])(void) = {
+        the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_of_the_next_one,
+        a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost,
+        time_without_a_leader_is_not_silence,
+        a_host_that_is_lost_stays_so_under_each_next_leader,
+        a_leader_that_leads_again_counts_from_the_beginning,
+        a_daemon_that_hangs_is_not_lost_while_its_kernel_answers,
+        a_daemon_that_hangs_without_a_session_is_not_lost,
+        a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_second,
+};
+
+int main(int argc, char *argv[]) {
+        Seeds o = { .seed = 1, .runs = 4 };
+
+        if (!seeds_parse(&o, argc, argv) || o.bug)
+                return 2;
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);
+
+        for (uint64_t i = 0; i < o.runs; i++)
+                for (unsigned k = 0; k < ELEMENTS(scenarios); k++) {
+                        World *w = world_new(o.seed + i, o.trace);
+
+                        world_set_replay(w, "tests/sim/test-lost");
+                        world = w;
+                        scenarios[k]();
+                        world = NULL;
+                        cluster_free(cluster);
+                        world_free(w);
+                }
+        printf("%llu times %zu scenarios: only hosts that were silent for 3 s are lost\n", (unsigned long long) o.runs, ELEMENTS(scenarios));
+        return 0;
+}
