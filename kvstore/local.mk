@@ -4,7 +4,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/floor.h kvstore/floor.c kvstore/rescue.h kvstore/rescue.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/stop.c kvstore/raft/inputs.c kvstore/raft/forget.c kvstore/raft/obey.c kvstore/raft/outward.c \
+	kvstore/raft/stop.c kvstore/raft/reopen.c kvstore/raft/inputs.c kvstore/raft/forget.c kvstore/raft/obey.c kvstore/raft/outward.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/raft/folder.h kvstore/raft/folder.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/reads.h kvstore/raft/reads.c kvstore/raft/compare.h kvstore/raft/compare.c \

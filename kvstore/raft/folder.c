@@ -133,7 +133,8 @@ static int marker_text(const Folder *folder, char *ret, size_t size) {
 }
 
 /* An older version takes the first lines up to the number of openings and the last line, and skips what is between. */
-static int write_marker(Folder *folder, unsigned opens, bool shown) {
+static int write_marker(const Folder *folder, unsigned opens, bool shown) {
+        uint64_t cluster_ms = folder->cluster_ms;
         char text[MARKER_MAX], time[32] = "";
         size_t size;
         int r;
@@ -143,15 +144,15 @@ static int write_marker(Folder *folder, unsigned opens, bool shown) {
                 return r;
 
         size = strlen(text);
-        if (folder->cluster_ms > 0)
-                snprintf(time, sizeof(time), TIME "%" PRIu64 "\n", folder->cluster_ms);
+        if (cluster_ms > 0)
+                snprintf(time, sizeof(time), TIME "%" PRIu64 "\n", cluster_ms);
         snprintf(text + size, sizeof(text) - size, "opens %u\n%s%s", opens, time, shown ? SHOWN : "");
-        r = write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
-        if (r < 0)
-                return r;
+        return write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
+}
+
+static void marker_written(Folder *folder, unsigned opens, bool shown) {
         folder->opens = opens;
         folder->shown = shown;
-        return 0;
 }
 
 /* *ret_opens: how often in a row it was opened and not closed in order. */
@@ -194,7 +195,8 @@ void folder_raise_quota(Folder *folder, uint64_t quota) {
 }
 
 void folder_keep_time(Folder *folder, uint64_t cluster_ms) {
-        folder->cluster_ms = MAX(folder->cluster_ms, cluster_ms);
+        if (folder->cluster_ms < cluster_ms)
+                folder->cluster_ms = cluster_ms;
 }
 
 void folder_closed(Folder *folder) {
@@ -203,7 +205,14 @@ void folder_closed(Folder *folder) {
 }
 
 int folder_show(Folder *folder) {
-        return folder->shown || folder->distrusted ? 0 : write_marker(folder, folder->opens, true);
+        int r;
+
+        if (folder->shown || folder->distrusted)
+                return 0;
+        r = write_marker(folder, folder->opens, true);
+        if (r >= 0)
+                marker_written(folder, folder->opens, true);
+        return r;
 }
 
 bool folder_was_shown(const Folder *folder) {
@@ -359,9 +368,11 @@ void folder_forget_checkpoint(Folder *folder) {
 /* -- Opening -- */
 
 /* A fresh live tree: the checkpoint's bytes, or none. The marker of the old one goes first. */
-static int rebuild(Folder *folder, Error *err) {
+static int rebuild(const Folder *folder, Error *err) {
         int r;
 
+        if (folder->cancelled)
+                return -ECANCELED;
         if (unlinkat(folder->fd, "trusted", 0) < 0 && errno != ENOENT)
                 return error_set(err, -errno, "cannot remove %s/trusted: %s", folder->path, strerror(errno));
         crash_point("rebuild-distrusted");
@@ -377,7 +388,7 @@ static int rebuild(Folder *folder, Error *err) {
         return 0;
 }
 
-static int open_live(Folder *folder, unsigned opens, bool shown, Tree **ret, Error *err) {
+static int open_live(const Folder *folder, unsigned opens, bool shown, Tree **ret, Error *err) {
         _cleanup_free_ char *path = path_of(folder, "live");
         Tree *tree;
         int r;
@@ -443,6 +454,7 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 why = (Error) {};
                 r = open_live(folder, opens + 1, shown, ret, &why);
                 if (r >= 0) {
+                        marker_written(folder, opens + 1, shown);
                         if (folder->rotten)
                                 log_error(NO_FIELDS, "%s/checkpoint/" DATA " is damaged: a new one is made of the tree in use", path);
                         return 0;
@@ -454,9 +466,11 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
                 return error_set(err, -EUCLEAN, "%s/checkpoint/" DATA " is damaged, and the tree cannot be made again without it; remove this "
                                  "host's state and let it join anew", path);
         r = rebuild(folder, err);
-        if (r < 0)
-                return r;
-        return open_live(folder, 1, false, ret, err);
+        if (r >= 0)
+                r = open_live(folder, 1, false, ret, err);
+        if (r >= 0)
+                marker_written(folder, 1, false);
+        return r;
 }
 
 int folder_open_nothing(const Folder *folder, Tree **ret, Error *err) {
@@ -465,24 +479,24 @@ int folder_open_nothing(const Folder *folder, Tree **ret, Error *err) {
         return path ? tree_open(path, &(TreeOptions) { .quota = folder->quota }, ret, err) : -ENOMEM;
 }
 
-int folder_rebuild(Folder *folder, Tree **ret, Error *err) {
+int folder_rebuild(const Folder *folder, Tree **ret, bool *ret_rotten, Error *err) {
         _cleanup_free_ char *file = path_of(folder, "checkpoint/" DATA);
         int r;
 
         if (!file)
                 return -ENOMEM;
         r = folder->checkpoint.fd >= 0 ? check_sum(folder, folder->checkpoint.fd, file, err) : 0;
-        if (r == -EUCLEAN)
-                folder_forget_checkpoint(folder);
-        if (r >= 0 && folder->rotten)
-                r = error_set(err, -EUCLEAN, "%s is damaged, and the tree cannot be made again without it", file);
+        *ret_rotten = folder->rotten || r == -EUCLEAN;
+        if (*ret_rotten)
+                return error_set(err, -EUCLEAN, "%s is damaged, and the tree cannot be made again without it", file);
         if (r >= 0)
                 r = rebuild(folder, err);
-        if (r >= 0)
-                r = open_live(folder, 1, false, ret, err);
-        if (r >= 0)
-                folder->distrusted = false;
-        return r;
+        return r < 0 ? r : open_live(folder, 1, false, ret, err);
+}
+
+void folder_rebuilt(Folder *folder) {
+        marker_written(folder, 1, false);
+        folder->distrusted = false;
 }
 
 int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total) {
@@ -581,6 +595,7 @@ int folder_install(Folder *folder, Checkpoint *incoming, bool replace, Tree **tr
                 r = open_live(folder, 1, false, tree, err);
                 if (r < 0)
                         return r;
+                marker_written(folder, 1, false);
         }
 
         crash_point("installed");
@@ -611,6 +626,7 @@ int folder_is_lost(const Folder *folder, char *ret, size_t size) {
 }
 
 int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
+        bool rotten;
         int r = 0;
 
         if (faccessat(folder->fd, "live", F_OK, 0) == 0) {
@@ -632,10 +648,13 @@ int folder_set_aside(Folder *folder, Tree **ret, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot set the tree in %s aside: %s", folder->path, strerror(-r));
 
-        r = folder_rebuild(folder, ret, err);
-        if (r < 0)
+        r = folder_rebuild(folder, ret, &rotten, err); /* of nothing: an empty one */
+        if (r < 0) {
                 (void) remove_tree_at(folder->fd, "live"); /* the next attempt must not take it for what was lost */
-        return r;
+                return r;
+        }
+        folder_rebuilt(folder);
+        return 0;
 }
 
 int folder_found(const Folder *folder) {

@@ -39,7 +39,7 @@ typedef struct Folder {
         bool rotten;           /* there is a checkpoint, and it is not what was written: it is never opened */
         unsigned opens;        /* as 'trusted' counts them */
         bool shown;            /* as 'trusted' says */
-        uint64_t cluster_ms;   /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
+        _Atomic uint64_t cluster_ms; /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
         Checkpoint checkpoint;
         _Atomic bool cancelled; /* by folder_cancel() */
 } Folder;
@@ -51,8 +51,11 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
 void folder_done(Folder *folder);
 /* An empty tree beside what is damaged, which stays as it is: for who has to wait for another one. */
 int folder_open_nothing(const Folder *folder, Tree **ret, Error *err);
-/* The live tree anew, of the checkpoint; the old one may stay open: its file lives as long. -EUCLEAN: the checkpoint is rotten. */
-int folder_rebuild(Folder *folder, Tree **ret, Error *err);
+/* The live tree again, of the checkpoint; the old one may stay open: its file lives as long. Reads all of the checkpoint and writes it:
+ * blocks, for off the loop: uses nothing of 'folder' but its constants. -EUCLEAN; *ret_rotten: because of the checkpoint. */
+int folder_rebuild(const Folder *folder, Tree **ret, bool *ret_rotten, Error *err);
+/* The rebuilt tree is in use. */
+void folder_rebuilt(Folder *folder);
 int folder_room(const Folder *folder, uint64_t *ret_free, uint64_t *ret_total); /* bytes of its file system */
 /* Entries carry the cluster's quota, which may be larger than the host's setting: the next tree that is opened has room for it. */
 void folder_raise_quota(Folder *folder, uint64_t quota);

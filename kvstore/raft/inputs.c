@@ -538,7 +538,7 @@ void replica_on_settle(void *userdata) {
 /* -- Work in flight -- */
 
 void replica_close_step(Replica *p) {
-        if (p->pending > 0 || p->copying || p->dropping || transfers_busy(p->transfers))
+        if (p->pending > 0 || p->copying || p->dropping || p->reopening.running || transfers_busy(p->transfers))
                 return;
         loop_defer(p->loop, &p->closed_deferred);
 }

@@ -295,7 +295,7 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
         log->loop = loop;
         log->events = *events;
         log->userdata = userdata;
-        log->files = (RaftLogFiles) { .disk = disk, .file_size = file_size_of(options) };
+        log->files = (RaftLogFiles) { .disk = disk, .file_size = file_size_of(options), .cancelled = options->cancelled };
 
         r = open_meta(log, err);
         if (r == 0)
@@ -347,6 +347,12 @@ int raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t
         *ret_first = log->loaded.first;
         log->loaded = (RaftEntries) { .first = log->loaded.first };
         return 0;
+}
+
+const RaftEntry *raft_log_entries(const RaftLog *log, size_t *ret_n, uint64_t *ret_first) {
+        *ret_n = log->loaded.n;
+        *ret_first = log->loaded.first;
+        return log->loaded.items;
 }
 
 RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n) {

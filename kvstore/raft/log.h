@@ -10,7 +10,7 @@
  * is torn only if no *later write* left anything behind it, which each record's write number tells. After a failed write
  * nothing is retried: page cache and disk may differ. The owner closes the log, and says so.
  *
- * Loop's side: all calls but raft_log_create() come from the loop. */
+ * Loop's side: all calls but raft_log_create(), raft_log_open() and those that only ask come from the loop. */
 #pragma once
 
 #include "base/error.h"
@@ -33,6 +33,7 @@ typedef struct RaftLogOptions {
         uint64_t file_size; /* bytes of one log file; 0: 4 MiB. An entry that is larger gets a larger file */
         /* What opening keeps in memory: entry 'applied' and those behind it, and the last 'loaded_bytes' of all. */
         uint64_t applied, loaded_bytes;
+        const _Atomic bool *cancelled; /* opening ends soon, with -ECANCELED, once this is true; borrowed until the log is closed; NULL: never */
 } RaftLogOptions;
 
 typedef struct RaftLogEvents {
@@ -50,7 +51,7 @@ typedef struct RaftLog RaftLog;
 int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, const RaftEntry *entries, size_t n,
                     const RaftLogOptions *options, Error *err);
 
-/* Reads the whole folder (blocks; for start-up) and raises the start number durably. 'disk' is borrowed until closed.
+/* Reads the whole folder (blocks: at a start, or off the loop) and raises the start number durably. 'disk' is borrowed until closed.
  *   -ENOENT    no log here yet
  *   -EUCLEAN   corrupt: 'err' names the file and the offset. This replica must be wiped, and join under a new id. */
 int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata,
@@ -72,6 +73,8 @@ bool raft_log_torn(const RaftLog *log, const char **ret_where);
  * what the next append will have to begin with (1 in a fresh log). Entries and data are one allocation each way:
  * raft_log_entries_free(). */
 int raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);
+/* The same, without taking them. */
+const RaftEntry *raft_log_entries(const RaftLog *log, size_t *ret_n, uint64_t *ret_first);
 RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n); /* returns NULL */
 
 /* Writes term and vote; durable when it returns 0. The one write that blocks the loop. */

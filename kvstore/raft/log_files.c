@@ -299,6 +299,8 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
 
         l.write = f->n > 0 && f->items[0].number == 1 ? 1 : 0;
         for (size_t i = 0; i < f->n; i++) {
+                if (f->cancelled && *f->cancelled)
+                        return -ECANCELED;
                 if (i > 0 && f->items[i].number != f->items[i - 1].number + 1) {
                         file_name(name, f->items[i - 1].number + 1);
                         return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: the file is missing", name);

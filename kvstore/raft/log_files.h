@@ -30,6 +30,7 @@ typedef struct RaftLogFile {
 typedef struct RaftLogFiles {
         Disk *disk; /* borrowed */
         uint64_t file_size;
+        const _Atomic bool *cancelled; /* borrowed; loading ends with -ECANCELED before the next file once this is true; NULL: never */
         RaftLogFile *items;
         size_t n, capacity;
         uint32_t write;    /* number of the next write */

@@ -25,46 +25,6 @@ void replica_introduce(Replica *p) {
         peers_set_self(p->options.peers, &self);
 }
 
-int replica_open_log(Replica *p, Error *err) {
-        RaftLogOptions options = { .file_size = p->options.log_file_size, .loaded_bytes = p->options.memory_bytes / 2 };
-        int r;
-
-        /* What a failed write has left in memory only must not be taken for written. */
-        r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
-        if (r < 0)
-                return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
-        r = p->options.apply_twice ? 0 : replica_tree_applied(p->tree, &options.applied);
-        if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
-        r = raft_log_open(p->options.log_disk, p->loop, &options,
-                          &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p, &p->log, err);
-        p->damaged = r == -EUCLEAN;
-        if (r < 0)
-                return r;
-        r = bootstrap_check(&p->folder, raft_log_meta(p->log), &p->identity, err);
-        if (r < 0)
-                return r;
-        r = bootstrap_own_hardware(p->folder.hardware_id, p->log, false);
-        if (r < 0)
-                return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
-
-        p->start_number = raft_log_meta(p->log)->start_number;
-        return bootstrap_mark_tree(p->tree, &p->identity, p->folder.path, err);
-}
-
-int replica_tree_applied(Tree *tree, uint64_t *ret) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
-        int r;
-
-        r = tree_begin_read(tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r >= 0)
-                *ret = meta.applied;
-        return r;
-}
-
 static int open_all(Replica *p, bool join, Error *err) {
         uint64_t applied;
         int r;
@@ -112,6 +72,7 @@ static Replica *replica_free(Replica *p) {
         timer_stop(&p->silence);
         timer_stop(&p->give_back);
         replica_stop_done(p);
+        replica_reopening_done(p);
         p->transfers = transfers_free(p->transfers);
         p->compare = compare_free(p->compare);
         checkpoint_done(&p->copied);
@@ -138,7 +99,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->options = *options;
         p->knows_others = join;
         p->folder = (Folder) { .fd = -1, .checkpoint = { .fd = -1 } };
-        p->copied = (Checkpoint) { .fd = -1 };
+        p->copied = p->reopening.copied = (Checkpoint) { .fd = -1 };
         p->drop_fd = -1;
         p->copy_told = true; /* what is there at opening, the core need not hear */
         p->tick = TIMER(replica_on_tick, p);
@@ -170,7 +131,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
 }
 
 /* A log that does not fit the state is emptied, but only when what replaces it is durable: the live tree may be ahead of the
- * log, and is whole only as long as the machine runs. */
+ * log, and is whole only as long as the machine runs. In service that is there already (reopen.c). */
 static int drop_log(Replica *p, uint64_t index, Error *err) {
         Checkpoint c = { .fd = -1 };
         int r;
@@ -286,7 +247,7 @@ int replica_join(Replica *p, const Identity *identity, Error *err) {
         bool lost = p->lost;
         int r = 0;
 
-        if (!lost && (p->log || p->error < 0))
+        if (!lost && (p->log || p->error < 0 || p->restarting))
                 return error_set(err, -EALREADY, "this host is a member of a cluster already");
 
         if (lost)

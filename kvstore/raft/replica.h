@@ -58,6 +58,25 @@ typedef struct ReplicaOptions {
         ReplicaEvents events;
 } ReplicaOptions;
 
+/* What a worker reads before a replica in service goes on, and what it found (reopen.c). */
+typedef struct Reopening {
+        Work work;
+        bool running;
+        void (*done)(Replica *p);
+        bool rebuild;   /* the tree, of the checkpoint */
+        bool may_copy;  /* no checkpoint is being made */
+        TreeMeta meta;  /* of the tree that the log is to fit */
+        Tree *tree;     /* that was rebuilt; NULL: none was */
+        RaftLog *log;
+        Identity identity;
+        Checkpoint copied; /* of a tree that the log does not fit */
+        bool rotten;    /* the checkpoint */
+        bool damaged;   /* checkpoint or log: nothing is left that this replica could go on from */
+        bool distrusts; /* the tree: its copy is not what was written */
+        int error;
+        Error text;
+} Reopening;
+
 struct Replica {
         Loop *loop;
         ReplicaOptions options;
@@ -108,6 +127,7 @@ struct Replica {
         Deferred stop;
         Timer stop_timer;
         Timer comeback;          /* the next attempt to go on */
+        Reopening reopening;
         unsigned n_attempts;
         uint64_t back_ms;        /* when it came back last */
         uint64_t durable_index;  /* of the log, when it failed: what was acknowledged has to be there again */

@@ -1,5 +1,5 @@
 /* What the files of the replica share: replica.c opens, starts and closes it; stop.c is what happens when it fails, up to where
- * it starts again; inputs.c takes what comes in, makes
+ * it starts again; reopen.c reads what it starts from; inputs.c takes what comes in, makes
  * checkpoints and tells what has to be told; forget.c bounds what memory holds of the log; obey.c does what the core asks for; outward.c is the replica as others see it.
  * Each calls only those after it. */
 #pragma once
@@ -8,9 +8,6 @@
 
 /* -- replica.c -- */
 
-/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. */
-int replica_open_log(Replica *p, Error *err);
-int replica_tree_applied(Tree *tree, uint64_t *ret);
 /* Our hello says what we are. */
 void replica_introduce(Replica *p);
 
@@ -31,6 +28,19 @@ void replica_caught_up(Replica *p, uint64_t applied);
 
 /* The tree that was received takes the place of ours, and the replica begins again with it. */
 void replica_exchange(Replica *p);
+
+/* -- reopen.c -- */
+
+int replica_tree_meta(Tree *tree, TreeMeta *ret);
+int replica_tree_applied(Tree *tree, uint64_t *ret);
+/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. Blocks: for a start, and for a log that is new. */
+int replica_open_log(Replica *p, Error *err);
+/* Reads the log again, and before it rebuilds the tree if that is asked for, off the loop. Then 'done' comes, once, unless the replica closes;
+ * what it does not take of 'reopening' is dropped. Neither core nor log is open. Negative: it does not come. */
+int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *err);
+/* Takes the log that was read, or returns the error that ended the reading. Sets 'damaged'. */
+int replica_take_reopened(Replica *p, Error *err);
+void replica_reopening_done(Replica *p);
 
 /* -- inputs.c -- */
 

@@ -112,12 +112,12 @@ static void on_stop_timer(void *userdata) {
         stop_now(userdata);
 }
 
-/* Opens the log and starts Raft from what is durable. */
+/* Starts Raft from what was read. */
 static int begin_again(Replica *p, Error *err) {
         uint64_t applied = 0;
         int r;
 
-        r = replica_open_log(p, err);
+        r = replica_take_reopened(p, err);
         if (r >= 0)
                 r = replica_tree_applied(p->tree, &applied);
         if (r >= 0 && MAX(raft_log_last_index(p->log), applied) < p->durable_index) {
@@ -148,10 +148,28 @@ static int take_received(Replica *p, Error *err) {
         return exchange_tree(p, tree, true, true);
 }
 
+static void restarted(Replica *p, int r, const Error *err) {
+        p->restarting = false;
+        if (r < 0)
+                replica_fail(p, r, "cannot start again: %s", error_text(err, r));
+        else
+                replica_settle(p);
+}
+
+static void on_restart_read(Replica *p) {
+        Error err = {};
+        int r;
+
+        if (p->error < 0) /* meanwhile: it comes back as after any failure */
+                return;
+        r = begin_again(p, &err);
+        restarted(p, r, &err);
+}
+
 static void on_log_closed(void *userdata) {
         Replica *p = userdata;
         Error err = {};
-        int r;
+        int r = 0;
 
         p->closing_log = NULL;
         p->pending--;
@@ -162,15 +180,15 @@ static void on_log_closed(void *userdata) {
         if (p->error < 0)
                 return;
 
-        p->restarting = false;
-        r = p->exchange ? take_received(p, &err) : 0;
+        if (p->exchange) {
+                r = take_received(p, &err);
+                replica_settle(p);
+        }
         p->exchange = false;
         if (r >= 0)
-                r = begin_again(p, &err);
+                r = replica_reopen(p, false, on_restart_read, &err);
         if (r < 0)
-                replica_fail(p, r, "cannot start again: %s", error_text(&err, r));
-        else
-                replica_settle(p);
+                restarted(p, r, &err);
 }
 
 /* Deferred: the replica has failed, or has to begin again from what is durable. */
@@ -241,18 +259,27 @@ static void did_not_begin(Replica *p, int error) {
         replica_close_log(p);
 }
 
+/* The tree that was rebuilt takes the place of the one that failed, also if what follows it cannot be read. */
+static int take_rebuilt(Replica *p, Error *err) {
+        Reopening *o = &p->reopening;
+
+        if (o->rotten)
+                folder_forget_checkpoint(&p->folder);
+        if (!o->rebuild)
+                return 0;
+        if (!o->tree) {
+                p->damaged = o->damaged;
+                return error_set(err, o->error, "%s", error_text(&o->text, o->error));
+        }
+        folder_rebuilt(&p->folder);
+        return exchange_tree(p, TAKE_PTR(o->tree), p->error == -EUCLEAN, false);
+}
+
 static int come_back(Replica *p, Error *err) {
-        Tree *tree;
-        int r = 0;
+        int r;
 
         p->damaged = false;
-        if (p->folder.distrusted || !p->tree) {
-                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
-                r = folder_rebuild(&p->folder, &tree, err);
-                p->damaged = r == -EUCLEAN; /* nothing is left here that it could be made of */
-                if (r >= 0)
-                        r = exchange_tree(p, tree, p->error == -EUCLEAN, false);
-        }
+        r = take_rebuilt(p, err);
         if (r < 0)
                 return r;
 
@@ -273,8 +300,34 @@ static void begun(Replica *p) {
         p->back_ms = loop_now_ms(p->loop);
 }
 
+/* 'r': of the attempt that is over. */
+static void attempted(Replica *p, int r, Error *err) {
+        if (r < 0 && p->damaged && replica_lose(p, err) >= 0)
+                ; /* it does not come back as it was */
+        else if (r < 0) {
+                bool changed = !streq(p->reason, error_text(err, r));
+
+                snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, r));
+                if (changed)
+                        log_warning(((LogFields) { .error = r }), "the replica cannot come back yet: %s", p->reason);
+                arm_comeback(p);
+        } else {
+                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log", raft_log_last_index(p->log));
+                begun(p);
+        }
+        p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
+        replica_settle(p);
+}
+
+static void on_comeback_read(Replica *p) {
+        Error err = {};
+        int r = come_back(p, &err);
+
+        attempted(p, r, &err);
+}
+
 static bool is_at_rest(const Replica *p) {
-        return p->pending == 0 && !p->copying && !transfers_busy(p->transfers);
+        return p->pending == 0 && !p->copying && !p->reopening.running && !transfers_busy(p->transfers);
 }
 
 static void on_comeback(void *userdata) {
@@ -290,24 +343,16 @@ static void on_comeback(void *userdata) {
         }
         transfers_drop(p->transfers); /* it takes room, and belongs to the life before */
 
+        p->damaged = false;
         r = check_room(p, &err);
+        if (r >= 0 && !p->tree)
+                folder_distrust(&p->folder);
+        if (r >= 0 && p->folder.distrusted)
+                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log", p->folder.path);
         if (r >= 0)
-                r = come_back(p, &err);
-        if (r < 0 && p->damaged && replica_lose(p, &err) >= 0)
-                ; /* it does not come back as it was */
-        else if (r < 0) {
-                bool changed = !streq(p->reason, error_text(&err, r));
-
-                snprintf(p->reason, sizeof(p->reason), "%s", error_text(&err, r));
-                if (changed)
-                        log_warning(((LogFields) { .error = r }), "the replica cannot come back yet: %s", p->reason);
-                arm_comeback(p);
-        } else {
-                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log", raft_log_last_index(p->log));
-                begun(p);
-        }
-        p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER;
-        replica_settle(p);
+                r = replica_reopen(p, p->folder.distrusted, on_comeback_read, &err);
+        if (r < 0)
+                attempted(p, r, &err);
 }
 
 /* -- What was acknowledged is gone: never under the old id -- */

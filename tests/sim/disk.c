@@ -76,6 +76,7 @@ static int sim_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
         if (!c || offset + size > c->size)
                 return -ENODATA;
         memcpy(bytes, c->bytes + offset, size);
+        world_read(size);
         return 0;
 }
 

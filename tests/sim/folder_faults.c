@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "tests/sim/world.h"
 
 enum { FOLDERS_MAX = 8 };
 
@@ -107,4 +108,12 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int n, off64_t offset) {
 
 ssize_t writev(int fd, const struct iovec *parts, int n) {
         return fails(fd) ? -1 : syscall(SYS_writev, fd, parts, n);
+}
+
+/* A tree's copies. */
+ssize_t copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t size, unsigned flags) {
+        ssize_t n = fails(out) ? -1 : syscall(SYS_copy_file_range, in, in_offset, out, out_offset, size, flags);
+
+        world_read(n > 0 ? (uint64_t) n : 0);
+        return n;
 }

@@ -25,7 +25,12 @@ enum {
         /* What one event of a loop may cost, in the units that a loop counts. */
         EVENT_NODES_MAX = 20 * 1000,
         EVENT_BYTES_MAX = COST_ENTRY_MAX,
+        EVENT_READ_MAX = 32 * 1024, /* bytes of files, by calls that block */
 };
+
+/* Calls that block are made below the loop, in one world at a time. */
+static uint64_t n_read;
+static bool at_work;
 
 struct World {
         uint64_t now_ms, serial, seed, hash, incarnations, wakes, n_at_once;
@@ -219,14 +224,22 @@ static void run_counted(World *w, const Event *e) {
         TurnWork work;
 
         (void) turns_end_work(&e->loop->base.turns);
+        n_read = 0;
         e->run(e->userdata);
         l = living(w, e->loop, e->incarnation);
         if (!l)
                 return;
+        if (n_read > EVENT_READ_MAX)
+                world_failed(w, "files-are-read-off-the-loop", "one event of %s read %llu bytes (of %u)", l->name, (unsigned long long) n_read, EVENT_READ_MAX);
         work = turns_end_work(&l->base.turns);
         if (work.nodes > EVENT_NODES_MAX || work.bytes > EVENT_BYTES_MAX)
                 world_failed(w, "work-is-bounded", "one event of %s took %llu nodes (of %u) and %llu bytes (of %u)", l->name, (unsigned long long) work.nodes,
                              EVENT_NODES_MAX, (unsigned long long) work.bytes, EVENT_BYTES_MAX);
+}
+
+void world_read(uint64_t bytes) {
+        if (!at_work)
+                n_read += bytes;
 }
 
 void world_run(World *w, uint64_t until_ms) {
@@ -320,7 +333,9 @@ static void loop_on_work(void *userdata) {
         Work *work = f->work;
 
         flight_remove(f);
+        at_work = true;
         work->work(work->userdata);
+        at_work = false;
         work->done(work->userdata);
 }
 

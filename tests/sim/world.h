@@ -42,6 +42,9 @@ void world_mix(World *w, uint64_t value); /* into the hash */
 void world_set_short(World *w, bool (*is_short)(void));
 bool world_is_short(const World *w);
 
+/* A call that blocks has read so much of a file. Of what it did not leave to a worker, one event of a loop reads little. */
+void world_read(uint64_t bytes);
+
 /* -- Loops -- */
 
 WorldLoop *world_loop_new(World *w, const char *name);

@@ -24,6 +24,7 @@
 #include "fleetd/directory/directory.h"
 #include "fleetd/membership/membership.h"
 #include "fleetd/systemd/bus.h"
+#include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/log.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
@@ -149,6 +150,40 @@ static void look_alone(const char *folder, unsigned boot) {
         MUST(tree_check(txn, NULL) == 0);
         tree_abort(txn);
         MUST(trio_put(&t.hosts[0], "/after", "1") == KV_OK);
+        trio_free(&t);
+}
+
+/* One host whose tree fails while it is in service: it is rebuilt, off the loop. */
+static bool is_back(void *host) {
+        KvState state;
+
+        kv_state(((TrioHost *) host)->store, &state);
+        return state.ready && !state.stopped;
+}
+
+static bool has_stopped(void *host) {
+        KvState state;
+
+        kv_state(((TrioHost *) host)->store, &state);
+        return state.stopped;
+}
+
+static void load_rebuilt(const char *folder) {
+        Replica *replica;
+        Trio t;
+
+        trio_new(&t, folder, false);
+        t.checkpoint_entries = 8;
+        t.log_file_size = 4096;
+        must_open(&t, 0);
+        MUST(trio_until(&t, trio_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "before", 60);
+        replica = t.hosts[0].store->replica;
+        folder_distrust(&replica->folder);
+        replica_fail(replica, -EIO, "the tree has failed");
+        MUST(trio_until(&t, has_stopped, &t.hosts[0]));
+        MUST(trio_until(&t, is_back, &t.hosts[0]));
+        put_many(&t.hosts[0], "rebuilt", 10);
         trio_free(&t);
 }
 
@@ -499,6 +534,9 @@ static const Load loads[] = {
             "meta-before-write", "meta-written", "tree-opened", "tree-before-mark", "apply-before-commit", "apply-committed",
             "copy-folder-made", "copy-written", "copy-synced", "checkpoint-examined", "checkpoint-renamed", "checkpoint-synced",
             "rebuild-distrusted", "rebuild-removed", "rebuild-copied" } },
+        { "rebuilt", load_rebuilt, look_alone,
+          { "rebuild-distrusted", "rebuild-removed", "rebuild-copied", "tree-opened#2", "file-made trusted#3", "file-synced trusted#3",
+            "file-renamed trusted#3", "start-number-before-write#2", "start-number-written#2" } },
         { "pair", load_pair, look_pair,
           { "incoming-emptied", "incoming-received", "incoming-synced", "incoming-copied", "install-renamed", "install-synced",
             "install-distrusted", "install-replaced", "installed", "install-before-log-reset" } },
@@ -600,6 +638,10 @@ static void a_store_that_is_alone_dies_at_each_durable_step_and_has_all_it_promi
         die_at_all("alone");
 }
 
+static void a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised(void **state) {
+        die_at_all("rebuilt");
+}
+
 static void a_follower_dies_at_each_step_of_an_install_and_opens(void **state) {
         die_at_all("pair");
 }
@@ -660,6 +702,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_point_that_is_passed_is_in_the_table),
                 cmocka_unit_test(a_store_that_is_alone_dies_at_each_durable_step_and_has_all_it_promised),
+                cmocka_unit_test(a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised),
                 cmocka_unit_test(a_follower_dies_at_each_step_of_an_install_and_opens),
                 cmocka_unit_test(a_log_dies_at_each_step_and_keeps_entries_terms_and_votes),
                 cmocka_unit_test(a_host_dies_at_each_step_of_its_files_and_none_is_torn),

@@ -211,6 +211,24 @@ static void whose_log_it_is_and_term_and_vote_survive(void **state) {
         bench_done(&b);
 }
 
+static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
+        _Atomic bool cancelled = true;
+        RaftLogOptions options = { .file_size = small.file_size, .cancelled = &cancelled };
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 16, 1), 0);
+        turn_all(&b);
+        b.log = raft_log_close(b.log, NULL, NULL);
+        assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL), -ECANCELED);
+        assert_null(b.log);
+        cancelled = false;
+        assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, NULL), 0);
+        assert_holds(&b, 1, 16, NULL);
+        bench_done(&b);
+}
+
 static void entries_come_back_over_several_files(void **state) {
         Bench b;
 
@@ -874,6 +892,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_folder_without_a_log_says_so_and_a_second_log_is_refused),
                 cmocka_unit_test(whose_log_it_is_and_term_and_vote_survive),
+                cmocka_unit_test(an_opening_that_is_cancelled_ends_and_loses_nothing),
                 cmocka_unit_test(entries_come_back_over_several_files),
                 cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
