@@ -18,6 +18,10 @@ static bool is_conflicting(const SystemdUnit *seen) {
         return seen->owner == SYSTEMD_CONFLICTING;
 }
 
+bool agent_is_foreign(const SystemdUnit *seen, bool taken) {
+        return is_conflicting(seen) || (taken && !is_running(seen));
+}
+
 /* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). What
  * ran when it was read anew without its file is in "error"; in that of a unit that does not run the text itself may be wrong. */
 static bool has_lost_its_file(const SystemdUnit *seen) {
@@ -126,7 +130,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         }
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);
-        if (differs || seen->need_reload || has_lost_its_file(seen))
+        if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, v->taken))
                 return step(AGENT_WRITE, "its text is not in force here", why);
         if (is_running(seen))
                 return step(AGENT_ADOPT, "it runs already", why);

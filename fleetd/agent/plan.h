@@ -30,7 +30,11 @@ typedef struct AgentView {
         bool fresh;      /* the picture is this cluster's and as new as our notes: orders may be obeyed */
         bool use_saved;  /* a boot without the cluster, and the wait is over */
         bool stopping;   /* systemd is stopping: nothing is started */
+        bool taken;      /* its last text was refused: a name that it would have is the host's */
 } AgentView;
+
+/* Whether this unit is told as foreign: its name is the host's, or a name that it would have is and it does not run. */
+bool agent_is_foreign(const SystemdUnit *seen, bool taken);
 
 /* *ret_reason is static text. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);

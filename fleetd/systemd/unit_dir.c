@@ -14,6 +14,8 @@
 #include "units/quadlet.h"
 #include "units/unit.h"
 
+enum { LINKS_MAX = 8 }; /* in a row, from a name to its file */
+
 static void unit_dir_forget(UnitDir *d, UnitDirEntry *e) {
         HASH_DEL(d->entries, e);
         free(e);
@@ -226,10 +228,31 @@ bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment) {
         return r == 1 || r == -ENOENT;
 }
 
-bool unit_dir_has(const UnitDir *d, const char *fragment) {
-        const char *slash = strrchr(fragment, '/');
+/* Whether 'path' is a file of this folder, whether or not it is there. */
+static bool is_in_folder(const UnitDir *d, const char *path) {
+        size_t n = strlen(d->path);
 
-        return slash && unit_name_check(slash + 1, NULL) == 0 && unit_dir_owns(d, slash + 1, fragment);
+        return strncmp(path, d->path, n) == 0 && path[n] == '/' && unit_name_check(path + n + 1, NULL) == 0;
+}
+
+bool unit_dir_has(const UnitDir *d, const char *fragment) {
+        char path[600], target[600];
+
+        if (fragment[0] != '/' || snprintf(path, sizeof(path), "%s", fragment) >= (int) sizeof(path))
+                return false;
+        for (unsigned i = 0; i < LINKS_MAX && !is_in_folder(d, path); i++) {
+                ssize_t n = readlink(path, target, sizeof(target) - 1);
+                size_t folder;
+
+                if (n <= 0 || (size_t) n == sizeof(target) - 1)
+                        return false;
+                target[n] = 0;
+                folder = target[0] == '/' ? 0 : (size_t) (strrchr(path, '/') + 1 - path);
+                if (folder + (size_t) n >= sizeof(path))
+                        return false;
+                memcpy(path + folder, target, (size_t) n + 1);
+        }
+        return is_in_folder(d, path);
 }
 
 bool unit_dir_links(const UnitDir *d, const char *name) {

@@ -55,7 +55,7 @@ void unit_dir_withdraw(UnitDir *d, const char *name);
 /* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our link among the
  * generator's sources, even if it is gone: then nobody's service is left until the next reload. */
 bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);
-/* Whether 'fragment' is the file of any unit of ours, or systemd's link to one. */
+/* Whether 'fragment' is the file of any unit of ours, or leads to one by links, as that of an alias does; the file itself may be gone. */
 bool unit_dir_has(const UnitDir *d, const char *fragment);
 /* Whether systemd's runtime link of that name is ours, or there is none: one that leads elsewhere is the host's (a mask). */
 bool unit_dir_links(const UnitDir *d, const char *name);

@@ -310,6 +310,49 @@ static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreig
         assert_string_equal(s->state.load, "loaded");
 }
 
+/* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile. */
+static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
+        Room *room = *state;
+        const ClusterState *s;
+        FakeUnit *db;
+
+        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, says(room, "web.service", "active"));
+
+        db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
+        text_clear(&room->fake->said);
+        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_file(room, "web.service", "Conflicts=x*"));
+        host_pause(room->host, QUIET_MS);
+        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
+        assert_string_equal(s->state.load, "loaded");
+        assert_string_equal(s->state.active, "active");
+        assert_int_equal(room->fake->starts, 1);
+        assert_int_equal(room->fake->stops, 0);
+}
+
+/* systemd has the link, and refuses to enable it: the name was taken in between. */
+static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(void **state) {
+        const ClusterState *s;
+        Room *room = *state;
+
+        room->fake->fail = "EnableUnitFiles";
+        room->fake->fail_name = "System.Error.EEXIST";
+        room->fake->fail_message = "File exists";
+        host_unit(room->host, "web.service", ONE "[Install]\nAlias=other.service\n", TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) && streq(s->state.load, "foreign"));
+        assert_int_equal(room->fake->starts, 0);
+
+        room->fake->fail = NULL;
+        UNTIL(room, says(room, "web.service", "active"));
+        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
+        assert_string_equal(s->state.load, "loaded");
+}
+
 /* systemd refuses a call about many for the sake of one. */
 static void one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section(void **state) {
         static const char *const units[] = { "a.service", "bad.service", "c.service" };
@@ -857,6 +900,8 @@ int main(void) {
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
                 in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
+                in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
+                in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),
                 in_a_room(one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),

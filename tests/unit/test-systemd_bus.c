@@ -249,6 +249,44 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 }
 
+/* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or to another link to it. The file
+ * itself may be gone, with our folder. */
+static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
+        static const char *const names[] = { "a.service" };
+        static const char text[] = "[Install]\nAlias=other.service\n";
+        Room *room = *state;
+        FakeUnit *other = fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
+        _cleanup_free_ char *ours = NULL, *alias = NULL, *second = NULL;
+
+        assert_true(asprintf(&ours, "%s/a.service", room->folder) > 0);
+        alias = scratch_path(room->scratch, "other.service");
+        second = scratch_path(room->scratch, "second.service");
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0);
+        assert_int_equal(symlink(ours, alias), 0);
+        assert_int_equal(symlink("other.service", second), 0);
+
+        snprintf(other->fragment, sizeof(other->fragment), "%s", alias);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, 0);
+        snprintf(other->fragment, sizeof(other->fragment), "%s", second);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 2);
+        assert_int_equal(room->error, 0);
+
+        /* One that leads elsewhere, or in a circle, does not. */
+        assert_int_equal(unlink(alias), 0);
+        assert_int_equal(symlink("/usr/lib/systemd/system/other.service", alias), 0);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 3);
+        assert_int_equal(room->error, -EEXIST);
+        assert_int_equal(unlink(alias), 0);
+        assert_int_equal(symlink("second.service", alias), 0);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 4);
+        assert_int_equal(room->error, -EEXIST);
+}
+
 /* Of systemd's runtime links those alone go that lead to our files. */
 static void a_mask_of_the_host_is_not_taken_away(void **state) {
         static const char *const names[] = { "ours.service", "masked.service", "none.service" };
@@ -775,6 +813,7 @@ int main(void) {
                 in_a_room(a_unit_of_the_host_is_not_ours),
                 in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
                 in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
+                in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
                 in_a_room(a_mask_of_the_host_is_not_taken_away),
                 in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
                 in_a_room(a_listing_costs_in_the_number_of_its_units),
