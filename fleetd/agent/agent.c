@@ -12,7 +12,7 @@ enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 
 /* False without memory. */
 static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         Note *note = notes_get(&a->notes, u->name);
-        bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended), conflicting = u->refused || agent_is_foreign(&u->seen, u->taken);
+        bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended), conflicting = u->refused || agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
 
         if (done && note && !note->done) {
                 note->done = true;

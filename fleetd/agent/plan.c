@@ -14,12 +14,16 @@ static bool is_running(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
-static bool is_conflicting(const SystemdUnit *seen) {
-        return seen->owner == SYSTEMD_CONFLICTING;
+/* What runs without a file that systemd can name is ours only if we have its file, or started it in this boot: a file system that was mounted
+ * by hand has none, nor has a service of the host whose file was removed. */
+static bool is_conflicting(const SystemdUnit *seen, const Note *note, const char *boot_id) {
+        bool started = note && streq(note->started_boot, boot_id);
+
+        return seen->owner == SYSTEMD_CONFLICTING || (seen->owner == SYSTEMD_ABSENT && is_running(seen) && !seen->has_file && !started);
 }
 
-bool agent_is_foreign(const SystemdUnit *seen, bool taken) {
-        return is_conflicting(seen) || (taken && !is_running(seen));
+bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boot_id, bool taken) {
+        return is_conflicting(seen, note, boot_id) || (taken && !is_running(seen));
 }
 
 /* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). What
@@ -37,9 +41,9 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         /* An order from before the assignment is not about it (rule 30). */
         if (v->note && v->order->index < v->note->index)
                 return step(AGENT_NOTHING, "the order to stop is older than the assignment", why);
-        if (is_conflicting(v->seen) && (v->seen->has_file || v->note))
+        if (is_conflicting(v->seen, v->note, v->boot_id) && (v->seen->has_file || v->note))
                 return step(AGENT_REMOVE, "the unit of that name is the host's: only what is ours goes", why);
-        if (is_conflicting(v->seen))
+        if (is_conflicting(v->seen, v->note, v->boot_id))
                 return step(AGENT_OBEYED, "the unit of that name here is not ours", why);
         if (is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->note))
                 return step(AGENT_STOP, "ordered to stop", why);
@@ -102,7 +106,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
         if (v->order->unit_index != v->unit->index)
                 return step(AGENT_NOTHING, "the order is about an older text; the engine will say when it is this host's turn", why);
-        if (is_conflicting(seen))
+        if (is_conflicting(seen, note, v->boot_id))
                 return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
 
         differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
@@ -130,7 +134,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         }
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);
-        if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, v->taken))
+        if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, note, v->boot_id, v->taken))
                 return step(AGENT_WRITE, "its text is not in force here", why);
         if (is_running(seen))
                 return step(AGENT_ADOPT, "it runs already", why);
@@ -142,7 +146,7 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         const Note *note = v->note;
         bool started;
 
-        if (!note || is_conflicting(v->seen))
+        if (!note || is_conflicting(v->seen, v->note, v->boot_id))
                 return step(AGENT_NOTHING, "no order", why);
 
         started = streq(note->started_boot, v->boot_id) && !start_got_lost(v);

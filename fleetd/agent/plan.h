@@ -34,7 +34,7 @@ typedef struct AgentView {
 } AgentView;
 
 /* Whether this unit is told as foreign: its name is the host's, or a name that it would have is and it does not run. */
-bool agent_is_foreign(const SystemdUnit *seen, bool taken);
+bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boot_id, bool taken); /* 'note': or NULL */
 
 /* *ret_reason is static text. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);

@@ -306,6 +306,37 @@ static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **
                         fail_msg("row %zu", i);
 }
 
+/* A file system that was mounted by hand, or a service of the host whose file was removed while it ran. */
+static void what_runs_without_a_file_is_ours_only_if_it_was_started_here(void **state) {
+        Scene *s = scene(state);
+
+        snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
+        snprintf(s->seen.active, sizeof(s->seen.active), "active");
+        ordered(s, ORDER_RUN);
+        assert_step(s, AGENT_REFUSE);
+        assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
+        ordered(s, ORDER_STOP);
+        assert_step(s, AGENT_OBEYED);
+        noted(s, ORDER_RUN, "another boot");
+        s->order.index = 30;
+        assert_step(s, AGENT_REMOVE); /* of the note; nothing is stopped */
+
+        /* Its file and its link were removed, and systemd has read its files since. */
+        noted(s, ORDER_RUN, boot_now);
+        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_step(s, AGENT_STOP);
+        ordered(s, ORDER_RUN);
+        assert_step(s, AGENT_WRITE);
+        s->view.note = NULL;
+        s->seen.has_file = true;
+        assert_false(agent_is_foreign(&s->seen, NULL, boot_now, false));
+
+        /* Once nothing runs the name is free. */
+        s->seen.has_file = false;
+        snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
+        assert_step(s, AGENT_WRITE);
+}
+
 static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
         Scene *s = scene(state);
 
@@ -939,6 +970,7 @@ int main(void) {
                 row(a_unit_of_the_host_is_refused_and_left_alone),
                 row(a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes),
                 cmocka_unit_test(a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state),
+                row(what_runs_without_a_file_is_ours_only_if_it_was_started_here),
                 row(an_order_whose_unit_is_gone_changes_nothing),
                 row(load_writes_and_notes_and_starts_nothing),
                 row(load_after_run_stops),
