@@ -210,10 +210,16 @@ static uint64_t daemon_brake_ms(void *userdata) {
         return d->engine ? engine_brake(d->engine) : 0;
 }
 
+static bool daemon_is_foreign(void *userdata, const char *unit) {
+        const Daemon *d = userdata;
+
+        return d->agent && agent_sees_foreign(d->agent, unit);
+}
+
 static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
                 .network = d->edges.network, .peers = d->peers, .store = d->store, .registry = d->registry,
-                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .brake_ms = daemon_brake_ms, .userdata = d,
+                .machine_id = s->machine_id, .name = s->name, .access = s->client_access, .metrics = daemon_metrics, .brake_ms = daemon_brake_ms, .is_foreign = daemon_is_foreign, .userdata = d,
                 .limits = &s->limits, .http = &s->http,
         };
         int r = 0;

@@ -339,6 +339,12 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
         return s;
 }
 
+bool agent_sees_foreign(Agent *a, const char *unit) {
+        const AgentUnit *u = agent_unit(a, unit, false);
+
+        return u && u->looked && agent_is_foreign(&u->seen, notes_get(&a->notes, unit), a->boot_id, u->taken);
+}
+
 static void agent_plan_dirty(Agent *a) {
         _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, a->n_dirty + 1);
         _cleanup_free_ AgentStep *steps = NEW0(AgentStep, a->n_dirty + 1);

@@ -22,6 +22,7 @@ typedef struct ApiOptions {
         const ApiLimits *limits; /* copied; NULL: the defaults */
         void (*metrics)(void *userdata, Text *t); /* writes the daemon's figures; may be NULL */
         uint64_t (*brake_ms)(void *userdata); /* BrakeSec= as it is now; may be NULL */
+        bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;
         const HttpLimits *http;  /* of each door; copied; NULL: the defaults */
 } ApiOptions;

@@ -176,13 +176,13 @@ static void running_forget(Request *request) {
         running_free(request->state);
 }
 
-/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's. */
+/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the cluster could not be told. */
 static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
         const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id, unit);
 
         if (!state)
                 return error_set(err, -ENOENT, "%s is not on this machine", unit);
-        if (streq(state->state.load, STATE_FOREIGN))
+        if (streq(state->state.load, STATE_FOREIGN) || (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
                 return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not the cluster's: it is left alone", unit);
         return 0;
 }

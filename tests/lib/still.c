@@ -168,6 +168,12 @@ static void must(int r, const Error *err) {
         abort();
 }
 
+static bool is_foreign(void *userdata, const char *unit) {
+        const Still *h = userdata;
+
+        return h->foreign && streq(h->foreign, unit);
+}
+
 static void still_open(Still *h, bool joins) {
         PeersOptions peers = { .self = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .nonce = 1, .address = "10.0.0.1:2380" } };
         KvOptions store = { .machine_id = STILL_ID, .boot_id = "cccccccccccccccccccccccccccccccc", .address = "10.0.0.1:2380", .join = joins };
@@ -186,7 +192,7 @@ static void still_open(Still *h, bool joins) {
         must(registry_new(&h->registry, &h->loop, h->store, STILL_ID), &err);
         must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
         api = (ApiOptions) { .network = &h->network, .peers = h->peers, .store = h->store, .registry = h->registry,
-                             .machine_id = STILL_ID, .name = "alpha", .access = CLIENT_READ_WRITE };
+                             .machine_id = STILL_ID, .name = "alpha", .access = CLIENT_READ_WRITE, .is_foreign = is_foreign, .userdata = h };
         must(api_new(&h->api, &h->loop, &api), &err);
         must(api_listen(h->api, API_SOCKET, "/socket", &err), &err);
         must(api_listen(h->api, API_LOOPBACK, "127.0.0.1:2379", &err), &err);

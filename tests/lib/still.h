@@ -44,6 +44,7 @@ struct Still {
         Membership *membership;
         Api *api;
         StillWire client, asking, asked; /* a client's; the other host's sessions: that it dialed, that we dialed */
+        const char *foreign; /* a unit of this name is the host's, as its agent would say; NULL: none */
         bool closed;
 };
 

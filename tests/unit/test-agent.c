@@ -292,6 +292,18 @@ static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_
         assert_false(has_file(room, "web.service", ""));
 }
 
+/* Also while no leader can be told of it. */
+static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        assert_false(agent_sees_foreign(room->agent, "none.service"));
+        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "/etc/systemd/system/web.service");
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, agent_sees_foreign(room->agent, "web.service"));
+}
+
 static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
         const ClusterState *s;
         Room *room = *state;
@@ -899,6 +911,7 @@ int main(void) {
                 in_a_room(a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on),
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
+                in_a_room(a_unit_that_an_administrator_takes_over_is_seen_as_foreign),
                 in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
                 in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
                 in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),

@@ -200,6 +200,16 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
         assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" STILL_ID), "HTTP/1.1 404");
 }
 
+/* The administrator has taken the unit over, and no leader could be told of it. */
+static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(void **state) {
+        Still *h = *state;
+
+        h->foreign = "web.service";
+        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 409");
+        assert_int_equal(n_children, 0);
+        assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" STILL_ID), "HTTP/1.1 200");
+}
+
 static void journals_leave_commands_their_places(void **state) {
         _cleanup_text_ Text said = {};
         Still *h = *state;
@@ -396,6 +406,7 @@ int main(void) {
 #define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
         const struct CMUnitTest tests[] = {
                 on_a_host(what_is_the_hosts_own_is_read_but_not_touched),
+                on_a_host(what_has_become_the_hosts_is_not_touched_before_the_cluster_knows),
                 on_a_host(journals_leave_commands_their_places),
                 on_a_host(a_child_waits_for_credit_of_the_host_that_asks),
                 on_a_host(an_older_host_that_gives_no_credit_gets_all),
