@@ -1,7 +1,7 @@
 noinst_LIBRARIES += base/libbase.a
 base_libbase_a_SOURCES = \
 	base/memory.h base/memory.c base/table.h base/table.c base/error.h base/error.c base/text.h base/text.c \
-	base/bytes.h base/bytes.c base/parse.h base/parse.c base/file.h base/file.c base/clock.h base/clock.c \
+	base/blocks.h base/blocks.c base/bytes.h base/bytes.c base/parse.h base/parse.c base/file.h base/file.c base/clock.h base/clock.c \
 	base/log.h base/log.c base/crash_point.h base/crash_point.c base/base64.h base/base64.c
 
 if HAVE_CMOCKA
@@ -21,6 +21,12 @@ check_PROGRAMS += tests/unit/test-bytes
 TESTS += tests/unit/test-bytes
 tests_unit_test_bytes_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_bytes_LDADD = $(BASE_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-blocks
+TESTS += tests/unit/test-blocks
+tests_unit_test_blocks_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_blocks_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=free
+tests_unit_test_blocks_LDADD = $(BASE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-parse
 TESTS += tests/unit/test-parse

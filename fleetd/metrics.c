@@ -60,6 +60,7 @@ static void store_write(Text *t, const KvStore *store) {
         single(t, "fleet_store_index", "gauge", "The store's index, as applied here.", state.index);
         single(t, "fleet_store_raft_index", "gauge", "Raft's index, as applied here.", state.raft_index);
         single(t, "fleet_store_log_memory_bytes", "gauge", "Bytes of the log's entries that are in memory.", counts.entries_bytes);
+        single(t, "fleet_store_event_window_bytes", "gauge", "Bytes of the event windows in memory.", counts.window_bytes);
         single(t, "fleet_store_apply_cost_total", "counter", "Cost of the entries that were applied here, in bytes.", counts.cost.total);
         single(t, "fleet_store_apply_cost_max", "gauge", "Cost of the costliest of them.", counts.cost_max.total);
         single(t, "fleet_store_deferred_total", "counter", "Commands that did not fit into their entry's budget.", counts.deferred);

@@ -1,15 +1,15 @@
 /* Return of freed memory to the system.
  *
- * What a burst allocates lies in small pieces between others that live longer: when it is freed, the allocator keeps the pages until it is
- * asked for them. That costs milliseconds, so it is done when much has become free since the last time, and not while it is
- * in use again. It covers all of the process: the tables of the registry as well as requests and the log. */
+ * The allocator keeps freed pages until it is asked for them. That takes milliseconds, so it is done when much has become free since
+ * the last time, and not while it is in use again. It covers the whole process: requests, the tables of the registry, the log.
+ * What is retained in large numbers keeps few pages because it lies in blocks (base/blocks.h). */
 #pragma once
 
 #include "io/loop.h"
 
 enum {
         TRIM_MS = 5000,          /* between two looks */
-        TRIM_BYTES = 512 * 1024, /* newly free: less is not worth it */
+        TRIM_BYTES = 128 * 1024, /* newly free: less is not worth it */
 };
 
 typedef struct Trim {

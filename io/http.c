@@ -633,17 +633,14 @@ static void connection_on_drain(void *userdata) {
 
 static void connection_on_close(void *userdata, int error, const char *reason) {
         HttpConnection *c = userdata;
-        HttpServer *server;
 
         http_connection_gone(c);
-        server = c->server; /* the handler may have freed it just now */
         http_connection_unlink(c);
         timer_stop(&c->timer);
         deferred_cancel(&c->resume);
         text_done(&c->bytes);
         text_done(&c->pending);
         free(c);
-        http_server_give_back(server);
 }
 
 static const StreamEvents connection_events = {

@@ -10,9 +10,6 @@
 
 enum {
         HTTP_METHOD_MAX = 31,
-        HTTP_CROWD_MIN = 1024, /* when so many connections have left, or so many bytes, memory goes back to the system, ... */
-        HTTP_CROWD_HELD = 4 * 1024 * 1024,
-        HTTP_TRIM_MS = 3000,   /* ... and again, when even those have ended whose last words took a while */
         HTTP_KEPT_MAX = 4096,  /* a larger buffer is given back between requests; who holds less is not looked at */
         HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
 };
@@ -92,11 +89,10 @@ struct HttpServer {
         HttpConnection *connections;
         HttpClient *clients;
         HttpStray *strays;
-        unsigned n_connections, n_peak, n_strays;
+        unsigned n_connections, n_strays;
         TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
-        size_t held, held_peak;
+        size_t held;
         Deferred relieve;
-        Timer trim;
         char why[160];        /* of the refusal that is being made */
         Text out;             /* where each answer is put together */
         uint64_t date_sec;
@@ -116,8 +112,6 @@ void http_connection_begin(HttpConnection *c); /* ready for the next request */
 void http_connection_init(HttpConnection *c);  /* of a new one: parser, timer, events */
 /* Takes it off its server, which forgets it. */
 void http_connection_unlink(HttpConnection *c);
-/* After one went: much memory may go back. */
-void http_server_give_back(HttpServer *server);
 /* Answers what is not a request, and closes. 'why' NULL: the status alone. */
 void http_refuse(HttpConnection *c, unsigned status, const char *why);
 /* The same for a stream that gets no connection. */

@@ -4,7 +4,6 @@
  * answers. Whoever comes to hold more than a small buffer stands in a queue; when all together hold too much, the first of the
  * queue goes, until they do not. Who sends or reads as fast as others do is through before it is his turn: it hits who is slow. */
 #include <errno.h>
-#include <malloc.h>
 #include <stdio.h>
 
 #include "base/log.h"
@@ -51,7 +50,6 @@ void http_connection_count(HttpConnection *c) {
         else if (held <= HTTP_KEPT_MAX && c->held > HTTP_KEPT_MAX)
                 TAILQ_REMOVE(&server->holders, c, holders);
         server->held += held - c->held;
-        server->held_peak = MAX(server->held_peak, server->held);
         c->held = held;
         if (server->held > server->limits.buffer_size)
                 loop_defer(server->loop, &server->relieve);
@@ -205,7 +203,6 @@ void http_server_accept(HttpServer *server, Stream *stream, void *door) {
                 c->next->prev = c;
         server->connections = c;
         server->n_connections++;
-        server->n_peak = MAX(server->n_peak, server->n_connections);
         http_connection_init(c);
 }
 
@@ -223,29 +220,6 @@ void http_connection_unlink(HttpConnection *c) {
         server->held -= c->held;
         client_release(server, c->client);
         c->server = NULL;
-}
-
-static void server_trim(void *userdata) {
-        HttpServer *server = userdata;
-
-        server->n_peak = server->n_connections;
-        server->held_peak = server->held;
-        (void) malloc_trim(0);
-}
-
-/* What thousands of clients took lies in small pieces between others: only asked for is it given back. Once when most have left, and
- * once more when their streams have ended, too. */
-void http_server_give_back(HttpServer *server) {
-        bool fewer, less;
-
-        if (!server)
-                return;
-        fewer = server->n_peak >= HTTP_CROWD_MIN && server->n_connections <= server->n_peak / 8;
-        less = server->held_peak >= HTTP_CROWD_HELD && server->held <= server->held_peak / 8;
-        if (!fewer && !less)
-                return;
-        server_trim(server);
-        (void) timer_start(&server->trim, server->loop, HTTP_TRIM_MS);
 }
 
 void http_server_set_limits(HttpServer *server, const HttpLimits *limits) {
@@ -274,7 +248,6 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
         server->relieve = DEFERRED(server_relieve, server);
-        server->trim = TIMER(server_trim, server);
         http_server_set_limits(server, limits);
         *ret = server;
         return 0;
@@ -293,7 +266,6 @@ HttpServer *http_server_free(HttpServer *server) {
         for (HttpStray *stray = server->strays; stray; stray = stray->next)
                 stray->server = NULL; /* goes with its stream, too */
         deferred_cancel(&server->relieve);
-        timer_stop(&server->trim);
         text_done(&server->out);
         free(server);
         return NULL;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <sys/queue.h>
 
+#include "base/blocks.h"
 #include "base/table.h"
 #include "kvstore/events.h"
 
@@ -47,6 +48,7 @@ typedef struct Window {
         HubEvent **events; /* a ring */
         size_t size, first, n;
         uint64_t bytes;
+        Blocks memory;     /* in which all of them are */
         uint64_t oldest;   /* from this index on nothing is missing */
 } Window;
 
@@ -84,8 +86,8 @@ static char *place_bytes(char *at, KvBytes *bytes) {
         return at + bytes->size;
 }
 
-static HubEvent *event_new(const KvEvent *event) {
-        HubEvent *e = malloc(event_size(event));
+static HubEvent *event_new(Window *window, const KvEvent *event) {
+        HubEvent *e = blocks_alloc(&window->memory, event_size(event));
         char *at;
 
         if (!e)
@@ -112,7 +114,7 @@ HubEvent *hub_event_unref(HubEvent *event) {
                 shared_unref(event->encoded);
         if (event->line)
                 shared_unref(event->line);
-        free(event);
+        blocks_free(event);
         return NULL;
 }
 
@@ -580,7 +582,8 @@ static Window *window_of(Hub *hub, const KvEvent *event) {
 }
 
 void hub_publish(Hub *hub, const KvEvent *event) {
-        HubEvent *e = event_new(event);
+        Window *w = window_of(hub, event);
+        HubEvent *e = event_new(w, event);
         uint64_t visits = hub->visits;
 
         if (!e) {
@@ -588,7 +591,7 @@ void hub_publish(Hub *hub, const KvEvent *event) {
                 return;
         }
         hub->index = event->index;
-        window_add(window_of(hub, event), e);
+        window_add(w, e);
         if (STAILQ_EMPTY(&hub->waiting) && hub->visits < HUB_VISITS_PER_TURN)
                 tell_all(hub, e);
         else if (hub->n_watches > 0)
@@ -611,7 +614,7 @@ void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
 
 int hub_remember(Hub *hub, const KvEvent *event) {
         Window *w = window_of(hub, event);
-        HubEvent *e = event_new(event);
+        HubEvent *e = event_new(w, event);
 
         if (!e) {
                 window_clear(w, event->index);
@@ -777,6 +780,7 @@ Hub *hub_free(Hub *hub) {
                 if (hub->windows[i].events)
                         window_clear(&hub->windows[i], 0);
                 free(hub->windows[i].events);
+                blocks_done(&hub->windows[i].memory);
         }
         free(hub->root);
         free(hub);
@@ -785,6 +789,18 @@ Hub *hub_free(Hub *hub) {
 
 size_t hub_place_bytes(const Hub *hub) {
         return hub->place_bytes + HASH_OVERHEAD(hh, hub->places);
+}
+
+size_t hub_window_bytes(const Hub *hub) {
+        size_t bytes = 0;
+
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
+                for (size_t k = 0; k < hub->windows[i].n; k++) {
+                        const HubEvent *e = window_at(&hub->windows[i], k);
+
+                        bytes += event_size(&e->event) + (e->encoded ? e->encoded->size : 0) + (e->line ? e->line->size : 0);
+                }
+        return bytes;
 }
 
 unsigned hub_watches(const Hub *hub) {

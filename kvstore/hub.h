@@ -82,4 +82,5 @@ void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours);
 int hub_remember(Hub *hub, const KvEvent *event);
 
 unsigned hub_watches(const Hub *hub);
+size_t hub_window_bytes(const Hub *hub); /* memory of the events in the windows, with their encoded forms */
 size_t hub_place_bytes(const Hub *hub); /* memory of what finds watches by their paths, without the watches */

@@ -136,6 +136,7 @@ typedef struct KvCounts {
         uint64_t deferred;       /* commands that did not fit into their entry's budget */
         Traffic traffic;
         uint64_t entries_bytes;  /* of the log's entries that are in memory now */
+        uint64_t window_bytes;   /* of the event windows, in memory now */
 } KvCounts;
 
 void kv_counts(const KvStore *store, KvCounts *ret);

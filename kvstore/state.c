@@ -169,6 +169,7 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
         ret->deferred = s->deferred;
         ret->traffic = s->replica->traffic;
         ret->entries_bytes = s->replica->core ? raft_core_entries_bytes(s->replica->core) : 0;
+        ret->window_bytes = hub_window_bytes(s->hub);
 }
 
 int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {

@@ -20,13 +20,13 @@ int raft_entries_append(RaftEntries *e, const RaftEntry *entry) {
 
         copy.data = NULL;
         if (entry->size > 0) {
-                copy.data = malloc(entry->size);
+                copy.data = blocks_alloc(&e->data, entry->size);
                 if (!copy.data)
                         return -ENOMEM;
                 memcpy((void *) copy.data, entry->data, entry->size);
         }
         r = raft_entries_take(e, &copy);
-        free((void *) copy.data);
+        blocks_free((void *) copy.data);
         return r;
 }
 
@@ -42,7 +42,7 @@ size_t raft_entries_needless(const RaftEntries *e, uint64_t index, uint64_t byte
 void raft_entries_truncate(RaftEntries *e, uint64_t index) {
         while (e->n > 0 && raft_entries_last(e) >= index) {
                 e->bytes -= raft_entry_bytes(&e->items[--e->n]);
-                free((void *) e->items[e->n].data);
+                blocks_free((void *) e->items[e->n].data);
         }
 }
 
@@ -51,7 +51,7 @@ void raft_entries_cut(RaftEntries *e, uint64_t index) {
 
         while (gone < e->n && e->first + gone <= index) {
                 e->bytes -= raft_entry_bytes(&e->items[gone]);
-                free((void *) e->items[gone++].data);
+                blocks_free((void *) e->items[gone++].data);
         }
         if (gone == 0)
                 return;
@@ -63,6 +63,7 @@ void raft_entries_cut(RaftEntries *e, uint64_t index) {
 
 void raft_entries_reset(RaftEntries *e, uint64_t first) {
         raft_entries_truncate(e, e->first);
+        blocks_done(&e->data);
         free(e->items);
         *e = (RaftEntries) { .first = first };
 }

@@ -1,13 +1,15 @@
 /* The log in memory: the entries themselves, which the engine does not keep. */
 #pragma once
 
+#include "base/blocks.h"
 #include "kvstore/raft/message.h"
 
 typedef struct RaftEntries {
-        RaftEntry *items; /* items[0] has index 'first'; data is owned */
+        RaftEntry *items; /* items[0] has index 'first'; data is owned, and in blocks */
         size_t n, capacity;
         uint64_t first;
         uint64_t bytes; /* of all of it, by raft_entry_bytes() */
+        Blocks data;
 } RaftEntries;
 
 /* What an entry takes in memory. */
@@ -24,7 +26,7 @@ static inline const RaftEntry *raft_entries_get(const RaftEntries *e, uint64_t i
 }
 
 int raft_entries_append(RaftEntries *e, const RaftEntry *entry); /* copies the data */
-int raft_entries_take(RaftEntries *e, RaftEntry *entry);         /* takes the data, which 'entry' then has no more; -ENOMEM: not */
+int raft_entries_take(RaftEntries *e, RaftEntry *entry);         /* takes the data, of other RaftEntries, from it; -ENOMEM: not */
 void raft_entries_truncate(RaftEntries *e, uint64_t index);      /* 'index' and all behind it go */
 void raft_entries_cut(RaftEntries *e, uint64_t index);           /* 'index' and all before it go */
 void raft_entries_reset(RaftEntries *e, uint64_t first);

@@ -7,15 +7,11 @@
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
-#include <malloc.h>
 
 #include "kvstore/raft/compare.h"
 #include "kvstore/raft/entries.h"
 
-enum {
-        GIVE_BACK_MS = 2000,
-        GIVE_BACK_BYTES = 2 * 1024 * 1024, /* less is not worth looking through all free memory */
-};
+enum { FORGET_AGAIN_MS = 2000 };
 
 int replica_state(Replica *p, Checkpoint *ret, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -81,7 +77,7 @@ unsigned replica_trailing(Replica *p, uint64_t index) {
 /* Forgets what lies before 'from', as far as it is applied and durable here. */
 static void forget_before(Replica *p, uint64_t from) {
         _cleanup_(checkpoint_done) Checkpoint state = { .fd = -1 };
-        uint64_t before = raft_core_entries_bytes(p->core), index = MIN(raft_core_applied_index(p->core), raft_core_stored_index(p->core));
+        uint64_t index = MIN(raft_core_applied_index(p->core), raft_core_stored_index(p->core));
         const RaftEntry *e;
         RaftStateInfo info;
         int r;
@@ -98,8 +94,6 @@ static void forget_before(Replica *p, uint64_t from) {
         replica_enter(p);
         r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info, from > index ? 1 : (unsigned) (index + 1 - from));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
-        if (r >= 0)
-                p->forgotten += before - MIN(before, raft_core_entries_bytes(p->core));
 }
 
 void replica_forget(Replica *p) {
@@ -115,31 +109,18 @@ void replica_forget(Replica *p) {
         /* What is still lacked, or not durable, is looked at again when there is more, or later. */
         bytes = raft_core_entries_bytes(p->core);
         p->forget_bytes = bytes > p->options.memory_bytes ? bytes + p->options.memory_bytes / 8 : 0;
-        if (!timer_armed(&p->give_back))
-                (void) timer_start(&p->give_back, p->loop, GIVE_BACK_MS);
+        if (p->forget_bytes > 0 && !timer_armed(&p->forget_again))
+                (void) timer_start(&p->forget_again, p->loop, FORGET_AGAIN_MS);
 }
 
-/* Entries lie between what lives longer: their memory returns to the system only when it is asked to, which costs milliseconds and so
- * comes behind a burst, or now and then in it. */
-static void on_give_back(void *userdata) {
+static void on_forget_again(void *userdata) {
         Replica *p = userdata;
 
         p->forget_bytes = 0;
         if (replica_is_open(p) && p->depth == 0)
                 replica_forget(p);
-        if (p->forgotten >= GIVE_BACK_BYTES) {
-                p->forgotten = 0;
-                (void) malloc_trim(0);
-        }
-        if (p->forget_bytes == 0)
-                timer_stop(&p->give_back);
-}
-
-void replica_give_back(Replica *p) {
-        p->forgotten += GIVE_BACK_BYTES;
-        (void) timer_start(&p->give_back, p->loop, GIVE_BACK_MS);
 }
 
 void replica_forget_init(Replica *p) {
-        p->give_back = TIMER(on_give_back, p);
+        p->forget_again = TIMER(on_forget_again, p);
 }

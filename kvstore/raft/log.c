@@ -345,6 +345,7 @@ int raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t
         *ret = log->loaded.items;
         *ret_n = log->loaded.n;
         *ret_first = log->loaded.first;
+        blocks_done(&log->loaded.data);
         log->loaded = (RaftEntries) { .first = log->loaded.first };
         return 0;
 }
@@ -357,7 +358,7 @@ const RaftEntry *raft_log_entries(const RaftLog *log, size_t *ret_n, uint64_t *r
 
 RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n) {
         for (size_t i = 0; i < n; i++)
-                free((void *) entries[i].data);
+                blocks_free((void *) entries[i].data);
         free(entries);
         return NULL;
 }

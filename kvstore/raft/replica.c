@@ -70,7 +70,7 @@ static Replica *replica_free(Replica *p) {
         deferred_cancel(&p->closed_deferred);
         timer_stop(&p->tick);
         timer_stop(&p->silence);
-        timer_stop(&p->give_back);
+        timer_stop(&p->forget_again);
         replica_stop_done(p);
         replica_reopening_done(p);
         p->transfers = transfers_free(p->transfers);
@@ -239,7 +239,6 @@ int replica_start(Replica *p, Error *err) {
         int r = p->log ? start(p, err) : 0;
 
         p->in_service = true;
-        replica_give_back(p);
         return r;
 }
 
@@ -316,7 +315,7 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
         unhandle(p);
         folder_cancel(&p->folder);
         timer_stop(&p->silence);
-        timer_stop(&p->give_back);
+        timer_stop(&p->forget_again);
         timer_stop(&p->tick);
         timer_stop(&p->stop_timer);
         timer_stop(&p->comeback);

@@ -148,8 +148,7 @@ struct Replica {
         uint64_t copy_retry_ms;              /* not before */
 
         uint64_t forget_bytes;   /* with so many bytes of entries in memory it is seen again which can go */
-        uint64_t forgotten;      /* bytes, since memory was given back to the system */
-        Timer give_back;
+        Timer forget_again;
 
         Transfers *transfers;
         Compare *compare;

@@ -76,8 +76,6 @@ void replica_forget_init(Replica *p);
 int replica_state(Replica *p, Checkpoint *ret, Error *err);
 /* How many entries up to 'index' stay in memory behind a checkpoint. */
 unsigned replica_trailing(Replica *p, uint64_t index);
-/* A log was read: the memory that this took returns to the system, later. */
-void replica_give_back(Replica *p);
 /* Outside of an input: entries that nobody needs leave memory. */
 void replica_forget(Replica *p);
 
