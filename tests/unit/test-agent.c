@@ -391,6 +391,25 @@ static void one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_
         }
 }
 
+static void units_that_are_ordered_together_are_linked_by_one_call(void **state) {
+        static const char *const units[] = { "a.service", "b.service", "c.service" };
+        Room *room = *state;
+        unsigned n = 0;
+
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
+        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_order(room->host, units[i], ORDER_RUN);
+        host_pause(room->host, QUIET_MS);
+        fake_bus_release(room->fake);
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                UNTIL(room, says(room, units[i], "active"));
+        for (const char *at = room->fake->said.chars; (at = strstr(at, "LinkUnitFiles")); at++)
+                n++;
+        assert_in_range(n, 1, 2); /* the first unit may have had a call of its own */
+}
+
 static uint64_t index_of(Room *room, const char *unit) {
         char key[128];
         TreeTxn *txn;
@@ -537,6 +556,18 @@ static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
         host_pause(room->host, QUIET_MS);
         assert_true(is_done(room, "web.service"));
         assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        run_unit(room, "web.service", TWO);
+        assert_false(is_done(room, "web.service"));
+        stop_by_systemd(room, "web.service");
+        assert_false(is_done(room, "web.service"));
 }
 
 static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
@@ -915,6 +946,7 @@ int main(void) {
                 in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
                 in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
                 in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),
+                in_a_room(units_that_are_ordered_together_are_linked_by_one_call),
                 in_a_room(one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),
@@ -922,6 +954,7 @@ int main(void) {
                 in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
                 in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
                 in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
+                in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
                 in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),

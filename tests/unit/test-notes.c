@@ -210,6 +210,32 @@ static size_t n_texts(void *scratch) {
         return n < 0 ? 0 : n - 2;
 }
 
+#define ONE "[Service]\nExecStart=/bin/one\n"
+
+static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
+        enum { UNITS = 16, TEXT_SIZE = NOTES_INLINE_MAX / UNITS, LINE_SIZE = 64 };
+        _cleanup_free_ char *text = malloc(TEXT_SIZE + 1);
+        Notes n;
+
+        for (size_t i = 0; i < TEXT_SIZE; i++)
+                text[i] = i % LINE_SIZE == 0 ? '#' : i % LINE_SIZE == LINE_SIZE - 1 ? '\n' : 'a';
+        memcpy(text, ONE "#", strlen(ONE "#"));
+        text[TEXT_SIZE] = 0;
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        for (unsigned i = 0; i < UNITS; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                assert_int_equal(note(&n, name, text, ORDER_RUN, 20 + i)->unit->text_size, TEXT_SIZE);
+        }
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 0);
+        (void) note(&n, "more.service", ONE, ORDER_RUN, 99);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 1); /* they differ in comments alone */
+        notes_close(&n);
+}
+
 /* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
 static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
         enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
@@ -288,6 +314,7 @@ int main(void) {
                 in_scratch(an_unchanged_note_is_not_written_again),
                 in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
                 in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
+                in_scratch(texts_of_a_mebibyte_in_all_are_in_the_one_file),
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
         };
