@@ -17,8 +17,8 @@ enum { COMPARE_EVERY = 1000, COMPARE_REST_MS = 10000 };
 int compare_new(Compare **ret, Replica *p);
 Compare *compare_free(Compare *c); /* NULL allowed; returns NULL */
 
-/* Inside a transaction: entry 'index' is applied. The transaction is committed, or was not. */
-int compare_applied(Compare *c, TreeTxn *txn, uint64_t index);
+/* Inside a transaction that has read its meta record: entry 'index' is applied. The transaction is committed, or was not. */
+void compare_applied(Compare *c, TreeTxn *txn, uint64_t index);
 void compare_committed(Compare *c, bool committed);
 void compare_settled(Compare *c, unsigned changed); /* an input is over */
 void compare_on_frame(Compare *c, PeerSession *session, const void *payload, size_t size);

@@ -19,14 +19,12 @@ enum {
         SLICE_HELD_BYTES = 8 * 1024 * 1024,
 };
 
-/* -- The log -- */
+/* -- The log: it is open for as long as there is a core -- */
 
 static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         Replica *p = userdata;
         int r;
 
-        if (!p->log)
-                return -ESHUTDOWN;
         r = raft_log_write_meta(p->log, term, vote);
         if (r < 0)
                 replica_fail(p, r, "cannot write term and vote: %s", strerror(-r));
@@ -36,8 +34,6 @@ static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
 static int op_append(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries, size_t n) {
         Replica *p = userdata;
 
-        if (!p->log)
-                return -ESHUTDOWN;
         return raft_log_append(p->log, generation, first_index, entries, n);
 }
 
@@ -192,10 +188,9 @@ static int apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, const R
                 if (first_index + i <= meta.applied && !p->options.apply_twice)
                         continue;
                 r = apply_entry(p, txn, first_index + i, &entries[i]);
-                if (r >= 0)
-                        r = compare_applied(p->compare, txn, first_index + i);
                 if (r < 0)
                         return r;
+                compare_applied(p->compare, txn, first_index + i);
                 size += entries[i].size;
                 held = tree_touched(txn) + p->options.events.held(p->options.events.userdata);
                 p->held_max = MAX(p->held_max, held);

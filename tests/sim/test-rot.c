@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "kvstore/kvstore_internal.h"
+#include "kvstore/raft/compare.h"
+#include "kvstore/raft/replica_internal.h"
 #include "tests/sim/scenarios.h"
 
 enum { PATIENCE_MS = 60000, LOOK_MS = 10, ENTRIES = 2200, VERDICT_MS = 20000 };
@@ -184,11 +186,73 @@ static void a_rotten_checkpoint_is_refused_and_made_anew(Stores *all) {
                 world_failed(all->world, "rot-is-told", "nobody said that the checkpoint was rotten");
 }
 
+static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
+        Host *away = leave_one_behind(all), *leader = stores_leader(all);
+        uint64_t refused = all->counts[FAULT_CHECKPOINT_REFUSED];
+        bool kept = true;
+
+        make_checkpoint(all, leader);
+        store_power_on(away);
+        UNTIL(all, "who-was-away-gets-the-tree", (kept &= checkpoint_of(leader) > 0, is_whole(all, 3)));
+        if (!kept || all->counts[FAULT_CHECKPOINT_REFUSED] > refused)
+                world_failed(all->world, "a-checkpoint-is-kept", "its transfer made %s drop it", leader->name);
+}
+
+/* As the leader of 'term' sends it. */
+static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t index) {
+        enum { KIND_VERDICT = 1, VERDICT_DIFFERS = 1 };
+        _cleanup_writer_ Writer w = {};
+
+        replica_write_head(leader->store->replica, &w, to->raft_id);
+        write_u8(&w, KIND_VERDICT);
+        write_u64(&w, term);
+        write_u64(&w, index);
+        write_u64(&w, VERDICT_DIFFERS);
+        if (replica_send(leader->store->replica, to->raft_id, PEER_TREE, &w) < 0)
+                world_failed(leader->all->world, "there-is-a-session", "none from %s to %s", leader->name, to->name);
+}
+
+/* Its tree is exchanged soon after it took a verdict. */
+static bool takes_verdict(Stores *all, const Host *h) {
+        for (unsigned ms = 0; ms < 500; ms++, run_ms(all, 1))
+                if (compare_differs(h->store->replica->compare))
+                        return true;
+        return false;
+}
+
+static void a_verdict_of_another_term_is_ignored(Stores *all) {
+        enum { EVERY = 50 }; /* entries between two comparisons: stores.c */
+        Host *leader, *h;
+        uint64_t term, index;
+
+        UNTIL(all, "there-are-three-voters", is_whole(all, 3));
+        write_some(all, 2 * EVERY);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+        run_ms(all, 1000);
+        leader = stores_leader(all);
+        h = &all->hosts[(leader->number + 1) % 3];
+        term = replica_term(leader->store->replica);
+        index = applied(h) / EVERY * EVERY;
+        send_verdict(leader, h, term - 1, index);
+        send_verdict(leader, h, term + 1, index);
+        if (takes_verdict(all, h))
+                world_failed(all->world, "a-verdict-counts-in-its-term", "%s took one of another term than %" PRIu64, h->name, term);
+
+        /* The same of this term is taken. */
+        h->replica_is_odd = true;
+        send_verdict(leader, h, term, index);
+        if (!takes_verdict(all, h))
+                world_failed(all->world, "a-verdict-is-taken", "not by %s", h->name);
+        UNTIL(all, "all-are-whole", !compare_differs(h->store->replica->compare) && is_whole(all, 3));
+}
+
 static const Scenario scenarios[] = {
         { "a_wrong_tree_and_its_copy_are_no_majority", a_wrong_tree_and_its_copy_are_no_majority, 3 },
         { "who_is_in_doubt_sends_no_tree", who_is_in_doubt_sends_no_tree, 3 },
         { "who_is_in_doubt_finds_that_his_own_tree_rots", who_is_in_doubt_finds_that_his_own_tree_rots, 3 },
         { "a_rotten_checkpoint_is_refused_and_made_anew", a_rotten_checkpoint_is_refused_and_made_anew, 3 },
+        { "a_checkpoint_that_arrives_whole_is_kept", a_checkpoint_that_arrives_whole_is_kept, 3 },
+        { "a_verdict_of_another_term_is_ignored", a_verdict_of_another_term_is_ignored, 3 },
 };
 
 int main(int argc, char *argv[]) {

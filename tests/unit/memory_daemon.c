@@ -8,7 +8,10 @@
 #include <cmocka.h>
 
 #include "base/log.h"
+#include "fleetd/agent/agent.h"
+#include "fleetd/engine/engine.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"
 #include "tests/unit/memory.h"
 
@@ -16,6 +19,7 @@ enum {
         SHORT_MS = 1000,     /* so long memory is short */
         PATIENCE_MS = 120000,
         STEP_MS = 5,
+        BEGINS_MS = 10000,   /* a third of the time between two resyncs of the engine */
         LINGER_MS = 100,     /* a stream that was finished is closed by then */
         WRITES = 40,         /* of such a size, after which the log was cut */
         VALUE_SIZE = 600,
@@ -389,6 +393,85 @@ void an_agent_begins_again_what_it_could_not_begin(void **state) {
         machine_start_daemon(yard.first);
         for (size_t i = 0; i < ELEMENTS(changes); i++)
                 survive(changes[i].name, change_unit, (void *) &changes[i], 40);
+        close_yard();
+}
+
+/* -- The engine and the agent alone, over the registry of a daemon that has none -- */
+
+static Engine *engine;
+
+/* Its daemon tells it nothing. */
+static bool is_gone_by_engine(void) {
+        engine_state_changed(engine);
+        return is_gone();
+}
+
+/* An engine that begins plans each unit soon, and not by the resync of half a minute later. */
+static int begin_engine(void *userdata) {
+        EngineOptions options = {};
+        uint64_t since_ms;
+        int r = 0;
+        Wish w;
+
+        UNTIL("a replica that is up", is_up(yard.first));
+        wish(&w, "/bin/one", false, TARGET_LAUNCHED);
+        UNTIL("an answer", w.done);
+        alloc_pause(false);
+        r = engine_new(&engine, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), &options);
+        if (r == 0)
+                SHORT_UNTIL(has_order());
+        alloc_pause(true);
+        if (r < 0)
+                return r;
+        since_ms = world_now_ms(yard.world);
+        UNTIL("an order", (engine_state_changed(engine), has_order()));
+        assert_in_range(world_now_ms(yard.world) - since_ms, 0, BEGINS_MS);
+        ask_for_unit(NULL, true, is_gone_by_engine);
+        engine = engine_free(engine);
+        return 0;
+}
+
+void an_engine_that_begins_leaves_out_no_unit(void **state) {
+        alloc_pause(true);
+        open_yard(1);
+        yard.first->settings.engine = false;
+        snprintf(yard.cluster->units[0].name, sizeof(yard.cluster->units[0].name), "%s", unit_name);
+        yard.cluster->n_units = 1;
+        machine_start_daemon(yard.first);
+        survive("an engine begins", begin_engine, NULL, 1);
+        close_yard();
+}
+
+/* Its assignment records name a unit. */
+static int begin_agent(void *userdata) {
+        AgentOptions options = { .machine_id = yard.first->machine_id, .boot_id = yard.first->boot_id, .directory = userdata, .boot_wait_ms = 10000 };
+        Agent *agent = NULL;
+        Error err = {};
+        int r;
+
+        alloc_pause(false);
+        r = agent_new(&agent, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), sim_systemd_attach(yard.first->systemd, yard.first->loop),
+                      &options, &err);
+        alloc_pause(true);
+        agent_free(agent);
+        return r;
+}
+
+void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
+        _cleanup_free_ char *directory = NULL;
+
+        alloc_pause(true);
+        open_yard(1);
+        directory = scratch_path(yard.first->folder, "agent");
+        snprintf(yard.cluster->units[0].name, sizeof(yard.cluster->units[0].name), "%s", unit_name);
+        yard.cluster->n_units = 1;
+        machine_start_daemon(yard.first);
+        ask_for_unit("/bin/one", false, runs);
+        stop_daemon(yard.first);
+        yard.first->settings.agent = false;
+        machine_start_daemon(yard.first);
+        UNTIL("a replica that is up", is_up(yard.first));
+        survive("an agent begins", begin_agent, directory, 1);
         close_yard();
 }
 

@@ -3,7 +3,7 @@
 
 #include <llhttp.h>
 
-#include "io/http.h"
+#include "io/http_connection.h"
 
 typedef struct Web {
         Pair pair;
@@ -984,6 +984,33 @@ static void targets_are_split_and_paths_decoded(void **state) {
         assert_int_equal(http_target_split("/%g0", &path, &size, &query), -EINVAL);
 }
 
+static void hold(HttpConnection *c, size_t size) {
+        c->bytes.capacity = size;
+        http_connection_count(c);
+}
+
+/* What holds no more than may be kept is not cut when all together hold too many. */
+static void those_that_hold_more_than_may_be_kept_are_listed_and_no_others(void **state) {
+        Web *web = *state;
+        Stream stream = {};
+        HttpConnection first = { .server = web->server, .stream = &stream }, second = first;
+
+        hold(&first, HTTP_KEPT_MAX);
+        assert_true(TAILQ_EMPTY(&web->server->holders));
+        hold(&first, HTTP_KEPT_MAX + 1);
+        assert_ptr_equal(TAILQ_FIRST(&web->server->holders), &first);
+        hold(&first, HTTP_KEPT_MAX);
+        assert_true(TAILQ_EMPTY(&web->server->holders));
+
+        hold(&second, HTTP_KEPT_MAX + 1);
+        hold(&first, HTTP_KEPT_MAX - 1);
+        assert_ptr_equal(TAILQ_FIRST(&web->server->holders), &second);
+        hold(&second, 0);
+        hold(&first, 0);
+        assert_true(TAILQ_EMPTY(&web->server->holders));
+        assert_int_equal(http_server_held(web->server), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -997,6 +1024,7 @@ int main(void) {
                 T(expecting_clients_are_told_to_go_on_and_only_they),
                 T(http_1_0_is_closed_unless_it_asks_otherwise),
                 T(pipelined_requests_are_answered_one_by_one_in_order),
+                T(those_that_hold_more_than_may_be_kept_are_listed_and_no_others),
                 T(many_requests_ahead_are_held_back_and_all_answered),
                 T(broken_requests_are_refused_and_closed),
                 T(a_fold_is_seen_wherever_the_pieces_are_cut),

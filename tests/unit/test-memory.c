@@ -27,6 +27,7 @@
 #include "kvstore/apply.h"
 #include "io/disk.h"
 #include "kvstore/raft/core.h"
+#include "kvstore/propose.h"
 #include "kvstore/raft/folder.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/tree.h"
@@ -719,12 +720,25 @@ static int core_life(void *userdata) {
         return r;
 }
 
+static int begin_proposals(void *userdata) {
+        Proposals *p = NULL;
+        Loop loop;
+        int r;
+
+        loop_init(&loop, &still_ops, 1);
+        r = proposals_new(&p, &(ProposalsOptions) { .loop = &loop, .origin = 1 });
+        proposals_free(p);
+        loop_done(&loop);
+        return r;
+}
+
 static void log_and_raft_say_that_memory_is_short(void **state) {
         char *scratch = scratch_new();
         _cleanup_free_ char *path = scratch_path(scratch, "raft");
 
         survive("a log is made, opened and written", log_life, path, 1);
         survive("Raft starts, leads and takes entries", core_life, NULL, 1);
+        survive("proposals begin", begin_proposals, NULL, 1);
         scratch_free(scratch);
 }
 
@@ -743,6 +757,8 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(log_and_raft_say_that_memory_is_short),
                 cmocka_unit_test(a_client_that_writes_is_answered_and_nothing_is_done_by_half),
                 cmocka_unit_test(an_agent_begins_again_what_it_could_not_begin),
+                cmocka_unit_test(an_engine_that_begins_leaves_out_no_unit),
+                cmocka_unit_test(an_agent_that_cannot_begin_leaves_nothing_behind),
                 cmocka_unit_test(a_daemon_starts_or_says_why_not),
                 cmocka_unit_test(hosts_find_each_other_and_a_checkpoint_arrives),
                 cmocka_unit_test(the_goal_is_met),

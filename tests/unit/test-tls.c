@@ -2,6 +2,7 @@
 #include "tests/unit/io_pair.h"
 
 #include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <sys/stat.h>
 
 #include "io/tls.h"
@@ -245,6 +246,25 @@ static void key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_
         assert_null(key);
 }
 
+static void *no_memory(size_t n, size_t size) {
+        return NULL;
+}
+
+/* GnuTLS allocates by a pointer that a program may change. */
+static void a_key_without_memory_for_its_credentials_is_not_used(void **state) {
+        Secure *s = *state;
+        gnutls_calloc_function before = gnutls_calloc;
+        TlsKey *key = NULL;
+        Error err = {};
+        int r;
+
+        gnutls_calloc = no_memory;
+        r = tls_key_read(s->path, &key, &err);
+        gnutls_calloc = before;
+        assert_int_equal(r, -ENOMEM);
+        assert_null(key);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -256,6 +276,7 @@ int main(void) {
                 T(megabytes_arrive_unchanged_through_pauses),
                 T(bytes_behind_the_handshake_wait_until_they_are_wanted),
                 T(an_end_without_a_word_is_an_error),
+                T(a_key_without_memory_for_its_credentials_is_not_used),
                 T(key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy),
         };
 
