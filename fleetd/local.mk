@@ -94,7 +94,7 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals
+	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -135,6 +135,10 @@ tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c tests/sim/syst
 	$(FLEETD_HOST)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_membership_SOURCES = tests/unit/test-membership.c $(FLEETD_HOST)
+tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_membership_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_state
+tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

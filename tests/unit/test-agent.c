@@ -1,6 +1,9 @@
 /* The agent between a real registry and a systemd on a real bus: orders in, calls and states out, and what trouble costs. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +13,7 @@
 
 #include "base/file.h"
 #include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
 #include "fleetd/systemd/bus.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
@@ -930,9 +934,30 @@ static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void
         assert_false(has_file(room, "ended.service", ""));
 }
 
+/* One of this machine's, if it has any. */
+static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **state) {
+        char address[64] = "", each[64];
+        struct ifaddrs *all;
+        bool any = false, found = false;
+        int r = facts_primary_address(address, sizeof(address));
+
+        assert_int_equal(getifaddrs(&all), 0);
+        for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+                if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
+                        continue;
+                assert_non_null(inet_ntop(AF_INET, &((const struct sockaddr_in *) i->ifa_addr)->sin_addr, each, sizeof(each)));
+                found |= streq(each, address);
+                any = true;
+        }
+        freeifaddrs(all);
+        assert_int_equal(r, any ? 0 : -ENODEV);
+        assert_true(found == any);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
                 in_a_room(an_ordered_unit_is_written_linked_started_and_told),
                 in_a_room(a_loaded_unit_is_not_started),
                 in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
