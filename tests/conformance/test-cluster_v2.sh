@@ -34,16 +34,16 @@ start() {
         pids[$1]=$!
 }
 
-get() { curl -sf -m 3 "http://${doors[$1]}$2"; }
-voters() { [ "$(curl -sf -m 2 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+get() { curl -sf -m 30 "http://${doors[$1]}$2"; }
+voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 leads() { get "$1" /v2/stats/self | grep -q '"state":"StateLeader"'; }
 field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
 
 start 1
-wait_for 20 voters 1 1
+wait_for 60 voters 1 1
 start 2 1
 start 3 1
-wait_for 60 voters 1 3 && wait_for 20 voters 2 3 && wait_for 20 voters 3 3
+wait_for 60 voters 1 3 && wait_for 60 voters 2 3 && wait_for 60 voters 3 3
 check voters 1 3
 
 # -- Every vector, on each host --
@@ -78,11 +78,11 @@ same_everywhere() {
 what_one_writes_all_read() {
         local host
         for host in 1 2 3; do
-                curl -sf -m 5 -X PUT "http://${doors[$host]}/v2/keys/agreed" -d "value=by$host" || return 1
+                curl -sf -m 30 -X PUT "http://${doors[$host]}/v2/keys/agreed" -d "value=by$host" || return 1
                 [ "$(get $((host % 3 + 1)) '/v2/keys/agreed?quorum=true' | field '["node"]["value"]')" = "by$host" ] || return 1
         done
 }
-cluster_id() { curl -sfi -m 3 "http://${doors[$1]}/v2/members" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //ip'; }
+cluster_id() { curl -sfi -m 30 "http://${doors[$1]}/v2/members" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //ip'; }
 one_cluster_id() { [ -n "$(cluster_id 1)" ] && [ "$(cluster_id 1)" = "$(cluster_id 2)" ] && [ "$(cluster_id 1)" = "$(cluster_id 3)" ]; }
 statistics_of_followers_are_the_leaders() {
         local host leader=0
@@ -91,7 +91,7 @@ statistics_of_followers_are_the_leaders() {
                         leader=$host
                         [ "$(get $host /v2/stats/leader | field '["followers"].__len__()')" = 2 ] || return 1
                 else
-                        [ "$(curl -s -m 3 -o /dev/null -w '%{http_code}' "http://${doors[$host]}/v2/stats/leader")" = 403 ] || return 1
+                        [ "$(curl -s -m 30 -o /dev/null -w '%{http_code}' "http://${doors[$host]}/v2/stats/leader")" = 403 ] || return 1
                 fi
         done
         [ $leader -gt 0 ] && [ "$(get 1 /v2/stats/self | field '["leaderInfo"]["leader"]')" = "$(get $leader /v2/stats/self | field '["id"]')" ]
@@ -107,7 +107,7 @@ a_member_is_read_by_its_id() {
         local id
         id=$(get 2 /v2/members/leader | field '["id"]') && [ "$(get 3 "/v2/members/$id" | field '["id"]')" = "$id" ]
 }
-places_units_since() { [ "$(curl -sf -m 3 --unix-socket "$scratch/sock$1" http://fleet/metrics | sed -n 's/^fleet_engine_leader_start_time //p')" -"$2" "$3" ]; }
+places_units_since() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/metrics | sed -n 's/^fleet_engine_leader_start_time //p')" -"$2" "$3" ]; }
 another_leads() {
         local host
         for host in 1 2 3; do
@@ -120,11 +120,11 @@ a_former_leader_places_no_units() {
         for host in 1 2 3; do
                 leads $host && leader=$host
         done
-        wait_for 10 places_units_since "$leader" gt 1500000000 || return 1
+        wait_for 60 places_units_since "$leader" gt 1500000000 || return 1
         kill -STOP "${pids[$leader]}"
-        wait_for 20 another_leads "$leader"
+        wait_for 60 another_leads "$leader"
         kill -CONT "${pids[$leader]}"
-        wait_for 20 another_leads "$leader" && wait_for 10 places_units_since "$leader" eq 0
+        wait_for 60 another_leads "$leader" && wait_for 60 places_units_since "$leader" eq 0
 }
 check same_everywhere /v2/members '["members"].__len__()'
 check same_everywhere /v2/members '["members"][0]["id"]'

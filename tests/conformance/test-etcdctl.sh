@@ -11,7 +11,7 @@ command -v etcdctl >/dev/null || { echo "not ok etcdctl_is_there: Debian's etcd-
 peer=127.0.0.1:$(free_port)
 daemon_start "$program" alone --listen-peer="$peer" --peer-key="$scratch/key" || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 
-ctl() { ETCDCTL_API=2 timeout 20 etcdctl --endpoints "http://$address" "$@"; }
+ctl() { ETCDCTL_API=2 timeout 120 etcdctl --endpoints "http://$address" "$@"; }
 
 # says NAME STATUS OUTPUT COMMAND...: exit status and what is on stdout and stderr, as a shell pattern.
 says() {
@@ -63,11 +63,11 @@ watcher=$!
 ctl exec-watch --recursive /e -- sh -c 'echo "$ETCD_WATCH_ACTION $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"' >"$scratch/executed" 2>&1 &
 executer=$!
 waits() { [ "$(curl -sf "http://$address/v2/stats/store" | grep -o '"watchers":[0-9]*')" = "\"watchers\":$1" ]; }
-for _ in $(seq 100); do waits 2 && break; sleep 0.1; done
+for _ in $(seq 600); do waits 2 && break; sleep 0.1; done
 ctl set /w seen >/dev/null
 ctl set /e/f run >/dev/null
 wait $watcher && [ "$(cat "$scratch/watched")" = seen ] && echo "ok watch" || echo "not ok watch: $(cat "$scratch/watched")"
-for _ in $(seq 100); do grep -q . "$scratch/executed" && break; sleep 0.1; done
+for _ in $(seq 600); do grep -q . "$scratch/executed" && break; sleep 0.1; done
 grep -q 'set .*/e/f.* .*run' "$scratch/executed" && echo "ok exec_watch" || echo "not ok exec_watch: $(cat "$scratch/executed")"
 kill $executer
 wait $executer 2>/dev/null
@@ -78,7 +78,7 @@ first=$daemon_pid
 for name in second third; do
         daemon_start "$program" $name --listen-peer="127.0.0.1:$(free_port)" --peer-key="$scratch/key" --join="$peer" || echo "not ok $name starts: $(daemon_word $name)"
 done
-for _ in $(seq 100); do [ "$(ctl cluster-health 2>&1 | grep -c 'is healthy')" = 4 ] && break; sleep 0.1; done
+for _ in $(seq 600); do [ "$(ctl cluster-health 2>&1 | grep -c 'is healthy')" = 4 ] && break; sleep 0.1; done
 says cluster_health_of_three 0 '*cluster is healthy' cluster-health
 [ "$(ctl cluster-health 2>&1 | grep -c 'is healthy: got healthy result from http://'"$address")" = 3 ] && echo "ok three_members_are_healthy" ||
         echo "not ok three_members_are_healthy: $(ctl cluster-health 2>&1 | tr '\n' '|')"

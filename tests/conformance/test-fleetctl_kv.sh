@@ -6,13 +6,13 @@ build=${CHECK_BUILD:-build}
 . "$here/daemon.sh"
 
 daemon_start "$build/fleetd/fleetd" alone || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
-kv() { timeout 30 "$build/client/fleetctl" --endpoint="http://$address" kv "$@"; }
+kv() { timeout 300 "$build/client/fleetctl" --endpoint="http://$address" kv "$@"; }
 # In the background: $! is fleetctl itself, which a signal to it therefore ends.
 kv_start() { "$build/client/fleetctl" --endpoint="http://$address" kv "$@" & }
 watchers() { [ "$(curl -sf "http://$address/v2/stats/store" | grep -o '"watchers":[0-9]*')" = "\"watchers\":$1" ]; }
 wait_for() {
         local i
-        for i in $(seq 200); do
+        for i in $(seq 1200); do
                 "$@" >/dev/null 2>&1 && return 0
                 sleep 0.05
         done
@@ -189,7 +189,7 @@ a_watch_of_all_goes_on_from_any_index() {
         wait $pid 2>/dev/null
         [ "$(cut -d' ' -f2- "$scratch/all")" = $'set /w/a 1\nset /w/_hidden 2\ndelete /w/a' ] || return 1
         index=$(head -1 "$scratch/all" | cut -d' ' -f1)
-        timeout 10 "$build/client/fleetctl" --endpoint="http://$address" kv watch --all --after=$index /w | head -2 >"$scratch/rest"
+        timeout 60 "$build/client/fleetctl" --endpoint="http://$address" kv watch --all --after=$index /w | head -2 >"$scratch/rest"
         [ "$(cat "$scratch/rest")" = "$(tail -2 "$scratch/all")" ] || return 1
         for _ in 1 2; do
                 python3 -c 'import json; print(json.dumps({"writes": [{"action": "set", "key": "/w/x", "value": str(i)} for i in range(700)]}))' | kv txn >/dev/null

@@ -45,22 +45,22 @@ start() { # HOST [BY]
 }
 end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
 door() { echo "http://127.0.0.1:${ports[$1 - 1]}/v2/keys$2"; }
-put() { curl -sf -m 3 -X PUT "$(door "$1" "$2")" -d value="$3"; }
-value() { curl -sf -m 3 "$(door "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4; }
+put() { curl -sf -m 10 -X PUT "$(door "$1" "$2")" -d value="$3"; }
+value() { curl -sf -m 30 "$(door "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4; }
 holds() { [ "$(value "$1" "$2")" = "$3" ]; }
-index() { curl -sf -m 3 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Index: //p'; }
-cluster_of() { curl -sf -m 3 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //p'; }
-voters() { [ "$(curl -sf -m 2 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
+index() { curl -sf -m 30 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Index: //p'; }
+cluster_of() { curl -sf -m 30 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //p'; }
+voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 lineage() { sed -n 's/^lineage //p' "$scratch/state$1/tree/identity"; }
 
 start 1
-wait_for 20 voters 1 1
+wait_for 60 voters 1 1
 start 2 1
 start 3 1
-wait_for 60 voters 1 3 && wait_for 20 voters 3 3
+wait_for 60 voters 1 3 && wait_for 60 voters 3 3
 check three_hosts_vote voters 3 3
 for i in 1 2 3 4 5; do put 1 /a "$i" >/dev/null; done
-wait_for 10 holds 3 /a 5
+wait_for 60 holds 3 /a 5
 cluster=$(cluster_of 3) before=$(index 3) old=$(lineage 3)
 
 said=$(fleetd 3 --recover --force 2>&1)
@@ -74,7 +74,7 @@ says looking_says_what_would_be "The cluster has 3 members. With --force" "$said
 says looking_changes_nothing "Nothing was changed." "$said"
 same looking_leaves_the_lineage "$(lineage 3)" "$old"
 start 3
-sleep 2
+wait_for 60 curl -sf -o /dev/null --unix-socket "$scratch/sock3" http://fleet/fleet/v1/cluster
 check without_a_majority_nothing_is_written test -z "$(put 3 /a lost)"
 end KILL 3
 
@@ -89,30 +89,30 @@ says recovering_says_what_was_made "It is a cluster of one now, of lineage $(lin
 check the_lineage_is_new test "$(lineage 3)" != "$old"
 check nothing_is_left_lying test ! -e "$scratch/state3/tree.new"
 start 3
-wait_for 20 put 3 /b 1
+wait_for 60 put 3 /b 1
 check the_recovered_host_is_a_cluster_of_one voters 3 1
 same it_holds_what_it_held "$(value 3 /a)" 5
 same clients_find_the_cluster_they_know "$(cluster_of 3)" "$cluster"
 now=$(index 3)
 check indexes_are_raised_by_2_to_32 test "$now" -gt $((before + (1 << 32))) -a "$now" -lt $((before + (1 << 32) + 1000))
-same an_old_place_is_gone "$(curl -s -m 5 "$(door 3 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
-same a_place_that_only_others_reached_is_gone "$(curl -s -m 5 "$(door 3 "/a?wait=true&waitIndex=$((before + 50))")" | grep -o '"errorCode":401')" \
+same an_old_place_is_gone "$(curl -s -m 30 "$(door 3 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
+same a_place_that_only_others_reached_is_gone "$(curl -s -m 30 "$(door 3 "/a?wait=true&waitIndex=$((before + 50))")" | grep -o '"errorCode":401')" \
         '"errorCode":401'
 
 start 1
-wait_for 20 grep -q "another lineage" "$scratch/log3"
+wait_for 60 grep -q "another lineage" "$scratch/log3"
 check who_was_lost_is_refused grep -q "another lineage of this cluster" "$scratch/log3"
 check and_told_so grep -q "must join anew" "$scratch/log1"
 check it_is_still_a_cluster_of_one voters 3 1
 end KILL 1
 rm -rf "$scratch/state1"
 start 1 3
-check wiped_it_joins_anew wait_for 30 holds 1 /b 1
+check wiped_it_joins_anew wait_for 60 holds 1 /b 1
 end TERM 3
 start 3
-wait_for 20 put 3 /b 2
+wait_for 60 put 3 /b 2
 check a_restart_goes_on_behind_it test "$(index 3)" -gt "$now"
-wait_for 20 holds 1 /b 2
+wait_for 60 holds 1 /b 2
 end TERM 1
 end TERM 3
 
@@ -125,15 +125,15 @@ check rubbish_is_refused test $status = 1
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
 says a_backup_is_restored "It is a cluster of one now" "$said"
 start 4
-wait_for 20 put 4 /b 1
+wait_for 60 put 4 /b 1
 same the_restored_host_holds_what_was_saved "$(value 4 /a)" 5
 same it_is_the_same_cluster_to_clients "$(cluster_of 4)" "$cluster"
 check of_a_lineage_of_its_own test "$(lineage 4)" != "$old" -a "$(lineage 4)" != "$(lineage 3)"
 check with_indexes_of_its_own test "$(index 4)" -gt $((before + (1 << 32)))
-same where_an_old_place_is_gone "$(curl -s -m 5 "$(door 4 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
+same where_an_old_place_is_gone "$(curl -s -m 30 "$(door 4 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
 end TERM 4
 start 4
-check a_restored_host_starts_again wait_for 20 holds 4 /a 5
+check a_restored_host_starts_again wait_for 60 holds 4 /a 5
 
 said=$(fleetd 2 --restore=x --recover 2>&1)
 same one_thing_at_a_time $? 2
