@@ -55,6 +55,7 @@ struct Transfers {
         Receiving receiving;
         Work work;
         char refused[256];     /* why the last tree that came could not be stored; "": it could */
+        int refused_error;     /* the same as an error, which stays when the figures in the text change */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -305,9 +306,10 @@ static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t
 static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error, const char *why) {
         bool no_room = error == -ENOSPC || error == -EDQUOT;
 
-        if (!streq(t->refused, why))
+        if (!t->refused[0] || t->refused_error != error)
                 log_warning(((LogFields) { .error = error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
+        t->refused_error = error;
         ack(t, session_number, number, 0, error == -EUCLEAN ? ACK_ROTTEN : no_room ? ACK_NO_ROOM : ACK_REFUSED);
         receiving_end(t);
 }
