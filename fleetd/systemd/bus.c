@@ -15,6 +15,8 @@ enum {
 
         /* Signals that nobody waits for, beyond 500 a second: they are read every 20 ms, or each would wake the daemon. */
         SIGNAL_GAP_MS = 2, SIGNALS_IN_ROW = 100, BATCH_MS = 20,
+
+        TRANSACTION_US = 250000, /* the jobs of one transaction come without such a pause between them */
 };
 
 static void bus_set_ready(SystemdBus *b, bool ready) {
@@ -183,14 +185,18 @@ static uint64_t bus_now_us(void) {
 
 static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
+        uint64_t now_us = bus_now_us();
         const char *job, *unit;
         uint32_t id;
 
         if (sd_bus_message_read(m, "uos", &id, &job, &unit) < 0)
                 return 0;
+        if (now_us - b->target_us > TRANSACTION_US)
+                b->target_job = 0;
         if (streq(unit_name_type(unit), "target"))
                 b->target_job = id;
-        systemd_moves_add(&b->moves, unit, bus_now_us());
+        b->target_us = now_us;
+        systemd_moves_add(&b->moves, unit, now_us);
         bus_each_unit(b, unit, bus_tell_changed, &(BusHint) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
         return 0;
 }
@@ -539,6 +545,7 @@ Systemd *systemd_bus_free(Systemd *s) {
         while (!TAILQ_EMPTY(&b->calls))
                 job_call_finish(TAILQ_FIRST(&b->calls));
         unit_dir_close(&b->dir);
+        systemd_moves_clear(&b->moves);
         free(b->address);
         free(b);
         return NULL;

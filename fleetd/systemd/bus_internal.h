@@ -75,7 +75,8 @@ struct SystemdBus {
         bool ready, reloading, stopping, said_lost, closing;
         bool state_requested; /* SystemState is being read */
         bool state_changed;   /* and may have changed since: it is read again after that */
-        uint32_t target_job;  /* of a target, new, while no job has ended since; 0: none */
+        uint32_t target_job;  /* of a target, new, while no job has ended since, and the jobs after it come without a pause; 0: none */
+        uint64_t target_us;   /* when the last of them came */
         SystemdMoves moves;
         uint64_t soft_reboots, left_us; /* of the era */
         char era[64];

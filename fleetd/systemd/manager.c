@@ -8,7 +8,7 @@
 #include "units/quadlet.h"
 
 enum {
-        PROPERTY_BOUND, PROPERTY_CONFLICTS,
+        PROPERTY_BOUND, PROPERTY_NEEDED, PROPERTY_CONFLICTS, PROPERTY_JOB,
         RELATED_MAX = 64,     /* names in one property: what is beyond is no cause */
         TOGETHER_US = 500000, /* what moved so long before a stop, or later, belongs to it */
 };
@@ -134,7 +134,7 @@ void manager_list_abort(BusList *list, int error) {
         loop_defer(list->bus->loop, &list->finish);
 }
 
-static void list_ask_related(BusList *list, size_t unit, const char *name, int kind);
+static void list_ask_related(BusList *list, size_t unit, const char *name, const char *property, int kind);
 
 /* Names of units of which one may be the cause that this one was stopped, or that it may not run yet. */
 static void list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
@@ -148,20 +148,30 @@ static void list_take_names(BusList *list, size_t unit, int kind, sd_bus_message
                 r = sd_bus_message_enter_container(m, 'a', "s");
         for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
                 if (e && e->trace.undecided && systemd_moves_have(&list->bus->moves, name, e->trace.stopped_us - MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
-                        systemd_trace_stopped_for(&e->trace);
-                if (!streq(name, "shutdown.target"))
-                        list_ask_related(list, unit, name, kind);
+                        systemd_trace_stopped_for(&e->trace, name);
+                if (streq(name, "shutdown.target") || (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
+                        continue;
+                list_ask_related(list, unit, name, "ActiveState", kind);
+                if (kind == PROPERTY_CONFLICTS)
+                        list_ask_related(list, unit, name, "Job", PROPERTY_JOB);
         }
 }
 
+/* What it is bound to has to run; what it is in conflict with must have ended, and not be about to begin. */
 static void list_take_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
-        const char *active;
-        bool runs;
+        const char *active, *path;
+        uint32_t job;
 
+        if (kind == PROPERTY_JOB) {
+                list->units[unit].held |= sd_bus_message_read(m, "v", "(uo)", &job, &path) >= 0 && job != 0;
+                return;
+        }
         if (sd_bus_message_read(m, "v", "s", &active) < 0)
                 return;
-        runs = streq(active, "active") || streq(active, "reloading") || (kind == PROPERTY_CONFLICTS && streq(active, "activating"));
-        list->units[unit].held |= runs == (kind == PROPERTY_CONFLICTS);
+        if (kind == PROPERTY_CONFLICTS)
+                list->units[unit].held |= !streq(active, "inactive") && !streq(active, "failed");
+        else
+                list->units[unit].held |= !streq(active, "active") && !streq(active, "reloading");
 }
 
 static void property_take(BusProperty *p, sd_bus_message *m) {
@@ -209,13 +219,13 @@ static void list_ask(BusList *list, size_t unit, const char *path, const char *i
         list_send(list, &(BusProperty) { .list = list, .unit = unit, .read = read }, path, interface, name);
 }
 
-static void list_ask_related(BusList *list, size_t unit, const char *name, int kind) {
+static void list_ask_related(BusList *list, size_t unit, const char *name, const char *property, int kind) {
         _cleanup_free_ char *path = NULL;
 
         if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path, SYSTEMD ".Unit", "ActiveState");
+                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path, SYSTEMD ".Unit", property);
 }
 
 /* Why an inactive unit of ours may have been stopped, and whether what it is bound to runs. */
@@ -224,8 +234,8 @@ static void list_ask_relations(BusList *list, size_t unit, const char *path) {
                 const char *property;
                 int kind;
         } relations[] = {
-                { "BindsTo", PROPERTY_BOUND }, { "Requires", PROPERTY_BOUND }, { "Requisite", PROPERTY_BOUND }, { "PartOf", PROPERTY_BOUND },
-                { "StopPropagatedFrom", PROPERTY_BOUND }, { "Conflicts", PROPERTY_CONFLICTS }, { "ConflictedBy", PROPERTY_CONFLICTS },
+                { "BindsTo", PROPERTY_BOUND }, { "Conflicts", PROPERTY_CONFLICTS }, { "ConflictedBy", PROPERTY_CONFLICTS }, { "Requisite", PROPERTY_BOUND },
+                { "Requires", PROPERTY_NEEDED }, { "PartOf", PROPERTY_NEEDED }, { "StopPropagatedFrom", PROPERTY_NEEDED },
         };
         UnitDirEntry *e;
 

@@ -8,6 +8,7 @@ void systemd_trace_running(SystemdTrace *t) {
         t->running = true;
         t->end = SYSTEMD_END_UNKNOWN;
         t->by_job = t->undecided = t->killed = false;
+        t->n_movers = 0;
 }
 
 static void trace_ended(SystemdTrace *t, const SystemdChange *c) {
@@ -45,11 +46,6 @@ void systemd_trace_job(SystemdTrace *t, bool with_target) {
         t->with_target = with_target;
 }
 
-void systemd_trace_stopped_for(SystemdTrace *t) {
-        t->end = SYSTEMD_END_STOPPED_FOR;
-        t->undecided = false;
-}
-
 /* FNV-1a: names that meet cost a start too many at worst. */
 static uint64_t hash_of(const char *name) {
         uint64_t h = UINT64_C(14695981039346656037);
@@ -59,17 +55,53 @@ static uint64_t hash_of(const char *name) {
         return h;
 }
 
+void systemd_trace_stopped_for(SystemdTrace *t, const char *name) {
+        t->end = SYSTEMD_END_STOPPED_FOR;
+        if (t->n_movers < SYSTEMD_MOVERS)
+                t->movers[t->n_movers] = hash_of(name);
+        if (t->n_movers <= SYSTEMD_MOVERS)
+                t->n_movers++;
+}
+
+bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name) {
+        uint64_t hash = hash_of(name);
+
+        for (unsigned i = 0; t->n_movers <= SYSTEMD_MOVERS && i < t->n_movers; i++)
+                if (t->movers[i] == hash)
+                        return true;
+        return t->n_movers == 0 || t->n_movers > SYSTEMD_MOVERS;
+}
+
 void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us) {
-        m->all[m->next].name = hash_of(name);
-        m->all[m->next].when_us = when_us;
-        m->next = (m->next + 1) % SYSTEMD_MOVES;
+        uint64_t hash = hash_of(name);
+        SystemdMove *move;
+
+        HASH_FIND(hh, m->all, &hash, sizeof(hash), move);
+        if (!move && HASH_COUNT(m->all) >= SYSTEMD_MOVES_MAX)
+                move = m->all;
+        if (move)
+                HASH_DEL(m->all, move);
+        else if (!(move = NEW0(SystemdMove, 1)))
+                return;
+        *move = (SystemdMove) { .name = hash, .when_us = when_us };
+        HASH_ADD(hh, m->all, name, sizeof(move->name), move);
+        if (!TABLE_ADDED(move))
+                free(move);
 }
 
 bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us) {
         uint64_t hash = hash_of(name);
+        const SystemdMove *move;
 
-        for (size_t i = 0; i < SYSTEMD_MOVES; i++)
-                if (m->all[i].name == hash && m->all[i].when_us >= since_us)
-                        return true;
-        return false;
+        HASH_FIND(hh, m->all, &hash, sizeof(hash), move);
+        return move && move->when_us >= since_us;
+}
+
+void systemd_moves_clear(SystemdMoves *m) {
+        SystemdMove *move, *next;
+
+        HASH_ITER(hh, m->all, move, next) {
+                HASH_DEL(m->all, move);
+                free(move);
+        }
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/table.h"
+
 typedef enum SystemdEnd {
         SYSTEMD_END_UNKNOWN,     /* it runs, or nobody saw how it ended */
         SYSTEMD_END_ITSELF,
@@ -27,6 +29,8 @@ typedef struct SystemdChange {
         uint64_t ended_us;   /* InactiveEnterTimestampMonotonic */
 } SystemdChange;
 
+enum { SYSTEMD_MOVERS = 8 };
+
 typedef struct SystemdTrace {
         SystemdEnd end;
         bool running;        /* it has begun, and not ended */
@@ -36,6 +40,8 @@ typedef struct SystemdTrace {
         bool with_target;    /* its job came with that of a target */
         uint64_t checked_us, left_us;
         uint64_t stopped_us; /* when its stop began */
+        uint64_t movers[SYSTEMD_MOVERS]; /* for whose sake: hashes of names */
+        unsigned n_movers;   /* 0: not known; above SYSTEMD_MOVERS: more than are kept */
 } SystemdTrace;
 
 /* It was seen running: from then on its end is noticed. */
@@ -43,19 +49,24 @@ void systemd_trace_running(SystemdTrace *t);
 void systemd_trace_change(SystemdTrace *t, const SystemdChange *change);
 /* A job of it is new. 'with_target': in one transaction with the job of a target. */
 void systemd_trace_job(SystemdTrace *t, bool with_target);
-/* A unit that it is bound to, or in conflict with, moved when it was stopped. */
-void systemd_trace_stopped_for(SystemdTrace *t);
+/* 'name', which it is bound to, or in conflict with, moved when it was stopped. */
+void systemd_trace_stopped_for(SystemdTrace *t, const char *name);
+/* Whether it may have been stopped for the sake of 'name': what it needs otherwise, and what did not move, does not keep it from its start. */
+bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name);
 
-/* Units that left the active state, or got a job, lately. */
-enum { SYSTEMD_MOVES = 256 };
+/* Units that left the active state, or got a job, lately: when each did so last. */
+enum { SYSTEMD_MOVES_MAX = 8192 };
+
+typedef struct SystemdMove {
+        uint64_t name, when_us; /* hash of the name */
+        UT_hash_handle hh;
+} SystemdMove;
 
 typedef struct SystemdMoves {
-        struct {
-                uint64_t name, when_us; /* hash of the name */
-        } all[SYSTEMD_MOVES];
-        unsigned next;
+        SystemdMove *all;       /* table by name, the oldest first */
 } SystemdMoves;
 
-void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us);
+void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us); /* without memory: it is not known */
 /* Whether 'name' moved at 'since_us' or later. */
 bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us);
+void systemd_moves_clear(SystemdMoves *m);

@@ -73,6 +73,12 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 return sd_bus_message_append(reply, "v", "s", u->source);
         if (streq(property, "BindsTo"))
                 return sd_bus_message_append(reply, "v", "as", u->binds_to[0] ? 1u : 0u, u->binds_to);
+        if (streq(property, "Requires"))
+                return sd_bus_message_append(reply, "v", "as", u->requires[0] ? 1u : 0u, u->requires);
+        if (streq(property, "Conflicts"))
+                return sd_bus_message_append(reply, "v", "as", u->conflicts[0] ? 1u : 0u, u->conflicts);
+        if (streq(property, "Job"))
+                return sd_bus_message_append(reply, "v", "(uo)", u->job ? 1u : 0u, "/");
         if (streq(property, "ActiveState"))
                 return sd_bus_message_append(reply, "v", "s", u->active);
         if (streq(property, "Type"))
@@ -307,7 +313,7 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 }
 
 void fake_bus_job_new(FakeBus *f, const char *unit) {
-        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", 1u, PATH "/job/1", unit) >= 0);
+        assert(sd_bus_emit_signal(f->bus, PATH, MANAGER, "JobNew", "uos", ++f->n_new_jobs, PATH "/job/1", unit) >= 0);
 }
 
 void fake_bus_reloading(FakeBus *f, bool active) {

@@ -12,7 +12,7 @@ enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
 typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
         char alias[64];         /* another name of it */
-        char binds_to[64];
+        char binds_to[64], requires[64], conflicts[64];
         bool oneshot;
         bool need_reload, job;
         unsigned char invocation[16];
@@ -28,7 +28,7 @@ typedef struct FakeBus {
         FakeUnit units[FAKE_UNITS_MAX];
         size_t n_units;
         Text said;              /* "StartUnit web.service replace; " for each call but reading ones */
-        unsigned connections, calls, n_jobs, starts, stops;
+        unsigned connections, calls, n_jobs, n_new_jobs, starts, stops;
         const char *hold;       /* calls of this member are not answered yet */
         const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
         const char *fail_part;  /* only those that name this, too; NULL: all */

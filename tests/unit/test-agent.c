@@ -532,6 +532,69 @@ static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_ba
         assert_int_equal(room->fake->stops, 0);
 }
 
+/* A unit that runs here, with what systemd says of its relations. */
+static FakeUnit *related_unit(Room *room, const char *requires, const char *conflicts) {
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        snprintf(u->requires, sizeof(u->requires), "%s", requires);
+        snprintf(u->conflicts, sizeof(u->conflicts), "%s", conflicts);
+        fake_bus_changed(room->fake, "web.service");
+        host_pause(room->host, 50);
+        return u;
+}
+
+/* An administrator restarts the unit that it conflicts with: in between nothing may come in its way. */
+static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin(void **state) {
+        Room *room = *state;
+        FakeUnit *other;
+
+        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(room, "", "other.service");
+        fake_bus_job_new(room->fake, "other.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(room, "web.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "deactivating", .job = 2, .left = true });
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+        other = fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        other->job = true;
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "inactive", .job = 2, .ended = true });
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+        other->job = false;
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 2);
+}
+
+static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
+        Room *room = *state;
+
+        fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
+        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(room, "setup.service", "other.service");
+        fake_bus_job_new(room->fake, "other.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(room, "web.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->starts, 2);
+}
+
+/* The job of a target may take long: what is stopped by hand meanwhile is not stopped with it. */
+static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_job_new(room->fake, "custom.target");
+        host_pause(room->host, 400);
+        stop_by_systemd(room, "web.service");
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+}
+
 static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
         Room *room = *state;
 
@@ -977,6 +1040,9 @@ int main(void) {
                 in_a_room(a_start_is_told_once_when_it_is_over),
                 in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
                 in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
+                in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
+                in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
+                in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
                 in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
                 in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),

@@ -651,9 +651,35 @@ static void of_moves_the_last_ones_are_known(void **state) {
         assert_true(systemd_moves_have(&m, "app.service", 100));
         assert_false(systemd_moves_have(&m, "app.service", 101));
         assert_false(systemd_moves_have(&m, "side.service", 0));
-        for (unsigned i = 0; i < SYSTEMD_MOVES; i++)
-                systemd_moves_add(&m, "other.service", 200);
-        assert_false(systemd_moves_have(&m, "app.service", 100));
+        for (unsigned i = 0; i < 2 * SYSTEMD_MOVES_MAX; i++)
+                systemd_moves_add(&m, "other.service", 200 + i);
+        assert_true(systemd_moves_have(&m, "app.service", 100));
+        assert_true(systemd_moves_have(&m, "other.service", 200 + SYSTEMD_MOVES_MAX));
+        for (unsigned i = 1; i < SYSTEMD_MOVES_MAX; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "side@%u.service", i);
+                systemd_moves_add(&m, name, 300);
+        }
+        assert_false(systemd_moves_have(&m, "app.service", 100)); /* the oldest */
+        assert_true(systemd_moves_have(&m, "other.service", 200));
+        systemd_moves_clear(&m);
+        assert_false(systemd_moves_have(&m, "other.service", 0));
+}
+
+static void a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any(void **state) {
+        SystemdTrace t = {};
+
+        assert_true(systemd_trace_may_be_for(&t, "app.service"));
+        systemd_trace_stopped_for(&t, "app.service");
+        assert_int_equal(t.end, SYSTEMD_END_STOPPED_FOR);
+        assert_true(systemd_trace_may_be_for(&t, "app.service"));
+        assert_false(systemd_trace_may_be_for(&t, "setup.service"));
+        for (unsigned i = 0; i < 2 * SYSTEMD_MOVERS; i++)
+                systemd_trace_stopped_for(&t, "other.service");
+        assert_true(systemd_trace_may_be_for(&t, "setup.service")); /* more than are kept */
+        systemd_trace_running(&t);
+        assert_int_equal(t.n_movers, 0);
 }
 
 /* -- Every combination -- */
@@ -986,6 +1012,7 @@ int main(void) {
                 row(what_was_stopped_for_another_unit_is_started_again_when_that_is_back),
                 cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
+                cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),
                 row(nothing_is_started_but_what_is_ordered_written_and_not_running),
