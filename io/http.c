@@ -98,6 +98,7 @@ static void connection_on_timer(void *userdata) {
                 else
                         http_refuse(c, 408, "the body did not come in time");
                 return;
+        case HTTP_WAITING:
         case HTTP_ACTIVE:
         case HTTP_CLOSING: /* the stream lingers, and ends by itself */
                 return;
@@ -417,10 +418,18 @@ static void request_complete(HttpConnection *c) {
                 http_refuse(c, 503, "out of memory");
                 return;
         }
-        request_fill(c);
-        c->state = HTTP_ACTIVE;
         c->progress = c->written - stream_queued(c->stream);
         http_connection_due_in(c, stream_queued(c->stream) > 0 ? c->server->limits.answer_ms : 0);
+        if (http_server_admit(c))
+                http_connection_handle(c);
+        else
+                c->state = HTTP_WAITING;
+}
+
+void http_connection_handle(HttpConnection *c) {
+        request_fill(c);
+        c->state = HTTP_ACTIVE;
+        loop_count(c->loop, 0, HTTP_REQUEST_WORK * c->bytes.size);
         c->server->handler->on_request(c->server->userdata, &c->request);
         if (c->state == HTTP_ACTIVE)
                 request_park(c);
@@ -528,7 +537,9 @@ static void connection_leave(HttpConnection *c) {
 
 /* Who says no more has left, as far as anybody can tell, unless there is an answer to wait for that has an end. */
 static bool client_has_left(const HttpConnection *c) {
-        return c->says_no_more && (c->state == HTTP_ACTIVE ? c->answering : c->pending.size == 0);
+        if (!c->says_no_more || c->state == HTTP_WAITING)
+                return false;
+        return c->state == HTTP_ACTIVE ? c->answering : c->pending.size == 0;
 }
 
 /* Goes on with what was read ahead. */
@@ -618,9 +629,9 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
 static void connection_on_drain(void *userdata) {
         HttpConnection *c = userdata;
 
-        if (c->state == HTTP_ACTIVE) {
+        if (c->state == HTTP_WAITING || c->state == HTTP_ACTIVE) {
                 http_connection_due_in(c, 0);
-                if (c->wants_drain && c->server) {
+                if (c->state == HTTP_ACTIVE && c->wants_drain && c->server) {
                         c->wants_drain = false;
                         c->server->handler->on_drain(c->server->userdata, &c->request);
                 }

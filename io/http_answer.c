@@ -142,6 +142,7 @@ static void answer(HttpRequest *request, unsigned status, const char *type, cons
                 return;
         assert(!c->answering);
 
+        loop_count(c->loop, 0, HTTP_ANSWER_WORK * size);
         t = begin_out(c);
         append_head(c, t, status, type, fields);
         if (!bodiless)

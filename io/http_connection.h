@@ -10,6 +10,8 @@
 
 enum {
         HTTP_METHOD_MAX = 31,
+        HTTP_REQUEST_WORK = 16, /* bytes that could be moved in the time in which a handler reads one byte of a request ... */
+        HTTP_ANSWER_WORK = 4,   /* ... or writes one of an answer */
         HTTP_KEPT_MAX = 4096,  /* a larger buffer is given back between requests; who holds less is not looked at */
         HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
 };
@@ -18,6 +20,7 @@ typedef enum HttpState {
         HTTP_IN_METHOD,   /* before or in the method: between requests */
         HTTP_IN_HEAD,     /* from the target to the blank line */
         HTTP_IN_BODY,
+        HTTP_WAITING,  /* complete; the handler gets it in one of the next turns of the loop */
         HTTP_ACTIVE,   /* the handler's: answered now or later */
         HTTP_CLOSING,  /* the last answer has been written, or the stream was closed */
 } HttpState;
@@ -43,6 +46,8 @@ struct HttpConnection {
         HttpConnection *next, *prev;
         HttpClient *client; /* counted there, or NULL */
         TAILQ_ENTRY(HttpConnection) holders; /* while it holds more than HTTP_KEPT_MAX */
+        TAILQ_ENTRY(HttpConnection) waiting; /* while 'in_queue' */
+        bool in_queue;
         size_t held;        /* as it was counted last */
         llhttp_t parser;
 
@@ -91,6 +96,9 @@ struct HttpServer {
         HttpStray *strays;
         unsigned n_connections, n_strays;
         TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
+        TAILQ_HEAD(, HttpConnection) waiting; /* whose requests wait for a turn of the loop, by when they were complete */
+        uint64_t served_turn; /* the last turn in which one of them did not have to wait any more */
+        Deferred serve;
         size_t held;
         Deferred relieve;
         char why[160];        /* of the refusal that is being made */
@@ -112,6 +120,9 @@ void http_connection_begin(HttpConnection *c); /* ready for the next request */
 void http_connection_init(HttpConnection *c);  /* of a new one: parser, timer, events */
 /* Takes it off its server, which forgets it. */
 void http_connection_unlink(HttpConnection *c);
+/* Its request is complete. True: the handler gets it now; false: in one of the next turns, by http_connection_handle(). */
+bool http_server_admit(HttpConnection *c);
+void http_connection_handle(HttpConnection *c);
 /* Answers what is not a request, and closes. 'why' NULL: the status alone. */
 void http_refuse(HttpConnection *c, unsigned status, const char *why);
 /* The same for a stream that gets no connection. */

@@ -58,7 +58,7 @@ void http_connection_count(HttpConnection *c) {
 static void connection_relieve(HttpConnection *c) {
         char text[32];
 
-        if (c->state == HTTP_IN_HEAD || c->state == HTTP_IN_BODY) {
+        if (c->state == HTTP_IN_HEAD || c->state == HTTP_IN_BODY || c->state == HTTP_WAITING) {
                 snprintf(c->server->why, sizeof(c->server->why), "all requests together are limited to %s, and this one is the oldest: try again",
                          size_text(c->server->limits.buffer_size, text));
                 http_refuse(c, 503, c->server->why);
@@ -175,6 +175,47 @@ static void server_refuse(HttpServer *server, Stream *stream, void *door, int er
                 stream_close(stream);
 }
 
+/* -- Requests, a turn's work at a time --
+ *
+ * Requests that are complete while this turn has room are handled at once. The others wait in the order in which they were complete, and
+ * so does the next one of a connection that has been served. */
+
+bool http_server_admit(HttpConnection *c) {
+        HttpServer *server = c->server;
+
+        if (TAILQ_EMPTY(&server->waiting) && loop_has_room(server->loop))
+                return true;
+        if (TAILQ_EMPTY(&server->waiting))
+                server->served_turn = loop_turns(server->loop)->n;
+        TAILQ_INSERT_TAIL(&server->waiting, c, waiting);
+        c->in_queue = true;
+        loop_defer(server->loop, &server->serve);
+        return false;
+}
+
+static void leave_queue(HttpServer *server, HttpConnection *c) {
+        if (c->in_queue)
+                TAILQ_REMOVE(&server->waiting, c, waiting);
+        c->in_queue = false;
+}
+
+static void server_serve(void *userdata) {
+        HttpServer *server = userdata;
+        uint64_t turn = loop_turns(server->loop)->n;
+        HttpConnection *c;
+
+        while ((c = TAILQ_FIRST(&server->waiting)) && (loop_has_room(server->loop) || server->served_turn != turn)) {
+                leave_queue(server, c);
+                if (c->state != HTTP_WAITING)
+                        continue; /* it was refused, or closes */
+                server->served_turn = turn;
+                http_connection_handle(c);
+                http_connection_count(c);
+        }
+        if (!TAILQ_EMPTY(&server->waiting))
+                loop_defer(server->loop, &server->serve);
+}
+
 /* -- Connections -- */
 
 void http_server_accept(HttpServer *server, Stream *stream, void *door) {
@@ -215,6 +256,7 @@ void http_connection_unlink(HttpConnection *c) {
         if (c->next)
                 c->next->prev = c->prev;
         server->n_connections--;
+        leave_queue(server, c);
         if (c->held > HTTP_KEPT_MAX)
                 TAILQ_REMOVE(&server->holders, c, holders);
         server->held -= c->held;
@@ -247,6 +289,8 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
 
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
+        TAILQ_INIT(&server->waiting);
+        server->serve = DEFERRED(server_serve, server);
         server->relieve = DEFERRED(server_relieve, server);
         http_server_set_limits(server, limits);
         *ret = server;
@@ -265,6 +309,7 @@ HttpServer *http_server_free(HttpServer *server) {
         }
         for (HttpStray *stray = server->strays; stray; stray = stray->next)
                 stray->server = NULL; /* goes with its stream, too */
+        deferred_cancel(&server->serve);
         deferred_cancel(&server->relieve);
         text_done(&server->out);
         free(server);

@@ -33,6 +33,10 @@ const Turns *loop_turns(const Loop *loop) {
         return &loop->turns;
 }
 
+bool loop_has_room(const Loop *loop) {
+        return turn_work_bytes(&loop->turns.now) < TURN_WORK_MAX;
+}
+
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
         *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
         random_seed(&loop->random, seed);

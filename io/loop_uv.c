@@ -292,10 +292,10 @@ static void uv_backend_ran(Loop *base, const char *name) {
 }
 
 static void turn_end(UvLoop *loop, uint64_t now_ms) {
-        uint64_t cpu_ns = thread_cpu_ns();
+        uint64_t cpu_ns = thread_cpu_ns(), took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* the first one's is not known */
         TurnReport report;
 
-        if (loop->cpu_ns > 0 && turns_end(&loop->base.turns, cpu_ns - loop->cpu_ns, loop->marked_ns - loop->began_ns, now_ms, &report))
+        if (turns_end(&loop->base.turns, took_ns, loop->marked_ns - loop->began_ns, now_ms, &report))
                 log_warning(NO_FIELDS,
                             "turn of the event loop took %" PRIu64 " ms of CPU time (%" PRIu64 " ms of wall time): longest callback %s, %" PRIu64
                             " ms; work %" PRIu64 " nodes, %" PRIu64 " bytes; turns over %d ms since the last message: %" PRIu64,

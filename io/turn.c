@@ -24,6 +24,7 @@ TurnWork turns_end_work(Turns *t) {
         t->most.nodes = MAX(t->most.nodes, work.nodes);
         t->most.bytes = MAX(t->most.bytes, work.bytes);
         t->now = (TurnWork) {};
+        t->n++;
         t->longest = NULL;
         t->longest_ns = 0;
         return work;
@@ -38,7 +39,6 @@ bool turns_end(Turns *t, uint64_t cpu_ns, uint64_t wall_ns, uint64_t now_ms, Tur
         while (bucket < TURN_BUCKETS && cpu_ns > turn_bucket_ns[bucket])
                 bucket++;
         t->buckets[bucket]++;
-        t->n++;
         t->cpu_ns += cpu_ns;
         t->wall_ns += wall_ns;
         t->cpu_max_ns = MAX(t->cpu_max_ns, cpu_ns);

@@ -14,6 +14,8 @@ enum {
         TURN_BUDGET_MS = 20,          /* CPU time; longer turns are logged ... */
         TURN_LOG_PAUSE_MS = 60 * 1000, /* ... at most once in this time */
         TURN_BUCKETS = 11,
+        TURN_WORK_MAX = 4 * 1024 * 1024, /* a turn with so much work begins no further requests; in bytes, some milliseconds */
+        TURN_NODE = 256,              /* bytes that could be moved in the time of a visit to a node */
 };
 
 typedef struct TurnWork {
@@ -40,6 +42,10 @@ typedef struct TurnReport {
         TurnWork work;
         uint64_t n_over;     /* turns over the budget since the last report, this one included */
 } TurnReport;
+
+static inline uint64_t turn_work_bytes(const TurnWork *work) {
+        return work->bytes + work->nodes * TURN_NODE;
+}
 
 extern const uint64_t turn_bucket_ns[TURN_BUCKETS];
 

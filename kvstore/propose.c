@@ -152,6 +152,7 @@ static bool estimate(Proposals *p, Proposal *x) {
 
         if (x->cost > 0)
                 return true;
+        p->has_estimated = true;
         if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0 || proposals_check(p, &cmd, &x->cost, &status, &err) >= 0)
                 return true;
         if (x->foreign || x->copies > 0 || status == KV_OK)
@@ -172,6 +173,10 @@ static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
                 bool heavy;
 
                 next = x->next;
+                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
+                        loop_defer(p->options.loop, &p->pump);
+                        break;
+                }
                 if (!estimate(p, x))
                         continue;
                 heavy = budget_is_heavy(x->cost) && !x->ours;
@@ -315,6 +320,7 @@ static void on_pump(void *userdata) {
         Replica *replica = p->options.replica;
         uint64_t leader = replica_door_leader(replica), now = loop_now_ms(p->options.loop);
 
+        p->has_estimated = false;
         if (replica_is_leader(replica)) {
                 if (proposals_full(p))
                         make_room(p);

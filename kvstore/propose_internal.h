@@ -81,6 +81,7 @@ struct Proposals {
         bool lead;
         bool any_due;                    /* one that nobody is asked for again waits for its time to be over, who ever leads */
         Budget budget;
+        bool has_estimated;              /* in this call of the pump */
         Deferred pump, answer;
         Timer sweep, heavy; /* heavy: the next heavy command may go */
 };

@@ -31,7 +31,7 @@
 
 enum {
         WORK_CALL = 256,                     /* of a call of LMDB */
-        WORK_TURN_MAX = 128 * 1024 * 1024,   /* one entry of COST_ENTRY_MAX, whose bytes are copied some times; and its answers */
+        WORK_TURN_MAX = 64 * 1024 * 1024,    /* one entry of COST_ENTRY_MAX, whose bytes are copied some times; and its answers */
         WORK_PER_BYTE = 64,                  /* more than that for each byte of all requests that come at once */
         STATE_MAX = 24 * 1024 * 1024,        /* bytes of a scene's keys and values */
         REQUEST_MAX = 250 * 1024,
@@ -483,12 +483,16 @@ static void caller_done(Caller *c) {
         text_done(&c->request);
 }
 
+/* One turn of the loop, whether there is something to do in it or not. */
 static void turn(Place *p, Scene *s) {
+        Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = p->host->uv };
         uint64_t before = work;
 
+        loop_defer(p->host->loop, &stop);
         counts = true;
-        host_turn(p->host);
+        loop_uv_run(p->host->uv);
         counts = false;
+        deferred_cancel(&stop);
         s->turn = MAX(s->turn, work - before);
 }
 
@@ -520,7 +524,6 @@ static void play(Place *p, Scene *s) {
                 s->request += callers[i].request.size;
                 (void) caller_go_on(&callers[i]);
         }
-        h->deadline_ms = 0;
         end_ms = loop_now_ms(h->loop) + (s->kind == WAIT ? 20 : PLAY_MS);
         do {
                 turn(p, s);

@@ -2,6 +2,8 @@
 #include "tests/unit/io_pair.h"
 
 #include <llhttp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "io/http_connection.h"
 
@@ -13,6 +15,9 @@ typedef struct Web {
         unsigned n_parked, n_gone, n_drained, n_requests;
         size_t body_limit;
         bool park_all;
+        char heavy[16][16];     /* targets of requests that took all work of a turn, as they were handled ... */
+        uint64_t heavy_turn[16]; /* ... and in which turn */
+        unsigned n_heavy;
 } Web;
 
 static size_t web_body_limit(void *userdata, const HttpRequest *q) {
@@ -39,6 +44,11 @@ static void web_on_request(void *userdata, HttpRequest *q) {
         if (web->park_all || starts_with(q->target, "/park")) {
                 web->parked[web->n_parked++] = q;
                 loop_uv_stop(web->pair.uv);
+        } else if (starts_with(q->target, "/heavy")) {
+                snprintf(web->heavy[web->n_heavy], sizeof(*web->heavy), "%s", q->target);
+                web->heavy_turn[web->n_heavy++] = loop_turns(web->pair.loop)->n;
+                loop_count(web->pair.loop, 0, TURN_WORK_MAX);
+                http_answer(q, 200, NULL, NULL, q->target, strlen(q->target));
         } else if (starts_with(q->target, "/empty"))
                 http_answer(q, 204, NULL, NULL, NULL, 0);
         else if (starts_with(q->target, "/fields"))
@@ -846,6 +856,107 @@ static void a_parked_request_does_not_keep_its_body(void **state) {
         end_done(&e);
 }
 
+static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arrival(void **state) {
+        static const char *const order[] = { "/heavy/0", "/heavy/0b", "/heavy/1", "/heavy/2", "/heavy/3", "/heavy/4", "/heavy/5", "/heavy/0c" };
+        Web *web = *state;
+        End e[6];
+
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_connect(&e[i], &web->pair);
+        for (size_t i = 0; i < ELEMENTS(e); i++) {
+                char request[64];
+
+                snprintf(request, sizeof(request), "GET /heavy/%zu HTTP/1.1\r\nHost: h\r\n\r\n", i);
+                end_send(&e[i], request);
+                if (i == 0)
+                        end_send(&e[i], "GET /heavy/0b HTTP/1.1\r\nHost: h\r\n\r\nGET /heavy/0c HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+        RUN_UNTIL(&web->pair, web->n_heavy == ELEMENTS(order));
+        for (size_t i = 0; i < ELEMENTS(order); i++) {
+                assert_string_equal(web->heavy[i], order[i]);
+                assert_true(i == 0 || web->heavy_turn[i] > web->heavy_turn[i - 1]);
+        }
+        RUN_UNTIL(&web->pair, answered(&e[0], 3));
+        assert_string_equal(last_body(&e[0]), "/heavy/0c");
+        for (size_t i = 1; i < ELEMENTS(e); i++)
+                RUN_UNTIL(&web->pair, answered(&e[i], 1));
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_done(&e[i]);
+}
+
+static void a_request_that_waits_for_a_turn_ends_with_its_client(void **state) {
+        Web *web = *state;
+        End first, leaver, last;
+
+        end_connect(&first, &web->pair);
+        end_connect(&leaver, &web->pair);
+        end_connect(&last, &web->pair);
+        end_send(&first, "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        end_send(&leaver, "GET /heavy/2 HTTP/1.1\r\nHost: h\r\n\r\nGET /heavy/3 HTTP/1.1\r\nHost: h\r\n\r\n");
+        RUN_UNTIL(&web->pair, web->n_heavy == 2); /* its second one has been read, and waits behind the others */
+        end_send(&last, "GET /heavy/4 HTTP/1.1\r\nHost: h\r\n\r\n");
+        end_done(&leaver);
+        RUN_UNTIL(&web->pair, answered(&last, 1));
+        assert_string_equal(last_body(&last), "/heavy/4");
+        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 2);
+        assert_int_equal(web->n_gone, 0);
+        end_done(&first);
+        end_done(&last);
+}
+
+static void a_client_that_sends_no_more_is_answered_though_its_request_waited(void **state) {
+        static const char heavy[] = "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n", request[] = "GET /after HTTP/1.1\r\nHost: h\r\n\r\n";
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        Web *web = *state;
+        char got[256] = "";
+        End first;
+        int fd;
+
+        end_connect(&first, &web->pair);
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s", web->pair.address);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 2);
+        end_send(&first, heavy);
+        assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        while (recv(fd, got, sizeof(got) - 1, 0) <= 0)
+                turn(web);
+        assert_true(starts_with(got, "HTTP/1.1 200 "));
+        assert_int_equal(web->n_heavy, 1);
+        close(fd);
+        end_done(&first);
+        assert_int_equal(held_by(web, 0), 0);
+}
+
+static void requests_that_wait_count_among_what_is_held_and_the_oldest_goes(void **state) {
+        static char body[60000];
+        Web *web = *state;
+        End first, e[4];
+
+        memset(body, 'b', sizeof(body) - 1);
+        web->body_limit = 100000;
+        web_limit(web, (HttpLimits) { .buffer_size = 200000 });
+        end_connect(&first, &web->pair);
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_connect(&e[i], &web->pair);
+        end_send(&first, "GET /heavy/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        for (size_t i = 0; i < ELEMENTS(e); i++) {
+                end_send(&e[i], "PUT /heavy/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 59999\r\n\r\n");
+                end_send(&e[i], body);
+        }
+        RUN_UNTIL(&web->pair, answered(&e[3], 1));
+        assert_true(starts_with(end_text(&e[0]), "HTTP/1.1 503 "));
+        assert_contains(last_body(&e[0]), "this one is the oldest");
+        for (size_t i = 1; i < ELEMENTS(e); i++)
+                assert_true(starts_with(end_text(&e[i]), "HTTP/1.1 200 "));
+        assert_int_equal(web->n_heavy, 4);
+        end_done(&first);
+        for (size_t i = 0; i < ELEMENTS(e); i++)
+                end_done(&e[i]);
+        assert_int_equal(held_by(web, 0), 0);
+}
+
 static void a_cut_stream_just_ends(void **state) {
         Web *web = *state;
         End e;
@@ -1046,6 +1157,10 @@ int main(void) {
                 T(what_all_senders_hold_together_is_bounded_and_the_oldest_goes),
                 T(what_all_readers_leave_is_bounded_and_the_oldest_goes),
                 T(a_parked_request_does_not_keep_its_body),
+                T(requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arrival),
+                T(a_request_that_waits_for_a_turn_ends_with_its_client),
+                T(a_client_that_sends_no_more_is_answered_though_its_request_waited),
+                T(requests_that_wait_count_among_what_is_held_and_the_oldest_goes),
                 T(a_cut_stream_just_ends),
                 cmocka_unit_test(parameters_are_read_as_go_reads_them),
                 cmocka_unit_test(media_types_are_read_as_go_reads_them),

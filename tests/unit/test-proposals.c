@@ -509,6 +509,39 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         assert_int_equal(told.status, KV_OK);
 }
 
+/* Those are estimated again before they go into the log, and there may be thousands of them. */
+static void what_is_estimated_again_takes_the_work_of_several_turns(void **state) {
+        enum { N = 8, CHECKS = 4000 };
+        static KvCheck checks[CHECKS];
+        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") },
+                  txn = { .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1 };
+        uint64_t numbers[N], most = 0;
+        Still *h = *state;
+        Told told = {}, first = {};
+        bool more = true;
+
+        (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") }, &first);
+        still_run(h);
+        for (size_t i = 0; i < CHECKS; i++)
+                checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
+        for (size_t i = 0; i < N; i++)
+                assert_int_equal(kv_propose(h->store, &txn, on_told, &told, &numbers[i]), 0);
+        for (unsigned i = 0; i < 100 && h->n_works == 0; i++)
+                (void) loop_run_due(&h->loop, 1);
+        for (size_t i = 0; i < N; i++)
+                proposals_result(h->store->proposals, numbers[i], &(KvResult) { .status = KV_DEFERRED });
+        (void) turns_end_work(&h->loop.turns);
+        for (unsigned pumps = 0; more && pumps < 100; pumps++) {
+                more = loop_run_due(&h->loop, 1);
+                most = MAX(most, turn_work_bytes(&h->loop.turns.now));
+                (void) turns_end_work(&h->loop.turns);
+        }
+        assert_in_range(most, CHECKS * TURN_NODE, TURN_WORK_MAX + CHECKS * (TURN_NODE + 64));
+        still_pass(h, 2 * BUDGET_WAIT_MS);
+        assert_int_equal(told.n, N);
+        assert_int_equal(told.status, KV_OK);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define HOST(f) cmocka_unit_test_setup_teardown(f, host, host_end)
@@ -518,6 +551,7 @@ int main(void) {
                 HOST(heavy_commands_take_their_share_and_no_more_and_others_pass),
                 HOST(what_is_on_its_way_counts),
                 HOST(a_copy_that_had_no_effect_is_proposed_again),
+                HOST(what_is_estimated_again_takes_the_work_of_several_turns),
                 HOST(what_is_past_its_deadline_without_an_answer_is_said_to_be),
                 HOST(when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log),
                 HOST(who_takes_his_answers_is_served_and_makes_room_for_all),
