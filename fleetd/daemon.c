@@ -250,7 +250,7 @@ int daemon_new(Daemon **ret, const DaemonEdges *edges, const Settings *settings,
                 r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
 #ifdef PLANTED_BUGS
         if (r == 0 && edges->unreadable)
-                registry_cannot_read(d->registry, edges->unreadable);
+                registry_cannot_read(d->registry, edges->unreadable, edges->bug && streq(edges->bug, "unreadable-is-absent"));
 #endif
         if (r == 0)
                 r = daemon_open_membership(d, settings);

@@ -39,6 +39,7 @@ struct Registry {
         RegistryCounts counts;
 #ifdef PLANTED_BUGS
         const char *unreadable;
+        bool unreadable_is_absent;
 #endif
         uint64_t refused_at;        /* of the transaction whose 'done' is being called: KvResult's */
 };
@@ -82,6 +83,10 @@ static int put_node(Registry *r, const KvNode *node) {
         e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
+#ifdef PLANTED_BUGS
+        if (e < 0 && r->unreadable_is_absent)
+                return cluster_remove(current(r), node->key.data, node->key.size) < 0 ? -ENOMEM : 1;
+#endif
         if (e < 0 && !known)
                 log_warning(((LogFields) { .error = e, .index = node->modified }),
                             "a key cannot be read by this fleetd; what it is about is left as it is until this host is upgraded: %s", error_text(&err, e));
@@ -289,8 +294,9 @@ void registry_reset(Registry *r) {
 }
 
 #ifdef PLANTED_BUGS
-void registry_cannot_read(Registry *r, const char *key) {
+void registry_cannot_read(Registry *r, const char *key, bool absent) {
         r->unreadable = key;
+        r->unreadable_is_absent = absent;
         registry_reset(r);
 }
 #endif

@@ -65,6 +65,10 @@ typedef struct SimPeople {
         char name[64];
         unsigned version;
         uint64_t touched_ms;  /* when somebody last asked for a change of it, or of one it depends on */
+        uint64_t stopping_ms; /* the same of a request that may stop it: another text, another target, its removal */
+        bool changed;         /* a new text was submitted, and no answer says that it is in force */
+        bool has_text, may_stop; /* the last request; 'may_stop': or one that is not answered */
+        unsigned pending;     /* requests without an answer */
         const char *group;    /* units with one group name depend on each other */
 } SimPerson;
 

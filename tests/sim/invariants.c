@@ -9,6 +9,7 @@
 enum {
         SETTLES_MS = 5000, /* a daemon that is back has caught up with what was asked meanwhile */
         LOST_SILENT_MS = 3000,
+        HEARD_MS = 500,    /* until a kernel that answers again is heard, without a session */
 };
 
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
@@ -23,7 +24,8 @@ static RunningUnit *run_of(SimMachine *m, const char *unit) {
         abort();
 }
 
-static uint64_t touched_ms(const SimCluster *c, const char *unit) {
+/* When somebody last asked for what may start it, or 'stops': may stop it. */
+static uint64_t touched_ms(const SimCluster *c, const char *unit, bool stops) {
         const SimPerson *person = NULL;
         uint64_t latest = 0;
 
@@ -31,7 +33,9 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit) {
                 if (streq(c->units[i].name, unit))
                         person = &c->units[i];
         for (unsigned i = 0; person && i < c->n_units; i++)
-                if (&c->units[i] == person || (person->group && c->units[i].group && streq(c->units[i].group, person->group)))
+                if (&c->units[i] == person)
+                        latest = MAX(latest, stops ? person->stopping_ms : person->touched_ms);
+                else if (person->group && c->units[i].group && streq(c->units[i].group, person->group))
                         latest = MAX(latest, c->units[i].touched_ms);
         return latest;
 }
@@ -39,7 +43,7 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit) {
 /* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then trouble of any
  * host may move its members. What was started during another host's trouble may be a replacement, which goes when that
  * host returns first (rule 27). */
-static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) {
+static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, bool stops) {
         const SimCluster *c = m->cluster;
         uint64_t now_ms = world_now_ms(c->world);
         uint64_t asked_since_ms = since_ms;
@@ -50,7 +54,7 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) 
                         group = c->units[i].group;
         if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms && since_ms <= m->absent_until_ms + SETTLES_MS)
                 asked_since_ms = m->absent_from_ms;
-        if (touched_ms(c, unit) >= asked_since_ms)
+        if (touched_ms(c, unit, stops) >= asked_since_ms)
                 return true;
         for (unsigned i = 0; i < c->n; i++) {
                 const SimMachine *other = &c->machines[i];
@@ -66,7 +70,7 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms) 
 void check_start(SimMachine *m, const char *unit) {
         RunningUnit *run = run_of(m, unit);
 
-        if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms))
+        if (run->stopped_ms > 0 && !has_cause(m, unit, run->since_ms, false))
                 world_failed(m->cluster->world, "nothing-restarted-without-cause", "%s was started again on %s in one boot", unit, m->name);
         run->since_ms = world_now_ms(m->cluster->world);
         run->stopped_ms = 0;
@@ -75,13 +79,13 @@ void check_start(SimMachine *m, const char *unit) {
 void check_stop(SimMachine *m, const char *unit, bool asked) {
         RunningUnit *run = run_of(m, unit);
 
-        if (asked && !has_cause(m, unit, run->since_ms))
+        if (asked && !has_cause(m, unit, run->since_ms, true))
                 world_failed(m->cluster->world, "no-stop-without-cause", "%s was stopped on %s, where it ran since %llu ms", unit, m->name,
                              (unsigned long long) (run->since_ms - WORLD_START_MS));
         run->stopped_ms = world_now_ms(m->cluster->world);
 }
 
-/* The message is logged when the leader of that term decides, before the presence is written. */
+/* A silence that ended just now was none the less one. The message is logged when the leader of that term decides, before the presence is written. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message) {
         const SimMachine *lost = NULL;
 
@@ -100,7 +104,7 @@ void check_message(SimCluster *c, const LogFields *fields, const char *message) 
                 kv_state(daemon_store(m->daemon), &state);
                 if (state.role != KV_ROLE_LEADER || state.term != fields->term)
                         continue;
-                silent_ms = sim_net_silent_ms(c->net, lost->host, m->host);
+                silent_ms = sim_net_silent_ms(c->net, lost->host, m->host, HEARD_MS);
                 if (silent_ms < LOST_SILENT_MS)
                         world_failed(c->world, "a-lost-host-was-silent-for-3-s", "%s declares %s lost; its kernel was heard %llu ms before", m->name, lost->name,
                                      (unsigned long long) silent_ms);

@@ -71,6 +71,7 @@ struct SimNet {
         unsigned n;
         bool cut[HOSTS_MAX][HOSTS_MAX]; /* from, to */
         uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the way is good */
+        uint64_t was_bad_ms[HOSTS_MAX][HOSTS_MAX], good_since_ms[HOSTS_MAX][HOSTS_MAX]; /* how long, the last time, and until when */
 };
 
 static SimStream *of(const Stream *s) {
@@ -86,9 +87,11 @@ static void ways_changed(SimNet *net) {
                 for (unsigned k = 0; k < net->n; k++) {
                         bool good = way_is_good(net, net->hosts[i], net->hosts[k]);
 
-                        if (good)
+                        if (good && net->bad_since_ms[i][k] > 0) {
+                                net->good_since_ms[i][k] = world_now_ms(net->world);
+                                net->was_bad_ms[i][k] = net->good_since_ms[i][k] - net->bad_since_ms[i][k];
                                 net->bad_since_ms[i][k] = 0;
-                        else if (net->bad_since_ms[i][k] == 0)
+                        } else if (!good && net->bad_since_ms[i][k] == 0)
                                 net->bad_since_ms[i][k] = world_now_ms(net->world);
                 }
 }
@@ -297,16 +300,18 @@ static void sim_finish(Stream *stream) {
         stream_schedule(s, 2 * s->host->net->most_ms + QUEUE_TELLS_MS, on_closed);
 }
 
-uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to) {
-        uint64_t bad = net->bad_since_ms[from->index][to->index];
+uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to, uint64_t ago_ms) {
+        uint64_t bad = net->bad_since_ms[from->index][to->index], good = net->good_since_ms[from->index][to->index], now = world_now_ms(net->world);
 
-        return bad == 0 ? SILENCE_MS : world_now_ms(net->world) - bad + SILENCE_MS;
+        if (bad > 0)
+                return now - bad + SILENCE_MS;
+        return good > 0 && now - good < ago_ms ? net->was_bad_ms[from->index][to->index] + SILENCE_MS : SILENCE_MS;
 }
 
 static uint64_t sim_kernel_silent_ms(const Stream *stream) {
         const SimStream *s = of(stream);
 
-        return sim_net_silent_ms(s->host->net, s->other_host, s->host);
+        return sim_net_silent_ms(s->host->net, s->other_host, s->host, 0);
 }
 
 static int sim_credentials(const Stream *s, uid_t *uid, gid_t *gid, pid_t *pid) {

@@ -27,5 +27,6 @@ void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut); /* 
 void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms);     /* of what is sent from now on */
 void sim_net_set_rate(SimNet *net, uint64_t bytes_per_ms); /* what one direction of a stream carries from now on; 0: anything */
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b);
-/* How long the kernel of 'from' has been silent for 'to', in ms, as a stream between them reports it. */
-uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to);
+/* How long the kernel of 'from' has been silent for 'to', in ms, as a stream between them reports it. A silence that ended at most
+ * 'ago_ms' ago counts as it was. */
+uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to, uint64_t ago_ms);

@@ -96,6 +96,10 @@ static void person_on_done(void *userdata, KvStatus status, const char *sentence
         SimPerson *p = userdata;
 
         p->touched_ms = world_now_ms(tracing) + 3000; /* a host that was paused may have asked late */
+        if (p->may_stop)
+                p->stopping_ms = p->touched_ms;
+        if (--p->pending == 0 && p->has_text && status == KV_OK)
+                p->changed = false;
 }
 
 static void person_asks(SimCluster *c, SimPerson *p, SimMachine *m, unsigned what) {
@@ -104,6 +108,11 @@ static void person_asks(SimCluster *c, SimPerson *p, SimMachine *m, unsigned wha
         Unit *unit = NULL;
 
         p->touched_ms = world_now_ms(c->world) + 3000; /* it may happen that much later */
+        p->changed |= what == 1;
+        p->has_text = what <= 1;
+        p->may_stop = (p->may_stop && p->pending > 0) || what != 0 || p->changed;
+        if (p->may_stop)
+                p->stopping_ms = p->touched_ms;
         switch (what) {
         case 0: /* start, with a new text now and then */
         case 1:
@@ -124,7 +133,8 @@ static void person_asks(SimCluster *c, SimPerson *p, SimMachine *m, unsigned wha
                 change.remove = true;
         }
         world_trace(c->world, "people", "%s %s at %s", what == 0 ? "start" : what == 1 ? "change" : what == 2 ? "stop" : "destroy", p->name, m->name);
-        (void) registry_change_units(daemon_registry(m->daemon), &change, 1, person_on_done, p);
+        if (registry_change_units(daemon_registry(m->daemon), &change, 1, person_on_done, p) >= 0)
+                p->pending++;
         unit_free(unit);
 }
 

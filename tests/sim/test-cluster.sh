@@ -43,7 +43,7 @@ else
         echo "$said"
 fi
 
-for bug in ack-before-commit restart-on-leader-change apply-twice-after-restart; do
+for bug in ack-before-commit restart-on-leader-change apply-twice-after-restart unreadable-is-absent; do
         name=planted_bug_${bug//-/_}_is_found
         said=$("$planted/$program" --bug $bug --seed 1 --runs 40 2>&1)
         replay=$(sed -n 's/^replay: //p' <<<"$said")

@@ -224,6 +224,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
                 /* Why something stops is looked at here, and not by check_stop(). */
                 snprintf(c->units[i].name, sizeof(c->units[i].name), "%s", unit_name(i));
                 c->units[i].touched_ms = UINT64_MAX;
+                c->units[i].stopping_ms = UINT64_MAX;
                 c->n_units++;
                 ask(c, unit_name(i), TARGET_LAUNCHED);
         }

@@ -309,7 +309,7 @@ static void wish(Wish *w, const char *command, bool remove, TargetState target) 
                 assert_int_equal(unit_parse(unit_name, text, strlen(text), &unit, NULL), 0);
                 change.unit = unit;
         }
-        yard.cluster->units[0].touched_ms = world_now_ms(yard.world) + PATIENCE_MS;
+        yard.cluster->units[0].touched_ms = yard.cluster->units[0].stopping_ms = world_now_ms(yard.world) + PATIENCE_MS;
         *w = (Wish) {};
         assert_int_equal(registry_change_units(daemon_registry(yard.first->daemon), &change, 1, on_wish, w), 0);
         unit_free(unit);
