@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/crash_point.h"
@@ -18,9 +19,11 @@
 #define NEXT "next.mdb" /* in incoming/: the copy that becomes live */
 #define SHOWN "shown\n" /* in 'trusted' */
 #define TIME "time "    /* likewise */
+#define DISK "disk "    /* likewise: disk_number() */
 
 enum {
         MARKER_MAX = 512,
+        SYSFS_MAX = 4096, /* a page is the size of each file there */
         LOST_MAX = 4096,
         BAD_STARTS_MAX = 3, /* so many ends without order in a row, and the tree itself is suspected */
 };
@@ -121,7 +124,25 @@ static int copy_file(const Folder *folder, const char *from, const char *to) {
 
 /* -- Trust -- */
 
-static int marker_text(const Folder *folder, char *ret, size_t size) {
+/* The number that the kernel gave a disk as it was attached; no other one has it in this boot. 0: 'device' is no disk, or the kernel is
+ * older than 5.15. Device and inode are the same again once a disk was taken away with writes that had not reached it, and attached and mounted
+ * again; so is the mount ID, which differs in each mount namespace besides. */
+static uint64_t disk_number(dev_t device) {
+        static const char *const names[] = { "", "../" }; /* a disk's own; a partition's is beside it */
+        char path[64];
+        uint64_t n;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%sdiskseq", major(device), minor(device), names[i]);
+                if (read_file_at(AT_FDCWD, path, SYSFS_MAX, &text, NULL) >= 0 && sscanf(text, "%19" SCNu64, &n) == 1)
+                        return n;
+        }
+        return 0;
+}
+
+static int marker_text(const Folder *folder, char *ret, size_t size, uint64_t *ret_disk) {
         struct stat st;
 
         if (fstatat(folder->fd, "live/" DATA, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -129,24 +150,28 @@ static int marker_text(const Folder *folder, char *ret, size_t size) {
 
         snprintf(ret, size, "1\nboot %s\nmachine %s\ndevice %" PRIu64 "\ninode %" PRIu64 "\n", folder->boot_id, folder->machine_id,
                  (uint64_t) st.st_dev, (uint64_t) st.st_ino);
+        *ret_disk = disk_number(st.st_dev);
         return 0;
 }
 
 /* An older version takes the first lines up to the number of openings and the last line, and skips what is between. */
 static int write_marker(const Folder *folder, unsigned opens, bool shown) {
         uint64_t cluster_ms = folder->cluster_ms;
-        char text[MARKER_MAX], time[32] = "";
+        char text[MARKER_MAX], time[32] = "", disk[32] = "";
+        uint64_t number;
         size_t size;
         int r;
 
-        r = marker_text(folder, text, sizeof(text));
+        r = marker_text(folder, text, sizeof(text), &number);
         if (r < 0)
                 return r;
 
         size = strlen(text);
         if (cluster_ms > 0)
                 snprintf(time, sizeof(time), TIME "%" PRIu64 "\n", cluster_ms);
-        snprintf(text + size, sizeof(text) - size, "opens %u\n%s%s", opens, time, shown ? SHOWN : "");
+        if (number > 0)
+                snprintf(disk, sizeof(disk), DISK "%" PRIu64 "\n", number);
+        snprintf(text + size, sizeof(text) - size, "opens %u\n%s%s%s", opens, time, disk, shown ? SHOWN : "");
         return write_file_at(folder->fd, "trusted", text, strlen(text), 0600);
 }
 
@@ -158,12 +183,17 @@ static void marker_written(Folder *folder, unsigned opens, bool shown) {
 /* *ret_opens: how often in a row it was opened and not closed in order. */
 static bool live_is_trusted(const Folder *folder, unsigned *ret_opens, bool *ret_shown) {
         _cleanup_free_ char *found = NULL;
+        uint64_t disk, was = 0;
         char wanted[MARKER_MAX];
+        const char *line;
         size_t size;
 
-        if (marker_text(folder, wanted, sizeof(wanted)) < 0 || read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0)
+        if (marker_text(folder, wanted, sizeof(wanted), &disk) < 0 || read_file_at(folder->fd, "trusted", MARKER_MAX, &found, &size) < 0)
                 return false;
         if (!starts_with(found, wanted) || sscanf(found + strlen(wanted), "opens %9u", ret_opens) != 1)
+                return false;
+        line = strstr(found, "\n" DISK);
+        if (line && (sscanf(line, "\n" DISK "%19" SCNu64 "\n", &was) != 1 || was != disk))
                 return false;
         *ret_shown = ends_with(found, "\n" SHOWN);
 

@@ -3,7 +3,7 @@
  *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
  *   checkpoint/data.mdb   the last whole copy, synced before it got this name
  *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
- *   trusted               synced before the first unsynced write to live: boot id, machine id, device and inode; whether
+ *   trusted               synced before the first unsynced write to live: boot id, machine id, device, inode and disk; whether
  *                         somebody was shown this very tree; and cluster time at the last stop in order
  *   identity              cluster id and lineage, written before the first log
  *   lost                  why the log beside this must not be opened: it lacks what was acknowledged

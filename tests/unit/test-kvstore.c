@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -758,6 +759,46 @@ static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_o
         cut_marker_line(h, "time ");
         h = open_host(*state, 0, false);
         assert_int_equal(live_inode(h), live); /* trusted, and not made anew */
+        assert_string_equal(value_at(h, "/a"), "1");
+        close(held);
+}
+
+/* A disk that was taken away and attached again has the same device, and the same inodes on it. */
+static void a_tree_on_a_disk_that_was_attached_again_is_rebuilt(void **state) {
+        Host *h = open_host(*state, 0, false);
+        _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
+        _cleanup_free_ char *text = NULL, *other = NULL;
+        int held = hold_live(h);
+        ino_t live = live_inode(h);
+        struct stat st;
+        int end = 0;
+
+        put_ok(h, "/a", "1");
+        close_host(h);
+        h = open_host(*state, 0, false);
+        assert_int_equal(live_inode(h), live);
+        close_host(h);
+
+        assert_int_equal(read_file_at(fd, "trusted", 512, &text, NULL), 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        if (major(st.st_dev) > 0) /* else it is no disk */
+                assert_non_null(strstr(text, "\ndisk "));
+        if (strstr(text, "\ndisk ")) {
+                cut_marker_line(h, "disk ");
+                h = open_host(*state, 0, false);
+                assert_int_equal(live_inode(h), live); /* an older version wrote it */
+                close_host(h);
+                cut_marker_line(h, "disk ");
+        }
+        text = (free(text), NULL);
+        assert_int_equal(read_file_at(fd, "trusted", 512, &text, NULL), 0);
+        (void) sscanf(text, "1\nboot %*s\nmachine %*s\ndevice %*s\ninode %*s\nopens %*s\n%n", &end);
+        assert_true(end > 0);
+        assert_true(asprintf(&other, "%.*sdisk 999999999\n%s", end, text, text + end) > 0);
+        assert_int_equal(write_file_at(fd, "trusted", other, strlen(other), 0600), 0);
+        h = open_host(*state, 0, false);
+        assert_int_not_equal(live_inode(h), live);
+        assert_int_equal(synced(h), KV_OK);
         assert_string_equal(value_at(h, "/a"), "1");
         close(held);
 }
@@ -1700,6 +1741,7 @@ int main(void) {
                 ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
+                ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
