@@ -78,6 +78,17 @@ static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
 
 /* -- diff -- */
 
+/* A text as it is compared: on a terminal without what drives one, since diff(1) prints all bytes. */
+static int draft_show(Draft *d, const char *name, const char *text, Error *err) {
+        _cleanup_text_ Text shown = {};
+
+        if (!stdout_is_terminal())
+                return draft_make(d, name, text, err);
+        text_append(&shown, "");
+        text_append_printable_bytes(&shown, text, strlen(text), true);
+        return shown.error ?: draft_make(d, name, shown.chars, err);
+}
+
 /* 0: they are the same; 1: they differ; above: trouble. */
 static int diff_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL;
@@ -99,9 +110,9 @@ static int diff_one(Client *c, const char *argument) {
         }
         r = files_read(argument, name, &file, &err);
         if (r >= 0)
-                r = draft_make(&draft, name, text, &err);
+                r = draft_show(&draft, name, text, &err);
         if (r >= 0)
-                r = draft_make(&here, name, file.chars ?: "", &err);
+                r = draft_show(&here, name, file.chars ?: "", &err);
         if (r < 0)
                 return client_fail(r, &err, "%s", "");
         snprintf(there, sizeof(there), "--label=%s in the cluster", name);

@@ -738,6 +738,13 @@ def bytes_of_others_do_not_drive_a_terminal_and_reach_a_pipe_as_they_are(t):
         assert r"status \x1b]0;owned\x07 \xe2\x80\xae" in said and "owned\x07" not in said, said
         assert t.cluster.says in t.run(*verb)[1]
 
+    t.file("raw.service", HELLO.replace("Hello", "\x1b]0;owned\x07"))
+    t.expect("submit raw.service", out=["inactive"])
+    t.file("raw.service")
+    status, said = t.on_terminal("diff", "raw.service")
+    assert r"-Description=\x1b]0;owned\x07" in said and "owned\x07" not in said, said
+    assert "-Description=\x1b]0;owned\x07" in t.run("diff", "raw.service")[1]
+
 
 def an_edit_leaves_what_others_changed_meanwhile(t):
     t.file("a.service")
