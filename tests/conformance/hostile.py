@@ -15,6 +15,8 @@ import servers  # noqa: E402
 SLOW = 1000
 IDLE = min(10000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 512 - 3 * SLOW)
 SLACK_MS = 25       # of a machine with few cores and other work
+SLACK_CPU_MS = 1    # the crowd itself is read meanwhile, at 2,000 bytes a second
+STALL_MS = 2000     # no machine at work is excuse enough
 CONNECTION = 2048   # fleetd(8), MEMORY: bytes of a connection, with or without a watch
 BUFFERS = 64 << 20  # LimitBufferSize=
 ANSWER = 2 << 20    # one listing while it is made, and what malloc leaves between
@@ -57,11 +59,29 @@ def figures(words, *values):
     print("# %s: %s" % (words, " ".join("%.1f" % v for v in values)), flush=True)
 
 
+def processor_ms():
+    """What its threads have had of a processor."""
+    total = 0
+    for thread in os.listdir("/proc/%s/task" % pid):
+        with open("/proc/%s/task/%s/schedstat" % (pid, thread)) as figures_of_it:
+            total += int(figures_of_it.read().split()[0])
+    return total / 1e6
+
+
 def p99_ms(crowd, verb, rate, path):
+    """Of three rounds; and what a request has cost of a processor, all that the daemon did meanwhile included."""
+    begun = processor_ms()
     rounds = [crowd("ask", verb, rate, 2, address, path) for _ in range(3)]
     for r in rounds:
         check_all_answered.extend([r[4]])
-    return statistics.median(r[1] for r in rounds) / 1000
+    return statistics.median(r[1] for r in rounds) / 1000, (processor_ms() - begun) / (rate * 2 * 3)
+
+
+def is_hardly_slower(before, among):
+    """Twice as long at most, or SLACK_MS more. What takes longer because others have the processor is not the daemon's: then it is what it costs
+    that may not be more than twice as much."""
+    return (among[0] <= max(2 * before[0], before[0] + SLACK_MS)
+            or (among[0] <= STALL_MS and among[1] <= 2 * before[1] + SLACK_CPU_MS))
 
 
 check_all_answered = []
@@ -91,10 +111,10 @@ def ten_thousand():
         most = max(most, memory())
         crowded_put = p99_ms(crowd, "put", 100, "/v2/keys/k")
         most = max(most, memory())
-        figures("p99 of a read, ms, before and among them", get, crowded_get)
-        figures("p99 of a write, ms, before and among them", put, crowded_put)
-        check("a_read_takes_twice_as_long_at_most_or_%d_ms_more" % SLACK_MS, crowded_get <= max(2 * get, get + SLACK_MS), (get, crowded_get))
-        check("a_write_takes_twice_as_long_at_most_or_%d_ms_more" % SLACK_MS, crowded_put <= max(2 * put, put + SLACK_MS), (put, crowded_put))
+        figures("p99 of a read, ms, and its ms of a processor, before and among them", *get, *crowded_get)
+        figures("p99 of a write, ms, and its ms of a processor, before and among them", *put, *crowded_put)
+        check("a_read_takes_or_costs_twice_as_much_at_most_or_%d_ms_more" % SLACK_MS, is_hardly_slower(get, crowded_get), (get, crowded_get))
+        check("a_write_takes_or_costs_twice_as_much_at_most_or_%d_ms_more" % SLACK_MS, is_hardly_slower(put, crowded_put), (put, crowded_put))
         check("everybody_else_is_answered", sum(check_all_answered) == 0, "%d are not" % sum(check_all_answered))
 
         bound = empty + (IDLE + 2 * SLOW + 100) * CONNECTION + BUFFERS + ANSWER

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Clients that mean no good, or do not care: ten thousand that rest, a thousand that send and a thousand that read a byte at a time,
 # half a million requests on one connection, watches that come and go. Others must hardly notice, memory stays below the formula of
-# fleetd(8), and comes back. Speed is compared within one run, on whatever else the machine does at the time.
+# fleetd(8), and comes back. Speed is compared within one run, and so is what a request costs of a processor: other work on the machine
+# changes the one and not the other.
 # Takes 40 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
