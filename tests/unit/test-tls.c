@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include "io/tls.h"
@@ -195,6 +196,31 @@ static void megabytes_arrive_unchanged_through_pauses(void **state) {
         free(bytes);
 }
 
+/* Of the C library's allocator; another one, as a sanitizer has, says 0. */
+static size_t allocated(void) {
+        struct mallinfo2 info = mallinfo2();
+
+        return info.uordblks + info.hblkhd;
+}
+
+static void a_large_write_leaves_no_large_buffer_behind(void **state) {
+        enum { SIZE = 4000000 };
+        Secure *s = *state;
+        char *bytes = NEW0(char, SIZE);
+        Side client, server;
+        size_t before;
+
+        shake(s, &client, s->key, &server, s->key);
+        before = allocated();
+        assert_int_equal(stream_write(client.end.stream, bytes, SIZE), 0);
+        RUN_UNTIL(&s->pair, server.end.got.size == SIZE && stream_queued(client.end.stream) == 0);
+        text_done(&server.end.got);
+        assert_true(allocated() < before + SIZE / 4);
+        end_done(&client.end);
+        end_done(&server.end);
+        free(bytes);
+}
+
 static void bytes_behind_the_handshake_wait_until_they_are_wanted(void **state) {
         Secure *s = *state;
         Side client, server;
@@ -274,6 +300,7 @@ int main(void) {
                 T(a_side_that_leaves_during_the_handshake_is_told),
                 T(a_handshake_that_is_given_up_says_nothing),
                 T(megabytes_arrive_unchanged_through_pauses),
+                T(a_large_write_leaves_no_large_buffer_behind),
                 T(bytes_behind_the_handshake_wait_until_they_are_wanted),
                 T(an_end_without_a_word_is_an_error),
                 T(a_key_without_memory_for_its_credentials_is_not_used),
