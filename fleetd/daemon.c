@@ -310,6 +310,7 @@ static void daemon_close_rooms(Daemon *d) {
 void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata) {
         d->stopped = stopped;
         d->userdata = userdata;
+        d->agent = agent_crash(d->agent);
         daemon_close_rooms(d);
         d->store = kv_crash(d->store);
         daemon_on_store_closed(d);

@@ -17,6 +17,7 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         if (done && note && !note->done) {
                 note->done = true;
                 a->notes.dirty = true;
+                u->done_save = a->n_saves + 1;
         }
         if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load, conflicting ? "inactive" : u->seen.active,
                             conflicting ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
@@ -119,7 +120,7 @@ static void agent_publish(Agent *a) {
                         continue;
                 }
                 all = false;
-                if ((!change->remove && agent_holds(a, u, o, &change->state)) || !publisher_allows(a->publisher, u->name)) {
+                if ((!change->remove && (agent_holds(a, u, o, &change->state) || u->done_save > a->n_saved)) || !publisher_allows(a->publisher, u->name)) {
                         unit_state_done(&change->state);
                         continue;
                 }
@@ -517,6 +518,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .notes = { .dir_fd = -1 },
         };
         TAILQ_INIT(&a->dirty);
+        TAILQ_INIT(&a->waiting);
         snprintf(a->machine_id, sizeof(a->machine_id), "%s", options->machine_id);
         snprintf(a->boot_id, sizeof(a->boot_id), "%s", options->boot_id);
 
@@ -555,11 +557,9 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
         return 0;
 }
 
-Agent *agent_free(Agent *a) {
+/* 'save': what the notes say now is on disk afterwards. */
+static void agent_end(Agent *a, bool save) {
         AgentUnit *u, *next;
-
-        if (!a)
-                return NULL;
 
         if (a->syncing)
                 kv_sync_cancel(registry_store(a->registry), &a->sync);
@@ -572,6 +572,7 @@ Agent *agent_free(Agent *a) {
         timer_stop(&a->boot_wait);
         timer_stop(&a->adopt);
         a->publisher = publisher_free(a->publisher);
+        agent_end_saves(a, save);
         HASH_ITER(hh, a->units, u, next) {
                 HASH_DEL(a->units, u);
                 free(u);
@@ -580,5 +581,16 @@ Agent *agent_free(Agent *a) {
         a->closing = true;
         if (a->calls == 0)
                 free(a);
+}
+
+Agent *agent_free(Agent *a) {
+        if (a)
+                agent_end(a, true);
+        return NULL;
+}
+
+Agent *agent_crash(Agent *a) {
+        if (a)
+                agent_end(a, false);
         return NULL;
 }

@@ -27,8 +27,10 @@ typedef struct AgentCounts {
 } AgentCounts;
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options, Error *err);
-/* Touches no unit. Calls to systemd that are under way go on; their answers are forgotten. Returns NULL. */
+/* Touches no unit. Calls to systemd that are under way go on, and so does a write of the notes; their answers are forgotten. Returns NULL. */
 Agent *agent_free(Agent *agent);
+/* For simulation: gone at once, as by a crash; a write of the notes never comes back. NULL allowed; returns NULL. */
+Agent *agent_crash(Agent *agent);
 void agent_state_changed(Agent *agent); /* the store's on_state */
 const AgentCounts *agent_counts(const Agent *agent);
 /* Whether this name was the host's own, not the cluster's, when systemd was asked last. */

@@ -22,6 +22,7 @@ typedef struct AgentUnit {
         bool told;          /* in this pass: the registry has its state */
         uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
+        uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
         char job[16];       /* its last start ended so, and it had not begun; "": it had, or is about to */
         bool refused;       /* said so */
         bool taken;         /* its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
@@ -36,6 +37,8 @@ typedef struct AgentUnit {
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
+
+typedef struct AgentCall AgentCall;
 
 struct Agent {
         Loop *loop;         /* borrowed, as the next two */
@@ -60,6 +63,10 @@ struct Agent {
         bool looking, removing;
         unsigned writing;   /* calls that put texts in force */
         int note_error;     /* of the last save, said once */
+        NotesWrite *write;  /* the save under way, off the loop; NULL: none */
+        Work save_work;
+        uint64_t n_saves, n_saved; /* begun; ended */
+        TAILQ_HEAD(, AgentCall) waiting; /* for a save */
         AgentCounts counts;
 #ifdef PLANTED_BUGS
         const char *bug;
@@ -96,11 +103,14 @@ void agent_look_at(Agent *a, const SystemdUnit *seen);
 
 /* Reads those of the dirty set again that want to be looked at, and may be. */
 void agent_look(Agent *a);
-/* Carries out steps[i] on units[i]: notes first, on disk, then calls to systemd, in batches where it can be. What cannot be noted or
+/* Carries out steps[i] on units[i]: notes first, and once they are on disk calls to systemd, in batches where it can be. What cannot be noted or
  * called without memory is put off. True: there are notes by which to plan again. */
 bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
-/* Writes the notes if they changed; says once why it cannot. */
+/* Has the notes written if they changed; says once why it cannot. */
 void agent_save(Agent *a);
+/* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else a worker that has begun to
+ * write them never comes back. */
+void agent_end_saves(Agent *a, bool save);
 #ifdef PLANTED_BUGS
 void agent_plant_restart(Agent *a);
 #endif

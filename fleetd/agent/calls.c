@@ -11,14 +11,16 @@ enum {
 };
 
 /* One call to systemd about some units: remembers which, whatever happens to the agent. */
-typedef struct AgentCall {
+struct AgentCall {
         Agent *agent;
         AgentStep step;
         char **names;
         size_t n;
         bool reloaded;
         bool all;       /* of a look: at whatever has a file, too */
-} AgentCall;
+        uint64_t save;  /* of the notes, that it waits for */
+        TAILQ_ENTRY(AgentCall) waiting_calls;
+};
 
 /* -- Calls -- */
 
@@ -323,22 +325,21 @@ static void agent_on_reset(void *userdata, int error, const char *sentence) {
         (void) agent_call_done(call, 0, ""); /* that it had not failed, or is gone, is as well */
 }
 
-static void agent_remove(Agent *a, AgentUnit **units, size_t n) {
-        AgentCall *call;
+static void agent_remove(AgentCall *call) {
+        Agent *a = call->agent;
         int r;
 
-        for (size_t i = 0; i < n; i++) {
-                if (!streq(units[i]->seen.active, "failed") || units[i]->seen.owner != SYSTEMD_OURS || !(call = agent_call_new(a, AGENT_REMOVE, &units[i], 1)))
+        for (size_t i = 0; i < call->n; i++) {
+                AgentUnit *u = agent_unit(a, call->names[i], false);
+                AgentCall *reset;
+
+                if (!u || !streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS || !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
                         continue;
-                r = a->systemd->ops->reset_failed(a->systemd, units[i]->name, agent_on_reset, call);
+                r = a->systemd->ops->reset_failed(a->systemd, u->name, agent_on_reset, reset);
                 if (r < 0)
-                        agent_on_reset(call, r, "");
+                        agent_on_reset(reset, r, "");
         }
 
-        call = agent_call_new(a, AGENT_REMOVE, units, n);
-        if (!call)
-                return;
-        a->removing = true;
         r = a->systemd->ops->unlink(a->systemd, call_names(call), call->n, agent_on_unlinked, call);
         if (r < 0)
                 agent_on_unlinked(call, r, "");
@@ -390,24 +391,135 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
         a->notes.dirty = true;
 }
 
-void agent_save(Agent *a) {
-        int r = notes_save(&a->notes);
+/* -- Notes are on disk before the calls that they are about --
+ *
+ * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the write that has its note. Where a write
+ * fails that is said, and the calls are made all the same: a full disk must not keep units from being started and stopped. */
 
+static void agent_begin_call(AgentCall *call) {
+        Agent *a = call->agent;
+        AgentUnit *u = agent_unit(a, call->names[0], false);
+        int r;
+
+        if (call->step == AGENT_REMOVE) {
+                agent_remove(call);
+                return;
+        }
+        if (u && call->step == AGENT_START) {
+                u->job_ended = false;
+                u->job[0] = 0;
+        }
+        r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, call->names[0], agent_on_called, call);
+        if (r < 0)
+                agent_on_called(call, r, "");
+}
+
+static void agent_begin_saved(Agent *a) {
+        AgentCall *call, *next;
+
+        for (call = TAILQ_FIRST(&a->waiting); call; call = next) {
+                next = TAILQ_NEXT(call, waiting_calls);
+                if (call->save > a->n_saved)
+                        continue;
+                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
+                agent_begin_call(call);
+        }
+}
+
+static void agent_save_ended(Agent *a, int r) {
+        a->n_saved = a->n_saves;
         if (r < 0 && r != a->note_error)
                 log_error(((LogFields) { .error = r }), "cannot save the assignment of this host: %s; orders are obeyed all the same", strerror(-r));
         a->note_error = r;
+        agent_begin_saved(a);
+        if (r >= 0)
+                agent_wake(a); /* what was not to be told before it was noted */
+}
+
+static void agent_save_run(void *userdata) {
+        Agent *a = userdata;
+
+        notes_write_run(a->write);
+}
+
+static void agent_save_done(void *userdata) {
+        Agent *a = userdata;
+        int r = a->closing ? 0 : notes_write_end(&a->notes, a->write);
+
+        a->write = notes_write_free(a->write);
+        a->calls--;
+        if (a->closing) {
+                if (a->calls == 0)
+                        free(a);
+                return;
+        }
+        agent_save_ended(a, r);
+        if (a->note_error == 0 || !TAILQ_EMPTY(&a->waiting))
+                agent_save(a);
+}
+
+void agent_save(Agent *a) {
+        int r;
+
+        if (a->write || !a->notes.dirty)
+                return;
+        r = notes_write_new(&a->notes, &a->write);
+        a->n_saves++;
+        if (r < 0) {
+                agent_save_ended(a, r);
+                return;
+        }
+        a->save_work = (Work) { .name = LOOP_NAME(agent_save_done), .work = agent_save_run, .done = agent_save_done, .userdata = a };
+        if (loop_work(a->loop, &a->save_work) < 0) { /* without memory it is made here */
+                notes_write_run(a->write);
+                r = notes_write_end(&a->notes, a->write);
+                a->write = notes_write_free(a->write);
+                agent_save_ended(a, r);
+                return;
+        }
+        a->calls++;
+}
+
+void agent_end_saves(Agent *a, bool save) {
+        AgentCall *call;
+
+        while ((call = TAILQ_FIRST(&a->waiting))) {
+                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
+                a->calls--;
+                agent_call_free(call);
+        }
+        if (!save && a->write) {
+                a->write = notes_write_free(a->write);
+                a->calls--;
+        }
+        if (!save)
+                return;
+        if (a->write) {
+                notes_write_run(a->write); /* it is over, or made here */
+                (void) notes_write_end(&a->notes, a->write);
+        }
+        (void) notes_save(&a->notes);
 }
 
 /* -- Carrying out -- */
 
+/* False: 'call' could not be made. */
+static bool agent_wait(Agent *a, AgentCall *call, uint64_t save) {
+        if (!call)
+                return false;
+        call->save = save;
+        TAILQ_INSERT_TAIL(&a->waiting, call, waiting_calls);
+        return true;
+}
+
 bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         AgentUnit *batch[BATCH_MAX];
         bool noted = false;
+        uint64_t save;
         size_t n_batch;
-        AgentCall *call;
         int r;
 
-        /* Notes first, on disk, before anything that they are about: who has none would be started twice. */
+        /* Notes first, on disk, before the calls that they are about: what has none would be started twice. */
         for (size_t i = 0; i < n; i++) {
                 if (steps[i] == AGENT_NOTE || steps[i] == AGENT_ADOPT || steps[i] == AGENT_START) {
                         r = agent_note(a, units[i], steps[i] != AGENT_NOTE, steps[i] == AGENT_START);
@@ -425,21 +537,11 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                 if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
                         publisher_ordered(a->publisher, units[i]->name);
         }
-        agent_save(a);
+        save = a->n_saves + a->notes.dirty;
 
-        for (size_t i = 0; i < n; i++) {
-                if (steps[i] != AGENT_STOP && steps[i] != AGENT_START)
-                        continue;
-                if (!(call = agent_call_new(a, steps[i], &units[i], 1)))
-                        continue;
-                if (steps[i] == AGENT_START) {
-                        units[i]->job_ended = false;
-                        units[i]->job[0] = 0;
-                }
-                r = (steps[i] == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, units[i]->name, agent_on_called, call);
-                if (r < 0)
-                        agent_on_called(call, r, "");
-        }
+        for (size_t i = 0; i < n; i++)
+                if (steps[i] == AGENT_STOP || steps[i] == AGENT_START)
+                        agent_wait(a, agent_call_new(a, steps[i], &units[i], 1), save);
 
         n_batch = 0;
         for (size_t i = 0; i < n && !a->writing && n_batch < BATCH_MAX; i++)
@@ -453,7 +555,10 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                 if (steps[i] == AGENT_REMOVE)
                         batch[n_batch++] = units[i];
         if (n_batch > 0)
-                agent_remove(a, batch, n_batch);
+                a->removing = agent_wait(a, agent_call_new(a, AGENT_REMOVE, batch, n_batch), save);
+
+        agent_begin_saved(a); /* nothing is to be written for them */
+        agent_save(a);
         return noted;
 }
 

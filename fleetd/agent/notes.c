@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -94,106 +95,208 @@ static bool notes_fit_inline(const Notes *n) {
         return size <= NOTES_INLINE_MAX;
 }
 
-/* Texts come before what names them. */
-static int notes_save_texts(Notes *n) {
-        _cleanup_close_ int fd = -1;
-        int r;
+/* -- Writing: what is written is copied first, so that a worker may do it -- */
 
-        if (mkdirat(n->dir_fd, TEXTS, 0700) < 0 && errno != EEXIST)
-                return -errno;
-        fd = openat(n->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
+typedef struct NotesText {
+        char hash[UNIT_HASH_SIZE];
+        char *text; /* owned; NULL: it is there already */
+        size_t size;
+} NotesText;
+
+struct NotesWrite {
+        pthread_mutex_t lock; /* held while it is run */
+        bool over;
+        int dir_fd;
+        bool fit, sweep;
+        Text record;
+        NotesText *texts; /* in files of their own, by hash; none where all fit into the record */
+        size_t n_texts, n_stored; /* the first of them are on disk */
+        int error;
+};
+
+NotesWrite *notes_write_free(NotesWrite *w) {
+        if (!w)
+                return NULL;
+        for (size_t i = 0; i < w->n_texts; i++)
+                free(w->texts[i].text);
+        free(w->texts);
+        text_done(&w->record);
+        if (w->dir_fd >= 0)
+                close(w->dir_fd);
+        (void) pthread_mutex_destroy(&w->lock);
+        free(w);
+        return NULL;
+}
+DEFINE_CLEANUP(NotesWrite *, notes_write_free)
+
+static int notes_encode(Notes *n, bool fit, Text *t) {
+        char lineage[LINEAGE_DIGITS + 1];
+
+        HASH_SRT(hh, n->table, by_name);
+        json_open(t, NULL, '{');
+        json_add_string(t, "boot", n->boot);
+        json_add_string(t, "era", n->era);
+        json_add_u64(t, "floor", n->floor);
+        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) n->lineage);
+        json_add_string(t, "lineage", lineage);
+        json_open(t, "units", '[');
         for (Note *note = n->table; note; note = note->hh.next) {
-                if (note->stored)
-                        continue;
-                r = write_file_at(fd, note->unit->hash, note->unit->text, note->unit->text_size, 0600);
-                if (r < 0)
-                        return r;
-                note->stored = true;
+                json_open(t, NULL, '{');
+                json_add_string(t, "before", note->before);
+                json_add_bool(t, "done", note->done);
+                if (!fit)
+                        json_add_string(t, "hash", note->unit->hash);
+                json_add_u64(t, "index", note->index);
+                json_add_string(t, "name", note->name);
+                json_add_string(t, "order", order_kind_to_string(note->kind));
+                json_add_string(t, "startedBoot", note->started_boot);
+                json_add_bool(t, "replacing", note->replacing);
+                json_add_bool(t, "starting", note->starting);
+                json_add_bool(t, "stoppedFor", note->stopped_for);
+                if (fit)
+                        json_add_string_always(t, "text", note->unit->text);
+                json_add_u64(t, "unit", note->unit_index);
+                json_close(t, '}');
         }
-        return fsync_dir(n->dir_fd);
+        json_close(t, ']');
+        json_close(t, '}');
+        text_append_char(t, '\n');
+        if (t->error < 0)
+                return t->error;
+        return t->size > NOTES_SIZE_MAX ? -EFBIG : 0;
 }
 
-static bool notes_name_text(const Notes *n, const char *hash) {
-        for (const Note *note = n->table; note; note = note->hh.next)
-                if (note->stored && streq(note->unit->hash, hash))
-                        return true;
-        return false;
+static int by_hash(const void *a, const void *b) {
+        return strcmp(((const NotesText *) a)->hash, ((const NotesText *) b)->hash);
+}
+
+static const NotesText *find_text(const NotesText *texts, size_t n, const char *hash) {
+        NotesText wanted;
+
+        snprintf(wanted.hash, sizeof(wanted.hash), "%s", hash);
+        return n > 0 ? bsearch(&wanted, texts, n, sizeof(*texts), by_hash) : NULL;
+}
+
+static int notes_copy_texts(const Notes *n, NotesWrite *w) {
+        w->texts = NEW0(NotesText, HASH_COUNT(n->table) + 1);
+        if (!w->texts)
+                return -ENOMEM;
+        for (const Note *note = n->table; note; note = note->hh.next) {
+                NotesText *text = &w->texts[w->n_texts++];
+
+                snprintf(text->hash, sizeof(text->hash), "%s", note->unit->hash);
+                if (note->stored)
+                        continue;
+                text->size = note->unit->text_size;
+                text->text = malloc(text->size + 1);
+                if (!text->text)
+                        return -ENOMEM;
+                memcpy(text->text, note->unit->text, text->size);
+        }
+        qsort(w->texts, w->n_texts, sizeof(*w->texts), by_hash);
+        return 0;
+}
+
+int notes_write_new(Notes *n, NotesWrite **ret) {
+        _cleanup_(notes_write_freep) NotesWrite *w = NULL;
+        int r;
+
+        if (!n->dirty)
+                return 0;
+        w = NEW0(NotesWrite, 1);
+        if (!w)
+                return -ENOMEM;
+        (void) pthread_mutex_init(&w->lock, NULL); /* a plain one cannot fail */
+        w->fit = notes_fit_inline(n);
+        w->dir_fd = fcntl(n->dir_fd, F_DUPFD_CLOEXEC, 0);
+        r = w->dir_fd < 0 ? -errno : notes_encode(n, w->fit, &w->record);
+        if (r >= 0 && !w->fit)
+                r = notes_copy_texts(n, w);
+        if (r < 0)
+                return r;
+        w->sweep = n->dirty_texts;
+        n->dirty = n->dirty_texts = false;
+        *ret = TAKE_PTR(w);
+        return 1;
+}
+
+/* Texts come before what names them. */
+static int write_texts(NotesWrite *w) {
+        _cleanup_close_ int fd = -1;
+
+        if (mkdirat(w->dir_fd, TEXTS, 0700) < 0 && errno != EEXIST)
+                return -errno;
+        fd = openat(w->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        for (; w->n_stored < w->n_texts; w->n_stored++) {
+                const NotesText *text = &w->texts[w->n_stored];
+                bool again = w->n_stored > 0 && streq(text->hash, text[-1].hash) && text[-1].text;
+                int r = text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) : 0;
+
+                if (r < 0)
+                        return r;
+        }
+        return fsync_dir(w->dir_fd);
 }
 
 /* What is left over costs room alone, so that nothing comes of an error. */
-static void notes_sweep_texts(Notes *n) {
-        int fd = openat(n->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static void sweep_texts(const NotesWrite *w) {
+        int fd = openat(w->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
-        n->dirty_texts = false;
         if (!dir) {
                 if (fd >= 0)
                         close(fd);
                 return;
         }
         for (const struct dirent *e; (e = readdir(dir));)
-                if (!streq(e->d_name, ".") && !streq(e->d_name, "..") && !notes_name_text(n, e->d_name))
+                if (!streq(e->d_name, ".") && !streq(e->d_name, "..") && !find_text(w->texts, w->n_texts, e->d_name))
                         (void) unlinkat(dirfd(dir), e->d_name, 0);
         closedir(dir);
 }
 
-int notes_save(Notes *n) {
-        _cleanup_text_ Text t = {};
-        char lineage[LINEAGE_DIGITS + 1];
-        bool fit = notes_fit_inline(n);
-        int r;
+static int write_all(NotesWrite *w) {
+        int r = w->fit ? 0 : write_texts(w);
 
-        if (!n->dirty)
-                return 0;
-        r = fit ? 0 : notes_save_texts(n);
-        if (r < 0)
-                return r;
+        if (r >= 0)
+                r = write_file_at(w->dir_fd, "assignment", w->record.chars, w->record.size, 0600);
+        if (r >= 0 && w->sweep)
+                sweep_texts(w);
+        return r;
+}
 
-        HASH_SRT(hh, n->table, by_name);
-        json_open(&t, NULL, '{');
-        json_add_string(&t, "boot", n->boot);
-        json_add_string(&t, "era", n->era);
-        json_add_u64(&t, "floor", n->floor);
-        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) n->lineage);
-        json_add_string(&t, "lineage", lineage);
-        json_open(&t, "units", '[');
-        for (Note *note = n->table; note; note = note->hh.next) {
-                json_open(&t, NULL, '{');
-                json_add_string(&t, "before", note->before);
-                json_add_bool(&t, "done", note->done);
-                if (!fit)
-                        json_add_string(&t, "hash", note->unit->hash);
-                json_add_u64(&t, "index", note->index);
-                json_add_string(&t, "name", note->name);
-                json_add_string(&t, "order", order_kind_to_string(note->kind));
-                json_add_string(&t, "startedBoot", note->started_boot);
-                json_add_bool(&t, "replacing", note->replacing);
-                json_add_bool(&t, "starting", note->starting);
-                json_add_bool(&t, "stoppedFor", note->stopped_for);
-                if (fit)
-                        json_add_string_always(&t, "text", note->unit->text);
-                json_add_u64(&t, "unit", note->unit_index);
-                json_close(&t, '}');
+void notes_write_run(NotesWrite *w) {
+        (void) pthread_mutex_lock(&w->lock);
+        if (!w->over)
+                w->error = write_all(w);
+        w->over = true;
+        (void) pthread_mutex_unlock(&w->lock);
+}
+
+int notes_write_end(Notes *n, const NotesWrite *w) {
+        int r = w->error;
+
+        for (Note *note = n->table; note; note = note->hh.next)
+                if (!w->fit && !note->stored)
+                        note->stored = find_text(w->texts, w->n_stored, note->unit->hash);
+                else if (w->fit && r == 0)
+                        note->stored = false;
+        if (r < 0) {
+                n->dirty = true;
+                n->dirty_texts |= w->sweep;
         }
-        json_close(&t, ']');
-        json_close(&t, '}');
-        text_append_char(&t, '\n');
-        if (t.error < 0)
-                return t.error;
-        if (t.size > NOTES_SIZE_MAX)
-                return -EFBIG;
+        return r;
+}
 
-        r = write_file_at(n->dir_fd, "assignment", t.chars, t.size, 0600);
-        if (r < 0)
+int notes_save(Notes *n) {
+        _cleanup_(notes_write_freep) NotesWrite *w = NULL;
+        int r = notes_write_new(n, &w);
+
+        if (r <= 0)
                 return r;
-        n->dirty = false;
-        for (Note *note = fit ? n->table : NULL; note; note = note->hh.next)
-                note->stored = false;
-        if (n->dirty_texts)
-                notes_sweep_texts(n);
-        return 0;
+        notes_write_run(w);
+        return notes_write_end(n, w);
 }
 
 /* The text that is in a file of its own. */

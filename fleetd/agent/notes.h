@@ -58,6 +58,18 @@ void notes_remove(Notes *n, const char *name);
  * started in it was ended by systemd, as by a boot. */
 void notes_enter(Notes *n, const char *boot, const char *era);
 
-/* Writes what changed, durably; nothing when nothing did. A negative errno is to be reported, and then gone on; -EFBIG: there is more than
- * could be read again, and the file stays as it was. */
+/* Writes what changed, durably; nothing when nothing did. Blocks. A negative errno is to be reported, and then gone on; -EFBIG: there is more
+ * than could be read again, and the file stays as it was. */
 int notes_save(Notes *n);
+
+/* The same in three steps, of which the second may be made off the loop: it uses nothing but 'w', and is made before another write begins. The
+ * notes may change meanwhile, and be closed. */
+typedef struct NotesWrite NotesWrite;
+
+/* 1, 0: there is nothing to write, or a negative errno as of notes_save(). */
+int notes_write_new(Notes *n, NotesWrite **ret);
+/* Writes once, however often and from wherever it is called: it is written when this returns. */
+void notes_write_run(NotesWrite *w);
+/* The notes learn what was written; what was not is still to be. Returns what notes_save() would. */
+int notes_write_end(Notes *n, const NotesWrite *w);
+NotesWrite *notes_write_free(NotesWrite *w);

@@ -89,7 +89,7 @@ static void machine_on_gone(void *userdata) {
 static void machine_on_bury(void *userdata) {
         SimMachine *m = userdata;
 
-        if (m->daemon) {
+        if (m->daemon || world_loop_is_working(m->loop)) { /* a process ends with its last worker */
                 world_at(m->cluster->world, 5, NULL, machine_on_bury, m);
                 return;
         }

@@ -397,6 +397,10 @@ void world_loop_set_wall_offset(WorldLoop *l, int64_t ms) {
         l->wall_offset_ms = ms;
 }
 
+bool world_loop_is_working(const WorldLoop *l) {
+        return l->flights;
+}
+
 void world_loop_drop_work(WorldLoop *l, bool tear) {
         while (l->flights) {
                 Work *work = l->flights->work;

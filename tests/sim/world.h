@@ -51,6 +51,7 @@ WorldLoop *world_loop_new(World *w, const char *name);
 Loop *world_loop(WorldLoop *l);
 /* Work that is in flight is dropped (its 'done' never comes); 'tear' may run some of it first, as a power cut might. */
 void world_loop_drop_work(WorldLoop *l, bool tear);
+bool world_loop_is_working(const WorldLoop *l); /* work is in flight */
 void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait, and come all at once; 0: now */
 WorldLoop *world_loop_free(WorldLoop *l);
 void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* how long its disk takes */

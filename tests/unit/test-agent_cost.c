@@ -1,12 +1,17 @@
-/* What the agent's work costs, in units read and planned, with a systemd in virtual time. */
+/* What the agent's work costs, in units read and planned, and what it does while its disk takes long, with a systemd in virtual time. */
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "fleetd/agent/agent.h"
 #include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
@@ -16,6 +21,8 @@ enum {
         READS_MAX = 10,    /* of one unit in a second */
         BURST_MAX = 10,    /* and once so many at a time */
         PASS_MS = 5,       /* an answer and the pass after it */
+        WRITE_MS = 2000,   /* a write to a slow disk */
+        START_MS = 3500,   /* the simulated systemd may take three seconds */
 };
 
 typedef struct Room {
@@ -23,10 +30,27 @@ typedef struct Room {
         World *world;
         WorldLoop *loop;
         SimSystemd *systemd;
+        Systemd *bus; /* what the agent has of it */
         Agent *agent;
 } Room;
 
+/* Whether the notes on disk say of 'unit' that it is being started. */
+static bool is_noted(Room *room, const char *unit) {
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = NULL, *name = NULL;
+        const char *at, *started;
+
+        if (read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 || asprintf(&name, "\"name\":\"%s\"", unit) < 0)
+                return false;
+        at = strstr(text, name);
+        started = at ? strstr(at, "\"startedBoot\":\"b0") : NULL;
+        return started && started < strchr(at, '}');
+}
+
+static Room *running;
+static unsigned n_unnoted; /* starts of what was not on disk */
+
 static void on_unit(void *userdata, const char *unit) {
+        n_unnoted += !is_noted(running, unit);
 }
 
 static void on_unit_end(void *userdata, const char *unit, bool asked) {
@@ -59,15 +83,18 @@ static int room_setup(void **state) {
         Error err = {};
         char name[32];
 
+        running = room;
+        n_unnoted = 0;
         room->host = host_new(false);
         host_machine(room->host);
         room->world = world_new(1, false);
         room->loop = world_loop_new(room->world, "agent");
         room->systemd = sim_systemd_new(room->world, "systemd", &hooks);
+        room->bus = sim_systemd_attach(room->systemd, room->loop);
         AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
                                  .boot_wait_ms = 60000 };
 
-        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, sim_systemd_attach(room->systemd, room->loop), &options, &err), 0);
+        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
         order(room, "chatty.service");
         UNTIL(room, says(room, "chatty.service", "active"));
         for (unsigned i = 0; i < OTHERS; i++) {
@@ -91,6 +118,8 @@ static int room_teardown(void **state) {
         Room *room = *state;
 
         room->agent = agent_free(room->agent);
+        while (world_loop_is_working(room->loop))
+                world_run(room->world, world_now_ms(room->world) + 1);
         sim_systemd_detach(room->systemd);
         sim_systemd_free(room->systemd);
         world_loop_free(room->loop);
@@ -153,6 +182,148 @@ static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
         assert_in_range(agent_counts(room->agent)->planned - planned, 1, OTHERS / 2);
 }
 
+/* -- A disk that takes long -- */
+
+static void run_ms(Room *room, uint64_t ms) {
+        world_run(room->world, world_now_ms(room->world) + ms);
+}
+
+/* It has been ordered, and its note is being written. */
+static void order_slowly(Room *room, const char *name) {
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        order(room, name);
+        UNTIL(room, world_loop_is_working(room->loop));
+        run_ms(room, WRITE_MS / 2);
+}
+
+static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile(void **state) {
+        Room *room = *state;
+        uint64_t listings;
+
+        order_slowly(room, "slow.service");
+        assert_false(is_noted(room, "slow.service"));
+        listings = agent_counts(room->agent)->listings;
+        chat(room, WRITE_MS / 4);
+        assert_true(agent_counts(room->agent)->listings > listings);
+        order(room, "later.service"); /* for the next write: this one has begun */
+        chat(room, WRITE_MS / 8);
+        assert_false(sim_systemd_runs(room->systemd, "slow.service"));
+
+        UNTIL(room, says(room, "slow.service", "active") && says(room, "later.service", "active"));
+        assert_int_equal(n_unnoted, 0);
+}
+
+static void a_unit_is_stopped_when_its_note_is_gone_from_the_disk(void **state) {
+        Room *room = *state;
+
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        host_order(room->host, "chatty.service", ORDER_STOP);
+        UNTIL(room, world_loop_is_working(room->loop));
+        run_ms(room, WRITE_MS / 2);
+        assert_true(is_noted(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
+        UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
+        assert_false(is_noted(room, "chatty.service"));
+}
+
+static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        order(room, "early.service");
+        UNTIL(room, says(room, "early.service", "active"));
+        assert_int_equal(n_unnoted, 1);
+        assert_int_equal(rmdir(path), 0);
+        for (unsigned s = 0; !is_noted(room, "early.service"); s++) {
+                assert_true(s < 12); /* by the round over all units */
+                run_ms(room, 1000);
+        }
+}
+
+/* systemd says that chatty.service has ended by itself, as it should. */
+typedef struct Listing {
+        SystemdListed done;
+        void *userdata;
+} Listing;
+
+static const SystemdOps *real_ops;
+
+static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        Listing *listing = userdata;
+        SystemdUnit *changed = NEW0(SystemdUnit, n + 1);
+
+        assert_non_null(changed);
+        for (size_t i = 0; i < n; i++) {
+                changed[i] = units[i];
+                if (!streq(units[i].name, "chatty.service"))
+                        continue;
+                snprintf(changed[i].active, sizeof(changed[i].active), "inactive");
+                snprintf(changed[i].sub, sizeof(changed[i].sub), "dead");
+                changed[i].end = SYSTEMD_END_ITSELF;
+        }
+        listing->done(listing->userdata, error, changed, n);
+        free(changed);
+        free(listing);
+}
+
+static int list_ended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        Listing *listing = NEW0(Listing, 1);
+
+        assert_non_null(listing);
+        *listing = (Listing) { done, userdata };
+        return real_ops->list(s, names, n, all, on_listed, listing);
+}
+
+static bool is_told_done(Room *room) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, "chatty.service");
+
+        return s && s->state.done;
+}
+
+static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
+        _cleanup_free_ char *path = NULL, *text = NULL;
+        Room *room = *state;
+        SystemdOps ops = *room->bus->ops;
+
+        path = scratch_path(room->host->agent_path, "assignment");
+        real_ops = room->bus->ops;
+        ops.list = list_ended;
+        room->bus->ops = &ops;
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        chat(room, WRITE_MS / 2);
+        host_pause(room->host, 50);
+        chat(room, WRITE_MS / 8);
+        assert_true(world_loop_is_working(room->loop) && !is_told_done(room));
+        UNTIL(room, is_told_done(room));
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
+        assert_non_null(strstr(text, "\"done\":true"));
+        room->bus->ops = real_ops;
+}
+
+static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state) {
+        Room *room = *state;
+
+        order_slowly(room, "first.service");
+        order(room, "second.service");
+        UNTIL(room, cluster_order(registry_cluster(room->host->registry), room->host->id, "second.service"));
+        run_ms(room, WRITE_MS / 4);
+        room->agent = agent_free(room->agent);
+        assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
+        run_ms(room, START_MS + 2 * WRITE_MS);
+        assert_false(sim_systemd_runs(room->systemd, "first.service") || sim_systemd_runs(room->systemd, "second.service"));
+}
+
+static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
+        Room *room = *state;
+
+        order_slowly(room, "first.service");
+        world_loop_drop_work(room->loop, false);
+        room->agent = agent_crash(room->agent);
+        run_ms(room, START_MS);
+        assert_false(is_noted(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -160,6 +331,12 @@ int main(void) {
                 in_a_room(the_first_change_is_read_at_once_and_the_last_one_is_not_lost),
                 in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
                 in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),
+                in_a_room(a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile),
+                in_a_room(a_unit_is_stopped_when_its_note_is_gone_from_the_disk),
+                in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
+                in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
+                in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),
+                in_a_room(a_daemon_that_dies_in_a_write_has_started_nothing),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

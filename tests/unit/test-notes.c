@@ -304,6 +304,65 @@ static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
         assert_non_null(strstr(err.message, "file/agent"));
 }
 
+static bool has_text(const char *dir, const Note *note) {
+        _cleanup_free_ char *path = NULL;
+
+        assert_true(asprintf(&path, "%s/texts/%s", dir, note->unit->hash) > 0);
+        return access(path, F_OK) == 0;
+}
+
+/* As a worker writes: what changes meanwhile is of the next write. */
+static void what_changes_during_a_write_is_written_by_the_next_one(void **state) {
+        static char large[120 * 1024] = "[Service]\nExecStart=/bin/one";
+        NotesWrite *write;
+        Note *web, *job;
+        Notes n;
+
+        for (size_t i = strlen(large); i < sizeof(large) - 1; i++)
+                large[i] = i % 64 == 0 ? '\n' : i % 64 == 1 ? '#' : i < 64 ? ' ' : 'x';
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        web = note(&n, "web.service", large, ORDER_RUN, 20);
+        job = note(&n, "job.service", large, ORDER_RUN, 21);
+        for (unsigned i = 0; i < 8; i++) { /* together too much for the record */
+                char name[32];
+
+                snprintf(name, sizeof(name), "other-%u.service", i);
+                note(&n, name, large, ORDER_RUN, 21);
+        }
+        assert_int_equal(notes_write_new(&n, &write), 1);
+        assert_int_equal(notes_write_new(&n, &write), 0);
+        memcpy(strstr(large, "one"), "two", 3);
+        job = note(&n, "job.service", large, ORDER_RUN, 22);
+        notes_write_run(write);
+        notes_write_run(write); /* once is enough */
+        assert_int_equal(notes_write_end(&n, write), 0);
+        write = notes_write_free(write);
+        assert_true(n.dirty && web->stored && !job->stored);
+        assert_true(has_text(*state, web) && !has_text(*state, job));
+
+        assert_int_equal(notes_save(&n), 0);
+        assert_true(!n.dirty && has_text(*state, web) && has_text(*state, job));
+        notes_close(&n);
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_string_equal(notes_get(&n, "job.service")->unit->text, large);
+        notes_close(&n);
+}
+
+static void what_could_not_be_written_is_still_to_be(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
+        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        assert_int_equal(notes_save(&n), -EISDIR);
+        assert_true(n.dirty);
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(notes_save(&n), 0);
+        assert_false(n.dirty);
+        notes_close(&n);
+}
+
 int main(void) {
 #define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
         const struct CMUnitTest tests[] = {
@@ -316,6 +375,8 @@ int main(void) {
                 in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
                 in_scratch(texts_of_a_mebibyte_in_all_are_in_the_one_file),
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
+                in_scratch(what_changes_during_a_write_is_written_by_the_next_one),
+                in_scratch(what_could_not_be_written_is_still_to_be),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
         };
 
