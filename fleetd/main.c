@@ -287,6 +287,7 @@ int main(int argc, char *argv[]) {
         Error err = {};
         int r;
 
+        trim_init();
         r = settings_read(&settings, argc, argv, &err);
         if (r > 0)
                 return EXIT_SUCCESS;

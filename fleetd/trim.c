@@ -42,6 +42,12 @@ static void cache_return(void) {
         pthread_attr_destroy(&attr);
 }
 
+void trim_init(void) {
+        (void) mallopt(M_ARENA_MAX, 1);
+        (void) mallopt(M_MMAP_THRESHOLD, TRIM_LARGE);
+        (void) mallopt(M_TRIM_THRESHOLD, 32 * TRIM_BYTES); /* of the heap's end, at once; the rest by the timer */
+}
+
 static void trim_on_timer(void *userdata) {
         Trim *trim = userdata;
         uint64_t free_bytes = mallinfo2().fordblks;

@@ -10,7 +10,12 @@
 enum {
         TRIM_MS = 5000,          /* between two looks */
         TRIM_BYTES = 128 * 1024, /* newly free: less is not worth it */
+        TRIM_LARGE = 128 * 1024, /* a larger block is mapped by itself, and unmapped when it is freed */
 };
+
+/* Configure the allocator of this process, before its first thread. Free memory that it keeps counts against RLIMIT_DATA, page or no page:
+ * glibc would put blocks of up to 32 MiB into its heaps once one of that size has been freed, and give each thread a heap. */
+void trim_init(void);
 
 typedef struct Trim {
         Loop *loop;
