@@ -187,6 +187,24 @@ uint64_t tree_file_size(const Tree *tree) {
         return st.st_size;
 }
 
+int tree_used_size(TreeTxn *txn, uint64_t *ret) {
+        const unsigned tables[] = { txn->tree->nodes, txn->tree->expiry, txn->tree->events, txn->tree->results, txn->tree->meta };
+        uint64_t size = 0;
+        MDB_stat stat;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTS(tables); i++) {
+                if (tables[i] == 0) /* a checkpoint of an older version */
+                        continue;
+                r = tree_error(mdb_stat(txn->txn, tables[i], &stat));
+                if (r < 0)
+                        return r;
+                size += stat.ms_psize * (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages);
+        }
+        *ret = size;
+        return 0;
+}
+
 /* -- Transactions -- */
 
 static int read_meta(TreeTxn *txn) {

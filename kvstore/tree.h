@@ -167,3 +167,4 @@ int tree_kept_hash(TreeTxn *txn, uint64_t *ret);
 int tree_check(TreeTxn *txn, Error *err);
 
 uint64_t tree_file_size(const Tree *tree);
+int tree_used_size(TreeTxn *txn, uint64_t *ret); /* bytes of the pages in use: the others are for what is still to come */

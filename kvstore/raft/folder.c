@@ -25,6 +25,8 @@ enum {
         MARKER_MAX = 512,
         SYSFS_MAX = 4096, /* a page is the size of each file there */
         LOST_MAX = 4096,
+        SHRINK_MIN = 4 * 1024 * 1024, /* a smaller file stays as it is; a larger one has at most ... */
+        SHRINK_RATIO = 4,             /* ... so many times the size of what is in it */
         BAD_STARTS_MAX = 3, /* so many ends without order in a row, and the tree itself is suspected */
 };
 
@@ -441,6 +443,62 @@ static int open_live(const Folder *folder, unsigned opens, bool shown, Tree **re
         return 0;
 }
 
+static bool is_wasteful(Tree *tree, uint64_t *ret_size) {
+        uint64_t used = 0, size = tree_file_size(tree);
+        TreeTxn *txn = NULL;
+        int r;
+
+        if (size < SHRINK_MIN)
+                return false;
+        r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = tree_used_size(txn, &used);
+        tree_abort(txn);
+        *ret_size = size;
+        return r >= 0 && used < size / SHRINK_RATIO;
+}
+
+/* LMDB's file never becomes smaller: a copy without the free pages takes the place of a live tree that nobody uses yet. It is in the same state,
+ * so that 'shown' is true of it, too. A kill between the names leaves a file without a marker: the tree is rebuilt from the checkpoint
+ * and the log, which is why a damaged checkpoint prevents this. < 0: there is no tree any more; *tree is NULL. */
+static int shrink(Folder *folder, unsigned opens, bool shown, Tree **tree, Error *err) {
+        _cleanup_free_ char *path = path_of(folder, "checkpoint.new");
+        uint64_t before;
+        TreeMeta meta;
+        Error why = {};
+        int r;
+
+        if (folder->rotten || !is_wasteful(*tree, &before))
+                return 0;
+
+        r = path ? tree_copy(*tree, path, 0, &meta, &why) : -ENOMEM;
+        if (r >= 0 && unlinkat(folder->fd, "trusted", 0) < 0)
+                r = -errno;
+        if (r == -EUCLEAN) { /* the copy was read */
+                *tree = tree_close(*tree);
+                return error_set(err, r, "%s", error_text(&why, r));
+        }
+        if (r < 0) {
+                log_warning(NO_FIELDS, "the file of the tree in %s/live stays at %" PRIu64 " KiB, most of it free: %s", folder->path, before / 1024,
+                            error_text(&why, r));
+                (void) remove_tree_at(folder->fd, "checkpoint.new");
+                return 0;
+        }
+
+        crash_point("shrink-distrusted");
+        *tree = tree_close(*tree);
+        (void) unlinkat(folder->fd, "live/" LOCK, 0);
+        if (renameat(folder->fd, "checkpoint.new/" DATA, folder->fd, "live/" DATA) < 0)
+                return error_set(err, -errno, "cannot rename %s: %s", path, strerror(errno));
+        crash_point("shrink-replaced");
+        (void) remove_tree_at(folder->fd, "checkpoint.new");
+        r = open_live(folder, opens, shown, tree, err);
+        if (r >= 0)
+                log_info(NO_FIELDS, "shrank the file of the tree in %s/live from %" PRIu64 " to %" PRIu64 " KiB", folder->path, before / 1024,
+                         tree_file_size(*tree) / 1024);
+        return r;
+}
+
 int folder_open(Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err) {
         bool shown = false;
         unsigned opens = 0;
@@ -483,6 +541,8 @@ int folder_open(Folder *folder, const char *path, const char *machine_id, const 
         if (live_is_trusted(folder, &opens, &shown) && opens < BAD_STARTS_MAX) {
                 why = (Error) {};
                 r = open_live(folder, opens + 1, shown, ret, &why);
+                if (r >= 0)
+                        r = shrink(folder, opens + 1, shown, ret, &why);
                 if (r >= 0) {
                         marker_written(folder, opens + 1, shown);
                         if (folder->rotten)

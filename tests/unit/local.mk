@@ -5,12 +5,12 @@ FAULT_TESTS = tests/unit/test-crash_points tests/unit/test-power_cut tests/unit/
 check_PROGRAMS += $(FAULT_TESTS)
 TESTS += $(FAULT_TESTS)
 
-tests_unit_test_crash_points_SOURCES = tests/unit/test-crash_points.c tests/lib/trio.h tests/lib/trio.c \
+tests_unit_test_crash_points_SOURCES = tests/unit/test-crash_points.c tests/lib/tree_file.h tests/lib/tree_file.c tests/lib/trio.h tests/lib/trio.c \
 	tests/lib/fake_bus.h tests/lib/fake_bus.c $(FLEETD_HOST)
 tests_unit_test_crash_points_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_crash_points_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 
-tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/power.h tests/lib/power.c tests/lib/trio.h tests/lib/trio.c \
+tests_unit_test_power_cut_SOURCES = tests/unit/test-power_cut.c tests/lib/tree_file.h tests/lib/tree_file.c tests/lib/power.h tests/lib/power.c tests/lib/trio.h tests/lib/trio.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_power_cut_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_power_cut_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

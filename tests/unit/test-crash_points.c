@@ -29,6 +29,7 @@
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/tree_file.h"
 #include "tests/lib/trio.h"
 
 extern char **environ;
@@ -184,6 +185,22 @@ static void load_rebuilt(const char *folder) {
         MUST(trio_until(&t, has_stopped, &t.hosts[0]));
         MUST(trio_until(&t, is_back, &t.hosts[0]));
         put_many(&t.hosts[0], "rebuilt", 10);
+        trio_free(&t);
+}
+
+/* One host whose file of the keys is mostly free when it starts. */
+static void load_shrunk(const char *folder) {
+        Trio t;
+
+        trio_new(&t, folder, false);
+        must_open(&t, 0);
+        MUST(trio_until(&t, trio_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "before", 20);
+        trio_close(&t, 0);
+        tree_file_swell(t.hosts[0].tree_path, 24, false);
+        must_open(&t, 0);
+        MUST(trio_until(&t, trio_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "shrunk", 5);
         trio_free(&t);
 }
 
@@ -537,6 +554,8 @@ static const Load loads[] = {
         { "rebuilt", load_rebuilt, look_alone,
           { "rebuild-distrusted", "rebuild-removed", "rebuild-copied", "tree-opened#2", "file-made trusted#3", "file-synced trusted#3",
             "file-renamed trusted#3", "start-number-before-write#2", "start-number-written#2" } },
+        { "shrunk", load_shrunk, look_alone,
+          { "copy-written", "copy-synced", "shrink-distrusted", "shrink-replaced", "tree-opened#3", "file-synced trusted#4", "file-renamed trusted#4" } },
         { "pair", load_pair, look_pair,
           { "incoming-emptied", "incoming-received", "incoming-synced", "incoming-copied", "install-renamed", "install-synced",
             "install-distrusted", "install-replaced", "installed", "install-before-log-reset" } },
@@ -642,6 +661,10 @@ static void a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_
         die_at_all("rebuilt");
 }
 
+static void a_store_whose_file_shrinks_dies_at_each_step_and_has_all_it_promised(void **state) {
+        die_at_all("shrunk");
+}
+
 static void a_follower_dies_at_each_step_of_an_install_and_opens(void **state) {
         die_at_all("pair");
 }
@@ -703,6 +726,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(each_point_that_is_passed_is_in_the_table),
                 cmocka_unit_test(a_store_that_is_alone_dies_at_each_durable_step_and_has_all_it_promised),
                 cmocka_unit_test(a_store_that_rebuilds_its_tree_in_service_dies_at_each_step_and_has_all_it_promised),
+                cmocka_unit_test(a_store_whose_file_shrinks_dies_at_each_step_and_has_all_it_promised),
                 cmocka_unit_test(a_follower_dies_at_each_step_of_an_install_and_opens),
                 cmocka_unit_test(a_log_dies_at_each_step_and_keeps_entries_terms_and_votes),
                 cmocka_unit_test(a_host_dies_at_each_step_of_its_files_and_none_is_torn),

@@ -19,6 +19,7 @@
 #include "kvstore/kvstore.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/tree_file.h"
 
 enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
 
@@ -760,6 +761,46 @@ static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_o
         h = open_host(*state, 0, false);
         assert_int_equal(live_inode(h), live); /* trusted, and not made anew */
         assert_string_equal(value_at(h, "/a"), "1");
+        close(held);
+}
+
+static uint64_t live_size(const Host *h) {
+        _cleanup_free_ char *file = scratch_path(h->tree_path, "live/data.mdb");
+        struct stat st;
+
+        assert_int_equal(stat(file, &st), 0);
+        return (uint64_t) st.st_size;
+}
+
+static void the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t hash, again, applied, applied_again;
+        int held = hold_live(h);
+        ino_t live = live_inode(h);
+
+        put_ok(h, "/stays", "1");
+        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        close_host(h);
+        tree_file_swell(h->tree_path, 40, true);
+        assert_true(live_size(h) > 4 * 1024 * 1024);
+        h = open_host(*state, 0, false);
+        assert_int_equal(live_inode(h), live); /* much of it is in use */
+        close_host(h);
+
+        tree_file_swell(h->tree_path, 40, false);
+        assert_true(live_size(h) > 4 * 1024 * 1024);
+        h = open_host(*state, 0, false);
+        assert_true(live_size(h) < 256 * 1024);
+        assert_string_equal(value_at(h, "/stays"), "1");
+        assert_int_equal(kv_hash(h->store, &again, &applied_again), 0);
+        assert_true(hash == again && applied_again >= applied);
+
+        live = live_inode(h);
+        put_ok(h, "/after", "1");
+        crash_host(h);
+        h = open_host(*state, 0, false);
+        assert_int_equal(live_inode(h), live); /* the marker names the new file */
+        assert_string_equal(value_at(h, "/after"), "1");
         close(held);
 }
 
@@ -1742,6 +1783,7 @@ int main(void) {
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
+                ALONE(the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),

@@ -17,6 +17,7 @@
 #include "fleetd/agent/notes.h"
 #include "tests/lib/power.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/tree_file.h"
 #include "tests/lib/trio.h"
 
 typedef struct Look {
@@ -97,6 +98,24 @@ static void live_alone(const char *folder) {
                 note_orders(folder, 1 + life * 4, 4);
                 trio_close(&t, 0);
         }
+        trio_free(&t);
+}
+
+/* Its file of the keys is mostly free at a start, and a smaller one takes its place. */
+static void live_with_a_file_that_shrinks(const char *folder) {
+        Trio t;
+
+        trio_new(&t, folder, false);
+        t.checkpoint_entries = 8;
+        t.log_file_size = 4096;
+        must_open(&t, 0);
+        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "first", 12);
+        trio_close(&t, 0);
+        tree_file_swell(t.hosts[0].tree_path, 24, false);
+        must_open(&t, 0);
+        assert_true(trio_until(&t, trio_is_led, &t.hosts[0]));
+        put_many(&t.hosts[0], "second", 12);
         trio_free(&t);
 }
 
@@ -272,6 +291,10 @@ static void a_store_that_is_alone_and_its_notes_have_all_that_was_promised(void 
         assert_int_equal(cut(&(Cut) { live_alone, .n = many(420, 8000), .seed = 1 }), 0);
 }
 
+static void a_store_whose_file_shrinks_has_all_that_was_promised(void **state) {
+        assert_int_equal(cut(&(Cut) { live_with_a_file_that_shrinks, .n = many(40, 1000), .seed = 5 }), 0);
+}
+
 static void a_standby_that_was_given_the_tree_opens_and_the_leader_has_all(void **state) {
         assert_int_equal(cut(&(Cut) { live_with_a_standby, .both = true, .n = many(60, 1000), .seed = 2 }), 0);
 }
@@ -328,6 +351,7 @@ static void what_is_not_synced_is_found_out(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_store_that_is_alone_and_its_notes_have_all_that_was_promised),
+                cmocka_unit_test(a_store_whose_file_shrinks_has_all_that_was_promised),
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),
                 cmocka_unit_test(a_start_syncs_the_folders_whose_names_it_finds),
