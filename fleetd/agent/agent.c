@@ -5,7 +5,7 @@
 #include "fleetd/agent/agent_internal.h"
 
 enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000,
-       HELD_MS = 1000, CONDITION_MS = 30000 };
+       HELD_MS = 1000, AGAIN_MIN_MS = 30000, AGAIN_MAX_MS = 600000, AGAIN_DOUBLINGS = 5 };
 
 /* -- Publishing -- */
 
@@ -22,8 +22,8 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load, conflicting ? "inactive" : u->seen.active,
                             conflicting ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
-        if (!conflicting && streq(u->seen.active, "inactive"))
-                snprintf(ret->job, sizeof(ret->job), "%s", u->seen.end == SYSTEMD_END_SKIPPED ? "condition" : u->job);
+        if (!conflicting && note && streq(u->seen.active, "inactive"))
+                snprintf(ret->job, sizeof(ret->job), "%s", note->job);
         return true;
 }
 
@@ -230,8 +230,8 @@ static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
         if (index == u->order_index)
                 return;
         u->order_index = index;
-        u->failures = u->writes = 0;
-        u->retry_ms = 0;
+        u->failures = u->writes = u->agains = 0;
+        u->retry_ms = u->again_ms = 0;
 }
 
 /* What was read is used although it may have changed since, or a unit that changes all the time would never be planned; but what is done
@@ -241,13 +241,26 @@ static bool agent_is_stale(const AgentUnit *u, AgentStep s) {
 }
 
 /* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
+static void agent_note_job(Agent *a, Note *note, const char *job) {
+        if (streq(note->job, job))
+                return;
+        snprintf(note->job, sizeof(note->job), "%s", job);
+        a->notes.dirty = true;
+}
+
 /* What became of it is noted, as long as anybody knows. */
-static void agent_note_end(Agent *a, const AgentUnit *u) {
+static void agent_note_end(Agent *a, AgentUnit *u) {
         Note *note = notes_get(&a->notes, u->name);
         bool stopped_for;
 
         if (!note || !u->looked)
                 return;
+        if (agent_is_running(&u->seen)) {
+                u->agains = 0;
+                u->again_ms = 0;
+                agent_note_job(a, note, "");
+        } else if (u->seen.end == SYSTEMD_END_SKIPPED)
+                agent_note_job(a, note, "condition");
         stopped_for = agent_is_stopped_for(note, &u->seen, a->boot_id);
         if (note->stopped_for == stopped_for || u->seen.job)
                 return;
@@ -257,29 +270,37 @@ static void agent_note_end(Agent *a, const AgentUnit *u) {
                 log_notice(((LogFields) { .unit = u->name }), "%s was stopped for the sake of another unit, and is started again when that one is back", u->name);
 }
 
+/* When another start of what was stopped for another unit's sake is due: the last ones did not make it run. */
+static uint64_t agent_again_gap_ms(const AgentUnit *u) {
+        return MIN((uint64_t) AGAIN_MIN_MS << MIN(u->agains, (unsigned) AGAIN_DOUBLINGS), (uint64_t) AGAIN_MAX_MS);
+}
+
 /* Nothing tells when what a unit is bound to is back: it is looked at every second. Nor is it started in the first one, since the whole host
- * may be on its way to another target, and this daemon with it. A condition is tried again, too, but not at once.
- * False: not now, and the unit stays in the dirty set. */
+ * may be on its way to another target, and this daemon with it. Each start of it may move other units, so that one which did not make it run
+ * is repeated late. False: not now, and the unit stays in the dirty set. */
 static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
-        const Note *note = notes_get(&a->notes, u->name);
-        bool waits = (s == AGENT_NOTHING || s == AGENT_START) && agent_is_stopped_for(note, &u->seen, a->boot_id);
-        bool skipped = s == AGENT_START && u->seen.end == SYSTEMD_END_SKIPPED && note && streq(note->started_boot, a->boot_id);
         uint64_t now_ms = loop_now_ms(a->loop);
 
-        if (!waits && !skipped) {
+        if ((s != AGENT_NOTHING && s != AGENT_START) || !agent_is_stopped_for(notes_get(&a->notes, u->name), &u->seen, a->boot_id)) {
                 u->try_ms = 0;
                 return true;
         }
         if (u->try_ms == 0)
-                u->try_ms = now_ms + (waits ? HELD_MS : CONDITION_MS);
+                u->try_ms = now_ms + HELD_MS;
+        if (s == AGENT_START)
+                u->try_ms = MAX(u->try_ms, u->again_ms);
         if (u->try_ms > now_ms) {
                 agent_wake_at(a, u->try_ms);
                 return false;
         }
         u->try_ms = 0;
-        if (s == AGENT_NOTHING)
+        if (s == AGENT_NOTHING) {
                 agent_refresh_now(a, u);
-        return s == AGENT_START;
+                return false;
+        }
+        u->again_ms = now_ms + agent_again_gap_ms(u);
+        u->agains++;
+        return true;
 }
 
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
@@ -442,15 +463,16 @@ static void agent_on_changed(void *userdata, const char *unit) {
 }
 
 /* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a start. */
-static void job_result(AgentUnit *u, const char *result) {
+static void agent_note_result(Agent *a, const char *unit, const char *result) {
         static const char *const never_began[] = { "assert", "dependency", "unsupported" };
+        Note *note = notes_get(&a->notes, unit);
 
-        if (streq(result, "done"))
-                u->job[0] = 0;
-        for (size_t i = 0; i < ELEMENTS(never_began); i++)
-                if (streq(result, never_began[i]) && !streq(u->job, result)) {
-                        log_warning(((LogFields) { .unit = u->name }), "%s: systemd did not start it: %s", u->name, result);
-                        snprintf(u->job, sizeof(u->job), "%s", result);
+        if (note && streq(result, "done"))
+                agent_note_job(a, note, "");
+        for (size_t i = 0; note && i < ELEMENTS(never_began); i++)
+                if (streq(result, never_began[i]) && !streq(note->job, result)) {
+                        log_warning(((LogFields) { .unit = unit }), "%s: systemd did not start it: %s", unit, result);
+                        agent_note_job(a, note, result);
                 }
 }
 
@@ -461,7 +483,7 @@ static void agent_on_job_removed(void *userdata, const char *unit, const char *r
         if (!u)
                 return;
         u->job_ended |= streq(result, "done");
-        job_result(u, result);
+        agent_note_result(a, unit, result);
         u->look = true;
         agent_dirty(a, u);
 }

@@ -23,14 +23,15 @@ typedef struct AgentUnit {
         uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
-        char job[16];       /* its last start ended so, and it had not begun; "": it had, or is about to */
         bool refused;       /* said so */
         bool taken;         /* its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row, under this order: */
         uint64_t order_index; /* 0: none */
         uint64_t retry_ms;  /* no step before */
-        uint64_t try_ms;    /* of one that waits for others, or for its condition: it is looked at, or tried again, then; 0: it does not */
+        uint64_t try_ms;    /* of one that waits for others: it is looked at, or started again, then; 0: it does not */
+        uint64_t again_ms;  /* and not started again before; */
+        unsigned agains;    /* so many such starts did not make it run, in a row */
         uint64_t passing_ms; /* since when it has been on its way to another state that is not told; 0: it is not */
         uint64_t since_ms;  /* wall clock of the last change of its three states */
         bool dirty;         /* in the dirty set */

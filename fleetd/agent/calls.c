@@ -367,6 +367,7 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
         note->done = note->stopped_for = note->replacing = false;
+        note->job[0] = 0;
         a->notes.dirty = true;
         return 0;
 }
@@ -405,10 +406,8 @@ static void agent_begin_call(AgentCall *call) {
                 agent_remove(call);
                 return;
         }
-        if (u && call->step == AGENT_START) {
+        if (u && call->step == AGENT_START)
                 u->job_ended = false;
-                u->job[0] = 0;
-        }
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, call->names[0], agent_on_called, call);
         if (r < 0)
                 agent_on_called(call, r, "");

@@ -147,6 +147,7 @@ static int notes_encode(Notes *n, bool fit, Text *t) {
                 if (!fit)
                         json_add_string(t, "hash", note->unit->hash);
                 json_add_u64(t, "index", note->index);
+                json_add_string(t, "job", note->job);
                 json_add_string(t, "name", note->name);
                 json_add_string(t, "order", order_kind_to_string(note->kind));
                 json_add_string(t, "startedBoot", note->started_boot);
@@ -312,7 +313,7 @@ static int notes_read_text(const Notes *n, const char *hash, char **ret, Error *
 }
 
 static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL, *job = NULL;
         _cleanup_free_ char *stored = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
@@ -327,6 +328,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = r ?: json_read_string(v, "hash", &hash, err);
         r = r ?: json_read_string(v, "startedBoot", &boot, err);
         r = r ?: json_read_string(v, "before", &before, err);
+        r = r ?: json_read_string(v, "job", &job, err);
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
         r = r ?: json_read_bool(v, "starting", &starting, err);
@@ -355,6 +357,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         note->stored = stored != NULL;
         note->replacing = replacing;
         note->stopped_for = stopped_for;
+        snprintf(note->job, sizeof(note->job), "%s", job ?: "");
         if (boot)
                 memcpy(note->started_boot, boot, sizeof(note->started_boot));
         if (before)

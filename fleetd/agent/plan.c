@@ -10,7 +10,7 @@ const char *agent_step_to_string(AgentStep step) {
         return step_names[step];
 }
 
-static bool is_running(const SystemdUnit *seen) {
+bool agent_is_running(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
@@ -19,17 +19,17 @@ static bool is_running(const SystemdUnit *seen) {
 static bool is_conflicting(const SystemdUnit *seen, const Note *note, const char *boot_id) {
         bool started = note && streq(note->started_boot, boot_id);
 
-        return seen->owner == SYSTEMD_CONFLICTING || (seen->owner == SYSTEMD_ABSENT && is_running(seen) && !seen->has_file && !started);
+        return seen->owner == SYSTEMD_CONFLICTING || (seen->owner == SYSTEMD_ABSENT && agent_is_running(seen) && !seen->has_file && !started);
 }
 
 bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boot_id, bool taken) {
-        return is_conflicting(seen, note, boot_id) || (taken && !is_running(seen));
+        return is_conflicting(seen, note, boot_id) || (taken && !agent_is_running(seen));
 }
 
 /* Its link or its file was taken away: whoever has systemd read its files anew makes a running unit forget its Restart= (rule 34). What
  * ran when it was read anew without its file is in "error"; in that of a unit that does not run the text itself may be wrong. */
 static bool has_lost_its_file(const SystemdUnit *seen) {
-        return !seen->has_file || streq(seen->load, "not-found") || (is_running(seen) && streq(seen->load, "error"));
+        return !seen->has_file || streq(seen->load, "not-found") || (agent_is_running(seen) && streq(seen->load, "error"));
 }
 
 static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) {
@@ -45,7 +45,7 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
                 return step(AGENT_REMOVE, "the unit of that name is the host's: only what is ours goes", why);
         if (is_conflicting(v->seen, v->note, v->boot_id))
                 return step(AGENT_OBEYED, "the unit of that name here is not ours", why);
-        if (is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->note))
+        if (agent_is_running(v->seen) && (v->seen->owner == SYSTEMD_OURS || v->seen->has_file || v->note))
                 return step(AGENT_STOP, "ordered to stop", why);
         if (v->seen->has_file || v->note)
                 return step(AGENT_REMOVE, "ordered to stop, and it has stopped", why);
@@ -55,7 +55,7 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
 /* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows no trace of
  * one: nothing runs, or is about to, and the last invocation is the one from before. */
 static bool start_got_lost(const AgentView *v) {
-        return v->note->starting && !v->seen->job && !is_running(v->seen) && streq(v->seen->invocation_id, v->note->before);
+        return v->note->starting && !v->seen->job && !agent_is_running(v->seen) && streq(v->seen->invocation_id, v->note->before);
 }
 
 /* The start of 'unit' under this order was made already: in this boot, or for good. */
@@ -73,28 +73,33 @@ static bool was_started(const AgentView *v) {
         return same_order && same_text && (note->done || streq(note->started_boot, v->boot_id));
 }
 
+/* The same start would end the same: a condition or an assertion does not hold, or systemd cannot do it. */
+static bool start_is_pointless(const Note *note, const SystemdUnit *seen) {
+        return seen->end == SYSTEMD_END_SKIPPED || (note->job[0] && !streq(note->job, "dependency"));
+}
+
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id) {
         if (!note || note->kind != ORDER_RUN || note->done || note->starting || !streq(note->started_boot, boot_id)
-            || !streq(seen->active, "inactive") || seen->job)
+            || !streq(seen->active, "inactive") || seen->job || start_is_pointless(note, seen))
                 return false;
         if (seen->end == SYSTEMD_END_UNKNOWN)
                 return !seen->oneshot && (note->stopped_for || seen->held);
         return seen->end == SYSTEMD_END_STOPPED_FOR;
 }
 
-/* Of a unit that was started in this boot, and that nobody stopped for its own sake. */
+/* Of a unit that was started in this boot, and that nobody stopped for its own sake. One that systemd did not begin is not started again to
+ * see whether its condition holds by now: the job of a start stops units in conflict with it, and starts what it wants, before systemd
+ * checks any condition. */
 static AgentStep plan_again(const AgentView *v, const char *else_reason, const char **why) {
         const SystemdUnit *seen = v->seen;
         const Note *note = v->note;
         bool over = agent_is_stopped_for(note, seen, v->boot_id) && !seen->held;
-        bool skipped = seen->end == SYSTEMD_END_SKIPPED && note->kind == ORDER_RUN && streq(note->started_boot, v->boot_id)
-                       && streq(seen->active, "inactive") && !seen->job;
 
-        if (v->stopping || note->done || (!over && !skipped))
+        if (v->stopping || note->done || !over)
                 return step(AGENT_NOTHING, else_reason, why);
         if (seen->need_reload || has_lost_its_file(seen))
                 return step(AGENT_WRITE, "its text is not in force here", why);
-        return step(AGENT_START, over ? "what it was stopped for is over" : "a condition did not hold: it is tried again", why);
+        return step(AGENT_START, "what it was stopped for is over", why);
 }
 
 static AgentStep plan_run(const AgentView *v, const char **why) {
@@ -110,11 +115,11 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
 
         differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
-        if (differs && is_running(seen) && seen->has_file && !(note && !note->replacing && unit_runs_same(note->unit, v->unit->unit)))
+        if (differs && agent_is_running(seen) && seen->has_file && !(note && !note->replacing && unit_runs_same(note->unit, v->unit->unit)))
                 return step(AGENT_STOP, "its text has changed", why);
 
         if (v->order->order == ORDER_LOAD) {
-                if (is_running(seen) && note && note->kind == ORDER_RUN && v->order->index > note->index)
+                if (agent_is_running(seen) && note && note->kind == ORDER_RUN && v->order->index > note->index)
                         return step(AGENT_STOP, "ordered to be loaded only", why);
                 if (differs || has_lost_its_file(seen))
                         return step(AGENT_WRITE, "its text is not in force here", why);
@@ -136,7 +141,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_NOTHING, "systemd is stopping", why);
         if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, note, v->boot_id, v->taken))
                 return step(AGENT_WRITE, "its text is not in force here", why);
-        if (is_running(seen))
+        if (agent_is_running(seen))
                 return step(AGENT_ADOPT, "it runs already", why);
         return step(AGENT_START, "ordered to run", why);
 }
@@ -157,17 +162,17 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
                         return step(AGENT_WRITE, "its file is missing", why);
                 return plan_again(v, "no newer order", why);
         }
-        if (note->replacing && is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
+        if (note->replacing && agent_is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
                 return step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
         if ((!v->use_saved && !note->replacing) || note->done || v->stopping)
                 return step(AGENT_NOTHING, "waiting for the cluster", why);
         if (note->replacing && (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload))
                 return step(AGENT_WRITE, "a replacement that had begun is finished", why);
-        if (note->replacing && !is_running(v->seen))
+        if (note->replacing && !agent_is_running(v->seen))
                 return step(AGENT_START, "a replacement that had begun is finished", why);
         if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
                 return step(AGENT_WRITE, "assigned before the boot, and the cluster cannot be asked", why);
-        if (is_running(v->seen))
+        if (agent_is_running(v->seen))
                 return step(AGENT_ADOPT, "it runs already", why);
         return step(AGENT_START, "assigned before the boot, and the cluster cannot be asked", why);
 }

@@ -39,8 +39,10 @@ bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boo
 /* *ret_reason is static text. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
+bool agent_is_running(const SystemdUnit *seen);
+
 /* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when that one is back. Nobody
- * may have seen it stop: then it counts that what it is bound to does not run. */
+ * may have seen it stop: then it counts that what it is bound to does not run. False if systemd did not begin the last start of it. */
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id);
 
 /* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by itself. One that was stopped,

@@ -595,6 +595,36 @@ static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
+/* Its start moves other units each time. */
+static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
+        static const char *const results[] = { "assert", "dependency" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(results); i++) {
+                const char *name = i == 0 ? "a.service" : "b.service";
+                unsigned before = room->fake->starts;
+                FakeUnit *u;
+
+                room->fake->obeys = true;
+                run_unit(room, name, ONE);
+                fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+                u = fake_bus_unit(room->fake, name, "loaded", "active", "running");
+                snprintf(u->fragment, sizeof(u->fragment), "%s/%s", room->folder, name);
+                snprintf(u->binds_to, sizeof(u->binds_to), "app.service");
+                fake_bus_changed(room->fake, name);
+                host_pause(room->host, 50);
+                room->fake->obeys = false;
+                fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+                stop_by_systemd(room, name);
+                fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+                UNTIL(room, room->fake->starts == before + 2);
+                fake_bus_job_removed(room->fake, 2, name, results[i]);
+                UNTIL(room, streq(job_of(room, name), results[i]));
+                host_pause(room->host, 2500);
+                assert_int_equal(room->fake->starts, before + 2);
+        }
+}
+
 static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
         Room *room = *state;
 
@@ -650,6 +680,14 @@ static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(
         fake_bus_job_removed(room->fake, 1, "web.service", "done");
         UNTIL(room, says(room, "web.service", "inactive") && streq(job_of(room, "web.service"), "condition"));
         assert_false(is_done(room, "web.service"));
+
+        /* A daemon that begins later has not seen it. */
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, 1500);
+        assert_string_equal(job_of(room, "web.service"), "condition");
+        assert_int_equal(room->fake->starts, 1);
 }
 
 /* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
@@ -1043,6 +1081,8 @@ int main(void) {
                 in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
                 in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
                 in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
+
+                in_a_room(a_sidekick_that_systemd_does_not_begin_is_not_started_each_second),
                 in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
                 in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),

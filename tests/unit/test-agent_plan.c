@@ -596,11 +596,52 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
 
                 s->seen.held = false;
-                s->seen.end = SYSTEMD_END_SKIPPED;
+                s->note.stopped_for = true;
                 assert_step(s, AGENT_START);
                 s->note.done = true;
                 assert_step(s, AGENT_NOTHING);
         }
+}
+
+static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(void **state) {
+        static const char *const jobs[] = { "condition", "assert", "unsupported" };
+
+        for (unsigned i = 0; i < 2 * 3 * ELEMENTS(jobs); i++) {
+                Scene *s = scene(state);
+
+                s->view.fresh = i % 2;
+                ordered(s, ORDER_RUN);
+                noted(s, ORDER_RUN, boot_now);
+                in_force(s, s->one, "inactive");
+                s->seen.end = (SystemdEnd []) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED, SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
+                snprintf(s->note.job, sizeof(s->note.job), "%s", jobs[i / 6]);
+                s->note.stopped_for = true;
+                assert_step(s, AGENT_NOTHING);
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->seen.held = true;
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->seen.held = false;
+
+                s->view.fresh = true;
+                s->order.index++;
+                assert_step(s, AGENT_START);
+                s->order.index--;
+                s->unit.unit = s->two;
+                assert_step(s, AGENT_WRITE);
+        }
+}
+
+static void what_failed_to_start_with_another_unit_waits_for_that_one(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "inactive");
+        s->seen.end = SYSTEMD_END_STOPPED_FOR;
+        snprintf(s->note.job, sizeof(s->note.job), "dependency");
+        assert_step(s, AGENT_START);
+        s->seen.held = true;
+        assert_step(s, AGENT_NOTHING);
 }
 
 /* -- Signals of systemd, and what they say of an end -- */
@@ -779,7 +820,7 @@ static void judge_start(Scene *s, AgentStep step) {
                 assert_int_equal(s->order.order, ORDER_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
                 assert_true(s->view.note && s->note.kind == ORDER_RUN
-                            && (s->view.use_saved || s->note.replacing || agent_is_stopped_for(&s->note, &s->seen, boot_now) || s->seen.end == SYSTEMD_END_SKIPPED));
+                            && (s->view.use_saved || s->note.replacing || agent_is_stopped_for(&s->note, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
@@ -1010,6 +1051,8 @@ int main(void) {
                 row(what_ended_well_is_done_once_its_job_has_ended),
                 row(what_was_stopped_or_skipped_is_not_finished),
                 row(what_was_stopped_for_another_unit_is_started_again_when_that_is_back),
+                row(what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone),
+                row(what_failed_to_start_with_another_unit_waits_for_that_one),
                 cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),

@@ -64,6 +64,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
         x->starting = true;
+        snprintf(x->job, sizeof(x->job), "condition");
         x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ORDER_LOAD, 31);
         x->done = true;
         assert_int_equal(notes_save(&n), 0);
@@ -83,6 +84,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_string_equal(web->before, invocation);
         assert_true(web->starting);
         assert_false(web->done);
+        assert_string_equal(web->job, "condition");
         job = notes_get(&n, "job.service");
         assert_int_equal(job->kind, ORDER_LOAD);
         assert_string_equal(job->started_boot, "");
