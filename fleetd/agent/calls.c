@@ -366,7 +366,7 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
-        note->done = note->stopped_for = note->replacing = false;
+        note->done = note->stopped_for = note->replacing = note->finishing = false;
         note->job[0] = 0;
         a->notes.dirty = true;
         return 0;
@@ -384,9 +384,9 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
                 notes_remove(&a->notes, name);
                 return;
         }
-        /* The new text and the intention come before the stop: should the cluster be lost after it, the host finishes by itself. */
+        /* The new text and the intention come before the stop: should the cluster be lost after it, this daemon finishes by itself. */
         if (o && o->order == ORDER_RUN && u && u->unit && !unit_runs_same(note->unit, u->unit))
-                note->replacing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
+                note->replacing = note->finishing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
         note->started_boot[0] = 0;
         note->starting = note->done = false;
         a->notes.dirty = true;

@@ -76,7 +76,7 @@ void notes_enter(Notes *n, const char *boot, const char *era) {
                 return;
         for (Note *note = passed ? n->table : NULL; note; note = note->hh.next) {
                 note->started_boot[0] = 0;
-                note->starting = note->stopped_for = false;
+                note->starting = note->stopped_for = note->finishing = false;
         }
         snprintf(n->boot, sizeof(n->boot), "%s", boot);
         snprintf(n->era, sizeof(n->era), "%s", era);

@@ -23,7 +23,8 @@ typedef struct Note {
         bool starting;         /* noted, but systemd has not yet said that it was asked */
         char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
         bool done;             /* it ended as it should */
-        bool replacing;        /* stopped so that 'unit' takes the place of the text before: it is started even without the cluster */
+        bool replacing;        /* stopped so that 'unit' takes the place of the text before */
+        bool finishing;        /* and by this daemon, which starts it even without the cluster; not on disk */
         char job[16];          /* why systemd did not begin its last start: "condition", or the result of the job; "": it began, or is about to */
         bool stored;           /* 'unit' is in a file of its own */
         bool stopped_for;      /* systemd stopped it for the sake of another unit: it is started again when that one is back */

@@ -149,6 +149,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
 /* Without the cluster's word the notes are all there is; they never stop anything. */
 static AgentStep plan_saved(const AgentView *v, const char **why) {
         const Note *note = v->note;
+        const char *reason;
         bool started;
 
         if (!note || is_conflicting(v->seen, v->note, v->boot_id))
@@ -164,17 +165,15 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         }
         if (note->replacing && agent_is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
                 return step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
-        if ((!v->use_saved && !note->replacing) || note->done || v->stopping)
+        /* While this host or its daemon was down the unit may have moved: another daemon waits as with all that was assigned. */
+        if ((!v->use_saved && !note->finishing) || note->done || v->stopping)
                 return step(AGENT_NOTHING, "waiting for the cluster", why);
-        if (note->replacing && (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload))
-                return step(AGENT_WRITE, "a replacement that had begun is finished", why);
-        if (note->replacing && !agent_is_running(v->seen))
-                return step(AGENT_START, "a replacement that had begun is finished", why);
+        reason = note->replacing ? "a replacement that had begun is finished" : "assigned before the boot, and the cluster cannot be asked";
         if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
-                return step(AGENT_WRITE, "assigned before the boot, and the cluster cannot be asked", why);
+                return step(AGENT_WRITE, reason, why);
         if (agent_is_running(v->seen))
                 return step(AGENT_ADOPT, "it runs already", why);
-        return step(AGENT_START, "assigned before the boot, and the cluster cannot be asked", why);
+        return step(AGENT_START, reason, why);
 }
 
 AgentStep agent_plan(const AgentView *v, const char **ret_reason) {

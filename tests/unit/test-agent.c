@@ -23,6 +23,15 @@ enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 6000
 
 static const char boot_id[] = "b0000000000000000000000000000001";
 
+/* What the agent is told of its leader. */
+typedef struct Leader {
+        bool hold, gone;
+        KvSync *held;       /* not answered yet */
+        unsigned cancelled;
+} Leader;
+
+static Leader leader;
+
 typedef struct Room {
         Host *host;
         char *folder, *bus_path, *notes;
@@ -49,6 +58,8 @@ static void agent_close(Room *room) {
 
 static Room *room_new(bool alone) {
         Room *room = NEW0(Room, 1);
+
+        leader = (Leader) {};
 
         room->boot_wait_ms = BOOT_WAIT_MS;
         room->host = host_new(alone);
@@ -103,15 +114,6 @@ static int room_teardown(void **state) {
         free(room);
         return 0;
 }
-
-/* What the agent is told of its leader. */
-typedef struct Leader {
-        bool hold, gone;
-        KvSync *held;       /* not answered yet */
-        unsigned cancelled;
-} Leader;
-
-static Leader leader;
 
 void __real_kv_sync(KvStore *store, KvSync *sync);
 void __real_kv_sync_cancel(KvStore *store, KvSync *sync);
@@ -803,6 +805,34 @@ static void change_note(Room *room, const char *field, const char *value) {
         scratch_write(path, changed);
 }
 
+static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(void **state) {
+        static const char *const boots[] = { "b0000000000000000000000000000000", boot_id };
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+
+        leader.gone = true;
+        for (size_t i = 0; i < ELEMENTS(boots); i++) {
+                _cleanup_free_ char *text = NULL;
+                unsigned connections = room->fake->connections;
+
+                agent_close(room);
+                assert_true(asprintf(&text, "{\"boot\":\"%s\",\"era\":\"0.1.0\",\"floor\":9,\"lineage\":\"00000000000000ab\",\"units\":["
+                                            "{\"index\":9,\"name\":\"web.service\",\"order\":\"run\",\"replacing\":true,"
+                                            "\"text\":\"[Service]\\nExecStart=/bin/two\\n\",\"unit\":5}]}", boots[i]) > 0);
+                scratch_write(path, text);
+                agent_open(room);
+                UNTIL(room, room->fake->connections > connections);
+                host_pause(room->host, QUIET_MS);
+                assert_int_equal(room->fake->starts, 0);
+        }
+        agent_close(room);
+        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
+        agent_open(room);
+        UNTIL(room, room->fake->starts == 1);
+        assert_true(has_file(room, "web.service", "/bin/two"));
+        leader.gone = false;
+}
+
 static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
         Room *room = *state;
 
@@ -1091,6 +1121,7 @@ int main(void) {
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
+                in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
                 in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),

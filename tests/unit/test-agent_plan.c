@@ -227,7 +227,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
 
         s->view.fresh = false;
         s->note.unit = s->two;
-        s->note.replacing = true;
+        s->note.replacing = s->note.finishing = true;
         noted(s, ORDER_RUN, "");
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING); /* without the cluster nothing is stopped */
@@ -238,8 +238,17 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.stopping = false;
-        s->note.replacing = false;
+
+        /* Another daemon finishes it where all that was assigned is started. */
+        s->note.finishing = false;
         assert_step(s, AGENT_NOTHING);
+        s->view.use_saved = true;
+        assert_step(s, AGENT_START);
+        in_force(s, s->one, "inactive");
+        assert_step(s, AGENT_WRITE);
+        in_force(s, s->one, "active");
+        assert_step(s, AGENT_NOTHING);
+        s->view.use_saved = false;
 
         /* A crash between the note and the call: the former text still runs. */
         s->note.replacing = s->view.fresh = true;
@@ -763,6 +772,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->seen.end = number * 7 / 3 % 5;
         s->seen.held = number * 11 / 5 % 2;
         s->note.replacing = number * 17 / 11 % 2;
+        s->note.finishing = s->note.replacing && number * 19 / 13 % 2;
         s->note.stopped_for = number * 13 / 7 % 2;
         s->view.fresh = digit(&n, 2);
         s->view.use_saved = digit(&n, 2);
@@ -820,7 +830,7 @@ static void judge_start(Scene *s, AgentStep step) {
                 assert_int_equal(s->order.order, ORDER_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
                 assert_true(s->view.note && s->note.kind == ORDER_RUN
-                            && (s->view.use_saved || s->note.replacing || agent_is_stopped_for(&s->note, &s->seen, boot_now)));
+                            && (s->view.use_saved || s->note.finishing || agent_is_stopped_for(&s->note, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
