@@ -241,6 +241,11 @@ static bool agent_is_stale(const AgentUnit *u, AgentStep s) {
 }
 
 /* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
+static void agent_note_flag(Agent *a, bool *flag, bool value) {
+        a->notes.dirty |= *flag != value;
+        *flag = value;
+}
+
 static void agent_note_job(Agent *a, Note *note, const char *job) {
         if (streq(note->job, job))
                 return;
@@ -248,7 +253,7 @@ static void agent_note_job(Agent *a, Note *note, const char *job) {
         a->notes.dirty = true;
 }
 
-/* What became of it is noted, as long as anybody knows. */
+/* What became of it is noted, as long as anybody knows. One that had finished, and was started by hand or by another unit, has not. */
 static void agent_note_end(Agent *a, AgentUnit *u) {
         Note *note = notes_get(&a->notes, u->name);
         bool stopped_for;
@@ -259,7 +264,11 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
                 u->agains = 0;
                 u->again_ms = 0;
                 agent_note_job(a, note, "");
-        } else if (u->seen.end == SYSTEMD_END_SKIPPED)
+                agent_note_flag(a, &note->ran, true);
+                agent_note_flag(a, &note->done, false);
+        } else if (streq(u->seen.active, "failed") || (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
+                agent_note_flag(a, &note->ran, false);
+        if (u->seen.end == SYSTEMD_END_SKIPPED)
                 agent_note_job(a, note, "condition");
         stopped_for = agent_is_stopped_for(note, &u->seen, a->boot_id);
         if (note->stopped_for == stopped_for || u->seen.job)

@@ -366,7 +366,7 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
-        note->done = note->stopped_for = note->replacing = note->finishing = false;
+        note->ran = note->done = note->stopped_for = note->replacing = note->finishing = false;
         note->job[0] = 0;
         a->notes.dirty = true;
         return 0;

@@ -151,6 +151,7 @@ static int notes_encode(Notes *n, bool fit, Text *t) {
                 json_add_string(t, "name", note->name);
                 json_add_string(t, "order", order_kind_to_string(note->kind));
                 json_add_string(t, "startedBoot", note->started_boot);
+                json_add_bool(t, "ran", note->ran);
                 json_add_bool(t, "replacing", note->replacing);
                 json_add_bool(t, "starting", note->starting);
                 json_add_bool(t, "stoppedFor", note->stopped_for);
@@ -317,7 +318,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         _cleanup_free_ char *stored = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, done = false, stopped_for = false, replacing = false;
+        bool starting = false, ran = false, done = false, stopped_for = false, replacing = false;
         OrderKind kind;
         Note *note;
         int r;
@@ -332,6 +333,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
         r = r ?: json_read_bool(v, "starting", &starting, err);
+        r = r ?: json_read_bool(v, "ran", &ran, err);
         r = r ?: json_read_bool(v, "done", &done, err);
         r = r ?: json_read_bool(v, "stoppedFor", &stopped_for, err);
         r = r ?: json_read_bool(v, "replacing", &replacing, err);
@@ -353,6 +355,7 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
                 return r;
 
         note->starting = starting;
+        note->ran = ran;
         note->done = done;
         note->stored = stored != NULL;
         note->replacing = replacing;

@@ -22,6 +22,7 @@ typedef struct Note {
         char started_boot[33]; /* boot in which it was started by this note; "" not yet */
         bool starting;         /* noted, but systemd has not yet said that it was asked */
         char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
+        bool ran;              /* it was seen to run since it was started, and not seen to fail or to be stopped */
         bool done;             /* it ended as it should */
         bool replacing;        /* stopped so that 'unit' takes the place of the text before */
         bool finishing;        /* and by this daemon, which starts it even without the cluster; not on disk */

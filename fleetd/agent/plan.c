@@ -191,5 +191,5 @@ bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_i
                 return true;
         return job_ended && !note->starting && streq(note->started_boot, boot_id) && !seen->job && streq(seen->active, "inactive")
                && (streq(seen->result, "success") || !seen->result[0])
-               && (seen->end == SYSTEMD_END_ITSELF || (seen->end == SYSTEMD_END_UNKNOWN && seen->oneshot && !seen->held));
+               && (seen->end == SYSTEMD_END_ITSELF || (seen->end == SYSTEMD_END_UNKNOWN && seen->oneshot && !seen->held && note->ran));
 }

@@ -46,5 +46,6 @@ bool agent_is_running(const SystemdUnit *seen);
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id);
 
 /* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by itself. One that was stopped,
- * or whose condition did not hold, has not. Of one that nobody saw end a oneshot alone counts as finished. */
+ * or whose condition did not hold, has not. Of one that nobody saw end a oneshot alone counts as finished, and only
+ * if it was seen to run. */
 bool agent_is_done(const Note *note, const SystemdUnit *seen, const char *boot_id, bool job_ended);

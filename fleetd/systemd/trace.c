@@ -19,7 +19,9 @@ static void trace_ended(SystemdTrace *t, const SystemdChange *c) {
                 t->end = t->with_target ? SYSTEMD_END_STOPPED_FOR : SYSTEMD_END_STOPPED;
                 t->undecided = !t->with_target;
                 t->stopped_us = c->left_us;
-        } else
+        } else if (streq(c->active, "failed"))
+                t->end = SYSTEMD_END_FAILED;
+        else
                 t->end = t->killed ? SYSTEMD_END_STOPPED : SYSTEMD_END_ITSELF;
         t->by_job = t->with_target = false;
 }

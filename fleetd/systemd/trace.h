@@ -14,6 +14,7 @@
 typedef enum SystemdEnd {
         SYSTEMD_END_UNKNOWN,     /* it runs, or nobody saw how it ended */
         SYSTEMD_END_ITSELF,
+        SYSTEMD_END_FAILED,      /* by itself, in state "failed", which systemd forgets when it is reset or the unit is collected */
         SYSTEMD_END_SKIPPED,     /* a condition did not hold: it did not begin */
         SYSTEMD_END_STOPPED,     /* by hand: a job for its own sake, or a signal */
         SYSTEMD_END_STOPPED_FOR, /* a job for the sake of another unit, or with the host */

@@ -675,6 +675,7 @@ static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(
         room->fake->obeys = false;
         fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
         snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service", room->folder);
+        room->fake->units[0].oneshot = true;
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ORDER_RUN);
         UNTIL(room, room->fake->starts == 1);
@@ -689,6 +690,53 @@ static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(
         UNTIL(room, room->fake->connections == 2);
         host_pause(room->host, 1500);
         assert_string_equal(job_of(room, "web.service"), "condition");
+        assert_int_equal(room->fake->starts, 1);
+        assert_false(is_done(room, "web.service"));
+}
+
+/* It is inactive, and systemd has forgotten how it ended. */
+static FakeUnit *forgotten(Room *room, const char *name) {
+        FakeUnit *u = fake_bus_unit(room->fake, name, "loaded", "inactive", "dead");
+
+        snprintf(u->fragment, sizeof(u->fragment), "%s/%s", room->folder, name);
+        snprintf(u->result, sizeof(u->result), "success");
+        u->oneshot = true;
+        return u;
+}
+
+static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "failed", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "failed"));
+        forgotten(room, "web.service");
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, says(room, "web.service", "inactive"));
+        assert_false(is_done(room, "web.service"));
+
+        /* Nor for a daemon that has not seen it. */
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, QUIET_MS);
+        assert_false(is_done(room, "web.service"));
+}
+
+static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        forgotten(room, "web.service");
+        agent_open(room);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+
+        /* One that had finished, and runs, has not. */
+        forgotten(room, "web.service");
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_false(is_done(room, "web.service"));
         assert_int_equal(room->fake->starts, 1);
 }
 
@@ -1117,6 +1165,8 @@ int main(void) {
                 in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
                 in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
+                in_a_room(a_failed_unit_that_is_reset_is_not_finished),
+                in_a_room(a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),

@@ -551,13 +551,16 @@ static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
 static void what_was_stopped_or_skipped_is_not_finished(void **state) {
         static const struct {
                 SystemdEnd end;
-                bool oneshot, held, done;
+                bool oneshot, held, ran, done;
         } rows[] = {
-                { SYSTEMD_END_ITSELF, false, false, true },       { SYSTEMD_END_ITSELF, true, false, true },
-                { SYSTEMD_END_STOPPED, false, false, false },     { SYSTEMD_END_STOPPED, true, false, false },
-                { SYSTEMD_END_STOPPED_FOR, false, true, false },  { SYSTEMD_END_SKIPPED, true, false, false },
-                { SYSTEMD_END_UNKNOWN, false, false, false }, /* Restart=always, perhaps; a file says nothing of how it ended */
-                { SYSTEMD_END_UNKNOWN, true, false, true },
+                { SYSTEMD_END_ITSELF, false, false, true, true },      { SYSTEMD_END_ITSELF, true, false, false, true },
+                { SYSTEMD_END_STOPPED, false, false, true, false },    { SYSTEMD_END_STOPPED, true, false, true, false },
+                { SYSTEMD_END_STOPPED_FOR, false, true, true, false }, { SYSTEMD_END_SKIPPED, true, false, true, false },
+                { SYSTEMD_END_FAILED, false, false, true, false },     { SYSTEMD_END_FAILED, true, false, true, false },
+                { SYSTEMD_END_UNKNOWN, false, false, true, false }, /* Restart=always, perhaps; a file says nothing of how it ended */
+                { SYSTEMD_END_UNKNOWN, true, false, true, true },
+                { SYSTEMD_END_UNKNOWN, true, true, true, false },
+                { SYSTEMD_END_UNKNOWN, true, false, false, false }, /* perhaps it never began */
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -568,6 +571,7 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 s->seen.end = rows[i].end;
                 s->seen.oneshot = rows[i].oneshot;
                 s->seen.held = rows[i].held;
+                s->note.ran = rows[i].ran;
                 assert_int_equal(agent_is_done(&s->note, &s->seen, boot_now, true), rows[i].done);
         }
 }
@@ -769,7 +773,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->note.done = digit(&n, 2);
         s->seen.need_reload = digit(&n, 2);
         s->seen.job = digit(&n, 2);
-        s->seen.end = number * 7 / 3 % 5;
+        s->seen.end = number * 7 / 3 % 6;
         s->seen.held = number * 11 / 5 % 2;
         s->note.replacing = number * 17 / 11 % 2;
         s->note.finishing = s->note.replacing && number * 19 / 13 % 2;

@@ -63,7 +63,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         x = note(&n, "web.service", text, ORDER_RUN, 20);
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
-        x->starting = true;
+        x->starting = x->ran = true;
         snprintf(x->job, sizeof(x->job), "condition");
         x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ORDER_LOAD, 31);
         x->done = true;
@@ -83,6 +83,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_string_equal(web->started_boot, boot);
         assert_string_equal(web->before, invocation);
         assert_true(web->starting);
+        assert_true(web->ran);
         assert_false(web->done);
         assert_string_equal(web->job, "condition");
         job = notes_get(&n, "job.service");
