@@ -65,17 +65,10 @@ void keys_v2_refuse(Request *request, const char *cause) {
 /* It may be asked again: 503. etcd has no code of its own for that. */
 static void answer_busy(Request *request, const char *cause) {
         _cleanup_text_ Text t = {};
-        HttpField fields[ELEMENTS(((KeysHead *) NULL)->fields) + 1];
-        const HttpField *head;
-        KeysHead room;
-        size_t n = 0;
+        KeysHead head;
 
         (void) keys_v2_write_error(&t, 300, cause, strlen(cause), 0);
-        for (head = head_of(&room, request, 0, true); head[n].name; n++)
-                fields[n] = head[n];
-        fields[n] = REQUEST_RETRY;
-        fields[n + 1] = (HttpField) {};
-        request_answer(request, 503, "application/json", fields, t.chars ?: "", t.size);
+        request_answer(request, 503, "application/json", head_of(&head, request, 0, true), t.chars ?: "", t.size);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {

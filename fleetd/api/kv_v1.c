@@ -62,7 +62,7 @@ static void refuse_busy(Request *request, const char *reason) {
 
         error_set(&refusal.err, -EAGAIN, "%s", reason);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 503, "application/json", (HttpField[]) { REQUEST_RETRY, {} }, t.chars ?: "", t.size);
+        request_answer(request, 503, "application/json", NULL, t.chars ?: "", t.size);
 }
 
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {

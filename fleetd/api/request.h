@@ -111,7 +111,6 @@ void api_listed(Api *api, uint64_t n_nodes);                       /* in this tu
 
 /* Why a large read (kv_read_large()) gave no answer, for people; each of these is 503, and may be asked again. */
 const char *request_large_reason(int error);
-#define REQUEST_RETRY ((HttpField) { "Retry-After", "1" })
 
 /* Handlers. Each answers, or leaves the request parked with 'forget' set. */
 void keys_v2_handle(Request *request);      /* /v2/keys... */
