@@ -194,6 +194,7 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
         if (r > 0)
                 r = apply_checked(&a, cmd, term, ret);
         free(a.events);
+        long_keys_done(&a.long_keys);
         if (entry)
                 cost_add(entry, &a.cost);
         return r < 0 ? r : 0;

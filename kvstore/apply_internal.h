@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kvstore/apply.h"
+#include "kvstore/long_keys.h"
 
 /* Functions that may refuse return 1 to go on, 0 when the answer in 'ret' is a refusal, and a negative errno when this
  * replica cannot follow. Everything is checked before anything is written; only a transaction's writes, which may fail
@@ -15,8 +16,7 @@ typedef struct Apply {
         bool collect;   /* inside a transaction: keep the events until all of it is done */
         Cost cost;      /* of this command so far */
         uint64_t left;  /* of the entry's budget, before this command */
-        KvBytes long_key; /* of the keys that share its beginning 'n_long' are there; size 0: they were not counted */
-        uint64_t n_long;
+        LongKeys long_keys;
         uint64_t answer; /* bytes of values in a transaction's answer that are not its own */
         KvEvent *events;
         size_t n_events, capacity;

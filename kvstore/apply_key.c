@@ -18,8 +18,11 @@ int apply_afford(Apply *a, const Cost *more, KvResult *ret) {
                 cost_add(&a->cost, more);
                 return 1;
         }
-        if (total <= COST_COMMAND_MAX)
-                return apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
+        if (total <= COST_COMMAND_MAX) {
+                (void) apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
+                ret->charged = total;
+                return 0;
+        }
         cause = arena_alloc(a->arena, COST_SENTENCE_SIZE);
         if (!cause)
                 return -ENOMEM;
@@ -172,22 +175,21 @@ int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, E
 /* Keys beyond 480 bytes that share their beginning are walked as one: how many there may be is bounded. */
 static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
         Cost counted = {};
+        LongGroup *group;
+        uint64_t n;
         int r;
 
         if (!apply_bounds(a) || !tree_is_long(key))
                 return 1;
-        if (a->long_key.size == 0 || !tree_share_beginning(a->long_key, key)) {
-                r = tree_count_long(a->txn, key, COST_LONG_KEYS_MAX, &a->n_long);
-                if (r < 0)
-                        return r;
-                cost_nodes(&counted, a->n_long, COST_PASS);
-                a->long_key = key;
-        }
+        r = long_keys_group(&a->long_keys, a->txn, key, COST_LONG_KEYS_MAX + 1, &group, &n);
+        if (r < 0)
+                return r;
+        cost_nodes(&counted, n, COST_PASS);
         r = apply_afford(a, &counted, ret);
         if (r <= 0)
                 return r;
-        a->n_long += way->n_long + 1; /* what is refused from here on ends the command */
-        if (a->n_long <= COST_LONG_KEYS_MAX)
+        group->n += way->n_long + 1; /* what is refused from here on ends the command */
+        if (group->n <= COST_LONG_KEYS_MAX)
                 return 1;
         return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("at most 4096 keys of more than 480 bytes share their first 480 bytes: use shorter names"));
 }
@@ -496,12 +498,12 @@ static int apply_swap(Apply *a, const KvCommand *cmd, KvResult *ret) {
 
 /* -- Removing -- */
 
-/* Removes a node, with all below it, in one event; 'prev' is kept already. */
-static int take_away(Apply *a, KvAction action, const KvNode *prev, KvResult *ret) {
+/* Removes a node, with the 'n_below' nodes below it, in one event; 'prev' is kept already. */
+static int take_away(Apply *a, KvAction action, const KvNode *prev, uint64_t n_below, KvResult *ret) {
         KvNode node = { .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1 };
         int r = 0;
 
-        a->long_key = (KvBytes) {};
+        long_keys_removed(&a->long_keys, prev->key, n_below);
         if (prev->dir)
                 r = tree_delete_below(a->txn, prev->key);
         if (r == 0)
@@ -541,8 +543,8 @@ static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
 static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
         bool compares = cmd->prev_index > 0 || cmd->has_prev_value;
         Cost more = {};
+        Below below = {};
         KvNode node;
-        Below below;
         int r;
 
         if (!compares && cmd->key.size == 1)
@@ -572,7 +574,7 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
         if (r <= 0)
                 return r;
         r = apply_keep(a, &node);
-        return r < 0 ? r : take_away(a, compares ? KV_ACTION_CAD : KV_ACTION_DELETE, &node, ret);
+        return r < 0 ? r : take_away(a, compares ? KV_ACTION_CAD : KV_ACTION_DELETE, &node, below.n, ret);
 }
 
 /* The nodes below a directory that have nothing below them, as far as wanted. */
@@ -606,7 +608,7 @@ static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvR
 
         r = tree_walk(a->txn, dir, true, collect_leaf, &leaves);
         for (size_t i = 0; r >= 0 && i < leaves.n; i++)
-                r = take_away(a, KV_ACTION_EXPIRE, &leaves.nodes[i], ret);
+                r = take_away(a, KV_ACTION_EXPIRE, &leaves.nodes[i], 0, ret);
         cost_add(&a->cost, &leaves.cost);
         free(leaves.nodes);
         return r < 0 ? r : 1;
@@ -633,7 +635,7 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
                 return 0;
         cost_add(&a->cost, &below.removal);
         *ret_n = below.n + 1;
-        r = take_away(a, KV_ACTION_EXPIRE, node, ret);
+        r = take_away(a, KV_ACTION_EXPIRE, node, below.n, ret);
         return r < 0 ? r : 1;
 }
 

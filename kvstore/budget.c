@@ -5,15 +5,22 @@
 
 #include "base/memory.h"
 
+/* Time after which so much work is the share of one part in BUDGET_SHARE. */
 static uint64_t time_of_us(uint64_t cost) {
         return cost * (BUDGET_SHARE * COST_ENTRY_MS * 1000) / COST_ENTRY_MAX;
 }
 
-/* How long a heavy command that comes now has to wait. */
-static uint64_t wait_ms(const Budget *b, uint64_t now_ms) {
-        uint64_t now_us = now_ms * 1000, left = b->free_us > now_us ? b->free_us - now_us : 0;
+static uint64_t left_us(uint64_t free_us, uint64_t now_ms) {
+        return free_us > now_ms * 1000 ? free_us - now_ms * 1000 : 0;
+}
 
-        return (left + time_of_us(b->waiting)) / 1000;
+static void spend(uint64_t *free_us, uint64_t now_ms, uint64_t cost) {
+        *free_us = MAX(*free_us, now_ms * 1000) + time_of_us(cost);
+}
+
+/* Whether a heavy command that comes now has to wait for too long. */
+static bool is_full(const Budget *b, uint64_t now_ms) {
+        return left_us(b->free_us, now_ms) + time_of_us(b->waiting) > BUDGET_WAIT_MS * 1000;
 }
 
 void budget_done(Budget *b) {
@@ -22,33 +29,17 @@ void budget_done(Budget *b) {
         *b = (Budget) {};
 }
 
-/* Time that an estimate took counts: a count of what is below a directory is as long as its removal. */
-static void spend(Budget *b, uint64_t now_ms, uint64_t cost) {
-        b->free_us = MAX(b->free_us, now_ms * 1000) + time_of_us(cost);
-}
-
-static bool is_recursive(const KvCommand *cmd) {
-        bool recursive = cmd->op == KV_DELETE && cmd->recursive;
-
-        for (size_t i = 0; cmd->op == KV_TXN && i < cmd->n_writes && !recursive; i++)
-                recursive = cmd->writes[i].op == KV_DELETE && cmd->writes[i].recursive;
-        return recursive;
-}
-
 static int busy(KvStatus *ret_status, Error *err) {
         *ret_status = KV_BUSY;
-        return error_set(err, -EBUSY, "too many expensive commands at once: ask again in a second");
+        return error_set(err, -EBUSY, "%s", BUDGET_BUSY);
 }
 
-static int estimate(Budget *b, TreeTxn *txn, uint64_t now_ms, Values *const *on_way, const KvCommand *cmd, uint64_t *ret) {
-        Cost cost = {}, work = {};
-        int r;
+static int too_large(uint64_t total, KvStatus *ret_status, Error *err) {
+        char sentence[COST_SENTENCE_SIZE];
 
-        r = cost_estimate(txn, on_way, cmd, &cost, &work);
-        if (work.total > COST_HEAVY / 4)
-                spend(b, now_ms, work.total);
-        *ret = cost.total;
-        return r;
+        cost_sentence(total, sentence);
+        *ret_status = KV_TOO_LARGE;
+        return error_set(err, -E2BIG, "%s", sentence);
 }
 
 static void turn(Budget *b, uint64_t now_ms) {
@@ -66,9 +57,21 @@ static void turn(Budget *b, uint64_t now_ms) {
                 b->turned_ms = now_ms;
 }
 
+/* Counts have a share of time as heavy commands do. The closer it is to its end, the shorter a count may be: what needs a long one is
+ * refused first, and an ordinary write never. */
+static uint64_t count_max(const Budget *b, uint64_t now_ms) {
+        uint64_t left = left_us(b->counted_us, now_ms);
+
+        if (left <= BUDGET_COUNT_MS * 1000)
+                return BUDGET_COUNT_MAX;
+        return left <= 2 * BUDGET_COUNT_MS * 1000 ? BUDGET_COUNT_MAX / 64 : BUDGET_COUNT_MAX / 2048;
+}
+
 int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
+        bool full = !cmd->internal && is_full(b, now_ms);
+        uint64_t cost_max = full ? COST_HEAVY : COST_COMMAND_MAX, counts = cmd->internal ? BUDGET_COUNT_MAX : count_max(b, now_ms);
         Values *on_way[3] = {};
-        uint64_t cost = 0;
+        Estimated e;
         size_t n = 0;
         int r;
 
@@ -76,34 +79,19 @@ int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd,
         for (size_t i = 0; i < ELEMENTS(b->on_way); i++)
                 if (b->on_way[i] && b->on_way[i]->n > 0)
                         on_way[n++] = b->on_way[i];
-        if (!cmd->internal && is_recursive(cmd) && wait_ms(b, now_ms) > BUDGET_COUNT_MS)
-                return busy(ret_status, err);
-        r = estimate(b, txn, now_ms, on_way, cmd, &cost);
+        r = cost_estimate(txn, on_way, cmd, cost_max, counts, &e);
+        spend(&b->counted_us, now_ms, e.counted.total);
         if (r < 0)
                 return r;
-        if (cost > COST_COMMAND_MAX) {
-                /* By the tree alone? What is on its way may change, or be refused. */
-                uint64_t sure = cost;
-                char sentence[COST_SENTENCE_SIZE];
-
-                if (n > 0) {
-                        r = estimate(b, txn, now_ms, NULL, cmd, &sure);
-                        if (r < 0)
-                                return r;
-                }
-                cost_sentence(sure, sentence);
-                if (sure > COST_COMMAND_MAX) {
-                        *ret_status = KV_TOO_LARGE;
-                        return error_set(err, -E2BIG, "%s", sentence);
-                }
-                if (!cmd->internal)
-                        return busy(ret_status, err);
-                cost = COST_COMMAND_MAX;
-        }
-        if (!cmd->internal && budget_is_heavy(cost) && wait_ms(b, now_ms) > BUDGET_WAIT_MS)
+        *ret_cost = MIN(e.cost.total, (uint64_t) COST_COMMAND_MAX);
+        if (e.cost.total <= cost_max && e.counted.total <= counts)
+                return 0;
+        *ret_cost = COST_COMMAND_MAX; /* or more: it was not estimated to its end */
+        if (cmd->internal && e.on_way)
+                return 0;
+        if (counts < BUDGET_COUNT_MAX || full || e.on_way) /* what is on its way may change, or be refused */
                 return busy(ret_status, err);
-        *ret_cost = cost;
-        return 0;
+        return too_large(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), ret_status, err);
 }
 
 static bool has_values(const KvCommand *cmd) {
@@ -126,16 +114,21 @@ void budget_take(Budget *b, const KvCommand *cmd, uint64_t cost) {
 }
 
 bool budget_allows(const Budget *b, uint64_t now_ms, uint64_t *ret_wait_ms) {
-        *ret_wait_ms = b->free_us > now_ms * 1000 ? (b->free_us - now_ms * 1000 + 999) / 1000 : 0;
+        *ret_wait_ms = (left_us(b->free_us, now_ms) + 999) / 1000;
         return b->heavy_index == 0 && *ret_wait_ms == 0;
 }
 
 void budget_spend(Budget *b, uint64_t now_ms, uint64_t index, uint64_t cost) {
         b->heavy_index = index;
-        spend(b, now_ms, cost);
+        spend(&b->free_us, now_ms, cost);
 }
 
 void budget_applied(Budget *b, uint64_t applied) {
         if (applied >= b->heavy_index)
                 b->heavy_index = 0;
+}
+
+void budget_term_changed(Budget *b) {
+        b->heavy_index = 0;
+        b->waiting = 0;
 }

@@ -3,7 +3,11 @@
  *
  * A command above COST_HEAVY is heavy. At most one entry with heavy commands is in flight, and such entries follow each other so that
  * they take at most a quarter of the time that apply has: an entry of COST_ENTRY_MAX takes COST_ENTRY_MS. Heavy commands that would wait
- * for more than BUDGET_WAIT_MS are refused. Commands of this cluster's own components are never refused for that. */
+ * for more than BUDGET_WAIT_MS are refused; then an estimate ends at COST_HEAVY. Commands of this cluster's own components are never
+ * refused for that.
+ *
+ * An estimate may have to count nodes, and the size of the command does not bound the count. Counts have a quarter of the time of their
+ * own, apart from that of the commands that are taken: commands that are refused after a count delay no other one. */
 #pragma once
 
 #include "kvstore/command.h"
@@ -12,21 +16,26 @@
 enum {
         BUDGET_SHARE = 4,          /* heavy commands take one part in so many of apply's time */
         BUDGET_WAIT_MS = 1000,     /* that a heavy command may have to wait */
-        BUDGET_COUNT_MS = 250,     /* ... where only a count of what is below a directory can say what it costs */
+        BUDGET_COUNT_MS = 16,      /* that counts may be ahead of their share; so much more with a sixty-fourth of BUDGET_COUNT_MAX */
+        BUDGET_COUNT_MAX = COST_ENTRY_MAX / 2, /* cost of the counts of one estimate */
         BUDGET_ON_WAY_MS = 1000,   /* values that were taken so long ago are in the tree, or with what was taken since */
 };
+
+#define BUDGET_BUSY "too many expensive commands at once: ask again in a second"
 
 typedef struct Budget {
         Values *on_way[2];      /* of what was taken now, and before that; NULL: none yet */
         uint64_t turned_ms;
         uint64_t free_us;       /* until then heavy commands have used their share */
+        uint64_t counted_us;    /* until then counts have used theirs */
         uint64_t waiting;       /* cost of the heavy commands that wait */
         uint64_t heavy_index;   /* of the last entry with heavy commands; 0: it is applied */
 } Budget;
 
 void budget_done(Budget *b);
 
-/* What 'cmd' costs, by the tree and what is on its way: 0, or a negative errno with the answer and its cause: KV_TOO_LARGE, KV_BUSY. */
+/* What 'cmd' costs, by the tree and what is on its way: 0, or a negative errno with the answer and its cause: KV_TOO_LARGE, KV_BUSY. Then
+ * the cost is COST_COMMAND_MAX. */
 int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
 /* It was taken: what it writes is on its way, and if it is heavy it waits. */
 void budget_take(Budget *b, const KvCommand *cmd, uint64_t cost);
@@ -40,3 +49,5 @@ bool budget_allows(const Budget *b, uint64_t now_ms, uint64_t *ret_wait_ms);
 /* An entry with heavy commands of 'cost' went into the log. */
 void budget_spend(Budget *b, uint64_t now_ms, uint64_t index, uint64_t cost);
 void budget_applied(Budget *b, uint64_t applied);
+/* An entry that was in flight in the last term may never be applied. */
+void budget_term_changed(Budget *b);

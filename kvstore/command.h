@@ -159,6 +159,7 @@ typedef struct KvResult {
         KvBytes cause;           /* etcd's cause, or a sentence where etcd has none; "" when there is nothing to say */
         uint64_t now_ms;         /* cluster time of the entry, for "ttl" */
         uint64_t raft_index, term;
+        uint64_t charged;        /* of a command that was deferred: what it costs, or the part at which it exceeded what was left of the entry */
         bool again;              /* asked before: the answer of the first time (kvstore/results.h) */
 } KvResult;
 

@@ -1,6 +1,9 @@
 #include "kvstore/estimate.h"
 
+#include <stdio.h>
+
 #include "base/table.h"
+#include "kvstore/long_keys.h"
 
 /* -- Values on their way -- */
 
@@ -22,20 +25,17 @@ void values_add(Values *values, KvBytes key, size_t size) {
 
         if (size < VALUES_SIZE_MIN)
                 return;
-        values->largest = MAX(values->largest, size);
-        if (values->n >= VALUES_SLOTS / 4 * 3)
-                return;
         hash = hash_of(key);
         i = slot_of(values, hash);
+        if (values->slots[i].hash == 0 && values->n >= VALUES_SLOTS / 4 * 3)
+                return;
         values->n += values->slots[i].hash == 0;
         values->slots[i].hash = hash;
         values->slots[i].size = MAX(values->slots[i].size, size);
 }
 
 size_t values_size(const Values *values, KvBytes key) {
-        if (values->n == 0)
-                return 0;
-        return values->n >= VALUES_SLOTS / 4 * 3 ? values->largest : values->slots[slot_of(values, hash_of(key))].size;
+        return values->n == 0 ? 0 : values->slots[slot_of(values, hash_of(key))].size;
 }
 
 void values_add_command(Values *values, const KvCommand *cmd) {
@@ -48,7 +48,10 @@ void values_add_command(Values *values, const KvCommand *cmd) {
 
 /* -- One command -- */
 
-enum { MADE_SLOTS = 2048 };
+enum {
+        MADE_SLOTS = 2048,
+        REMOVED_MAX = 16, /* removed directories that are remembered one by one */
+};
 
 /* Directories that the transaction has made before: commonly many keys are made in few. A full table holds all. */
 typedef struct Made {
@@ -72,33 +75,72 @@ static bool made_add(Made *made, KvBytes dir) {
         return false;
 }
 
+/* The effect of a transaction's earlier writes on its later ones, which the tree does not show yet. */
+typedef struct Earlier {
+        Values values;                /* written */
+        Made made;
+        KvBytes removed[REMOVED_MAX]; /* directories */
+        size_t n_removed;             /* beyond REMOVED_MAX any directory may be removed */
+        bool removes;                 /* something was removed */
+        bool expires;                 /* something was written with an expiry */
+        bool sweeps;                  /* a write of the transaction removes a directory with all that is below it */
+} Earlier;
+
 typedef struct Estimate {
         TreeTxn *txn;
         Values *const *on_way;
-        Values *own; /* what the transaction has written before; NULL: it is none */
-        Made *made;
-        KvBytes long_key; /* whose beginning was counted last */
-        Cost cost, work;
+        Earlier *earlier; /* NULL: it is no transaction */
+        LongKeys long_keys;
+        uint64_t cost_max, count_max;
+        Estimated result;
 } Estimate;
+
+static bool is_over(const Estimate *e) {
+        return e->result.cost.total > e->cost_max || e->result.counted.total > e->count_max;
+}
+
+static void count_nodes(Estimate *e, uint64_t n) {
+        cost_nodes(&e->result.cost, n, COST_PASS);
+        cost_nodes(&e->result.counted, n, COST_PASS);
+}
 
 static int estimate_get(Estimate *e, KvBytes key, KvNode *ret) {
         int r = tree_get(e->txn, key, ret);
 
-        cost_visit(&e->cost, key.size);
-        cost_visit(&e->work, key.size);
+        cost_visit(&e->result.cost, key.size);
         return r == -ENOTUNIQ ? -ENOENT : r;
 }
 
 /* Whether the first 'size' bytes of a key are there: whatever is stored has all its parents. */
-static bool is_there(Estimate *e, KvBytes key, size_t size) {
+static bool is_there(const Estimate *e, KvBytes key, size_t size) {
         KvNode node;
 
-        cost_visit(&e->work, size);
         return tree_get(e->txn, (KvBytes) { key.data, size }, &node) == 0;
 }
 
-/* The ways to a key that are missing, and what apply pays for finding them one by one. */
-static void estimate_ways(Estimate *e, KvBytes key, bool made) {
+/* Size of the topmost directory at or above 'key' that an earlier write has removed; SIZE_MAX: none. */
+static size_t removed_above(const Estimate *e, KvBytes key) {
+        const Earlier *x = e->earlier;
+        size_t size = SIZE_MAX;
+
+        if (!x || x->n_removed > REMOVED_MAX)
+                return x ? 1 : size;
+        for (size_t i = 0; i < x->n_removed; i++)
+                if (kv_bytes_equal(key, x->removed[i]) || kv_path_is_below(key, x->removed[i]))
+                        size = MIN(size, x->removed[i].size);
+        return size;
+}
+
+/* A directory that the transaction makes may have to be removed by a later write of it. */
+static void estimate_made(Estimate *e, size_t key, size_t value, bool expires) {
+        if (!e->earlier || !e->earlier->sweeps)
+                return;
+        cost_nodes(&e->result.cost, 1, COST_PASS);
+        cost_below(&e->result.cost, key, value, expires);
+}
+
+/* The ways to a key that are missing, and what apply pays for finding them one by one. 'removed': what is so long or longer is missing. */
+static void estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
         const char *p = key.data;
         size_t ends[KV_DEPTH_MAX + 1], n = 0, low = 0, high;
 
@@ -108,108 +150,162 @@ static void estimate_ways(Estimate *e, KvBytes key, bool made) {
         for (high = n; low < high;) {
                 size_t middle = low == 0 && high == n ? n - 1 : low + (high - low) / 2; /* commonly nothing is missing */
 
-                if (is_there(e, key, ends[middle]))
+                if (ends[middle] < removed && is_there(e, key, ends[middle]))
                         low = middle + 1;
                 else
                         high = middle;
         }
-        cost_visit(&e->cost, low > 0 ? ends[low - 1] : 1);
+        cost_visit(&e->result.cost, n > 0 ? ends[n - 1] : 1); /* of what is there: an earlier write may have made it */
         for (size_t i = low; i < n; i++) {
-                if (made && e->made && made_add(e->made, (KvBytes) { p, ends[i] }))
+                if (made && e->earlier && made_add(&e->earlier->made, (KvBytes) { p, ends[i] }))
                         continue;
-                cost_visit(&e->cost, ends[i]);
-                if (made)
-                        cost_ways(&e->cost, 1, ends[i]);
+                cost_visit(&e->result.cost, ends[i]);
+                if (!made)
+                        continue;
+                cost_ways(&e->result.cost, 1, ends[i]);
+                estimate_made(e, ends[i], 0, false);
         }
 }
 
-static size_t old_size(const Estimate *e, KvBytes key, const KvNode *node) {
-        size_t size = node ? node->value.size : 0;
+static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
+        size_t size = node ? node->value.size : 0, on_way = 0;
 
+        if (e->earlier)
+                size = MAX(size, values_size(&e->earlier->values, key));
         for (Values *const *v = e->on_way; v && *v; v++)
-                size = MAX(size, values_size(*v, key));
-        return e->own ? MAX(size, values_size(e->own, key)) : size;
+                on_way = MAX(on_way, values_size(*v, key));
+        e->result.on_way |= on_way > size;
+        return MAX(size, on_way);
 }
 
-/* A child that POST names may be the first of its beginning: its parent's is counted. */
-static void estimate_long(Estimate *e, const KvCommand *cmd) {
-        uint64_t n = 0;
+/* The group of a long key; a count that exceeds what may be counted ends the estimate. */
+static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
+        uint64_t left = e->count_max - MIN(e->count_max, e->result.counted.total), counted;
+        int r;
 
-        if (!tree_is_long(cmd->key) || (e->long_key.size > 0 && tree_share_beginning(e->long_key, cmd->key)))
-                return;
-        e->long_key = cmd->key;
-        if (tree_count_long(e->txn, cmd->key, COST_LONG_KEYS_MAX, &n) < 0)
-                return;
-        cost_nodes(&e->cost, n, COST_PASS);
-        cost_nodes(&e->work, n, COST_PASS);
+        r = long_keys_group(&e->long_keys, e->txn, key, MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
+        if (r == 0)
+                count_nodes(e, counted);
+        return r;
 }
 
 static int count_one(void *userdata, const KvNode *node, bool below) {
         Estimate *e = userdata;
 
-        cost_nodes(&e->work, 1, COST_PASS);
-        cost_nodes(&e->cost, 1, COST_PASS);
+        count_nodes(e, 1);
         if (below)
-                cost_below(&e->cost, node->key.size, node->value.size, node->expires_ms > 0);
-        return e->cost.total <= COST_COMMAND_MAX;
+                cost_below(&e->result.cost, node->key.size, node->value.size, node->expires_ms > 0);
+        return !is_over(e);
 }
 
 static int pass_one(void *userdata, const KvNode *node, bool below) {
         Estimate *e = userdata;
 
-        cost_nodes(&e->work, 1, COST_PASS);
-        cost_nodes(&e->cost, 1, COST_PASS);
-        return !below && e->cost.total <= COST_COMMAND_MAX;
+        count_nodes(e, 1);
+        return !below && !is_over(e);
 }
 
+static void note_removed(Earlier *x, KvBytes dir) {
+        if (x->n_removed < REMOVED_MAX)
+                x->removed[x->n_removed] = dir;
+        x->n_removed += x->n_removed <= REMOVED_MAX;
+}
+
+/* 'node' NULL: it is not there; a transaction may have made it before. */
 static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old) {
+        bool walks = cmd->recursive || cmd->dir;
+        LongGroup *group;
         int r = 0;
 
-        if (node && node->dir && (cmd->recursive || cmd->dir))
+        if (node && node->dir && walks)
                 r = tree_scan(e->txn, cmd->key, cmd->recursive ? count_one : pass_one, e);
-        cost_change(&e->cost, &(CostChange) { .key = cmd->key.size, .old = old, .expired = node && node->expires_ms > 0, .gone = true });
+        if (r == 0 && e->earlier && walks) {
+                cost_nodes(&e->result.cost, 1, COST_PASS);
+                if ((!node || e->earlier->removes) && tree_beginning(cmd->key) != 0) {
+                        r = estimate_group(e, cmd->key, &group);
+                        if (r == 0)
+                                cost_nodes(&e->result.cost, group->n, COST_PASS); /* the walk passes all of them again */
+                }
+                if (node && node->dir)
+                        note_removed(e->earlier, cmd->key);
+                e->earlier->made = (Made) {};
+        }
+        if (e->earlier)
+                e->earlier->removes = true;
+        cost_change(&e->result.cost, &(CostChange) { .key = cmd->key.size, .old = old, .gone = true,
+                                                     .expired = (node && node->expires_ms > 0) || (e->earlier && e->earlier->expires) });
         return r;
 }
 
-static int estimate_one(Estimate *e, const KvCommand *cmd) {
-        size_t key_size = cmd->key.size + (cmd->op == KV_POST ? 21 : 0), old;
+/* A write that leaves a node in its place. */
+static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed) {
+        bool refresh = cmd->refresh && cmd->op != KV_CREATE, makes = cmd->op != KV_UPDATE;
+        bool gone = removed <= cmd->key.size, unsure = !node || gone || (e->earlier && e->earlier->removes);
         Cost quoted = {}, change = {};
-        KvNode node;
-        bool there;
+        LongGroup *group;
         int r;
 
-        r = cmd->op == KV_POST ? -ENOENT : estimate_get(e, cmd->key, &node);
-        if (r < 0 && r != -ENOENT)
-                return r;
-        there = r == 0;
-        old = old_size(e, cmd->key, there ? &node : NULL);
-        if (!there && cmd->op == KV_POST && !is_there(e, cmd->key, cmd->key.size))
-                cost_ways(&e->cost, 1, cmd->key.size);
-        if (!there) {
-                estimate_ways(e, cmd->key, cmd->op != KV_DELETE && cmd->op != KV_UPDATE);
-                if (cmd->op != KV_DELETE)
-                        estimate_long(e, cmd);
+        if (unsure)
+                estimate_ways(e, cmd->key, makes, removed);
+        if (unsure && makes && tree_is_long(cmd->key)) {
+                r = estimate_group(e, cmd->key, &group);
+                if (r < 0)
+                        return r;
+                group->n++;
         }
         if (cmd->has_prev_value)
                 cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
-        if (cmd->op == KV_DELETE) {
-                r = estimate_delete(e, cmd, there ? &node : NULL, old);
-                if (r < 0)
-                        return r;
-        } else {
-                bool refresh = cmd->refresh && cmd->op != KV_CREATE;
-
-                cost_change(&change, &(CostChange) { .key = key_size, .size = refresh ? old : cmd->value.size, .old = old, .refresh = refresh,
-                                                     .expired = there && node.expires_ms > 0, .expires = cmd->has_ttl });
-        }
-        cost_add(&e->cost, quoted.total > change.total ? &quoted : &change);
+        cost_change(&change, &(CostChange) { .key = cmd->key.size, .size = refresh ? old : cmd->value.size, .old = old, .refresh = refresh,
+                                             .expired = (node && node->expires_ms > 0) || (e->earlier && e->earlier->expires),
+                                             .expires = cmd->has_ttl });
+        cost_add(&e->result.cost, quoted.total > change.total ? &quoted : &change);
+        estimate_made(e, cmd->key.size, refresh ? old : cmd->value.size, cmd->has_ttl);
+        if (e->earlier)
+                e->earlier->expires |= cmd->has_ttl;
         return 0;
+}
+
+static int estimate_one(Estimate *e, const KvCommand *cmd) {
+        size_t removed = removed_above(e, cmd->key), old;
+        Cost quoted = {};
+        KvNode node;
+        int r;
+
+        r = estimate_get(e, cmd->key, &node);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        old = old_size(e, cmd->key, r == 0 ? &node : NULL);
+        if (cmd->op != KV_DELETE)
+                return estimate_write(e, cmd, r == 0 ? &node : NULL, old, removed);
+        if (r < 0)
+                estimate_ways(e, cmd->key, false, removed);
+        if (cmd->has_prev_value)
+                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
+        cost_add(&e->result.cost, &quoted);
+        return estimate_delete(e, cmd, r == 0 ? &node : NULL, old);
+}
+
+/* The child gets the next index as its name, and may be a long key where its directory is none. */
+static int estimate_post(Estimate *e, const KvCommand *cmd) {
+        size_t base = cmd->key.size > 1 ? MIN(cmd->key.size, (size_t) KV_KEY_MAX) : 0;
+        char path[KV_KEY_MAX + 32];
+        KvCommand child = *cmd;
+        TreeMeta meta;
+        int r;
+
+        r = tree_meta(e->txn, &meta);
+        if (r < 0)
+                return r;
+        memcpy(path, cmd->key.data, base);
+        child.op = KV_CREATE;
+        child.key = (KvBytes) { path, base + (size_t) snprintf(path + base, 32, "/%020llu", (unsigned long long) meta.index + 1) };
+        return estimate_one(e, &child);
 }
 
 static int estimate_checks(Estimate *e, const KvCommand *cmd) {
         uint64_t largest = 0;
 
-        for (size_t i = 0; i < cmd->n_checks; i++) {
+        for (size_t i = 0; i < cmd->n_checks && !is_over(e); i++) {
                 const KvCheck *check = &cmd->checks[i];
                 KvNode node;
                 int r;
@@ -217,52 +313,54 @@ static int estimate_checks(Estimate *e, const KvCommand *cmd) {
                 r = estimate_get(e, check->key, &node);
                 if (r < 0 && r != -ENOENT)
                         return r;
-                cost_bytes(&e->cost, check->value.size);
+                cost_bytes(&e->result.cost, check->value.size);
                 largest = MAX(largest, check->key.size + old_size(e, check->key, r == 0 ? &node : NULL));
         }
-        cost_bytes(&e->cost, 3 * largest); /* what is found where a check fails */
+        cost_bytes(&e->result.cost, 3 * largest); /* what is found where a check fails */
         return 0;
 }
 
 static int estimate_txn(Estimate *e, const KvCommand *cmd) {
-        Values own = {};
-        Made made = {};
+        Earlier earlier = {};
         int r;
 
+        for (size_t i = 0; i < cmd->n_writes && !earlier.sweeps; i++)
+                earlier.sweeps = cmd->writes[i].op == KV_DELETE && cmd->writes[i].recursive;
         r = estimate_checks(e, cmd);
         if (r < 0)
                 return r;
         if (cmd->n_writes > 1)
-                cost_nodes(&e->cost, 1, COST_NESTED);
-        e->own = &own;
-        e->made = &made;
-        for (size_t i = 0; r == 0 && i < cmd->n_writes && e->cost.total <= COST_COMMAND_MAX; i++) {
+                cost_nodes(&e->result.cost, 1, COST_NESTED);
+        e->earlier = cmd->n_writes > 1 ? &earlier : NULL;
+        for (size_t i = 0; r >= 0 && i < cmd->n_writes && !is_over(e); i++) {
                 r = estimate_one(e, &cmd->writes[i]);
-                values_add(&own, cmd->writes[i].key, cmd->writes[i].value.size);
+                values_add(&earlier.values, cmd->writes[i].key, cmd->writes[i].value.size);
         }
-        e->own = NULL;
-        e->made = NULL;
+        e->earlier = NULL;
         return r;
 }
 
-int cost_estimate(TreeTxn *txn, Values *const *on_way, const KvCommand *cmd, Cost *ret, Cost *ret_work) {
-        Estimate e = { .txn = txn, .on_way = on_way };
+int cost_estimate(TreeTxn *txn, Values *const *on_way, const KvCommand *cmd, uint64_t cost_max, uint64_t count_max, Estimated *ret) {
+        Estimate e = { .txn = txn, .on_way = on_way, .cost_max = cost_max, .count_max = count_max };
         int r = 0;
 
-        cost_nodes(&e.cost, 1, COST_COMMAND);
+        cost_nodes(&e.result.cost, 1, COST_COMMAND);
         switch (cmd->op) {
         case KV_TXN:
                 r = estimate_txn(&e, cmd);
                 break;
         case KV_EXPIRE:
-                cost_bytes(&e.cost, COST_EXPIRE_MAX);
+                cost_bytes(&e.result.cost, COST_EXPIRE_MAX);
                 break;
         case KV_RAISE:
+                break;
+        case KV_POST:
+                r = estimate_post(&e, cmd);
                 break;
         default:
                 r = estimate_one(&e, cmd);
         }
-        *ret = e.cost;
-        *ret_work = e.work;
+        long_keys_done(&e.long_keys);
+        *ret = e.result;
         return r;
 }

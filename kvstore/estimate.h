@@ -13,13 +13,14 @@ enum {
         VALUES_SIZE_MIN = 1024, /* smaller values are not worth a slot */
 };
 
-/* Sizes of values by their keys. Of more than three quarters of the slots all count as the largest of them. */
+/* Sizes of values by their keys, of as many keys as fit into three quarters of the slots: the value of any other key counts as it is in
+ * the tree, and apply bounds the cost again. */
 typedef struct Values {
         struct {
                 uint64_t hash; /* of the key; 0: free */
                 size_t size;
         } slots[VALUES_SLOTS];
-        size_t n, largest;
+        size_t n;
 } Values;
 
 void values_add(Values *values, KvBytes key, size_t size);
@@ -27,6 +28,12 @@ size_t values_size(const Values *values, KvBytes key); /* 0: none */
 /* All that a command writes. */
 void values_add_command(Values *values, const KvCommand *cmd);
 
-/* 'on_way': what is on its way, with NULL at its end; or NULL. *ret_work: what the estimate itself took; it ends when *ret exceeds COST_COMMAND_MAX. 0, or
- * what the tree could not be read for. */
-int cost_estimate(TreeTxn *txn, Values *const *on_way, const KvCommand *cmd, Cost *ret, Cost *ret_work);
+typedef struct Estimated {
+        Cost cost;    /* of the command */
+        Cost counted; /* of the estimate itself: nodes that it passed to count them, which the size of the command does not bound */
+        bool on_way;  /* a value that is on its way raised the cost */
+} Estimated;
+
+/* 'on_way': what is on its way, with NULL at its end; or NULL. The estimate ends when ret->cost exceeds 'cost_max' or ret->counted exceeds
+ * 'count_max'. 0, or what the tree could not be read for. */
+int cost_estimate(TreeTxn *txn, Values *const *on_way, const KvCommand *cmd, uint64_t cost_max, uint64_t count_max, Estimated *ret);

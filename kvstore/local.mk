@@ -15,7 +15,7 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/session/session.h kvstore/session/session.c \
 	kvstore/session/frame.h kvstore/session/frame.c \
 	kvstore/apply.h kvstore/apply_internal.h kvstore/apply.c kvstore/apply_key.c \
-	kvstore/cost.h kvstore/cost.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
+	kvstore/cost.h kvstore/cost.c kvstore/long_keys.h kvstore/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
 	kvstore/results.h kvstore/results.c \
 	kvstore/arena.h kvstore/arena.c \

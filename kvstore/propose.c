@@ -65,6 +65,16 @@ void proposals_enqueue(Proposals *p, Proposal *x) {
         list_insert(&p->queue, after, x);
 }
 
+/* Back to its place in the queue: before all that came later. */
+static void enqueue_again(Proposals *p, Proposal *x) {
+        Proposal *y = p->queue.first;
+
+        while (y && (y->queued_ms < x->queued_ms || (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
+                y = y->next;
+        x->state = PROPOSAL_QUEUED;
+        list_insert(&p->queue, y ? y->prev : p->queue.last, x);
+}
+
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause) {
         if (x->state == PROPOSAL_ANSWERED)
                 return;
@@ -142,8 +152,23 @@ static void answer_early(Proposals *p, Proposal *x) {
 }
 #endif
 
-/* What was taken by a host that did not lead, or did not fit into its entry, is estimated before it goes into the log. False: it is
- * refused. */
+static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvStatus status = KV_OK;
+        int r;
+
+        r = p->options.read(p->options.userdata, &txn);
+        if (r >= 0)
+                r = budget_check(&p->budget, txn, loop_now_ms(p->options.loop), cmd, ret, &status, err);
+        *ret = MAX(*ret, (uint64_t) COST_COMMAND); /* a tree that cannot be read is apply's to find */
+        if (status == KV_OK)
+                return 0;
+        *ret_status = status;
+        return r;
+}
+
+/* What was taken by a host that did not lead is estimated before it goes into the log, once. False: it is refused. A command that may have
+ * happened is not: its verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
 static bool estimate(Proposals *p, Proposal *x) {
         _cleanup_free_ void *arena = NULL;
         KvStatus status = KV_OK;
@@ -153,12 +178,25 @@ static bool estimate(Proposals *p, Proposal *x) {
         if (x->cost > 0)
                 return true;
         p->has_estimated = true;
-        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0 || proposals_check(p, &cmd, &x->cost, &status, &err) >= 0)
+        x->cost = COST_COMMAND;
+        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0)
                 return true;
-        if (x->foreign || x->copies > 0 || status == KV_OK)
-                return true; /* it may have happened, or another host waits: apply says it */
-        proposals_refuse(p, x, status, err.message);
-        return false;
+        if (x->foreign || x->copies > 0)
+                (void) check_cost(p, &cmd, &x->cost, &status, &err);
+        else if (proposals_check(p, &cmd, &x->cost, &status, &err) < 0 && status != KV_OK) {
+                proposals_refuse(p, x, status, err.message);
+                return false;
+        }
+        budget_take(&p->budget, &cmd, x->cost);
+        return true;
+}
+
+/* True: it was refused. A heavy command that is not in the log by then gets the answer of one that comes when too many wait. */
+static bool waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
+        if (x->foreign || x->copies > 0 || now - x->queued_ms <= HEAVY_WAIT_MS)
+                return false;
+        proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
+        return true;
 }
 
 /* What goes into the next entry, in order, as far as size and cost allow; heavy commands that have to wait are passed over. */
@@ -181,7 +219,7 @@ static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
                         continue;
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
-                        if (wait_ms > 0 && !timer_armed(&p->heavy))
+                        if (!waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
                                 (void) timer_start(&p->heavy, p->options.loop, wait_ms);
                         continue;
                 }
@@ -257,8 +295,6 @@ static int submit_batch(Proposals *p) {
 }
 
 static void count_waiting(Proposals *p) {
-        if (p->budget.waiting == 0)
-                return;
         p->budget.waiting = 0;
         for (const Proposal *x = p->queue.first; x; x = x->next)
                 if (budget_is_heavy(x->cost) && !x->ours)
@@ -413,7 +449,10 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
                 Replica *replica = p->options.replica;
 
                 if (p->term != replica_door_term(replica) || p->leader != replica_door_leader(replica)) {
-                        p->n_window = replica_is_leader(replica) && p->term == replica_term(replica) ? p->n_window : 0;
+                        if (!replica_is_leader(replica) || p->term != replica_term(replica)) {
+                                p->n_window = 0;
+                                budget_term_changed(&p->budget);
+                        }
                         leader_changed(p);
                 }
                 p->term = replica_door_term(replica);
@@ -423,20 +462,6 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
         if (p->queue.first)
                 loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
-}
-
-static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        KvStatus status = KV_OK;
-        int r;
-
-        if (p->options.read(p->options.userdata, &txn) < 0)
-                return 0;
-        r = budget_check(&p->budget, txn, loop_now_ms(p->options.loop), cmd, ret, &status, err);
-        if (status == KV_OK)
-                return 0; /* a tree that cannot be read is apply's to find */
-        *ret_status = status;
-        return r;
 }
 
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
@@ -604,10 +629,12 @@ bool proposals_waits(const Proposals *p, uint64_t origin, uint64_t number) {
 }
 
 /* Propose it once more; its caller waits PROPOSE_WAIT_MS at most. */
-static void queue_again(Proposals *p, Proposal *x) {
+static void queue_again(Proposals *p, Proposal *x, bool in_place) {
         if (x->due_ms == 0)
                 x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
-        if (x->state != PROPOSAL_QUEUED)
+        if (x->state != PROPOSAL_QUEUED && in_place)
+                enqueue_again(p, x);
+        else if (x->state != PROPOSAL_QUEUED)
                 proposals_enqueue(p, x);
         loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
@@ -618,14 +645,15 @@ static void ask_anew(Proposals *p, Proposal *x, uint64_t entry_ms) {
         if (x->deadline_ms >= entry_ms)
                 return;
         x->copies = 0;
-        queue_again(p, x);
+        queue_again(p, x, false);
 }
 
-/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. */
-static void propose_again(Proposals *p, Proposal *x) {
+/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. It costs at least what apply has
+ * charged: so much is its estimate from now on. */
+static void propose_again(Proposals *p, Proposal *x, uint64_t charged) {
         x->copies -= x->copies > 0;
-        x->cost = 0;
-        queue_again(p, x);
+        x->cost = MAX(x->cost, charged);
+        queue_again(p, x, true);
 }
 
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
@@ -639,7 +667,7 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
                 return;
         }
         if (result->status == KV_DEFERRED) {
-                propose_again(p, x);
+                propose_again(p, x, result->charged);
                 return;
         }
         detach(p, x);

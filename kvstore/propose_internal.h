@@ -18,6 +18,7 @@ enum {
         BATCH_OVERHEAD = 64, /* of a batch's or frame's head, at most */
         FRAME_COMMANDS_MAX = 1000,
         FRAME_ANSWERS_MAX = 4 * 1024 * 1024, /* bytes of answers in one frame; more than one record has */
+        HEAVY_WAIT_MS = 2 * BUDGET_WAIT_MS, /* a heavy command waits so long for the log, and no longer */
         LATER_MS = 300,      /* so long states give way, and no longer */
 };
 

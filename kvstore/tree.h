@@ -129,9 +129,11 @@ int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, in
  * hashes. 'below' is false for a long key that only shares the beginning. Collects and sorts nothing. 'visit' returns as tree_walk()'s. */
 int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below), void *userdata);
 
-/* Whether the key of 'path' is cut and hashed; how many such keys share its beginning, itself included: counted up to 'max'. */
+/* Whether the key of 'path' is cut and hashed; how many such keys have the beginning of 'path', itself included: counted up to 'max'. */
 bool tree_is_long(KvBytes path);
-bool tree_share_beginning(KvBytes a, KvBytes b); /* of two such paths */
+/* Of two paths whose stored keys have so many bytes; a hash of these bytes, 0: the path has fewer. */
+bool tree_share_beginning(KvBytes a, KvBytes b);
+uint64_t tree_beginning(KvBytes path);
 int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret);
 
 /* The node that expires first, at or before 'due_ms' (UINT64_MAX: whenever that is); -ENOENT. Equal times in order of

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <lmdb.h>
 
+#include "base/table.h"
 #include "kvstore/tree_format.h"
 
 /* -- Ranges -- */
@@ -339,7 +340,15 @@ bool tree_is_long(KvBytes path) {
 bool tree_share_beginning(KvBytes a, KvBytes b) {
         uint8_t x[TREE_KEY_LONG], y[TREE_KEY_LONG];
 
-        return tree_key(a, x) == TREE_KEY_LONG && tree_key(b, y) == TREE_KEY_LONG && memcmp(x, y, TREE_KEY_CUT) == 0;
+        return tree_key(a, x) >= TREE_KEY_CUT && tree_key(b, y) >= TREE_KEY_CUT && memcmp(x, y, TREE_KEY_CUT) == 0;
+}
+
+uint64_t tree_beginning(KvBytes path) {
+        uint8_t bytes[TREE_KEY_LONG];
+
+        if (path.size <= TREE_KEY_CUT / 2 || tree_key(path, bytes) < TREE_KEY_CUT)
+                return 0;
+        return XXH3_64bits(bytes, TREE_KEY_CUT) ?: 1;
 }
 
 int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
@@ -351,7 +360,7 @@ int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
         uint64_t n = 0;
         int at;
 
-        if (size == TREE_KEY_LONG) {
+        if (size >= TREE_KEY_CUT) {
                 int r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
 
                 if (r < 0)

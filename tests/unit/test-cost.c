@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "kvstore/apply.h"
+#include "kvstore/budget.h"
 #include "kvstore/events.h"
 #include "kvstore/results.h"
 #include "tests/lib/scratch.h"
@@ -418,6 +419,222 @@ static void more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted(voi
         assert_false(exists(f, dir));
 }
 
+/* -- Estimates -- */
+
+enum { GROUPS = 3 };
+
+/* Long keys of several groups, which alternate with 'i'. */
+static char *group_key(char key[static 600], unsigned i) {
+        long_key(key, i);
+        key[1] = (char) ('A' + i % GROUPS);
+        return key;
+}
+
+static void lay_groups(Fixture *f, unsigned n) {
+        char key[600];
+
+        for (unsigned i = 0; i < GROUPS; i++) {
+                group_key(key, i);
+                key[486] = 0;
+                lay(f, key, 0, n, 1, 0);
+        }
+}
+
+static Estimated estimate(Fixture *f, KvCommand cmd) {
+        Estimated e;
+
+        assert_int_equal(cost_estimate(f->txn, NULL, &cmd, COST_COMMAND_MAX, BUDGET_COUNT_MAX, &e), 0);
+        return e;
+}
+
+/* A command that is done costs no more than its estimate; its cost is returned. */
+static uint64_t assert_estimated(Fixture *f, KvCommand cmd) {
+        uint64_t estimated = estimate(f, cmd).cost.total;
+
+        assert_int_equal(apply(f, cmd), KV_OK);
+        if (f->cost.total > estimated)
+                fail_msg("it was estimated at %llu and charged %llu", (unsigned long long) estimated, (unsigned long long) f->cost.total);
+        return f->cost.total;
+}
+
+static void a_command_counts_each_group_of_long_keys_once(void **state) {
+        enum { N = 60 };
+        static char keys[2 * N][600];
+        Fixture *f = *state;
+        KvCommand writes[N];
+        Estimated e;
+
+        lay_groups(f, COST_LONG_KEYS_MAX - 1 - N);
+        for (unsigned i = 0; i < N; i++)
+                writes[i] = set_of(group_key(keys[i], 900000 + i), 1);
+        e = estimate(f, txn_of(writes, N));
+        assert_true(e.counted.nodes <= GROUPS * COST_LONG_KEYS_MAX);
+        (void) assert_estimated(f, txn_of(writes, N));
+        assert_true(f->cost.nodes < GROUPS * COST_LONG_KEYS_MAX + 10 * N);
+
+        /* Removals in between change nothing. */
+        for (unsigned i = 0; i < N; i++)
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(group_key(keys[i], 900000 + i)) } : set_of(group_key(keys[i], 910000 + i), 1);
+        assert_true(assert_estimated(f, txn_of(writes, N)) < GROUPS * COST_LONG_KEYS_MAX * COST_PASS + N * 16 * 1024);
+        assert_true(f->cost.nodes < GROUPS * COST_LONG_KEYS_MAX + 10 * N);
+
+        /* Each is removed and written again: the first write pays for the count. */
+        for (unsigned i = 0; i < N; i++)
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string(long_key(keys[i], i)) } : set_of(keys[i - 1], 1);
+        for (unsigned i = 0; i < N; i++)
+                keys[i][1] = 'A';
+        (void) assert_estimated(f, txn_of(writes, N));
+        assert_true(f->cost.nodes > COST_LONG_KEYS_MAX - N);
+}
+
+/* A directory that an earlier write of the transaction has removed is made again, with all directories on the way. */
+static void what_a_transaction_has_removed_is_missing_for_its_later_writes(void **state) {
+        static char deep[2 * 400 + 1];
+        Fixture *f = *state;
+        KvCommand writes[12];
+
+        for (size_t i = 0; i < sizeof(deep) - 1; i += 2)
+                deep[i] = '/', deep[i + 1] = 'a';
+        assert_int_equal(apply(f, set_of(deep, 1)), KV_OK);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true } : set_of(deep, 1);
+        assert_true(assert_estimated(f, txn_of(writes, 4)) > COST_HEAVY);
+}
+
+static void the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none(void **state) {
+        Fixture *f = *state;
+        char dir[478];
+
+        memset(dir, 'p', sizeof(dir));
+        dir[0] = '/';
+        dir[sizeof(dir) - 1] = 0;
+        for (unsigned i = 0; i < 4000; i++) {
+                char key[600];
+                KvNode node = { .created = 1, .modified = 1 };
+
+                snprintf(key, sizeof(key), "%s/%020u", dir, 5000000 + i);
+                node.key = kv_string(key);
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        }
+        assert_int_equal(tree_put(f->txn, &(KvNode) { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 }), 0);
+        assert_true(assert_estimated(f, (KvCommand) { .op = KV_POST, .key = kv_string(dir), .value = { large, 1 } }) > 4000 * COST_PASS);
+}
+
+/* -- Budget -- */
+
+static KvStatus check(Fixture *f, Budget *b, uint64_t now_ms, KvCommand cmd, uint64_t *ret_cost) {
+        KvStatus status = KV_OK;
+        uint64_t cost;
+        Error err = {};
+        int r;
+
+        r = budget_check(b, f->txn, now_ms, &cmd, &cost, &status, &err);
+        assert_true((status == KV_OK) == (r == 0));
+        if (ret_cost)
+                *ret_cost = cost;
+        return status;
+}
+
+/* However many are refused at one time: the work for it is bounded, and so is the work for one of them. */
+static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **state) {
+        enum { N = 40, ROUNDS = 500 };
+        static char keys[N][600];
+        Fixture *f = *state;
+        KvCommand writes[N], remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        TurnWork work = {};
+        Budget b = {};
+
+        lay_groups(f, COST_LONG_KEYS_MAX - 1 - N);
+        lay(f, "/d", 0, 60000, 10, 0);
+        for (unsigned i = 0; i < N; i++)
+                writes[i] = set_of(group_key(keys[i], 900000 + i), 1);
+        tree_set_work(f->tree, &work);
+        /* As many heavy commands wait as may: an estimate ends where it is known that the command is heavy. */
+        b = (Budget) { .waiting = 100ull * COST_ENTRY_MAX };
+        work = (TurnWork) {};
+        assert_int_equal(check(f, &b, 1000, txn_of(writes, N), NULL), KV_BUSY);
+        assert_true(work.nodes <= 2 * COST_LONG_KEYS_MAX + 100);
+
+        for (unsigned kind = 0; kind < 2; kind++) {
+                b = (Budget) {};
+                work = (TurnWork) {};
+                for (unsigned i = 0; i < ROUNDS; i++)
+                        (void) check(f, &b, 1000, kind == 0 ? remove : txn_of(writes, N), NULL);
+                assert_true(work.nodes <= COST_ENTRY_MAX / COST_PASS + ROUNDS * 100);
+                /* An ordinary write is estimated as ever, and a small directory removed. */
+                assert_int_equal(check(f, &b, 1000, set_of("/x", 1), NULL), KV_OK);
+                assert_int_equal(check(f, &b, 1000, (KvCommand) { .op = KV_DELETE, .key = kv_string("/d/000001"), .recursive = true }, NULL), KV_OK);
+        }
+        tree_set_work(f->tree, NULL);
+}
+
+/* They cost no time that heavy commands have. */
+static void estimates_delay_no_heavy_command(void **state) {
+        Fixture *f = *state;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        char key[600];
+        uint64_t cost, wait_ms;
+        unsigned n_taken = 0, n_refused = 0;
+        Budget b = {};
+
+        lay_groups(f, COST_LONG_KEYS_MAX - 2);
+        lay(f, "/d", 0, 60000, 10, 0);
+        for (unsigned i = 0; i < 10000; i++) {
+                n_taken += check(f, &b, 1000, set_of(group_key(key, 900000), 1), &cost) == KV_OK && !budget_is_heavy(cost);
+                assert_true(budget_allows(&b, 1000, &wait_ms));
+        }
+        assert_true(n_taken > 0);
+        for (unsigned i = 0; i < 2000; i++) {
+                KvStatus status = check(f, &b, 2000 + i, remove, NULL);
+
+                n_refused += status == KV_TOO_LARGE;
+                assert_true(status == KV_TOO_LARGE || status == KV_BUSY);
+                assert_true(budget_allows(&b, 2000 + i, &wait_ms));
+        }
+        assert_in_range(n_refused, 2000 / (2 * BUDGET_SHARE * COST_ENTRY_MS), 2000 / BUDGET_COUNT_MS);
+}
+
+/* Each counts as it is in the tree. */
+static void many_values_on_their_way_make_no_other_one_large(void **state) {
+        Fixture *f = *state;
+        KvCommand writes[12];
+        uint64_t cost, alone;
+        char keys[12][16];
+        Budget b = {};
+
+        lay(f, "/d", 0, 12, 10, 0);
+        for (size_t i = 0; i < ELEMENTS(writes); i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/d/%06zu", i);
+                writes[i] = set_of(keys[i], 10);
+        }
+        assert_int_equal(check(f, &b, 1000, txn_of(writes, ELEMENTS(writes)), &alone), KV_OK);
+        for (unsigned i = 0; i < 3 * VALUES_SLOTS; i++) {
+                char key[16];
+                KvCommand cmd;
+
+                snprintf(key, sizeof(key), "/%u", i);
+                cmd = set_of(key, i % 100 == 0 ? LARGE : VALUES_SIZE_MIN);
+                budget_take(&b, &cmd, 1);
+        }
+        assert_int_equal(check(f, &b, 1000, txn_of(writes, ELEMENTS(writes)), &cost), KV_OK);
+        assert_int_equal(cost, alone);
+        assert_int_equal(check(f, &b, 1000, set_of("/0", 1), &cost), KV_OK); /* the first ones are known */
+        assert_true(cost > LARGE);
+        budget_done(&b);
+}
+
+static void what_was_in_flight_in_another_term_holds_nothing_up(void **state) {
+        uint64_t wait_ms;
+        Budget b = {};
+
+        budget_spend(&b, 1000, 103, COST_ENTRY_MAX);
+        budget_applied(&b, 101);
+        assert_false(budget_allows(&b, 5000, &wait_ms));
+        budget_term_changed(&b);
+        assert_true(budget_allows(&b, 5000, &wait_ms));
+        assert_int_equal(b.waiting, 0);
+}
+
 /* -- Expiry -- */
 
 static KvCommand expiry(uint64_t limit) {
@@ -509,6 +726,7 @@ static void what_is_charged_bounds_what_is_moved(void **state) {
                 KvCommand writes[12], commands[12];
                 char keys[ELEMENTS(commands)][64], inner[ELEMENTS(writes)][64];
                 size_t n = 1 + random_u64(&random) % 4, n_writes = 2 + random_u64(&random) % (ELEMENTS(writes) - 2);
+                uint64_t estimated;
                 size_t encoded;
                 TreeMeta before, after;
 
@@ -524,7 +742,11 @@ static void what_is_charged_bounds_what_is_moved(void **state) {
                                 commands[i] = expiry(100);
                 }
                 assert_int_equal(tree_meta(f->txn, &before), 0);
+                estimated = n == 1 ? estimate(f, commands[0]).cost.total : 0;
                 apply_from(f, f->number + 1, commands, n);
+                if (n == 1 && f->status[0] == KV_OK && f->cost.total > estimated)
+                        fail_msg("round %u: it was estimated at %llu and charged %llu", round, (unsigned long long) estimated,
+                                 (unsigned long long) f->cost.total);
                 assert_int_equal(tree_meta(f->txn, &after), 0);
                 encoded = f->moved + (after.results.bytes > before.results.bytes ? after.results.bytes - before.results.bytes : 0);
                 assert_true(f->cost.total <= COST_ENTRY_MAX);
@@ -547,6 +769,13 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_refresh_keeps_no_value_but_in_its_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(so_many_long_keys_share_one_beginning_and_no_more, setup, teardown),
                 cmocka_unit_test_setup_teardown(more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_command_counts_each_group_of_long_keys_once, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_a_transaction_has_removed_is_missing_for_its_later_writes, setup, teardown),
+                cmocka_unit_test_setup_teardown(the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none, setup, teardown),
+                cmocka_unit_test_setup_teardown(estimates_of_refused_commands_take_a_bounded_part_of_a_turn, setup, teardown),
+                cmocka_unit_test_setup_teardown(estimates_delay_no_heavy_command, setup, teardown),
+                cmocka_unit_test_setup_teardown(many_values_on_their_way_make_no_other_one_large, setup, teardown),
+                cmocka_unit_test(what_was_in_flight_in_another_term_holds_nothing_up),
                 cmocka_unit_test_setup_teardown(a_large_directory_expires_in_pages_that_each_cost_little, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_is_due_with_large_values_goes_with_several_entries, setup, teardown),
                 cmocka_unit_test_setup_teardown(an_expiry_of_one_node_spares_the_next_when_that_one_was_renewed, setup, teardown),

@@ -509,8 +509,8 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         assert_int_equal(told.status, KV_OK);
 }
 
-/* Those are estimated again before they go into the log, and there may be thousands of them. */
-static void what_is_estimated_again_takes_the_work_of_several_turns(void **state) {
+/* A host that begins to lead estimates what it took before, and there may be thousands of them. */
+static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(void **state) {
         enum { N = 8, CHECKS = 4000 };
         static KvCheck checks[CHECKS];
         KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") },
@@ -530,6 +530,8 @@ static void what_is_estimated_again_takes_the_work_of_several_turns(void **state
                 (void) loop_run_due(&h->loop, 1);
         for (size_t i = 0; i < N; i++)
                 proposals_result(h->store->proposals, numbers[i], &(KvResult) { .status = KV_DEFERRED });
+        for (Proposal *x = h->store->proposals->own; x; x = x->hh.next)
+                x->cost = 0;
         (void) turns_end_work(&h->loop.turns);
         for (unsigned pumps = 0; more && pumps < 100; pumps++) {
                 more = loop_run_due(&h->loop, 1);
@@ -542,6 +544,85 @@ static void what_is_estimated_again_takes_the_work_of_several_turns(void **state
         assert_int_equal(told.status, KV_OK);
 }
 
+/* Before all that came later, and at what it was charged: apply knows better. */
+static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(void **state) {
+        KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, other = { .op = KV_SET, .key = kv_string("/b") };
+        Still *h = *state;
+        Proposals *p = h->store->proposals;
+        Told told = {}, later = {};
+        uint64_t number, second;
+
+        number = propose_ours(h, &set, &told);
+        h->now_ms += 10;
+        assert_int_equal(kv_propose(h->store, &other, on_told, &later, &second), 0);
+        proposals_result(p, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
+        assert_int_equal(p->queue.first->number, number);
+        assert_int_equal(p->queue.first->cost, COST_HEAVY / 2);
+        assert_int_equal(p->queue.last->number, second);
+        still_run(h);
+        assert_int_equal(told.status, KV_OK);
+        assert_int_equal(later.status, KV_OK);
+}
+
+static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) {
+        Still *h = *state;
+        KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
+        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
+        Told told[2] = {};
+
+        lay_large(h, 1);
+        h->store->proposals->budget.heavy_index = UINT64_MAX; /* of an entry that is not applied */
+        assert_int_equal(kv_propose(h->store, &heavy, on_told, &told[0], NULL), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_told, &told[1], NULL), 0);
+        still_pass(h, BUDGET_WAIT_MS);
+        assert_int_equal(told[0].n, 0);
+        assert_int_equal(told[1].n, 1);
+        assert_int_equal(told[1].status, KV_OK);
+        still_pass(h, 2 * BUDGET_WAIT_MS);
+        assert_int_equal(told[0].n, 1);
+        assert_int_equal(told[0].status, KV_BUSY);
+}
+
+/* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. */
+static void a_command_that_may_have_happened_is_estimated_once(void **state) {
+        Still *h = *state;
+        Proposals *p = h->store->proposals;
+        KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
+        uint64_t number, deadline_ms;
+        Told told = {};
+        Proposal *x;
+
+        lay_large(h, 1);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+        txn.n_writes = 1;
+        deadline_ms = deadline(h);
+        assert_int_equal(kv_propose(h->store, &txn, on_told, &told, &number), 0);
+        HASH_FIND(hh, p->own, &number, sizeof(number), x);
+        /* As if a leader before had taken it. */
+        txn.n_writes = ELEMENTS(writes);
+        free(x->bytes);
+        p->own_bytes -= x->size;
+        {
+                _cleanup_writer_ Writer w = {};
+
+                assert_int_equal(kv_command_encode(&txn, &w), 0);
+                x->bytes = writer_take(&w, &x->size);
+        }
+        p->own_bytes += x->size;
+        x->copies = 1;
+        x->cost = 0;
+        x->deadline_ms = deadline_ms;
+        p->budget.heavy_index = UINT64_MAX;
+        still_run(h);
+        assert_int_equal(x->state, PROPOSAL_QUEUED);
+        assert_int_equal(x->cost, COST_COMMAND_MAX);
+        p->budget.heavy_index = 0;
+        still_pass(h, BUDGET_WAIT_MS);
+        assert_int_equal(told.n, 1);
+        assert_int_equal(told.status, KV_TOO_LARGE);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define HOST(f) cmocka_unit_test_setup_teardown(f, host, host_end)
@@ -551,7 +632,10 @@ int main(void) {
                 HOST(heavy_commands_take_their_share_and_no_more_and_others_pass),
                 HOST(what_is_on_its_way_counts),
                 HOST(a_copy_that_had_no_effect_is_proposed_again),
-                HOST(what_is_estimated_again_takes_the_work_of_several_turns),
+                HOST(what_is_estimated_before_the_log_takes_the_work_of_several_turns),
+                HOST(a_deferred_command_keeps_its_place_and_costs_what_it_was_charged),
+                HOST(a_heavy_command_that_does_not_get_its_turn_is_refused),
+                HOST(a_command_that_may_have_happened_is_estimated_once),
                 HOST(what_is_past_its_deadline_without_an_answer_is_said_to_be),
                 HOST(when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log),
                 HOST(who_takes_his_answers_is_served_and_makes_room_for_all),
