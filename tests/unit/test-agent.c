@@ -840,6 +840,32 @@ static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_w
         assert_int_equal(room->fake->stops, 1);
 }
 
+static bool is_told_as_foreign(Room *room, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s && streq(s->state.load, "foreign");
+}
+
+static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed(void **state) {
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
+
+        snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
+        run_unit(room, "web.service", ONE);
+        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "ssh.service", ORDER_RUN);
+        UNTIL(room, is_told_as_foreign(room, "ssh.service"));
+        agent_close(room);
+        change_lineage(room);
+        host_order(room->host, "web.service", ORDER_STOP);
+        agent_open(room);
+        while (has_order(room, "web.service")) { /* until the lineage was taken */
+                assert_true(is_told_as_foreign(room, "ssh.service"));
+                host_pause(room->host, 20);
+        }
+        assert_true(is_told_as_foreign(room, "ssh.service"));
+}
+
 /* In what this host has noted, 'field' gets another value of the same length or less. */
 static void change_note(Room *room, const char *field, const char *value) {
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
@@ -1171,6 +1197,7 @@ int main(void) {
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
+                in_a_room(in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed),
                 in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
