@@ -5,6 +5,7 @@
 #pragma once
 
 #define XXH_INLINE_ALL
+#define XXH_FORCE_MEMORY_ACCESS 0 /* memcpy: its packed reads break the rules of aliasing where a key is an integer */
 #include <xxhash.h>
 
 #include "base/memory.h"

@@ -240,7 +240,6 @@ static bool agent_is_stale(const AgentUnit *u, AgentStep s) {
         return u->hinted && !u->answered && s != AGENT_NOTE && s != AGENT_ADOPT;
 }
 
-/* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
 static void agent_note_flag(Agent *a, bool *flag, bool value) {
         a->notes.dirty |= *flag != value;
         *flag = value;
@@ -312,6 +311,7 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
         return true;
 }
 
+/* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
 static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
         const Cluster *c = registry_cluster(a->registry);
         AgentView view = {
