@@ -40,6 +40,7 @@ static const LoopOps loop_ops = { .now_ms = still_now_ms, .wall_ms = still_wall_
 void still_run(Still *h) {
         for (unsigned turns = 0; loop_run_due(&h->loop, 100) || h->n_works > 0; turns++) {
                 assert(turns < TURNS_MAX); /* nothing turns without end */
+                (void) turns_end_work(&h->loop.turns);
                 if (h->n_works > 0) {
                         Work *work = h->works[0];
 
