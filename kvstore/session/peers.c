@@ -25,8 +25,12 @@ static void known_unreachable(Known *k, int error) {
                                                       : strerror(-error);
 
         known_complain(k, COMPLAINT_UNREACHABLE, sentence);
-        k->backoff_ms = MIN(k->backoff_ms, (uint64_t) PROBE_MS);
-        known_retry(k);
+        if (error == -ETIMEDOUT)
+                known_redial(k);
+        else {
+                k->backoff_ms = MIN(k->backoff_ms, (uint64_t) PROBE_MS);
+                known_retry(k);
+        }
 }
 
 static void known_on_connected(void *userdata, Stream *stream, int error) {
