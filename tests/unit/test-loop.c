@@ -534,12 +534,11 @@ static void raise_nothing(void *userdata) {
 
 static void the_callback_that_took_the_longest_names_the_turn(void **state) {
         Loop *loop = loop_uv_base(*state);
-        Timer waits = TIMER(doze, NULL), stop = { .fire = stop_loop, .userdata = *state };
-        Deferred nothing = DEFERRED(raise_nothing, NULL);
+        Deferred waits = DEFERRED(doze, NULL), nothing = DEFERRED(raise_nothing, NULL), stop = DEFERRED(stop_loop, *state);
 
-        timer_start(&waits, loop, 1);
         loop_defer(loop, &nothing);
-        timer_start(&stop, loop, 1); /* stops before the turn is over */
+        loop_defer(loop, &waits);
+        loop_defer(loop, &stop); /* the same turn runs all three, and the loop stops before it is over */
         loop_uv_run(*state);
         assert_string_equal(loop_turns(loop)->longest, "test-loop.c:doze");
 }
