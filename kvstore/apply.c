@@ -218,7 +218,8 @@ static KvAction action_asked(const KvCommand *cmd) {
         }
 }
 
-/* One command of an entry: an answer unless nobody waits for it. */
+/* One command of an entry: an answer unless nobody waits for it. What it took to find its number is charged behind it: the same in each entry,
+ * it would defer the command in each. */
 static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Results *results, uint64_t raft_index, uint64_t term,
                       const ApplySink *sink) {
         _cleanup_arena_ Arena arena = {};
@@ -255,10 +256,11 @@ static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Res
                 result = (KvResult) { .status = KV_LATE, .action = action_asked(&cmd), .index = meta->index, .now_ms = meta->cluster_ms };
                 break;
         case RESULTS_PASSED:
-                return 0;
+                return 0; /* found without a search */
         default:
                 r = verdict;
         }
+        results_take_cost(results, sink->cost);
         if (r < 0)
                 return r;
 

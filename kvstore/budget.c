@@ -5,22 +5,22 @@
 
 #include "base/memory.h"
 
-/* Time after which so much work is the share of one part in BUDGET_SHARE. */
-static uint64_t time_of_us(uint64_t cost) {
-        return cost * (BUDGET_SHARE * COST_ENTRY_MS * 1000) / COST_ENTRY_MAX;
+/* Time after which so much work is one part in 'share'. */
+static uint64_t time_of_us(uint64_t cost, unsigned share) {
+        return cost * (share * COST_ENTRY_MS * 1000ull) / COST_ENTRY_MAX;
 }
 
 static uint64_t left_us(uint64_t free_us, uint64_t now_ms) {
         return free_us > now_ms * 1000 ? free_us - now_ms * 1000 : 0;
 }
 
-static void spend(uint64_t *free_us, uint64_t now_ms, uint64_t cost) {
-        *free_us = MAX(*free_us, now_ms * 1000) + time_of_us(cost);
+static void spend(uint64_t *free_us, uint64_t now_ms, uint64_t cost, unsigned share) {
+        *free_us = MAX(*free_us, now_ms * 1000) + time_of_us(cost, share);
 }
 
 /* Whether a heavy command that comes now has to wait for too long. */
 static bool is_full(const Budget *b, uint64_t now_ms) {
-        return left_us(b->free_us, now_ms) + time_of_us(b->waiting) > BUDGET_WAIT_MS * 1000;
+        return left_us(b->free_us, now_ms) + time_of_us(b->waiting, BUDGET_SHARE) > BUDGET_WAIT_MS * 1000;
 }
 
 void budget_done(Budget *b) {
@@ -57,19 +57,20 @@ static void turn(Budget *b, uint64_t now_ms) {
                 b->turned_ms = now_ms;
 }
 
-/* Counts have a share of time as heavy commands do. The closer it is to its end, the shorter a count may be: what needs a long one is
- * refused first, and an ordinary write never. */
-static uint64_t count_max(const Budget *b, uint64_t now_ms) {
-        uint64_t left = left_us(b->counted_us, now_ms);
-
-        if (left <= BUDGET_COUNT_MS * 1000)
+/* How much may be counted now, and the share of time that it is taken from: what needs a long count is refused first, then what is heavy,
+ * and an ordinary write never. */
+static uint64_t count_max(Budget *b, uint64_t now_ms, bool internal, uint64_t **ret_share) {
+        *ret_share = &b->counted_us;
+        if (internal || left_us(b->counted_us, now_ms) <= BUDGET_COUNT_MS * 1000)
                 return BUDGET_COUNT_MAX;
-        return left <= 2 * BUDGET_COUNT_MS * 1000 ? BUDGET_COUNT_MAX / 64 : BUDGET_COUNT_MAX / 2048;
+        *ret_share = &b->light_us;
+        return left_us(b->light_us, now_ms) <= BUDGET_COUNT_MS * 1000 ? BUDGET_COUNT_LIGHT : BUDGET_COUNT_MIN;
 }
 
 int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err) {
         bool full = !cmd->internal && is_full(b, now_ms);
-        uint64_t cost_max = full ? COST_HEAVY : COST_COMMAND_MAX, counts = cmd->internal ? BUDGET_COUNT_MAX : count_max(b, now_ms);
+        EstimateLimits limits = { .cost = full ? COST_HEAVY : COST_COMMAND_MAX };
+        uint64_t *share;
         Values *on_way[3] = {};
         Estimated e;
         size_t n = 0;
@@ -79,17 +80,21 @@ int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd,
         for (size_t i = 0; i < ELEMENTS(b->on_way); i++)
                 if (b->on_way[i] && b->on_way[i]->n > 0)
                         on_way[n++] = b->on_way[i];
-        r = cost_estimate(txn, on_way, cmd, cost_max, counts, &e);
-        spend(&b->counted_us, now_ms, e.counted.total);
+        limits.counted = count_max(b, now_ms, cmd->internal, &share);
+        b->counted.now_ms = now_ms;
+        r = cost_estimate(txn, on_way, cmd->internal ? NULL : &b->counted, cmd, &limits, &e);
+        spend(share, now_ms, e.counted.total, BUDGET_COUNT_SHARE);
         if (r < 0)
                 return r;
         *ret_cost = MIN(e.cost.total, (uint64_t) COST_COMMAND_MAX);
-        if (e.cost.total <= cost_max && e.counted.total <= counts)
+        if (e.cost.total <= limits.cost && e.counted.total + e.known <= limits.counted)
                 return 0;
         *ret_cost = COST_COMMAND_MAX; /* or more: it was not estimated to its end */
         if (cmd->internal && e.on_way)
                 return 0;
-        if (counts < BUDGET_COUNT_MAX || full || e.on_way) /* what is on its way may change, or be refused */
+        if (e.counted.total + e.known <= BUDGET_COUNT_MAX && e.cost.total <= COST_COMMAND_MAX)
+                return busy(ret_status, err); /* under another limit it may be taken */
+        if (e.stale || e.on_way) /* what is on its way may change, or be refused */
                 return busy(ret_status, err);
         return too_large(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), ret_status, err);
 }
@@ -120,7 +125,7 @@ bool budget_allows(const Budget *b, uint64_t now_ms, uint64_t *ret_wait_ms) {
 
 void budget_spend(Budget *b, uint64_t now_ms, uint64_t index, uint64_t cost) {
         b->heavy_index = index;
-        spend(&b->free_us, now_ms, cost);
+        spend(&b->free_us, now_ms, cost, BUDGET_SHARE);
 }
 
 void budget_applied(Budget *b, uint64_t applied) {

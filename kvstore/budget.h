@@ -7,7 +7,9 @@
  * refused for that.
  *
  * An estimate may have to count nodes, and the size of the command does not bound the count. Counts have a quarter of the time of their
- * own, apart from that of the commands that are taken: commands that are refused after a count delay no other one. */
+ * own, apart from that of the commands that are taken: one half for counts of any length, the other for those that begin when the first
+ * is used up, and may be as long as a command that is not heavy needs. A count that ends in a refusal is not repeated for a second: commands
+ * that are refused again and again delay no other one. */
 #pragma once
 
 #include "kvstore/command.h"
@@ -16,8 +18,11 @@
 enum {
         BUDGET_SHARE = 4,          /* heavy commands take one part in so many of apply's time */
         BUDGET_WAIT_MS = 1000,     /* that a heavy command may have to wait */
-        BUDGET_COUNT_MS = 16,      /* that counts may be ahead of their share; so much more with a sixty-fourth of BUDGET_COUNT_MAX */
+        BUDGET_COUNT_MS = 16,      /* that counts may be ahead of either share */
+        BUDGET_COUNT_SHARE = 8,    /* counts of each kind take one part in so many of the thread's time */
         BUDGET_COUNT_MAX = COST_ENTRY_MAX / 2, /* cost of the counts of one estimate */
+        BUDGET_COUNT_LIGHT = COST_HEAVY / (COST_PASS + COST_REMOVE) * COST_PASS, /* of one that ends where its command is heavy */
+        BUDGET_COUNT_MIN = 32 * COST_PASS, /* of one without a share */
         BUDGET_ON_WAY_MS = 1000,   /* values that were taken so long ago are in the tree, or with what was taken since */
 };
 
@@ -27,7 +32,8 @@ typedef struct Budget {
         Values *on_way[2];      /* of what was taken now, and before that; NULL: none yet */
         uint64_t turned_ms;
         uint64_t free_us;       /* until then heavy commands have used their share */
-        uint64_t counted_us;    /* until then counts have used theirs */
+        uint64_t counted_us, light_us; /* until then counts of any length, and those up to BUDGET_COUNT_LIGHT, have used theirs */
+        Counted counted;
         uint64_t waiting;       /* cost of the heavy commands that wait */
         uint64_t heavy_index;   /* of the last entry with heavy commands; 0: it is applied */
 } Budget;

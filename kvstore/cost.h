@@ -22,6 +22,8 @@ enum {
         COST_EXPIRE_MAX = COST_ENTRY_MAX / 2, /* what one command of expiry removes; a directory of more than half of it goes in pages */
         COST_LONG_KEYS_MAX = 4096,         /* keys of more than 480 bytes that share their first 480 bytes */
 
+        COST_SLICE = COST_ENTRY_MAX / 8,   /* of the entries that one turn of the loop applies: the one that exceeds it is the last */
+
         /* Prices. */
         COST_COMMAND = 2048,               /* of a command: its decoding and its kept answer */
         COST_NESTED = 16 * 1024,           /* of a transaction of more than one write, which can be taken back */
@@ -30,6 +32,7 @@ enum {
         COST_REMOVE = 256,                 /* of a node that goes with the directory above it */
         COST_WRITE = 3584,                 /* of a node that is written or removed by itself, besides its event */
         COST_EVENT = 1024,                 /* of an event: another one may leave the window for it */
+        COST_KEPT = 48,                    /* of a kept answer that is passed to find the one of an earlier number */
         COST_EXPIRY = 1792,                /* of an entry of the table of expiry, written or removed */
 };
 

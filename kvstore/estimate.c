@@ -1,5 +1,6 @@
 #include "kvstore/estimate.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/table.h"
@@ -19,19 +20,29 @@ static uint64_t hash_of(KvBytes key) {
         return XXH3_64bits_withSeed(key.data, key.size, table_seed) ?: 1;
 }
 
-void values_add(Values *values, KvBytes key, size_t size) {
-        uint64_t hash;
-        size_t i;
+static void values_put(Values *values, KvBytes key, size_t size, size_t n_max) {
+        uint64_t hash = hash_of(key);
+        size_t i = slot_of(values, hash);
 
-        if (size < VALUES_SIZE_MIN)
+        if (values->slots[i].hash == 0 && values->n >= n_max) {
+                values->left_out = MAX(values->left_out, size);
                 return;
-        hash = hash_of(key);
-        i = slot_of(values, hash);
-        if (values->slots[i].hash == 0 && values->n >= VALUES_SLOTS / 4 * 3)
-                return;
+        }
         values->n += values->slots[i].hash == 0;
         values->slots[i].hash = hash;
         values->slots[i].size = MAX(values->slots[i].size, size);
+}
+
+void values_add(Values *values, KvBytes key, size_t size) {
+        if (size >= VALUES_SIZE_MIN)
+                values_put(values, key, size, VALUES_SLOTS / 4 * 3);
+}
+
+/* Of the transaction that is estimated: all count. Small ones leave room for as many large ones as a command can have. */
+static void values_add_written(Values *values, KvBytes key, size_t size) {
+        static_assert(VALUES_SLOTS / 4 > KV_COMMAND_MAX / VALUES_SIZE_MIN, "only small values are left out");
+
+        values_put(values, key, size, size < VALUES_SIZE_MIN ? VALUES_SLOTS / 2 : VALUES_SLOTS / 4 * 3);
 }
 
 size_t values_size(const Values *values, KvBytes key) {
@@ -53,7 +64,7 @@ enum {
         REMOVED_MAX = 16, /* removed directories that are remembered one by one */
 };
 
-/* Directories that the transaction has made before: commonly many keys are made in few. A full table holds all. */
+/* Directories that the transaction has made before: commonly many keys are made in few. What a full table lacks counts as missing. */
 typedef struct Made {
         uint64_t slots[MADE_SLOTS]; /* hashes; 0: free */
         size_t n;
@@ -64,12 +75,12 @@ static bool made_add(Made *made, KvBytes dir) {
         uint64_t hash = hash_of(dir);
         size_t i = hash & (MADE_SLOTS - 1);
 
-        if (made->n >= MADE_SLOTS / 4 * 3)
-                return true;
         while (made->slots[i] != 0 && made->slots[i] != hash)
                 i = (i + 1) & (MADE_SLOTS - 1);
         if (made->slots[i] == hash)
                 return true;
+        if (made->n >= MADE_SLOTS / 4 * 3)
+                return false;
         made->slots[i] = hash;
         made->n++;
         return false;
@@ -90,13 +101,14 @@ typedef struct Estimate {
         TreeTxn *txn;
         Values *const *on_way;
         Earlier *earlier; /* NULL: it is no transaction */
+        Counted *known;   /* may be NULL */
         LongKeys long_keys;
-        uint64_t cost_max, count_max;
+        EstimateLimits limits;
         Estimated result;
 } Estimate;
 
 static bool is_over(const Estimate *e) {
-        return e->result.cost.total > e->cost_max || e->result.counted.total > e->count_max;
+        return e->result.cost.total > e->limits.cost || e->result.counted.total + e->result.known > e->limits.counted;
 }
 
 static void count_nodes(Estimate *e, uint64_t n) {
@@ -171,7 +183,7 @@ static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
         size_t size = node ? node->value.size : 0, on_way = 0;
 
         if (e->earlier)
-                size = MAX(size, values_size(&e->earlier->values, key));
+                size = MAX(size, values_size(&e->earlier->values, key) ?: e->earlier->values.left_out);
         for (Values *const *v = e->on_way; v && *v; v++)
                 on_way = MAX(on_way, values_size(*v, key));
         e->result.on_way |= on_way > size;
@@ -180,7 +192,7 @@ static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
 
 /* The group of a long key; a count that exceeds what may be counted ends the estimate. */
 static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
-        uint64_t left = e->count_max - MIN(e->count_max, e->result.counted.total), counted;
+        uint64_t left = e->limits.counted - MIN(e->limits.counted, e->result.counted.total + e->result.known), counted;
         int r;
 
         r = long_keys_group(&e->long_keys, e->txn, key, MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
@@ -205,6 +217,57 @@ static int pass_one(void *userdata, const KvNode *node, bool below) {
         return !below && !is_over(e);
 }
 
+static int tree_index(const Estimate *e, uint64_t *ret) {
+        TreeMeta meta;
+        int r = tree_meta(e->txn, &meta);
+
+        if (r >= 0)
+                *ret = meta.index;
+        return r;
+}
+
+/* 1: an earlier estimate has counted as much below the directory as ends this one, too. */
+static int known_to_end(Estimate *e, KvBytes dir) {
+        uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), index;
+        Estimated before = e->result;
+        int r;
+
+        if (!e->known || e->known->slots[slot].hash != hash || e->known->now_ms - e->known->slots[slot].at_ms >= COUNTED_MS)
+                return 0;
+        r = tree_index(e, &index);
+        if (r < 0)
+                return r;
+        cost_bytes(&e->result.cost, e->known->slots[slot].cost);
+        e->result.known += e->known->slots[slot].counted;
+        e->result.stale |= index != e->known->slots[slot].index;
+        if (is_over(e))
+                return 1;
+        e->result = before;
+        return 0;
+}
+
+/* All that is below a directory. */
+static int count_below(Estimate *e, KvBytes dir) {
+        uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), cost = e->result.cost.total, counted = e->result.counted.total, index;
+        int r;
+
+        r = known_to_end(e, dir);
+        if (r != 0)
+                return MIN(r, 0);
+        r = tree_scan(e->txn, dir, count_one, e);
+        if (r < 0 || !e->known || !is_over(e))
+                return r;
+        r = tree_index(e, &index);
+        if (r < 0)
+                return r;
+        e->known->slots[slot].hash = hash;
+        e->known->slots[slot].at_ms = e->known->now_ms;
+        e->known->slots[slot].index = index;
+        e->known->slots[slot].cost = e->result.cost.total - cost;
+        e->known->slots[slot].counted = e->result.counted.total - counted;
+        return 0;
+}
+
 static void note_removed(Earlier *x, KvBytes dir) {
         if (x->n_removed < REMOVED_MAX)
                 x->removed[x->n_removed] = dir;
@@ -218,7 +281,7 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
         int r = 0;
 
         if (node && node->dir && walks)
-                r = tree_scan(e->txn, cmd->key, cmd->recursive ? count_one : pass_one, e);
+                r = cmd->recursive ? count_below(e, cmd->key) : tree_scan(e->txn, cmd->key, pass_one, e);
         if (r == 0 && e->earlier && walks) {
                 cost_nodes(&e->result.cost, 1, COST_PASS);
                 if ((!node || e->earlier->removes) && tree_beginning(cmd->key) != 0) {
@@ -334,14 +397,14 @@ static int estimate_txn(Estimate *e, const KvCommand *cmd) {
         e->earlier = cmd->n_writes > 1 ? &earlier : NULL;
         for (size_t i = 0; r >= 0 && i < cmd->n_writes && !is_over(e); i++) {
                 r = estimate_one(e, &cmd->writes[i]);
-                values_add(&earlier.values, cmd->writes[i].key, cmd->writes[i].value.size);
+                values_add_written(&earlier.values, cmd->writes[i].key, cmd->writes[i].value.size);
         }
         e->earlier = NULL;
         return r;
 }
 
-int cost_estimate(TreeTxn *txn, Values *const *on_way, const KvCommand *cmd, uint64_t cost_max, uint64_t count_max, Estimated *ret) {
-        Estimate e = { .txn = txn, .on_way = on_way, .cost_max = cost_max, .count_max = count_max };
+int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd, const EstimateLimits *limits, Estimated *ret) {
+        Estimate e = { .txn = txn, .on_way = on_way, .known = known, .limits = *limits };
         int r = 0;
 
         cost_nodes(&e.result.cost, 1, COST_COMMAND);

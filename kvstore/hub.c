@@ -552,8 +552,20 @@ static void tell_waiting(Hub *hub) {
         loop_count(hub->loop, hub->visits, 0);
 }
 
+/* Not every event reaches the places: nothing is known to be absent, before a watch says so again. */
+static void place_forget(Place *place) {
+        Place *child;
+
+        place->absent = false;
+        place->absent_from = 0;
+        LIST_FOREACH(child, &place->children, siblings)
+                place_forget(child);
+}
+
 /* Too many changes for too many watches: these begin again, from the window, if they can. */
 static void lose_all(Hub *hub, bool once_too) {
+        if (hub->root)
+                place_forget(hub->root);
         while (!STAILQ_EMPTY(&hub->waiting))
                 waiting_drop_first(hub);
         for (Watch *watch = hub->all; watch; watch = watch->all_next)

@@ -79,7 +79,7 @@ static void told_result(void *userdata, uint64_t origin, uint64_t number, const 
 static void told_event(void *userdata, const KvEvent *event) {
 }
 
-static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
         KvStore *s = userdata;
         Applying a = { .store = s };
         bool remade = s->replica->shown; /* all this was told when the tree before it had it */
@@ -91,6 +91,7 @@ static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntr
                         &(ApplySink) { .on_result = told ? told_result : on_apply_result,
                                        .on_event = told ? told_event : on_apply_event, .userdata = &a,
                                        .forgetful = kv_has_bug(s->bug, "apply-twice"), .level_max = s->level_max, .cost = &cost });
+        *ret_cost = cost.total;
         cost_add(&s->cost, &cost);
         if (cost.total > s->cost_max.total)
                 s->cost_max = cost;

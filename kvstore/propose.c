@@ -167,8 +167,8 @@ static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatu
         return r;
 }
 
-/* What was taken by a host that did not lead is estimated before it goes into the log, once. False: it is refused. A command that may have
- * happened is not: its verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
+/* What was taken by a host that did not lead, or from another host in a turn without room, is estimated before it goes into the log, once.
+ * False: it is refused. A command that may have happened is not: its verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
 static bool estimate(Proposals *p, Proposal *x) {
         _cleanup_free_ void *arena = NULL;
         KvStatus status = KV_OK;
@@ -178,17 +178,40 @@ static bool estimate(Proposals *p, Proposal *x) {
         if (x->cost > 0)
                 return true;
         p->has_estimated = true;
-        x->cost = COST_COMMAND;
-        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0)
+        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0) {
+                x->cost = COST_COMMAND;
                 return true;
-        if (x->foreign || x->copies > 0)
+        }
+        if (x->copies > 0)
                 (void) check_cost(p, &cmd, &x->cost, &status, &err);
         else if (proposals_check(p, &cmd, &x->cost, &status, &err) < 0 && status != KV_OK) {
-                proposals_refuse(p, x, status, err.message);
+                if (x->foreign) {
+                        proposals_say_refused(p, x, status, err.message);
+                        forget_foreign(p, x);
+                } else
+                        proposals_refuse(p, x, status, err.message);
                 return false;
         }
+        x->cost = MAX(x->cost, (uint64_t) COST_COMMAND);
+        if (x->foreign)
+                proposals_say_accepted(p, x);
         budget_take(&p->budget, &cmd, x->cost);
         return true;
+}
+
+/* What waits for its estimate, as far as this turn has room; at least one. */
+static void estimate_waiting(Proposals *p) {
+        Proposal *next;
+
+        for (Proposal *x = p->queue.first; x; x = next) {
+                next = x->next;
+                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
+                        loop_defer(p->options.loop, &p->pump);
+                        break;
+                }
+                (void) estimate(p, x);
+        }
+        proposals_flush_accepted(p);
 }
 
 /* True: it was refused. A heavy command that is not in the log by then gets the answer of one that comes when too many wait. */
@@ -211,12 +234,8 @@ static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
                 bool heavy;
 
                 next = x->next;
-                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
-                        loop_defer(p->options.loop, &p->pump);
-                        break;
-                }
-                if (!estimate(p, x))
-                        continue;
+                if (x->cost == 0)
+                        break; /* in a later turn */
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
                         if (!waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
@@ -250,8 +269,9 @@ static void picked_logged(Proposals *p, Proposal *x, uint64_t term) {
 #endif
 }
 
-/* One entry out of what waits; 0 when something was taken, -EAGAIN when the log is full for now. */
-static int submit_batch(Proposals *p) {
+/* One entry out of what waits; 0 when something was taken, -EAGAIN when there is nothing that may go, or the log is full for now. 'empty':
+ * an entry without commands will do. */
+static int submit_batch(Proposals *p, bool empty) {
         _cleanup_writer_ Writer w = {};
         uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index, term, heavy;
         Proposal *picked[KV_BATCH_COMMANDS_MAX];
@@ -262,8 +282,8 @@ static int submit_batch(Proposals *p) {
         if (cluster_ms == 0)
                 return -EAGAIN; /* what the log says of it is not applied yet */
         n = pick(p, picked, &heavy);
-        if (n == 0 && p->queue.first)
-                return -EAGAIN; /* heavy commands, which wait */
+        if (n == 0 && !empty)
+                return -EAGAIN; /* heavy commands wait, or were refused */
         kv_batch_begin(&batch, &w, &(KvBatchHead) { .cluster_ms = cluster_ms, .quota = p->options.quota, .level = *p->options.level,
                                                    .quota_nodes = p->options.quota_nodes });
         for (size_t i = 0; i < n; i++) {
@@ -336,7 +356,7 @@ static void make_room(Proposals *p) {
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
-        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= RESULTS_SWEEP_MS && submit_batch(p) >= 0)
+        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= RESULTS_SWEEP_MS && submit_batch(p, true) >= 0)
                 p->emptied_ms = now;
 }
 
@@ -358,10 +378,11 @@ static void on_pump(void *userdata) {
 
         p->has_estimated = false;
         if (replica_is_leader(replica)) {
+                estimate_waiting(p);
                 if (proposals_full(p))
                         make_room(p);
                 while (p->queue.first && p->n_window < PROPOSE_WINDOW)
-                        if (submit_batch(p) < 0)
+                        if (submit_batch(p, false) < 0)
                                 break; /* full, or handing over: what settles it wakes us */
                 count_waiting(p);
         } else {

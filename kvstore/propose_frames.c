@@ -101,30 +101,80 @@ typedef struct Asked {
         Writer done;
 } Asked;
 
-static void reply_proposed(Asked *a, ProposedWhat what, KvStatus status, const char *cause) {
+/* What a frame says to the host that proposed: of these numbers, or with those answers. */
+typedef struct Reply {
+        uint64_t from, term, origin, now_ms;
+        ProposedWhat what;
+        KvStatus status;
+        const char *cause;
+        const uint64_t *numbers; /* NULL: 'answers' have them */
+        size_t n;
+        const Writer *answers;
+} Reply;
+
+static void reply_proposed(Proposals *p, PeerSession *session, const Reply *reply) {
         _cleanup_writer_ Writer w = {};
 
-        replica_write_head(a->p->options.replica, &w, a->from);
-        write_u64(&w, a->term);
-        write_u64(&w, a->origin);
-        write_u64(&w, a->now_ms);
-        write_u8(&w, (uint8_t) what);
-        write_u8(&w, (uint8_t) status);
-        write_string(&w, cause);
-        write_varint(&w, a->n[what]);
-        for (size_t i = 0; what != PROPOSED_DONE && i < a->n[what]; i++)
-                write_u64(&w, a->numbers[what][i]);
-        if (what == PROPOSED_DONE)
-                write_raw(&w, a->done.bytes, a->done.size);
-        if (w.error == 0 && a->done.error == 0)
-                (void) peer_reply(a->session, PEER_PROPOSED, w.bytes, w.size);
+        replica_write_head(p->options.replica, &w, reply->from);
+        write_u64(&w, reply->term);
+        write_u64(&w, reply->origin);
+        write_u64(&w, reply->now_ms);
+        write_u8(&w, (uint8_t) reply->what);
+        write_u8(&w, (uint8_t) reply->status);
+        write_string(&w, reply->cause);
+        write_varint(&w, reply->n);
+        for (size_t i = 0; reply->numbers && i < reply->n; i++)
+                write_u64(&w, reply->numbers[i]);
+        if (reply->answers)
+                write_raw(&w, reply->answers->bytes, reply->answers->size);
+        if (w.error == 0 && (!reply->answers || reply->answers->error == 0))
+                (void) peer_reply(session, PEER_PROPOSED, w.bytes, w.size);
 }
 
-/* Takes another host's command into our queue; its shape is checked here, too. */
+static void reply_asked(Asked *a, ProposedWhat what, KvStatus status, const char *cause) {
+        bool done = what == PROPOSED_DONE;
+
+        reply_proposed(a->p, a->session,
+                       &(Reply) { .from = a->from, .term = a->term, .origin = a->origin, .now_ms = a->now_ms, .what = what, .status = status, .cause = cause,
+                                  .numbers = done ? NULL : a->numbers[what], .n = a->n[what], .answers = done ? &a->done : NULL });
+}
+
+/* By the session that the frame came by; a host whose session has ended asks again. */
+static void reply_later(Proposals *p, uint64_t number, Reply *reply) {
+        PeerSession *session = peers_session(p->options.peers, number);
+
+        reply->term = replica_term(p->options.replica);
+        reply->now_ms = p->options.cluster_ms(p->options.userdata);
+        if (session)
+                reply_proposed(p, session, reply);
+}
+
+void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause) {
+        reply_later(p, x->session, &(Reply) { .from = x->from, .origin = x->origin, .what = PROPOSED_REFUSED, .status = status, .cause = cause,
+                                              .numbers = &x->number, .n = 1 });
+}
+
+void proposals_flush_accepted(Proposals *p) {
+        if (p->accepted.n > 0)
+                reply_later(p, p->accepted.session, &(Reply) { .from = p->accepted.from, .origin = p->accepted.origin, .what = PROPOSED_ACCEPTED,
+                                                               .cause = "", .numbers = p->accepted.numbers, .n = p->accepted.n });
+        p->accepted.n = 0;
+}
+
+void proposals_say_accepted(Proposals *p, const Proposal *x) {
+        if (x->session != p->accepted.session || x->origin != p->accepted.origin || p->accepted.n == FRAME_COMMANDS_MAX)
+                proposals_flush_accepted(p);
+        p->accepted.from = x->from;
+        p->accepted.session = x->session;
+        p->accepted.origin = x->origin;
+        p->accepted.numbers[p->accepted.n++] = x->number;
+}
+
+/* Takes another host's command into our queue; its shape is checked here, too. 0: it is estimated in a later turn, and the host told then. */
 static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size, KvStatus *ret_status, Error *err) {
         _cleanup_free_ void *arena = NULL;
+        uint64_t cost = 0;
         KvCommand cmd;
-        uint64_t cost;
         Proposal *x;
         int r;
 
@@ -137,7 +187,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        r = proposals_check(p, &cmd, &cost, ret_status, err);
+        if (loop_has_room(p->options.loop))
+                r = proposals_check(p, &cmd, &cost, ret_status, err);
         if (r < 0)
                 return r;
 
@@ -149,6 +200,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         x->origin = like->origin;
         x->number = like->number;
         x->floor = like->floor;
+        x->from = like->from;
+        x->session = like->session;
         x->deadline_ms = like->deadline_ms;
         memcpy(x->bytes, bytes, size);
         x->size = size;
@@ -161,7 +214,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         p->n_foreign++;
         p->foreign_bytes += size;
         proposals_enqueue(p, x);
-        return 0;
+        loop_defer(p->options.loop, &p->pump);
+        return cost > 0;
 }
 
 /* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is full: then it will be
@@ -209,16 +263,17 @@ static ProposedWhat take_one(Asked *a, Results *results, const Proposal *like, c
         if (r < 0 && r != -ENOMEM) {
                 a->numbers[PROPOSED_REFUSED][0] = like->number;
                 a->n[PROPOSED_REFUSED] = 1;
-                reply_proposed(a, PROPOSED_REFUSED, status, error_text(&err, r));
+                reply_asked(a, PROPOSED_REFUSED, status, error_text(&err, r));
                 return _PROPOSED_MAX;
         }
-        return r < 0 ? PROPOSED_BUSY : PROPOSED_ACCEPTED;
+        return r < 0 ? PROPOSED_BUSY : r == 0 ? _PROPOSED_MAX : PROPOSED_ACCEPTED;
 }
 
 /* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked again. */
 static void take_all(Asked *a, Results *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
-                Proposal like = { .origin = a->origin, .floor = a->floor, .later = a->later, .number = read_u64(r) };
+                Proposal like = { .origin = a->origin, .floor = a->floor, .from = a->from, .session = peer_number(a->session), .later = a->later,
+                                  .number = read_u64(r) };
                 const void *bytes;
                 ProposedWhat what;
                 size_t size;
@@ -276,11 +331,11 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.term;
         a.now_ms = a.here ? p->options.cluster_ms(p->options.userdata) : proposals_known_ms(p);
         answer_asked(&a, &r, n);
-        if (a.n[PROPOSED_ACCEPTED] > 0 || proposals_full(p))
+        if (proposals_full(p))
                 loop_defer(p->options.loop, &p->pump);
         for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++)
                 if ((a.n[what] > 0 && what != PROPOSED_REFUSED) || (n == 0 && a.here && what == PROPOSED_LATE))
-                        reply_proposed(&a, what, KV_BUSY, what != PROPOSED_BUSY ? "" : proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full");
+                        reply_asked(&a, what, KV_BUSY, what != PROPOSED_BUSY ? "" : proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full");
         writer_done(&a.done);
 }
 

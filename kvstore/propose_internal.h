@@ -34,6 +34,7 @@ typedef enum ProposalState {
 
 typedef struct Proposal {
         uint64_t origin, number, floor; /* floor: of another host's only */
+        uint64_t from, session;         /* the same: that host, and the number of the session that it came by */
         ProposalState state;
         uint64_t term;
         uint64_t due_ms;      /* 0: as long as the leader is there */
@@ -83,6 +84,11 @@ struct Proposals {
         bool any_due;                    /* one that nobody is asked for again waits for its time to be over, who ever leads */
         Budget budget;
         bool has_estimated;              /* in this call of the pump */
+        struct {
+                uint64_t from, session, origin;
+                uint64_t numbers[FRAME_COMMANDS_MAX];
+                size_t n;
+        } accepted; /* others', in this call of the pump: what one frame says */
         Deferred pump, answer;
         Timer sweep, heavy; /* heavy: the next heavy command may go */
 };
@@ -128,4 +134,8 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term); /* what
 /* What the leader took, and this host has not seen applied in time: what became of it? */
 void proposals_ask_outcomes(Proposals *p);
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
+/* What became of another host's command that was estimated after its frame. */
+void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause);
+void proposals_say_accepted(Proposals *p, const Proposal *x); /* together with those before and after it */
+void proposals_flush_accepted(Proposals *p);
 void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);

@@ -320,7 +320,7 @@ static int next_answer(Reader *r, const Head *head, uint64_t *ret_number, KvByte
         return r->failed ? -EUCLEAN : 1;
 }
 
-/* Where an origin's answers are: made when one of its numbers has been seen before. */
+/* Where an origin's answers are: for those that may have one of its numbers again. */
 typedef struct Place {
         uint64_t number, slot;
 } Place;
@@ -330,7 +330,8 @@ typedef struct Origin {
         Head head;         /* as the next record will say; 'floor' and 'highest' move with each item */
         uint64_t base;     /* that numbers in 'answers' are above */
         uint64_t slot, last_highest; /* of the last record */
-        bool known, indexed;
+        bool known;
+        uint64_t indexed; /* the records from this slot on are in 'places' */
         Place *places;
         size_t n_places, capacity;
         Writer answers;    /* of this entry */
@@ -343,6 +344,7 @@ struct Results {
         Origin *origins;
         size_t n, capacity;
         Writer scratch;
+        Cost looked;
 };
 
 int results_new(Results **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms) {
@@ -374,7 +376,7 @@ static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *re
         Reader r;
         int k;
 
-        k = tree_last_result(txn, origin, ret_slot, &record);
+        k = tree_result_before(txn, origin, UINT64_MAX, ret_slot, &record);
         if (k < 0)
                 return k;
         r = reader_over(record.data, record.size);
@@ -393,7 +395,7 @@ static int origin_of(Results *r, uint64_t origin, Origin **ret) {
         if (GROW(r->origins, r->capacity, r->n + 1) < 0)
                 return -ENOMEM;
         o = &r->origins[r->n];
-        *o = (Origin) { .origin = origin, .values_left = RESULTS_VALUES_MAX };
+        *o = (Origin) { .origin = origin, .indexed = UINT64_MAX, .values_left = RESULTS_VALUES_MAX };
         k = load_head(r->txn, origin, &o->slot, &o->head);
         if (k < 0 && k != -ENOENT)
                 return k;
@@ -410,34 +412,45 @@ static int compare_places(const void *a, const void *b) {
         return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int index_record(void *userdata, uint64_t slot, KvBytes record) {
-        Reader r = reader_over(record.data, record.size);
-        Origin *o = userdata;
+static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
         uint64_t number;
         KvBytes bytes;
-        Head head;
         int k;
 
-        k = read_head(&r, &head);
-        while (k >= 0 && (k = next_answer(&r, &head, &number, &bytes)) > 0) {
+        while ((k = next_answer(r, head, &number, &bytes)) > 0) {
                 if (GROW(o->places, o->capacity, o->n_places + 1) < 0)
                         return -ENOMEM;
                 o->places[o->n_places++] = (Place) { number, slot };
         }
-        return k < 0 ? k : 1;
+        return k;
 }
 
-static int index_origin(Results *r, Origin *o) {
+/* The records that may have a number, the last one first: when an older one was written, the highest number was a lower one. */
+static int index_down_to(Results *r, Origin *o, uint64_t number) {
+        size_t n = o->n_places;
+        uint64_t slot;
+        KvBytes record;
         int k;
 
-        if (o->indexed)
-                return 0;
-        k = tree_results(r->txn, o->origin, index_record, o);
-        if (k < 0)
+        while ((k = tree_result_before(r->txn, o->origin, o->indexed, &slot, &record)) == 0) {
+                Reader reader = reader_over(record.data, record.size);
+                Head head;
+
+                cost_visit(&r->looked, 0);
+                k = read_head(&reader, &head);
+                if (k < 0 || head.highest < number)
+                        break;
+                k = index_record(o, slot, &head, &reader);
+                if (k < 0)
+                        break;
+                o->indexed = slot;
+        }
+        if (k < 0 && k != -ENOENT)
                 return k;
-        if (o->n_places > 0)
+        if (o->n_places > n) {
+                cost_bytes(&r->looked, (uint64_t) o->n_places * COST_KEPT);
                 qsort(o->places, o->n_places, sizeof(Place), compare_places);
-        o->indexed = true;
+        }
         return 0;
 }
 
@@ -451,15 +464,16 @@ static int find_in_record(Reader *r, const Head *head, uint64_t number, KvBytes 
         return k < 0 ? k : -ENOENT;
 }
 
-static int find_kept(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t number, KeptResult *ret) {
+static int find_kept(Results *results, uint64_t origin, uint64_t slot, uint64_t number, KeptResult *ret) {
         KvBytes record;
         Reader r;
         Head head;
         int k;
 
-        k = tree_result(txn, origin, slot, &record);
+        k = tree_result(results->txn, origin, slot, &record);
         if (k < 0)
                 return k;
+        cost_visit(&results->looked, 0);
         r = reader_over(record.data, record.size);
         k = read_head(&r, &head);
         if (k == 0)
@@ -481,11 +495,11 @@ static int find_again(Results *r, Origin *o, uint64_t number, KeptResult *ret) {
                 *ret = (KeptResult) { .entry = r->entry, .term = r->term, .now_ms = r->cluster_ms, .bytes = ret->bytes };
                 return k;
         }
-        k = index_origin(r, o);
+        k = index_down_to(r, o, number);
         if (k < 0)
                 return k;
         place = o->n_places > 0 ? bsearch(&(Place) { .number = number }, o->places, o->n_places, sizeof(Place), compare_places) : NULL;
-        return place ? find_kept(r->txn, o->origin, place->slot, number, ret) : -ENOENT;
+        return place ? find_kept(r, o->origin, place->slot, number, ret) : -ENOENT;
 }
 
 int results_judge(Results *r, const KvBatchItem *item, KeptResult *ret) {
@@ -506,6 +520,11 @@ int results_judge(Results *r, const KvBatchItem *item, KeptResult *ret) {
                         return k < 0 ? k : RESULTS_KEPT;
         }
         return item->deadline_ms < r->cluster_ms ? RESULTS_LATE : RESULTS_FRESH;
+}
+
+void results_take_cost(Results *r, Cost *cost) {
+        cost_add(cost, &r->looked);
+        r->looked = (Cost) {};
 }
 
 int results_keep(Results *r, const KvBatchItem *item, const KvCommand *cmd, const KvResult *result) {

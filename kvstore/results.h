@@ -41,6 +41,8 @@ Results *results_free(Results *r); /* NULL allowed; returns NULL */
 DEFINE_CLEANUP(Results *, results_free);
 /* A ResultsVerdict, or a negative errno. Items without a deadline are always fresh. Needs no write transaction, nor a command. */
 int results_judge(Results *r, const KvBatchItem *item, KeptResult *ret);
+/* Adds what was read since the last call, to find numbers that are not above all others. */
+void results_take_cost(Results *r, Cost *cost);
 int results_keep(Results *r, const KvBatchItem *item, const KvCommand *cmd, const KvResult *result);
 /* Writes what was kept, and drops what nobody needs any more. */
 int results_store(Results *r);

@@ -138,6 +138,8 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
 
         /* Not MDB_WRITEMAP: with it a full disk is a SIGBUS, without it an error from commit. */
         r = tree_error(mdb_env_open(tree->env, path, flags, 0600));
+        if (r == -EBADF && options->read_only)
+                r = -EUCLEAN; /* the file is empty: LMDB would begin it */
         if (r == 0) {
                 (void) mdb_reader_check(tree->env, &dead);
                 r = open_tables(tree, options->read_only);

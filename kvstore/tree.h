@@ -151,7 +151,7 @@ int tree_forget_events(TreeTxn *txn, uint64_t oldest);
 
 /* Records of kept answers, in order of (origin, slot); an origin is not 0. Borrowed as nodes are. -ENOENT. */
 int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret);
-int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, KvBytes *ret);
+int tree_result_before(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t *ret_slot, KvBytes *ret); /* the last one below 'slot' */
 int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record);
 /* Those of one origin, or of all (0). 'visit' returns as tree_walk()'s; TREE_DROP in a write transaction: the record goes. */
 enum { TREE_DROP = 2 };

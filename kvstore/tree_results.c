@@ -33,10 +33,10 @@ int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
         return r;
 }
 
-int tree_last_result(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, KvBytes *ret) {
+int tree_result_before(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t *ret_slot, KvBytes *ret) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, UINT64_MAX, bytes), data;
+        MDB_val key = key_of(origin, slot, bytes), data;
         int r;
 
         if (txn->tree->results == 0)

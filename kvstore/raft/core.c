@@ -139,10 +139,10 @@ int core_apply_committed(RaftCore *c, uint64_t now_ms) {
                         uint64_t from = MAX(first, c->applied + 1);
 
                         r = c->ops->apply(c->userdata, from, raft_entries_get(&c->log, from), last - from + 1);
-                        if (r < 0)
+                        if (r <= 0)
                                 return r;
                         end = from + (uint64_t) r - 1;
-                        assert(r > 0 && end <= last);
+                        assert(end <= last);
                         c->applied = end;
                         c->applied_term = raft_entries_get(&c->log, end)->term;
                         c->changed |= RAFT_CHANGED_COMMIT;
@@ -536,7 +536,8 @@ uint64_t raft_core_leader(const RaftCore *c, const char **ret_address) {
         const char *address = NULL;
         raft_id id = 0;
 
-        if (c->started)
+        /* A follower of the engine believes in its leader for as long as it grants votes of higher terms in time. */
+        if (c->started && (c->raft.state != RAFT_FOLLOWER || c->leader_term == raft_current_term(&c->raft)))
                 raft_leader((struct raft *) &c->raft, &id, &address);
         if (ret_address)
                 *ret_address = id > 0 ? address : NULL;

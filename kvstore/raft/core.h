@@ -94,7 +94,7 @@ typedef struct RaftCoreOps {
          * could leave a checkpoint older than the log's beginning). 'info' is borrowed for the call. */
         int (*install)(void *userdata, const RaftStateInfo *info, bool keep_state);
 
-        /* Applies entries first_index ... in order. Returns how many of them: at least 1, and fewer than n if more would take too long
+        /* Applies entries first_index ... in order. Returns how many of them: fewer than n, or 0, if more would take too long
          * or too much memory at once; raft_core_apply() goes on with the others. All types come: only RAFT_ENTRY_COMMAND means
          * something to the tree, but each raises its applied index and term, and RAFT_ENTRY_CHANGE (always the last of its
          * call) its configuration and configuration index. Failing ends the replica. */
@@ -233,7 +233,7 @@ uint64_t raft_core_vote(const RaftCore *core);
 /* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run. (A new leader
  * submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
-/* 0 and NULL while unknown. The address borrows until the next input. */
+/* 0 and NULL while unknown: a leader counts in the term in which it was heard, and in no later one. The address borrows until the next input. */
 uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
 uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);

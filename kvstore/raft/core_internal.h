@@ -50,6 +50,8 @@ struct RaftCore {
         uint64_t held_since_ms;
         uint64_t unsent_from;   /* demotion: entries from here on are not sent yet; 0: none */
 
+        uint64_t leader_term;   /* in which another server was last heard as the leader */
+
         PeerProgress *peers;
         size_t n_peers, peers_capacity;
 

@@ -7,6 +7,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "kvstore/apply.h"
+#include "kvstore/cost.h"
 #include "kvstore/raft/compare.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
@@ -149,11 +150,15 @@ static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state
 }
 
 static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry *entry) {
+        uint64_t cost = 0;
         TreeMeta meta;
         int r;
 
-        if (entry->type == RAFT_ENTRY_COMMAND)
-                return p->options.events.apply(p->options.events.userdata, txn, index, entry);
+        if (entry->type == RAFT_ENTRY_COMMAND) {
+                r = p->options.events.apply(p->options.events.userdata, txn, index, entry, &cost);
+                p->applied_cost += cost;
+                return r;
+        }
 
         r = apply_empty(txn, index, entry->term);
         if (r < 0 || entry->type != RAFT_ENTRY_CHANGE)
@@ -169,6 +174,17 @@ static int apply_entry(Replica *p, TreeTxn *txn, uint64_t index, const RaftEntry
         return tree_set_meta(txn, &meta);
 }
 
+/* Whether the entries that this turn of the loop has applied cost their share. Each input may apply a slice, and a turn may have many
+ * inputs: all of them share it. */
+static bool turn_is_used(Replica *p) {
+        uint64_t turn = loop_turns(p->loop)->n;
+
+        if (p->applied_turn != turn)
+                p->applied_cost = 0;
+        p->applied_turn = turn;
+        return p->in_service && p->applied_cost > COST_SLICE;
+}
+
 /* The slice's first entries, inside 'txn': returns how many. */
 static int apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, const RaftEntry *entries, size_t n) {
         uint64_t held = 0;
@@ -182,7 +198,7 @@ static int apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, const R
         for (i = 0; i < MIN(n, (size_t) SLICE_ENTRIES) && size < SLICE_BYTES; i++) {
                 if (p->shown && i > 0 && first_index + i - 1 == p->shown_applied)
                         break; /* from here on it is new */
-                if (held > SLICE_HELD_BYTES)
+                if (held > SLICE_HELD_BYTES || (i > 0 && turn_is_used(p)))
                         break;
                 /* A tree that is ahead (a newer state kept beside a received one) has these already. */
                 if (first_index + i <= meta.applied && !p->options.apply_twice)
@@ -219,15 +235,15 @@ static int apply_slice(Replica *p, uint64_t first_index, const RaftEntry *entrie
         return done;
 }
 
-/* One slice of what is committed: a long log, and what a follower lacked, do not stop the loop. At the opening there is no service yet,
- * and all slices follow at once. */
+/* One slice of what is committed, or none in a turn of the loop that has applied enough: a long log, and what a follower lacked, do not
+ * stop the loop. At the opening there is no service yet, and all slices follow at once. */
 static int op_apply(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n) {
         Replica *p = userdata;
         size_t done = 0;
         int r;
 
-        if (!p->tree)
-                return -ESHUTDOWN;
+        if (turn_is_used(p))
+                return 0;
 
         do {
                 r = apply_slice(p, first_index + done, entries + done, n - done);

@@ -91,13 +91,12 @@ int replica_open_log(Replica *p, Error *err) {
 
 /* A log that does not fit the tree is emptied, which takes a checkpoint of that tree: made here, it need not be made on the loop. */
 static int copy_misfit(Replica *p, Reopening *o) {
-        const Checkpoint *checkpoint = &p->folder.checkpoint;
         RaftStateInfo info = { .index = o->meta.applied, .term = o->meta.applied_term };
         RaftCoreStart start = { .state = info.index > 0 ? &info : NULL };
         int r;
 
         start.entries = (RaftEntry *) raft_log_entries(o->log, &start.n_entries, &start.first_index);
-        if (raft_core_log_fits(&start) != 0 || (checkpoint->fd >= 0 && checkpoint->meta.applied >= info.index))
+        if (raft_core_log_fits(&start) != 0 || (o->has_checkpoint && o->checkpoint_applied >= info.index))
                 return 0;
         if (!o->may_copy)
                 return error_set(&o->text, -EBUSY, "the log does not fit the tree, of which a checkpoint is being made");
@@ -145,7 +144,8 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
         int r;
 
         assert(!p->core && !p->log && !o->running);
-        *o = (Reopening) { .done = done, .rebuild = rebuild, .may_copy = !p->copying, .copied = { .fd = -1 } };
+        *o = (Reopening) { .done = done, .rebuild = rebuild, .may_copy = !p->copying, .copied = { .fd = -1 },
+                            .has_checkpoint = p->folder.checkpoint.fd >= 0, .checkpoint_applied = p->folder.checkpoint.meta.applied };
         o->work = (Work) { .name = LOOP_NAME(reopen_done), .work = reopen_run, .done = reopen_done, .userdata = p };
         r = rebuild ? 0 : replica_tree_meta(p->tree, &o->meta);
         if (r < 0)

@@ -23,8 +23,9 @@ typedef struct Transfers Transfers;
 typedef struct Compare Compare;
 
 typedef struct ReplicaEvents {
-        /* An entry of commands, inside the transaction of its step. A negative errno ends the replica. */
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry);
+        /* An entry of commands, inside the transaction of its step; *ret_cost: as kvstore/cost.h counts. A negative errno ends the
+         * replica. */
+        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost);
         /* Bytes of memory that hold what apply() made and committed() has not seen yet. */
         uint64_t (*held)(void *userdata);
         /* What apply() got since the last time is in the tree now; inside an input: publish, call nobody. */
@@ -65,6 +66,8 @@ typedef struct Reopening {
         void (*done)(Replica *p);
         bool rebuild;   /* the tree, of the checkpoint */
         bool may_copy;  /* no checkpoint is being made */
+        bool has_checkpoint;
+        uint64_t checkpoint_applied; /* of the replica's checkpoint: one that is being made may take its place meanwhile */
         TreeMeta meta;  /* of the tree that the log is to fit */
         Tree *tree;     /* that was rebuilt; NULL: none was */
         RaftLog *log;
@@ -99,6 +102,7 @@ struct Replica {
         Deferred settle;         /* for inputs that a caller of ours made */
         Deferred apply;          /* the next slice of what is committed */
         uint64_t held_max;       /* bytes that memory held of one slice at most: for tests */
+        uint64_t applied_turn, applied_cost; /* the turn of the loop that applied last, and the cost of its entries */
         bool founded;            /* by this start: the cluster is new */
         bool started;
         bool in_service;         /* the first start is over: nothing takes the loop for long any more */

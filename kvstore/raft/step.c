@@ -97,7 +97,6 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         c->install = update->snapshot.metadata;
         c->installing = true;
         raft_free(update->snapshot.chunk.base);
-        replace_pending(c, 0);
         for (size_t i = 0; i < c->n_pending; i++)
                 c->pending[i].last = 0; /* first is at least 1 */
         raft_entries_reset(&c->log, c->install.index + 1);
@@ -189,6 +188,9 @@ int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Give
         raft_free(r < 0 ? given->after_error : given->after);
         if (r < 0)
                 return r;
+        if (given->received && (given->received->type == RAFT_MESSAGE_APPEND || given->received->type == RAFT_MESSAGE_SNAPSHOT)
+            && given->received->term == raft_current_term(&c->raft))
+                c->leader_term = given->received->term;
 
         if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
                 r = c->ops->write_meta(c->userdata, raft_current_term(&c->raft), raft_voted_for(&c->raft));

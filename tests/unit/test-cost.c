@@ -303,6 +303,8 @@ static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_onc
                 done += f->status[i] == KV_OK;
         }
         assert_true(done > 5 && done < ELEMENTS(writes));
+        assert_int_equal(f->last->status, KV_DEFERRED);
+        assert_in_range(f->last->charged, LARGE, COST_COMMAND_MAX);
         assert_true(f->cost.total <= COST_ENTRY_MAX && f->cost.total > COST_ENTRY_MAX / 2);
 
         for (unsigned round = 0; done < ELEMENTS(writes); round++) {
@@ -317,6 +319,69 @@ static void what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_onc
         assert_int_equal(index, ELEMENTS(writes));
         assert_int_equal(apply(f, set_of("/other", 1)), KV_OK);
         assert_int_equal(f->last->index, index + 1);
+}
+
+/* -- Numbers that were overtaken -- */
+
+enum { KEPT_ENTRIES = 40, KEPT_EACH = 1000, KEPT_FIRST = 100, KEPT_SKIPPED = KEPT_FIRST + (KEPT_ENTRIES - 2) * KEPT_EACH };
+
+/* Entries of many small commands, whose answers are kept; of one number, nothing was heard. */
+static void keep_many(Fixture *f) {
+        static KvCommand many[KEPT_EACH];
+
+        for (size_t i = 0; i < ELEMENTS(many); i++)
+                many[i] = set_of("/x", 1);
+        for (unsigned i = 0; i < KEPT_ENTRIES; i++) {
+                uint64_t first = KEPT_FIRST + i * KEPT_EACH;
+
+                if (first == KEPT_SKIPPED)
+                        apply_from(f, first + 1, many, ELEMENTS(many) - 1);
+                else
+                        apply_from(f, first, many, ELEMENTS(many));
+        }
+}
+
+static void what_is_read_to_find_an_overtaken_number_is_charged(void **state) {
+        Fixture *f = *state;
+        KvCommand one = set_of("/y", 1);
+        uint64_t each = KEPT_EACH * COST_KEPT, cost;
+
+        keep_many(f);
+        assert_int_equal(apply(f, one), KV_OK);
+        assert_int_equal(apply(f, one), KV_OK);
+        cost = f->cost.total;
+        assert_true(cost < each);
+
+        /* Only records that may have it are read. */
+        apply_from(f, KEPT_SKIPPED, &one, 1);
+        assert_int_equal(f->status[0], KV_OK);
+        assert_false(f->last->again);
+        assert_in_range(f->cost.total, cost + each, cost + 3 * each);
+        apply_from(f, KEPT_SKIPPED, &one, 1);
+        assert_true(f->last->again);
+        apply_from(f, KEPT_SKIPPED - 1, &one, 1);
+        assert_true(f->last->again);
+        assert_in_range(f->cost.total, each, 5 * each);
+
+        apply_from(f, 1, &one, 1);
+        assert_int_equal(f->status[0], KV_OK);
+        assert_false(f->last->again);
+        assert_true(f->cost.total > (KEPT_ENTRIES - 1) * each);
+}
+
+/* It defers other commands of the entry, and never the one that it was read for. */
+static void a_command_is_not_deferred_for_what_was_read_to_find_its_number(void **state) {
+        Fixture *f = *state;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, commands[] = { set_of("/y", 1), remove };
+
+        keep_many(f);
+        lay(f, "/d", 0, 40000, 10, 0);
+        apply_from(f, 1, commands, ELEMENTS(commands));
+        assert_int_equal(f->status[0], KV_OK);
+        assert_int_equal(f->status[1], KV_DEFERRED);
+        apply_from(f, 2, &remove, 1);
+        assert_int_equal(f->status[0], KV_OK);
+        assert_false(exists(f, "/d"));
 }
 
 /* -- Refreshes -- */
@@ -443,7 +508,7 @@ static void lay_groups(Fixture *f, unsigned n) {
 static Estimated estimate(Fixture *f, KvCommand cmd) {
         Estimated e;
 
-        assert_int_equal(cost_estimate(f->txn, NULL, &cmd, COST_COMMAND_MAX, BUDGET_COUNT_MAX, &e), 0);
+        assert_int_equal(cost_estimate(f->txn, NULL, NULL, &cmd, &(EstimateLimits) { COST_COMMAND_MAX, BUDGET_COUNT_MAX }, &e), 0);
         return e;
 }
 
@@ -491,14 +556,65 @@ static void a_command_counts_each_group_of_long_keys_once(void **state) {
 static void what_a_transaction_has_removed_is_missing_for_its_later_writes(void **state) {
         static char deep[2 * 400 + 1];
         Fixture *f = *state;
-        KvCommand writes[12];
+        KvCommand writes[20];
+        char dirs[ELEMENTS(writes) - 2][8];
 
         for (size_t i = 0; i < sizeof(deep) - 1; i += 2)
                 deep[i] = '/', deep[i + 1] = 'a';
         assert_int_equal(apply(f, set_of(deep, 1)), KV_OK);
-        for (size_t i = 0; i < ELEMENTS(writes); i++)
+        for (size_t i = 0; i < 4; i++)
                 writes[i] = i % 2 == 0 ? (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true } : set_of(deep, 1);
         assert_true(assert_estimated(f, txn_of(writes, 4)) > COST_HEAVY);
+
+        /* However many there are. */
+        for (size_t i = 0; i < ELEMENTS(dirs); i++) {
+                snprintf(dirs[i], sizeof(dirs[i]), "/d%zu", i);
+                lay(f, dirs[i], 0, 1, 1, 0);
+                writes[i] = (KvCommand) { .op = KV_DELETE, .key = kv_string(dirs[i]), .recursive = true };
+        }
+        writes[ELEMENTS(dirs)] = (KvCommand) { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true };
+        writes[ELEMENTS(dirs) + 1] = set_of(deep, 1);
+        assert_true(assert_estimated(f, txn_of(writes, ELEMENTS(writes))) > COST_HEAVY);
+}
+
+/* Each small value is the old one of the next write. */
+static void small_values_of_a_transaction_count_for_its_later_writes(void **state) {
+        enum { SAME = 108, KEYS = 700 };
+        static char keys[KEYS][16];
+        static KvCommand writes[2 * KEYS];
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < SAME; i++)
+                writes[i] = set_of("/same", VALUES_SIZE_MIN - 1);
+        (void) assert_estimated(f, txn_of(writes, SAME));
+
+        /* More keys than are remembered. */
+        for (size_t i = 0; i < KEYS; i++) {
+                snprintf(keys[i], sizeof(keys[i]), "/k%zu", i);
+                writes[i] = set_of(keys[i], 1);
+        }
+        (void) assert_estimated(f, txn_of(writes, KEYS));
+        for (size_t i = 0; i < KEYS; i++) {
+                writes[i] = set_of(keys[i], 250);
+                writes[KEYS + i] = set_of(keys[i], 1);
+        }
+        (void) assert_estimated(f, txn_of(writes, 2 * KEYS));
+}
+
+static void as_many_directories_as_a_transaction_may_make_are_estimated(void **state) {
+        enum { KEYS = 30, DEPTH = 90 };
+        static char keys[KEYS][16 + 2 * DEPTH];
+        Fixture *f = *state;
+        KvCommand writes[KEYS];
+
+        for (size_t i = 0; i < KEYS; i++) {
+                char *p = keys[i] + sprintf(keys[i], "/r%zu", i);
+
+                for (unsigned k = 0; k < DEPTH; k++)
+                        p += sprintf(p, "/a");
+                writes[i] = set_of(keys[i], 1);
+        }
+        (void) assert_estimated(f, txn_of(writes, KEYS));
 }
 
 static void the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none(void **state) {
@@ -535,6 +651,13 @@ static KvStatus check(Fixture *f, Budget *b, uint64_t now_ms, KvCommand cmd, uin
         return status;
 }
 
+/* A transaction counts its work where its tree did when it began. */
+static void count_work(Fixture *f, TurnWork *work) {
+        assert_int_equal(tree_commit(f->txn), 0);
+        tree_set_work(f->tree, work);
+        assert_int_equal(tree_begin_write(f->tree, &f->txn), 0);
+}
+
 /* However many are refused at one time: the work for it is bounded, and so is the work for one of them. */
 static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **state) {
         enum { N = 40, ROUNDS = 500 };
@@ -546,26 +669,102 @@ static void estimates_of_refused_commands_take_a_bounded_part_of_a_turn(void **s
 
         lay_groups(f, COST_LONG_KEYS_MAX - 1 - N);
         lay(f, "/d", 0, 60000, 10, 0);
+        lay(f, "/small", 0, 20, 10, 0);
         for (unsigned i = 0; i < N; i++)
                 writes[i] = set_of(group_key(keys[i], 900000 + i), 1);
-        tree_set_work(f->tree, &work);
+        count_work(f, &work);
         /* As many heavy commands wait as may: an estimate ends where it is known that the command is heavy. */
         b = (Budget) { .waiting = 100ull * COST_ENTRY_MAX };
         work = (TurnWork) {};
         assert_int_equal(check(f, &b, 1000, txn_of(writes, N), NULL), KV_BUSY);
-        assert_true(work.nodes <= 2 * COST_LONG_KEYS_MAX + 100);
+        assert_in_range(work.nodes, COST_LONG_KEYS_MAX / 2, 2 * COST_LONG_KEYS_MAX + 100);
 
         for (unsigned kind = 0; kind < 2; kind++) {
                 b = (Budget) {};
                 work = (TurnWork) {};
                 for (unsigned i = 0; i < ROUNDS; i++)
                         (void) check(f, &b, 1000, kind == 0 ? remove : txn_of(writes, N), NULL);
-                assert_true(work.nodes <= COST_ENTRY_MAX / COST_PASS + ROUNDS * 100);
+                assert_in_range(work.nodes, COST_LONG_KEYS_MAX, COST_ENTRY_MAX / COST_PASS + ROUNDS * 100);
                 /* An ordinary write is estimated as ever, and a small directory removed. */
                 assert_int_equal(check(f, &b, 1000, set_of("/x", 1), NULL), KV_OK);
-                assert_int_equal(check(f, &b, 1000, (KvCommand) { .op = KV_DELETE, .key = kv_string("/d/000001"), .recursive = true }, NULL), KV_OK);
+                assert_int_equal(check(f, &b, 1000, (KvCommand) { .op = KV_DELETE, .key = kv_string("/small"), .recursive = true }, NULL), KV_OK);
         }
+        count_work(f, NULL);
+}
+
+/* The directory that one client asks to remove at each half of a millisecond is refused, and takes no time that the count of another one needs. */
+static void a_removal_that_is_refused_again_and_again_delays_no_count_of_others(void **state) {
+        enum { SECONDS = 30 };
+        Fixture *f = *state;
+        KvCommand huge = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
+        KvCommand writes[] = { set_of("/x", 1), huge }, txn = txn_of(writes, ELEMENTS(writes));
+        TurnWork work = {};
+        Budget b = {};
+
+        lay(f, "/d", 0, 70000, 10, 0);
+        lay(f, "/e", 0, 1100, 10, 0);
+        tree_set_work(f->tree, &work);
+        for (uint64_t ms = 1000; ms < 1000 + SECONDS * 1000; ms++) {
+                for (unsigned k = 0; k < 2; k++)
+                        assert_int_not_equal(check(f, &b, ms, ms % 2 == 0 ? huge : txn, NULL), KV_OK);
+                if (ms % 1000 == 777)
+                        assert_int_equal(check(f, &b, ms, small, NULL), KV_OK);
+        }
+        assert_true(work.nodes <= SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) + SECONDS * 2000 * 20);
         tree_set_work(f->tree, NULL);
+}
+
+/* More directories than are remembered, each of them too large: what is not heavy still gets its share of the time. */
+static void what_counts_much_takes_no_time_from_what_counts_little(void **state) {
+        enum { DIRS = 3 * COUNTED_SLOTS, SECONDS = 15 };
+        Fixture *f = *state;
+        KvCommand small = { .op = KV_DELETE, .key = kv_string("/e"), .recursive = true };
+        KvNode node = { .dir = true, .created = 1, .modified = 1 };
+        unsigned n_taken = 0, next = 0;
+        char dir[2 * DIRS + 1] = "";
+        uint64_t when = 0;
+        TurnWork work = {};
+        Random random;
+        Budget b = {};
+
+        random_seed(&random, 1);
+        lay(f, "/e", 0, 1100, 10, 0);
+        for (unsigned i = 0; i < DIRS; i++) {
+                strcat(dir, "/d");
+                node.key = kv_string(dir);
+                assert_int_equal(tree_put(f->txn, &node), 0);
+        }
+        lay(f, dir, 0, 70000, 1, 0);
+        tree_set_work(f->tree, &work);
+        for (uint64_t ms = 1000; ms < 1000 + SECONDS * 1000; ms++) {
+                if (ms % 250 == 0)
+                        when = ms + random_u64(&random) % 250;
+                if (ms == when)
+                        n_taken += check(f, &b, ms, small, NULL) == KV_OK;
+                for (unsigned k = 0; k < 2; k++) {
+                        KvCommand huge = { .op = KV_DELETE, .key = { dir, 2 * (1 + next++ % DIRS) }, .recursive = true };
+
+                        assert_int_not_equal(check(f, &b, ms, huge, NULL), KV_OK);
+                }
+        }
+        assert_true(n_taken > 0);
+        assert_true(work.nodes <= SECONDS * 1000 / (BUDGET_SHARE * COST_ENTRY_MS) * (COST_ENTRY_MAX / COST_PASS) + SECONDS * 2000 * 50);
+        tree_set_work(f->tree, NULL);
+}
+
+/* A directory that was too large a moment ago may have become smaller. */
+static void a_removal_that_was_too_large_is_counted_again_after_a_second(void **state) {
+        Fixture *f = *state;
+        KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
+        Budget b = {};
+
+        lay(f, "/d", 0, 70000, 10, 0);
+        assert_int_equal(check(f, &b, 1000, remove, NULL), KV_TOO_LARGE);
+        assert_int_equal(check(f, &b, 1001, remove, NULL), KV_TOO_LARGE);
+        assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
+        assert_int_equal(apply(f, set_of("/x", 1)), KV_OK);
+        assert_int_equal(check(f, &b, 1002, remove, NULL), KV_BUSY);
+        assert_int_equal(check(f, &b, 1000 + COUNTED_MS, remove, NULL), KV_OK);
 }
 
 /* They cost no time that heavy commands have. */
@@ -574,7 +773,7 @@ static void estimates_delay_no_heavy_command(void **state) {
         KvCommand remove = { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true };
         char key[600];
         uint64_t cost, wait_ms;
-        unsigned n_taken = 0, n_refused = 0;
+        unsigned n_taken = 0;
         Budget b = {};
 
         lay_groups(f, COST_LONG_KEYS_MAX - 2);
@@ -587,11 +786,9 @@ static void estimates_delay_no_heavy_command(void **state) {
         for (unsigned i = 0; i < 2000; i++) {
                 KvStatus status = check(f, &b, 2000 + i, remove, NULL);
 
-                n_refused += status == KV_TOO_LARGE;
                 assert_true(status == KV_TOO_LARGE || status == KV_BUSY);
                 assert_true(budget_allows(&b, 2000 + i, &wait_ms));
         }
-        assert_in_range(n_refused, 2000 / (2 * BUDGET_SHARE * COST_ENTRY_MS), 2000 / BUDGET_COUNT_MS);
 }
 
 /* Each counts as it is in the tree. */
@@ -624,8 +821,8 @@ static void many_values_on_their_way_make_no_other_one_large(void **state) {
 }
 
 static void what_was_in_flight_in_another_term_holds_nothing_up(void **state) {
+        Budget b = { .waiting = COST_ENTRY_MAX };
         uint64_t wait_ms;
-        Budget b = {};
 
         budget_spend(&b, 1000, 103, COST_ENTRY_MAX);
         budget_applied(&b, 101);
@@ -766,13 +963,20 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_comparison_that_would_quote_too_much_is_no_exception, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_answer_to_a_transaction_holds_no_more_refreshed_values_than_allowed, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_no_longer_fits_into_an_entry_has_no_effect_and_takes_effect_once_in_a_later_one, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_is_read_to_find_an_overtaken_number_is_charged, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_command_is_not_deferred_for_what_was_read_to_find_its_number, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_refresh_keeps_no_value_but_in_its_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(so_many_long_keys_share_one_beginning_and_no_more, setup, teardown),
                 cmocka_unit_test_setup_teardown(more_long_keys_of_an_older_tree_stay_readable_and_can_be_deleted, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_command_counts_each_group_of_long_keys_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_a_transaction_has_removed_is_missing_for_its_later_writes, setup, teardown),
+                cmocka_unit_test_setup_teardown(small_values_of_a_transaction_count_for_its_later_writes, setup, teardown),
+                cmocka_unit_test_setup_teardown(as_many_directories_as_a_transaction_may_make_are_estimated, setup, teardown),
                 cmocka_unit_test_setup_teardown(the_child_of_a_post_may_be_a_long_key_where_its_directory_is_none, setup, teardown),
                 cmocka_unit_test_setup_teardown(estimates_of_refused_commands_take_a_bounded_part_of_a_turn, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_removal_that_is_refused_again_and_again_delays_no_count_of_others, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_counts_much_takes_no_time_from_what_counts_little, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_removal_that_was_too_large_is_counted_again_after_a_second, setup, teardown),
                 cmocka_unit_test_setup_teardown(estimates_delay_no_heavy_command, setup, teardown),
                 cmocka_unit_test_setup_teardown(many_values_on_their_way_make_no_other_one_large, setup, teardown),
                 cmocka_unit_test(what_was_in_flight_in_another_term_holds_nothing_up),

@@ -682,6 +682,48 @@ static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
         free(models);
 }
 
+/* A watch that was cleared may hold its place a while: what it knew of it holds no more. */
+static void what_was_absent_before_a_new_tree_may_be_there(void **state) {
+        _cleanup_watcher_ Watcher before = {}, after = {};
+        Fixture *f = *state;
+
+        watch(f, &before, (WatchOptions) { .key = kv_string("/d/a") });
+        delete_dir(f, "/d");
+        assert_told(&before, "delete /d 101, ");
+        f->index = 200;
+        hub_cleared(f->hub, f->index);
+        watch(f, &after, (WatchOptions) { .key = kv_string("/d/a") });
+        assert_told(&before, "cleared");
+        delete_dir(f, "/d");
+        run(f);
+        assert_told(&after, "delete /d 201, ");
+}
+
+static void what_was_absent_before_changes_were_lost_may_be_there(void **state) {
+        enum { N = HUB_VISITS_PER_TURN + 1 };
+        _cleanup_watcher_ Watcher before = {}, after = {}, crowd = {};
+        WatchOptions options = { .key = kv_string("/crowd") };
+        Watch **watches = NEW0(Watch *, N);
+        Fixture *f = *state;
+        uint64_t oldest;
+
+        watch(f, &before, (WatchOptions) { .key = kv_string("/d/a") });
+        delete_dir(f, "/d");
+        assert_told(&before, "delete /d 101, ");
+        for (unsigned i = 0; i < N; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest), 0);
+        set(f, "/crowd"); /* this turn has its share: what follows waits */
+        set(f, "/d/a");
+        for (unsigned i = 0; i < HUB_PENDING_MAX; i++)
+                set(f, "/x");
+        watch(f, &after, (WatchOptions) { .key = kv_string("/d/a") });
+        assert_told(&before, "cleared");
+        delete_dir(f, "/d");
+        run(f);
+        assert_true(after.told.chars && starts_with(after.told.chars, "delete /d "));
+        free(watches);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -711,6 +753,8 @@ int main(void) {
                 TEST(many_changes_to_what_many_watch_are_spread_over_turns),
                 TEST(a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others),
                 TEST(too_many_watches_are_refused),
+                TEST(what_was_absent_before_a_new_tree_may_be_there),
+                TEST(what_was_absent_before_changes_were_lost_may_be_there),
                 TEST(random_events_reach_whom_a_scan_over_all_would_find),
         };
 

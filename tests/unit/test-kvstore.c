@@ -36,6 +36,7 @@ typedef struct Host {
         Peers *peers;
         KvStore *store;
         unsigned resets;
+        uint64_t told_leader; /* with the last event of its state */
         int failed;
         char failure[256];
 } Host;
@@ -83,6 +84,44 @@ static void run_until(World *world, bool (*is_true)(void *userdata), void *userd
         assert_true(w.was_true);
 }
 
+/* -- What is made to fail, or watched, inside a replica -- */
+
+static bool log_is_unfit, copy_is_corrupt; /* once */
+static const RaftCore *without_ticks;
+static unsigned n_to_itself; /* messages of a replica */
+
+int __real_raft_core_log_fits(const RaftCoreStart *start);
+int __wrap_raft_core_log_fits(const RaftCoreStart *start);
+int __real_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
+int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err);
+uint64_t __real_raft_core_timeout_ms(const RaftCore *core);
+uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core);
+void __real_replica_send_message(Replica *p, uint64_t to, const RaftMessage *message);
+void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *message);
+
+int __wrap_raft_core_log_fits(const RaftCoreStart *start) {
+        bool unfit = log_is_unfit;
+
+        log_is_unfit = false;
+        return unfit ? 0 : __real_raft_core_log_fits(start);
+}
+
+int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error *err) {
+        bool corrupt = copy_is_corrupt;
+
+        copy_is_corrupt = false;
+        return corrupt ? error_set(err, -EUCLEAN, "its copy is corrupt") : __real_folder_copy(folder, tree, ret, err);
+}
+
+uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core) {
+        return core == without_ticks ? UINT64_MAX : __real_raft_core_timeout_ms(core);
+}
+
+void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
+        n_to_itself += to == p->identity.raft_id;
+        __real_replica_send_message(p, to, message);
+}
+
 /* -- Hosts -- */
 
 static int free_port(void) {
@@ -100,6 +139,14 @@ static void on_reset(void *userdata) {
         Host *h = userdata;
 
         h->resets++;
+}
+
+static void on_state(void *userdata) {
+        Host *h = userdata;
+        KvState state;
+
+        kv_state(h->store, &state);
+        h->told_leader = state.leader_id;
 }
 
 static void on_failed(void *userdata, int error, const char *reason) {
@@ -123,7 +170,7 @@ static void options_of(Host *h, bool join, KvOptions *ret) {
                 .checkpoint_entries = h->world->checkpoint_entries,
                 .checkpoint_kept = h->world->checkpoint_entries ? 1 : 0,
                 .compare_every = 5,
-                .events = { .on_reset = on_reset, .on_failed = on_failed, .userdata = h },
+                .events = { .on_state = on_state, .on_reset = on_reset, .on_failed = on_failed, .userdata = h },
         };
         machine_id_of(h, ret->machine_id);
         memcpy(ret->boot_id, h->boot_id, sizeof(ret->boot_id));
@@ -229,6 +276,8 @@ static int make_world(void **state, bool with_network) {
                 if (with_network)
                         snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", free_port());
         }
+        log_is_unfit = copy_is_corrupt = false;
+        without_ticks = NULL;
         alarm(PATIENCE_S);
         *state = world;
         return 0;
@@ -351,6 +400,10 @@ static KvState state_of(const Host *h) {
 }
 
 /* -- One host -- */
+
+static bool is_led(void *userdata) {
+        return state_of(userdata).ready;
+}
 
 static void a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once(void **state) {
         Host *h = open_host(*state, 0, false);
@@ -582,7 +635,7 @@ static void after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tr
 
 /* -- A log that moves much more than it holds -- */
 
-enum { LARGE_SIZE = 64 * 1024, N_LARGE = 20, N_REFRESHES = 60 };
+enum { LARGE_SIZE = 64 * 1024, N_LARGE = 20, N_REFRESHES = 60, N_HEAVY = 15 };
 
 static void put_large(Host *h) {
         static char value[LARGE_SIZE];
@@ -596,7 +649,7 @@ static void put_large(Host *h) {
 }
 
 /* A refresh does not carry the value that it moves: of an entry of 1 KB comes more than 1 MB of events. */
-static void refresh_large(Host *h) {
+static void refresh_large(Host *h, unsigned n) {
         KvCommand writes[N_LARGE], txn = { .op = KV_TXN, .writes = writes, .n_writes = N_LARGE };
         char keys[N_LARGE][32];
 
@@ -604,13 +657,54 @@ static void refresh_large(Host *h) {
                 snprintf(keys[i], sizeof(keys[i]), "/large/%u", i);
                 writes[i] = (KvCommand) { .op = KV_UPDATE, .key = kv_string(keys[i]), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
         }
-        for (unsigned i = 0; i < N_REFRESHES; i++)
+        for (unsigned i = 0; i < n; i++)
                 assert_int_equal(ask(h, &txn).status, KV_OK);
 }
 
 /* What one entry moves, and what a slice may before it. */
 static void assert_held_little(const Host *h) {
         assert_true(h->store->replica->held_max < 8 * 1024 * 1024 + 6 * N_LARGE * LARGE_SIZE);
+}
+
+/* Costs of the entries that one host applies, by turns of the loop. */
+static struct {
+        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost);
+        const Loop *loop;
+        uint64_t turn, cost, most; /* 'cost' of this turn, before its last entry; 'most' of any turn, without the last entry */
+        unsigned n_heavy;          /* entries above COST_HEAVY */
+} turns;
+
+static int apply_in_turn(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
+        const KvStore *s = userdata;
+        uint64_t before = s->cost.total, turn = loop_turns(turns.loop)->n;
+        int r = turns.apply(userdata, txn, index, entry, ret_cost);
+
+        turns.cost = turn == turns.turn ? turns.cost : 0;
+        turns.turn = turn;
+        turns.most = MAX(turns.most, turns.cost);
+        turns.cost += s->cost.total - before;
+        turns.n_heavy += s->cost.total - before > COST_HEAVY;
+        return r;
+}
+
+/* From now on, of a host that has just been opened. */
+static void count_turns(Host *h) {
+        ReplicaEvents *events = &h->store->replica->options.events;
+
+        memset(&turns, 0, sizeof(turns));
+        turns.apply = events->apply;
+        turns.loop = h->world->loop;
+        events->apply = apply_in_turn;
+}
+
+/* A turn ends with the entry that exceeds its share. */
+static void assert_heavy_in_turns(unsigned n) {
+        assert_int_equal(turns.n_heavy, n);
+        assert_in_range(turns.most, 0, COST_SLICE);
+}
+
+static void raise_level(Host *h) {
+        assert_int_equal(ask(h, &(KvCommand) { .op = KV_RAISE, .key = kv_string("/"), .internal = true, .limit = KV_LEVEL_MAX }).status, KV_OK);
 }
 
 static uint64_t oldest_event(Host *h) {
@@ -627,7 +721,7 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
         uint64_t index, oldest;
 
         put_large(h);
-        refresh_large(h);
+        refresh_large(h, N_REFRESHES);
         put_many(h, TREE_WINDOW_EVENTS);
         assert_held_little(h);
         index = kv_index(h->store);
@@ -641,6 +735,30 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
         assert_held_little(h);
         assert_int_equal(oldest_event(h), oldest); /* who watched finds his place */
         check_many(h, TREE_WINDOW_EVENTS);
+}
+
+static bool is_whole_again(void *userdata) {
+        const Host *h = userdata;
+
+        return h->failed < 0 && state_of(h).ready && h->store->replica->tree && !h->store->replica->shown;
+}
+
+static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t hash, again, applied;
+
+        raise_level(h);
+        put_large(h);
+        refresh_large(h, N_HEAVY);
+        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        count_turns(h);
+        folder_distrust(&h->store->replica->folder);
+        replica_fail(h->store->replica, -EIO, "this test");
+        run_until(*state, is_whole_again, h);
+        assert_int_equal(synced(h), KV_OK);
+        assert_heavy_in_turns(N_HEAVY);
+        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_true(again == hash);
 }
 
 static bool copies(void *userdata) {
@@ -881,6 +999,18 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
+/* The log does not fit the tree, and the tree cannot be copied before the log is emptied. */
+static void a_tree_that_is_found_corrupt_at_the_start_is_rebuilt_in_service(void **state) {
+        Host *h = open_host(*state, 0, false);
+
+        put_ok(h, "/a", "1");
+        log_is_unfit = copy_is_corrupt = true;
+        reopen_host(h, false);
+        assert_false(copy_is_corrupt);
+        run_until(*state, is_led, h);
+        assert_string_equal(value_at(h, "/a"), "1");
+}
+
 static void flip_a_byte_of_the_log(const Host *h) {
         _cleanup_free_ char *file = scratch_path(h->raft_path, "log.00000001");
         char byte;
@@ -1072,10 +1202,6 @@ static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_bac
 }
 
 /* -- Three hosts -- */
-
-static bool is_led(void *userdata) {
-        return state_of(userdata).ready;
-}
 
 typedef struct Pair {
         Host *leader, *host;
@@ -1423,6 +1549,40 @@ static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
         put_ok(a, "/c", "3");
 }
 
+static bool waits_for_its_leader_alone(void *userdata) {
+        Replica *p = ((Host *) userdata)->store->replica;
+
+        return !timer_armed(&p->tick) && timer_armed(&p->silence);
+}
+
+static bool is_told_of_no_leader(void *userdata) {
+        return ((Host *) userdata)->told_leader == 0;
+}
+
+/* And not with the next input: there is none. */
+static void a_standby_says_at_once_that_its_leader_is_silent(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false), *b;
+
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        assert_int_equal(b->told_leader, 1);
+        without_ticks = b->store->replica->core;
+        run_until(world, waits_for_its_leader_alone, b);
+        close_host(a);
+        run_until(world, is_told_of_no_leader, b);
+}
+
+static void a_leader_sends_nothing_to_itself(void **state) {
+        World *world = *state;
+
+        make_three(world);
+        n_to_itself = 0;
+        for (unsigned i = 0; i < 3; i++)
+                put_ok(&world->hosts[i], "/a", "1");
+        assert_int_equal(n_to_itself, 0);
+}
+
 /* -- A partition: the cut-off host's sessions end on both sides, and are not dialed -- */
 
 static void know_all_but(Host *h, int cut) {
@@ -1528,7 +1688,7 @@ static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         put_large(&world->hosts[0]);
         assert_int_equal(synced(c), KV_OK);
         close_host(c);
-        refresh_large(&world->hosts[0]);
+        refresh_large(&world->hosts[0], N_REFRESHES);
         open_host(world, 2, false);
         assert_int_equal(hub_watch(kv_hub(c->store), &options, &events, &n, &w, &oldest), 0);
         run_until(world, heard_all, &n);
@@ -1536,6 +1696,27 @@ static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         watch_close(w);
         assert_int_equal(synced(c), KV_OK);
         assert_held_little(c);
+}
+
+/* Also where each comes with an input of its own: a frame, a write of the log. */
+static void a_follower_applies_one_heavy_entry_a_turn(void **state) {
+        World *world = *state;
+        uint64_t hash, again, applied;
+        Host *c = &world->hosts[2];
+
+        make_three(world);
+        raise_level(&world->hosts[0]);
+        put_large(&world->hosts[0]);
+        assert_int_equal(synced(c), KV_OK);
+        close_host(c);
+        refresh_large(&world->hosts[0], N_HEAVY);
+        open_host(world, 2, false);
+        count_turns(c);
+        assert_int_equal(synced(c), KV_OK);
+        assert_heavy_in_turns(N_HEAVY);
+        assert_int_equal(kv_hash(world->hosts[0].store, &hash, &applied), 0);
+        assert_int_equal(kv_hash(c->store, &again, &applied), 0);
+        assert_true(again == hash);
 }
 
 static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
@@ -1663,6 +1844,42 @@ static void what_people_write_on_a_follower_passes_a_flood_of_states(void **stat
         user_passes_a_flood(&world->hosts[2]);
 }
 
+static bool has_a_good_checkpoint(void *userdata) {
+        const Host *h = userdata;
+
+        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.rotten;
+}
+
+static void damage_checkpoint(const Host *h, bool empty) {
+        _cleanup_free_ char *file = scratch_path(h->tree_path, "checkpoint/data.mdb");
+        _cleanup_close_ int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(empty ? ftruncate(fd, 0) : pwrite_all(fd, "damage", 6, 4096), 0);
+}
+
+/* No entry comes that could make one due. */
+static void without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once(void **state) {
+        World *world = *state;
+        Host *c = &world->hosts[2];
+
+        make_three(world);
+        run_until(world, is_caught_up, &(Pair) { &world->hosts[0], c, 3 });
+        replica_checkpoint(c->store->replica);
+        run_until(world, has_a_good_checkpoint, c);
+        for (unsigned i = 0; i < HOSTS_MAX; i++)
+                close_host(&world->hosts[i]);
+
+        for (int empty = 0; empty < 2; empty++) {
+                damage_checkpoint(c, empty);
+                open_host(world, 2, false);
+                assert_true(c->store->replica->folder.rotten);
+                run_until(world, has_a_good_checkpoint, c);
+                assert_int_equal(state_of(c).leader_id, 0);
+                close_host(c);
+        }
+}
+
 /* -- Who lost what he had acknowledged -- */
 
 enum { NEW_ID = 9 };
@@ -1736,6 +1953,51 @@ static void a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one(vo
         put_ok(c, "/again", "4");
 }
 
+/* Its checkpoint is of all that it has, and its log in memory begins with it. */
+static bool has_a_checkpoint_of_all(void *userdata) {
+        const Host *h = userdata;
+        const Replica *replica = h->store->replica;
+
+        return replica->copy_told && replica->folder.checkpoint.meta.applied == state_of(h).raft_index;
+}
+
+static bool shows_what_came_meanwhile(void *userdata) {
+        return streq(value_at(userdata, "/meanwhile"), "2");
+}
+
+/* No entry comes after the leader's tree: that alone ends showing the old one. */
+static void a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *c = &world->hosts[2];
+        Pair old = { a, c, 3 }, new = { a, c, NEW_ID };
+        Error err = {};
+        KvState s;
+
+        world->checkpoint_entries = 200;
+        make_three(world);
+        put_many(a, 20);
+        run_until(world, is_caught_up, &old);
+        close_host(c);
+        flip_a_byte_of_the_log(c);
+        reopen_host(c, false);
+        assert_true(state_of(c).lost);
+        run_until(world, is_vacated, &old);
+        run_until(world, is_added, &new);
+        put_ok(a, "/meanwhile", "2");
+        replica_checkpoint(a->store->replica);
+        run_until(world, has_a_checkpoint_of_all, a);
+
+        s = state_of(a);
+        assert_int_equal(kv_joined(c->store, s.cluster_id, s.lineage, NEW_ID, &err), 0);
+        check_many(c, 20);
+        run_until(world, shows_what_came_meanwhile, c);
+        assert_int_equal(state_of(a).raft_index, s.raft_index);
+        check_many(c, 20);
+
+        replica_fail(c->store->replica, -EIO, "a test says so"); /* it comes back as any other */
+        run_until(world, has_come_back, c);
+}
+
 static bool knows_no_leader(void *userdata) {
         return state_of(userdata).leader_id == 0;
 }
@@ -1762,7 +2024,7 @@ static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void
         assert_non_null(strstr(state_of(b).problem, "--recover"));
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
 #define THREE(f) cmocka_unit_test_setup_teardown(f, three_hosts, end_world)
@@ -1778,6 +2040,7 @@ int main(void) {
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
                 ALONE(a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service),
+                ALONE(a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
                 ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
@@ -1785,6 +2048,7 @@ int main(void) {
                 ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
                 ALONE(the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
+                ALONE(a_tree_that_is_found_corrupt_at_the_start_is_rebuilt_in_service),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
                 ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
@@ -1800,14 +2064,21 @@ int main(void) {
                 THREE(where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
+                THREE(a_standby_says_at_once_that_its_leader_is_silent),
+                THREE(a_leader_sends_nothing_to_itself),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
                 THREE(what_a_follower_lacked_is_applied_and_told_in_slices),
+                THREE(a_follower_applies_one_heavy_entry_a_turn),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
+                THREE(without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once),
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
+                THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
                 THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
         };
 
         signal(SIGPIPE, SIG_IGN);
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

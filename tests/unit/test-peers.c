@@ -16,7 +16,12 @@
 #include "io/loop_uv.h"
 #include "kvstore/session/session.h"
 
-enum { HOSTS_MAX = 3, PATIENCE_MS = 20000, LOOK_MS = 2 };
+enum {
+        HOSTS_MAX = 3,
+        PATIENCE_MS = 20000,
+        LOOK_MS = 2,
+        VERDICT_MS = 1000, /* so long a rival has to answer a ping */
+};
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define ID_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -598,6 +603,40 @@ static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void 
 
 /* -- Who may not come in -- */
 
+static bool no_verdict; /* there is no memory for the timer of one */
+
+int __real_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+
+int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
+        return no_verdict && delay_ms == VERDICT_MS ? -ENOMEM : __real_timer_start(timer, loop, delay_ms);
+}
+
+static void without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once(void **state) {
+        Lab *lab = *state;
+        Member a = {};
+        Bare first, silent, second;
+
+        start(&a, lab, ID_A, "a", 1);
+        bare_connect(&first, lab, &a);
+        bare_say_hello(&first, hello_of(ID_B, "b", 2));
+        UNTIL(lab, bare_heard(&first, PEER_HELLO));
+        bare_connect(&silent, lab, &a); /* says no hello, and is hung up on for that before any later one is */
+
+        bare_connect(&second, lab, &a);
+        no_verdict = true;
+        bare_say_hello(&second, hello_of(ID_B, "b", 3));
+        UNTIL(lab, second.closed);
+        no_verdict = false;
+        assert_false(silent.closed);
+        assert_false(first.closed);
+        assert_int_equal(state_of(&a, &(Member) { .hello = hello_of(ID_B, "b", 2) }).hello.nonce, 2);
+
+        bare_close(&silent);
+        bare_close(&first);
+        stop(&a, "");
+}
+
 static void a_clone_is_refused_while_the_first_one_answers(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {}, clone = {};
@@ -1035,6 +1074,7 @@ int main(void) {
                 PLAIN(a_clone_is_refused_while_the_first_one_answers),
                 SECURE(a_clone_is_refused_while_the_first_one_answers),
                 PLAIN(a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered),
+                PLAIN(without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once),
                 PLAIN(each_refusal_says_why_to_the_other_side),
                 SECURE(each_refusal_says_why_to_the_other_side),
                 PLAIN(a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may),

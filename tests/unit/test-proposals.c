@@ -544,6 +544,59 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         assert_int_equal(told.status, KV_OK);
 }
 
+/* A frame may hold as many as it likes. */
+static void what_another_host_proposes_is_estimated_in_several_turns(void **state) {
+        enum { N = 16, CHECKS = 4000, ONE = CHECKS * (TURN_NODE + 64) };
+        static KvCheck checks[CHECKS];
+        KvCommand write = { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("2") },
+                  txn = { .op = KV_TXN, .checks = checks, .n_checks = CHECKS, .writes = &write, .n_writes = 1 };
+        Still *h = *state;
+        Proposals *p = h->store->proposals;
+        uint64_t deadline_ms;
+        Item items[N];
+        Said said;
+
+        assert_int_equal(propose(h, 50, 1, 1, "/k").n[PROPOSED_ACCEPTED], 1);
+        for (size_t i = 0; i < CHECKS; i++)
+                checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
+        for (size_t i = 0; i < N; i++)
+                items[i] = (Item) { 1 + i, &txn };
+        deadline_ms = deadline(h);
+        p->budget.heavy_index = UINT64_MAX; /* none goes into the log, whose work would count */
+        (void) turns_end_work(&h->loop.turns);
+        h->loop.turns.most = (TurnWork) {};
+        said = say(h, 99, 1, false, items, N, deadline_ms);
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], N);
+        (void) turns_end_work(&h->loop.turns);
+        assert_in_range(turn_work_bytes(&h->loop.turns.most), ONE, TURN_WORK_MAX + 3 * ONE); /* and one for the frame and for each pump */
+        assert_int_equal(p->n_foreign, N);
+        p->budget.heavy_index = 0;
+        still_pass(h, 2 * BUDGET_WAIT_MS);
+        assert_int_equal(p->n_foreign, 0);
+        said = say(h, 99, 1, true, &(Item) { N, NULL }, 1, deadline_ms);
+        assert_int_equal(said.n[PROPOSED_DONE], 1);
+}
+
+static void what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it(void **state) {
+        Still *h = *state;
+        KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
+        uint64_t deadline_ms, entries;
+        Said said;
+
+        lay_large(h, 1);
+        for (size_t i = 0; i < ELEMENTS(writes); i++)
+                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/k0"), .refresh = true, .has_ttl = true, .ttl_ms = 1000000 };
+        deadline_ms = deadline(h);
+        entries = entries_of(h);
+        loop_count(&h->loop, 0, TURN_WORK_MAX);
+        said = say(h, 99, 1, false, &(Item) { 1, &txn }, 1, deadline_ms);
+        assert_int_equal(said.n[PROPOSED_REFUSED], 1);
+        assert_non_null(strstr(said.cause, "16384 KiB"));
+        assert_int_equal(said.n[PROPOSED_ACCEPTED], 0);
+        assert_int_equal(h->store->proposals->n_foreign, 0);
+        assert_int_equal(entries_of(h), entries);
+}
+
 /* Before all that came later, and at what it was charged: apply knows better. */
 static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(void **state) {
         KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, other = { .op = KV_SET, .key = kv_string("/b") };
@@ -569,6 +622,7 @@ static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) 
         KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         Told told[2] = {};
+        uint64_t entries;
 
         lay_large(h, 1);
         h->store->proposals->budget.heavy_index = UINT64_MAX; /* of an entry that is not applied */
@@ -578,18 +632,22 @@ static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) 
         assert_int_equal(told[0].n, 0);
         assert_int_equal(told[1].n, 1);
         assert_int_equal(told[1].status, KV_OK);
+        entries = entries_of(h);
         still_pass(h, 2 * BUDGET_WAIT_MS);
         assert_int_equal(told[0].n, 1);
         assert_int_equal(told[0].status, KV_BUSY);
+        assert_int_equal(entries_of(h), entries); /* nothing is left for one */
 }
 
-/* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. */
+/* Its verdict is given once: the cost of a command of which nothing is known but that it is too costly. It waits as long as it has to: only
+ * apply can refuse it. */
 static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         Still *h = *state;
         Proposals *p = h->store->proposals;
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
+        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         uint64_t number, deadline_ms;
-        Told told = {};
+        Told told = {}, other = {};
         Proposal *x;
 
         lay_large(h, 1);
@@ -615,8 +673,17 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         x->deadline_ms = deadline_ms;
         p->budget.heavy_index = UINT64_MAX;
         still_run(h);
+        assert_int_equal(told.n, 0);
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->cost, COST_COMMAND_MAX);
+        x->cost--; /* an estimate would not find this */
+        still_pass(h, HEAVY_WAIT_MS + 1);
+        assert_int_equal(kv_propose(h->store, &light, on_told, &other, NULL), 0);
+        still_run(h);
+        assert_int_equal(other.n, 1);
+        assert_int_equal(told.n, 0);
+        assert_int_equal(x->state, PROPOSAL_QUEUED);
+        assert_int_equal(x->cost, COST_COMMAND_MAX - 1);
         p->budget.heavy_index = 0;
         still_pass(h, BUDGET_WAIT_MS);
         assert_int_equal(told.n, 1);
@@ -633,6 +700,8 @@ int main(void) {
                 HOST(what_is_on_its_way_counts),
                 HOST(a_copy_that_had_no_effect_is_proposed_again),
                 HOST(what_is_estimated_before_the_log_takes_the_work_of_several_turns),
+                HOST(what_another_host_proposes_is_estimated_in_several_turns),
+                HOST(what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it),
                 HOST(a_deferred_command_keeps_its_place_and_costs_what_it_was_charged),
                 HOST(a_heavy_command_that_does_not_get_its_turn_is_refused),
                 HOST(a_command_that_may_have_happened_is_estimated_once),

@@ -20,14 +20,17 @@ typedef struct Bench {
         Text said; /* what the core asked for since the last look */
         uint64_t now_ms;
         uint64_t generation, written; /* the last append's, and its last index */
-        int apply_error;
+        int apply_error, meta_error;
         size_t slice; /* entries that apply() takes at once; 0: all */
+        bool later;   /* it takes none */
         RaftRules rules;
 } Bench;
 
 static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
-        text_printf(&((Bench *) userdata)->said, "meta %" PRIu64 " %" PRIu64 "\n", term, vote);
-        return 0;
+        Bench *b = userdata;
+
+        text_printf(&b->said, "meta %" PRIu64 " %" PRIu64 "\n", term, vote);
+        return b->meta_error;
 }
 
 static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
@@ -74,6 +77,8 @@ static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state
 static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
         Bench *b = userdata;
 
+        if (b->later)
+                return 0;
         if (b->slice > 0)
                 n = MIN(n, b->slice);
         text_printf(&b->said, "apply %" PRIu64 "..%" PRIu64 "\n", first, first + n - 1);
@@ -388,6 +393,12 @@ static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state
 
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
         assert_said(&b, "apply 5..6\n");
+        b.later = true;
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_said(&b, "");
+        assert_true(raft_core_is_behind(b.core));
+        assert_int_equal(raft_core_applied_index(b.core), 6);
+        b.later = false;
         assert_int_equal(raft_core_tick(b.core, b.now_ms), 0); /* any input goes on with it */
         assert_said(&b, "apply 7..7\n");
         assert_false(raft_core_is_behind(b.core));
@@ -643,6 +654,35 @@ static void another_leader_in_our_term_ends_the_core(void **state) {
         done(&b);
 }
 
+static void a_leader_is_one_in_the_term_in_which_it_was_heard(void **state) {
+        const char *address;
+        Bench b;
+
+        start(&b, "VVVV", 2, 5);
+        assert_int_equal(receive_append(&b, 4, 2, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(raft_core_leader(b.core, &address), 4);
+        assert_string_equal(address, "x:1");
+
+        /* A candidate that never wins: each vote keeps us a follower. */
+        for (uint64_t term = 3; term < 6; term++) {
+                b.now_ms = raft_core_timeout_ms(b.core) - 1;
+                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = term,
+                                                                .vote = { .candidate = 2, .last_index = 5, .last_term = 2,
+                                                                          .disrupt_leader = true } }),
+                                 0);
+                assert_int_equal(raft_core_term(b.core), term);
+                assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
+                assert_int_equal(raft_core_leader(b.core, &address), 0);
+                assert_null(address);
+        }
+
+        assert_int_equal(receive_append(&b, 4, 2, 5, 2, 0, NULL, 0), 0); /* a late message of its old term */
+        assert_int_equal(raft_core_leader(b.core, NULL), 0);
+        assert_int_equal(receive_append(&b, 2, 5, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(raft_core_leader(b.core, NULL), 2);
+        done(&b);
+}
+
 static void what_apply_cannot_do_ends_the_core(void **state) {
         uint64_t index, term;
         Bench b;
@@ -699,6 +739,17 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_said(&b, "");
         done(&b);
+}
+
+static void an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept(void **state) {
+        RaftEntry entry = command(5);
+        Bench b;
+
+        start(&b, "VVV", 4, 3);
+        b.meta_error = -EIO;
+        assert_int_equal(receive_append(&b, 2, 5, 3, 4, 3, &entry, 1), -EIO);
+        assert_said(&b, "meta 5 0\n");
+        done(&b); /* what it keeps is a leak, to the sanitizers */
 }
 
 static void a_replaced_write_is_not_reported(void **state) {
@@ -1080,10 +1131,12 @@ int main(void) {
                 cmocka_unit_test(a_received_state_that_is_older_than_ours_does_not_replace_it),
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
+                cmocka_unit_test(a_leader_is_one_in_the_term_in_which_it_was_heard),
                 cmocka_unit_test(what_apply_cannot_do_ends_the_core),
                 cmocka_unit_test(what_was_submitted_is_so_also_where_the_core_ends_right_behind_it),
                 cmocka_unit_test(a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing),
                 cmocka_unit_test(who_only_asks_for_votes_does_not_catch_up),
+                cmocka_unit_test(an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept),
                 cmocka_unit_test(a_replaced_write_is_not_reported),
                 cmocka_unit_test(a_report_covers_the_writes_before_it),
                 cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),

@@ -774,6 +774,10 @@ static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **stat
         fclose(stream);
         assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, &err), -EUCLEAN);
         assert_non_null(strstr(err.message, path));
+        assert_int_equal(truncate(file, 0), 0);
+        err = (Error) {};
+        assert_int_equal(tree_open(path, &(TreeOptions) { .read_only = true }, &tree, &err), -EUCLEAN);
+        assert_non_null(strstr(err.message, path));
 }
 
 /* The limit on a file's size stands for a full disk: writing fails in the middle of a commit. */
