@@ -110,6 +110,22 @@ int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t ma
         return 0;
 }
 
+int write_all(int fd, const void *bytes, size_t size) {
+        const char *p = bytes;
+
+        while (size > 0) {
+                ssize_t n = write(fd, p, size);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n > 0) {
+                        p += n;
+                        size -= (size_t) n;
+                }
+        }
+        return 0;
+}
+
 int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset) {
         const char *p = bytes;
 
@@ -173,7 +189,7 @@ void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE])
         snprintf(ret, FILE_TEMPORARY_SIZE, ".%016llx.tmp", (unsigned long long) XXH3_64bits(name, strlen(name)));
 }
 
-int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
+int stage_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
         _cleanup_close_ int fd = -1;
         char tmp[FILE_TEMPORARY_SIZE];
         int r;
@@ -191,14 +207,30 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
                 r = -errno;
         crash_point_of("file-synced", name);
-        if (r == 0 && renameat(dir_fd, tmp, dir_fd, name) < 0)
+        if (r < 0)
+                (void) unlinkat(dir_fd, tmp, 0);
+        return r;
+}
+
+int commit_file_at(int dir_fd, const char *name) {
+        char tmp[FILE_TEMPORARY_SIZE];
+        int r;
+
+        file_temporary_name(name, tmp);
+        if (renameat(dir_fd, tmp, dir_fd, name) < 0) {
                 r = -errno;
-        if (r < 0) {
                 (void) unlinkat(dir_fd, tmp, 0);
                 return r;
         }
         crash_point_of("file-renamed", name);
         return fsync_dir(dir_fd);
+}
+
+int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode) {
+        int r;
+
+        r = stage_file_at(dir_fd, name, bytes, size, mode);
+        return r < 0 ? r : commit_file_at(dir_fd, name);
 }
 
 /* Makes the folder if it is not there; its name is durable then, too, or what is synced within would be lost with it. */
@@ -240,6 +272,20 @@ int open_dir(const char *path, mode_t mode) {
 
         fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         return fd < 0 ? -errno : fd;
+}
+
+int reopen_dir(const char *path, mode_t mode, int *fd) {
+        struct stat ours, there;
+        int again;
+
+        if (fstat(*fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+                return 0;
+        again = open_dir(path, mode);
+        if (again < 0)
+                return again;
+        close(*fd);
+        *fd = again;
+        return 1;
 }
 
 int remove_tree_at(int dir_fd, const char *name) {

@@ -33,12 +33,21 @@ void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE])
  * the new content is there. */
 int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);
 
+/* The two halves of it: stage_file_at() writes and syncs the hidden file; commit_file_at() renames it, which needs no room. */
+int stage_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);
+int commit_file_at(int dir_fd, const char *name);
+
 int fsync_dir(int dir_fd);
 
 /* Makes the folder and all above it ('mode' for each new one), durably, and opens it; a negative errno or the descriptor. */
 int open_dir(const char *path, mode_t mode);
 
-/* Writes all of it at 'offset', whatever a single pwrite() takes. */
+/* A folder may be removed, or another one put in its place, while it is open. Then it is opened again (made as by open_dir() if it has to be):
+ * 1. 0: it is as it was; or a negative errno, and *fd stays. */
+int reopen_dir(const char *path, mode_t mode, int *fd);
+
+/* Write all of it, whatever a single write() or pwrite() takes. */
+int write_all(int fd, const void *bytes, size_t size);
 int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset);
 int pread_all(int fd, void *bytes, size_t size, uint64_t offset); /* -ENODATA when the file ends before */
 

@@ -71,6 +71,7 @@ FLEETD_PICTURE = tests/lib/picture.h tests/lib/picture.c
 
 tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
@@ -127,9 +128,10 @@ tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c $(FLEETD_HOST)
+tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
+	$(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
-tests_unit_test_agent_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
+tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c \
 	$(FLEETD_HOST)
@@ -137,7 +139,7 @@ tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c $(FLEETD_HOST)
 tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_membership_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_state
+tests_unit_test_membership_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "kvstore/command.h"
 #include "units/unit_file.h"
@@ -306,7 +308,17 @@ static int is_conf(const struct dirent *d) {
         return d->d_name[0] != '.' && ends_with(d->d_name, ".conf");
 }
 
-static int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
+static int settings_read_drop_in(Settings *s, const char *path, Error *err) {
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT) {
+                log_warning(NO_FIELDS, "%s is skipped: it is a symbolic link, and leads to a file that does not exist", path);
+                return 0;
+        }
+        return settings_read_file(s, AT_FDCWD, path, path, err);
+}
+
+int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
         struct dirent **names;
         int n, r = 0;
 
@@ -320,7 +332,7 @@ static int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
                 _cleanup_free_ char *path = NULL;
 
                 if (r == 0)
-                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ? -ENOMEM : settings_read_file(s, AT_FDCWD, path, path, err);
+                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ? -ENOMEM : settings_read_drop_in(s, path, err);
                 free(names[i]);
         }
         free(names);

@@ -54,6 +54,9 @@ void settings_done(Settings *s);
  * options. Fails with a sentence naming file, line and remedy. Returns 1 when --help or --version was answered. */
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err);
 
+/* Reads the drop-ins of 'dir' over 's'. A symbolic link that leads nowhere is skipped with a warning, as systemd does. */
+int settings_read_drop_ins(Settings *s, const char *dir, Error *err);
+
 /* Where settings_read() looks, for a sentence. Borrows from argv. */
 const char *settings_source(int argc, char *const argv[]);
 

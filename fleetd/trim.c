@@ -3,6 +3,8 @@
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -48,15 +50,37 @@ void trim_init(void) {
         (void) mallopt(M_TRIM_THRESHOLD, 32 * TRIM_BYTES); /* of the heap's end, at once; the rest by the timer */
 }
 
+/* Bytes of this process that are there and belong to no file (proc_pid_statm(5)), beyond those in use: freed pages, and what is not the
+ * allocator's. The most there can be if it cannot be read. */
+static int64_t unused_bytes(const struct mallinfo2 *info) {
+        unsigned long resident, shared;
+        FILE *stream = fopen("/proc/self/statm", "re");
+        int n;
+
+        if (!stream)
+                return INT64_MAX / 2;
+        n = fscanf(stream, "%*u %lu %lu", &resident, &shared);
+        fclose(stream);
+        if (n != 2)
+                return INT64_MAX / 2;
+        return ((int64_t) resident - (int64_t) shared) * sysconf(_SC_PAGESIZE) - (int64_t) (info->uordblks + info->hblkhd);
+}
+
+/* What the allocator counts as free says nothing of its pages: between two looks they may have been used again, and freed again. What is
+ * there beyond what is in use says nothing of what the allocator does not know. */
 static void trim_on_timer(void *userdata) {
         Trim *trim = userdata;
-        uint64_t free_bytes = mallinfo2().fordblks;
+        struct mallinfo2 info = mallinfo2();
+        int64_t unused = unused_bytes(&info);
 
-        trim->free_bytes = MIN(trim->free_bytes, free_bytes); /* what is in use again will have to be returned again */
-        if (free_bytes >= trim->free_bytes + TRIM_BYTES) {
+        trim->free_bytes = MIN(trim->free_bytes, info.fordblks); /* what is in use again will have to be returned again */
+        trim->unused_bytes = MIN(trim->unused_bytes, unused);
+        if (info.fordblks >= trim->free_bytes + TRIM_BYTES || unused >= trim->unused_bytes + TRIM_BYTES) {
                 cache_return();
                 (void) malloc_trim(0);
-                trim->free_bytes = mallinfo2().fordblks;
+                info = mallinfo2();
+                trim->free_bytes = info.fordblks;
+                trim->unused_bytes = unused_bytes(&info);
                 trim->n++;
         }
         (void) timer_start(&trim->timer, trim->loop, TRIM_MS);

@@ -20,7 +20,8 @@ void trim_init(void);
 typedef struct Trim {
         Loop *loop;
         Timer timer;
-        uint64_t free_bytes; /* that the allocator kept after the last look: their pages were returned, or are few */
+        uint64_t free_bytes;  /* the least that the allocator kept since memory was returned last ... */
+        int64_t unused_bytes; /* ... and the least that were there beyond those in use */
         unsigned n;          /* how often memory was returned */
 } Trim;
 

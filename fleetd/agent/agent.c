@@ -9,16 +9,28 @@ enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 
 
 /* -- Publishing -- */
 
-/* False without memory. */
-static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
-        Note *note = notes_get(&a->notes, u->name);
-        bool done = agent_is_done(note, &u->seen, a->boot_id, u->job_ended), conflicting = u->refused || agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
+/* What is seen is a unit of the host under that name: it says nothing of what was started here. */
+static bool agent_sees_another(const Agent *a, const AgentUnit *u, const Note *note) {
+        return agent_is_foreign(&u->seen, note, a->boot_id, false) && !(note->invocation[0] && streq(note->invocation, u->seen.invocation_id));
+}
 
-        if (done && note && !note->done) {
+/* Whether it is done; that is noted. */
+static bool agent_note_done(Agent *a, AgentUnit *u, Note *note) {
+        if (!note || (!note->done && agent_sees_another(a, u, note)) || !agent_is_done(note, &u->seen, a->boot_id, u->job_ended))
+                return false;
+        if (!note->done) {
                 note->done = true;
                 a->notes.dirty = true;
                 u->done_save = a->n_saves + 1;
         }
+        return true;
+}
+
+/* False without memory. */
+static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
+        Note *note = notes_get(&a->notes, u->name);
+        bool done = agent_note_done(a, u, note), conflicting = agent_is_foreign(&u->seen, note, a->boot_id, u->taken);
+
         if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load, conflicting ? "inactive" : u->seen.active,
                             conflicting ? "dead" : u->seen.sub, u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
                 return false;
@@ -234,12 +246,6 @@ static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
         u->retry_ms = u->again_ms = 0;
 }
 
-/* What was read is used although it may have changed since, or a unit that changes all the time would never be planned; but what is done
- * to a unit is decided by what it was just now. */
-static bool agent_is_stale(const AgentUnit *u, AgentStep s) {
-        return u->hinted && !u->answered && s != AGENT_NOTE && s != AGENT_ADOPT;
-}
-
 static void agent_note_flag(Agent *a, bool *flag, bool value) {
         a->notes.dirty |= *flag != value;
         *flag = value;
@@ -257,18 +263,29 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
         Note *note = notes_get(&a->notes, u->name);
         bool stopped_for;
 
-        if (!note || !u->looked)
+        if (!note || !u->looked || (note->stopping && !agent_is_running(&u->seen)))
                 return;
+        if (agent_sees_another(a, u, note)) {
+                note->taken_over = false;
+                return;
+        }
         if (agent_is_running(&u->seen)) {
+                if (u->seen.owner == SYSTEMD_OURS)
+                        memcpy(note->invocation, u->seen.invocation_id, sizeof(note->invocation));
+                agent_note_flag(a, &note->taken_over, u->seen.owner == SYSTEMD_CONFLICTING && !agent_is_foreign(&u->seen, note, a->boot_id, false));
                 u->agains = 0;
                 u->again_ms = 0;
                 agent_note_job(a, note, "");
                 agent_note_flag(a, &note->ran, true);
                 agent_note_flag(a, &note->done, false);
+                agent_note_flag(a, &note->stopped, false);
         } else if (streq(u->seen.active, "failed") || (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
                 agent_note_flag(a, &note->ran, false);
+        if (u->seen.end != SYSTEMD_END_UNKNOWN)
+                agent_note_flag(a, &note->stopped, u->seen.end == SYSTEMD_END_STOPPED && streq(note->started_boot, a->boot_id));
         if (u->seen.end == SYSTEMD_END_SKIPPED)
                 agent_note_job(a, note, "condition");
+        (void) agent_note_done(a, u, note);
         stopped_for = agent_is_stopped_for(note, &u->seen, a->boot_id);
         if (note->stopped_for == stopped_for || u->seen.job)
                 return;
@@ -301,6 +318,10 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
                 agent_wake_at(a, u->try_ms);
                 return false;
         }
+        if (s == AGENT_START && !u->answered) { /* that what it is bound to has ended again would not be told */
+                agent_refresh_now(a, u);
+                return false;
+        }
         u->try_ms = 0;
         if (s == AGENT_NOTHING) {
                 agent_refresh_now(a, u);
@@ -312,19 +333,9 @@ static bool agent_may_try(Agent *a, AgentUnit *u, AgentStep s) {
 }
 
 /* The next step of one unit; AGENT_NOTHING when there is none, or not yet (u->planned says which). */
-static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
-        const Cluster *c = registry_cluster(a->registry);
-        AgentView view = {
-                .order = cluster_order(c, a->machine_id, u->name),
-                .unit = cluster_unit(c, u->name),
-                .note = notes_get(&a->notes, u->name),
-                .seen = u->looked ? &u->seen : NULL,
-                .boot_id = a->boot_id,
-                .fresh = a->fresh,
-                .use_saved = a->use_saved,
-                .stopping = stopping,
-                .taken = u->taken,
-        };
+static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
+        const ClusterOrder *order = cluster_order(registry_cluster(a->registry), a->machine_id, u->name);
+        bool refused = u->refused;
         const char *reason;
         AgentStep s;
 
@@ -332,27 +343,25 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
         if (u->busy || u->look || u->asked)
                 return AGENT_NOTHING;
         a->counts.planned++;
-        agent_note_order(u, view.order);
+        agent_note_order(u, order);
         agent_note_end(a, u);
-        s = agent_plan(&view, &reason);
+        s = agent_next_step(a, u, &reason);
+        u->refused = s == AGENT_REFUSE;
         if (s != AGENT_WRITE)
                 u->writes = 0;
-        if (!agent_may_try(a, u, s)) {
-                u->refused = false;
+        if (!agent_may_try(a, u, s))
                 return AGENT_NOTHING;
-        }
         if (s == AGENT_NOTHING || s == AGENT_OBEYED) {
                 log_debug(((LogFields) { .unit = u->name }), "%s: %s (%s)", u->name, agent_step_to_string(s), reason);
                 u->planned = true;
                 return AGENT_NOTHING;
         }
         if (s == AGENT_REFUSE) {
-                if (!u->refused)
+                if (!refused)
                         log_warning(((LogFields) { .unit = u->name }), "%s is not run here: %s (%s)", u->name, reason, u->seen.fragment);
-                u->refused = u->planned = true;
+                u->planned = true;
                 return AGENT_NOTHING;
         }
-        u->refused = false;
         /* A note waits for nobody: what is seen now must not be seen too late. */
         if (u->retry_ms > loop_now_ms(a->loop) && s != AGENT_NOTE && s != AGENT_ADOPT) {
                 agent_wake_at(a, u->retry_ms);
@@ -360,12 +369,12 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u, bool stopping) {
         }
         if ((s == AGENT_WRITE && a->writing) || (s == AGENT_REMOVE && a->removing)) /* when the batch before is done */
                 return AGENT_NOTHING;
-        if (agent_is_stale(u, s)) {
+        if (s != AGENT_NOTE && s != AGENT_ADOPT && agent_is_stale(u)) {
                 agent_refresh_now(a, u);
                 return AGENT_NOTHING;
         }
         if (s != AGENT_NOTE)
-                log_info(((LogFields) { .unit = u->name, .index = view.order ? view.order->index : 0 }), "%s: %s (%s)",
+                log_info(((LogFields) { .unit = u->name, .index = order ? order->index : 0 }), "%s: %s (%s)",
                          u->name, agent_step_to_string(s), reason);
         return s;
 }
@@ -379,7 +388,6 @@ bool agent_sees_foreign(Agent *a, const char *unit) {
 static void agent_plan_dirty(Agent *a) {
         _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, a->n_dirty + 1);
         _cleanup_free_ AgentStep *steps = NEW0(AgentStep, a->n_dirty + 1);
-        bool stopping = a->systemd->ops->is_stopping(a->systemd);
         AgentUnit *u;
         size_t n = 0;
 
@@ -388,9 +396,8 @@ static void agent_plan_dirty(Agent *a) {
                 return;
         }
         TAILQ_FOREACH(u, &a->dirty, dirty_units) {
-                AgentStep s = agent_plan_unit(a, u, stopping);
+                AgentStep s = agent_plan_unit(a, u);
 
-                u->answered = false;
                 if (s == AGENT_NOTHING)
                         continue;
                 units[n] = u;
@@ -398,6 +405,8 @@ static void agent_plan_dirty(Agent *a) {
         }
         if (agent_take(a, units, steps, n))
                 agent_wake(a);
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                u->answered = false;
 }
 
 static void agent_pass(void *userdata) {
@@ -417,6 +426,7 @@ static void agent_pass(void *userdata) {
         agent_look(a);
         agent_plan_dirty(a);
         agent_publish(a);
+        (void) notes_check(&a->notes); /* an error of it is one of the save */
         agent_save(a);
         agent_settle(a);
 }

@@ -23,8 +23,8 @@ typedef struct AgentUnit {
         uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
-        bool refused;       /* said so */
-        bool taken;         /* its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
+        bool refused;       /* its name is the host's, as the last pass found; that is logged */
+        bool taken;         /* not started, since its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row, under this order: */
         uint64_t order_index; /* 0: none */
@@ -99,6 +99,11 @@ void agent_refresh_now(Agent *a, AgentUnit *u);
 /* A step failed: says so once, and puts off the next one. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
 void agent_look_at(Agent *a, const SystemdUnit *seen);
+/* What was read is used although it may have changed since, or a unit that changes all the time would never be planned; but what is done
+ * to a unit is decided by what it was just now. */
+bool agent_is_stale(const AgentUnit *u);
+/* agent_plan() of it, as all is known now. */
+AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
 
 /* -- calls.c -- */
 

@@ -58,6 +58,13 @@ static const char *const *call_names(const AgentCall *call) {
         return (const char *const *) call->names;
 }
 
+/* It was started here in this boot, under its present note. */
+static bool agent_has_started(const Agent *a, const AgentUnit *u) {
+        const Note *note = notes_get(&a->notes, u->name);
+
+        return note && note->kind == ORDER_RUN && streq(note->started_boot, a->boot_id);
+}
+
 /* Ends a call: its units are looked at again. Returns false when the agent is gone. */
 static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
         Agent *a = call->agent;
@@ -76,7 +83,7 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                 u->busy = false;
                 agent_refresh_now(a, u);
                 if (call->step == AGENT_WRITE)
-                        u->taken = error == -EEXIST;
+                        u->taken = error == -EEXIST && !agent_has_started(a, u);
                 publisher_ordered(a->publisher, u->name);
                 if (error < 0)
                         agent_unit_failed(a, u, agent_step_to_string(call->step), sentence && sentence[0] ? sentence : strerror(-error));
@@ -173,6 +180,25 @@ void agent_look(Agent *a) {
 
 /* -- Steps -- */
 
+static void agent_note_start(Agent *a, Note *note) {
+        snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
+        note->starting = true;
+}
+
+/* No job came of the start that was noted: it is still to be made. */
+static void agent_unnote_start(Note *note) {
+        note->starting = false;
+        if (!note->stopped_for)
+                note->started_boot[0] = 0;
+}
+
+static void agent_cancel_start(Agent *a, Note *note, AgentUnit *u) {
+        agent_unnote_start(note);
+        a->notes.dirty = true;
+        if (u)
+                u->again_ms = 0; /* it moved nothing */
+}
+
 static void agent_on_called(void *userdata, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
         Agent *a = call->agent;
@@ -181,12 +207,11 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
                 Note *note = notes_get(&a->notes, call->names[0]);
 
                 /* Was the answer lost, then what systemd shows decides whether the start was made. */
-                if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED) {
-                        note->starting = false;
+                if (note && error == 0) {
+                        note->starting = note->replacing = note->finishing = false;
                         a->notes.dirty = true;
-                        if (error < 0)
-                                note->started_boot[0] = 0; /* it never left for systemd, or was refused: no job came of it */
-                }
+                } else if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
+                        agent_cancel_start(a, note, agent_unit(a, call->names[0], false)); /* it never left for systemd, or was refused */
         }
         (void) agent_call_done(call, error, sentence);
 }
@@ -248,8 +273,10 @@ static void agent_link_each(AgentCall *call) {
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(a, call->names[i], false);
 
-                if (u)
-                        agent_link(a, &u, 1);
+                if (!u)
+                        continue;
+                u->busy = false; /* without memory for its call the next pass makes it */
+                agent_link(a, &u, 1);
         }
         a->writing--;
         a->calls--;
@@ -302,21 +329,44 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 agent_link(a, units, written);
 }
 
+static void agent_remove_done(AgentCall *call, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *owned = call;
+
+        if (!call->agent->closing)
+                call->agent->removing = false;
+        (void) agent_call_done(owned, error, sentence);
+}
+
+/* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note stay, by which it is ours, and it is
+ * stopped again. */
+static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
+        int r;
+
+        if (agent_is_running(seen) && !agent_is_foreign(seen, notes_get(&a->notes, seen->name), a->boot_id, false))
+                return;
+        r = a->systemd->ops->remove_file(a->systemd, seen->name);
+        if (r < 0 && r != -ENOENT)
+                log_warning(((LogFields) { .unit = seen->name, .error = r }), "cannot remove the file of %s: %s", seen->name, strerror(-r));
+        notes_remove(&a->notes, seen->name);
+}
+
+static void agent_on_unlinked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        AgentCall *call = userdata;
+
+        for (size_t i = 0; !call->agent->closing && error == 0 && i < n; i++)
+                agent_remove_one(call->agent, &units[i]);
+        agent_remove_done(call, error, "");
+}
+
 static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
-        _cleanup_(agent_call_freep) AgentCall *call = userdata;
+        AgentCall *call = userdata;
         Agent *a = call->agent;
+        int r = error;
 
-        if (!a->closing) {
-                a->removing = false;
-                for (size_t i = 0; error == 0 && i < call->n; i++) {
-                        int r = a->systemd->ops->remove_file(a->systemd, call->names[i]);
-
-                        if (r < 0 && r != -ENOENT)
-                                log_warning(((LogFields) { .unit = call->names[i], .error = r }), "cannot remove the file of %s: %s",
-                                            call->names[i], strerror(-r));
-                }
-        }
-        (void) agent_call_done(call, error, sentence);
+        if (!a->closing && error == 0)
+                r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_unlinked_listed, call);
+        if (a->closing || r < 0)
+                agent_remove_done(call, r, sentence);
 }
 
 static void agent_on_reset(void *userdata, int error, const char *sentence) {
@@ -328,6 +378,7 @@ static void agent_on_reset(void *userdata, int error, const char *sentence) {
 static void agent_remove(AgentCall *call) {
         Agent *a = call->agent;
         int r;
+
 
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(a, call->names[i], false);
@@ -347,13 +398,15 @@ static void agent_remove(AgentCall *call) {
 
 /* -- Notes -- */
 
-/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. 0 or -ENOMEM. */
+/* The note follows the order; 'started': it runs, or is about to be started ('starting'), in this boot. Until that start has succeeded this
+ * daemon makes it; until the unit runs it stays noted that it was stopped for another one. 0 or -ENOMEM. */
 static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starting) {
         const char *name = unit->name;
         const Cluster *c = registry_cluster(a->registry);
         const ClusterOrder *o = a->fresh ? cluster_order(c, a->machine_id, name) : NULL;
         const ClusterUnit *u = cluster_unit(c, name);
         Note *note = notes_get(&a->notes, name);
+        bool again = starting && note && note->stopped_for && (!o || o->index == note->index);
         int r;
 
         if (o && o->order != ORDER_STOP && u && u->unit) {
@@ -361,12 +414,17 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
                 if (r < 0)
                         return r;
         }
+        if (note && (started || note->kind == ORDER_LOAD)) /* its file is in force */
+                snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
         if (!note || !started)
                 return 0;
-        snprintf(note->started_boot, sizeof(note->started_boot), "%s", a->boot_id);
+        agent_note_start(a, note);
         note->starting = starting;
         snprintf(note->before, sizeof(note->before), "%s", starting ? unit->seen.invocation_id : "");
-        note->ran = note->done = note->stopped_for = note->replacing = note->finishing = false;
+        note->ran = note->done = note->stopped = false;
+        note->stopped_for = again;
+        note->replacing = note->replacing && starting;
+        note->finishing = starting;
         note->job[0] = 0;
         a->notes.dirty = true;
         return 0;
@@ -379,9 +437,15 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
 
         if (!note)
                 return;
-        if (s == AGENT_REMOVE || (o && o->order == ORDER_STOP)) {
+        if (s == AGENT_STOP) /* until it has stopped nothing else may say that what runs is ours */
+                snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
+        /* The note stays until it has stopped, and is removed. */
+        if (s == AGENT_REMOVE || (o && o->order != ORDER_RUN)) {
                 a->notes.floor = MAX(a->notes.floor, o ? o->index : 0);
-                notes_remove(&a->notes, name);
+                a->notes.dirty |= !note->stopping;
+                note->kind = ORDER_LOAD;
+                note->stopping = true;
+                note->starting = note->replacing = note->finishing = false;
                 return;
         }
         /* The new text and the intention come before the stop: should the cluster be lost after it, this daemon finishes by itself. */
@@ -395,7 +459,29 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
 /* -- Notes are on disk before the calls that they are about --
  *
  * One write is under way, off the loop; the next one has all that changed meanwhile. A call waits for the write that has its note. Where a write
- * fails that is said, and the calls are made all the same: a full disk must not keep units from being started and stopped. */
+ * fails that is said, and the calls are made all the same: a full disk must not keep units from being started and stopped. Before the call the unit is
+ * planned again: order, unit and host may have changed during the write. */
+
+/* Whether a unit is still to be started or stopped: the write of its note may have taken long. */
+static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
+        Note *note = call->step == AGENT_START ? notes_get(&a->notes, u->name) : NULL;
+        const char *reason;
+        AgentStep s;
+
+        if (note)
+                agent_unnote_start(note);
+        s = agent_next_step(a, u, &reason);
+        if (s == call->step) {
+                if (note)
+                        agent_note_start(a, note);
+                return true;
+        }
+        log_info(((LogFields) { .unit = u->name }), "%s: no %s any more, but %s (%s)", u->name, agent_step_to_string(call->step), agent_step_to_string(s),
+                 reason);
+        if (note)
+                agent_cancel_start(a, note, u);
+        return false;
+}
 
 static void agent_begin_call(AgentCall *call) {
         Agent *a = call->agent;
@@ -406,6 +492,11 @@ static void agent_begin_call(AgentCall *call) {
                 agent_remove(call);
                 return;
         }
+        if (u && !agent_is_due(a, call, u)) {
+                (void) agent_call_done(call, 0, "");
+                (void) agent_call_free(call);
+                return;
+        }
         if (u && call->step == AGENT_START)
                 u->job_ended = false;
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, call->names[0], agent_on_called, call);
@@ -413,15 +504,28 @@ static void agent_begin_call(AgentCall *call) {
                 agent_on_called(call, r, "");
 }
 
+/* False: what is known of its unit is not new enough, and a pass is due for that. */
+static bool agent_may_begin(Agent *a, const AgentCall *call) {
+        AgentUnit *u = agent_unit(a, call->names[0], false);
+
+        if (call->step == AGENT_REMOVE || !u)
+                return true;
+        if (!a->systemd->ops->is_ready(a->systemd) || u->look || u->asked)
+                return false;
+        if (agent_is_stale(u))
+                agent_refresh_now(a, u);
+        return !u->look;
+}
+
 static void agent_begin_saved(Agent *a) {
         AgentCall *call, *next;
 
         for (call = TAILQ_FIRST(&a->waiting); call; call = next) {
                 next = TAILQ_NEXT(call, waiting_calls);
-                if (call->save > a->n_saved)
-                        continue;
-                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
-                agent_begin_call(call);
+                if (call->save <= a->n_saved && agent_may_begin(a, call)) {
+                        TAILQ_REMOVE(&a->waiting, call, waiting_calls);
+                        agent_begin_call(call);
+                }
         }
 }
 
@@ -450,6 +554,10 @@ static void agent_save_done(void *userdata) {
         if (a->closing) {
                 if (a->calls == 0)
                         free(a);
+                return;
+        }
+        if (r == -ESTALE) { /* the calls that wait for it wait for the next one */
+                agent_save(a);
                 return;
         }
         agent_save_ended(a, r);
@@ -497,10 +605,21 @@ void agent_end_saves(Agent *a, bool save) {
                 notes_write_run(a->write); /* it is over, or made here */
                 (void) notes_write_end(&a->notes, a->write);
         }
+        a->notes.dirty |= a->notes.table != NULL; /* invocations, which are not written each time */
         (void) notes_save(&a->notes);
 }
 
 /* -- Carrying out -- */
+
+/* A unit is stopped for another text only when that text can be put in force. */
+static int agent_stage(Agent *a, const AgentUnit *u) {
+        const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, u->name);
+        const Unit *text = agent_text(a, u->name);
+
+        if (!o || o->order != ORDER_RUN || !text || streq(text->hash, u->seen.hash))
+                return 0;
+        return a->systemd->ops->stage_file(a->systemd, u->name, text->text, text->text_size);
+}
 
 /* False: 'call' could not be made. */
 static bool agent_wait(Agent *a, AgentCall *call, uint64_t save) {
@@ -529,10 +648,18 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                         }
                         noted |= steps[i] != AGENT_START;
                 }
+                r = steps[i] == AGENT_STOP ? agent_stage(a, units[i]) : 0;
+                if (r < 0) {
+                        agent_unit_failed(a, units[i], "write the file of", strerror(-r));
+                        steps[i] = AGENT_NOTHING;
+                        continue;
+                }
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
                         agent_note_stop(a, units[i]->name, steps[i]);
                 if (steps[i] == AGENT_ADOPT)
                         units[i]->job_ended = true;
+                if (steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
+                        units[i]->taken = false;
                 if (steps[i] == AGENT_WRITE || steps[i] == AGENT_START || steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
                         publisher_ordered(a->publisher, units[i]->name);
         }
@@ -567,10 +694,8 @@ void agent_plant_restart(Agent *a) {
 
         kv_state(registry_store(a->registry), &state);
         if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (Note *note = a->notes.table, *next; note; note = next) {
-                        next = note->hh.next; /* under an order to stop the note goes */
+                for (Note *note = a->notes.table; note; note = note->hh.next)
                         agent_note_stop(a, note->name, AGENT_STOP);
-                }
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentCall *call;
 

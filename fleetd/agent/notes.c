@@ -50,6 +50,7 @@ int notes_put(Notes *n, const Unit *unit, OrderKind kind, uint64_t unit_index, u
         note->kind = kind;
         note->unit_index = unit_index;
         note->index = index;
+        note->stopping = false;
         n->floor = MAX(n->floor, index);
         n->dirty = true;
         if (ret)
@@ -75,8 +76,8 @@ void notes_enter(Notes *n, const char *boot, const char *era) {
         if (!era[0] || (streq(n->boot, boot) && streq(n->era, era)))
                 return;
         for (Note *note = passed ? n->table : NULL; note; note = note->hh.next) {
-                note->started_boot[0] = 0;
-                note->starting = note->stopped_for = note->finishing = false;
+                note->started_boot[0] = note->owned_boot[0] = 0;
+                note->starting = note->stopped = note->stopped_for = note->finishing = false;
         }
         snprintf(n->boot, sizeof(n->boot), "%s", boot);
         snprintf(n->era, sizeof(n->era), "%s", era);
@@ -107,6 +108,7 @@ struct NotesWrite {
         pthread_mutex_t lock; /* held while it is run */
         bool over;
         int dir_fd;
+        unsigned folders;
         bool fit, sweep;
         Text record;
         NotesText *texts; /* in files of their own, by hash; none where all fit into the record */
@@ -147,14 +149,18 @@ static int notes_encode(Notes *n, bool fit, Text *t) {
                 if (!fit)
                         json_add_string(t, "hash", note->unit->hash);
                 json_add_u64(t, "index", note->index);
+                json_add_string(t, "invocation", note->invocation);
                 json_add_string(t, "job", note->job);
                 json_add_string(t, "name", note->name);
                 json_add_string(t, "order", order_kind_to_string(note->kind));
+                json_add_string(t, "ownedBoot", note->owned_boot);
                 json_add_string(t, "startedBoot", note->started_boot);
                 json_add_bool(t, "ran", note->ran);
                 json_add_bool(t, "replacing", note->replacing);
                 json_add_bool(t, "starting", note->starting);
+                json_add_bool(t, "stopped", note->stopped);
                 json_add_bool(t, "stoppedFor", note->stopped_for);
+                json_add_bool(t, "stopping", note->stopping);
                 if (fit)
                         json_add_string_always(t, "text", note->unit->text);
                 json_add_u64(t, "unit", note->unit_index);
@@ -199,17 +205,35 @@ static int notes_copy_texts(const Notes *n, NotesWrite *w) {
         return 0;
 }
 
+int notes_check(Notes *n) {
+        int r;
+
+        r = reopen_dir(n->path, 0700, &n->dir_fd);
+        if (r <= 0)
+                return r;
+        log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made again, with all that is assigned to this host", n->path);
+        n->folders++;
+        n->dirty = n->dirty_texts = true;
+        for (Note *note = n->table; note; note = note->hh.next)
+                note->stored = false;
+        return 0;
+}
+
 int notes_write_new(Notes *n, NotesWrite **ret) {
         _cleanup_(notes_write_freep) NotesWrite *w = NULL;
         int r;
 
         if (!n->dirty)
                 return 0;
+        r = notes_check(n);
+        if (r < 0)
+                return r;
         w = NEW0(NotesWrite, 1);
         if (!w)
                 return -ENOMEM;
         (void) pthread_mutex_init(&w->lock, NULL); /* a plain one cannot fail */
         w->fit = notes_fit_inline(n);
+        w->folders = n->folders;
         w->dir_fd = fcntl(n->dir_fd, F_DUPFD_CLOEXEC, 0);
         r = w->dir_fd < 0 ? -errno : notes_encode(n, w->fit, &w->record);
         if (r >= 0 && !w->fit)
@@ -258,7 +282,7 @@ static void sweep_texts(const NotesWrite *w) {
         closedir(dir);
 }
 
-static int write_all(NotesWrite *w) {
+static int write_changes(NotesWrite *w) {
         int r = w->fit ? 0 : write_texts(w);
 
         if (r >= 0)
@@ -271,7 +295,7 @@ static int write_all(NotesWrite *w) {
 void notes_write_run(NotesWrite *w) {
         (void) pthread_mutex_lock(&w->lock);
         if (!w->over)
-                w->error = write_all(w);
+                w->error = write_changes(w);
         w->over = true;
         (void) pthread_mutex_unlock(&w->lock);
 }
@@ -279,6 +303,10 @@ void notes_write_run(NotesWrite *w) {
 int notes_write_end(Notes *n, const NotesWrite *w) {
         int r = w->error;
 
+        if (r < 0)
+                (void) notes_check(n);
+        if (w->folders != n->folders)
+                return -ESTALE;
         for (Note *note = n->table; note; note = note->hh.next)
                 if (!w->fit && !note->stored)
                         note->stored = find_text(w->texts, w->n_stored, note->unit->hash);
@@ -314,11 +342,11 @@ static int notes_read_text(const Notes *n, const char *hash, char **ret, Error *
 }
 
 static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL, *job = NULL;
+        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL, *job = NULL, *invocation = NULL, *owned = NULL;
         _cleanup_free_ char *stored = NULL;
         uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, ran = false, done = false, stopped_for = false, replacing = false;
+        bool starting = false, ran = false, done = false, stopped = false, stopped_for = false, stopping = false, replacing = false;
         OrderKind kind;
         Note *note;
         int r;
@@ -328,14 +356,18 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         r = r ?: json_read_string(v, "text", &text, err);
         r = r ?: json_read_string(v, "hash", &hash, err);
         r = r ?: json_read_string(v, "startedBoot", &boot, err);
+        r = r ?: json_read_string(v, "ownedBoot", &owned, err);
         r = r ?: json_read_string(v, "before", &before, err);
+        r = r ?: json_read_string(v, "invocation", &invocation, err);
         r = r ?: json_read_string(v, "job", &job, err);
         r = r ?: json_read_u64(v, "unit", &unit_index, err);
         r = r ?: json_read_u64(v, "index", &index, err);
         r = r ?: json_read_bool(v, "starting", &starting, err);
         r = r ?: json_read_bool(v, "ran", &ran, err);
         r = r ?: json_read_bool(v, "done", &done, err);
+        r = r ?: json_read_bool(v, "stopped", &stopped, err);
         r = r ?: json_read_bool(v, "stoppedFor", &stopped_for, err);
+        r = r ?: json_read_bool(v, "stopping", &stopping, err);
         r = r ?: json_read_bool(v, "replacing", &replacing, err);
         if (r == 0 && !text && hash)
                 r = notes_read_text(n, hash, &stored, err);
@@ -345,7 +377,8 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
 
         kind = order ? order_kind_from_string(order) : _ORDER_INVALID;
         if (!name || !text || (kind != ORDER_RUN && kind != ORDER_LOAD) || (boot && strlen(boot) != sizeof(note->started_boot) - 1)
-            || (before && strlen(before) != sizeof(note->before) - 1))
+            || (owned && strlen(owned) != sizeof(note->owned_boot) - 1) || (before && strlen(before) != sizeof(note->before) - 1)
+            || (invocation && strlen(invocation) != sizeof(note->invocation) - 1))
                 return error_set(err, -EBADMSG, "a unit without name, order or text");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
@@ -359,12 +392,18 @@ static int notes_read_one(Notes *n, const JsonValue *v, Error *err) {
         note->done = done;
         note->stored = stored != NULL;
         note->replacing = replacing;
+        note->stopped = stopped;
         note->stopped_for = stopped_for;
+        note->stopping = stopping;
         snprintf(note->job, sizeof(note->job), "%s", job ?: "");
         if (boot)
                 memcpy(note->started_boot, boot, sizeof(note->started_boot));
+        if (owned)
+                memcpy(note->owned_boot, owned, sizeof(note->owned_boot));
         if (before)
                 memcpy(note->before, before, sizeof(note->before));
+        if (invocation)
+                memcpy(note->invocation, invocation, sizeof(note->invocation));
         return 0;
 }
 
@@ -463,7 +502,8 @@ int notes_open(Notes *n, const char *dir, Error *err) {
         if (n->dir_fd < 0)
                 return error_set(err, n->dir_fd, "cannot open %s: %s", dir, strerror(-n->dir_fd));
 
-        r = notes_read(n, &why);
+        n->path = strdup(dir);
+        r = n->path ? notes_read(n, &why) : -ENOMEM;
         if (r == -ENOMEM) /* nothing is wrong with them: who starts later reads them */
                 return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
         if (r < 0) {
@@ -483,4 +523,5 @@ void notes_close(Notes *n) {
         if (n->dir_fd >= 0)
                 close(n->dir_fd);
         n->dir_fd = -1;
+        n->path = (free(n->path), NULL);
 }

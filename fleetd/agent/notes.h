@@ -20,15 +20,20 @@ typedef struct Note {
         uint64_t unit_index;   /* of the unit's key */
         uint64_t index;        /* of the order that was obeyed last */
         char started_boot[33]; /* boot in which it was started by this note; "" not yet */
+        char owned_boot[33];   /* boot in which systemd had it from our file: what runs under its name without any file is ours; "" none */
         bool starting;         /* noted, but systemd has not yet said that it was asked */
         char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
+        char invocation[33];   /* when it was seen to run under our file last; what changes is written with other changes, or once 'taken_over' */
+        bool taken_over;       /* another file has its name while it runs; not on disk */
         bool ran;              /* it was seen to run since it was started, and not seen to fail or to be stopped */
         bool done;             /* it ended as it should */
+        bool stopping;         /* it was ordered to stop, and is not gone yet, or to be loaded only, and runs: what runs is ours. 'kind' is ORDER_LOAD, so that nothing starts it */
         bool replacing;        /* stopped so that 'unit' takes the place of the text before */
-        bool finishing;        /* and by this daemon, which starts it even without the cluster; not on disk */
+        bool finishing;        /* this daemon stopped it for that, or has begun to start it: it starts it even without the cluster; not on disk */
         char job[16];          /* why systemd did not begin its last start: "condition", or the result of the job; "": it began, or is about to */
         bool stored;           /* 'unit' is in a file of its own */
-        bool stopped_for;      /* systemd stopped it for the sake of another unit: it is started again when that one is back */
+        bool stopped;          /* it was stopped by hand since it was started: it is not started again for the sake of another unit */
+        bool stopped_for;      /* systemd stopped it for the sake of another unit: it is started again when that one is back; until it is seen to run */
         UT_hash_handle hh;
 } Note;
 
@@ -37,7 +42,9 @@ typedef struct Notes {
         uint64_t lineage;      /* of the registry that gave the orders; 0: none yet */
         uint64_t floor;        /* highest index acted on */
         char boot[33], era[64]; /* of the boot, the time of the host being up, in which it was written last; "": not known */
+        char *path;            /* of the folder */
         int dir_fd;
+        unsigned folders;      /* so many times it was opened again: what was written before is gone */
         bool dirty, dirty_texts; /* there may be files of texts that nothing names */
 } Notes;
 
@@ -51,6 +58,9 @@ enum {
  * warning each, and the file is kept as assignment.bad, too. Without memory it stays, and -ENOMEM is returned. */
 int notes_open(Notes *n, const char *dir, Error *err);
 void notes_close(Notes *n);
+
+/* The folder may be removed, or another one put in its place: it is made again, and all is to be written. That is logged. 0 or a negative errno. */
+int notes_check(Notes *n);
 
 Note *notes_get(const Notes *n, const char *name);
 /* Makes or changes the note of 'unit'; copies the unit. 0 or -ENOMEM. */
@@ -73,6 +83,7 @@ typedef struct NotesWrite NotesWrite;
 int notes_write_new(Notes *n, NotesWrite **ret);
 /* Writes once, however often and from wherever it is called: it is written when this returns. */
 void notes_write_run(NotesWrite *w);
-/* The notes learn what was written; what was not is still to be. Returns what notes_save() would. */
+/* The notes learn what was written; what was not is still to be. Returns what notes_save() would, or -ESTALE: the folder was removed meanwhile, and
+ * is made again; another write is due. */
 int notes_write_end(Notes *n, const NotesWrite *w);
 NotesWrite *notes_write_free(NotesWrite *w);

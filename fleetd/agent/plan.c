@@ -14,12 +14,22 @@ bool agent_is_running(const SystemdUnit *seen) {
         return !streq(seen->active, "inactive") && !streq(seen->active, "failed") && seen->active[0];
 }
 
-/* What runs without a file that systemd can name is ours only if we have its file, or started it in this boot: a file system that was mounted
+static bool is_owned(const Note *note, const char *boot_id) {
+        return note && (streq(note->owned_boot, boot_id) || streq(note->started_boot, boot_id));
+}
+
+/* Another file has taken its name (a mask, or a file of an administrator) since it began to run here, and it has not been started again since. It
+ * is ours until it has stopped, or it would run here and elsewhere. */
+static bool runs_on(const SystemdUnit *seen, const Note *note, const char *boot_id) {
+        return is_owned(note, boot_id) && agent_is_running(seen) && note->invocation[0] && streq(note->invocation, seen->invocation_id);
+}
+
+/* What runs without a file that systemd can name is ours only if we have its file, or had it in force in this boot: a file system that was mounted
  * by hand has none, nor has a service of the host whose file was removed. */
 static bool is_conflicting(const SystemdUnit *seen, const Note *note, const char *boot_id) {
-        bool started = note && streq(note->started_boot, boot_id);
-
-        return seen->owner == SYSTEMD_CONFLICTING || (seen->owner == SYSTEMD_ABSENT && agent_is_running(seen) && !seen->has_file && !started);
+        if (seen->owner == SYSTEMD_CONFLICTING)
+                return !runs_on(seen, note, boot_id);
+        return seen->owner == SYSTEMD_ABSENT && agent_is_running(seen) && !seen->has_file && !is_owned(note, boot_id);
 }
 
 bool agent_is_foreign(const SystemdUnit *seen, const Note *note, const char *boot_id, bool taken) {
@@ -83,7 +93,7 @@ bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char 
             || !streq(seen->active, "inactive") || seen->job || start_is_pointless(note, seen))
                 return false;
         if (seen->end == SYSTEMD_END_UNKNOWN)
-                return !seen->oneshot && (note->stopped_for || seen->held);
+                return !seen->oneshot && !note->stopped && (note->stopped_for || seen->held);
         return seen->end == SYSTEMD_END_STOPPED_FOR;
 }
 
@@ -105,7 +115,7 @@ static AgentStep plan_again(const AgentView *v, const char *else_reason, const c
 static AgentStep plan_run(const AgentView *v, const char **why) {
         const SystemdUnit *seen = v->seen;
         const Note *note = v->note;
-        bool differs;
+        bool differs, other; /* the file is not of this text; what runs may not be */
 
         if (!v->unit || !v->unit->unit)
                 return step(AGENT_NOTHING, "its unit is gone; an order to stop will follow", why);
@@ -115,15 +125,16 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_REFUSE, "this host has a unit of that name from elsewhere", why);
 
         differs = !seen->has_file || !streq(seen->hash, v->unit->unit->hash);
-        if (differs && agent_is_running(seen) && seen->has_file && !(note && !note->replacing && unit_runs_same(note->unit, v->unit->unit)))
+        other = note ? (note->replacing && !streq(note->started_boot, v->boot_id)) || !unit_runs_same(note->unit, v->unit->unit) : seen->has_file;
+        if (differs && other && agent_is_running(seen))
                 return step(AGENT_STOP, "its text has changed", why);
 
         if (v->order->order == ORDER_LOAD) {
-                if (agent_is_running(seen) && note && note->kind == ORDER_RUN && v->order->index > note->index)
+                if (agent_is_running(seen) && note && (note->stopping || (note->kind == ORDER_RUN && v->order->index > note->index)))
                         return step(AGENT_STOP, "ordered to be loaded only", why);
                 if (differs || has_lost_its_file(seen))
                         return step(AGENT_WRITE, "its text is not in force here", why);
-                if (!note || note->kind != ORDER_LOAD || note->index != v->order->index)
+                if (!note || note->kind != ORDER_LOAD || note->stopping || note->index != v->order->index || !is_owned(note, v->boot_id))
                         return step(AGENT_NOTE, "ordered to be loaded", why);
                 return step(AGENT_NOTHING, "loaded", why);
         }
@@ -146,12 +157,15 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
         return step(AGENT_START, "ordered to run", why);
 }
 
-/* Without the cluster's word the notes are all there is; they never stop anything. */
-static AgentStep plan_saved(const AgentView *v, const char **why) {
+static AgentStep plan_noted(const AgentView *v, const char **why) {
         const Note *note = v->note;
         const char *reason;
         bool started;
 
+        if (note && note->stopping && v->fresh && (!agent_is_running(v->seen) || is_conflicting(v->seen, note, v->boot_id)))
+                return step(AGENT_REMOVE, "ordered to stop before, and it has stopped", why);
+        if (note && note->stopping)
+                return step(AGENT_NOTHING, "it was ordered to stop; its file and it itself stay as they are", why);
         if (!note || is_conflicting(v->seen, v->note, v->boot_id))
                 return step(AGENT_NOTHING, "no order", why);
 
@@ -159,21 +173,32 @@ static AgentStep plan_saved(const AgentView *v, const char **why) {
         if (started && note->starting)
                 return step(AGENT_ADOPT, "the start that was noted was made", why);
         if (started || note->kind == ORDER_LOAD) {
-                if (has_lost_its_file(v->seen) && !note->done && (started || v->use_saved))
+                if (has_lost_its_file(v->seen) && !note->done && (is_owned(note, v->boot_id) || v->use_saved))
                         return step(AGENT_WRITE, "its file is missing", why);
                 return plan_again(v, "no newer order", why);
         }
         if (note->replacing && agent_is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
                 return step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
         /* While this host or its daemon was down the unit may have moved: another daemon waits as with all that was assigned. */
-        if ((!v->use_saved && !note->finishing) || note->done || v->stopping)
+        if ((!v->use_saved && (!note->finishing || v->fresh)) || note->done || v->stopping)
                 return step(AGENT_NOTHING, "waiting for the cluster", why);
-        reason = note->replacing ? "a replacement that had begun is finished" : "assigned before the boot, and the cluster cannot be asked";
+        reason = note->replacing ? "a replacement that had begun is finished" : "assigned before, and the cluster cannot be asked";
         if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
                 return step(AGENT_WRITE, reason, why);
         if (agent_is_running(v->seen))
                 return step(AGENT_ADOPT, "it runs already", why);
         return step(AGENT_START, reason, why);
+}
+
+/* Without the cluster's word the notes are all there is; they never stop anything. What is known to be ordered otherwise since may run elsewhere
+ * by now: it is not started. */
+static AgentStep plan_saved(const AgentView *v, const char **why) {
+        bool superseded = v->order && v->note && v->order->order != ORDER_RUN && v->order->index > v->note->index;
+        AgentStep s = plan_noted(v, why);
+
+        if (superseded && (s == AGENT_START || s == AGENT_WRITE))
+                return step(AGENT_NOTHING, "waiting for the cluster: the last order that is known is not to run", why);
+        return s;
 }
 
 AgentStep agent_plan(const AgentView *v, const char **ret_reason) {

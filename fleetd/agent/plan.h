@@ -42,7 +42,7 @@ AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 bool agent_is_running(const SystemdUnit *seen);
 
 /* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when that one is back. Nobody
- * may have seen it stop: then it counts that what it is bound to does not run. False if systemd did not begin the last start of it. */
+ * may have seen it stop, now or before (note->stopped): then it counts that what it is bound to does not run. False if systemd did not begin the last start of it. */
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id);
 
 /* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by itself. One that was stopped,

@@ -161,3 +161,25 @@ void agent_look_at(Agent *a, const SystemdUnit *seen) {
         u->looked = u->answered = true;
         agent_mark(a, u);
 }
+
+/* -- Planning -- */
+
+bool agent_is_stale(const AgentUnit *u) {
+        return u->hinted && !u->answered;
+}
+
+AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
+        const Cluster *c = registry_cluster(a->registry);
+
+        return agent_plan(&(AgentView) {
+                                  .order = cluster_order(c, a->machine_id, u->name),
+                                  .unit = cluster_unit(c, u->name),
+                                  .note = notes_get(&a->notes, u->name),
+                                  .seen = u->looked ? &u->seen : NULL,
+                                  .boot_id = a->boot_id,
+                                  .fresh = a->fresh,
+                                  .use_saved = a->use_saved,
+                                  .stopping = a->systemd->ops->is_stopping(a->systemd),
+                                  .taken = u->taken,
+                          }, ret_reason);
+}

@@ -367,16 +367,20 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
                 http_server_set_limits(door->server, http);
 }
 
-/* The next turn of the loop: what waits for its listing has it now. */
 static void api_on_list(void *userdata) {
         Api *api = userdata;
+        uint64_t turn = loop_turns(api->loop)->n;
         ApiListing *listing;
 
-        api->n_listed = 0;
-        while (api_may_list(api) && (listing = TAILQ_FIRST(&api->listings))) {
+        while ((listing = TAILQ_FIRST(&api->listings)) && (api_has_room_to_list(api) || api->listed_turn != turn)) {
+                api->listed_turn = turn;
                 api_list_cancel(api, listing);
+                api->lists = true;
                 listing->run(listing->userdata);
+                api->lists = false;
         }
+        if (!TAILQ_EMPTY(&api->listings))
+                loop_defer(api->loop, &api->list);
 }
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {

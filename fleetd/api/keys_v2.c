@@ -237,9 +237,10 @@ static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
 
                 tree_limit_walks(txn, API_LARGE_VISITS);
                 r = list_write(&list, &t, txn, &node);
-                api_listed(request->api, list.n_nodes);
-                if (r == -E2BIG)
+                if (r == -E2BIG) {
+                        loop_count(request->api->loop, 0, t.size);
                         return GET_LARGE;
+                }
         } else if (r == 0) {
                 (void) text_reserve(&t, keys_node_room(&node) + 32); /* one allocation */
                 text_append(&t, "{\"action\":\"get\",\"node\":");

@@ -497,11 +497,11 @@ static void list_read(KvAsk *ask) {
         page->encoded_max = API_LARGE_BYTES;
         tree_limit_walks(txn, API_LARGE_VISITS);
         r = page_read(page, txn);
-        api_listed(request->api, 1 + page->n);
         if (r != -E2BIG) {
                 page_answer(ask, page, r);
                 return;
         }
+        loop_count(request->api->loop, 0, page->nodes.size);
 
         page->encoded_max = 0;
         page->ask = ask;

@@ -251,23 +251,24 @@ const char *request_large_reason(int error) {
         }
 }
 
+bool api_has_room_to_list(const Api *api) {
+        return turn_work_bytes(&loop_turns(api->loop)->now) < API_LISTED_WORK;
+}
+
 bool api_may_list(const Api *api) {
-        return api->n_listed < API_LISTED_PER_TURN;
+        return api->lists || (TAILQ_EMPTY(&api->listings) && api_has_room_to_list(api));
 }
 
 void api_list_later(Api *api, ApiListing *listing) {
+        if (TAILQ_EMPTY(&api->listings))
+                api->listed_turn = loop_turns(api->loop)->n;
         listing->waiting = true;
         TAILQ_INSERT_TAIL(&api->listings, listing, listings);
+        loop_defer(api->loop, &api->list);
 }
 
 void api_list_cancel(Api *api, ApiListing *listing) {
         if (listing->waiting)
                 TAILQ_REMOVE(&api->listings, listing, listings);
         listing->waiting = false;
-}
-
-void api_listed(Api *api, uint64_t n_nodes) {
-        api->n_listed += n_nodes;
-        if (!api_may_list(api))
-                loop_defer(api->loop, &api->list);
 }

@@ -20,7 +20,7 @@ typedef struct ApiListing {
 } ApiListing;
 
 enum {
-        API_LISTED_PER_TURN = 500,          /* nodes of listings, some milliseconds: then the others have their turn */
+        API_LISTED_WORK = TURN_WORK_MAX / 8, /* a turn with so much work begins no further listing: the rest is left to those that ask for little */
         API_LARGE_NODES = 1000,             /* an answer of more nodes or bytes is made by a worker ... */
         API_LARGE_BYTES = 1024 * 1024,
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and so is one that passes more nodes, shown or not */
@@ -47,8 +47,9 @@ struct Api {
         uint64_t started_ms, leader_id, leader_since_ms;
         uint64_t gets, gets_failed;     /* of keys, since the start */
         unsigned n_watching;            /* clients that wait for a key */
-        uint64_t n_listed;              /* nodes, in this turn of the loop */
-        TAILQ_HEAD(, ApiListing) listings; /* those that wait for the next */
+        TAILQ_HEAD(, ApiListing) listings; /* those that wait for a turn of the loop with room, in their order */
+        uint64_t listed_turn;           /* the last one in which one of them had its turn */
+        bool lists;                     /* one of them is being run */
         Deferred list;
 };
 
@@ -103,11 +104,12 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
-/* Many that list much at once must not keep those that ask for little: a turn of the loop lists so much, and answers others. */
+/* Many that list much at once must not keep those that ask for little: a listing begins in a turn with little work (API_LISTED_WORK). Its
+ * nodes count when they are visited, its bytes when they are answered, or given up. */
+bool api_has_room_to_list(const Api *api);                         /* this turn */
 bool api_may_list(const Api *api);                                 /* in this turn; else: */
-void api_list_later(Api *api, ApiListing *listing);                /* calls its 'run' in one of the next */
+void api_list_later(Api *api, ApiListing *listing);                /* calls its 'run' in one of the next, where it may list */
 void api_list_cancel(Api *api, ApiListing *listing);               /* harmless if it does not wait */
-void api_listed(Api *api, uint64_t n_nodes);                       /* in this turn */
 
 /* Why a large read (kv_read_large()) gave no answer, for people; each of these is 503, and may be asked again. */
 const char *request_large_reason(int error);

@@ -410,20 +410,31 @@ static void bus_connect(void *userdata) {
 
 /* -- The interface -- */
 
+/* With one file all others are written again, before systemd reads the folder: they are looked at first. */
+static int bus_check_folder(SystemdBus *b) {
+        int r = unit_dir_check(&b->dir);
+
+        if (r <= 0 || HASH_COUNT(b->dir.entries) == 0)
+                return MIN(r, 0);
+        if (b->events.on_changed)
+                b->events.on_changed(b->events.userdata, NULL);
+        return -ESTALE;
+}
+
+static int bus_stage_file(Systemd *s, const char *name, const char *text, size_t size) {
+        SystemdBus *b = systemd_bus(s);
+        int r = bus_check_folder(b);
+
+        return r < 0 ? r : unit_dir_stage(&b->dir, name, text, size);
+}
+
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
         SystemdBus *b = systemd_bus(s);
-        UnitDir *dir = &b->dir;
-        int r = unit_dir_check(dir);
+        int r = bus_check_folder(b);
 
-        /* With this one all others are written again, before systemd reads the folder: they are looked at first. */
-        if (r > 0 && HASH_COUNT(dir->entries) > 0) {
-                if (b->events.on_changed)
-                        b->events.on_changed(b->events.userdata, NULL);
-                return -ESTALE;
-        }
-        if (r >= 0)
-                r = unit_dir_write(dir, name, text, size);
-        return r == 0 && quadlet_is(name) ? unit_dir_offer(dir, name) : r;
+        if (r == 0)
+                r = unit_dir_write(&b->dir, name, text, size);
+        return r == 0 && quadlet_is(name) ? unit_dir_offer(&b->dir, name) : r;
 }
 
 static int bus_remove_file(Systemd *s, const char *name) {
@@ -468,6 +479,7 @@ static bool bus_has_quadlet(Systemd *s) {
 static const SystemdOps bus_ops = {
         .has_quadlet = bus_has_quadlet, .era = bus_era,
         .set_events = bus_set_events, .is_ready = bus_is_ready,       .is_stopping = bus_is_stopping, .list = manager_list,
+        .stage_file = bus_stage_file,
         .write_file = bus_write_file, .remove_file = bus_remove_file, .link = job_link,               .unlink = job_unlink,
         .reload = job_reload,         .start = job_start,             .stop = job_stop,               .reset_failed = job_reset_failed,
 };

@@ -294,28 +294,39 @@ static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
         (void) call_send(call, m, r);
 }
 
+/* One that systemd can unlink, and that is not the host's. */
+static bool is_linked(const SystemdBus *b, const char *name) {
+        return !quadlet_is(name) && unit_dir_links(&b->dir, name) && !unit_dir_lacks(&b->dir, name);
+}
+
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusCall *call = call_new(b, done, userdata, "unlink", n == 1 ? names[0] : "the units");
         sd_bus_message *m;
+        size_t n_linked = 0;
         int r;
 
         if (!call)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
+                n_linked += is_linked(b, names[i]);
+        for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
                         unit_dir_withdraw(&b->dir, names[i]);
                         call->answer = unlink_on_answer;
                 }
-        if (all_quadlets(names, n)) {
-                unlink_on_answer(call, NULL);
+        if (n_linked == 0) {
+                if (call->answer)
+                        unlink_on_answer(call, NULL);
+                else
+                        loop_defer(b->loop, &call->finish);
                 return 0;
         }
         r = manager_method(b, "DisableUnitFiles", &m);
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "s");
         for (size_t i = 0; r >= 0 && i < n; i++)
-                if (!quadlet_is(names[i]) && unit_dir_links(&b->dir, names[i]))
+                if (is_linked(b, names[i]))
                         r = sd_bus_message_append(m, "s", names[i]);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);

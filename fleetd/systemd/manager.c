@@ -37,9 +37,10 @@ void manager_list_finish(void *userdata) {
         TAILQ_REMOVE(&list->bus->lists, list, lists);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-
                 UnitDirEntry *e;
 
+                if (unit_dir_lost_link(&list->bus->dir, u->name, u->fragment))
+                        u->fragment[0] = 0;
                 u->owner = systemd_owner(&(SystemdSource) { .alias = u->alias, .load = u->load, .fragment = u->fragment,
                                                             .our_file = unit_dir_owns(&list->bus->dir, u->name, u->fragment) });
                 HASH_FIND_STR(list->bus->dir.entries, u->name, e);
@@ -137,7 +138,7 @@ void manager_list_abort(BusList *list, int error) {
 static void list_ask_related(BusList *list, size_t unit, const char *name, const char *property, int kind);
 
 /* Names of units of which one may be the cause that this one was stopped, or that it may not run yet. */
-static void list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+static int list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
         const char *name;
         UnitDirEntry *e;
         int r;
@@ -155,41 +156,64 @@ static void list_take_names(BusList *list, size_t unit, int kind, sd_bus_message
                 if (kind == PROPERTY_CONFLICTS)
                         list_ask_related(list, unit, name, "Job", PROPERTY_JOB);
         }
+        return r;
 }
 
 /* What it is bound to has to run; what it is in conflict with must have ended, and not be about to begin. */
-static void list_take_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+static int list_take_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+        SystemdUnit *u = &list->units[unit];
         const char *active, *path;
         uint32_t job;
+        int r;
 
         if (kind == PROPERTY_JOB) {
-                list->units[unit].held |= sd_bus_message_read(m, "v", "(uo)", &job, &path) >= 0 && job != 0;
-                return;
+                r = sd_bus_message_read(m, "v", "(uo)", &job, &path);
+                u->held |= r >= 0 && job != 0;
+                return r;
         }
-        if (sd_bus_message_read(m, "v", "s", &active) < 0)
-                return;
+        r = sd_bus_message_read(m, "v", "s", &active);
+        if (r < 0)
+                return r;
         if (kind == PROPERTY_CONFLICTS)
-                list->units[unit].held |= !streq(active, "inactive") && !streq(active, "failed");
+                u->held |= !streq(active, "inactive") && !streq(active, "failed");
         else
-                list->units[unit].held |= !streq(active, "active") && !streq(active, "reloading");
+                u->held |= !streq(active, "active") && !streq(active, "reloading");
+        return 0;
 }
 
-static void property_take(BusProperty *p, sd_bus_message *m) {
+static int property_take(BusProperty *p, sd_bus_message *m) {
         if (p->read)
-                (void) p->read(m, &p->list->units[p->unit]);
-        else if (p->names)
-                list_take_names(p->list, p->unit, p->kind, m);
-        else
-                list_take_related(p->list, p->unit, p->kind, m);
+                return p->read(m, &p->list->units[p->unit]);
+        if (p->names)
+                return list_take_names(p->list, p->unit, p->kind, m);
+        return list_take_related(p->list, p->unit, p->kind, m);
+}
+
+/* There is no such property: of a unit that went away meanwhile, of another type, or in an older systemd. Any other error says nothing
+ * about the unit. */
+static bool is_missing(const sd_bus_error *e) {
+        static const char *const missing[] = { SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE, SD_BUS_ERROR_UNKNOWN_PROPERTY, SYSTEMD ".NoSuchUnit" };
+
+        for (size_t i = 0; i < ELEMENTS(missing); i++)
+                if (streq(e->name, missing[i]))
+                        return true;
+        return false;
 }
 
 static int property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+        const sd_bus_error *e = sd_bus_message_get_error(reply);
         BusProperty *p = userdata;
         BusList *list = p->list;
+        int r = 0;
 
-        /* A unit that went away meanwhile, or has no such property, is looked at again when it changes. */
-        if (!sd_bus_message_is_method_error(reply, NULL))
-                property_take(p, reply);
+        if (!e)
+                r = property_take(p, reply);
+        else if (!is_missing(e))
+                r = -sd_bus_error_get_errno(e);
+        else if (!p->read && !p->names) /* a related unit whose state is not known */
+                list->units[p->unit].held = true;
+        if (r < 0) /* what was not read is not "none": all is to be read again */
+                list->error = r;
         property_free(p);
         list_release(list);
         return 1;
@@ -393,7 +417,7 @@ static void list_add(BusList *list, const char *name) {
         if (other) {
                 n->same = other->same;
                 other->same = n;
-        } else {
+        } else if (!unit_name_is_template(name)) { /* for one that names a template systemd refuses the whole call */
                 HASH_ADD_KEYPTR(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), n);
                 added = added && n->by_known_as.tbl;
         }

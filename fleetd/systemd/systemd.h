@@ -24,7 +24,7 @@ typedef struct SystemdUnit {
         char load[32], active[32], sub[32]; /* "not-found" "inactive" "dead" when systemd does not know it */
         char result[32];                    /* of services and kin: "success", "exit-code", ...; "" otherwise */
         char invocation_id[33];
-        char fragment[512];                 /* FragmentPath; of a Quadlet file the file that its service was made of, if it was */
+        char fragment[512];                 /* FragmentPath, "" if that is a runtime link that is gone; of a Quadlet file the file that its service was made of, if it was */
         bool alias;                         /* systemd knows it by another name: all of this is about that one */
         SystemdOwner owner;
         SystemdEnd end;                     /* of one that is inactive: why */
@@ -57,12 +57,14 @@ typedef struct SystemdOps {
 
         bool (*has_quadlet)(Systemd *s); /* it has podman's generator, so that Quadlet files can be put in force; NULL: it has not */
 
-        /* The named units and, with 'files', every unit with a file in our folder. */
+        /* The named units and, with 'files', every unit with a file in our folder. An error where any of it could not be read: the caller asks again. */
         int (*list)(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done, void *userdata);
 
         /* Our folder, at once: 0 or a negative errno; -ESTALE where it had been removed, is made anew, and lacks the files of other units, too.
          * Names were checked by unit_name_check(). */
         int (*write_file)(Systemd *s, const char *name, const char *text, size_t size);
+        /* Before a unit is stopped for another text: makes sure that write_file() of it will succeed. Nothing that systemd reads changes. */
+        int (*stage_file)(Systemd *s, const char *name, const char *text, size_t size);
         int (*remove_file)(Systemd *s, const char *name);
 
         /* LinkUnitFiles(runtime), and EnableUnitFiles(runtime) for those with [Install]; never over what others have linked. */

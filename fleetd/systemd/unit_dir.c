@@ -14,7 +14,17 @@
 #include "units/quadlet.h"
 #include "units/unit.h"
 
-enum { LINKS_MAX = 8 }; /* in a row, from a name to its file */
+enum {
+        LINKS_MAX = 8, /* in a row, from a name to its file */
+        RELOAD_ROOM_MIN = 16 * 1024 * 1024, /* of /run, with less systemd refuses a daemon-reload (its RELOAD_DISK_SPACE_MIN) */
+};
+
+static void unit_dir_unstage(const UnitDir *d, const char *name) {
+        char staged[FILE_TEMPORARY_SIZE];
+
+        file_temporary_name(name, staged);
+        (void) unlinkat(d->fd, staged, 0);
+}
 
 static void unit_dir_forget(UnitDir *d, UnitDirEntry *e) {
         HASH_DEL(d->entries, e);
@@ -91,7 +101,8 @@ int unit_dir_open(UnitDir *d, const char *path, const char *quadlets, const char
                 const char *name = names[i]->d_name;
 
                 if (name[0] != '.') {
-                        int r = unit_name_check(name, NULL) < 0 ? -EINVAL : unit_dir_read(d, name, &(UnitDirStamp) {});
+                        bool unit = unit_name_check(name, NULL) == 0 && !unit_name_is_template(name); /* no template is put in force */
+                        int r = unit ? unit_dir_read(d, name, &(UnitDirStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
                                 without_memory = true;
@@ -113,24 +124,32 @@ void unit_dir_close(UnitDir *d) {
 }
 
 int unit_dir_check(UnitDir *d) {
-        struct stat ours, there;
-        int fd;
+        int r = reopen_dir(d->path, 0755, &d->fd);
 
-        if (fstat(d->fd, &ours) == 0 && stat(d->path, &there) == 0 && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+        if (r > 0)
+                log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made again, with the files of all units that belong there", d->path);
+        return r;
+}
+
+int unit_dir_stage(UnitDir *d, const char *name, const char *text, size_t size) {
+        uint64_t n_free, total;
+        int r;
+
+        r = stage_file_at(d->fd, name, text, size, 0644);
+        if (r < 0)
+                return r;
+        if (room_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
                 return 0;
-        fd = open_dir(d->path, 0755);
-        if (fd < 0)
-                return fd;
-        close(d->fd);
-        d->fd = fd;
-        log_warning(NO_FIELDS, "%s was removed, or exchanged: it is made anew, with the files of all units that belong there", d->path);
-        return 1;
+        unit_dir_unstage(d, name);
+        return -ENOSPC;
 }
 
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size) {
+        char staged[FILE_TEMPORARY_SIZE];
         int r;
 
-        r = write_file_at(d->fd, name, text, size, 0644);
+        file_temporary_name(name, staged);
+        r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) : write_file_at(d->fd, name, text, size, 0644);
         return r < 0 ? r : unit_dir_know(d, name, text, size, &(UnitDirStamp) {});
 }
 
@@ -141,6 +160,7 @@ int unit_dir_remove(UnitDir *d, const char *name) {
         HASH_FIND_STR(d->entries, name, e);
         if (e)
                 unit_dir_forget(d, e);
+        unit_dir_unstage(d, name);
         crash_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
         crash_point("unit-file-removed");
@@ -253,6 +273,21 @@ bool unit_dir_has(const UnitDir *d, const char *fragment) {
                 memcpy(path + folder, target, (size_t) n + 1);
         }
         return is_in_folder(d, path);
+}
+
+bool unit_dir_lost_link(const UnitDir *d, const char *name, const char *fragment) {
+        char link[600];
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        return streq(fragment, link) && leads_to_ours(d, name, link) == -ENOENT;
+}
+
+bool unit_dir_lacks(const UnitDir *d, const char *name) {
+        char link[600];
+        struct stat st;
+
+        snprintf(link, sizeof(link), "%s/%s", d->links, name);
+        return lstat(link, &st) < 0 && errno == ENOENT && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
 bool unit_dir_links(const UnitDir *d, const char *name) {

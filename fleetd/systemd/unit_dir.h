@@ -40,6 +40,9 @@ void unit_dir_close(UnitDir *d);
  * file that is not there is missing. 0: it is as it was; or a negative errno. */
 int unit_dir_check(UnitDir *d);
 
+/* Makes sure that unit_dir_write() of the same text succeeds, and that systemd can read it: the text is written to a hidden file beside the unit's,
+ * which systemd does not read, and -ENOSPC is returned where systemd would refuse to read its files again for want of room. */
+int unit_dir_stage(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_write(UnitDir *d, const char *name, const char *text, size_t size);
 int unit_dir_remove(UnitDir *d, const char *name);
 
@@ -57,6 +60,10 @@ void unit_dir_withdraw(UnitDir *d, const char *name);
 bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);
 /* Whether 'fragment' is the file of any unit of ours, or leads to one by links, as that of an alias does; the file itself may be gone. */
 bool unit_dir_has(const UnitDir *d, const char *fragment);
+/* Whether 'fragment' is systemd's runtime link of that name, and gone: then it is no file of the host. */
+bool unit_dir_lost_link(const UnitDir *d, const char *name, const char *fragment);
+/* Whether neither our file of that name is there nor systemd's runtime link, as after a boot: systemd would not unlink it, nor others with it. */
+bool unit_dir_lacks(const UnitDir *d, const char *name);
 /* Whether systemd's runtime link of that name is ours, or there is none: one that leads elsewhere is the host's (a mask). */
 bool unit_dir_links(const UnitDir *d, const char *name);
 

@@ -203,6 +203,45 @@ what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere() {
         [ "$(host_exec "$h" systemctl show --value -p InvocationID takeover.service)" = "$before" ] || fail "the administrator's process was touched"
         host_exec "$h" sh -c 'systemctl stop takeover.service; rm /etc/systemd/system/takeover.service; systemctl daemon-reload'
 }
+
+# It could not be started here again, and would run twice if it were started elsewhere at once.
+a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped() {
+        local h before
+        runs_forever later.service </dev/null
+        fleetctl alpha start later.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        h=$(hosts_running later.service)
+        before=$(identities)
+        host_exec "$h" systemctl mask -q later.service || fail "mask"
+        wait_for 10 is_told_as later.service masked || fail "it is told as $(fleetctl alpha list-units --fields=unit,load,active | grep later)"
+        host_exec "$h" systemctl restart fleetd
+        cluster_whole
+        fleetctl alpha start later.service >"$LAB/out" 2>&1 || fail "it is known as running no more: $(cat "$LAB/out")"
+        [ "$(identities)" = "$before" ] || fail "after the mask: $(diff <(echo "$before") <(identities))"
+        host_exec "$h" systemctl stop later.service
+        wait_for 10 runs_elsewhere "$h" later.service || fail "it runs on: $(hosts_running later.service | tr '\n' ' ')"
+        host_exec "$h" systemctl unmask -q later.service
+        fleetctl alpha destroy later.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
+}
+is_told_as() { fleetctl alpha list-units --no-legend --fields=unit,load 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$1 $2"; }
+runs_elsewhere() { runs_once "$2" && ! runs_on "$2" "$1"; }
+
+# systemd would not read its files again, and the new text could not be written either.
+with_a_full_run_an_edited_unit_runs_on_until_there_is_room() {
+        local h before
+        runs_forever edited.service </dev/null
+        fleetctl alpha start edited.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
+        h=$(hosts_running edited.service)
+        before=$(host_exec "$h" systemctl show --value -p InvocationID edited.service)
+        host_exec "$h" sh -c 'mount -o remount,size=64M /run && fallocate -l $(($(stat -f -c "%a * %S" /run) - 8 * 1024 * 1024)) /run/full' || fail "/run is not full"
+        EDITOR="sed -i 's/^Restart=.*/&\\nEnvironment=A=B/'" fleetctl alpha edit edited.service >"$LAB/out" 2>&1 || fail "edit: exit $?, $(cat "$LAB/out")"
+        wait_for 20 has_no_room "$h" || fail "the agent of $h says nothing of edited.service"
+        [ "$(host_exec "$h" systemctl show --value -p InvocationID edited.service)" = "$before" ] || fail "it was stopped"
+        host_exec "$h" sh -c 'rm /run/full; mount -o remount,size=20% /run'
+        wait_for 70 replaced "$h" || fail "the new text is not in force: $(host_exec "$h" systemctl cat edited.service)"
+        fleetctl alpha destroy edited.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
+}
+has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'cannot write the file of edited.service: No space left'; }
+replaced() { host_exec "$1" systemctl show --value -p Environment edited.service | grep -qx A=B && runs_on edited.service "$1"; }
 runs_twice() { [ "$(hosts_running "$1" | wc -l)" = 2 ]; }
 leaves_no_file_on() { ! host_exec "$1" test -e "/run/fleet/units/$2" && ! host_exec "$1" test -L "/run/systemd/system/$2"; }
 
@@ -259,4 +298,5 @@ scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs
         cat_status_and_journal_answer_from_any_host events_tell_the_decision_and_what_came_of_it stop_and_start_again_work_from_any_host \
         unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
-        aliases_and_masks_of_a_host_are_names_that_it_has what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere unknown_units_and_verbs_get_a_sentence_and_a_status
+        aliases_and_masks_of_a_host_are_names_that_it_has what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
+        a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_room unknown_units_and_verbs_get_a_sentence_and_a_status

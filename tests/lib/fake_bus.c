@@ -39,11 +39,21 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 const FakeUnit *u = unit_of(f, name);
 
+                if (strstr(name, "@.")) /* a template costs the whole call */
+                        return -EINVAL;
                 unit_path(u ? u->name : name, path);
                 assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
                                              "", path, u && u->job ? 7u : 0u, "", "/") >= 0);
         }
         return sd_bus_message_close_container(reply);
+}
+
+/* The error of a call whose answer has not come in time, as sd-bus makes it. */
+static bool is_late_property(FakeBus *f, const char *name, const char *property) {
+        bool late = f->fail_property && streq(property, f->fail_property) && streq(name, f->fail_property_of);
+
+        f->n_failed_properties += late;
+        return late;
 }
 
 static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
@@ -63,10 +73,14 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
                 free(name);
                 return r;
         }
+        if (is_late_property(f, name, property)) {
+                free(name);
+                return -ETIMEDOUT;
+        }
         u = unit_of(f, name);
         free(name);
         if (!u)
-                return -ENOENT;
+                return -ENXIO;
         if (streq(property, "FragmentPath"))
                 return sd_bus_message_append(reply, "v", "s", u->fragment);
         if (streq(property, "SourcePath"))
@@ -183,6 +197,21 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
         return 0;
 }
 
+static const char *error_name(int error) {
+        switch (error) {
+        case -ENXIO:
+                return SD_BUS_ERROR_UNKNOWN_OBJECT;
+        case -ENOENT:
+                return SD_BUS_ERROR_UNKNOWN_PROPERTY;
+        case -EINVAL:
+                return SD_BUS_ERROR_INVALID_ARGS;
+        case -ETIMEDOUT:
+                return SD_BUS_ERROR_NO_REPLY;
+        default:
+                return SD_BUS_ERROR_FAILED;
+        }
+}
+
 static void answer(FakeBus *f, sd_bus_message *m) {
         const char *member = sd_bus_message_get_member(m);
         sd_bus_message *reply = NULL;
@@ -195,7 +224,7 @@ static void answer(FakeBus *f, sd_bus_message *m) {
         assert(sd_bus_message_new_method_return(m, &reply) >= 0);
         r = sd_bus_message_is_method_call(m, PROPERTIES, "Get") ? answer_property(f, m, reply) : answer_manager(f, m, reply, member);
         if (r < 0)
-                (void) sd_bus_reply_method_errno(m, r, NULL);
+                (void) sd_bus_reply_method_errorf(m, error_name(r), "%s", strerror(-r));
         else
                 (void) sd_bus_send(f->bus, reply, NULL);
         sd_bus_message_unref(reply);

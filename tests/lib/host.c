@@ -230,11 +230,15 @@ static void *asking_run(void *userdata) {
 char *host_ask(Host *h, const char *address, const char *request, size_t size) {
         Asking a = { .address = address, .request = request, .size = size };
         pthread_t thread;
+        uint64_t n_turns;
         char *answer;
 
         assert_int_equal(pthread_create(&thread, NULL, asking_run, &a), 0);
         HOST_UNTIL(h, atomic_load(&a.done));
         pthread_join(thread, NULL);
+        /* The thread may have the answer before the turn that sent it has ended, and its work is counted then. */
+        n_turns = loop_turns(h->loop)->n;
+        HOST_UNTIL(h, loop_turns(h->loop)->n > n_turns);
         answer = a.answer.size > 0 ? text_take(&a.answer, NULL) : strdup("");
         assert_non_null(answer);
         return answer;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "fleetd/agent/agent.h"
+#include "fleetd/agent/facts.h"
 #include "fleetd/engine/engine.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
@@ -20,6 +21,7 @@ enum {
         PATIENCE_MS = 120000,
         STEP_MS = 5,
         BEGINS_MS = 10000,   /* a third of the time between two resyncs of the engine */
+        READS_MS = 1000,     /* twice the pause of an agent that begins again */
         LINGER_MS = 100,     /* a stream that was finished is closed by then */
         WRITES = 40,         /* of such a size, after which the log was cut */
         VALUE_SIZE = 600,
@@ -396,6 +398,32 @@ void an_agent_begins_again_what_it_could_not_begin(void **state) {
         close_yard();
 }
 
+/* A unit fails: an agent that could not read it does so soon, and not by its resync. */
+static int read_unit(void *userdata) {
+        uint64_t since_ms;
+
+        UNTIL("a replica that is up", is_up(yard.first));
+        ask_for_unit(NULL, true, is_gone);
+        ask_for_unit("/bin/one", false, runs);
+        sim_systemd_end(yard.first->systemd, unit_name);
+        SHORT_UNTIL(is_told("failed"));
+        UNTIL("a replica that is up", is_up(yard.first));
+        since_ms = world_now_ms(yard.world);
+        UNTIL("what became of the unit", is_up(yard.first) && is_told("failed"));
+        assert_in_range(world_now_ms(yard.world) - since_ms, 0, READS_MS);
+        return 0;
+}
+
+void an_agent_reads_again_what_it_could_not_read(void **state) {
+        alloc_pause(true);
+        open_yard(1);
+        snprintf(yard.cluster->units[0].name, sizeof(yard.cluster->units[0].name), "%s", unit_name);
+        yard.cluster->n_units = 1;
+        machine_start_daemon(yard.first);
+        survive("a unit fails", read_unit, NULL, 3);
+        close_yard();
+}
+
 /* -- The engine and the agent alone, over the registry of a daemon that has none -- */
 
 static Engine *engine;
@@ -457,6 +485,18 @@ static int begin_agent(void *userdata) {
         return r;
 }
 
+static int begin_facts(void *userdata) {
+        const Machine machine = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        Facts *facts = NULL;
+        int r;
+
+        alloc_pause(false);
+        r = facts_new(&facts, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), &machine);
+        alloc_pause(true);
+        facts_free(facts);
+        return r;
+}
+
 void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
         _cleanup_free_ char *directory = NULL;
 
@@ -472,6 +512,7 @@ void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
         machine_start_daemon(yard.first);
         UNTIL("a replica that is up", is_up(yard.first));
         survive("an agent begins", begin_agent, directory, 1);
+        survive("what this machine is", begin_facts, NULL, 1);
         close_yard();
 }
 

@@ -12,9 +12,11 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
 #include "fleetd/systemd/bus.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -153,6 +155,28 @@ static bool says(Room *room, const char *unit, const char *active) {
         return s && streq(s->state.active, active);
 }
 
+static const char *sub_of(Room *room, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s ? s->state.sub : "";
+}
+
+static bool notes_say(Room *room, const char *field) {
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+
+        return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
+}
+
+/* The invocation that runs is noted on disk. */
+static bool notes_have(Room *room, const FakeUnit *u) {
+        char field[64];
+        int n = snprintf(field, sizeof(field), "\"invocation\":\"");
+
+        for (size_t i = 0; i < u->invocation_size; i++)
+                n += snprintf(field + n, sizeof(field) - n, "%02x", u->invocation[i]);
+        return notes_say(room, field);
+}
+
 static bool has_order(Room *room, const char *unit) {
         return cluster_order(registry_cluster(room->host->registry), room->host->id, unit);
 }
@@ -168,6 +192,40 @@ static void run_unit(Room *room, const char *unit, const char *text) {
         host_unit(room->host, unit, text, TARGET_LAUNCHED);
         host_order(room->host, unit, ORDER_RUN);
         UNTIL(room, says(room, unit, "active"));
+}
+
+/* The sentences that were logged since. */
+static Text logged;
+
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        text_printf(&logged, "%s\n", sentence);
+}
+
+static bool has_logged(const char *part) {
+        return logged.size > 0 && strstr(logged.chars, part);
+}
+
+static void log_begin(void) {
+        text_clear(&logged);
+        log_set_sink(keep_log, NULL);
+}
+
+static void log_end(void) {
+        log_set_sink(NULL, NULL);
+        text_done(&logged);
+}
+
+/* As while a stop of it, or of what it requires, is under way. */
+static void refuse_starts(Room *room) {
+        log_begin();
+        room->fake->fail = "StartUnit";
+        room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
+        room->fake->fail_message = "a stop is under way";
+}
+
+static void allow_starts(Room *room) {
+        room->fake->fail = NULL;
+        log_end();
 }
 
 static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
@@ -191,6 +249,28 @@ static void a_loaded_unit_is_not_started(void **state) {
         assert_int_equal(room->fake->starts, 0);
 }
 
+/* Another daemon, which the cluster does not answer, must find that in the note. */
+static void a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        room->fake->hold = "StopUnit";
+        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
+        host_order(room->host, "web.service", ORDER_LOAD);
+        UNTIL(room, room->fake->n_held == 1);
+        assert_true(notes_say(room, "\"order\":\"load\""));
+        leader.gone = true;
+        agent_close(room);
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
+        room->fake->hold = NULL;
+        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, 2 * SHORT_BOOT_WAIT_MS);
+        assert_int_equal(room->fake->starts, 1);
+        leader.gone = false;
+}
+
 static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
         Room *room = *state;
 
@@ -212,6 +292,31 @@ static void a_changed_text_is_stopped_and_started_once(void **state) {
         UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
         assert_int_equal(room->fake->stops, 1);
         assert_true(has_file(room, "web.service", "/bin/two"));
+}
+
+/* The folder has no room for the new text. */
+static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *temporary = NULL;
+        char name[FILE_TEMPORARY_SIZE];
+
+        run_unit(room, "web.service", ONE);
+        file_temporary_name("web.service", name);
+        temporary = scratch_path(room->folder, name);
+        assert_int_equal(mkdir(temporary, 0700), 0); /* which no file replaces */
+        log_begin();
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_logged("cannot write the file of web.service"));
+        log_end();
+        assert_int_equal(room->fake->stops, 0);
+        assert_string_equal(room->fake->units[0].active, "active");
+
+        assert_int_equal(rmdir(temporary), 0);
+        UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
+        assert_int_equal(room->fake->stops, 1);
+        assert_true(has_file(room, "web.service", "/bin/two"));
+        assert_int_equal(access(temporary, F_OK), -1);
 }
 
 static void an_edit_of_our_own_section_stops_nothing(void **state) {
@@ -279,16 +384,91 @@ static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
         assert_string_equal(u->active, "active");
 }
 
-/* The administrator put a file of that name where it counts more than ours, and started it. */
+/* The administrator put a file of that name where it counts more than ours ('load': it may be a mask), and had systemd read it. */
+static FakeUnit *taken_over(Room *room, const char *load, bool restarted) {
+        FakeUnit *u = &room->fake->units[0];
+
+        snprintf(u->load, sizeof(u->load), "%s", load);
+        snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
+        u->invocation[0] += restarted;
+        fake_bus_changed(room->fake, "web.service");
+        return u;
+}
+
+static bool is_told_as(Room *room, const char *unit, const char *load, const char *active) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s && streq(s->state.load, load) && streq(s->state.active, active);
+}
+
+/* It is not restarted in between. */
+static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running"); /* whose invocation is not known */
+        snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
+
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        fake_bus_reloading(room->fake, true);
+        fake_bus_reloading(room->fake, false);
+        UNTIL(room, is_told_as(room, "web.service", "loaded", "active"));
+        assert_int_equal(room->fake->starts, 1);
+        assert_int_equal(room->fake->stops, 0);
+}
+
+/* Were it told as foreign, the engine would have it run elsewhere, too. */
+static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped(void **state) {
+        static const char *const loads[] = { "masked", "loaded" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(loads); i++) {
+                unsigned connections = room->fake->connections;
+                FakeUnit *u;
+
+                run_unit(room, "web.service", i == 0 ? ONE : TWO);
+                u = &room->fake->units[0];
+                u->invocation[0]++; /* Restart= */
+                snprintf(u->sub, sizeof(u->sub), "restarted");
+                fake_bus_changed(room->fake, "web.service");
+                UNTIL(room, streq(sub_of(room, "web.service"), "restarted"));
+                u = taken_over(room, loads[i], false);
+                snprintf(u->sub, sizeof(u->sub), "exited"); /* so that it is seen when this is told */
+                UNTIL(room, is_told_as(room, "web.service", loads[i], "active") && streq(sub_of(room, "web.service"), "exited"));
+                assert_false(agent_sees_foreign(room->agent, "web.service"));
+
+                /* So does the next daemon, after a crash. */
+                UNTIL(room, notes_have(room, u));
+                room->agent = agent_crash(room->agent);
+                agent_close(room);
+                snprintf(u->sub, sizeof(u->sub), "running");
+                agent_open(room);
+                UNTIL(room, room->fake->connections > connections && streq(sub_of(room, "web.service"), "running"));
+                assert_true(is_told_as(room, "web.service", loads[i], "active"));
+
+                snprintf(u->active, sizeof(u->active), "inactive");
+                snprintf(u->sub, sizeof(u->sub), "dead");
+                fake_bus_changed(room->fake, "web.service");
+                UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
+                assert_int_equal(room->fake->starts, i + 1);
+                assert_int_equal(room->fake->stops, 0);
+                snprintf(u->load, sizeof(u->load), "loaded");
+                snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+                fake_bus_changed(room->fake, "web.service");
+        }
+}
+
+/* The administrator started it, too. */
 static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go(void **state) {
         const ClusterState *s;
         Room *room = *state;
         FakeUnit *u;
 
         run_unit(room, "web.service", ONE);
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-        snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
-        fake_bus_changed(room->fake, "web.service");
+        u = taken_over(room, "loaded", true);
         UNTIL(room, (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) && streq(s->state.load, "foreign"));
         room->fake->obeys = false;
         host_order(room->host, "web.service", ORDER_STOP);
@@ -305,8 +485,7 @@ static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **st
         run_unit(room, "web.service", ONE);
         assert_false(agent_sees_foreign(room->agent, "web.service"));
         assert_false(agent_sees_foreign(room->agent, "none.service"));
-        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "/etc/systemd/system/web.service");
-        fake_bus_changed(room->fake, "web.service");
+        (void) taken_over(room, "loaded", true);
         UNTIL(room, agent_sees_foreign(room->agent, "web.service"));
 }
 
@@ -328,28 +507,49 @@ static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreig
         assert_string_equal(s->state.load, "loaded");
 }
 
-/* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile. */
-static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
-        Room *room = *state;
-        const ClusterState *s;
+/* The unit runs, and a name of its [Install] has become the host's, when [X-Fleet] is edited. */
+static void run_with_a_taken_alias(Room *room) {
         FakeUnit *db;
 
-        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ORDER_RUN);
-        UNTIL(room, says(room, "web.service", "active"));
-
+        run_unit(room, "web.service", ONE "[Install]\nAlias=hostdb.service\n");
         db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
         text_clear(&room->fake->said);
+        log_begin();
         host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
         host_order(room->host, "web.service", ORDER_RUN);
-        UNTIL(room, has_file(room, "web.service", "Conflicts=x*"));
+        UNTIL(room, has_file(room, "web.service", "Conflicts=x*") && has_logged("names hostdb.service"));
+        log_end();
         host_pause(room->host, QUIET_MS);
-        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
-        assert_string_equal(s->state.load, "loaded");
-        assert_string_equal(s->state.active, "active");
+}
+
+/* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile. */
+static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
+        Room *room = *state;
+
+        run_with_a_taken_alias(room);
+        assert_true(is_told_as(room, "web.service", "loaded", "active"));
         assert_int_equal(room->fake->starts, 1);
         assert_int_equal(room->fake->stops, 0);
+}
+
+/* systemd answers no call that asks for a template. */
+static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *file = scratch_path(room->folder, "stray@.service");
+
+        agent_close(room);
+        scratch_write(file, ONE);
+        agent_open(room);
+        host_unit(room->host, "web.service", ONE "[Install]\nWantedBy=multi-user.target\nAlso=helper@.service\n", TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+        assert_true(has_file(room, "stray@.service", "/bin/one"));
+        assert_null(cluster_state(registry_cluster(room->host->registry), room->host->id, "stray@.service"));
 }
 
 /* systemd has the link, and refuses to enable it: the name was taken in between. */
@@ -395,6 +595,65 @@ static void one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_
                 assert_true(asprintf(&call, "EnableUnitFiles %s/%s;", room->folder, units[i]) > 0);
                 assert_non_null(strstr(room->fake->said.chars, call));
         }
+}
+
+/* Fails the first allocation after the answer to a link. */
+static struct {
+        const SystemdOps *ops;
+        SystemdDone done;
+        void *userdata;
+        bool armed;
+} shortage;
+
+static void shortage_on_linked(void *userdata, int error, const char *sentence) {
+        shortage.armed = error < 0;
+        shortage.done(shortage.userdata, error, sentence);
+        shortage.armed = false;
+}
+
+static int shortage_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        if (n == 1)
+                return shortage.ops->link(s, names, n, done, userdata);
+        shortage.done = done;
+        shortage.userdata = userdata;
+        return shortage.ops->link(s, names, n, shortage_on_linked, NULL);
+}
+
+static bool shortage_is_ready(Systemd *s) {
+        if (shortage.armed)
+                alloc_fail_at(1);
+        shortage.armed = false;
+        return shortage.ops->is_ready(s);
+}
+
+/* systemd refuses the batch, so that each has a call of its own; there is no memory for the first one. */
+static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **state) {
+        static const char *const units[] = { "a.service", "b.service", "c.service" }; /* the first one may have a call of its own */
+        Room *room = *state;
+        SystemdOps ops = *room->systemd->ops;
+
+        shortage.ops = room->systemd->ops;
+        ops.link = shortage_link;
+        ops.is_ready = shortage_is_ready;
+        room->systemd->ops = &ops;
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
+        room->fake->fail = "LinkUnitFiles";
+        room->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
+        room->fake->fail_message = "no";
+        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                host_order(room->host, units[i], ORDER_RUN);
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                UNTIL(room, has_order(room, units[i]));
+        fake_bus_release(room->fake);
+        UNTIL(room, alloc_has_failed());
+        room->fake->fail = NULL;
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                UNTIL(room, says(room, units[i], "active"));
+        assert_int_equal(room->fake->starts, 3);
+        alloc_fail_at(0);
+        room->systemd->ops = shortage.ops;
 }
 
 static void units_that_are_ordered_together_are_linked_by_one_call(void **state) {
@@ -534,6 +793,86 @@ static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_ba
         assert_int_equal(room->fake->stops, 0);
 }
 
+static void a_unit_that_is_stopped_by_hand_stays_here_though_one_of_its_names_has_become_the_hosts(void **state) {
+        Room *room = *state;
+
+        run_with_a_taken_alias(room);
+        stop_by_systemd(room, "web.service");
+        host_pause(room->host, 1500);
+        assert_true(is_told_as(room, "web.service", "loaded", "inactive"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+static void a_unit_that_is_stopped_for_another_stays_here_though_one_of_its_names_has_become_the_hosts(void **state) {
+        Room *room = *state;
+
+        run_with_a_taken_alias(room);
+        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(room->fake, "web.service");
+        host_pause(room->host, 1100);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+        stop_by_systemd(room, "web.service");
+        host_pause(room->host, 1500);
+        assert_true(is_told_as(room, "web.service", "loaded", "inactive"));
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, is_told_as(room, "web.service", "loaded", "active"));
+        assert_int_equal(room->fake->starts, 2);
+}
+
+/* Its start may be refused while the other one is being stopped again: then it waits for that one. */
+/* Nothing tells the agent of that. */
+static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
+        const AgentCounts *counts;
+        Room *room = *state;
+        uint64_t listings;
+
+        run_unit(room, "side.service", ONE);
+        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(room->fake, "side.service");
+        host_pause(room->host, 50);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+        stop_by_systemd(room, "side.service");
+        counts = agent_counts(room->agent);
+        listings = counts->listings;
+        UNTIL(room, counts->listings > listings); /* the next one of itself is a second away */
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        fake_bus_changed(room->fake, "side.service");
+        host_pause(room->host, 50);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        listings = counts->listings;
+        UNTIL(room, counts->listings > listings + 1 || room->fake->starts == 2);
+        assert_int_equal(room->fake->starts, 1);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, room->fake->starts == 2);
+}
+
+static void a_sidekick_whose_start_is_refused_is_started_when_its_unit_is_back_without_the_cluster(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "side.service", ONE);
+        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(room->fake, "side.service");
+        host_pause(room->host, 50);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+        stop_by_systemd(room, "side.service");
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        refuse_starts(room);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, has_logged("cannot start side.service"));
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        host_pause(room->host, 2500); /* until that is seen */
+        allow_starts(room);
+        host_pause(room->host, 1500);
+        assert_int_equal(room->fake->starts, 1);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, room->fake->starts == 2);
+        leader.gone = false;
+}
+
 /* A unit that runs here, with what systemd says of its relations. */
 static FakeUnit *related_unit(Room *room, const char *requires, const char *conflicts) {
         FakeUnit *u;
@@ -642,6 +981,37 @@ static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **
         assert_false(is_done(room, "web.service"));
 }
 
+/* A daemon that begins then has not seen the stop: it finds an inactive unit, and one in conflict with it that runs. */
+static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over(void **state) {
+        Room *room = *state;
+
+        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(room, "", "other.service");
+        stop_by_systemd(room, "web.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
+        host_pause(room->host, 50);
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, 1500);
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        host_pause(room->host, 2500);
+        assert_int_equal(room->fake->starts, 1);
+        assert_false(is_done(room, "web.service"));
+
+        /* Once it runs again, that was once. */
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(room, says(room, "web.service", "active"));
+        fake_bus_job_new(room->fake, "other.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(room, "web.service");
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 3);
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, room->fake->starts == 2);
+}
+
 static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
         Room *room = *state;
 
@@ -654,6 +1024,43 @@ static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
         UNTIL(room, room->fake->connections == 2);
         host_pause(room->host, QUIET_MS);
         assert_true(is_done(room, "web.service"));
+        assert_int_equal(room->fake->starts, 1);
+}
+
+/* The administrator runs a unit of his own under that name, which ends, too. */
+static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name(void **state) {
+        static const char *const states[] = { "active", "inactive" };
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        for (size_t i = 0; i < ELEMENTS(states); i++) {
+                FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", states[i], states[i]);
+
+                snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
+                fake_bus_changed(room->fake, "web.service");
+                UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
+                host_pause(room->host, 1100);
+                assert_true(is_done(room, "web.service"));
+        }
+}
+
+static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        host_pause(room->host, QUIET_MS);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, notes_say(room, "\"done\":true"));
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, room->fake->connections == 2);
+        leader.gone = false;
+        agent_state_changed(room->agent);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
         assert_int_equal(room->fake->starts, 1);
 }
 
@@ -738,6 +1145,143 @@ static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_t
         UNTIL(room, says(room, "web.service", "active"));
         assert_false(is_done(room, "web.service"));
         assert_int_equal(room->fake->starts, 1);
+}
+
+/* While the daemon was away the unit's file was removed, systemd read its files again, and the unit was ordered to stop. */
+static FakeUnit *stop_without_file(Room *room) {
+        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
+
+        run_unit(room, "web.service", ONE);
+        agent_close(room);
+        assert_int_equal(unlink(file), 0);
+        host_order(room->host, "web.service", ORDER_STOP);
+        return fake_bus_unit(room->fake, "web.service", "error", "active", "running");
+}
+
+static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
+        Room *room = *state;
+
+        (void) stop_without_file(room);
+        room->fake->fail = "StopUnit";
+        room->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
+        room->fake->fail_message = "no answer in time";
+        log_begin();
+        agent_open(room);
+        UNTIL(room, has_logged("cannot stop web.service"));
+        log_end();
+        room->fake->fail = NULL;
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+}
+
+/* The call is lost with the daemon that made it. */
+static void the_next_daemon_stops_a_unit_without_its_file(void **state) {
+        Room *room = *state;
+
+        (void) stop_without_file(room);
+        room->fake->hold = "StopUnit";
+        agent_open(room);
+        UNTIL(room, room->fake->n_held == 1);
+        room->agent = agent_crash(room->agent);
+        fake_bus_disconnect(room->fake);
+        room->fake->hold = NULL;
+        agent_close(room);
+        agent_open(room);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+}
+
+static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
+        host_order(room->host, "web.service", ORDER_LOAD);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        u = &room->fake->units[0];
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(room, says(room, "web.service", "active"));
+        fake_bus_reloading(room->fake, true);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        snprintf(u->load, sizeof(u->load), "error");
+        u->fragment[0] = 0;
+        fake_bus_reloading(room->fake, false);
+        UNTIL(room, has_file(room, "web.service", "/bin/one"));
+        assert_false(is_told_as(room, "web.service", "foreign", "inactive"));
+
+        agent_close(room);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        host_order(room->host, "web.service", ORDER_STOP);
+        agent_open(room);
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 1);
+}
+
+/* The daemon was away meanwhile: what runs is the former text. */
+static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
+
+        for (unsigned reread = 0; reread < 2; reread++) {
+                const char *text = reread ? ONE : TWO;
+                unsigned starts, stops;
+
+                run_unit(room, "web.service", reread ? TWO : ONE);
+                starts = room->fake->starts;
+                stops = room->fake->stops;
+                agent_close(room);
+                assert_int_equal(unlink(file), 0);
+                if (reread)
+                        (void) fake_bus_unit(room->fake, "web.service", "error", "active", "running");
+                host_unit(room->host, "web.service", text, TARGET_LAUNCHED);
+                host_order(room->host, "web.service", ORDER_RUN);
+                room->fake->fail = "StopUnit";
+                room->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
+                room->fake->fail_message = "no answer in time";
+                log_begin();
+                agent_open(room);
+                UNTIL(room, has_logged("cannot stop web.service") || has_file(room, "web.service", ""));
+                log_end();
+                assert_false(has_file(room, "web.service", ""));
+                room->fake->fail = NULL;
+                UNTIL(room, has_file(room, "web.service", reread ? "/bin/one" : "/bin/two"));
+                assert_int_equal(room->fake->stops, stops + 1);
+                UNTIL(room, room->fake->starts == starts + 1 && says(room, "web.service", "active"));
+        }
+}
+
+/* Its link is gone, and systemd names that of what runs. */
+static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        for (unsigned noted = 0; noted < 2; noted++) {
+                unsigned stops = room->fake->stops;
+                _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+
+                run_unit(room, "web.service", ONE);
+                if (!noted) {
+                        agent_close(room);
+                        scratch_write(path, "rubbish");
+                        agent_open(room);
+                }
+                room->fake->hold = "DisableUnitFiles";
+                host_order(room->host, "web.service", ORDER_STOP);
+                UNTIL(room, room->fake->n_held == 1);
+                assert_int_equal(room->fake->stops, stops + 1);
+                u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+                snprintf(u->fragment, sizeof(u->fragment), "/run/systemd/system/web.service");
+                u->invocation_size = 16;
+                u->invocation[0] = 77;
+                fake_bus_changed(room->fake, "web.service");
+                room->fake->obeys = false; /* what it has loaded it keeps */
+                fake_bus_release(room->fake);
+                room->fake->obeys = true;
+                UNTIL(room, !has_order(room, "web.service"));
+                assert_int_equal(room->fake->stops, stops + 2);
+                assert_int_equal(room->fake->n_units, 0);
+                assert_false(has_file(room, "web.service", ""));
+        }
 }
 
 /* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
@@ -846,6 +1390,69 @@ static bool is_told_as_foreign(Room *room, const char *unit) {
         return s && streq(s->state.load, "foreign");
 }
 
+/* systemd answers with the states of units, then stalls: 'property' of 'unit' was asked for in vain, and is asked for again before any call. */
+static void stall_at_property(Room *room, const char *unit, const char *property) {
+        unsigned before = room->fake->n_failed_properties;
+        size_t said = room->fake->said.size;
+
+        room->fake->fail_property = property;
+        room->fake->fail_property_of = unit;
+        fake_bus_changed(room->fake, unit);
+        UNTIL(room, room->fake->n_failed_properties >= before + 2 || room->fake->said.size > said);
+}
+
+static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone(void **state) {
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "inactive", "dead");
+
+        snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
+        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "ssh.service", ORDER_RUN);
+        stall_at_property(room, "ssh.service", "FragmentPath");
+        assert_string_equal(room->fake->said.chars, "Subscribe; ");
+        room->fake->fail_property = NULL;
+        UNTIL(room, is_told_as_foreign(room, "ssh.service"));
+        assert_string_equal(room->fake->said.chars, "Subscribe; ");
+}
+
+static void a_unit_that_the_administrator_took_over_is_not_stopped_when_systemd_does_not_name_its_file_in_time(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        u = taken_over(room, "loaded", true);
+        UNTIL(room, is_told_as_foreign(room, "web.service"));
+        room->fake->obeys = false;
+        room->fake->fail_property = "FragmentPath"; /* before the order has come */
+        room->fake->fail_property_of = "web.service";
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, room->fake->n_failed_properties == 1);
+        host_order(room->host, "web.service", ORDER_STOP);
+        stall_at_property(room, "web.service", "FragmentPath");
+        assert_int_equal(room->fake->stops, 0);
+        assert_true(has_order(room, "web.service"));
+        room->fake->fail_property = NULL;
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(room->fake->stops, 0);
+        assert_string_equal(u->active, "active");
+}
+
+/* Its start would stop that unit. */
+static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it(void **state) {
+        Room *room = *state;
+
+        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(room, "", "other.service");
+        fake_bus_job_new(room->fake, "other.service");
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(room, "web.service");
+        stall_at_property(room, "other.service", "ActiveState");
+        assert_int_equal(room->fake->starts, 1);
+        room->fake->fail_property = NULL;
+        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, room->fake->starts == 2);
+}
+
 static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed(void **state) {
         Room *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
@@ -907,6 +1514,66 @@ static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(vo
         leader.gone = false;
 }
 
+/* The unit has stopped for another text, the leader is lost, and StartUnit is refused or never reaches systemd. */
+static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void **state) {
+        Room *room = *state;
+
+        for (unsigned lost = 0; lost < 2; lost++) {
+                unsigned starts = room->fake->starts;
+
+                run_unit(room, "web.service", lost ? TWO : ONE);
+                UNTIL(room, room->fake->starts > starts);
+                starts = room->fake->starts;
+                room->fake->hold = "StopUnit";
+                host_unit(room->host, "web.service", lost ? ONE : TWO, TARGET_LAUNCHED);
+                host_order(room->host, "web.service", ORDER_RUN);
+                UNTIL(room, room->fake->n_held == 1);
+                leader.gone = true;
+                agent_state_changed(room->agent);
+                if (lost) {
+                        fake_bus_release(room->fake);
+                        room->fake->hold = "StartUnit";
+                        UNTIL(room, room->fake->n_held == 1);
+                        room->fake->hold = NULL;
+                        fake_bus_disconnect(room->fake);
+                } else {
+                        refuse_starts(room);
+                        fake_bus_release(room->fake);
+                        UNTIL(room, has_logged("cannot start web.service"));
+                        allow_starts(room);
+                }
+                UNTIL(room, room->fake->starts == starts + 1);
+                leader.gone = false;
+                agent_state_changed(room->agent);
+                UNTIL(room, says(room, "web.service", "active"));
+                host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
+                assert_int_equal(room->fake->starts, starts + 1);
+                fake_bus_changed(room->fake, "web.service");
+                host_order(room->host, "web.service", ORDER_STOP);
+                UNTIL(room, !has_order(room, "web.service"));
+        }
+}
+
+/* The order has come, and the leader is lost, while the unit is being stopped for another text. */
+static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        room->fake->hold = "StopUnit";
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        host_order(room->host, "web.service", ORDER_STOP);
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        fake_bus_release(room->fake);
+        host_pause(room->host, 2 * AGENT_RETRY_MS);
+        assert_int_equal(room->fake->starts, 1);
+        leader.gone = false;
+        agent_state_changed(room->agent);
+        UNTIL(room, !has_order(room, "web.service"));
+}
+
 static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
         Room *room = *state;
 
@@ -934,13 +1601,41 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
 
         path = scratch_path(room->notes, "assignment");
         run_unit(room, "web.service", ONE);
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way; nothing can be made in it any more */
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
+        scratch_write(room->notes, "no folder");
         run_unit(room, "other.service", TWO);
         host_order(room->host, "web.service", ORDER_STOP);
         UNTIL(room, !has_order(room, "web.service"));
         assert_int_equal(room->fake->starts, 2);
         assert_int_equal(room->fake->stops, 1);
         assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
+        static const char message[] = " was removed, or exchanged";
+        Room *room = *state;
+        const char *first;
+
+        run_unit(room, "web.service", ONE);
+        log_begin();
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
+        run_unit(room, "other.service", TWO);
+        UNTIL(room, notes_say(room, "web.service") && notes_say(room, "other.service"));
+        run_unit(room, "third.service", TWO);
+        UNTIL(room, notes_say(room, "third.service"));
+        log_set_sink(NULL, NULL);
+        assert_false(has_logged("cannot save"));
+        assert_true(has_logged(message));
+        first = strstr(logged.chars, message);
+        assert_null(strstr(first + 1, message));
+        log_end();
+
+        /* Also without any change. */
+        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0);
+        agent_state_changed(room->agent);
+        UNTIL(room, notes_say(room, "web.service") && notes_say(room, "third.service"));
+        assert_int_equal(room->fake->starts, 3);
+        assert_int_equal(room->fake->stops, 0);
 }
 
 /* What the notes on disk say at the very moment in which systemd is called. */
@@ -975,10 +1670,13 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
         assert_non_null(strstr(witness.at_start, "\"starting\":true"));
         assert_non_null(strstr(witness.at_start, boot_id));
 
-        /* A note that were still there would start again, after a crash, what was to end. */
+        /* An order to run that were still there would start again, after a crash, what was to end; and so it is for a version that does not know
+         * that it is being stopped. */
         host_order(room->host, "web.service", ORDER_STOP);
         UNTIL(room, !has_order(room, "web.service"));
-        assert_null(strstr(witness.at_stop, "web.service"));
+        assert_non_null(strstr(witness.at_stop, "\"stopping\":true"));
+        assert_non_null(strstr(witness.at_stop, "\"order\":\"load\""));
+        assert_null(strstr(witness.at_stop, "\"order\":\"run\""));
         room->systemd->ops = witness.ops;
         free(TAKE_PTR(witness.at_start));
         free(TAKE_PTR(witness.at_stop));
@@ -1064,6 +1762,18 @@ static void a_start_that_systemd_refuses_is_made_later(void **state) {
         assert_int_equal(room->fake->starts, 1);
 }
 
+/* The leak checker sees whether it is. */
+static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **state) {
+        Room *room = *state;
+
+        room->fake->hold = "StartUnit";
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        room->agent = agent_free(room->agent);
+        fake_bus_release(room->fake);
+}
+
 static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) {
         uint64_t synced_ms;
         Room *room = *state;
@@ -1081,6 +1791,30 @@ static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) 
         leader = (Leader) {};
         UNTIL(room, room->fake->starts == 1);
         assert_in_range(loop_now_ms(room->host->loop) - synced_ms, 0, 5000); /* not with the next round over all units */
+}
+
+/* Before its event: that the order is there is told with the whole registry. */
+static void read_registry_again(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        Host *h = userdata;
+
+        registry_reset(h->registry);
+        host_on_done(h, status, sentence, index);
+}
+
+static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void **state) {
+        Room *room = *state;
+        Host *h = room->host;
+        OrderChange change = { .order = ORDER_RUN, .unit = "web.service", .reason = "a test says so" };
+        uint64_t ordered_ms = loop_now_ms(h->loop);
+        KvState store;
+
+        host_unit(h, "web.service", ONE, TARGET_LAUNCHED);
+        memcpy(change.machine, h->id, sizeof(change.machine));
+        change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
+        kv_state(h->store, &store);
+        assert_int_equal(host_wait(h, registry_order(h->registry, store.term, &change, 1, read_registry_again, h)), KV_OK);
+        UNTIL(room, room->fake->starts == 1);
+        assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0, 5000); /* not with the next round over all units */
 }
 
 static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
@@ -1159,59 +1893,87 @@ static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **sta
         assert_true(found == any);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
                 in_a_room(an_ordered_unit_is_written_linked_started_and_told),
                 in_a_room(a_loaded_unit_is_not_started),
+                in_a_room(a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again),
                 in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
                 in_a_room(a_changed_text_is_stopped_and_started_once),
+                in_a_room(a_unit_runs_on_until_its_changed_text_can_be_written),
                 in_a_room(an_edit_of_our_own_section_stops_nothing),
                 in_a_room(a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on),
                 in_a_room(a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on),
                 in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
                 in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
                 in_a_room(a_unit_that_an_administrator_takes_over_is_seen_as_foreign),
+                in_a_room(a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running),
+                in_a_room(a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped),
                 in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
                 in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
+                in_a_room(a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything),
                 in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),
+                in_a_room(a_unit_without_memory_for_its_call_is_put_in_force_later),
                 in_a_room(units_that_are_ordered_together_are_linked_by_one_call),
                 in_a_room(one_link_that_systemd_refuses_keeps_no_other_unit_of_the_batch_from_its_install_section),
                 in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
                 in_a_room(a_start_is_told_once_when_it_is_over),
                 in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
                 in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
+                in_a_room(a_sidekick_is_not_started_when_its_unit_has_ended_again_before),
+                in_a_room(a_sidekick_whose_start_is_refused_is_started_when_its_unit_is_back_without_the_cluster),
+                in_a_room(a_unit_that_is_stopped_by_hand_stays_here_though_one_of_its_names_has_become_the_hosts),
+                in_a_room(a_unit_that_is_stopped_for_another_stays_here_though_one_of_its_names_has_become_the_hosts),
                 in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
                 in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
                 in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
 
                 in_a_room(a_sidekick_that_systemd_does_not_begin_is_not_started_each_second),
                 in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
+                in_a_room(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over),
                 in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
+                in_a_room(a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name),
+                in_a_room(that_a_unit_finishes_without_the_cluster_outlives_the_daemon),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
                 in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
                 in_a_room(a_failed_unit_that_is_reset_is_not_finished),
                 in_a_room(a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run),
+                in_a_room(an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
+                in_a_room(the_next_daemon_stops_a_unit_without_its_file),
+                in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
+                in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
+                in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
                 in_a_room(a_new_daemon_touches_nothing_that_runs),
                 in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
                 in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
                 in_a_room(in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed),
+                in_a_room(a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone),
+                in_a_room(a_unit_that_the_administrator_took_over_is_not_stopped_when_systemd_does_not_name_its_file_in_time),
+                in_a_room(a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it),
                 in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
+                in_a_room(the_start_of_a_replacement_is_tried_again_without_the_cluster),
+                in_a_room(a_replacement_is_not_finished_once_an_order_to_stop_has_come),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
+                in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
                 in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
                 in_a_room(a_start_that_systemd_refuses_is_made_later),
+                in_a_room(an_agent_that_ends_during_a_call_is_freed_with_the_answer),
                 in_a_room(an_order_is_obeyed_as_soon_as_this_host_has_caught_up),
+                in_a_room(an_order_that_comes_with_the_whole_registry_is_obeyed_at_once),
                 in_a_room(what_was_asked_of_a_leader_that_is_gone_is_given_up),
                 in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
                 cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

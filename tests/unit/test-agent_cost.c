@@ -34,22 +34,25 @@ typedef struct Room {
         Agent *agent;
 } Room;
 
-/* Whether the notes on disk say of 'unit' that it is being started. */
+/* Whether the notes on disk say of 'unit' that it is to run, and was started. */
 static bool is_noted(Room *room, const char *unit) {
         _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = NULL, *name = NULL;
-        const char *at, *started;
+        const char *at, *runs, *started;
 
         if (read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 || asprintf(&name, "\"name\":\"%s\"", unit) < 0)
                 return false;
         at = strstr(text, name);
+        runs = at ? strstr(at, "\"order\":\"run\"") : NULL;
         started = at ? strstr(at, "\"startedBoot\":\"b0") : NULL;
-        return started && started < strchr(at, '}');
+        return runs && started && runs < strchr(at, '}') && started < strchr(at, '}');
 }
 
 static Room *running;
 static unsigned n_unnoted; /* starts of what was not on disk */
+static unsigned n_slow;    /* starts of slow.service */
 
 static void on_unit(void *userdata, const char *unit) {
+        n_slow += streq(unit, "slow.service");
         n_unnoted += !is_noted(running, unit);
 }
 
@@ -84,7 +87,7 @@ static int room_setup(void **state) {
         char name[32];
 
         running = room;
-        n_unnoted = 0;
+        n_unnoted = n_slow = 0;
         room->host = host_new(false);
         host_machine(room->host);
         room->world = world_new(1, false);
@@ -213,7 +216,7 @@ static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhil
         assert_int_equal(n_unnoted, 0);
 }
 
-static void a_unit_is_stopped_when_its_note_is_gone_from_the_disk(void **state) {
+static void a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
         Room *room = *state;
 
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
@@ -223,6 +226,48 @@ static void a_unit_is_stopped_when_its_note_is_gone_from_the_disk(void **state) 
         assert_true(is_noted(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
         UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
         assert_false(is_noted(room, "chatty.service"));
+}
+
+/* It runs elsewhere by then. */
+static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started(void **state) {
+        Room *room = *state;
+
+        order_slowly(room, "slow.service");
+        host_order(room->host, "slow.service", ORDER_STOP);
+        UNTIL(room, !cluster_order(registry_cluster(room->host->registry), room->host->id, "slow.service"));
+        assert_int_equal(n_slow, 0);
+        assert_false(is_noted(room, "slow.service"));
+
+        /* And it is started once it is to run again. */
+        host_order(room->host, "slow.service", ORDER_RUN);
+        UNTIL(room, says(room, "slow.service", "active"));
+        assert_int_equal(n_slow, 1);
+        assert_int_equal(n_unnoted, 0);
+}
+
+static const SystemdOps *real_ops;
+static bool going_down;
+
+static bool is_going_down(Systemd *s) {
+        return going_down;
+}
+
+static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written(void **state) {
+        Room *room = *state;
+        SystemdOps ops = *room->bus->ops;
+
+        real_ops = room->bus->ops;
+        ops.is_stopping = is_going_down;
+        room->bus->ops = &ops;
+        order_slowly(room, "slow.service");
+        going_down = true;
+        UNTIL(room, is_noted(room, "slow.service"));
+        run_ms(room, START_MS + WRITE_MS);
+        assert_int_equal(n_slow, 0);
+        going_down = false;
+        UNTIL(room, says(room, "slow.service", "active"));
+        assert_int_equal(n_slow, 1);
+        room->bus->ops = real_ops;
 }
 
 static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same(void **state) {
@@ -246,8 +291,6 @@ typedef struct Listing {
         SystemdListed done;
         void *userdata;
 } Listing;
-
-static const SystemdOps *real_ops;
 
 static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         Listing *listing = userdata;
@@ -332,7 +375,9 @@ int main(void) {
                 in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
                 in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),
                 in_a_room(a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile),
-                in_a_room(a_unit_is_stopped_when_its_note_is_gone_from_the_disk),
+                in_a_room(a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run),
+                in_a_room(a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started),
+                in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written),
                 in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
                 in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
                 in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),

@@ -92,6 +92,10 @@ static void noted(Scene *s, OrderKind kind, const char *started_boot) {
         s->view.note = &s->note;
 }
 
+static void owned(Scene *s, const char *boot) {
+        snprintf(s->note.owned_boot, sizeof(s->note.owned_boot), "%s", boot);
+}
+
 #define assert_step(s, expected)                                                                          \
         do {                                                                                              \
                 const char *reason_ = NULL;                                                               \
@@ -222,6 +226,49 @@ static void a_changed_text_is_stopped_written_and_started(void **state) {
         assert_step(s, AGENT_START);
 }
 
+/* The note says what runs. */
+static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_gone(void **state) {
+        static const SystemdOwner owners[] = { SYSTEMD_OURS, SYSTEMD_ABSENT };
+
+        for (size_t i = 0; i < ELEMENTS(owners); i++) {
+                Scene *s = scene(state);
+
+                ordered(s, ORDER_RUN);
+                noted(s, ORDER_RUN, boot_now);
+                owned(s, boot_now);
+                in_force(s, s->one, "active");
+                s->seen.owner = owners[i];
+                s->seen.has_file = false;
+                s->seen.hash[0] = 0;
+                s->unit.index = s->order.unit_index = 25;
+                s->order.index = 26;
+                assert_step(s, AGENT_WRITE);
+                s->unit.unit = s->tuned;
+                assert_step(s, AGENT_WRITE);
+                s->unit.unit = s->two;
+                assert_step(s, AGENT_STOP);
+
+                /* The call failed, or got lost. */
+                s->note.unit = s->two;
+                s->note.unit_index = 25;
+                s->note.index = 26;
+                s->note.started_boot[0] = 0;
+                s->note.replacing = true;
+                assert_step(s, AGENT_STOP);
+                s->view.fresh = false;
+                assert_step(s, AGENT_NOTHING);
+                s->view.fresh = true;
+                snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
+                assert_step(s, AGENT_WRITE);
+
+                /* The answer to its start got lost: the new text runs. */
+                noted(s, ORDER_RUN, boot_now);
+                s->note.starting = true;
+                snprintf(s->seen.active, sizeof(s->seen.active), "active");
+                assert_step(s, AGENT_ADOPT);
+        }
+}
+
 static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **state) {
         Scene *s = scene(state);
 
@@ -288,6 +335,47 @@ static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_go
         assert_step(s, AGENT_REMOVE);
         s->seen.has_file = false;
         assert_step(s, AGENT_OBEYED);
+}
+
+/* An administrator masks the name, or puts a file of their own over ours, and does not restart the unit: what runs is what was started here. */
+static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopped(void **state) {
+        for (unsigned masked = 0; masked < 2; masked++) {
+                Scene *s = scene(state);
+
+                ordered(s, ORDER_RUN);
+                noted(s, ORDER_RUN, boot_now);
+                in_force(s, s->one, "active");
+                foreign(s, "active");
+                snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
+                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
+                snprintf(s->seen.load, sizeof(s->seen.load), masked ? "masked" : "loaded");
+                assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_step(s, AGENT_NOTHING);
+                s->view.fresh = false;
+                assert_step(s, AGENT_NOTHING);
+                s->view.fresh = true;
+                ordered(s, ORDER_STOP);
+                s->order.index = 30;
+                assert_step(s, AGENT_STOP);
+
+                /* It has stopped: the name is the host's. */
+                snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
+                assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_step(s, AGENT_REMOVE);
+                ordered(s, ORDER_RUN);
+                assert_step(s, AGENT_REFUSE);
+
+                /* It was started in another boot, or not here. */
+                snprintf(s->seen.active, sizeof(s->seen.active), "active");
+                assert_true(agent_is_foreign(&s->seen, &s->note, boot_before, false));
+                assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
+
+                /* It was restarted: what runs is the administrator's. */
+                snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%032x", 2);
+                assert_step(s, AGENT_REFUSE);
+                s->note.invocation[0] = s->seen.invocation_id[0] = 0;
+                assert_step(s, AGENT_REFUSE);
+        }
 }
 
 static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **state) {
@@ -364,7 +452,33 @@ static void load_writes_and_notes_and_starts_nothing(void **state) {
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTE);
         noted(s, ORDER_LOAD, "");
+        assert_step(s, AGENT_NOTE); /* that its file is in force in this boot: a note of an earlier version does not say so */
+        owned(s, boot_before);
+        assert_step(s, AGENT_NOTE);
+        owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
+}
+
+/* A socket, a timer or a person started it, and its file and its link were removed since. */
+static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
+        Scene *s = scene(state);
+
+        noted(s, ORDER_LOAD, "");
+        owned(s, boot_now);
+        snprintf(s->seen.load, sizeof(s->seen.load), "error");
+        snprintf(s->seen.active, sizeof(s->seen.active), "active");
+        ordered(s, ORDER_LOAD);
+        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_step(s, AGENT_WRITE);
+        s->view.fresh = false;
+        assert_step(s, AGENT_WRITE);
+        s->view.fresh = true;
+        ordered(s, ORDER_STOP);
+        s->order.index = 30;
+        assert_step(s, AGENT_STOP);
+        owned(s, boot_before);
+        assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_step(s, AGENT_REMOVE);
 }
 
 static void load_after_run_stops(void **state) {
@@ -389,7 +503,7 @@ static void stop_stops_removes_and_reports(void **state) {
         noted(s, ORDER_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_STOP);
-        s->view.note = NULL; /* forgotten before the call */
+        s->view.note = NULL; /* lost */
         assert_step(s, AGENT_STOP);
         in_force(s, s->one, "deactivating");
         assert_step(s, AGENT_STOP);
@@ -400,6 +514,45 @@ static void stop_stops_removes_and_reports(void **state) {
         assert_step(s, AGENT_OBEYED);
         noted(s, ORDER_RUN, boot_now);
         assert_step(s, AGENT_REMOVE);
+}
+
+/* The call to stop it failed, or was lost: its file is gone, so that the note alone says whose it is. */
+static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back(void **state) {
+        for (unsigned boots = 0; boots < 2; boots++) {
+                Scene *s = scene(state);
+
+                noted(s, ORDER_LOAD, boots ? boot_before : boot_now);
+                s->note.stopping = true;
+                if (!boots) {
+                        snprintf(s->seen.load, sizeof(s->seen.load), "error");
+                        snprintf(s->seen.active, sizeof(s->seen.active), "active");
+                        ordered(s, ORDER_STOP);
+                        s->order.index = 30;
+                        assert_step(s, AGENT_STOP);
+                        s->view.order = NULL;
+                        assert_step(s, AGENT_NOTHING);
+                }
+                s->view.fresh = false;
+                s->view.use_saved = true;
+                s->view.order = NULL;
+                assert_step(s, AGENT_NOTHING);
+                snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
+                s->note.stopped_for = true;
+                assert_step(s, AGENT_NOTHING);
+
+                /* The order is gone: another daemon reported that it was obeyed, and died before the note was removed. */
+                s->view.fresh = true;
+                assert_step(s, AGENT_REMOVE);
+                ordered(s, ORDER_STOP);
+                s->order.index = 30;
+                assert_step(s, AGENT_REMOVE);
+
+                /* It is wanted again. */
+                ordered(s, ORDER_RUN);
+                assert_step(s, AGENT_WRITE);
+                in_force(s, s->one, "active");
+                assert_step(s, AGENT_ADOPT);
+        }
 }
 
 static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
@@ -466,8 +619,8 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        ordered(s, ORDER_STOP); /* perhaps taken back long ago */
-        s->order.index = 30;
+        ordered(s, ORDER_STOP); /* from before the assignment */
+        s->order.index = 10;
         noted(s, ORDER_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
         s->view.use_saved = true;
@@ -488,6 +641,45 @@ static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_aft
         assert_step(s, AGENT_NOTHING);
 }
 
+/* This replica has the order, and lost the cluster before the order was carried out: the unit may run elsewhere by now. */
+static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started(void **state) {
+        static const OrderKind kinds[] = { ORDER_STOP, ORDER_LOAD };
+
+        for (size_t i = 0; i < ELEMENTS(kinds); i++) {
+                Scene *s = scene(state);
+
+                s->view.fresh = false;
+                ordered(s, kinds[i]);
+                s->order.index = 30;
+
+                /* A boot. */
+                s->view.use_saved = true;
+                noted(s, ORDER_RUN, boot_before);
+                assert_step(s, AGENT_NOTHING);
+                in_force(s, s->one, "inactive");
+                assert_step(s, AGENT_NOTHING);
+                s->view.use_saved = false;
+
+                /* A replacement. */
+                s->note.replacing = s->note.finishing = true;
+                noted(s, ORDER_RUN, "");
+                assert_step(s, AGENT_NOTHING);
+                s->note.replacing = s->note.finishing = false;
+
+                /* It was stopped for the sake of another unit. */
+                noted(s, ORDER_RUN, boot_now);
+                s->seen.end = SYSTEMD_END_STOPPED_FOR;
+                assert_step(s, AGENT_NOTHING);
+
+                /* What runs is not stopped. */
+                in_force(s, s->one, "active");
+                assert_step(s, AGENT_NOTHING);
+                s->order.index = 19;
+                in_force(s, s->one, "inactive");
+                assert_step(s, AGENT_START);
+        }
+}
+
 static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
         static const OrderKind kinds[] = { ORDER_RUN, ORDER_LOAD };
 
@@ -499,7 +691,7 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                         ordered(s, kind);
                 s->view.fresh = i < ELEMENTS(kinds);
                 noted(s, kind, kind == ORDER_RUN ? boot_now : "");
-                s->view.use_saved = true;
+                owned(s, boot_now);
                 in_force(s, s->one, kind == ORDER_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.load, sizeof(s->seen.load), "not-found"); /* somebody took the link, and had systemd read anew */
@@ -607,6 +799,9 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 assert_step(s, AGENT_NOTHING);
                 s->note.stopped_for = false;
                 assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->note.stopped = true; /* the daemon before has seen that it was by hand */
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->note.stopped = false;
 
                 s->seen.held = false;
                 s->note.stopped_for = true;
@@ -778,6 +973,11 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->note.replacing = number * 17 / 11 % 2;
         s->note.finishing = s->note.replacing && number * 19 / 13 % 2;
         s->note.stopped_for = number * 13 / 7 % 2;
+        if (number * 31 / 23 % 2)
+                owned(s, boot_now);
+        s->note.stopping = s->note.kind == ORDER_LOAD && number * 29 / 19 % 2;
+        if (number * 23 / 17 % 2)
+                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
         s->view.fresh = digit(&n, 2);
         s->view.use_saved = digit(&n, 2);
         s->view.stopping = digit(&n, 2);
@@ -801,12 +1001,13 @@ static void for_each_scene(void **state, Judge judge) {
 static void judge_stop(Scene *s, AgentStep step) {
         bool newer = s->view.note && s->view.order && s->order.index > s->note.index;
         bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP && (!s->view.note || s->order.index >= s->note.index);
-        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && s->seen.has_file && !streq(s->seen.hash, s->unit.unit->hash);
+        bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && !streq(s->seen.hash, s->unit.unit->hash)
+                       && (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) : s->seen.has_file);
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
-        assert_true(ordered_to_stop || changed || (s->order.order == ORDER_LOAD && newer));
+        assert_true(ordered_to_stop || changed || (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
 }
 
 static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
@@ -814,11 +1015,19 @@ static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **st
 }
 
 static void judge_foreign(Scene *s, AgentStep step) {
+        bool started = s->view.note && (streq(s->note.started_boot, boot_now) || streq(s->note.owned_boot, boot_now)) && agent_is_running(&s->seen);
+        bool same = s->seen.invocation_id[0] && streq(s->note.invocation, s->seen.invocation_id);
+
         if (s->seen.owner != SYSTEMD_CONFLICTING)
                 return;
+        if (started && same) { /* it runs on under a taken name */
+                assert_true(step != AGENT_REFUSE && step != AGENT_START);
+                return;
+        }
         assert_true(step == AGENT_NOTHING || step == AGENT_REFUSE || step == AGENT_OBEYED || step == AGENT_REMOVE);
         if (step == AGENT_REMOVE)
-                assert_true(s->view.order && s->order.order == ORDER_STOP && (s->view.note || s->seen.has_file));
+                assert_true((s->view.order && s->order.order == ORDER_STOP && (s->view.note || s->seen.has_file))
+                            || (s->view.fresh && s->view.note && s->note.stopping));
 }
 
 static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
@@ -826,11 +1035,13 @@ static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state)
 }
 
 static void judge_start(Scene *s, AgentStep step) {
+        if ((step == AGENT_START || step == AGENT_WRITE) && s->note.stopping && s->view.note)
+                assert_true(s->view.fresh && s->view.order && s->order.order != ORDER_STOP);
         if (step != AGENT_START)
                 return;
         assert_false(s->view.stopping);
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
-        if (s->view.fresh && s->view.order)
+        if (s->view.order && (s->view.fresh || s->order.index > s->note.index))
                 assert_int_equal(s->order.order, ORDER_RUN);
         else /* or systemd stopped it in this boot, for another unit's sake */
                 assert_true(s->view.note && s->note.kind == ORDER_RUN
@@ -866,6 +1077,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                         l->note = (Note) {};
                 l->has_note = true;
                 l->note.kind = s->order.order;
+                l->note.stopping = false;
                 l->note.unit = (Unit *) unit;
                 l->note.index = s->order.index;
                 l->note.unit_index = s->order.unit_index;
@@ -899,9 +1111,10 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         case AGENT_STOP:
                 if (parts < 1)
                         return;
-                if (s->order.order == ORDER_STOP)
-                        l->has_note = false;
-                else {
+                if (s->order.order != ORDER_RUN) {
+                        l->note.kind = ORDER_LOAD;
+                        l->note.stopping = true;
+                } else {
                         l->note.replacing = !unit_runs_same(l->note.unit, unit);
                         l->note.unit = (Unit *) unit;
                         l->note.index = s->order.index;
@@ -1014,6 +1227,16 @@ static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
         assert_any_crash_ends_the_same(s, 0, 1);
 }
 
+static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_LOAD);
+        s->order.index = 30;
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        assert_any_crash_ends_the_same(s, 0, 1);
+}
+
 static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
@@ -1047,20 +1270,25 @@ int main(void) {
                 row(a_newer_order_for_the_same_text_starts_again),
                 row(an_edit_of_our_own_section_touches_nothing_that_runs),
                 row(a_changed_text_is_stopped_written_and_started),
+                row(a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_gone),
                 row(a_replacement_that_has_begun_is_finished_without_the_cluster),
                 row(a_unit_of_the_host_is_refused_and_left_alone),
                 row(a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes),
+                row(a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopped),
                 cmocka_unit_test(a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state),
                 row(what_runs_without_a_file_is_ours_only_if_it_was_started_here),
                 row(an_order_whose_unit_is_gone_changes_nothing),
                 row(load_writes_and_notes_and_starts_nothing),
+                row(a_loaded_unit_that_runs_is_ours_without_its_file),
                 row(load_after_run_stops),
                 row(stop_stops_removes_and_reports),
+                row(what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back),
                 row(an_old_order_to_stop_is_not_about_a_new_assignment),
                 row(nothing_is_started_while_the_host_goes_down),
                 row(a_noted_start_that_left_no_trace_is_made),
                 row(a_noted_start_that_left_a_trace_is_not_made_twice),
                 row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
+                row(without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started),
                 row(a_file_or_a_link_that_is_missing_is_put_back),
                 row(what_ended_well_is_done_once_its_job_has_ended),
                 row(what_was_stopped_or_skipped_is_not_finished),
@@ -1076,6 +1304,7 @@ int main(void) {
                 row(a_crash_in_any_step_of_a_start_ends_in_one_start),
                 row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
                 row(a_crash_in_any_step_of_a_stop_ends_in_one_stop),
+                row(a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop),
                 row(a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start),
                 row(a_crash_while_our_own_section_changes_touches_nothing),
         };

@@ -378,6 +378,39 @@ static void leave(int fd) {
         close(fd);
 }
 
+/* Reads that a majority confirms together are no new requests: they share the turn's work by what they move, however few their nodes. */
+static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
+        static const char *const requests[] = { "GET /v2/keys/large?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                                                "GET /fleet/v1/kv/list?prefix=/large&quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+        enum { VALUE = 200 * 1024, VALUES = 4, CLIENTS = 30 };
+        _cleanup_free_ char *value = NEW0(char, sizeof("value=") + VALUE);
+        const Turns *turns;
+        Room *room = *state;
+        int fds[CLIENTS];
+
+        memset(value, 'v', strlen("value=") + VALUE);
+        memcpy(value, "value=", strlen("value="));
+        for (unsigned i = 0; i < VALUES; i++) {
+                char target[64];
+
+                snprintf(target, sizeof(target), "/v2/keys/large/%u", i);
+                assert_int_equal(ask(room, API_LOOPBACK, "PUT", target, FORM, value), 201);
+        }
+        turns = loop_turns(room->host->loop);
+        for (size_t i = 0; i < ELEMENTS(requests); i++) {
+                uint64_t before = turns->total.bytes;
+
+                room->host->loop->turns.most = (TurnWork) {};
+                for (unsigned k = 0; k < CLIENTS; k++)
+                        fds[k] = connect_and_send(room, requests[i]);
+                HOST_UNTIL(room->host, turns->total.bytes - before >= (uint64_t) CLIENTS * VALUES * VALUE);
+                assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+                assert_in_range(turns->most.bytes, VALUES * VALUE, TURN_WORK_MAX + 5 * VALUES * VALUE);
+                for (unsigned k = 0; k < CLIENTS; k++)
+                        leave(fds[k]);
+        }
+}
+
 /* Holds a thread of the pool. */
 static void hold_thread(void *userdata) {
         Endless *e = userdata;
@@ -1484,6 +1517,7 @@ int main(void) {
                 in_a_room(the_third_large_answer_at_a_time_is_503_and_may_be_asked_again),
                 in_a_room(a_large_read_ends_after_its_time),
                 in_a_room(a_store_closes_while_large_answers_are_made),
+                in_a_room(listings_of_large_values_share_the_work_of_a_turn),
                 in_a_room(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
                 cmocka_unit_test_setup_teardown(a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup, room_teardown),
                 in_a_room(beyond_a_limit_each_door_answers_in_its_way),

@@ -8,6 +8,8 @@
 #include "fleetd/membership/membership.h"
 #include "tests/lib/host.h"
 
+enum { JOIN_VERSION = 1 }; /* of the request to join */
+
 typedef struct Room {
         Host *host;
         Membership *membership;
@@ -27,12 +29,52 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
         snprintf(ret->problem, sizeof(ret->problem), "%s", trouble);
 }
 
+/* Who asked the registry to admit a host, and is still to be answered. */
+static const void *admitting;
+
+int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata);
+void __real_registry_forget(Registry *r, const void *userdata);
+void __wrap_registry_forget(Registry *r, const void *userdata);
+
+int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata) {
+        admitting = userdata;
+        return 0;
+}
+
+void __wrap_registry_forget(Registry *r, const void *userdata) {
+        if (userdata == admitting)
+                admitting = NULL;
+        __real_registry_forget(r, userdata);
+}
+
+/* By which membership hears of changes, and the calls that it deferred. */
+static RegistryListener *listener;
+static const void *listening;
+static unsigned n_deferred;
+
+void __real_registry_listen(Registry *r, RegistryListener *l);
+void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_loop_defer(Loop *loop, Deferred *deferred);
+void __wrap_loop_defer(Loop *loop, Deferred *deferred);
+
+void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+        listener = l;
+        listening = l->userdata;
+        __real_registry_listen(r, l);
+}
+
+void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
+        n_deferred += deferred->userdata == listening;
+        __real_loop_defer(loop, deferred);
+}
+
 static int room_setup(void **state) {
         Room *room = NEW0(Room, 1);
         MembershipOptions options;
         Names nobody = {};
 
         trouble = NULL;
+        admitting = NULL;
         room->host = host_new(false);
         host_machine(room->host);
         options = (MembershipOptions) { .machine_id = room->host->id, .peer_address = "", .client = "", .name = "alpha", .join = &nobody,
@@ -66,11 +108,61 @@ static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_
         HOST_UNTIL(room->host, says(room, "its replica works again"));
 }
 
+static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then(void **state) {
+        static const bool may_change_them[CHANGED_CLUSTER + 1] = { [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true };
+
+        for (unsigned kind = 0; kind < ELEMENTS(may_change_them); kind++) {
+                n_deferred = 0;
+                listener->on_change(listener->userdata, &(RegistryChange) { .kind = kind });
+                assert_int_equal(n_deferred, may_change_them[kind]);
+        }
+}
+
+static void on_closed(void *userdata) {
+        *(Peers **) userdata = NULL;
+}
+
+static bool is_dialed(Peers *peers, const char *machine_id) {
+        PeerState state;
+
+        return peers_state(peers, machine_id, &state) >= 0 && state.dialed;
+}
+
+static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void **state) {
+        PeersOptions options = { .self = { .machine_id = "cccccccccccccccccccccccccccccccc", .boot_id = "dddddddddddddddddddddddddddddddd", .nonce = 2 } };
+        Room *room = *state;
+        Loop *loop = room->host->loop;
+        _cleanup_writer_ Writer w = {};
+        PeerAddress leader = {};
+        Peers *joining;
+        Error err = {};
+
+        snprintf(leader.address, sizeof(leader.address), "127.0.0.1:%d", host_free_port());
+        memcpy(leader.machine_id, room->host->id, sizeof(leader.machine_id));
+        if (peers_listen(room->host->peers, leader.address, &err) < 0)
+                fail_msg("%s", err.message);
+        assert_int_equal(peers_new(&joining, loop, room->host->network, &options), 0);
+        assert_int_equal(peers_set_known(joining, &leader, 1), 0);
+        HOST_UNTIL(room->host, is_dialed(joining, room->host->id));
+
+        write_u8(&w, JOIN_VERSION);
+        write_string(&w, "127.0.0.1:1");
+        assert_int_equal(peers_send(joining, room->host->id, PEER_JOIN, w.bytes, w.size), 0);
+        HOST_UNTIL(room->host, admitting);
+        room->membership = membership_free(room->membership);
+        assert_null(admitting);
+
+        peers_close(joining, "", on_closed, &joining);
+        HOST_UNTIL(room->host, !joining);
+}
+
 #define in_a_room(test) cmocka_unit_test_setup_teardown(test, room_setup, room_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_room(a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_is_over),
+                in_a_room(addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then),
+                in_a_room(a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -757,6 +757,7 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test(log_and_raft_say_that_memory_is_short),
                 cmocka_unit_test(a_client_that_writes_is_answered_and_nothing_is_done_by_half),
                 cmocka_unit_test(an_agent_begins_again_what_it_could_not_begin),
+                cmocka_unit_test(an_agent_reads_again_what_it_could_not_read),
                 cmocka_unit_test(an_engine_that_begins_leaves_out_no_unit),
                 cmocka_unit_test(an_agent_that_cannot_begin_leaves_nothing_behind),
                 cmocka_unit_test(a_daemon_starts_or_says_why_not),

@@ -63,10 +63,12 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         x = note(&n, "web.service", text, ORDER_RUN, 20);
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
-        x->starting = x->ran = true;
+        memcpy(x->invocation, invocation, sizeof(invocation));
+        x->starting = x->ran = x->stopped = true;
         snprintf(x->job, sizeof(x->job), "condition");
         x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ORDER_LOAD, 31);
-        x->done = true;
+        x->done = x->stopping = true;
+        memcpy(x->owned_boot, boot, sizeof(boot));
         assert_int_equal(notes_save(&n), 0);
         assert_false(n.dirty);
         notes_close(&n);
@@ -82,14 +84,20 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_int_equal(web->index, 20);
         assert_string_equal(web->started_boot, boot);
         assert_string_equal(web->before, invocation);
+        assert_string_equal(web->invocation, invocation);
         assert_true(web->starting);
         assert_true(web->ran);
+        assert_true(web->stopped);
         assert_false(web->done);
         assert_string_equal(web->job, "condition");
         job = notes_get(&n, "job.service");
         assert_int_equal(job->kind, ORDER_LOAD);
         assert_string_equal(job->started_boot, "");
+        assert_string_equal(job->owned_boot, boot);
+        assert_string_equal(web->owned_boot, "");
         assert_true(job->done);
+        assert_true(job->stopping);
+        assert_false(web->stopping);
         assert_false(n.dirty);
         notes_close(&n);
 }
@@ -351,6 +359,57 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
         notes_close(&n);
 }
 
+/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
+static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
+        static char large[120 * 1024] = "[Service]\nExecStart=/bin/one\n";
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
+        Notes n;
+
+        for (size_t i = strlen(large); i < sizeof(large) - 1; i++)
+                large[i] = i % 64 == 0 ? '\n' : '#';
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        n.lineage = 77;
+        for (unsigned i = 0; i < 12; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                large[strlen("[Service]\nExecStart=/bin/")] = 'a' + i;
+                note(&n, name, large, ORDER_RUN, 20 + i);
+        }
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+        assert_false(n.dirty);
+        notes_check(&n);
+        assert_false(n.dirty);
+
+        for (unsigned i = 0; i < 2; i++) {
+                Notes other;
+
+                if (i == 0)
+                        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+                else { /* another one is in its place */
+                        assert_int_equal(rename(dir, elsewhere), 0);
+                        assert_int_equal(mkdir(dir, 0700), 0);
+                }
+                notes_check(&n);
+                assert_true(n.dirty);
+                assert_int_equal(notes_save(&n), 0);
+                assert_int_equal(notes_open(&other, dir, NULL), 0);
+                assert_int_equal(HASH_COUNT(other.table), 12);
+                assert_int_equal(other.lineage, 77);
+                assert_int_equal(other.floor, 31);
+                assert_string_equal(notes_get(&other, "u11.service")->unit->text, large);
+                notes_close(&other);
+        }
+
+        /* Nobody has looked since: the next save finds it. */
+        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+        note(&n, "u3.service", "[Service]\nExecStart=/bin/two\n", ORDER_RUN, 40);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+        notes_close(&n);
+}
+
 static void what_could_not_be_written_is_still_to_be(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         Notes n;
@@ -380,6 +439,7 @@ int main(void) {
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
                 in_scratch(what_changes_during_a_write_is_written_by_the_next_one),
                 in_scratch(what_could_not_be_written_is_still_to_be),
+                in_scratch(a_removed_folder_is_made_again_with_all_that_is_noted),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
         };
 

@@ -223,6 +223,21 @@ static void a_unit_that_fits_nowhere_is_told_why_of_all(void **state) {
         picture_free(&p);
 }
 
+static void of_many_machines_that_refuse_for_one_reason_four_are_named(void **state) {
+        Picture p = {};
+        Error err;
+
+        for (char c = 'A'; c <= 'D'; c++)
+                picture_machine(&p, (const char[]) { c, 0 }, "", PRESENCE_LOST);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(err.message, "A, B, C, D: it is lost");
+        picture_machine(&p, "E", "", PRESENCE_LOST);
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(err.message, "A, B, C, D and 1 more: it is lost");
+        picture_free(&p);
+}
+
 static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **state) {
         Picture p = {};
         Error err;
@@ -435,6 +450,7 @@ int main(void) {
                 cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
                 cmocka_unit_test(a_unit_that_fits_nowhere_is_told_why_of_all),
+                cmocka_unit_test(of_many_machines_that_refuse_for_one_reason_four_are_named),
                 cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
                 cmocka_unit_test(rules_found_by_the_index_are_those_that_looking_at_all_finds),

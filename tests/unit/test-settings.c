@@ -3,9 +3,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "fleetd/settings.h"
 #include "tests/lib/scratch.h"
@@ -305,6 +308,40 @@ static void what_has_not_changed_is_not_taken(void **state) {
         assert_int_equal(taken.n + restart.n, 0);
 }
 
+static void warned(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (priority == LOG_WARNING)
+                snprintf(userdata, 600, "%s", sentence);
+}
+
+static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"), *before = scratch_path(dir, "10-a.conf"),
+                            *dangling = scratch_path(dir, "20-b.conf"), *after = scratch_path(dir, "30-c.conf");
+        char warning[600] = "";
+
+        config(room, "");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        scratch_write(before, "[Fleetd]\nName=one\nAgent=no\n");
+        assert_int_equal(symlink("/nonexistent/20-b.conf", dangling), 0);
+        scratch_write(after, "[Fleetd]\nName=three\n");
+        log_set_sink(warned, warning);
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
+        log_set_sink(NULL, NULL);
+        assert_string_equal(room->settings.name, "three");
+        assert_false(room->settings.agent);
+        assert_non_null(strstr(warning, "/20-b.conf"));
+        assert_non_null(strstr(warning, "leads to a file that does not exist"));
+
+        /* What is wrong otherwise ends the daemon. */
+        scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
+        assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
+        assert_int_equal(unlink(dangling), 0);
+        assert_int_equal(unlink(after), 0);
+        assert_int_equal(symlink(before, dangling), 0);
+        assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -319,6 +356,7 @@ int main(void) {
                 in_a_room(limits_are_read_and_kept_within_their_bounds),
                 in_a_room(a_file_that_was_named_must_be_there),
                 in_a_room(an_oversized_file_is_refused),
+                in_a_room(a_drop_in_that_leads_nowhere_is_skipped_with_a_warning),
                 in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
                 in_a_room(what_has_not_changed_is_not_taken),
         };

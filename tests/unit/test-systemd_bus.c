@@ -1,5 +1,6 @@
 /* The bus to systemd, with a systemd that a test can hold back, overtake and cut off. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "fleetd/systemd/bus.h"
 #include "fleetd/systemd/unit_dir.h"
 #include "tests/lib/fake_bus.h"
@@ -202,6 +204,31 @@ static void a_unit_of_the_host_is_not_ours(void **state) {
         assert_string_equal(room->units[0].result, "exit-code");
 }
 
+/* systemd goes on to name the link of a unit by which it was read. */
+static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
+        Room *room = *state;
+        FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        char path[300], ours[300];
+
+        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", room->links);
+        list(room, "web.service", false);
+        assert_int_equal(room->units[0].owner, SYSTEMD_ABSENT);
+        snprintf(web->load, sizeof(web->load), "masked");
+        list(room, "web.service", false);
+        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
+        snprintf(web->load, sizeof(web->load), "loaded");
+        assert_int_equal(mkdir(room->links, 0755), 0);
+        snprintf(path, sizeof(path), "%s/web.service", room->links);
+        scratch_write(path, "[Service]\n"); /* a file of the host */
+        list(room, "web.service", false);
+        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
+        assert_int_equal(unlink(path), 0);
+        snprintf(ours, sizeof(ours), "%s/web.service", room->folder);
+        assert_int_equal(symlink(ours, path), 0);
+        list(room, "web.service", false);
+        assert_int_equal(room->units[0].owner, SYSTEMD_OURS);
+}
+
 /* systemd answers for an alias with the Id of the unit, which may be asked for in the same call. */
 static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
         static const char *const names[] = { "shop.service", "realshop.service", "masked.service", "free.service" };
@@ -247,6 +274,36 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         UNTIL(room, room->done == 2);
         assert_int_equal(room->error, 0);
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+}
+
+static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
+        static const char one[] = "[Service]\nExecStart=/bin/one\n", two[] = "[Service]\nExecStart=/bin/two\n";
+        Room *room = *state;
+        _cleanup_free_ char *file = scratch_path(room->folder, "web.service"), *staged = NULL, *text = NULL;
+        char temporary[FILE_TEMPORARY_SIZE];
+        struct stat before, after;
+
+        file_temporary_name("web.service", temporary);
+        staged = scratch_path(room->folder, temporary);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", one, strlen(one)), 0);
+        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(read_file_at(AT_FDCWD, file, 4096, &text, NULL), 0);
+        assert_string_equal(text, one);
+        assert_int_equal(stat(staged, &before), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(stat(file, &after), 0);
+        assert_int_equal(after.st_ino, before.st_ino);
+
+        /* Another text is written, and what is staged goes with the unit. */
+        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", one, strlen(one)), 0);
+        assert_int_equal(access(staged, F_OK), -1);
+        text = (free(text), NULL);
+        assert_int_equal(read_file_at(AT_FDCWD, file, 4096, &text, NULL), 0);
+        assert_string_equal(text, one);
+        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(ops(room)->remove_file(room->systemd, "web.service"), 0);
+        assert_int_equal(access(staged, F_OK), -1);
 }
 
 /* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or to another link to it. The file
@@ -301,7 +358,10 @@ static void a_mask_of_the_host_is_not_taken_away(void **state) {
         assert_int_equal(symlink("/dev/null", path), 0);
         assert_int_equal(ops(room)->unlink(room->systemd, names, 3, on_done, room), 0);
         UNTIL(room, room->done == 1);
-        assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service none.service; ");
+        assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service; "); /* "none" has neither link nor file, as after a boot: systemd would refuse all */
+        assert_int_equal(ops(room)->unlink(room->systemd, names + 2, 1, on_done, room), 0);
+        UNTIL(room, room->done == 2);
+        assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service; ");
 }
 
 static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
@@ -706,6 +766,27 @@ static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void *
         assert_int_equal(room->error, 0);
 }
 
+/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
+static void a_property_that_is_not_answered_fails_the_listing(void **state) {
+        static const char *const name = "web.service", *const properties[] = { "FragmentPath", "InvocationID", "Conflicts", "ActiveState" };
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        _cleanup_free_ char *file = scratch_path(room->folder, name);
+
+        scratch_write(file, "[Service]\n");
+        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
+        for (size_t i = 0; i <= ELEMENTS(properties); i++) {
+                room->fake->fail_property = i < ELEMENTS(properties) ? properties[i] : NULL;
+                room->fake->fail_property_of = i < 3 ? "web.service" : "other.service";
+                ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
+                UNTIL(room, room->listed == i + 1);
+                assert_int_equal(room->error, i < ELEMENTS(properties) ? -ETIMEDOUT : 0);
+        }
+        assert_int_equal(room->n_units, 1);
+        assert_false(room->units[0].held);
+}
+
 static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void **state) {
         static const char *const name = "web.service";
         Room *room = *state;
@@ -811,8 +892,10 @@ int main(void) {
                 in_a_room(a_connection_subscribes_before_it_is_ready),
                 in_a_room(a_listing_tells_state_properties_and_file),
                 in_a_room(a_unit_of_the_host_is_not_ours),
+                in_a_room(a_unit_whose_runtime_link_is_gone_is_nobodys),
                 in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
                 in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
+                in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
                 in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
                 in_a_room(a_mask_of_the_host_is_not_taken_away),
                 in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
@@ -839,6 +922,7 @@ int main(void) {
                 in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
+                in_a_room(a_property_that_is_not_answered_fails_the_listing),
                 in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
                 in_a_room(who_goes_answers_all_that_was_under_way),
