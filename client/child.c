@@ -1,14 +1,19 @@
 #include "client/child.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/memory.h"
 
 extern char **environ;
 
@@ -43,11 +48,134 @@ static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
         return -r;
 }
 
-int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata) {
+/* -- The descendants of a command: what is orphaned among them becomes our child (PR_SET_CHILD_SUBREAPER), so that all are found.
+ * A process group would leave out what has one of its own, and take the terminal from the command. -- */
+
+typedef struct Process {
+        pid_t pid, parent;
+        bool descends; /* from us */
+} Process;
+
+typedef struct Processes {
+        Process *items; /* sorted by 'pid' */
+        size_t n, capacity;
+} Processes;
+
+static void processes_done(Processes *p) {
+        free(p->items);
+}
+
+static int process_compare(const void *a, const void *b) {
+        const Process *x = a, *y = b;
+
+        return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static Process *processes_find(const Processes *p, pid_t pid) {
+        return p->n > 0 ? bsearch(&(Process) { .pid = pid }, p->items, p->n, sizeof(Process), process_compare) : NULL;
+}
+
+/* proc_pid_stat(5): the name of a program may contain anything. */
+static bool process_read(int proc_fd, const char *pid, Process *ret) {
+        char path[64], line[512], *name_end;
+        _cleanup_close_ int fd = -1;
+        int number, parent;
+        ssize_t n;
+
+        if (sscanf(pid, "%d", &number) != 1 || (size_t) snprintf(path, sizeof(path), "%s/stat", pid) >= sizeof(path))
+                return false;
+        fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+        if (n < 0)
+                return false;
+        line[n] = 0;
+        name_end = strrchr(line, ')');
+        if (!name_end || sscanf(name_end + 1, " %*c %d", &parent) != 1)
+                return false;
+        *ret = (Process) { .pid = number, .parent = parent, .descends = parent == getpid() };
+        return true;
+}
+
+/* All processes; those that are among 'before', and what descends from them alone, are not marked as descending from us. */
+static void processes_read(Processes *p, const Processes *before) {
+        DIR *proc = opendir("/proc");
+        const struct dirent *entry;
+        bool more = true;
+        Process one;
+
+        p->n = 0;
+        while (proc && (entry = readdir(proc)))
+                if (process_read(dirfd(proc), entry->d_name, &one) && GROW(p->items, p->capacity, p->n + 1) == 0) {
+                        if (before && processes_find(before, one.pid))
+                                one.descends = false;
+                        p->items[p->n++] = one;
+                }
+        if (proc)
+                (void) closedir(proc);
+        if (p->n > 0)
+                qsort(p->items, p->n, sizeof(Process), process_compare);
+        while (more) {
+                more = false;
+                for (size_t i = 0; i < p->n; i++) {
+                        const Process *parent = p->items[i].descends ? NULL : processes_find(p, p->items[i].parent);
+
+                        if (parent && parent->descends)
+                                more = p->items[i].descends = true;
+                }
+        }
+}
+
+/* -- One command -- */
+
+typedef struct Child {
+        pid_t pid;
+        bool whole;       /* it is signalled with all its descendants */
+        bool ended, signalled;
+        int status;
+        Processes before; /* that were there when it began */
+} Child;
+
+static void child_done(Child *c) {
+        processes_done(&c->before);
+}
+
+/* Signal 0 only collects what has ended. Return how many are left. */
+static size_t child_signal_descendants(Child *c, int signal) {
+        _cleanup_(processes_done) Processes all = {};
+        size_t n = 0;
+
+        processes_read(&all, &c->before);
+        for (size_t i = 0; i < all.n; i++) {
+                const Process *p = &all.items[i];
+
+                if (!p->descends || (p->parent == getpid() && p->pid != c->pid && waitpid(p->pid, NULL, WNOHANG) > 0))
+                        continue;
+                n++;
+                (void) kill(p->pid, signal);
+        }
+        return n;
+}
+
+static void child_signal(Child *c, int signal) {
+        c->signalled = true;
+        if (c->whole)
+                (void) child_signal_descendants(c, signal);
+        else
+                (void) kill(c->pid, signal);
+}
+
+static bool child_has_ended(Child *c) {
+        if (!c->ended)
+                c->ended = waitpid(c->pid, &c->status, WNOHANG) != 0;
+        return c->ended && (!c->whole || !c->signalled || child_signal_descendants(c, 0) == 0);
+}
+
+int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
+              int *ret_signal) {
+        _cleanup_(child_done) Child child = { .whole = tick != NULL };
         uint64_t tick_ms = 3600000;
         sigset_t ours, before, mask;
-        int status = 0, r, signal;
-        pid_t pid;
+        int r, signal, received = 0;
 
         for (; environment && environment[0] && environment[1]; environment += 2)
                 (void) setenv(environment[0], environment[1], true);
@@ -58,21 +186,28 @@ int child_run(const char *const *command, const char *const environment[], uint6
                 if (sigismember(&ours, signal) == 1)
                         (void) sigdelset(&mask, signal);
         (void) fflush(stdout);
-        r = spawn(command, &mask, &pid);
+        if (child.whole) {
+                (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
+                processes_read(&child.before, NULL);
+        }
+        r = spawn(command, &mask, &child.pid);
         if (r < 0) {
                 fprintf(stderr, "fleetctl: cannot run %s: %s\n", command[0], strerror(-r));
                 (void) sigprocmask(SIG_SETMASK, &before, NULL);
                 return EXIT_CANNOT_RUN;
         }
-        while (waitpid(pid, &status, WNOHANG) == 0) {
+        while (!child_has_ended(&child)) {
                 signal = 0;
                 if (tick)
                         tick_ms = tick(userdata, &signal);
-                if (signal == 0)
-                        signal = child_wait_signal(&ours, tick_ms);
+                if (signal != 0)
+                        child_signal(&child, signal);
+                signal = child_wait_signal(&ours, tick_ms);
                 if (signal != 0 && signal != SIGCHLD)
-                        (void) kill(pid, signal);
+                        child_signal(&child, received = signal);
         }
+        if (ret_signal)
+                *ret_signal = received;
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
-        return WIFSIGNALED(status) ? EXIT_SIGNAL + WTERMSIG(status) : WEXITSTATUS(status);
+        return WIFSIGNALED(child.status) ? EXIT_SIGNAL + WTERMSIG(child.status) : WEXITSTATUS(child.status);
 }

@@ -10,8 +10,10 @@
  * stderr, when it cannot be run.
  *
  * While it runs, 'tick' is called (NULL: never). It returns in how many ms it is to be called again, and may set *ret_signal to a signal
- * that the command gets. */
-int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata);
+ * that the command gets. With a tick, the command gets its signals with all that descends from it; if it got any, its end is that of them
+ * all. Of the signals that fleetctl itself got meanwhile, *ret_signal (may be NULL) is the last one; 0: none. */
+int child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
+              int *ret_signal);
 
 /* The signals that such a program and its end concern; to be blocked while they are waited for. */
 void child_signals(sigset_t *ret);

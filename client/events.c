@@ -204,7 +204,10 @@ static bool is_wanted(const Events *all, const Event *e) {
 
 static int print_line(Events *all, const char *line) {
         all->n_told++;
-        (void) output_line(line);
+        if (all->json)
+                (void) output_line(line);
+        else if (output_control(line) >= 0) /* append_sentence() */
+                putchar('\n');
         return fflush(stdout) == EOF ? -errno : 0;
 }
 

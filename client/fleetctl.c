@@ -5,6 +5,7 @@
 
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/output.h"
 #include "client/patterns.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
@@ -362,6 +363,7 @@ int main(int argc, char **argv) {
         int status;
 
         (void) setlocale(LC_ALL, "");
+        output_init();
         if (getenv(SSH_ASK_VARIABLE) && n == 1)
                 return ssh_ask(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))

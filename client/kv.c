@@ -1,5 +1,6 @@
 /* kv get, set, mk, ls, rm, watch, exec-watch: the cluster's keys, as etcdctl showed them. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/file.h"
@@ -340,6 +341,7 @@ typedef struct Watch {
 
 /* etcdctl's variables. */
 static int run_for_change(const Watch *watch, const JsonValue *root, const JsonValue *node) {
+        int r, signal = 0;
         char index[24];
         const char *const environment[] = {
                 "ETCD_WATCH_ACTION", kv_text_of(root, "action"), "ETCD_WATCH_KEY", kv_text_of(node, "key"),
@@ -347,7 +349,10 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         };
 
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
-        return child_run((const char *const *) watch->command, environment, NULL, NULL);
+        r = child_run((const char *const *) watch->command, environment, NULL, NULL, &signal);
+        if (signal != 0)
+                (void) raise(signal); /* it had its part: no other command is run */
+        return r;
 }
 
 static int on_change(void *userdata, const char *line, size_t size) {

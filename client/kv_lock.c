@@ -5,8 +5,8 @@
  * the answer that names the key does not come.
  *
  * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that succeeded was sent. By
- * then the command has ended: it gets SIGTERM one sixth of that time before, and SIGKILL at that moment. No request outlasts the
- * SIGTERM. */
+ * then the command has ended, with all that descends from it: they get SIGTERM one sixth of that time before, and SIGKILL at that moment.
+ * No request outlasts the SIGTERM. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "client/client.h"
 #include "client/kv.h"
 
-enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, INTERRUPTED_MS = 3000, CODE_NOT_FOUND = 100 };
+enum { TTL_S = 30, TTL_MAX_S = 86400, LOOK_MS = 1000, INTERRUPTED_MS = 3000, KILL_AGAIN_MS = 100, CODE_NOT_FOUND = 100 };
 
 /* -- The lock -- */
 
@@ -30,7 +30,7 @@ typedef struct Lock {
         bool lost;
         sigset_t signals; /* that end fleetctl */
         bool interrupted; /* one of them came, before the command began */
-        int stopped;           /* the last signal that the command got for a lost lock; 0: none */
+        bool stopped;     /* the command got SIGTERM for a lost lock */
 } Lock;
 
 /* A suspended machine counts: the cluster's clock goes on meanwhile. */
@@ -92,7 +92,7 @@ static bool lock_refresh_if_due(Lock *lock) {
         return now_ms() < lock_due_ms(lock) || lock_refresh(lock);
 }
 
-/* While the command runs (child_run()). */
+/* While the command runs, and what it has begun is to end (child_run()). */
 static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         Lock *lock = userdata;
         uint64_t now;
@@ -102,11 +102,12 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
                 return MAX(MIN(lock_due_ms(lock), lock_stop_ms(lock)), now + 1) - now;
         }
         now = now_ms();
-        if (lock->stopped != SIGKILL)
-                *ret_signal = lock->stopped == 0 ? SIGTERM : now >= lock_ends_ms(lock) ? SIGKILL : 0;
-        if (*ret_signal != 0)
-                lock->stopped = *ret_signal;
-        return lock->stopped == SIGKILL ? 3600000 : MAX(lock_ends_ms(lock), now + 1) - now;
+        if (now >= lock_ends_ms(lock))
+                *ret_signal = SIGKILL; /* again and again: a process may have been forked meanwhile */
+        else if (!lock->stopped)
+                *ret_signal = SIGTERM;
+        lock->stopped = true;
+        return now < lock_ends_ms(lock) ? lock_ends_ms(lock) - now : KILL_AGAIN_MS;
 }
 
 /* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that gets little time. */
@@ -252,7 +253,7 @@ int kv_lock(Client *c, char **args, size_t n) {
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)
-                        status = child_run((const char *const *) args + 1, NULL, lock_on_tick, &lock);
+                        status = child_run((const char *const *) args + 1, NULL, lock_on_tick, &lock, NULL);
                 if (lock.lost)
                         status = EXIT_FAILED;
                 else

@@ -240,13 +240,11 @@ void live_draw(Live *l) {
         if (t.error < 0)
                 return;
         l->n_written = n + (n < l->names.n);
-        fputs(t.chars, stdout);
-        (void) fflush(stdout);
+        (void) output_control(t.chars);
 }
 
 void live_break(const Live *l) {
         if (!l)
                 return;
-        fputs("\r\033[?7h\033[K", stdout); /* the end of the last drawing may be among what the kernel throws away at a Ctrl-C */
-        (void) fflush(stdout);
+        (void) output_control("\r\033[?7h\033[K"); /* the end of the last drawing may be among what the kernel throws away at a Ctrl-C */
 }

@@ -3,8 +3,12 @@
 #include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/text.h"
 #include "units/lists.h"
 
@@ -44,21 +48,80 @@ static int put(const void *bytes, size_t size) {
         return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
 }
 
-static int put_safe(const void *bytes, size_t size, bool lines) {
+/* -- Terminals -- */
+
+typedef struct Screen {
+        int fd;
+        char held[4]; /* the beginning of a character, or a carriage return: what it is depends on what follows */
+        size_t n_held;
+} Screen;
+
+/* How many bytes at the end are the beginning of what is not whole yet. */
+static size_t unfinished(const char *bytes, size_t size) {
+        if (size > 0 && bytes[size - 1] == '\r')
+                return 1;
+        for (size_t n = 1; n <= MIN(size, (size_t) 3); n++) {
+                unsigned char c = bytes[size - n];
+
+                if (c >= 0xc0) /* the first one */
+                        return n < (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : 2u) ? n : 0;
+                if (c < 0x80)
+                        return 0;
+        }
+        return 0;
+}
+
+static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
+        Screen *screen = cookie;
+        _cleanup_text_ Text all = {}, safe = {};
+        size_t left;
+
+        text_append_bytes(&all, screen->held, screen->n_held);
+        text_append_bytes(&all, bytes, size);
+        if (all.error < 0)
+                return 0;
+        left = unfinished(all.chars, all.size);
+        text_append_printable_bytes(&safe, all.chars, all.size - left, true);
+        if (safe.error < 0 || write_all(screen->fd, safe.chars, safe.size) < 0)
+                return 0;
+        memcpy(screen->held, all.chars + all.size - left, left);
+        screen->n_held = left;
+        return (ssize_t) size;
+}
+
+static void screen_open(Screen *screen, FILE **stream, int mode) {
+        FILE *f = isatty(fileno(*stream)) ? fopencookie(screen, "w", (cookie_io_functions_t) { .write = screen_write }) : NULL;
+
+        if (!f)
+                return;
+        (void) setvbuf(f, NULL, mode, BUFSIZ);
+        *stream = f;
+}
+
+void output_init(void) {
+        static Screen screens[] = { { .fd = STDOUT_FILENO }, { .fd = STDERR_FILENO } }; /* of the process, as the streams are */
+
+        screen_open(&screens[0], &stdout, _IOLBF);
+        screen_open(&screens[1], &stderr, _IONBF);
+}
+
+int output_control(const char *s) {
+        if (!isatty(STDOUT_FILENO))
+                return put(s, strlen(s));
+        return fflush(stdout) == EOF ? -errno : write_all(STDOUT_FILENO, s, strlen(s));
+}
+
+int output_name(const void *bytes, size_t size) {
         _cleanup_text_ Text safe = {};
 
         if (!isatty(STDOUT_FILENO))
                 return put(bytes, size);
-        text_append_printable_bytes(&safe, bytes, size, lines);
+        text_append_printable_bytes(&safe, bytes, size, false);
         return safe.error < 0 ? safe.error : put(safe.chars, safe.size);
 }
 
-int output_name(const void *bytes, size_t size) {
-        return put_safe(bytes, size, false);
-}
-
 int output_text(const void *bytes, size_t size) {
-        return put_safe(bytes, size, true);
+        return put(bytes, size);
 }
 
 int output_line(const char *s) {
@@ -172,6 +235,7 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
 static int print_columns(const Table *t, bool legend) {
         struct libscols_table *table = scols_new_table();
         bool colours = output_has_colours();
+        char *text = NULL;
         int r;
 
         if (!table)
@@ -182,7 +246,12 @@ static int print_columns(const Table *t, bool legend) {
         if (r >= 0)
                 r = fill(table, t, colours);
         if (r >= 0)
-                r = scols_print_table(table);
+                r = scols_print_table_to_string(table, &text);
+        if (r >= 0 && *text) {
+                r = output_control(text); /* cells are printable, colours are ours */
+                putchar('\n');
+        }
+        free(text);
         scols_unref_table(table);
         return r;
 }

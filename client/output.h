@@ -23,8 +23,16 @@ bool table_is_too_wide(const Table *t);
 /* Prints to stdout. 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 
-/* Print text of other users: keys, values, journals, status texts. A pipe gets the bytes as they are. On a terminal, what the
- * terminal would act upon is escaped (base/text.h); of a name newline and tab, too. 0 or a negative errno. */
+/* What fleetctl prints is in part the text of others: keys, values, journals, reasons, errors of a server. From here on a terminal gets
+ * all that is written to stdout and stderr with what it would act upon escaped, but for newline and tab (base/text.h). A pipe gets the
+ * bytes as they are. */
+void output_init(void);
+
+/* Write to stdout what drives a terminal: colours, and lines that are written again. What is in it from others is escaped already. 0 or a
+ * negative errno. */
+int output_control(const char *s);
+
+/* Print a name: on a terminal newline and tab are escaped, too. 0 or a negative errno, as of all these. */
 int output_name(const void *bytes, size_t size);
 int output_text(const void *bytes, size_t size);
 int output_line(const char *s); /* output_text() and a newline */

@@ -236,7 +236,10 @@ static int print_all(const View *v, size_t *ret_problems) {
                 on = output_state_colour(n > 0 ? "failed" : "active");
                 off = COLOUR_OFF;
         }
-        printf("%s●%s fleet  %zu machine%s, %zu unit%s, index %llu, ", on, off, v->machines.n, v->machines.n == 1 ? "" : "s",
+        (void) output_control(on);
+        printf("●");
+        (void) output_control(off);
+        printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", v->machines.n, v->machines.n == 1 ? "" : "s",
                v->units.n, v->units.n == 1 ? "" : "s", (unsigned long long) number_of(v->cluster, "index"));
         if (leader)
                 printf("leader %s (term %llu)\n", *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"),

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/parse.h"
 #include "client/child.h"
 #include "units/name.h"
@@ -229,7 +230,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 return client_fail(command.error, NULL, "%s", "");
 
         let_ssh_ask_us();
-        return child_run(command.argv, NULL, NULL, NULL);
+        return child_run(command.argv, NULL, NULL, NULL, NULL);
 }
 
 /* -- A tunnel for the API -- */
@@ -366,20 +367,6 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
 
 /* -- fd-forward -- */
 
-static int write_whole(int fd, const char *bytes, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(fd, bytes, size);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (n > 0) {
-                        bytes += n;
-                        size -= (size_t) n;
-                }
-        }
-        return 0;
-}
-
 /* One direction, once. 1: go on; 0: that side has ended. */
 static int copy_some(int from, int to) {
         char buffer[65536];
@@ -390,7 +377,7 @@ static int copy_some(int from, int to) {
                 return errno == EINTR ? 1 : -errno;
         if (n == 0)
                 return 0;
-        r = write_whole(to, buffer, (size_t) n);
+        r = write_all(to, buffer, (size_t) n);
         return r < 0 ? r : 1;
 }
 

@@ -48,6 +48,7 @@ class Cluster:
         self.requests = []     # (method, path)
         self.events = True     # are they to be had?
         self.broken = None     # (status, body) for everything
+        self.spoil = lambda value: value  # what is put into all answers instead
         self.delay = 0.0       # until a change is so
         self.reports = {}
         self.lag = 0.0         # until its machine reports it
@@ -159,7 +160,8 @@ class Handler(BaseHTTPRequestHandler):
         return "socket"
 
     def answer(self, status, body=None, **headers):
-        data = b"" if body is None else body.encode() if isinstance(body, str) else (json.dumps(body) + "\n").encode()
+        spoil = self.server.cluster.spoil
+        data = b"" if body is None else body.encode() if isinstance(body, str) else (json.dumps(spoil(body)) + "\n").encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -177,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def chunk(self, value):
-        data = (json.dumps(value) + "\n").encode() if value is not None else b"\n"
+        data = (json.dumps(self.server.cluster.spoil(value)) + "\n").encode() if value is not None else b"\n"
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 

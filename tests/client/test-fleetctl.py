@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """fleetctl as people and scripts see it, against a fleetd made of Python: streams, tabs, exit statuses."""
 
+import copy
 import hashlib
 import inspect
 import json
@@ -746,6 +747,82 @@ def bytes_of_others_do_not_drive_a_terminal_and_reach_a_pipe_as_they_are(t):
     assert "-Description=\x1b]0;owned\x07" in t.run("diff", "raw.service")[1]
 
 
+def no_verb_lets_a_server_drive_a_terminal(t):
+    """Each verb on a terminal, with answers in which the words, or all strings, are hostile, and with errors that are."""
+    hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
+    words = {"action", "address", "cause", "clusterId", "data", "hostname", "message", "metadata", "order", "presence", "primaryIP", "problem", "reason",
+             "role", "rule", "seat", "value", "waitsFor"}
+
+    def spoil(value, everything, name=""):
+        if isinstance(value, dict):
+            return {k: spoil(v, everything, name if name == "metadata" else k) for k, v in value.items()}
+        if isinstance(value, list):
+            return [spoil(v, everything, name) for v in value]
+        return value + hostile if isinstance(value, str) and (everything or name in words or (name == "name" and value in ("alpha", "beta"))) else value
+
+    t.env.update(PATH=f"{t.dir}:{t.env['PATH']}", EDITOR="true", TMPDIR=t.dir)
+    t.file("ssh", "#!/bin/sh\n")
+    os.chmod(os.path.join(t.dir, "ssh"), 0o755)
+    t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
+    server, etcd = liar_with({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
+        {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
+    calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
+                   ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
+                   ["unload", "wait"], ["verify"], ["why"]],
+             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["version"], ["status"],
+                  ["fd-forward", "/none"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
+                  ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
+                  ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
+                  ["kv", "lock", "job", "--", "true"], ["kv", "txn", "keys.json"], ["kv", "export", "/"], ["kv", "import", "/", "keys.json"]]}
+    calls = [[*call, *([name] if name else [])] for name, some in calls.items() for call in some]
+    listed = set(t.expect("help --verbs", out=["kv get"]).splitlines()) - {"kv"}
+    tried = {" ".join(call[:2]) if call[0] == "kv" else call[0] for call in calls}
+    assert listed == tried, listed ^ tried
+
+    tell(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
+    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
+    driven, seen = {}, {}
+    t.file("a.service")
+    t.expect("start a.service", out=["launched"])
+    t.cluster.units["a.service"]["text"] += "# " + hostile
+    before = t.cluster.units, t.cluster.states
+    for mode in ("words", "everything", "error", "missing"):
+        for call in calls:
+            verb = " ".join(call[:2]) if call[0] == "kv" else call[0]
+            t.cluster.broken, (t.cluster.units, t.cluster.states) = None, copy.deepcopy(before)
+            t.cluster.keys = {"/k": ("1", 11)}
+            t.cluster.problems = [{"machineID": "1" * 32, "hostname": "alpha", "name": "b.service", "problem": "refused", "reason": "because"}]
+            t.cluster.problem, t.cluster.waits_for = "it is", ["alpha"]
+            with t.cluster.lock:
+                t.cluster.tell(action="set", key="/w/k", value="1")
+            if mode in ("words", "everything"):
+                t.cluster.spoil = lambda value, everything=mode == "everything": spoil(value, everything)
+            else:
+                t.cluster.broken = {"error": (500, {"error": {"code": 500, "message": hostile}, "errorCode": 300, "message": hostile, "cause": hostile}),
+                                    "missing": (404, {"error": {"code": 404, "message": hostile}, "errorCode": 100, "message": hostile, "cause": hostile})}[mode]
+            args = [a for a in call if a != "wait"] + (["--no-block"] if "wait" in call and mode == "everything" else [])
+            terminal = t.terminal(*args)
+            try:
+                terminal.end(20)
+            except AssertionError as e:
+                assert False, f"{mode}, fleetctl {args}: {e}"
+            said = terminal.said.decode()
+            left = own.sub("", said)
+            if any(c not in "\r\n\t" and (c < " " or "\x7f" <= c <= "\x9f" or c == "\u202e") for c in left):
+                driven.setdefault(verb, (mode, said))
+            seen.setdefault(mode, set()).update({verb} if "owned" in said else set())
+    assert not driven, driven
+    # It was there to be shown: what a verb says of its own success has nothing from the server.
+    local = {"fd-forward", "help", "kv import", "verify", "version"}
+    assert listed - seen["error"] == local, listed - seen["error"]
+    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
+    t.cluster.spoil, t.cluster.broken = lambda value: value, None
+    said = t.on_terminal("events")[1]
+    assert "\x1b[31mbeta is lost" in said, said  # and our colours are shown
+    server.shutdown()
+    server.server_close()
+
+
 def an_edit_leaves_what_others_changed_meanwhile(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
@@ -1178,6 +1255,88 @@ def a_lock_that_is_interrupted_while_fleetd_hangs_ends_in_time(t):
     assert "fleetctl: the request was interrupted: no answer from fleetd" in said, said
     assert "fleetctl: a place in the queue may be left; it ends by itself in 30 s" in said, said
     assert not os.path.exists(os.path.join(t.dir, "ran"))
+
+
+def a_lock_ends_with_all_that_its_command_has_begun(t):
+    """The pipe ends when the last process has ended that the command has begun."""
+    def run(script, *args):
+        ours, theirs = os.pipe()
+        p = subprocess.Popen([PROGRAM, "kv", "lock", *args, "job", "--", "sh", "-c", script], cwd=t.dir, env=t.env, stdout=theirs, stderr=subprocess.PIPE,
+                             text=True)
+        os.close(theirs)
+        return p, os.fdopen(ours)
+
+    def end(p, out):
+        ready, _, _ = select.select([out], [], [], 30)
+        assert ready and out.read() == "", "something that the command has begun goes on"
+        status, said = p.wait(20), p.stderr.read()
+        p.stderr.close()
+        out.close()
+        return status, said, list(t.cluster.keys)
+
+    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # In the background, a shell without job control has its commands ignore SIGINT.
+        p, out = run("setsid env --default-signal=INT sleep 1000 & echo begun; wait")
+        said = out.readline()
+        assert said == "begun\n", (said, p.poll())
+        while not begun_by(p.pid, "sleep"):
+            time.sleep(0.01)
+        p.send_signal(sent)
+        got = end(p, out)
+        assert got == (128 + sent, "", []), got
+
+    # Lost: what does not heed SIGTERM is killed before the next client may begin.
+    p, out = run("setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 1; done' & wait", "--ttl=3")
+    said = out.readline()
+    assert said == "begun\n", (said, p.poll())
+    t.cluster.keys.clear()
+    status, said, _ = end(p, out)
+    assert status == 1 and "the lock is lost" in said, (status, said)
+
+    # Interrupted: the lock is kept until the last process has ended.
+    os.mkfifo(os.path.join(t.dir, "go"))
+    p, out = run("sh -c 'trap \"echo got; read go <go; exit\" TERM; echo begun; while :; do sleep 0.1; done' 2>/dev/null & echo $$; wait")
+    said = [out.readline(), out.readline()]
+    assert "begun\n" in said, said
+    child = next(line.strip() for line in said if line != "begun\n")
+    p.send_signal(signal.SIGTERM)
+    said = out.readline()
+    assert said == "got\n", said
+    while os.path.exists(f"/proc/{child}"):
+        time.sleep(0.01)
+    assert len(t.cluster.keys) == 1 and p.poll() is None, (t.cluster.keys, p.poll())
+    with open(os.path.join(t.dir, "go"), "w") as go:
+        go.write("\n")
+    got = end(p, out)
+    assert got == (128 + signal.SIGTERM, "", []), got
+
+    # What a command leaves behind that has ended by itself does not hold the lock.
+    p, out = run("sleep 1000 & echo $!")
+    left = int(out.readline())
+    assert (p.wait(20), list(t.cluster.keys)) == (0, [])
+    os.kill(left, signal.SIGTERM)
+    got = end(p, out)
+    assert got == (0, "", []), got
+
+
+def begun_by(pid, name):
+    """Does a process of this name descend from 'pid'?"""
+    parents, found = {}, []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as stat:
+                before, after = stat.read().rsplit(")", 1)
+        except OSError:
+            continue
+        parents[int(entry)] = int(after.split()[1])
+        if before.endswith("(" + name):
+            found.append(int(entry))
+    for one in found:
+        while one in parents and one != pid:
+            one = parents[one]
+        if one == pid:
+            return True
+    return False
 
 
 def a_watch_tells_changes_in_order(t):

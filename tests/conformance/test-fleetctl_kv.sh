@@ -44,6 +44,19 @@ exec_watch_runs_a_command_for_each_change() {
         [ "$(cat "$scratch/ran")" = $'set /e/a 1\nset /e/b 2\ndelete /e/a ' ] && grep -q "ended with exit status 3" "$scratch/said"
 }
 
+exec_watch_that_is_interrupted_ends_with_its_command() {
+        local pid
+        kv_start exec-watch -r /ended -- sh -c 'echo $$; exec sleep 1000' >"$scratch/ran"
+        pid=$!
+        wait_for watchers 1 || return 1
+        kv set /ended/a 1 && kv set /ended/b 2
+        wait_for test -s "$scratch/ran" || return 1
+        kill -TERM $pid
+        wait_for eval "! kill -0 $pid" || { kill -9 $pid; kill -9 "$(tail -1 "$scratch/ran")"; return 1; }
+        wait $pid
+        [ $? = 143 ] && [ "$(wc -l <"$scratch/ran")" = 1 ] && ! kill -0 "$(cat "$scratch/ran")" 2>/dev/null
+}
+
 # Each holder notes that it is alone; no other one may come in between. The first one holds the lock until all are in the queue.
 a_lock_has_one_holder_at_a_time_in_order() {
         local i pids=
@@ -235,6 +248,7 @@ a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
 
 for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when \
         mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
+        exec_watch_that_is_interrupted_ends_with_its_command \
         a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status who_is_killed_loses_the_lock_when_its_time_is_over \
         a_lock_that_cannot_be_refreshed_ends_its_command_in_time a_lock_outlives_its_ttl_while_its_holder_lives what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue \
         all_below_a_key_goes_out_as_json_and_comes_back all_below_a_key_goes_out_as_files_and_comes_back \

@@ -54,8 +54,10 @@ int __wrap_usleep(useconds_t us) {
 }
 
 /* No tool is run here: diff, say. */
-int __wrap_child_run(const char *const *command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms);
-int __wrap_child_run(const char *const *command, const char *const environment[], bool (*tick)(void *userdata), void *userdata, uint64_t tick_ms) {
+int __wrap_child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
+                     int *ret_signal);
+int __wrap_child_run(const char *const *command, const char *const environment[], uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata,
+                     int *ret_signal) {
         puts(command[0]);
         return EXIT_FAILED;
 }
