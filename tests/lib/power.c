@@ -418,6 +418,14 @@ int unlinkat(int dir_fd, const char *name, int flags) {
         return r;
 }
 
+int unlink(const char *path) {
+        return unlinkat(AT_FDCWD, path, 0);
+}
+
+int rmdir(const char *path) {
+        return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+}
+
 int renameat(int from_fd, const char *from, int to_fd, const char *to) {
         char from_buffer[PATH_SIZE], to_buffer[PATH_SIZE];
         const char *from_path, *to_path;
@@ -436,6 +444,10 @@ int renameat(int from_fd, const char *from, int to_fd, const char *to) {
         }
         unlock();
         return r;
+}
+
+int rename(const char *from, const char *to) {
+        return renameat(AT_FDCWD, from, AT_FDCWD, to);
 }
 
 /* -- Doing it again -- */

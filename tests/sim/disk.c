@@ -128,7 +128,12 @@ static int sim_write(DiskFile *file, const void *bytes, size_t size, uint64_t of
         if (f->disk->error < 0)
                 r = f->disk->error;
         if (f->disk->torn) {
-                size = world_draw(f->disk->world, size + 1);
+                size_t done = world_draw(f->disk->world, size + 1);
+
+                /* A sector is written or not. */
+                if (offset / SECTOR == (offset + size - 1) / SECTOR)
+                        done = 2 * done < size ? 0 : size;
+                size = done;
                 r = -EIO;
         }
         if (offset + size > c->size) {

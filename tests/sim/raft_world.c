@@ -328,7 +328,7 @@ static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
         assert(first == state->index + 1);
         if (n > 1 && world_random(s->world, 3) == 0) {
                 world_count(s->world, "applied-in-slices");
-                n = 1 + world_random(s->world, n - 1);
+                n = world_random(s->world, n);
         }
         for (size_t i = 0; i < n; i++) {
                 const RaftEntry *e = &entries[i];

@@ -324,6 +324,10 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
         return 0;
 }
 
+static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t size) {
+        return 0; /* its folder is never full */
+}
+
 static int sim_remove_file(Systemd *s, const char *name) {
         unit_get(of(s), name)->file[0] = 0;
         return 0;
@@ -354,7 +358,7 @@ static int sim_reset_failed(Systemd *s, const char *name, SystemdDone done, void
 }
 
 static const SystemdOps sim_ops = {
-        .era = sim_era,
+        .era = sim_era,               .stage_file = sim_stage_file,
         .set_events = sim_set_events, .is_ready = sim_is_ready,       .is_stopping = sim_is_stopping, .list = sim_list,
         .write_file = sim_write_file, .remove_file = sim_remove_file, .link = sim_link,               .unlink = sim_unlink,
         .reload = sim_reload,         .start = sim_start,             .stop = sim_stop,               .reset_failed = sim_reset_failed,
