@@ -43,6 +43,7 @@ typedef struct Receiving {
         uint64_t from, number;
         uint64_t session; /* the number of the one by which the last chunk came */
         uint64_t size, offset;
+        uint64_t room;    /* on the disk when it began, in bytes */
         int fd;
         bool finishing, ready;
         Checkpoint checkpoint;
@@ -56,6 +57,7 @@ struct Transfers {
         Work work;
         char refused[256];     /* why the last tree that came could not be stored; "": it could */
         int refused_error;     /* the same as an error, which stays when the figures in the text change */
+        uint64_t unfit_size, unfit_room; /* of the last one that there was no room to store, though all of it had room; 0: none */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -310,6 +312,10 @@ static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint6
                 log_warning(((LogFields) { .error = error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
         t->refused_error = error;
+        if (no_room && t->receiving.size > 0) {
+                t->unfit_size = t->receiving.size;
+                t->unfit_room = t->receiving.room;
+        }
         ack(t, session_number, number, 0, error == -EUCLEAN ? ACK_ROTTEN : no_room ? ACK_NO_ROOM : ACK_REFUSED);
         receiving_end(t);
 }
@@ -343,6 +349,7 @@ static void finish_done(void *userdata) {
                 return;
         }
         t->refused[0] = 0;
+        t->unfit_size = 0;
 
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
@@ -364,18 +371,21 @@ static int finish(Transfers *t) {
         return r;
 }
 
-/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the room on its disk. */
+/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the room on its disk. Storing it takes a
+ * second copy, which on some file systems costs nothing: only what has not fitted says so, and is not sent again before there is more room. */
 static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number, uint64_t size) {
         uint64_t room, total;
-        char why[160];
+        bool unfit;
+        char why[200];
         int fd, r;
 
         receiving_end(t);
         fd = folder_incoming_open(&t->replica->folder);
         r = fd < 0 ? fd : folder_room(&t->replica->folder, &room, &total);
-        if (r >= 0 && size > room) {
-                snprintf(why, sizeof(why), "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64 " KiB are free on the disk of %.64s", size / 1024,
-                         room / 1024, total / 1024, t->replica->folder.path);
+        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room;
+        if (r >= 0 && (size > room || unfit)) {
+                snprintf(why, sizeof(why), "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64 " KiB are free on the disk of %.64s%s", size / 1024,
+                         room / 1024, total / 1024, t->replica->folder.path, unfit ? ", too few for the second copy of it" : "");
                 refuse(t, session_number, number, from, -ENOSPC, why);
                 r = -ENOSPC;
         } else if (r < 0)
@@ -389,6 +399,7 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         t->receiving.from = from;
         t->receiving.number = number;
         t->receiving.size = size;
+        t->receiving.room = room;
         return 0;
 }
 

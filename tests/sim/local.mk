@@ -70,6 +70,7 @@ tests_sim_test_outcome_SOURCES = \
 	tests/sim/folder_faults.h tests/sim/folder_faults.c \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_outcome_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_entry
 tests_sim_test_outcome_LDADD = $(KVSTORE_LIBS)
 
 # Trees that are wrong, and where they must not get to: see tests/sim/test-rot.c.

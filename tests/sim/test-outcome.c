@@ -471,6 +471,58 @@ static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_o
                 world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem, there.problem);
 }
 
+/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then. */
+static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        unsigned before = folder_faults();
+        char second[300];
+        KvState here = {};
+
+        snprintf(second, sizeof(second), "%s/incoming/next", h->tree);
+        store_power_cut(h, 3600 * 1000);
+        write_much(all);
+        (void) wait_for_leader(all);
+        folder_room_left(100 * 1024 * 1024);
+        folder_fault(second, -ENOSPC);
+        store_power_on(h);
+        run_ms(all, 60000);
+        kv_state(h->store, &here);
+        if (folder_faults() != before + 1)
+                world_failed(all->world, "it-is-sent-once", "%u times", folder_faults() - before);
+        if (!here.refuses || !strstr(here.problem, "too few for the second copy"))
+                world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
+
+        folder_fault(second, 0);
+        folder_room_left(101 * 1024 * 1024);
+        (void) wait_until_whole(all);
+        folder_room_left(UINT64_MAX);
+        kv_state(h->store, &here);
+        if (here.refuses || here.problem[0])
+                world_failed(all->world, "what-is-over-is-over", "problem: %s", here.problem);
+}
+
+static unsigned n_entries_read; /* of what memory holds of the log */
+
+const RaftEntry *__real_raft_core_entry(const RaftCore *core, uint64_t index);
+const RaftEntry *__wrap_raft_core_entry(const RaftCore *core, uint64_t index);
+const RaftEntry *__wrap_raft_core_entry(const RaftCore *core, uint64_t index) {
+        n_entries_read++;
+        return __real_raft_core_entry(core, index);
+}
+
+/* Entries stay in memory for it, more than memory may have otherwise. */
+static void what_a_host_lacks_is_not_gone_over_with_each_entry(Stores *all) {
+        Host *leader = wait_until_whole(all);
+        unsigned before;
+
+        store_power_cut(&all->hosts[(leader->number + 1) % 3], 3600 * 1000);
+        write_much(all);
+        before = n_entries_read;
+        write_much(all);
+        if (n_entries_read - before > 500 * ENTRIES)
+                world_failed(all->world, "few-entries-are-read", "%u of %d", n_entries_read - before, ENTRIES);
+}
+
 static KvSeat seat_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
@@ -578,6 +630,11 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
         run_ms(all, 500 + ANSWER_MS + 500);
         if (!a.came)
                 world_failed(all->world, "who-asked-is-answered", "nothing after %u ms", 500 + ANSWER_MS + 500);
+        store_power_cut(leader, 1000); /* the write that hung ends in nobody's life */
+        run_ms(all, 12000);
+        world_loop_set_work_ms(leader->loop, 0, 0);
+        leader->disk_bad = false;
+        (void) wait_until_whole(all);
 }
 
 /* What was asked in a term that is over is in nobody's log any more, and nobody is asked for it again. */
@@ -731,6 +788,8 @@ static const Scenario scenarios[] = {
           a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged, 3 },
         { "a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once",
           a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
+        { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room", a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
+        { "what_a_host_lacks_is_not_gone_over_with_each_entry", what_a_host_lacks_is_not_gone_over_with_each_entry, 3 },
         { "a_host_goes_on_while_its_tree_is_rebuilt", a_host_goes_on_while_its_tree_is_rebuilt, 3 },
         { "a_rebuild_that_fails_is_tried_again", a_rebuild_that_fails_is_tried_again, 3 },
         { "a_host_that_ends_in_a_rebuild_has_all_it_had", a_host_that_ends_in_a_rebuild_has_all_it_had, 3 },
