@@ -483,7 +483,7 @@ static void agent_on_changed(void *userdata, const char *unit) {
 
 /* Nothing of it shows in a unit that stayed inactive; all other results make it failed, or are none of a start. */
 static void agent_note_result(Agent *a, const char *unit, const char *result) {
-        static const char *const never_began[] = { "assert", "dependency", "unsupported" };
+        static const char *const never_began[] = { "assert", "dependency", "timeout", "unsupported" };
         Note *note = notes_get(&a->notes, unit);
 
         if (note && streq(result, "done"))

@@ -83,9 +83,10 @@ static bool was_started(const AgentView *v) {
         return same_order && same_text && (note->done || streq(note->started_boot, v->boot_id));
 }
 
-/* The same start would end the same: a condition or an assertion does not hold, or systemd cannot do it. */
+/* The same start would end the same: a condition or an assertion does not hold, or systemd cannot do it. What other units kept from its start
+ * (one failed, or was not there in time) may begin later. */
 static bool start_is_pointless(const Note *note, const SystemdUnit *seen) {
-        return seen->end == SYSTEMD_END_SKIPPED || (note->job[0] && !streq(note->job, "dependency"));
+        return seen->end == SYSTEMD_END_SKIPPED || (note->job[0] && !streq(note->job, "dependency") && !streq(note->job, "timeout"));
 }
 
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id) {
@@ -93,7 +94,7 @@ bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char 
             || !streq(seen->active, "inactive") || seen->job || start_is_pointless(note, seen))
                 return false;
         if (seen->end == SYSTEMD_END_UNKNOWN)
-                return !seen->oneshot && !note->stopped && (note->stopped_for || seen->held);
+                return !note->stopped && (seen->oneshot ? note->stopped_for && !note->ran : note->stopped_for || seen->held);
         return seen->end == SYSTEMD_END_STOPPED_FOR;
 }
 

@@ -103,6 +103,8 @@ static void bus_lost(SystemdBus *b, int error) {
                         job_call_fail(call, -ECONNRESET, "the connection to systemd was lost");
                 }
         }
+        for (UnitDirEntry *e = b->dir.entries; e; e = e->hh.next)
+                systemd_trace_lost(&e->trace);
         for (BusList *list = TAILQ_FIRST(&b->lists); list; list = TAILQ_NEXT(list, lists))
                 if (list->pending > 0)
                         manager_list_abort(list, -ECONNRESET);
@@ -162,6 +164,7 @@ typedef struct BusHint {
         const SystemdChange *change; /* NULL: nothing of these */
         bool is_job, with_target;
         int exit_code;               /* ExecMainCode; 0: nothing of it */
+        const char *result;          /* of a service; NULL: nothing of it */
 } BusHint;
 
 static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) {
@@ -175,6 +178,8 @@ static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) 
                 systemd_trace_job(&e->trace, hint->with_target);
         if (e && hint->exit_code != 0)
                 e->trace.killed = hint->exit_code != CLD_EXITED;
+        if (e && hint->result)
+                e->trace.skipped = streq(hint->result, "exec-condition");
         if (b->events.on_changed)
                 b->events.on_changed(b->events.userdata, unit);
 }
@@ -202,14 +207,14 @@ static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unuse
 }
 
 /* One entry of a{sv} that is wanted; others are skipped. */
-static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c, int *exit_code) {
+static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c, BusHint *hint) {
         const struct {
                 const char *name, *type;
                 void *to;
         } wanted[] = {
                 { "ActiveState", "s", &c->active }, { "ConditionTimestampMonotonic", "t", &c->checked_us },
                 { "ActiveExitTimestampMonotonic", "t", &c->left_us }, { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
-                { "ExecMainCode", "i", exit_code },
+                { "ExecMainCode", "i", &hint->exit_code }, { "Result", "s", &hint->result },
         };
         const char *path;
         int condition, r;
@@ -239,7 +244,7 @@ static void bus_read_hint(SystemdBus *b, sd_bus_message *m, const char *unit, Sy
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
                 r = sd_bus_message_read(m, "s", &name);
                 if (r >= 0)
-                        r = bus_read_change(m, name, change, &ret->exit_code);
+                        r = bus_read_change(m, name, change, ret);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "fleetd/systemd/bus_internal.h"
 #include "units/name.h"
 #include "units/quadlet.h"
@@ -100,6 +101,11 @@ static void stop_on_answer(BusCall *call, sd_bus_message *reply) {
 }
 
 static void job_tell_removed(SystemdBus *b, const char *unit, const void *result) {
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(b->dir.entries, unit, e);
+        if (e && streq(result, "canceled"))
+                systemd_trace_job_canceled(&e->trace, clock_monotonic_ms() * 1000);
         if (b->events.on_job_removed)
                 b->events.on_job_removed(b->events.userdata, unit, result);
 }
@@ -143,6 +149,11 @@ static int job_start_or_stop(Systemd *s, const char *member, const char *verb, c
 }
 
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        UnitDirEntry *e;
+
+        HASH_FIND_STR(systemd_bus(s)->dir.entries, name, e);
+        if (e)
+                systemd_trace_begin(&e->trace);
         return job_start_or_stop(s, "StartUnit", "start", name, done, userdata);
 }
 

@@ -2,24 +2,35 @@
 
 #include "base/memory.h"
 
-void systemd_trace_running(SystemdTrace *t) {
+void systemd_trace_begin(SystemdTrace *t) {
         if (t->running)
                 return;
-        t->running = true;
         t->end = SYSTEMD_END_UNKNOWN;
-        t->by_job = t->undecided = t->killed = false;
+        t->by_job = t->undecided = t->killed = t->skipped = false;
         t->n_movers = 0;
+        t->canceled_us = 0;
+}
+
+void systemd_trace_running(SystemdTrace *t) {
+        systemd_trace_begin(t);
+        t->running = true;
+}
+
+void systemd_trace_lost(SystemdTrace *t) {
+        t->running = false;
 }
 
 static void trace_ended(SystemdTrace *t, const SystemdChange *c) {
         bool was_active = c->left_us != t->left_us; /* a oneshot ends out of its start, with the job of it */
 
         t->running = false;
-        if (was_active && (t->by_job || c->job != 0)) {
+        if ((was_active || t->canceled_us != 0) && (t->by_job || c->job != 0)) {
                 t->end = t->with_target ? SYSTEMD_END_STOPPED_FOR : SYSTEMD_END_STOPPED;
                 t->undecided = !t->with_target;
-                t->stopped_us = c->left_us;
-        } else if (streq(c->active, "failed"))
+                t->stopped_us = was_active ? c->left_us : t->canceled_us;
+        } else if (t->skipped)
+                t->end = SYSTEMD_END_SKIPPED;
+        else if (streq(c->active, "failed"))
                 t->end = SYSTEMD_END_FAILED;
         else
                 t->end = t->killed ? SYSTEMD_END_STOPPED : SYSTEMD_END_ITSELF;
@@ -36,9 +47,11 @@ void systemd_trace_change(SystemdTrace *t, const SystemdChange *c) {
                 systemd_trace_running(t);
                 t->by_job = false;
                 t->left_us = c->left_us;
+                if (streq(c->active, "active"))
+                        t->canceled_us = 0;
         } else if (t->running && c->ended_us != 0)
                 trace_ended(t, c);
-        else if (!t->running && c->checked_us != 0 && c->checked_us != t->checked_us && !c->condition)
+        else if (!t->running && c->checked_us != 0 && c->checked_us != t->checked_us && (!c->condition || t->skipped))
                 t->end = SYSTEMD_END_SKIPPED;
         if (c->checked_us != 0)
                 t->checked_us = c->checked_us;
@@ -46,6 +59,11 @@ void systemd_trace_change(SystemdTrace *t, const SystemdChange *c) {
 
 void systemd_trace_job(SystemdTrace *t, bool with_target) {
         t->with_target = with_target;
+}
+
+void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us) {
+        if (t->running)
+                t->canceled_us = now_us;
 }
 
 /* FNV-1a: names that meet cost a start too many at worst. */

@@ -15,7 +15,7 @@ typedef enum SystemdEnd {
         SYSTEMD_END_UNKNOWN,     /* it runs, or nobody saw how it ended */
         SYSTEMD_END_ITSELF,
         SYSTEMD_END_FAILED,      /* by itself, in state "failed", which systemd forgets when it is reset or the unit is collected */
-        SYSTEMD_END_SKIPPED,     /* a condition did not hold: it did not begin */
+        SYSTEMD_END_SKIPPED,     /* a condition did not hold (ExecCondition= too): it did not begin */
         SYSTEMD_END_STOPPED,     /* by hand: a job for its own sake, or a signal */
         SYSTEMD_END_STOPPED_FOR, /* a job for the sake of another unit, or with the host */
 } SystemdEnd;
@@ -37,19 +37,26 @@ typedef struct SystemdTrace {
         bool running;        /* it has begun, and not ended */
         bool by_job;         /* and a job is ending it */
         bool killed;         /* its main process ended by a signal */
+        bool skipped;        /* the last result of a service is that of ExecCondition= */
         bool undecided;      /* stopped: for whose sake is still to be found out */
         bool with_target;    /* its job came with that of a target */
         uint64_t checked_us, left_us;
+        uint64_t canceled_us; /* when a job of it was canceled before it was active, as a stop does to a start; 0: none was */
         uint64_t stopped_us; /* when its stop began */
         uint64_t movers[SYSTEMD_MOVERS]; /* for whose sake: hashes of names */
         unsigned n_movers;   /* 0: not known; above SYSTEMD_MOVERS: more than are kept */
 } SystemdTrace;
 
+/* It is to be started: what is known of its last end is not about this start. */
+void systemd_trace_begin(SystemdTrace *t);
+/* Signals were lost: how it ends is not known if it ran. */
+void systemd_trace_lost(SystemdTrace *t);
 /* It was seen running: from then on its end is noticed. */
 void systemd_trace_running(SystemdTrace *t);
 void systemd_trace_change(SystemdTrace *t, const SystemdChange *change);
 /* A job of it is new. 'with_target': in one transaction with the job of a target. */
 void systemd_trace_job(SystemdTrace *t, bool with_target);
+void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us);
 /* 'name', which it is bound to, or in conflict with, moved when it was stopped. */
 void systemd_trace_stopped_for(SystemdTrace *t, const char *name);
 /* Whether it may have been stopped for the sake of 'name': what it needs otherwise, and what did not move, does not keep it from its start. */

@@ -366,6 +366,9 @@ void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
                 snprintf(u->sub, sizeof(u->sub), "%s", streq(c.active, "active") ? "running" : "dead");
         }
         unit_path(unit, path);
+        if (c.result)
+                assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Service", 1, "Result",
+                                          "s", c.result, 0) >= 0);
         assert(sd_bus_emit_signal(f->bus, path, PROPERTIES, "PropertiesChanged", "sa{sv}as", "org.freedesktop.systemd1.Unit", 7,
                                   "ActiveState", "s", c.active, "Job", "(uo)", c.job, "/", "ConditionResult", "b", (int) !c.skipped,
                                   "ConditionTimestampMonotonic", "t", c.skipped ? now_us : UINT64_C(1),

@@ -56,10 +56,11 @@ void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
 /* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say whether it has left the active
- * state, and become inactive, just now; 'skipped': its condition does not hold. */
+ * state, and become inactive, just now; 'skipped': its condition does not hold; 'result': of the service, told before (NULL: not). */
 typedef struct FakeChange {
         const char *active;
         unsigned job;
         bool left, ended, skipped;
+        const char *result;
 } FakeChange;
 void fake_bus_change(FakeBus *f, const char *unit, FakeChange change);

@@ -1076,8 +1076,7 @@ static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(vo
         assert_false(is_done(room, "web.service"));
 }
 
-static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
-        Room *room = *state;
+static void is_not_begun(Room *room, const FakeChange *changes, size_t n) {
 
         room->fake->obeys = false;
         fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
@@ -1086,7 +1085,8 @@ static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(
         host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ORDER_RUN);
         UNTIL(room, room->fake->starts == 1);
-        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .job = 1, .skipped = true });
+        for (size_t i = 0; i < n; i++)
+                fake_bus_change(room->fake, "web.service", changes[i]);
         fake_bus_job_removed(room->fake, 1, "web.service", "done");
         UNTIL(room, says(room, "web.service", "inactive") && streq(job_of(room, "web.service"), "condition"));
         assert_false(is_done(room, "web.service"));
@@ -1098,6 +1098,38 @@ static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(
         host_pause(room->host, 1500);
         assert_string_equal(job_of(room, "web.service"), "condition");
         assert_int_equal(room->fake->starts, 1);
+        assert_false(is_done(room, "web.service"));
+}
+
+static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
+        const FakeChange skipped = { .active = "inactive", .job = 1, .skipped = true };
+
+        is_not_begun(*state, &skipped, 1);
+}
+
+/* ExecCondition= */
+static void a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_is_not_finished(void **state) {
+        const FakeChange changes[] = {
+                { .active = "activating", .job = 1, .result = "success" },
+                { .active = "inactive", .job = 1, .ended = true, .result = "exec-condition" },
+        };
+
+        is_not_begun(*state, changes, ELEMENTS(changes));
+}
+
+static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        room->fake->obeys = false;
+        host_order(room->host, "web.service", ORDER_RUN); /* it was stopped and started */
+        UNTIL(room, room->fake->starts == 2);
+        fake_bus_job_removed(room->fake, 2, "web.service", "timeout");
+        UNTIL(room, streq(job_of(room, "web.service"), "timeout"));
+        fake_bus_job_removed(room->fake, 3, "web.service", "done"); /* of a stop by hand, of what does not run */
+        host_pause(room->host, QUIET_MS);
         assert_false(is_done(room, "web.service"));
 }
 
@@ -1938,6 +1970,8 @@ int main(int argc, char *argv[]) {
                 in_a_room(that_a_unit_finishes_without_the_cluster_outlives_the_daemon),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
                 in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
+                in_a_room(a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_is_not_finished),
+                in_a_room(how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended),
                 in_a_room(a_failed_unit_that_is_reset_is_not_finished),
                 in_a_room(a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run),
                 in_a_room(an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),

@@ -845,10 +845,22 @@ static void what_failed_to_start_with_another_unit_waits_for_that_one(void **sta
         ordered(s, ORDER_RUN);
         noted(s, ORDER_RUN, boot_now);
         in_force(s, s->one, "inactive");
-        s->seen.end = SYSTEMD_END_STOPPED_FOR;
-        snprintf(s->note.job, sizeof(s->note.job), "dependency");
-        assert_step(s, AGENT_START);
-        s->seen.held = true;
+        for (unsigned i = 0; i < 4; i++) {
+                bool known = i % 2 == 0;
+
+                s->seen.end = known ? SYSTEMD_END_STOPPED_FOR : SYSTEMD_END_UNKNOWN;
+                s->seen.oneshot = true;
+                s->note.stopped_for = !known;
+                snprintf(s->note.job, sizeof(s->note.job), "%s", i < 2 ? "dependency" : "timeout");
+                s->seen.held = false;
+                assert_step(s, AGENT_START);
+                s->seen.held = true;
+                assert_step(s, AGENT_NOTHING);
+        }
+
+        /* A oneshot that was seen to run meanwhile may have finished. */
+        s->seen.held = false;
+        s->note.ran = true;
         assert_step(s, AGENT_NOTHING);
 }
 
@@ -891,6 +903,80 @@ static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(v
         assert_int_equal(end_of(oneshot, ELEMENTS(oneshot), false, false), SYSTEMD_END_ITSELF);
         assert_int_equal(end_of(again, 2, false, false), SYSTEMD_END_SKIPPED);
         assert_int_equal(end_of(&change_runs, 1, false, false), SYSTEMD_END_UNKNOWN);
+}
+
+static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void **state) {
+        const SystemdChange begins = { .active = "activating", .job = 8, .checked_us = 300, .condition = true };
+        const SystemdChange ends = { .active = "inactive", .job = 8, .checked_us = 300, .ended_us = 310, .condition = true };
+
+        for (unsigned seen = 0; seen < 2; seen++) { /* systemd may tell both at once */
+                SystemdTrace t = {};
+
+                if (seen)
+                        systemd_trace_change(&t, &begins);
+                t.skipped = true;
+                systemd_trace_change(&t, &ends);
+                assert_int_equal(t.end, SYSTEMD_END_SKIPPED);
+                systemd_trace_change(&t, &change_runs);
+                assert_false(t.skipped);
+        }
+}
+
+static void what_is_stopped_before_it_was_active_has_not_ended_by_itself(void **state) {
+        const SystemdChange begins = { .active = "activating", .job = 8, .checked_us = 300, .condition = true };
+        const SystemdChange stop[] = {
+                { .active = "deactivating", .job = 9, .checked_us = 300, .condition = true },
+                { .active = "inactive", .checked_us = 300, .ended_us = 310, .condition = true },
+        };
+
+        for (unsigned at_once = 0; at_once < 2; at_once++) {
+                SystemdTrace t = {};
+
+                systemd_trace_job_canceled(&t, 50); /* one of a start that had not begun */
+                systemd_trace_change(&t, &begins);
+                systemd_trace_job_canceled(&t, 305);
+                if (at_once)
+                        t.by_job = true;
+                else
+                        systemd_trace_change(&t, &stop[0]);
+                systemd_trace_change(&t, &stop[1]);
+                assert_int_equal(t.end, SYSTEMD_END_STOPPED);
+                assert_true(t.undecided);
+                assert_int_equal(t.stopped_us, 305);
+
+                /* The next start is another one. */
+                systemd_trace_change(&t, &begins);
+                systemd_trace_change(&t, &(SystemdChange) { .active = "inactive", .job = 10, .checked_us = 300, .ended_us = 410, .condition = true });
+                assert_int_equal(t.end, SYSTEMD_END_ITSELF);
+        }
+}
+
+static void a_job_canceled_of_what_ran_then_is_no_stop(void **state) {
+        const SystemdChange ends = { .active = "inactive", .job = 10, .checked_us = 100, .ended_us = 410, .condition = true };
+        SystemdTrace t = {};
+
+        systemd_trace_change(&t, &(SystemdChange) { .active = "activating", .job = 8, .checked_us = 100, .condition = true });
+        systemd_trace_job_canceled(&t, 305);
+        systemd_trace_change(&t, &change_runs);
+        systemd_trace_change(&t, &ends);
+        assert_int_equal(t.end, SYSTEMD_END_ITSELF);
+}
+
+static void an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost(void **state) {
+        const SystemdChange itself = { .active = "inactive", .checked_us = 100, .left_us = 200, .ended_us = 200, .condition = true };
+        SystemdTrace t = {};
+
+        systemd_trace_change(&t, &change_runs);
+        systemd_trace_begin(&t);
+        systemd_trace_change(&t, &itself);
+        assert_int_equal(t.end, SYSTEMD_END_ITSELF);
+        systemd_trace_begin(&t);
+        assert_int_equal(t.end, SYSTEMD_END_UNKNOWN);
+
+        systemd_trace_change(&t, &change_runs);
+        systemd_trace_lost(&t);
+        systemd_trace_change(&t, &itself);
+        assert_int_equal(t.end, SYSTEMD_END_UNKNOWN);
 }
 
 static void of_moves_the_last_ones_are_known(void **state) {
@@ -1296,6 +1382,10 @@ int main(void) {
                 row(what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone),
                 row(what_failed_to_start_with_another_unit_waits_for_that_one),
                 cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
+                cmocka_unit_test(a_service_that_its_own_command_kept_from_its_start_was_skipped),
+                cmocka_unit_test(what_is_stopped_before_it_was_active_has_not_ended_by_itself),
+                cmocka_unit_test(a_job_canceled_of_what_ran_then_is_no_stop),
+                cmocka_unit_test(an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost),
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
