@@ -57,7 +57,7 @@ struct Transfers {
         Work work;
         char refused[256];     /* why the last tree that came could not be stored; "": it could */
         int refused_error;     /* the same as an error, which stays when the figures in the text change */
-        uint64_t unfit_size, unfit_room; /* of the last one that there was no room to store, though all of it had room; 0: none */
+        uint64_t unfit_size, unfit_room; /* of the last one for whose second copy there was no room, and the room there was when it began; 0: none */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -312,10 +312,6 @@ static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint6
                 log_warning(((LogFields) { .error = error }), "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
         t->refused_error = error;
-        if (no_room && t->receiving.size > 0) {
-                t->unfit_size = t->receiving.size;
-                t->unfit_room = t->receiving.room;
-        }
         ack(t, session_number, number, 0, error == -EUCLEAN ? ACK_ROTTEN : no_room ? ACK_NO_ROOM : ACK_REFUSED);
         receiving_end(t);
 }
@@ -345,6 +341,8 @@ static void finish_done(void *userdata) {
         }
 
         if (t->work_error < 0) {
+                t->unfit_size = t->work_error == -ENOSPC ? r->size : 0;
+                t->unfit_room = r->room;
                 refuse(t, r->session, r->number, r->from, t->work_error, error_text(&t->work_text, t->work_error));
                 return;
         }
@@ -382,7 +380,7 @@ static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t 
         receiving_end(t);
         fd = folder_incoming_open(&t->replica->folder);
         r = fd < 0 ? fd : folder_room(&t->replica->folder, &room, &total);
-        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room;
+        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room && room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {
                 snprintf(why, sizeof(why), "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64 " KiB are free on the disk of %.64s%s", size / 1024,
                          room / 1024, total / 1024, t->replica->folder.path, unfit ? ", too few for the second copy of it" : "");

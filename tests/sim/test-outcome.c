@@ -471,19 +471,34 @@ static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_o
                 world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem, there.problem);
 }
 
-/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then. */
-static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores *all) {
-        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
-        unsigned before = folder_faults();
-        char second[300];
-        KvState here = {};
+static uint64_t tree_size(const Host *h) {
+        char path[300];
+        struct stat st;
 
-        snprintf(second, sizeof(second), "%s/incoming/next", h->tree);
+        snprintf(path, sizeof(path), "%s/live/data.mdb", h->tree);
+        return stat(path, &st) < 0 ? 0 : (uint64_t) st.st_size;
+}
+
+static void lag(Stores *all, Host *h) {
         store_power_cut(h, 3600 * 1000);
         write_much(all);
         (void) wait_for_leader(all);
-        folder_room_left(100 * 1024 * 1024);
+}
+
+/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then. */
+static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        char second[300];
+        KvState here = {};
+        unsigned before;
+        uint64_t size;
+
+        snprintf(second, sizeof(second), "%s/incoming/next", h->tree);
+        lag(all, h);
+        size = tree_size(wait_for_leader(all));
+        folder_room_left(size + size / 4);
         folder_fault(second, -ENOSPC);
+        before = folder_faults();
         store_power_on(h);
         run_ms(all, 60000);
         kv_state(h->store, &here);
@@ -493,12 +508,30 @@ static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores
                 world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
 
         folder_fault(second, 0);
-        folder_room_left(101 * 1024 * 1024);
+        folder_room_left(3 * size);
         (void) wait_until_whole(all);
         folder_room_left(UINT64_MAX);
         kv_state(h->store, &here);
         if (here.refuses || here.problem[0])
                 world_failed(all->world, "what-is-over-is-over", "problem: %s", here.problem);
+}
+
+/* Something else took it, and gave it back. */
+static void a_tree_is_taken_again_when_the_disk_was_full_for_a_moment(Stores *all) {
+        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
+        char second[300];
+        unsigned before = folder_faults();
+
+        snprintf(second, sizeof(second), "%s/incoming/next", h->tree);
+        lag(all, h);
+        folder_room_left((uint64_t) 1 << 30);
+        folder_fault(second, -ENOSPC);
+        store_power_on(h);
+        while (folder_faults() == before)
+                run_ms(all, LOOK_MS);
+        folder_fault(second, 0);
+        (void) wait_until_whole(all);
+        folder_room_left(UINT64_MAX);
 }
 
 static unsigned n_entries_read; /* of what memory holds of the log */
@@ -789,6 +822,7 @@ static const Scenario scenarios[] = {
         { "a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once",
           a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
         { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room", a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
+        { "a_tree_is_taken_again_when_the_disk_was_full_for_a_moment", a_tree_is_taken_again_when_the_disk_was_full_for_a_moment, 3 },
         { "what_a_host_lacks_is_not_gone_over_with_each_entry", what_a_host_lacks_is_not_gone_over_with_each_entry, 3 },
         { "a_host_goes_on_while_its_tree_is_rebuilt", a_host_goes_on_while_its_tree_is_rebuilt, 3 },
         { "a_rebuild_that_fails_is_tried_again", a_rebuild_that_fails_is_tried_again, 3 },
