@@ -96,7 +96,8 @@ static bool process_read(int proc_fd, const char *pid, Process *ret) {
         return true;
 }
 
-/* All processes; those that are among 'before', and what descends from them alone, are not marked as descending from us. */
+/* All processes; those that are among 'before', and what descends from them alone, are not marked as descending from us. Where /proc cannot be
+ * read there are none. */
 static void processes_read(Processes *p, const Processes *before) {
         DIR *proc = opendir("/proc");
         const struct dirent *entry;
@@ -132,11 +133,32 @@ typedef struct Child {
         bool whole;       /* it is signalled with all its descendants */
         bool ended, signalled;
         int status;
-        Processes before; /* that were there when it began */
+        Processes before; /* children of ours that were there when it began: the tunnel */
 } Child;
 
 static void child_done(Child *c) {
         processes_done(&c->before);
+}
+
+static void child_note_before(Child *c) {
+        size_t n = 0;
+
+        processes_read(&c->before, NULL);
+        for (size_t i = 0; i < c->before.n; i++)
+                if (c->before.items[i].parent == getpid())
+                        c->before.items[n++] = c->before.items[i];
+        c->before.n = n;
+}
+
+/* Orphans of the command that have ended: nobody else waits for them. */
+static void child_reap(const Child *c) {
+        siginfo_t info = {};
+
+        while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 && info.si_pid != c->pid
+               && !processes_find(&c->before, info.si_pid)) {
+                (void) waitpid(info.si_pid, NULL, WNOHANG);
+                info.si_pid = 0;
+        }
 }
 
 /* Signal 0 only collects what has ended. Return how many are left. */
@@ -151,22 +173,25 @@ static size_t child_signal_descendants(Child *c, int signal) {
                 if (!p->descends || (p->parent == getpid() && p->pid != c->pid && waitpid(p->pid, NULL, WNOHANG) > 0))
                         continue;
                 n++;
-                (void) kill(p->pid, signal);
+                if (p->pid != c->pid)
+                        (void) kill(p->pid, signal);
         }
         return n;
 }
 
 static void child_signal(Child *c, int signal) {
         c->signalled = true;
+        if (!c->ended)
+                (void) kill(c->pid, signal);
         if (c->whole)
                 (void) child_signal_descendants(c, signal);
-        else
-                (void) kill(c->pid, signal);
 }
 
 static bool child_has_ended(Child *c) {
         if (!c->ended)
                 c->ended = waitpid(c->pid, &c->status, WNOHANG) != 0;
+        if (c->whole)
+                child_reap(c);
         return c->ended && (!c->whole || !c->signalled || child_signal_descendants(c, 0) == 0);
 }
 
@@ -188,7 +213,7 @@ int child_run(const char *const *command, const char *const environment[], uint6
         (void) fflush(stdout);
         if (child.whole) {
                 (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
-                processes_read(&child.before, NULL);
+                child_note_before(&child);
         }
         r = spawn(command, &mask, &child.pid);
         if (r < 0) {

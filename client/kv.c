@@ -88,7 +88,7 @@ int kv_ask(Client *c, const char *method, const Text *path, const Text *form, Js
         if (r < 0 || json_read_u64(*ret_root, "errorCode", ret_code, NULL) < 0 || *ret_code == 0
             || json_read_string(*ret_root, "message", &message, NULL) < 0 || json_read_string(*ret_root, "cause", &cause, NULL) < 0)
                 return reply_check(&reply, err);
-        return error_set(err, -EREMOTEIO, "%llu: %s (%s)", (unsigned long long) *ret_code, message, cause);
+        return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)", (unsigned long long) *ret_code, message, cause);
 }
 
 const char *kv_text_of(const JsonValue *node, const char *name) {

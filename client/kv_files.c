@@ -341,7 +341,7 @@ int kv_import(Client *c, char **args, size_t n) {
                 if (im.n > 0)
                         fprintf(stderr, "fleetctl: %zu keys were set before this:\n", im.n);
                 client_fail(r, &im.err, "Error:  ");
-                return r == -EREMOTEIO ? EXIT_KV : EXIT_FAILED;
+                return r == -EREMOTEIO || r == -EBUSY ? EXIT_KV : EXIT_FAILED;
         }
         return EXIT_DONE;
 }

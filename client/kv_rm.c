@@ -132,8 +132,31 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
         return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
 }
 
+/* What the server is too busy for has not happened: it is asked again. */
+static int remove_below(Client *c, const char *key, const Text *path, uint64_t *ret_code, Error *err) {
+        bool in_parts = false;
+        int r;
+
+        for (unsigned in_vain = 0; in_vain < IN_VAIN_MAX; in_vain++) {
+                _cleanup_json_ JsonValue *answer = NULL;
+                const JsonValue *node = NULL;
+
+                r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
+                if (r == -EREMOTEIO && *ret_code == 210 && !in_parts) {
+                        in_parts = true;
+                        r = remove_leaves(c, key, err);
+                        if (r < 0)
+                                return r;
+                } else if (r == -EBUSY)
+                        (void) usleep(PAUSE_US);
+                else
+                        return r;
+        }
+        return error_set(err, -EBUSY, "the server is busy%s", in_parts ? ": a part is left" : "");
+}
+
 int kv_rm(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL, *answer = NULL;
+        _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text path = {}, query = {};
         const JsonValue *node = NULL;
         const Options *o = &c->options;
@@ -157,14 +180,10 @@ int kv_rm(Client *c, char **args, size_t n) {
         if (query.error < 0)
                 return client_fail(query.error, NULL, "%s", "");
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
-                r = kv_ask(c, "DELETE", &path, NULL, &answer, &node, NULL, &code, &err);
+                r = remove_below(c, args[0], &path, &code, &err);
                 if (r >= 0)
                         return EXIT_DONE;
-                if (r == -EREMOTEIO && code == 210)
-                        r = remove_leaves(c, args[0], &err);
-                else if (r == -EREMOTEIO && code < 200)
-                        r = 0; /* it did nothing, and the second attempt says so in etcdctl's words */
-                if (r < 0)
+                if (r != -EREMOTEIO || code >= 200) /* else it did nothing, and the second attempt says so in etcdctl's words */
                         return client_fail(r, &err, "%s", "");
         }
         return kv_request(c, "DELETE", &path, NULL, &root, &node);

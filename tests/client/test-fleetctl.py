@@ -1319,6 +1319,34 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
     assert got == (0, "", []), got
 
 
+def a_lock_leaves_no_zombies_of_what_its_command_leaves_behind(t):
+    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do (/bin/true &); done; sleep 0.5; echo begun; read go"], cwd=t.dir,
+                         env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "begun\n", p.poll()
+    end = time.monotonic() + 20
+    while begun_by(p.pid, "true") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not begun_by(p.pid, "true")
+    p.communicate("go\n")
+    assert (p.returncode, list(t.cluster.keys)) == (0, [])
+
+
+def a_lock_ends_its_command_also_where_processes_cannot_be_listed(t):
+    """/proc of its mount namespace is covered once it runs."""
+    for sent in (signal.SIGTERM, None):
+        p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=3", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
+                             env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert p.stdout.readline() == "begun\n", p.stderr.read()
+        subprocess.run(["nsenter", f"--mount=/proc/{p.pid}/ns/mnt", "mount", "-t", "tmpfs", "none", "/proc"], check=True)
+        if sent:
+            p.send_signal(sent)
+        else:
+            t.cluster.keys.clear()
+        said = p.communicate(timeout=20)[1]
+        assert p.returncode == (128 + signal.SIGTERM if sent else 1), (p.returncode, said)
+        assert ("the lock is lost" in said) == (not sent), said
+
+
 def begun_by(pid, name):
     """Does a process of this name descend from 'pid'?"""
     parents, found = {}, []

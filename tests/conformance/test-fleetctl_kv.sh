@@ -226,6 +226,19 @@ a_large_directory_is_refused_at_once_and_removed_in_parts() {
         [ $? = 4 ] && [ -z "$(kv ls /big 2>/dev/null)" ]
 }
 
+# In few parts: when the last of it goes, the server still remembers how much there was.
+a_directory_of_large_values_is_removed_in_parts_within_a_second() {
+        python3 - "http://$address/fleet/v1/kv/txn" <<'END' || return 1
+import json, sys, urllib.request
+for i in range(0, 1700, 20):
+    writes = [{"action": "set", "key": "/wide/%04d" % k, "value": "v" * 10000} for k in range(i, i + 20)]
+    urllib.request.urlopen(urllib.request.Request(sys.argv[1], json.dumps({"writes": writes}).encode(), {"Content-Type": "application/json"}))
+END
+        kv rm --recursive /wide || return 1
+        kv get /wide
+        [ $? = 4 ]
+}
+
 a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
         local n said
         head -c 239000 /dev/zero | tr '\0' x >"$scratch/large"
@@ -246,7 +259,7 @@ a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
         kv set /cost/small 1 # passes them
 }
 
-for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when \
+for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_directory_of_large_values_is_removed_in_parts_within_a_second a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when \
         mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
         exec_watch_that_is_interrupted_ends_with_its_command \
         a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status who_is_killed_loses_the_lock_when_its_time_is_over \
