@@ -273,13 +273,14 @@ static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
 
 /* -- Files -- */
 
-static int settings_read_file(Settings *s, int dir_fd, const char *name, const char *shown, Error *err) {
+/* Symbolic links are followed, as systemd does with its own settings: whoever can make one in /etc can write the file as well. */
+static int settings_read_file(Settings *s, const char *shown, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *path = realpath(shown, NULL), *text = NULL;
         size_t size;
         int r;
 
-        r = read_file_at(dir_fd, name, SETTINGS_FILE_MAX, &text, &size);
+        r = path ? read_file_at(AT_FDCWD, path, SETTINGS_FILE_MAX, &text, &size) : -errno;
         if (r < 0)
                 return error_set(err, r, "cannot read %s: %s", shown, strerror(-r));
 
@@ -309,13 +310,15 @@ static int is_conf(const struct dirent *d) {
 }
 
 static int settings_read_drop_in(Settings *s, const char *path, Error *err) {
-        struct stat st;
+        struct stat st = {};
 
         if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT) {
                 log_warning(NO_FIELDS, "%s is skipped: it is a symbolic link, and leads to a file that does not exist", path);
                 return 0;
         }
-        return settings_read_file(s, AT_FDCWD, path, path, err);
+        if (S_ISCHR(st.st_mode)) /* /dev/null */
+                return 0;
+        return settings_read_file(s, path, err);
 }
 
 int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
@@ -502,10 +505,10 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
         r = settings_defaults(&s);
         if (r == 0 && config)
-                r = settings_read_file(&s, AT_FDCWD, config, config, err);
+                r = settings_read_file(&s, config, err);
         else if (r == 0) {
                 if (access("/etc/fleet/fleetd.conf", F_OK) == 0)
-                        r = settings_read_file(&s, AT_FDCWD, "/etc/fleet/fleetd.conf", "/etc/fleet/fleetd.conf", err);
+                        r = settings_read_file(&s, "/etc/fleet/fleetd.conf", err);
                 if (r == 0)
                         r = settings_read_drop_ins(&s, "/etc/fleet/fleetd.conf.d", err);
         }

@@ -336,10 +336,25 @@ static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state)
         /* What is wrong otherwise ends the daemon. */
         scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
         assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
-        assert_int_equal(unlink(dangling), 0);
-        assert_int_equal(unlink(after), 0);
-        assert_int_equal(symlink(before, dangling), 0);
-        assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
+}
+
+/* As systemd reads its own. */
+static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"), *elsewhere = scratch_path(room->scratch, "elsewhere"),
+                            *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"), *self = scratch_path(dir, "30-c.conf");
+
+        config(room, "");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        scratch_write(elsewhere, "[Fleetd]\nName=one\n");
+        assert_int_equal(symlink("../elsewhere", link), 0);
+        assert_int_equal(symlink("/dev/null", masked), 0);
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
+        assert_string_equal(room->settings.name, "one");
+        assert_int_equal(symlink("30-c.conf", self), 0);
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -ELOOP);
+        assert_non_null(strstr(room->err.message, "/30-c.conf"));
 }
 
 int main(void) {
@@ -357,6 +372,7 @@ int main(void) {
                 in_a_room(a_file_that_was_named_must_be_there),
                 in_a_room(an_oversized_file_is_refused),
                 in_a_room(a_drop_in_that_leads_nowhere_is_skipped_with_a_warning),
+                in_a_room(a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out),
                 in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
                 in_a_room(what_has_not_changed_is_not_taken),
         };
