@@ -295,6 +295,14 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
                 log_notice(((LogFields) { .unit = u->name }), "%s was stopped for the sake of another unit, and is started again when that one is back", u->name);
 }
 
+/* What was stopped for another unit's sake still is when its start got lost. */
+static void agent_note_lost_start(Agent *a, AgentUnit *u) {
+        Note *note = notes_get(&a->notes, u->name);
+
+        if (note && u->looked && note->stopped_for && agent_start_got_lost(note, &u->seen))
+                agent_cancel_start(a, note, u);
+}
+
 /* When another start of what was stopped for another unit's sake is due: the last ones did not make it run. */
 static uint64_t agent_again_gap_ms(const AgentUnit *u) {
         return MIN((uint64_t) AGAIN_MIN_MS << MIN(u->agains, (unsigned) AGAIN_DOUBLINGS), (uint64_t) AGAIN_MAX_MS);
@@ -344,6 +352,7 @@ static AgentStep agent_plan_unit(Agent *a, AgentUnit *u) {
                 return AGENT_NOTHING;
         a->counts.planned++;
         agent_note_order(u, order);
+        agent_note_lost_start(a, u);
         agent_note_end(a, u);
         s = agent_next_step(a, u, &reason);
         u->refused = s == AGENT_REFUSE;

@@ -67,7 +67,7 @@ struct Agent {
         NotesWrite *write;  /* the save under way, off the loop; NULL: none */
         Work save_work;
         uint64_t n_saves, n_saved; /* begun; ended */
-        TAILQ_HEAD(, AgentCall) waiting; /* for a save */
+        TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentCounts counts;
 #ifdef PLANTED_BUGS
         const char *bug;
@@ -113,6 +113,8 @@ void agent_look(Agent *a);
  * called without memory is put off. True: there are notes by which to plan again. */
 bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
 /* Has the notes written if they changed; says once why it cannot. */
+/* No job came of the start of 'u' (NULL: not known) that was noted: it is still to be made. */
+void agent_cancel_start(Agent *a, Note *note, AgentUnit *u);
 void agent_save(Agent *a);
 /* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else a worker that has begun to
  * write them never comes back. */

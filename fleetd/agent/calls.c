@@ -192,7 +192,7 @@ static void agent_unnote_start(Note *note) {
                 note->started_boot[0] = 0;
 }
 
-static void agent_cancel_start(Agent *a, Note *note, AgentUnit *u) {
+void agent_cancel_start(Agent *a, Note *note, AgentUnit *u) {
         agent_unnote_start(note);
         a->notes.dirty = true;
         if (u)
@@ -450,7 +450,8 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
         }
         /* The new text and the intention come before the stop: should the cluster be lost after it, this daemon finishes by itself. */
         if (o && o->order == ORDER_RUN && u && u->unit && !unit_runs_same(note->unit, u->unit))
-                note->replacing = note->finishing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
+                note->replacing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
+        note->finishing |= note->replacing;
         note->started_boot[0] = 0;
         note->starting = note->done = false;
         a->notes.dirty = true;
@@ -548,6 +549,7 @@ static void agent_save_run(void *userdata) {
 static void agent_save_done(void *userdata) {
         Agent *a = userdata;
         int r = a->closing ? 0 : notes_write_end(&a->notes, a->write);
+        const AgentCall *last;
 
         a->write = notes_write_free(a->write);
         a->calls--;
@@ -561,7 +563,8 @@ static void agent_save_done(void *userdata) {
                 return;
         }
         agent_save_ended(a, r);
-        if (a->note_error == 0 || !TAILQ_EMPTY(&a->waiting))
+        last = TAILQ_LAST(&a->waiting, AgentCalls);
+        if (a->note_error == 0 || (last && last->save > a->n_saved))
                 agent_save(a);
 }
 

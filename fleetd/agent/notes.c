@@ -504,8 +504,11 @@ int notes_open(Notes *n, const char *dir, Error *err) {
 
         n->path = strdup(dir);
         r = n->path ? notes_read(n, &why) : -ENOMEM;
-        if (r == -ENOMEM) /* nothing is wrong with them: who starts later reads them */
+        if (r == -ENOMEM) { /* nothing is wrong with them: who starts later reads them, and some of them are not written over all */
+                notes_clear(n);
+                n->dirty = n->dirty_texts = false;
                 return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
+        }
         if (r < 0) {
                 log_warning(((LogFields) { .error = r }),
                             "the last assignment in %s/assignment cannot be read (%s); it is kept as assignment.bad, and what runs is adopted",

@@ -42,6 +42,11 @@ static bool has_lost_its_file(const SystemdUnit *seen) {
         return !seen->has_file || streq(seen->load, "not-found") || (agent_is_running(seen) && streq(seen->load, "error"));
 }
 
+/* A stop of it is under way: its end is seen before it is taken for running. */
+static bool is_being_stopped(const SystemdUnit *seen) {
+        return streq(seen->active, "deactivating") && seen->job;
+}
+
 static AgentStep step(AgentStep s, const char *reason, const char **ret_reason) {
         *ret_reason = reason;
         return s;
@@ -62,10 +67,8 @@ static AgentStep plan_stop(const AgentView *v, const char **why) {
         return step(AGENT_OBEYED, "nothing of it is left here", why);
 }
 
-/* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows no trace of
- * one: nothing runs, or is about to, and the last invocation is the one from before. */
-static bool start_got_lost(const AgentView *v) {
-        return v->note->starting && !v->seen->job && !agent_is_running(v->seen) && streq(v->seen->invocation_id, v->note->before);
+bool agent_start_got_lost(const Note *note, const SystemdUnit *seen) {
+        return note->starting && !seen->job && !agent_is_running(seen) && streq(seen->invocation_id, note->before);
 }
 
 /* The start of 'unit' under this order was made already: in this boot, or for good. */
@@ -73,7 +76,7 @@ static bool was_started(const AgentView *v) {
         const Note *note = v->note;
         bool same_order, same_text;
 
-        if (!note || note->kind != ORDER_RUN || start_got_lost(v))
+        if (!note || note->kind != ORDER_RUN || agent_start_got_lost(v->note, v->seen))
                 return false;
 
         /* A new order for the same unit key means that somebody stopped and started it meanwhile; one for a new key whose
@@ -153,6 +156,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return step(AGENT_NOTHING, "systemd is stopping", why);
         if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, note, v->boot_id, v->taken))
                 return step(AGENT_WRITE, "its text is not in force here", why);
+        if (is_being_stopped(seen))
+                return step(AGENT_NOTHING, "it is being stopped", why);
         if (agent_is_running(seen))
                 return step(AGENT_ADOPT, "it runs already", why);
         return step(AGENT_START, "ordered to run", why);
@@ -170,7 +175,7 @@ static AgentStep plan_noted(const AgentView *v, const char **why) {
         if (!note || is_conflicting(v->seen, v->note, v->boot_id))
                 return step(AGENT_NOTHING, "no order", why);
 
-        started = streq(note->started_boot, v->boot_id) && !start_got_lost(v);
+        started = streq(note->started_boot, v->boot_id) && !agent_start_got_lost(v->note, v->seen);
         if (started && note->starting)
                 return step(AGENT_ADOPT, "the start that was noted was made", why);
         if (started || note->kind == ORDER_LOAD) {
@@ -186,6 +191,8 @@ static AgentStep plan_noted(const AgentView *v, const char **why) {
         reason = note->replacing ? "a replacement that had begun is finished" : "assigned before, and the cluster cannot be asked";
         if (has_lost_its_file(v->seen) || !streq(v->seen->hash, note->unit->hash) || v->seen->need_reload)
                 return step(AGENT_WRITE, reason, why);
+        if (is_being_stopped(v->seen))
+                return step(AGENT_NOTHING, "it is being stopped", why);
         if (agent_is_running(v->seen))
                 return step(AGENT_ADOPT, "it runs already", why);
         return step(AGENT_START, reason, why);

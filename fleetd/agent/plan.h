@@ -41,6 +41,9 @@ AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
 bool agent_is_running(const SystemdUnit *seen);
 
+/* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows no trace of
+ * one: nothing runs, or is about to, and the last invocation is the one from before. */
+bool agent_start_got_lost(const Note *note, const SystemdUnit *seen);
 /* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when that one is back. Nobody
  * may have seen it stop, now or before (note->stopped): then it counts that what it is bound to does not run. False if systemd did not begin the last start of it. */
 bool agent_is_stopped_for(const Note *note, const SystemdUnit *seen, const char *boot_id);

@@ -305,9 +305,9 @@ static void unlink_on_answer(BusCall *call, sd_bus_message *unused) {
         (void) call_send(call, m, r);
 }
 
-/* One that systemd can unlink, and that is not the host's. */
+/* One that systemd can unlink (for one without a link it refuses the whole call), and that is not the host's. */
 static bool is_linked(const SystemdBus *b, const char *name) {
-        return !quadlet_is(name) && unit_dir_links(&b->dir, name) && !unit_dir_lacks(&b->dir, name);
+        return !quadlet_is(name) && unit_dir_links(&b->dir, name);
 }
 
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {

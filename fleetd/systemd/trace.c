@@ -7,11 +7,12 @@ void systemd_trace_begin(SystemdTrace *t) {
                 return;
         t->end = SYSTEMD_END_UNKNOWN;
         t->by_job = t->undecided = t->killed = t->skipped = false;
-        t->n_movers = 0;
         t->canceled_us = 0;
 }
 
 void systemd_trace_running(SystemdTrace *t) {
+        if (!t->running)
+                t->n_movers = 0;
         systemd_trace_begin(t);
         t->running = true;
 }

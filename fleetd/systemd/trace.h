@@ -47,7 +47,7 @@ typedef struct SystemdTrace {
         unsigned n_movers;   /* 0: not known; above SYSTEMD_MOVERS: more than are kept */
 } SystemdTrace;
 
-/* It is to be started: what is known of its last end is not about this start. */
+/* It is to be started: what is known of its last end is not about this start, but for whose sake it was stopped, until it runs. */
 void systemd_trace_begin(SystemdTrace *t);
 /* Signals were lost: how it ends is not known if it ran. */
 void systemd_trace_lost(SystemdTrace *t);

@@ -282,21 +282,11 @@ bool unit_dir_lost_link(const UnitDir *d, const char *name, const char *fragment
         return streq(fragment, link) && leads_to_ours(d, name, link) == -ENOENT;
 }
 
-bool unit_dir_lacks(const UnitDir *d, const char *name) {
-        char link[600];
-        struct stat st;
-
-        snprintf(link, sizeof(link), "%s/%s", d->links, name);
-        return lstat(link, &st) < 0 && errno == ENOENT && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-}
-
 bool unit_dir_links(const UnitDir *d, const char *name) {
         char link[600];
-        int r;
 
         snprintf(link, sizeof(link), "%s/%s", d->links, name);
-        r = leads_to_ours(d, name, link);
-        return r == 1 || r == -ENOENT;
+        return leads_to_ours(d, name, link) == 1;
 }
 
 int unit_dir_each_installed(const UnitDir *d, const char *name, int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {

@@ -62,9 +62,8 @@ bool unit_dir_owns(const UnitDir *d, const char *name, const char *fragment);
 bool unit_dir_has(const UnitDir *d, const char *fragment);
 /* Whether 'fragment' is systemd's runtime link of that name, and gone: then it is no file of the host. */
 bool unit_dir_lost_link(const UnitDir *d, const char *name, const char *fragment);
-/* Whether neither our file of that name is there nor systemd's runtime link, as after a boot: systemd would not unlink it, nor others with it. */
-bool unit_dir_lacks(const UnitDir *d, const char *name);
-/* Whether systemd's runtime link of that name is ours, or there is none: one that leads elsewhere is the host's (a mask). */
+/* Whether there is a runtime link of systemd of that name, and it is ours, whether or not the file is there: one that leads elsewhere is the host's
+ * (a mask). */
 bool unit_dir_links(const UnitDir *d, const char *name);
 
 /* Call 'each' for each name in the [Install] section of the file (install_each_name()). */

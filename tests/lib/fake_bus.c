@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "base/clock.h"
@@ -111,6 +112,20 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static void keep_links(FakeBus *f, const char *member, const char *name) {
+        const char *slash = strrchr(name, '/');
+        char link[600];
+
+        if (!f->links)
+                return;
+        snprintf(link, sizeof(link), "%s/%s", f->links, slash ? slash + 1 : name);
+        if (!streq(member, "DisableUnitFiles")) {
+                (void) mkdir(f->links, 0755);
+                assert(symlink(name, link) == 0 || errno == EEXIST);
+        } else if (unlink(link) < 0)
+                f->unlinked_in_vain++;
+}
+
 /* What a systemd would do of it. */
 static void obey(FakeBus *f, const char *member, const char *name) {
         const char *slash = strrchr(name, '/');
@@ -145,6 +160,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 text_printf(&f->said, " %s", name);
+                keep_links(f, member, name);
                 obey(f, member, name);
         }
         assert(sd_bus_message_exit_container(m) >= 0);

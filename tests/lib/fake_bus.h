@@ -37,6 +37,8 @@ typedef struct FakeBus {
         bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
         bool deaf;              /* but held calls are done all the same, as when only the answer got lost */
         bool signals_first;     /* JobRemoved comes before the answer that names the job */
+        const char *links;      /* folder in which runtime links are made and removed; NULL: none are */
+        unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd refuses the whole call */
         const char *state;      /* SystemState */
         uint64_t basic_us;      /* when basic.target was reached; 0: it is not known */
         uint64_t left_us;       /* when multi-user.target was left */
