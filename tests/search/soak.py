@@ -15,6 +15,7 @@ import collections
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import re
 import select
@@ -671,6 +672,7 @@ def main():
     ordinary = fork.Process(target=run_ordinary, args=(hosts, o.seed, over, there))
     ordinary.start()
     there.close()
+    os.nice(10)  # who sends expensive requests has processors of its own; ours are those of the hosts
     memory, load = Memory(hosts), Load(hosts, o.seed, scenes)
     print("# seed %d, %d s, term %s" % (o.seed, o.seconds, terms), flush=True)
     load.start()

@@ -1550,6 +1550,35 @@ static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_or
 }
 
 /* In what this host has noted, 'field' gets another value of the same length or less. */
+static void notes_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *before = NULL;
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = boot_id, .directory = room->notes, .boot_wait_ms = BOOT_WAIT_MS, .adopt_ms = ADOPT_MS };
+        SystemdBusOptions bus = { .directory = room->folder, .address = room->fake->address, .links = room->links };
+        bool failed = true;
+        int r;
+
+        run_unit(room, "a.service", ONE);
+        run_unit(room, "b.service", ONE);
+        agent_close(room);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &before, NULL), 0);
+        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, &bus, NULL), 0);
+        for (unsigned n = 1; failed; n++) {
+                _cleanup_free_ char *after = NULL;
+                Error err = {};
+
+                alloc_fail_at(n);
+                r = agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &options, &err);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_true(r == 0 || r == -ENOMEM);
+                if (r == 0)
+                        room->agent = agent_free(room->agent);
+                assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &after, NULL), 0);
+                assert_string_equal(after, before);
+        }
+}
+
 static void change_note(Room *room, const char *field, const char *value) {
         _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
         char *at;
@@ -1779,6 +1808,29 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
         room->systemd->ops = witness.ops;
         free(TAKE_PTR(witness.at_start));
         free(TAKE_PTR(witness.at_stop));
+}
+
+static void a_start_that_got_lost_of_what_waits_for_another_unit_is_made_when_that_is_back(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "side.service", ONE);
+        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
+        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(room->fake, "side.service");
+        host_pause(room->host, 50);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
+        stop_by_systemd(room, "side.service");
+        room->fake->hold = "StartUnit";
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, room->fake->n_held == 1);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, room->fake->connections == 2);
+        host_pause(room->host, 2500);
+        assert_int_equal(room->fake->starts, 1);
+        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(room, room->fake->starts == 2);
 }
 
 static void a_start_that_never_reached_systemd_is_made_again(void **state) {
@@ -2064,7 +2116,9 @@ int main(int argc, char *argv[]) {
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
                 in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
                 in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),
+                in_a_room(a_start_that_got_lost_of_what_waits_for_another_unit_is_made_when_that_is_back),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
+                in_a_room(notes_that_are_read_in_part_for_want_of_memory_stay_on_disk),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
                 in_a_room(while_systemd_reloads_nothing_is_gone),
                 in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
