@@ -150,7 +150,7 @@ static void child_note_before(Child *c) {
         c->before.n = n;
 }
 
-/* Orphans of the command that have ended: nobody else waits for them. */
+/* Collects orphans of the command that have ended. */
 static void child_reap(const Child *c) {
         siginfo_t info = {};
 

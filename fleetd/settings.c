@@ -273,7 +273,7 @@ static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
 
 /* -- Files -- */
 
-/* Symbolic links are followed, as systemd does with its own settings: whoever can make one in /etc can write the file as well. */
+/* Symbolic links are followed, as systemd does with its own settings: write access to the folder is needed for a link as for a file. */
 static int settings_read_file(Settings *s, const char *shown, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_free_ char *path = realpath(shown, NULL), *text = NULL;

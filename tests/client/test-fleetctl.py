@@ -1320,7 +1320,7 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
 
 
 def a_lock_leaves_no_zombies_of_what_its_command_leaves_behind(t):
-    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do (/bin/true &); done; sleep 0.5; echo begun; read go"], cwd=t.dir,
+    p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do (/bin/true &); done | cat; echo begun; read go"], cwd=t.dir,
                          env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "begun\n", p.poll()
     end = time.monotonic() + 20

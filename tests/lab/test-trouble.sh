@@ -172,7 +172,7 @@ units_that_misbehave_are_told_as_they_are_and_go() {
 }
 
 # Neither has ended by itself, though both would say so: one is stopped for the host's own unit before it has started, one declines to start.
-what_was_stopped_while_it_started_starts_again_and_what_declines_is_not_finished() {
+a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finished() {
         local h
         printf '[Service]\nType=notify\nExecStart=/bin/sh -c "trap \\"exit 0\\" TERM; sleep infinity & wait"\nTimeoutStartSec=infinity\n' | unit_file begins.service
         printf '[Service]\nType=oneshot\nExecCondition=/bin/false\nExecStart=/bin/true\n' | unit_file declines.service
@@ -267,6 +267,6 @@ scenario fifty_units_run killed_again_and_again_while_units_are_ordered_about_a_
         a_leader_that_is_killed_amid_a_hundred_starts_leaves_each_started_once all_daemons_restarted_at_once_touch_nothing \
         a_unit_stopped_by_hand_is_told_and_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
         after_another_target_was_isolated_all_units_run_again units_that_misbehave_are_told_as_they_are_and_go \
-        what_was_stopped_while_it_started_starts_again_and_what_declines_is_not_finished \
+        a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finished \
         files_removed_by_hand_come_back_and_nothing_else_happens reloads_of_systemd_while_units_start_lose_none \
         a_full_run_delays_what_is_new_and_touches_nothing a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves

@@ -544,7 +544,7 @@ const RaftEntry *__wrap_raft_core_entry(const RaftCore *core, uint64_t index) {
 }
 
 /* Entries stay in memory for it, more than memory may have otherwise. */
-static void what_a_host_lacks_is_not_gone_over_with_each_entry(Stores *all) {
+static void entries_that_a_host_lacks_are_not_scanned_at_each_write(Stores *all) {
         Host *leader = wait_until_whole(all);
         unsigned before;
 
@@ -823,7 +823,7 @@ static const Scenario scenarios[] = {
           a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
         { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room", a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
         { "a_tree_is_taken_again_when_the_disk_was_full_for_a_moment", a_tree_is_taken_again_when_the_disk_was_full_for_a_moment, 3 },
-        { "what_a_host_lacks_is_not_gone_over_with_each_entry", what_a_host_lacks_is_not_gone_over_with_each_entry, 3 },
+        { "entries_that_a_host_lacks_are_not_scanned_at_each_write", entries_that_a_host_lacks_are_not_scanned_at_each_write, 3 },
         { "a_host_goes_on_while_its_tree_is_rebuilt", a_host_goes_on_while_its_tree_is_rebuilt, 3 },
         { "a_rebuild_that_fails_is_tried_again", a_rebuild_that_fails_is_tried_again, 3 },
         { "a_host_that_ends_in_a_rebuild_has_all_it_had", a_host_that_ends_in_a_rebuild_has_all_it_had, 3 },

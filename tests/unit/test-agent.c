@@ -930,7 +930,7 @@ static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
 }
 
 /* For whose sake it was stopped is known until it runs. */
-static void what_else_a_unit_needs_does_not_keep_it_down_when_a_start_was_refused(void **state) {
+static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start(void **state) {
         Room *room = *state;
 
         fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
@@ -1620,7 +1620,7 @@ static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(vo
 }
 
 /* Another daemon had noted it, and died before the stop. */
-static void who_makes_the_stop_of_a_replacement_finishes_it_without_the_cluster(void **state) {
+static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster(void **state) {
         Room *room = *state;
 
         run_unit(room, "web.service", ONE);
@@ -1810,7 +1810,7 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
         free(TAKE_PTR(witness.at_stop));
 }
 
-static void a_start_that_got_lost_of_what_waits_for_another_unit_is_made_when_that_is_back(void **state) {
+static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back(void **state) {
         Room *room = *state;
 
         run_unit(room, "side.service", ONE);
@@ -2079,7 +2079,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_unit_that_is_stopped_for_another_stays_here_though_one_of_its_names_has_become_the_hosts),
                 in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
                 in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
-                in_a_room(what_else_a_unit_needs_does_not_keep_it_down_when_a_start_was_refused),
+                in_a_room(other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start),
                 in_a_room(an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it),
                 in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
 
@@ -2109,14 +2109,14 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_unit_that_the_administrator_took_over_is_not_stopped_when_systemd_does_not_name_its_file_in_time),
                 in_a_room(a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it),
                 in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
-                in_a_room(who_makes_the_stop_of_a_replacement_finishes_it_without_the_cluster),
+                in_a_room(a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster),
                 in_a_room(the_start_of_a_replacement_is_tried_again_without_the_cluster),
                 in_a_room(a_replacement_is_not_finished_once_an_order_to_stop_has_come),
                 in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
                 in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
                 in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
                 in_a_room(notes_are_on_disk_before_the_calls_that_they_are_about),
-                in_a_room(a_start_that_got_lost_of_what_waits_for_another_unit_is_made_when_that_is_back),
+                in_a_room(a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back),
                 in_a_room(a_start_that_never_reached_systemd_is_made_again),
                 in_a_room(notes_that_are_read_in_part_for_want_of_memory_stay_on_disk),
                 in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),

@@ -132,7 +132,7 @@ static int room_teardown(void **state) {
         return 0;
 }
 
-static void what_waits_for_another_unit_is_looked_at_once_a_second(void **state) {
+static void a_unit_that_waits_for_another_one_is_refreshed_once_a_second(void **state) {
         Room *room = *state;
         uint64_t refreshed;
 
@@ -382,7 +382,7 @@ int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
-                in_a_room(what_waits_for_another_unit_is_looked_at_once_a_second),
+                in_a_room(a_unit_that_waits_for_another_one_is_refreshed_once_a_second),
                 in_a_room(the_first_change_is_read_at_once_and_the_last_one_is_not_lost),
                 in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
                 in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),

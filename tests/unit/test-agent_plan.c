@@ -922,7 +922,7 @@ static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void 
         }
 }
 
-static void what_is_stopped_before_it_was_active_has_not_ended_by_itself(void **state) {
+static void a_unit_stopped_before_it_was_active_has_not_ended_by_itself(void **state) {
         const SystemdChange begins = { .active = "activating", .job = 8, .checked_us = 300, .condition = true };
         const SystemdChange stop[] = {
                 { .active = "deactivating", .job = 9, .checked_us = 300, .condition = true },
@@ -951,7 +951,7 @@ static void what_is_stopped_before_it_was_active_has_not_ended_by_itself(void **
         }
 }
 
-static void a_job_canceled_of_what_ran_then_is_no_stop(void **state) {
+static void a_job_canceled_before_the_unit_was_active_is_no_stop(void **state) {
         const SystemdChange ends = { .active = "inactive", .job = 10, .checked_us = 100, .ended_us = 410, .condition = true };
         SystemdTrace t = {};
 
@@ -1383,8 +1383,8 @@ int main(void) {
                 row(what_failed_to_start_with_another_unit_waits_for_that_one),
                 cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
                 cmocka_unit_test(a_service_that_its_own_command_kept_from_its_start_was_skipped),
-                cmocka_unit_test(what_is_stopped_before_it_was_active_has_not_ended_by_itself),
-                cmocka_unit_test(a_job_canceled_of_what_ran_then_is_no_stop),
+                cmocka_unit_test(a_unit_stopped_before_it_was_active_has_not_ended_by_itself),
+                cmocka_unit_test(a_job_canceled_before_the_unit_was_active_is_no_stop),
                 cmocka_unit_test(an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost),
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
