@@ -55,6 +55,11 @@ struct RaftLog {
         RaftLogFiles files; /* the writer's, while it works */
         int job_error;
 
+        Work making; /* the file after the last one, beside the writer */
+        bool is_making, has_made;
+        uint64_t made_behind; /* number of the last file then: there is one attempt */
+        int made_error;
+
         void (*flushed)(void *userdata, int error);
         void *flushed_userdata;
 
@@ -319,7 +324,7 @@ RaftLog *raft_log_close(RaftLog *log, void (*closed)(void *userdata), void *user
         log->closing = true;
         log->closed = closed;
         log->closed_userdata = userdata;
-        if (!log->working)
+        if (!log->working && !log->is_making)
                 log_free(log);
         return NULL;
 }
@@ -464,6 +469,31 @@ static void report_job(RaftLog *log, const OpQueue *job) {
                 tell_flushed(log, 0);
 }
 
+static void work_making(void *userdata) {
+        RaftLog *log = userdata;
+
+        log->made_error = raft_log_files_make_spare(log->disk, log->files.file_size);
+}
+
+static void on_made(void *userdata) {
+        RaftLog *log = userdata;
+
+        log->is_making = false;
+        log->has_made = log->made_error == 0; /* if not, the writer makes the next file itself, and reports the error */
+        if (log->closing && !log->working)
+                log_free(log);
+}
+
+static void make_next_file(RaftLog *log) {
+        uint64_t last = raft_log_files_wants_spare(&log->files);
+
+        if (last == 0 || last == log->made_behind || log->is_making)
+                return;
+        log->made_behind = last;
+        log->making = (Work) { .name = LOOP_NAME(on_made), .work = work_making, .done = on_made, .userdata = log, .patient = true };
+        log->is_making = loop_work(log->loop, &log->making) >= 0;
+}
+
 static void on_job_done(void *userdata) {
         RaftLog *log = userdata;
         OpQueue job = log->job;
@@ -475,9 +505,14 @@ static void on_job_done(void *userdata) {
         queue_done(&job);
 
         log->working = false;
-        if (log->closing)
-                log_free(log);
-        else if (log->queue.n > 0 && log->error == 0)
+        if (log->closing) {
+                if (!log->is_making)
+                        log_free(log);
+                return;
+        }
+        if (log->error == 0)
+                make_next_file(log);
+        if (log->queue.n > 0 && log->error == 0)
                 start_job(log);
 }
 
@@ -486,6 +521,8 @@ static void start_job(RaftLog *log) {
 
         log->job = log->queue;
         log->queue = (OpQueue) {};
+        log->files.has_spare |= log->has_made;
+        log->has_made = false;
         log->work = (Work) { .name = LOOP_NAME(on_job_done), .work = work_job, .done = on_job_done, .userdata = log };
         log->working = true;
         log->working_since_ms = loop_now_ms(log->loop);

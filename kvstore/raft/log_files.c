@@ -19,6 +19,7 @@ enum {
 };
 
 static const char magic[8] = "FLEETLOG";
+static const char spare_name[] = "log.next";
 
 typedef struct Record {
         uint64_t index, term;
@@ -348,13 +349,39 @@ static int add_file(RaftLogFiles *f, size_t size) {
                 return r;
 
         file_name(name, file.number);
-        crash_point("log-file-before-make");
-        r = f->disk->ops->open(f->disk, name, true, file.size, &file.file);
+        if (f->has_spare && file.size == f->file_size) {
+                f->has_spare = false;
+                r = f->disk->ops->rename(f->disk, spare_name, name);
+                crash_point("log-file-renamed");
+                if (r >= 0)
+                        r = f->disk->ops->open(f->disk, name, false, 0, &file.file);
+        } else {
+                crash_point("log-file-before-make");
+                r = f->disk->ops->open(f->disk, name, true, file.size, &file.file);
+                crash_point("log-file-made");
+        }
         if (r < 0)
                 return r;
-        crash_point("log-file-made");
 
         f->items[f->n++] = file;
+        return 0;
+}
+
+uint64_t raft_log_files_wants_spare(const RaftLogFiles *f) {
+        const RaftLogFile *last = f->n > 0 ? &f->items[f->n - 1] : NULL;
+
+        return last && !f->has_spare && last->used >= last->size / 2 ? last->number : 0;
+}
+
+int raft_log_files_make_spare(Disk *disk, uint64_t file_size) {
+        DiskFile *file;
+        int r;
+
+        r = disk->ops->open(disk, spare_name, true, file_size, &file); /* one that is there is left from before */
+        if (r < 0)
+                return r;
+        file->ops->close(file);
+        crash_point("log-spare-made");
         return 0;
 }
 

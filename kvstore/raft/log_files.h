@@ -12,6 +12,8 @@
  *               and of two numbers the one that is up to 2^31 ahead is later
  *   data, zeroes up to a multiple of 8
  *
+ * log.next: zeroes, which become the next file by a new name. To make one takes as long as many writes, and is done beside them.
+ *
  * One write at a time, each durable before the next begins: so what is torn belongs to the last write, and a record of a later
  * write behind a bad one proves that the bad one was whole once. */
 #pragma once
@@ -33,6 +35,7 @@ typedef struct RaftLogFiles {
         const _Atomic bool *cancelled; /* borrowed; loading ends with -ECANCELED before the next file once this is true; NULL: never */
         RaftLogFile *items;
         size_t n, capacity;
+        bool has_spare;    /* there is a file of zeroes for what comes after the last one */
         uint32_t write;    /* number of the next write */
         Writer buffer;     /* records of the next write, for the last file */
         size_t last_record;
@@ -49,6 +52,11 @@ int raft_log_files_truncate(RaftLogFiles *f, uint64_t index);
 int raft_log_files_reset(RaftLogFiles *f, uint64_t index); /* also removes all files before; flushes */
 int raft_log_files_flush(RaftLogFiles *f);
 int raft_log_files_cut(RaftLogFiles *f, uint64_t index); /* flushes */
+
+/* The number of the last file, if it is half full and nothing is ready for what comes after it, else 0; and making that, also during a
+ * write. */
+uint64_t raft_log_files_wants_spare(const RaftLogFiles *f);
+int raft_log_files_make_spare(Disk *disk, uint64_t file_size);
 
 uint64_t raft_log_files_first(const RaftLogFiles *f); /* 0: nothing says */
 uint64_t raft_log_files_bytes(const RaftLogFiles *f);

@@ -545,7 +545,7 @@ typedef struct Load {
 static const Load loads[] = {
         { "alone", load_alone, look_alone,
           { FILE_POINTS("identity"), FILE_POINTS("trusted"), "identity-written",
-            "disk-file-made", "disk-file-reserved", "disk-file-removed", "log-file-before-make", "log-file-made", "log-before-write",
+            "disk-file-made", "disk-file-reserved", "disk-file-removed", "log-file-before-make", "log-file-made", "log-spare-made", "log-file-renamed", "log-before-write",
             "log-written", "log-before-cut", "log-file-before-remove", "log-file-removed",
             "first-meta-before-make", "first-meta-made", "first-meta-written", "start-number-before-write", "start-number-written",
             "meta-before-write", "meta-written", "tree-opened", "tree-before-mark", "apply-before-commit", "apply-committed",

@@ -267,6 +267,90 @@ static void what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_rep
         bench_done(&b);
 }
 
+static bool is_on_disk(Bench *b, const char *name) {
+        DiskFile *file;
+
+        if (b->disk->ops->open(b->disk, name, false, 0, &file) < 0)
+                return false;
+        file->ops->close(file);
+        return true;
+}
+
+static uint64_t append_until_half_full(Bench *b, uint64_t next) {
+        while (b->loop.n == 0) {
+                assert_int_equal(append(b, next, next, 1, 1), 0);
+                next++;
+                assert_true(loop_turn(&b->loop));
+        }
+        return next;
+}
+
+static void the_next_file_is_made_beside_the_writes(void **state) {
+        uint64_t next;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        next = append_until_half_full(&b, 1); /* it is being made */
+        assert_int_equal(b.loop.n, 1);
+        assert_int_equal(append(&b, next, next, 1, 1), 0);
+        assert_int_equal(b.loop.n, 2);
+        assert_true(loop_turn(&b.loop));
+        assert_true(is_on_disk(&b, "log.next"));
+        assert_true(loop_turn(&b.loop));
+        assert_int_equal(b.appended_index, next++);
+
+        while (!is_on_disk(&b, "log.00000002")) {
+                b.memory.calls = 0;
+                assert_int_equal(append(&b, next, next, 1, 1), 0);
+                assert_true(loop_turn(&b.loop));
+                assert_int_equal(b.appended_index, next++);
+        }
+        assert_int_equal(b.memory.calls, 2); /* its new name, and the write */
+        assert_false(is_on_disk(&b, "log.next"));
+
+        next = append_until_half_full(&b, next);
+        turn_all(&b);
+        assert_true(is_on_disk(&b, "log.next"));
+        reopen(&b);
+        assert_holds(&b, 1, next - 1, NULL);
+        bench_done(&b);
+}
+
+static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
+        uint64_t next;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        next = append_until_half_full(&b, 1);
+        b.memory.fail = -ENOSPC;
+        assert_true(loop_turn(&b.loop));
+        b.memory.fail = 0;
+        assert_false(is_on_disk(&b, "log.next"));
+        for (; !is_on_disk(&b, "log.00000003"); next++) { /* there is one attempt for each file */
+                assert_int_equal(append(&b, next, next, 1, 1), 0);
+                turn_all(&b);
+        }
+        assert_int_equal(b.n_failed, 0);
+        reopen(&b);
+        assert_holds(&b, 1, next - 1, NULL);
+        bench_done(&b);
+}
+
+static void closing_while_the_next_file_is_made_waits_for_it(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        (void) append_until_half_full(&b, 1);
+        b.log = raft_log_close(b.log, on_closed, &b);
+        assert_int_equal(b.n_closed, 0);
+        turn_all(&b);
+        assert_int_equal(b.n_closed, 1);
+        bench_done(&b);
+}
+
 static void a_conflicting_tail_is_replaced(void **state) {
         const uint64_t terms[] = { 1, 1, 1, 2, 2, 3 };
         Bench b;
@@ -895,6 +979,9 @@ int main(void) {
                 cmocka_unit_test(an_opening_that_is_cancelled_ends_and_loses_nothing),
                 cmocka_unit_test(entries_come_back_over_several_files),
                 cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
+                cmocka_unit_test(the_next_file_is_made_beside_the_writes),
+                cmocka_unit_test(a_next_file_that_cannot_be_made_ahead_stops_nothing),
+                cmocka_unit_test(closing_while_the_next_file_is_made_waits_for_it),
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
                 cmocka_unit_test(a_reset_log_begins_behind_the_state_and_drops_its_files),
                 cmocka_unit_test(cutting_removes_only_files_that_are_wholly_behind),
