@@ -12,6 +12,7 @@ enum {
         HTTP_METHOD_MAX = 31,
         HTTP_REQUEST_WORK = 16, /* bytes that could be moved in the time in which a handler reads one byte of a request ... */
         HTTP_ANSWER_WORK = 4,   /* ... or writes one of an answer */
+        HTTP_SMALL_MAX = 16 * 1024, /* bytes of a request that goes before larger ones */
         HTTP_KEPT_MAX = 4096,  /* a larger buffer is given back between requests; who holds less is not looked at */
         HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
 };
@@ -48,6 +49,7 @@ struct HttpConnection {
         TAILQ_ENTRY(HttpConnection) holders; /* while it holds more than HTTP_KEPT_MAX */
         TAILQ_ENTRY(HttpConnection) waiting; /* while 'in_queue' */
         bool in_queue;
+        unsigned lane;
         size_t held;        /* as it was counted last */
         llhttp_t parser;
 
@@ -96,8 +98,10 @@ struct HttpServer {
         HttpStray *strays;
         unsigned n_connections, n_strays;
         TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
-        TAILQ_HEAD(, HttpConnection) waiting; /* whose requests wait for a turn of the loop, by when they were complete */
-        uint64_t served_turn; /* the last turn in which one of them did not have to wait any more */
+        struct {
+                TAILQ_HEAD(, HttpConnection) waiting; /* whose requests wait for a turn of the loop, by when they were complete */
+                uint64_t served_turn; /* the last turn in which one of them did not have to wait any more */
+        } lanes[2]; /* of small requests, and of larger ones */
         Deferred serve;
         size_t held;
         Deferred relieve;

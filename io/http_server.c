@@ -178,16 +178,22 @@ static void server_refuse(HttpServer *server, Stream *stream, void *door, int er
 /* -- Requests, a turn's work at a time --
  *
  * Requests that are complete while this turn has room are handled at once. The others wait in the order in which they were complete, and
- * so does the next one of a connection that has been served. */
+ * so does the next one of a connection that has been served. Small ones do not wait for larger ones: of each lane one is served in every
+ * turn, and then, while there is room, small ones first. */
+
+static bool is_empty(const HttpServer *server) {
+        return TAILQ_EMPTY(&server->lanes[0].waiting) && TAILQ_EMPTY(&server->lanes[1].waiting);
+}
 
 bool http_server_admit(HttpConnection *c) {
         HttpServer *server = c->server;
 
-        if (TAILQ_EMPTY(&server->waiting) && loop_has_room(server->loop))
+        c->lane = c->bytes.size > HTTP_SMALL_MAX;
+        if (TAILQ_EMPTY(&server->lanes[0].waiting) && (c->lane == 0 || is_empty(server)) && loop_has_room(server->loop))
                 return true;
-        if (TAILQ_EMPTY(&server->waiting))
-                server->served_turn = loop_turns(server->loop)->n;
-        TAILQ_INSERT_TAIL(&server->waiting, c, waiting);
+        if (TAILQ_EMPTY(&server->lanes[c->lane].waiting))
+                server->lanes[c->lane].served_turn = loop_turns(server->loop)->n;
+        TAILQ_INSERT_TAIL(&server->lanes[c->lane].waiting, c, waiting);
         c->in_queue = true;
         loop_defer(server->loop, &server->serve);
         return false;
@@ -195,24 +201,30 @@ bool http_server_admit(HttpConnection *c) {
 
 static void leave_queue(HttpServer *server, HttpConnection *c) {
         if (c->in_queue)
-                TAILQ_REMOVE(&server->waiting, c, waiting);
+                TAILQ_REMOVE(&server->lanes[c->lane].waiting, c, waiting);
         c->in_queue = false;
+}
+
+static void serve_lane(HttpServer *server, unsigned lane) {
+        uint64_t turn = loop_turns(server->loop)->n;
+        HttpConnection *c;
+
+        while ((c = TAILQ_FIRST(&server->lanes[lane].waiting)) && (loop_has_room(server->loop) || server->lanes[lane].served_turn != turn)) {
+                leave_queue(server, c);
+                if (c->state != HTTP_WAITING)
+                        continue; /* it was refused, or closes */
+                server->lanes[lane].served_turn = turn;
+                http_connection_handle(c);
+                http_connection_count(c);
+        }
 }
 
 static void server_serve(void *userdata) {
         HttpServer *server = userdata;
-        uint64_t turn = loop_turns(server->loop)->n;
-        HttpConnection *c;
 
-        while ((c = TAILQ_FIRST(&server->waiting)) && (loop_has_room(server->loop) || server->served_turn != turn)) {
-                leave_queue(server, c);
-                if (c->state != HTTP_WAITING)
-                        continue; /* it was refused, or closes */
-                server->served_turn = turn;
-                http_connection_handle(c);
-                http_connection_count(c);
-        }
-        if (!TAILQ_EMPTY(&server->waiting))
+        for (unsigned lane = 0; lane < ELEMENTS(server->lanes); lane++)
+                serve_lane(server, lane);
+        if (!is_empty(server))
                 loop_defer(server->loop, &server->serve);
 }
 
@@ -289,7 +301,8 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
 
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
-        TAILQ_INIT(&server->waiting);
+        for (unsigned lane = 0; lane < ELEMENTS(server->lanes); lane++)
+                TAILQ_INIT(&server->lanes[lane].waiting);
         server->serve = DEFERRED(server_serve, server);
         server->relieve = DEFERRED(server_relieve, server);
         http_server_set_limits(server, limits);

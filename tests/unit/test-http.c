@@ -884,6 +884,37 @@ static void requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arr
                 end_done(&e[i]);
 }
 
+static void small_requests_do_not_wait_for_large_ones(void **state) {
+        static const char *const order[] = { "/heavy/0", "/heavy/small0", "/heavy/1", "/heavy/small1", "/heavy/2", "/heavy/3" };
+        enum { SIZE = 20000 };
+        static char request[SIZE + 128];
+        Web *web = *state;
+        End large[4], small[2];
+
+        web->body_limit = SIZE;
+        for (size_t i = 0; i < ELEMENTS(large); i++)
+                end_connect(&large[i], &web->pair);
+        for (size_t i = 0; i < ELEMENTS(small); i++)
+                end_connect(&small[i], &web->pair);
+        for (size_t i = 0; i < ELEMENTS(large); i++) {
+                snprintf(request, sizeof(request), "PUT /heavy/%zu HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%0*d", i, SIZE, SIZE, 0);
+                end_send(&large[i], request);
+        }
+        for (size_t i = 0; i < ELEMENTS(small); i++) {
+                snprintf(request, sizeof(request), "GET /heavy/small%zu HTTP/1.1\r\nHost: h\r\n\r\n", i);
+                end_send(&small[i], request);
+        }
+        RUN_UNTIL(&web->pair, web->n_heavy == ELEMENTS(order));
+        for (size_t i = 0; i < ELEMENTS(order); i++)
+                assert_string_equal(web->heavy[i], order[i]);
+        assert_true(web->heavy_turn[2] > web->heavy_turn[0]); /* one of each in a turn */
+        assert_true(web->heavy_turn[2] == web->heavy_turn[1] && web->heavy_turn[4] == web->heavy_turn[3]);
+        for (size_t i = 0; i < ELEMENTS(large); i++)
+                end_done(&large[i]);
+        for (size_t i = 0; i < ELEMENTS(small); i++)
+                end_done(&small[i]);
+}
+
 static void a_request_that_waits_for_a_turn_ends_with_its_client(void **state) {
         Web *web = *state;
         End first, leaver, last;
@@ -1158,6 +1189,7 @@ int main(void) {
                 T(what_all_readers_leave_is_bounded_and_the_oldest_goes),
                 T(a_parked_request_does_not_keep_its_body),
                 T(requests_that_cost_a_turn_are_handled_one_a_turn_in_the_order_of_arrival),
+                T(small_requests_do_not_wait_for_large_ones),
                 T(a_request_that_waits_for_a_turn_ends_with_its_client),
                 T(a_client_that_sends_no_more_is_answered_though_its_request_waited),
                 T(requests_that_wait_count_among_what_is_held_and_the_oldest_goes),
