@@ -611,7 +611,7 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (ret_number)
                 *ret_number = x->number;
 
-        x->later = cmd->later;
+        x->later = cmd->later || (!cmd->internal && w.size > PROPOSE_SMALL_MAX);
         proposals_enqueue(p, x);
         if (status != KV_OK)
                 proposals_refuse(p, x, status, err.message);

@@ -21,6 +21,7 @@ enum {
         PROPOSE_WINDOW = 4,               /* entries of ours that are not committed */
         PROPOSE_MAX = 4096,               /* commands of ours without an answer; as many of others that wait for the log */
         PROPOSE_BYTES_MAX = 16 * 1024 * 1024,
+        PROPOSE_SMALL_MAX = 16 * 1024, /* bytes of a command that goes to the log before larger ones */
         PROPOSE_WAIT_MS = 1500,
         PROPOSE_ASK_MS = 1000,            /* from sending until the leader is asked what became of it */
         PROPOSE_LIFE_MS = 10000,          /* from sending to the deadline, in cluster time */

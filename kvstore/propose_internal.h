@@ -19,7 +19,7 @@ enum {
         FRAME_COMMANDS_MAX = 1000,
         FRAME_ANSWERS_MAX = 4 * 1024 * 1024, /* bytes of answers in one frame; more than one record has */
         HEAVY_WAIT_MS = 2 * BUDGET_WAIT_MS, /* a heavy command waits so long for the log, and no longer */
-        LATER_MS = 300,      /* so long states give way, and no longer */
+        LATER_MS = 300,      /* so long states and large commands give way, and no longer */
 };
 
 static_assert(KV_COMMAND_MAX + ITEM_OVERHEAD + BATCH_OVERHEAD <= RAFT_ENTRY_SIZE_MAX, "a command fits into an entry of its own");

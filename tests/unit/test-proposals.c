@@ -617,6 +617,29 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
         assert_int_equal(later.status, KV_OK);
 }
 
+static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_long(void **state) {
+        KvCommand wide = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, PROPOSE_SMALL_MAX } };
+        KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, ours = wide;
+        Still *h = *state;
+        Proposals *p = h->store->proposals;
+        Told told[5] = {};
+        uint64_t number;
+
+        ours.internal = true;
+        assert_int_equal(kv_propose(h->store, &wide, on_told, &told[0], &number), 0);
+        assert_int_equal(kv_propose(h->store, &wide, on_told, &told[1], &number), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_told, &told[2], &number), 0);
+        assert_int_equal(p->queue.first->number, number);
+        assert_int_equal(kv_propose(h->store, &ours, on_told, &told[3], &number), 0);
+        assert_int_equal(p->queue.first->next->number, number);
+        h->now_ms += LATER_MS;
+        assert_int_equal(kv_propose(h->store, &light, on_told, &told[4], &number), 0);
+        assert_int_equal(p->queue.last->number, number);
+        still_run(h);
+        for (size_t i = 0; i < ELEMENTS(told); i++)
+                assert_int_equal(told[i].status, KV_OK);
+}
+
 static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) {
         Still *h = *state;
         KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
@@ -703,6 +726,7 @@ int main(void) {
                 HOST(what_another_host_proposes_is_estimated_in_several_turns),
                 HOST(what_is_refused_in_a_later_turn_is_said_to_the_host_that_proposed_it),
                 HOST(a_deferred_command_keeps_its_place_and_costs_what_it_was_charged),
+                HOST(small_commands_do_not_wait_for_large_ones_until_those_have_waited_long),
                 HOST(a_heavy_command_that_does_not_get_its_turn_is_refused),
                 HOST(a_command_that_may_have_happened_is_estimated_once),
                 HOST(what_is_past_its_deadline_without_an_answer_is_said_to_be),
