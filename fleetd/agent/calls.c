@@ -228,6 +228,14 @@ static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
         agent_write_done(userdata, error, sentence);
 }
 
+/* A socket, a timer or a person may have started it since its file was written. */
+static void agent_note_outdated(Agent *a, const SystemdUnit *seen) {
+        AgentUnit *u = agent_unit(a, seen->name, false);
+
+        if (u && seen->need_reload && agent_is_running(seen))
+                snprintf(u->outdated, sizeof(u->outdated), "%s", seen->invocation_id);
+}
+
 /* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
 static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         AgentCall *call = userdata;
@@ -241,6 +249,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         }
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i]);
+                agent_note_outdated(a, &units[i]);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {

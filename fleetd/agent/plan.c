@@ -152,6 +152,8 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                         return step(AGENT_NOTE, "the order is about what runs", why);
                 return plan_again(v, "started before", why);
         }
+        if (note && note->replacing && v->outdated && agent_is_running(seen))
+                return step(AGENT_STOP, "its former text was started again", why);
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);
         if (differs || seen->need_reload || has_lost_its_file(seen) || agent_is_foreign(seen, note, v->boot_id, v->taken))
@@ -183,7 +185,7 @@ static AgentStep plan_noted(const AgentView *v, const char **why) {
                         return step(AGENT_WRITE, "its file is missing", why);
                 return plan_again(v, "no newer order", why);
         }
-        if (note->replacing && agent_is_running(v->seen) && !streq(v->seen->hash, note->unit->hash))
+        if (note->replacing && agent_is_running(v->seen) && (v->outdated || !streq(v->seen->hash, note->unit->hash)))
                 return step(AGENT_NOTHING, "waiting for the cluster: its former text runs", why);
         /* While this host or its daemon was down the unit may have moved: another daemon waits as with all that was assigned. */
         if ((!v->use_saved && (!note->finishing || v->fresh)) || note->done || v->stopping)

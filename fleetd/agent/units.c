@@ -181,5 +181,6 @@ AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason)
                                   .use_saved = a->use_saved,
                                   .stopping = a->systemd->ops->is_stopping(a->systemd),
                                   .taken = u->taken,
+                                  .outdated = u->outdated[0] && streq(u->outdated, u->seen.invocation_id),
                           }, ret_reason);
 }

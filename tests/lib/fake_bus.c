@@ -209,6 +209,8 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
         }
         if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
                 text_printf(&f->said, " %s", name);
+        for (size_t i = 0; streq(member, "Reload") && f->obeys && i < f->n_units; i++)
+                f->units[i].need_reload = false;
         text_append(&f->said, "; ");
         return 0;
 }

@@ -1292,6 +1292,29 @@ static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void 
         assert_int_equal(room->fake->stops, 1);
 }
 
+static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again(void **state) {
+        Room *room = *state;
+        FakeUnit *u;
+
+        run_unit(room, "web.service", ONE);
+        u = &room->fake->units[0];
+        room->fake->hold = "LinkUnitFiles";
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        assert_int_equal(room->fake->stops, 1);
+        assert_true(has_file(room, "web.service", "/bin/two"));
+        snprintf(u->active, sizeof(u->active), "active"); /* by its socket */
+        u->invocation[0]++;
+        u->need_reload = true;
+        fake_bus_release(room->fake);
+        UNTIL(room, room->fake->starts == 2);
+        assert_int_equal(room->fake->stops, 2);
+        UNTIL(room, says(room, "web.service", "active"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->stops, 2);
+}
+
 /* The daemon was away meanwhile: what runs is the former text. */
 static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
         Room *room = *state;
@@ -1726,6 +1749,7 @@ static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_not
 static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void **state) {
         _cleanup_free_ char *path = NULL;
         Room *room = *state;
+        uint64_t turns;
 
         path = scratch_path(room->notes, "assignment");
         run_unit(room, "web.service", ONE);
@@ -1737,6 +1761,10 @@ static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void 
         assert_int_equal(room->fake->starts, 2);
         assert_int_equal(room->fake->stops, 1);
         assert_int_equal(access(path, F_OK), -1);
+
+        turns = loop_turns(room->host->loop)->n; /* what cannot be written is not tried without end */
+        host_pause(room->host, QUIET_MS);
+        assert_true(loop_turns(room->host->loop)->n - turns < QUIET_MS);
 }
 
 static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
@@ -2098,6 +2126,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
                 in_a_room(the_next_daemon_stops_a_unit_without_its_file),
                 in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
+                in_a_room(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
                 in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),

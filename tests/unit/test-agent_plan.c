@@ -1017,6 +1017,22 @@ static void a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_
         assert_int_equal(t.n_movers, 0);
 }
 
+static void a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, "");
+        in_force(s, s->one, "active");
+        s->note.replacing = s->view.outdated = true;
+        assert_step(s, AGENT_STOP);
+        s->view.fresh = false;
+        s->view.use_saved = true;
+        assert_step(s, AGENT_NOTHING);
+        s->view.fresh = true;
+        s->note.replacing = false; /* what runs is not known to be another text */
+        assert_step(s, AGENT_ADOPT);
+}
+
 /* -- Every combination -- */
 
 typedef void (*Judge)(Scene *s, AgentStep step);
@@ -1057,6 +1073,7 @@ static bool scene_number(Scene *s, uint64_t n) {
         s->seen.end = number * 7 / 3 % 6;
         s->seen.held = number * 11 / 5 % 2;
         s->note.replacing = number * 17 / 11 % 2;
+        s->view.outdated = number * 37 / 29 % 2;
         s->note.finishing = s->note.replacing && number * 19 / 13 % 2;
         s->note.stopped_for = number * 13 / 7 % 2;
         if (number * 31 / 23 % 2)
@@ -1089,11 +1106,12 @@ static void judge_stop(Scene *s, AgentStep step) {
         bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP && (!s->view.note || s->order.index >= s->note.index);
         bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && !streq(s->seen.hash, s->unit.unit->hash)
                        && (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) : s->seen.has_file);
+        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order && s->order.order == ORDER_RUN;
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
-        assert_true(ordered_to_stop || changed || (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
+        assert_true(ordered_to_stop || changed || outdated || (s->order.order == ORDER_LOAD && (newer || (s->view.note && s->note.stopping))));
 }
 
 static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
@@ -1388,6 +1406,7 @@ int main(void) {
                 cmocka_unit_test(an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost),
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
+                row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),
                 row(nothing_is_started_but_what_is_ordered_written_and_not_running),
