@@ -86,11 +86,22 @@ static void trim_on_timer(void *userdata) {
         (void) timer_start(&trim->timer, trim->loop, TRIM_MS);
 }
 
+static void trim_on_freed(void *userdata) {
+        Trim *trim = userdata;
+
+        if (trim->timer.due_ms > loop_now_ms(trim->loop) + TRIM_SOON_MS)
+                (void) timer_start(&trim->timer, trim->loop, TRIM_SOON_MS);
+}
+
 int trim_start(Trim *trim, Loop *loop) {
-        *trim = (Trim) { .loop = loop, .timer = TIMER(trim_on_timer, trim) };
+        *trim = (Trim) { .loop = loop, .timer = TIMER(trim_on_timer, trim), .freed = DEFERRED(trim_on_freed, trim) };
+        loop->on_freed = &trim->freed;
         return timer_start(&trim->timer, loop, TRIM_MS);
 }
 
 void trim_stop(Trim *trim) {
         timer_stop(&trim->timer);
+        if (trim->loop)
+                trim->loop->on_freed = NULL;
+        deferred_cancel(&trim->freed);
 }

@@ -8,7 +8,8 @@
 #include "io/loop.h"
 
 enum {
-        TRIM_MS = 5000,          /* between two looks */
+        TRIM_MS = 5000,          /* between two looks ... */
+        TRIM_SOON_MS = 500,      /* ... and after many small pieces have been freed (loop_freed()) */
         TRIM_BYTES = 128 * 1024, /* newly free: less is not worth it */
         TRIM_LARGE = 128 * 1024, /* a larger block is mapped by itself, and unmapped when it is freed */
 };
@@ -20,6 +21,7 @@ void trim_init(void);
 typedef struct Trim {
         Loop *loop;
         Timer timer;
+        Deferred freed;
         uint64_t free_bytes;  /* the least that the allocator kept since memory was returned last ... */
         int64_t unused_bytes; /* ... and the least that were there beyond those in use */
         unsigned n;          /* how often memory was returned */

@@ -178,7 +178,7 @@ static int on_header_field_complete(llhttp_t *parser) {
         c->field = c->state == HTTP_IN_HEAD ? kept_field(c->name, c->name_size) : _HTTP_KEPT_NONE;
         c->name_size = 0;
         if (c->field != _HTTP_KEPT_NONE && c->n_kept[c->field]++ == 0)
-                c->kept_at[c->field] = c->bytes.size;
+                c->kept_at[c->field] = (uint32_t) c->bytes.size;
         else
                 c->field = _HTTP_KEPT_NONE;
         return 0;
@@ -242,11 +242,11 @@ static int reduce_absolute_form(HttpConnection *c) {
         /* Over the scheme there is room for the terminator behind the host, and for the root when none was named. */
         memmove(authority - 2, authority, size);
         path[-2] = 0;
-        c->kept_at[HTTP_KEPT_HOST] = authority - 2 - c->bytes.chars;
+        c->kept_at[HTTP_KEPT_HOST] = (uint32_t) (authority - 2 - c->bytes.chars);
         c->n_kept[HTTP_KEPT_HOST] = 1;
         if (*path != '/')
                 *--path = '/';
-        c->target_at = path - c->bytes.chars;
+        c->target_at = (uint32_t) (path - c->bytes.chars);
         return 0;
 }
 
@@ -309,7 +309,7 @@ static int on_headers_complete(llhttp_t *parser) {
 
         c->state = HTTP_IN_BODY;
         c->is_head = streq(c->method, "HEAD");
-        c->body_at = c->bytes.size;
+        c->body_at = (uint32_t) c->bytes.size;
         c->request.keep_alive = llhttp_should_keep_alive(parser);
         if (!has_body)
                 return 0;
@@ -651,6 +651,7 @@ static void connection_on_close(void *userdata, int error, const char *reason) {
         deferred_cancel(&c->resume);
         text_done(&c->bytes);
         text_done(&c->pending);
+        loop_freed(c->loop, sizeof(*c) + c->held);
         free(c);
 }
 

@@ -48,12 +48,12 @@ struct HttpConnection {
         HttpClient *client; /* counted there, or NULL */
         TAILQ_ENTRY(HttpConnection) holders; /* while it holds more than HTTP_KEPT_MAX */
         TAILQ_ENTRY(HttpConnection) waiting; /* while 'in_queue' */
-        bool in_queue;
-        unsigned lane;
         size_t held;        /* as it was counted last */
         llhttp_t parser;
 
         HttpState state;
+        bool in_queue;
+        uint8_t lane;
         bool answering;      /* in HTTP_ACTIVE: http_begin() was called */
         bool chunked;        /* ... and says where its chunks end */
         bool http10, is_head;
@@ -67,8 +67,9 @@ struct HttpConnection {
 
         /* Target, kept values (each terminated) and body of the request; offsets, because it moves when it grows. */
         Text bytes;
-        size_t target_at, body_at, kept_at[_HTTP_KEPT_MAX];
-        unsigned n_kept[_HTTP_KEPT_MAX], n_fields;
+        uint32_t target_at, body_at, kept_at[_HTTP_KEPT_MAX];
+        uint16_t n_kept[_HTTP_KEPT_MAX];
+        unsigned n_fields;
         char method[HTTP_METHOD_MAX + 1];
         char name[20];       /* of the field, as far as it could be one that we keep */
         uint8_t method_size, name_size;

@@ -29,6 +29,15 @@ void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes) {
         loop->turns.now.bytes += bytes;
 }
 
+void loop_freed(Loop *loop, size_t bytes) {
+        loop->freed += bytes;
+        if (loop->freed < LOOP_FREED_MAX)
+                return;
+        loop->freed = 0;
+        if (loop->on_freed)
+                loop_defer(loop, loop->on_freed);
+}
+
 const Turns *loop_turns(const Loop *loop) {
         return &loop->turns;
 }

@@ -73,10 +73,14 @@ int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
 
 /* Counts work of the present turn that grows with the input: nodes visited, bytes moved. */
 void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes);
+/* Counts memory that was given back in small pieces. After LOOP_FREED_MAX of it 'on_freed' is deferred: see fleetd/trim.h. */
+void loop_freed(Loop *loop, size_t bytes);
 const Turns *loop_turns(const Loop *loop);
 /* Whether the work of the present turn is below TURN_WORK_MAX. All that clients ask for shares it; what can wait is left to the next
  * turn where it is false. Who waits does one piece in each turn, whatever others did in it. */
 bool loop_has_room(const Loop *loop);
+
+enum { LOOP_FREED_MAX = 1024 * 1024 };
 
 /* -- For backends -- */
 
@@ -98,6 +102,8 @@ struct Loop {
         uint64_t armed_ms; /* what wake_at() was told last */
         uint64_t grain_ms; /* 1 where now_ms() hides a fraction, so that no timer fires early; 0 in virtual time */
         bool running;      /* in loop_run_due(): wake_at() is told once, at its end */
+        size_t freed;      /* bytes, by loop_freed() */
+        Deferred *on_freed; /* borrowed; NULL: none */
         Turns turns;
 };
 

@@ -441,6 +441,22 @@ static void who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep(vo
 
 static const uint64_t MS = 1000 * 1000;
 
+static void what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte(void **state) {
+        TestLoop *t = *state;
+        Note a;
+
+        loop_freed(&t->base, LOOP_FREED_MAX); /* nobody wants to know */
+        note_init(&a, t, 'a');
+        t->base.on_freed = &a.deferred;
+        loop_freed(&t->base, LOOP_FREED_MAX - 1);
+        (void) loop_run_due(&t->base, 10);
+        assert_string_equal(t->transcript, "");
+        loop_freed(&t->base, 1);
+        loop_freed(&t->base, LOOP_FREED_MAX - 1);
+        (void) loop_run_due(&t->base, 10);
+        assert_string_equal(t->transcript, "a");
+}
+
 static void turns_are_counted_by_their_cpu_time_and_the_longest_is_kept(void **state) {
         Turns t = {};
         TurnReport report;
@@ -791,6 +807,7 @@ int main(void) {
                 REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
                 REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
                 REAL(who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep),
+                PURE(what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte),
                 cmocka_unit_test(turns_are_counted_by_their_cpu_time_and_the_longest_is_kept),
                 cmocka_unit_test(a_long_turn_is_reported_with_its_longest_callback_and_its_work),
                 cmocka_unit_test(long_turns_are_reported_once_a_minute_and_the_report_counts_the_others),
