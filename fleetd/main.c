@@ -22,6 +22,9 @@
 
 enum { LOADING_MS = 600000, DESCRIPTORS_OWN = 512, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
 
+/* Of libuv, which has 4: for two large answers, a copy of the tree, the next file of the log, the notes, and the write of the log behind none of them. */
+#define THREADS "6"
+
 typedef struct Process {
         UvLoop *uv;
         Loop *loop;
@@ -288,6 +291,7 @@ int main(int argc, char *argv[]) {
         int r;
 
         trim_init();
+        (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
         r = settings_read(&settings, argc, argv, &err);
         if (r > 0)
                 return EXIT_SUCCESS;

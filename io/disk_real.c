@@ -206,7 +206,7 @@ static int real_settle(Disk *base) {
         for (size_t i = 0; i < n && r >= 0; i++)
                 r = real_settle_file(disk->fd, names[i]);
         names_free(names, n);
-        return r;
+        return r < 0 ? r : fsync_dir(disk->fd); /* names, too */
 }
 
 static int real_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {

@@ -484,10 +484,11 @@ static void on_made(void *userdata) {
                 log_free(log);
 }
 
+/* There is one at a time: none is made while one is ready, and the writer takes none while one is made. */
 static void make_next_file(RaftLog *log) {
         uint64_t last = raft_log_files_wants_spare(&log->files);
 
-        if (last == 0 || last == log->made_behind || log->is_making)
+        if (last == 0 || last == log->made_behind || log->is_making || log->has_made)
                 return;
         log->made_behind = last;
         log->making = (Work) { .name = LOOP_NAME(on_made), .work = work_making, .done = on_made, .userdata = log, .patient = true };

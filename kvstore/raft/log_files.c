@@ -377,9 +377,13 @@ int raft_log_files_make_spare(Disk *disk, uint64_t file_size) {
         DiskFile *file;
         int r;
 
-        r = disk->ops->open(disk, spare_name, true, file_size, &file); /* one that is there is left from before */
-        if (r < 0)
+        r = disk->ops->remove(disk, spare_name); /* one that was left, perhaps half made */
+        if (r == 0 || r == -ENOENT)
+                r = disk->ops->open(disk, spare_name, true, file_size, &file);
+        if (r < 0) {
+                (void) disk->ops->remove(disk, spare_name); /* the writer may need its room */
                 return r;
+        }
         file->ops->close(file);
         crash_point("log-spare-made");
         return 0;

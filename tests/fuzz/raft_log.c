@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 typedef struct FuzzLoop {
         Loop base;
-        Work *queued;
+        Work *queued[2]; /* the writer's, and the making of the next file */
+        size_t n;
 } FuzzLoop;
 
 static uint64_t no_time(const Loop *loop) {
@@ -22,8 +23,22 @@ static void no_wake(Loop *loop, uint64_t due_ms) {
 }
 
 static int queue(Loop *base, Work *work) {
-        container_of(base, FuzzLoop, base)->queued = work;
+        FuzzLoop *loop = container_of(base, FuzzLoop, base);
+
+        assert(loop->n < ELEMENTS(loop->queued));
+        loop->queued[loop->n++] = work;
         return 0;
+}
+
+static void run_all(FuzzLoop *loop) {
+        while (loop->n > 0) {
+                Work *work = loop->queued[0];
+
+                loop->queued[0] = loop->queued[1];
+                loop->n--;
+                work->work(work->userdata);
+                work->done(work->userdata);
+        }
 }
 
 static void no_report(void *userdata, uint64_t generation, uint64_t last_index) {
@@ -81,8 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 if (last < UINT64_MAX / 2) {
                         e = raft_log_append(log, 1, last + 1, &entry, 1);
                         assert(e == 0);
-                        loop.queued->work(loop.queued->userdata);
-                        loop.queued->done(loop.queued->userdata);
+                        run_all(&loop);
                         assert(raft_log_last_index(log) == last + 1);
                 }
                 raft_log_close(log, NULL, NULL);

@@ -317,6 +317,40 @@ static void the_next_file_is_made_beside_the_writes(void **state) {
         bench_done(&b);
 }
 
+/* In any order of the two works: a file that is ready is taken before the next one is made. */
+static void one_next_file_is_made_at_a_time(void **state) {
+        for (uint64_t seed = 1; seed <= 200; seed++) {
+                uint64_t next = 1;
+                Random random;
+                Bench b;
+
+                random_seed(&random, seed);
+                bench_init(&b, seed);
+                create_and_open(&b);
+                for (unsigned i = 0; i < 200; i++) {
+                        uint64_t n = 1 + random_below(&random, 16);
+
+                        if (random_below(&random, 3) > 0) {
+                                assert_int_equal(append(&b, next, next, n, 1), 0);
+                                next += n;
+                        }
+                        if (b.loop.n > 1 && random_below(&random, 2)) { /* two threads */
+                                Work *first = b.loop.queued[0];
+
+                                b.loop.queued[0] = b.loop.queued[1];
+                                b.loop.queued[1] = first;
+                        }
+                        if (random_below(&random, 3) > 0)
+                                (void) loop_turn(&b.loop);
+                }
+                turn_all(&b);
+                assert_int_equal(b.n_failed, 0);
+                reopen(&b);
+                assert_holds(&b, 1, next - 1, NULL);
+                bench_done(&b);
+        }
+}
+
 static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         uint64_t next;
         Bench b;
@@ -980,6 +1014,7 @@ int main(void) {
                 cmocka_unit_test(entries_come_back_over_several_files),
                 cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
                 cmocka_unit_test(the_next_file_is_made_beside_the_writes),
+                cmocka_unit_test(one_next_file_is_made_at_a_time),
                 cmocka_unit_test(a_next_file_that_cannot_be_made_ahead_stops_nothing),
                 cmocka_unit_test(closing_while_the_next_file_is_made_waits_for_it),
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
