@@ -54,13 +54,17 @@ static void detach(Proposals *p, Proposal *x) {
         p->own_bytes -= x->size;
 }
 
+static bool gives_way(const Proposal *x) {
+        return x->later || x->large;
+}
+
 void proposals_enqueue(Proposals *p, Proposal *x) {
         uint64_t now = loop_now_ms(p->options.loop);
         Proposal *after = p->queue.last;
 
         x->state = PROPOSAL_QUEUED;
         x->queued_ms = now;
-        while (!x->later && after && after->later && now - after->queued_ms < LATER_MS)
+        while (!gives_way(x) && after && gives_way(after) && now - after->queued_ms < LATER_MS)
                 after = after->prev;
         list_insert(&p->queue, after, x);
 }
@@ -611,7 +615,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         if (ret_number)
                 *ret_number = x->number;
 
-        x->later = cmd->later || (!cmd->internal && w.size > PROPOSE_SMALL_MAX);
+        x->later = cmd->later;
+        x->large = !cmd->internal && w.size > PROPOSE_SMALL_MAX;
         proposals_enqueue(p, x);
         if (status != KV_OK)
                 proposals_refuse(p, x, status, err.message);

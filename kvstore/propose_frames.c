@@ -207,6 +207,7 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         x->size = size;
         x->foreign = true;
         x->later = like->later;
+        x->large = !cmd.internal && size > PROPOSE_SMALL_MAX;
         x->ours = cmd.internal;
         x->cost = cost;
         if (cost > 0)

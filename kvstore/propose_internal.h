@@ -48,7 +48,9 @@ typedef struct Proposal {
         void *userdata;
         KvStatus status;
         char *cause;
-        bool foreign, later;
+        bool foreign;
+        bool later;                   /* gives way in the queues and between hosts ... */
+        bool large;                   /* ... a user's of more than PROPOSE_SMALL_MAX: in the queues */
         bool ours;                    /* of this daemon's rooms */
         uint64_t queued_ms;           /* of one that gives way: since when it does */
         uint64_t cost;                /* as estimated on the leader; 0: not yet */
