@@ -228,12 +228,14 @@ static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
         agent_write_done(userdata, error, sentence);
 }
 
-/* A socket, a timer or a person may have started it since its file was written. */
+/* A socket, a timer or a person may have started it since its former text was stopped. */
 static void agent_note_outdated(Agent *a, const SystemdUnit *seen) {
+        const Note *note = notes_get(&a->notes, seen->name);
         AgentUnit *u = agent_unit(a, seen->name, false);
+        bool outdated = u && u->rewritten && note && note->replacing && seen->need_reload && agent_is_running(seen);
 
-        if (u && seen->need_reload && agent_is_running(seen))
-                snprintf(u->outdated, sizeof(u->outdated), "%s", seen->invocation_id);
+        if (u)
+                snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? seen->invocation_id : "");
 }
 
 /* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
@@ -328,6 +330,7 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
 
                 if (!text)
                         continue;
+                units[i]->rewritten = !streq(units[i]->seen.hash, text->hash) && !agent_is_running(&units[i]->seen);
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));

@@ -1315,6 +1315,35 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         assert_int_equal(room->fake->stops, 2);
 }
 
+static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
+        static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        room->fake->hold = "LinkUnitFiles";
+        host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        room->fake->units[0].need_reload = true;
+        fake_bus_release(room->fake);
+        UNTIL(room, !room->fake->units[0].need_reload);
+
+        room->fake->fail = "StopUnit";
+        room->fake->fail_name = SD_BUS_ERROR_FAILED;
+        room->fake->fail_message = "no";
+        log_begin();
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_logged("cannot stop"));
+        log_end();
+        room->fake->fail = NULL;
+        host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, 2 * AGENT_RETRY_MS + QUIET_MS);
+        assert_int_equal(room->fake->stops, 0);
+        assert_int_equal(room->fake->starts, 1);
+}
+
 /* The daemon was away meanwhile: what runs is the former text. */
 static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
         Room *room = *state;
@@ -2127,6 +2156,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(the_next_daemon_stops_a_unit_without_its_file),
                 in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
                 in_a_room(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
+                in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
                 in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
                 in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
