@@ -218,9 +218,16 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
 
 static void agent_write_done(AgentCall *call, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
+        Agent *a = call->agent;
 
-        if (!call->agent->closing)
-                call->agent->writing--;
+        for (size_t i = 0; !a->closing && error == 0 && i < call->n; i++) {
+                AgentUnit *u = agent_unit(a, call->names[i], false);
+
+                if (u)
+                        u->rewritten = false;
+        }
+        if (!a->closing)
+                a->writing--;
         (void) agent_call_done(owned, error, sentence);
 }
 
@@ -330,7 +337,8 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
 
                 if (!text)
                         continue;
-                units[i]->rewritten = !streq(units[i]->seen.hash, text->hash) && !agent_is_running(&units[i]->seen);
+                if (!streq(units[i]->seen.hash, text->hash))
+                        units[i]->rewritten = !agent_is_running(&units[i]->seen);
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));

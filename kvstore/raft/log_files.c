@@ -294,6 +294,7 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
 
         torn[0] = '\0';
         raft_entries_reset(ret, 1);
+        (void) f->disk->ops->remove(f->disk, spare_name); /* the room may be needed */
         r = list_files(f);
         if (r < 0)
                 return error_set(err, r, "cannot list the log's files: %s", strerror(-r));

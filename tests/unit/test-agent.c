@@ -1299,6 +1299,10 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         run_unit(room, "web.service", ONE);
         u = &room->fake->units[0];
         room->fake->hold = "LinkUnitFiles";
+        room->fake->fail = "LinkUnitFiles"; /* the first time */
+        room->fake->fail_name = SD_BUS_ERROR_FAILED;
+        room->fake->fail_message = "no";
+        log_begin();
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ORDER_RUN);
         UNTIL(room, room->fake->n_held == 1);
@@ -1308,6 +1312,9 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         u->invocation[0]++;
         u->need_reload = true;
         fake_bus_release(room->fake);
+        UNTIL(room, has_logged("cannot write"));
+        log_end();
+        room->fake->fail = NULL;
         UNTIL(room, room->fake->starts == 2);
         assert_int_equal(room->fake->stops, 2);
         UNTIL(room, says(room, "web.service", "active"));
