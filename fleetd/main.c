@@ -22,7 +22,7 @@
 
 enum { LOADING_MS = 600000, DESCRIPTORS_OWN = 512, EXIT_USAGE = 2 }; /* sysexits are nobody's habit here: 0 done, 1 failed, 2 told wrongly */
 
-/* Of libuv, which has 4: for two large answers, a copy of the tree, the next file of the log, the notes, and the write of the log behind none of them. */
+/* Of libuv, whose default is 4: two large answers, a copy of the tree, the next file of the log, the notes, and the write of the log at the same time. */
 #define THREADS "6"
 
 typedef struct Process {

@@ -73,14 +73,14 @@ int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
 
 /* Counts work of the present turn that grows with the input: nodes visited, bytes moved. */
 void loop_count(Loop *loop, uint64_t nodes, uint64_t bytes);
+enum { LOOP_FREED_MAX = 1024 * 1024 };
+
 /* Counts memory that was given back in small pieces. After LOOP_FREED_MAX of it 'on_freed' is deferred: see fleetd/trim.h. */
 void loop_freed(Loop *loop, size_t bytes);
 const Turns *loop_turns(const Loop *loop);
 /* Whether the work of the present turn is below TURN_WORK_MAX. All that clients ask for shares it; what can wait is left to the next
  * turn where it is false. Who waits does one piece in each turn, whatever others did in it. */
 bool loop_has_room(const Loop *loop);
-
-enum { LOOP_FREED_MAX = 1024 * 1024 };
 
 /* -- For backends -- */
 

@@ -827,11 +827,8 @@ static void a_unit_that_is_stopped_for_another_stays_here_though_one_of_its_name
 
 /* Its start may be refused while the other one is being stopped again: then it waits for that one. */
 /* Nothing tells the agent of that. */
-static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
-        const AgentCounts *counts;
-        Room *room = *state;
-        uint64_t listings;
-
+/* side.service runs bound to app.service, and is stopped since that one restarts. */
+static void stop_sidekick(Room *room) {
         run_unit(room, "side.service", ONE);
         fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
         snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
@@ -839,6 +836,14 @@ static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void 
         host_pause(room->host, 50);
         fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
         stop_by_systemd(room, "side.service");
+}
+
+static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
+        const AgentCounts *counts;
+        Room *room = *state;
+        uint64_t listings;
+
+        stop_sidekick(room);
         counts = agent_counts(room->agent);
         listings = counts->listings;
         UNTIL(room, counts->listings > listings); /* the next one of itself is a second away */
@@ -856,13 +861,7 @@ static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void 
 static void a_sidekick_whose_start_is_refused_is_started_when_its_unit_is_back_without_the_cluster(void **state) {
         Room *room = *state;
 
-        run_unit(room, "side.service", ONE);
-        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
-        fake_bus_changed(room->fake, "side.service");
-        host_pause(room->host, 50);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
-        stop_by_systemd(room, "side.service");
+        stop_sidekick(room);
         leader.gone = true;
         agent_state_changed(room->agent);
         refuse_starts(room);
@@ -1877,13 +1876,7 @@ static void notes_are_on_disk_before_the_calls_that_they_are_about(void **state)
 static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back(void **state) {
         Room *room = *state;
 
-        run_unit(room, "side.service", ONE);
-        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
-        fake_bus_changed(room->fake, "side.service");
-        host_pause(room->host, 50);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "activating", .left = true, .ended = true });
-        stop_by_systemd(room, "side.service");
+        stop_sidekick(room);
         room->fake->hold = "StartUnit";
         fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
         UNTIL(room, room->fake->n_held == 1);

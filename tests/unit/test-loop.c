@@ -445,7 +445,7 @@ static void what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte(void *
         TestLoop *t = *state;
         Note a;
 
-        loop_freed(&t->base, LOOP_FREED_MAX); /* nobody wants to know */
+        loop_freed(&t->base, LOOP_FREED_MAX); /* without a receiver */
         note_init(&a, t, 'a');
         t->base.on_freed = &a.deferred;
         loop_freed(&t->base, LOOP_FREED_MAX - 1);
