@@ -13,8 +13,18 @@ daemon_cleanup() {
 }
 trap daemon_cleanup EXIT
 
+# Below the ports that the kernel gives to connections, so that none takes it before it is listened on.
 free_port() {
-        python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+        python3 -c '
+import random, socket
+while True:
+    s, port = socket.socket(), random.randint(10000, 32000)
+    try:
+        s.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    print(port)
+    break'
 }
 
 takes_writes() { curl -sf -o /dev/null -X PUT "http://$1/v2/keys/ready" -d value=yes; }

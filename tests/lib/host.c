@@ -243,14 +243,3 @@ char *host_ask(Host *h, const char *address, const char *request, size_t size) {
         assert_non_null(answer);
         return answer;
 }
-
-int host_free_port(void) {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof(a);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
-        close(fd);
-        return ntohs(a.sin_port);
-}

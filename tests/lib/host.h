@@ -55,4 +55,3 @@ void host_machine(Host *h);
 
 /* Sends 'request' to "ADDR:PORT" or "/socket" from a thread of its own, and returns all that comes until the other side closes. */
 char *host_ask(Host *h, const char *address, const char *request, size_t size);
-int host_free_port(void);

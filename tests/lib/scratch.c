@@ -1,11 +1,16 @@
 #include "tests/lib/scratch.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
+#include <sys/socket.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+
+enum { PORT_MIN = 10000, PORT_MAX = 32000 };
 
 char *scratch_new(void) {
         const char *base = getenv("TMPDIR") ?: "/tmp";
@@ -39,4 +44,23 @@ void scratch_write(const char *path, const char *text) {
 
         if (!f || fputs(text, f) < 0 || fclose(f) != 0)
                 abort();
+}
+
+int scratch_port(void) {
+        for (int i = 0; i < 1000; i++) {
+                struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+                uint16_t n;
+                int fd, r;
+
+                if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+                        continue;
+                a.sin_port = htons(PORT_MIN + n % (PORT_MAX - PORT_MIN + 1));
+                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                r = fd < 0 ? -1 : bind(fd, (struct sockaddr *) &a, sizeof(a));
+                if (fd >= 0)
+                        close(fd);
+                if (r == 0)
+                        return ntohs(a.sin_port);
+        }
+        abort();
 }

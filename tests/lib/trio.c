@@ -1,9 +1,7 @@
 #include "tests/lib/trio.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #include "tests/lib/scratch.h"
 
@@ -53,16 +51,6 @@ bool trio_until(Trio *t, bool (*is_true)(void *userdata), void *userdata) {
         return trio_until_for(t, TRIO_PATIENCE_MS, is_true, userdata);
 }
 
-static int free_port(void) {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof(a);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        MUST(bind(fd, (struct sockaddr *) &a, sizeof(a)) == 0 && getsockname(fd, (struct sockaddr *) &a, &size) == 0);
-        close(fd);
-        return ntohs(a.sin_port);
-}
-
 void trio_new(Trio *t, const char *path, bool with_network) {
         *t = (Trio) { .path = path, .boot = 1 };
         MUST(loop_uv_new(&t->uv) == 0 || loop_uv_new(&t->uv) == 0); /* a test may let one call fail */
@@ -80,7 +68,7 @@ void trio_new(Trio *t, const char *path, bool with_network) {
                 snprintf(name, sizeof(name), "tree%u", i);
                 h->tree_path = scratch_path(path, name);
                 if (with_network)
-                        snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", free_port());
+                        snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", scratch_port());
         }
 }
 

@@ -33,7 +33,7 @@ static void room_open_with(Room *room, ClientAccess access, const ApiLimits *lim
 
         room->api = api_free(room->api);
         assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
-        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", host_free_port());
+        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
         if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
                 fail_msg("%s", err.message);
 }

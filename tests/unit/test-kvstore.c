@@ -1,5 +1,4 @@
 /* The store through its door: real loop, real disks in a scratch folder, sessions over the loopback. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,7 +6,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -123,17 +121,6 @@ void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *mes
 }
 
 /* -- Hosts -- */
-
-static int free_port(void) {
-        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof(a);
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
-        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
-        close(fd);
-        return ntohs(a.sin_port);
-}
 
 static void on_reset(void *userdata) {
         Host *h = userdata;
@@ -274,7 +261,7 @@ static int make_world(void **state, bool with_network) {
                 snprintf(name, sizeof(name), "tree%u", i);
                 h->tree_path = scratch_path(world->scratch, name);
                 if (with_network)
-                        snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", free_port());
+                        snprintf(h->address, sizeof(h->address), "127.0.0.1:%d", scratch_port());
         }
         log_is_unfit = copy_is_corrupt = false;
         without_ticks = NULL;

@@ -7,6 +7,7 @@
 
 #include "fleetd/membership/membership.h"
 #include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
 
 enum { JOIN_VERSION = 1 }; /* of the request to join */
 
@@ -137,7 +138,7 @@ static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void
         Peers *joining;
         Error err = {};
 
-        snprintf(leader.address, sizeof(leader.address), "127.0.0.1:%d", host_free_port());
+        snprintf(leader.address, sizeof(leader.address), "127.0.0.1:%d", scratch_port());
         memcpy(leader.machine_id, room->host->id, sizeof(leader.machine_id));
         if (peers_listen(room->host->peers, leader.address, &err) < 0)
                 fail_msg("%s", err.message);
