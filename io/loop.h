@@ -57,6 +57,11 @@ typedef struct Deferred {
 void loop_defer(Loop *loop, Deferred *deferred);
 void deferred_cancel(Deferred *deferred);
 
+enum {
+        WORK_NICE_ANSWER = 5,   /* somebody waits for it, and it takes much of a second: a third of a core where the loop wants all of it */
+        WORK_NICE_PATIENT = 10, /* nobody waits for it: a tenth */
+};
+
 /* Long work: 'work' runs off the loop (a thread; in the simulator: later, at once) and touches nothing that the loop
  * knows but its own 'userdata'; then 'done' runs on the loop, exactly once. There is no cancelling: the owner waits for
  * 'done' (it counts what is in flight), or makes 'userdata' outlive itself. */
@@ -65,7 +70,7 @@ typedef struct Work {
         void (*done)(void *userdata);
         void *userdata;
         const char *name; /* of 'done', static; NULL: none */
-        bool patient;  /* it takes seconds of a core: behind all that somebody waits for */
+        int nice;      /* above that of the loop, WORK_NICE_*; 0: somebody waits for it, and it is short */
         void *backend; /* the backend's */
 } Work;
 

@@ -21,7 +21,6 @@
 enum {
         RUN_BUDGET = 1024,  /* calls of ours per turn; then the descriptors have theirs */
         GUEST_ROUNDS = 64,  /* rounds of one guest per turn */
-        PATIENT_NICE = 10,  /* more than the loop has: a tenth of a core where the loop wants all of it */
 
         /* Waiting awake, in nanoseconds but for the scores. */
         SPIN_WORK_NS = 250 * 1000,
@@ -374,12 +373,12 @@ typedef struct UvWork {
         Work *work;
 } UvWork;
 
-/* In a thread of its own: who has been made nice cannot be made less so again. What it starts inherits it. */
-static void work_run_patiently(void *userdata) {
+/* In a thread of its own, which cannot be made less nice again. The threads that it starts inherit the value. */
+static void work_run_nice(void *userdata) {
         Work *work = userdata;
 
         /* Relative: a thread of a daemon that was started with a nice value must not get a lower one. The kernel stops at 19. */
-        (void) setpriority(PRIO_PROCESS, gettid(), getpriority(PRIO_PROCESS, gettid()) + PATIENT_NICE);
+        (void) setpriority(PRIO_PROCESS, gettid(), getpriority(PRIO_PROCESS, gettid()) + work->nice);
         work->work(work->userdata);
 }
 
@@ -387,7 +386,7 @@ static void work_run(uv_work_t *req) {
         Work *work = container_of(req, UvWork, req)->work;
         uv_thread_t thread;
 
-        if (work->patient && uv_thread_create(&thread, work_run_patiently, work) == 0)
+        if (work->nice > 0 && uv_thread_create(&thread, work_run_nice, work) == 0)
                 uv_thread_join(&thread);
         else
                 work->work(work->userdata);
@@ -399,9 +398,9 @@ static void work_done(uv_work_t *req, int status) {
         Work *work = w->work;
         const char *name = work->name ?: "work"; /* it may be gone after its call */
 
-        if (!work->patient)
+        if (work->nice == 0)
                 waiting_end(&loop->work, SPIN_WORK_NS);
-        loop->n_working -= !work->patient;
+        loop->n_working -= work->nice == 0;
         free(w);
         work->backend = NULL;
         loop_uv_enter(loop);
@@ -421,7 +420,7 @@ static int uv_backend_work(Loop *base, Work *work) {
         if (r < 0)
                 return r;
         work->backend = TAKE_PTR(w);
-        loop->n_working += !work->patient;
+        loop->n_working += work->nice == 0;
         return 0;
 }
 

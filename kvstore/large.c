@@ -67,7 +67,8 @@ int kv_read_large(KvStore *s, const KvLargeReadOps *ops, void *userdata, KvLarge
         if (!read)
                 return -ENOMEM;
         *read = (KvLargeRead) { .store = s, .ops = ops, .userdata = userdata };
-        read->work = (Work) { .name = LOOP_NAME(large_done), .work = large_run, .done = large_done, .userdata = read };
+        read->work = (Work) { .name = LOOP_NAME(large_done), .work = large_run, .done = large_done, .userdata = read,
+                               .nice = WORK_NICE_ANSWER };
         read->timeout = TIMER(large_on_timeout, read);
         r = tree_reader_new(tree, &read->reader);
         if (r == 0)

@@ -455,7 +455,7 @@ static void copy_done(void *userdata) {
 static void copy(Replica *p, bool probing) {
         p->copied = (Checkpoint) { .fd = -1 };
         p->copy_text = (Error) {};
-        p->copy_work = (Work) { .name = LOOP_NAME(copy_done), .work = copy_run, .done = copy_done, .userdata = p, .patient = true };
+        p->copy_work = (Work) { .name = LOOP_NAME(copy_done), .work = copy_run, .done = copy_done, .userdata = p, .nice = WORK_NICE_PATIENT };
         p->probing = probing;
         if (loop_work(p->loop, &p->copy_work) < 0) {
                 p->copy_retry_ms = loop_now_ms(p->loop) + COPY_RETRY_MS;

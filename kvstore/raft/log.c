@@ -491,7 +491,7 @@ static void make_next_file(RaftLog *log) {
         if (last == 0 || last == log->made_behind || log->is_making || log->has_made)
                 return;
         log->made_behind = last;
-        log->making = (Work) { .name = LOOP_NAME(on_made), .work = work_making, .done = on_made, .userdata = log, .patient = true };
+        log->making = (Work) { .name = LOOP_NAME(on_made), .work = work_making, .done = on_made, .userdata = log, .nice = WORK_NICE_PATIENT };
         log->is_making = loop_work(log->loop, &log->making) >= 0;
 }
 
