@@ -32,7 +32,7 @@ tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-raft_log
 TESTS += tests/unit/test-raft_log
 tests_unit_test_raft_log_SOURCES = \
-	tests/unit/test-raft_log.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+	tests/unit/test-raft_log.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
 endif
@@ -42,6 +42,6 @@ tests_fuzz_fuzz_raft_core_SOURCES = tests/fuzz/raft_core.c tests/fuzz/standalone
 tests_fuzz_fuzz_raft_core_LDADD = kvstore/raft/libraftcore.a $(RAFT_LIBS) base/libbase.a
 tests_fuzz_fuzz_raft_message_SOURCES = tests/fuzz/raft_message.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_raft_message_LDADD = kvstore/raft/libraftcore.a base/libbase.a
-tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/memory_disk.h tests/lib/memory_disk.c
+tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c
 tests_fuzz_fuzz_raft_log_LDADD = kvstore/raft/libraftcore.a io/libio.a base/libbase.a
 EXTRA_DIST += tests/sim/test-raft-core.sh

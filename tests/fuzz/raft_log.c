@@ -5,41 +5,10 @@
 #include <errno.h>
 
 #include "kvstore/raft/log.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/memory_disk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
-typedef struct FuzzLoop {
-        Loop base;
-        Work *queued[2]; /* the writer's, and the making of the next file */
-        size_t n;
-} FuzzLoop;
-
-static uint64_t no_time(const Loop *loop) {
-        return 1;
-}
-
-static void no_wake(Loop *loop, uint64_t due_ms) {
-}
-
-static int queue(Loop *base, Work *work) {
-        FuzzLoop *loop = container_of(base, FuzzLoop, base);
-
-        assert(loop->n < ELEMENTS(loop->queued));
-        loop->queued[loop->n++] = work;
-        return 0;
-}
-
-static void run_all(FuzzLoop *loop) {
-        while (loop->n > 0) {
-                Work *work = loop->queued[0];
-
-                loop->queued[0] = loop->queued[1];
-                loop->n--;
-                work->work(work->userdata);
-                work->done(work->userdata);
-        }
-}
 
 static void no_report(void *userdata, uint64_t generation, uint64_t last_index) {
 }
@@ -66,16 +35,15 @@ static void read_files(MemoryDisk *disk, Reader *r) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static const LoopOps loop_ops = { .now_ms = no_time, .wall_ms = no_time, .wake_at = no_wake, .work = queue };
         const RaftLogMeta meta = { .cluster = 1, .id = 2, .term = 3 };
         const RaftLogOptions options = { .file_size = 4096 };
         Reader r = reader_over(bytes, size);
         RaftLog *log = NULL;
         Error err = {};
         MemoryDisk disk;
-        FuzzLoop loop = {};
+        ManualLoop loop;
 
-        loop_init(&loop.base, &loop_ops, 1);
+        manual_loop_init(&loop, 1);
         memory_disk_init(&disk, 1);
         (void) raft_log_create(&disk.base, &meta, 1, NULL, 0, &options, &err);
         read_files(&disk, &r);
@@ -96,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 if (last < UINT64_MAX / 2) {
                         e = raft_log_append(log, 1, last + 1, &entry, 1);
                         assert(e == 0);
-                        run_all(&loop);
+                        while (manual_loop_work(&loop))
+                                ;
                         assert(raft_log_last_index(log) == last + 1);
                 }
                 raft_log_close(log, NULL, NULL);

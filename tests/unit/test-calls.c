@@ -21,6 +21,7 @@
 #include "kvstore/raft/log.h"
 #include "tests/lib/calls.h"
 #include "tests/lib/host.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/trio.h"
 
@@ -226,29 +227,6 @@ static void files_are_whole_and_success_is_true(void **state) {
 
 /* -- The log -- */
 
-typedef struct Still {
-        Loop base;
-        Work *queued[2]; /* the writer's, and the making of the next file */
-        size_t n;
-} Still;
-
-static uint64_t still_time(const Loop *loop) {
-        return 1000;
-}
-
-static void still_wake(Loop *loop, uint64_t due_ms) {
-}
-
-static int still_work(Loop *base, Work *work) {
-        Still *loop = container_of(base, Still, base);
-
-        assert_true(loop->n < ELEMENTS(loop->queued));
-        loop->queued[loop->n++] = work;
-        return 0;
-}
-
-static const LoopOps still_ops = { .now_ms = still_time, .wall_ms = still_time, .wake_at = still_wake, .work = still_work };
-
 typedef struct LogRun {
         uint64_t appended;
         int failed;
@@ -266,17 +244,6 @@ static void on_failed(void *userdata, int error, const char *sentence) {
         l->n_failed++;
 }
 
-static void turn(Still *loop) {
-        while (loop->n > 0) {
-                Work *work = loop->queued[0];
-
-                loop->queued[0] = loop->queued[1];
-                loop->n--;
-                work->work(work->userdata);
-                work->done(work->userdata);
-        }
-}
-
 static uint64_t promised; /* the last entry that a run was told is durable; it lives as long as the folder */
 
 static int log_life(const char *folder, unsigned run) {
@@ -288,13 +255,13 @@ static int log_life(const char *folder, unsigned run) {
         RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = sizeof(data) };
         Disk *disk = NULL;
         RaftLog *log = NULL;
-        Still loop = {};
+        ManualLoop loop;
         LogRun l = {};
         int r;
 
         if (run == 0)
                 promised = 0;
-        loop_init(&loop.base, &still_ops, 1);
+        manual_loop_init(&loop, 1);
         r = disk_real_open(path, &disk);
         if (r == 0 && promised == 0) {
                 r = raft_log_create(disk, &meta, 1, &entry, 1, &options, NULL);
@@ -309,7 +276,8 @@ static int log_life(const char *folder, unsigned run) {
                 promised = raft_log_last_index(log);
                 for (unsigned i = 0; i < 4 && l.n_failed == 0 && r == 0; i++) {
                         r = raft_log_append(log, 1, raft_log_last_index(log) + 1, &entry, 1);
-                        turn(&loop);
+                        while (manual_loop_work(&loop))
+                                ;
                         if (l.n_failed == 0 && r == 0) {
                                 assert_int_equal(l.appended, raft_log_last_index(log));
                                 promised = l.appended;
@@ -325,7 +293,8 @@ static int log_life(const char *folder, unsigned run) {
                 }
                 if (r == 0) {
                         r = raft_log_cut(log, promised > 20 ? promised - 20 : 0);
-                        turn(&loop);
+                        while (manual_loop_work(&loop))
+                                ;
                         r = r ?: l.failed;
                         if (r == 0)
                                 assert_true(raft_log_size(log) < 20 * 4096); /* it does get shorter, whatever a failure left */

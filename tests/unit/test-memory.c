@@ -32,6 +32,7 @@
 #include "kvstore/raft/log.h"
 #include "kvstore/tree.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/picture.h"
 #include "tests/lib/scratch.h"
 #include "tests/unit/memory.h"
@@ -585,28 +586,6 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
 
 /* -- The log and Raft -- */
 
-typedef struct Still {
-        Loop base;
-        Work *queued;
-} Still;
-
-static uint64_t still_time(const Loop *loop) {
-        return 1000;
-}
-
-static void still_wake(Loop *loop, uint64_t due_ms) {
-}
-
-static int still_work(Loop *base, Work *work) {
-        Still *loop = container_of(base, Still, base);
-
-        assert_null(loop->queued);
-        loop->queued = work;
-        return 0;
-}
-
-static const LoopOps still_ops = { .now_ms = still_time, .wall_ms = still_time, .wake_at = still_wake, .work = still_work };
-
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
 }
 
@@ -622,12 +601,12 @@ static int log_life(void *userdata) {
         RaftEntry *entries = NULL;
         RaftLog *log = NULL;
         Disk *disk = NULL;
-        Still loop = {};
+        ManualLoop loop;
         int r, failed = 0;
         uint64_t first;
         size_t n;
 
-        loop_init(&loop.base, &still_ops, 1);
+        manual_loop_init(&loop, 1);
         r = disk_real_open(userdata, &disk);
         r = r ?: raft_log_create(disk, &meta, 1, &entry, 1, &options, NULL);
         r = r ?: raft_log_open(disk, &loop.base, &options, &events, &failed, &log, NULL);
@@ -636,12 +615,8 @@ static int log_life(void *userdata) {
         r = r ?: raft_log_write_meta(log, 2, 1);
         for (unsigned i = 0; i < 20 && r == 0; i++) {
                 r = raft_log_append(log, 1, 2 + i, &entry, 1);
-                if (loop.queued) {
-                        Work *work = TAKE_PTR(loop.queued);
-
-                        work->work(work->userdata);
-                        work->done(work->userdata);
-                }
+                while (manual_loop_work(&loop))
+                        ;
                 r = r ?: failed;
         }
         raft_log_close(log, NULL, NULL);
@@ -722,13 +697,13 @@ static int core_life(void *userdata) {
 
 static int begin_proposals(void *userdata) {
         Proposals *p = NULL;
-        Loop loop;
+        ManualLoop loop;
         int r;
 
-        loop_init(&loop, &still_ops, 1);
-        r = proposals_new(&p, &(ProposalsOptions) { .loop = &loop, .origin = 1 });
+        manual_loop_init(&loop, 1);
+        r = proposals_new(&p, &(ProposalsOptions) { .loop = &loop.base, .origin = 1 });
         proposals_free(p);
-        loop_done(&loop);
+        loop_done(&loop.base);
         return r;
 }
 

@@ -10,50 +10,14 @@
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/raft/log_files.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/lib/scratch.h"
-
-/* -- A loop that stands still: work is done when the test says so -- */
-
-typedef struct TestLoop {
-        Loop base;
-        Work *queued[8];
-        size_t n;
-} TestLoop;
-
-static uint64_t loop_time(const Loop *loop) {
-        return 1000;
-}
-
-static void loop_wake(Loop *loop, uint64_t due_ms) {
-}
-
-static int loop_queue(Loop *base, Work *work) {
-        TestLoop *loop = container_of(base, TestLoop, base);
-
-        assert_true(loop->n < ELEMENTS(loop->queued));
-        loop->queued[loop->n++] = work;
-        return 0;
-}
-
-static const LoopOps loop_ops = { .now_ms = loop_time, .wall_ms = loop_time, .wake_at = loop_wake, .work = loop_queue };
-
-static bool loop_turn(TestLoop *loop) {
-        Work *work;
-
-        if (loop->n == 0)
-                return false;
-        work = loop->queued[0];
-        memmove(loop->queued, loop->queued + 1, --loop->n * sizeof(*loop->queued));
-        work->work(work->userdata);
-        work->done(work->userdata);
-        return true;
-}
 
 /* -- A log on some disk -- */
 
 typedef struct Bench {
-        TestLoop loop;
+        ManualLoop loop;
         MemoryDisk memory;
         Disk *disk;
         RaftLog *log;
@@ -98,14 +62,14 @@ static const RaftLogEvents events = { .appended = on_appended, .failed = on_fail
 
 static void bench_init(Bench *b, uint64_t seed) {
         *b = (Bench) { .expected.first = 1 };
-        loop_init(&b->loop.base, &loop_ops, seed);
+        manual_loop_init(&b->loop, seed);
         memory_disk_init(&b->memory, seed);
         b->disk = &b->memory.base;
 }
 
 static void bench_done(Bench *b) {
         b->log = raft_log_close(b->log, NULL, NULL);
-        while (loop_turn(&b->loop))
+        while (manual_loop_work(&b->loop))
                 ;
         raft_entries_reset(&b->expected, 1);
         memory_disk_done(&b->memory);
@@ -129,7 +93,7 @@ static void reopen(Bench *b) {
         Error err = {};
 
         b->log = raft_log_close(b->log, NULL, NULL);
-        while (loop_turn(&b->loop))
+        while (manual_loop_work(&b->loop))
                 ;
         if (open_log(b, &err) < 0)
                 fail_msg("%s", err.message);
@@ -152,7 +116,7 @@ static int append(Bench *b, uint64_t generation, uint64_t first, size_t n, uint6
 }
 
 static void turn_all(Bench *b) {
-        while (loop_turn(&b->loop))
+        while (manual_loop_work(&b->loop))
                 ;
 }
 
@@ -256,10 +220,10 @@ static void what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_rep
                 assert_int_equal(append(&b, i, i, 1, 1), 0);
         assert_int_equal(b.loop.n, 1);
         assert_int_equal(raft_log_oldest_write_ms(b.log), 1000);
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_int_equal(b.appended_generation, 1);
         assert_int_equal(b.loop.n, 1);
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_int_equal(b.appended_generation, 5);
         assert_int_equal(b.appended_index, 5);
         assert_int_equal(b.n_appended, 2);
@@ -280,7 +244,7 @@ static uint64_t append_until_half_full(Bench *b, uint64_t next) {
         while (b->loop.n == 0) {
                 assert_int_equal(append(b, next, next, 1, 1), 0);
                 next++;
-                assert_true(loop_turn(&b->loop));
+                assert_true(manual_loop_work(&b->loop));
         }
         return next;
 }
@@ -295,15 +259,15 @@ static void the_next_file_is_made_beside_the_writes(void **state) {
         assert_int_equal(b.loop.n, 1);
         assert_int_equal(append(&b, next, next, 1, 1), 0);
         assert_int_equal(b.loop.n, 2);
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_true(is_on_disk(&b, "log.next"));
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_int_equal(b.appended_index, next++);
 
         while (!is_on_disk(&b, "log.00000002")) {
                 b.memory.calls = 0;
                 assert_int_equal(append(&b, next, next, 1, 1), 0);
-                assert_true(loop_turn(&b.loop));
+                assert_true(manual_loop_work(&b.loop));
                 assert_int_equal(b.appended_index, next++);
         }
         assert_int_equal(b.memory.calls, 2); /* its new name, and the write */
@@ -341,7 +305,7 @@ static void one_next_file_is_made_at_a_time(void **state) {
                                 b.loop.queued[1] = first;
                         }
                         if (random_below(&random, 3) > 0)
-                                (void) loop_turn(&b.loop);
+                                (void) manual_loop_work(&b.loop);
                 }
                 turn_all(&b);
                 assert_int_equal(b.n_failed, 0);
@@ -359,7 +323,7 @@ static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         create_and_open(&b);
         next = append_until_half_full(&b, 1);
         b.memory.fail = -ENOSPC;
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         b.memory.fail = 0;
         assert_false(is_on_disk(&b, "log.next"));
         for (; !is_on_disk(&b, "log.00000003"); next++) { /* there is one attempt for each file */
@@ -872,9 +836,9 @@ static void a_flush_ends_when_all_before_it_is_durable(void **state) {
         assert_int_equal(append(&b, 2, 2, 1, 1), 0);
         assert_int_equal(raft_log_flush(b.log, on_flushed, &b), 0);
         assert_int_equal(raft_log_flush(b.log, on_flushed, &b), -EBUSY);
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_int_equal(b.n_flushed, 0);
-        assert_true(loop_turn(&b.loop));
+        assert_true(manual_loop_work(&b.loop));
         assert_int_equal(b.n_flushed, 1);
         assert_int_equal(b.appended_index, 2);
         assert_int_equal(b.error, 0);
