@@ -95,8 +95,10 @@ static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size
         return 0;
 }
 
-bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]) {
+bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items, size_t i), const void *items, size_t *ret_first, size_t *ret_n,
+             char ret_next[static 16]) {
         const char *token = NULL;
+        size_t first = 0, end = 0;
         unsigned page = 1;
         char problem[64];
 
@@ -113,10 +115,16 @@ bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, c
                 request_error(request, 400, "%s", problem);
                 return false;
         }
-        *ret_first = MIN((size_t) (page - 1) * PAGE_SIZE, total);
-        *ret_n = MIN(total - *ret_first, (size_t) PAGE_SIZE);
+        for (unsigned i = 0; i < page; i++) {
+                size_t size = 0;
+
+                for (first = end; end < total && end < first + PAGE_SIZE && size < PAGE_BYTES; end++)
+                        size += size_of ? size_of(items, end) : 0;
+        }
+        *ret_first = first;
+        *ret_n = end - first;
         ret_next[0] = 0;
-        if (*ret_first + *ret_n < total && page < UINT16_MAX)
+        if (end < total && page < UINT16_MAX)
                 token_write(page + 1, ret_next);
         return true;
 }
@@ -227,6 +235,13 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         };
 }
 
+/* The text, and each option with its names. */
+static size_t unit_size(const void *units, size_t i) {
+        const Unit *unit = ((ClusterUnit *const *) units)[i]->unit;
+
+        return unit ? 2 * unit->text_size + 64 * unit->file.n_options : 0;
+}
+
 static void units_list(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ ClusterUnit **units = NULL;
@@ -243,7 +258,7 @@ static void units_list(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, &first, &n, next)) {
+        if (page_of(request, known, unit_size, units, &first, &n, next)) {
                 _cleanup_free_ ApiUnit *page = NEW0(ApiUnit, n + 1);
                 _cleanup_free_ Error *why = NEW0(Error, n + 1);
 
@@ -689,7 +704,7 @@ void states_handle(Request *request, const char *name) {
                 request_answer_json(request, 200, &t);
                 return;
         }
-        if (page_of(request, total, &first, &n, next)) {
+        if (page_of(request, total, NULL, NULL, &first, &n, next)) {
                 _cleanup_free_ ApiState *page = NEW0(ApiState, n + 1);
 
                 for (size_t i = 0; page && i < n; i++)

@@ -5,10 +5,16 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "units/entities.h"
 
-enum { PAGE_SIZE = 100, BATCH_MAX = 1000 /* units */ };
+enum {
+        PAGE_SIZE = 100,
+        PAGE_BYTES = 1024 * 1024, /* a page ends behind the item that reaches it */
+        BATCH_MAX = 1000,         /* units */
+};
 
-/* The page that the request asks for. False: it was answered with 400 already. */
-bool page_of(Request *request, size_t total, size_t *ret_first, size_t *ret_n, char ret_next[static 16]);
+/* The page that the request asks for, of 'total' items. 'size_of': about the bytes of item 'i' in the answer; NULL: few. False: it was
+ * answered with 400 already. */
+bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items, size_t i), const void *items, size_t *ret_first, size_t *ret_n,
+             char ret_next[static 16]);
 
 const char *next_of(const char *token); /* NULL on the last page */
 

@@ -23,6 +23,10 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
+static size_t machine_size(const void *machines, size_t i) {
+        return ((ClusterMachine *const *) machines)[i]->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
+}
+
 static void machines_list(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
@@ -41,7 +45,7 @@ static void machines_list(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, &first, &n, next)) {
+        if (page_of(request, known, machine_size, machines, &first, &n, next)) {
                 _cleanup_free_ ApiMachine *page = NEW0(ApiMachine, n + 1);
 
                 for (size_t i = 0; page && i < n; i++) {

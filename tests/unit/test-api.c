@@ -1230,6 +1230,32 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
         assert_null(strstr(room->answer, "nextPageToken"));
 }
 
+static void a_page_of_large_units_ends_early(void **state) {
+        Room *room = *state;
+        char text[120001], name[32];
+
+        for (size_t i = 0; i < sizeof(text) - 1; i++)
+                text[i] = i % 100 == 99 ? '\n' : '#';
+        text[sizeof(text) - 1] = 0;
+        memcpy(text, "[Service]\nExecStart=/bin/true\n", 30);
+        for (unsigned i = 0; i < 7; i++) {
+                snprintf(name, sizeof(name), "u%u.service", i);
+                host_unit(room->host, name, text, TARGET_INACTIVE);
+        }
+
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(room, "\"nextPageToken\":\"ZAACAA==\"");
+        assert_says(room, "u4.service");
+        assert_null(strstr(room->answer, "u5.service"));
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL), 200);
+        assert_says(room, "u5.service");
+        assert_says(room, "u6.service");
+        assert_null(strstr(room->answer, "u4.service"));
+        assert_null(strstr(room->answer, "nextPageToken"));
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAA==", "", NULL), 200);
+        assert_null(strstr(room->answer, "service"));
+}
+
 /* -- Without a quorum -- */
 
 static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
@@ -1548,6 +1574,7 @@ int main(void) {
                 in_a_room(events_with_details_begin_in_the_past_and_go_on),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
+                in_a_room(a_page_of_large_units_ends_early),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
                 in_a_room(a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
