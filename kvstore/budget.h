@@ -2,7 +2,7 @@
  * argument, and is counted in cost.
  *
  * A command above COST_HEAVY is heavy. At most one entry with heavy commands is in flight, and such entries follow each other so that
- * they take at most a quarter of the time that apply has: an entry of COST_ENTRY_MAX takes COST_ENTRY_MS. Heavy commands that would wait
+ * they take at most an eighth of the time that apply has: an entry of COST_ENTRY_MAX takes COST_ENTRY_MS. Heavy commands that would wait
  * for more than BUDGET_WAIT_MS are refused; then an estimate ends at COST_HEAVY. Commands of this cluster's own components are never
  * refused for that.
  *
@@ -16,7 +16,7 @@
 #include "kvstore/estimate.h"
 
 enum {
-        BUDGET_SHARE = 4,          /* heavy commands take one part in so many of apply's time */
+        BUDGET_SHARE = 8,          /* heavy commands take one part in so many of apply's time */
         BUDGET_WAIT_MS = 1000,     /* that a heavy command may have to wait */
         BUDGET_COUNT_MS = 16,      /* that counts may be ahead of either share */
         BUDGET_COUNT_SHARE = 8,    /* counts of each kind take one part in so many of the thread's time */

@@ -11,7 +11,7 @@
 #include "kvstore/propose_internal.h"
 #include "tests/lib/still.h"
 
-enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 15 /* after which the next heavy command may go */ };
+enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 30 /* after which the next heavy command may go */ };
 
 /* What was said to the last frame, by what became of a command. */
 typedef struct Said {
