@@ -407,7 +407,7 @@ class Load:
     def __init__(self, hosts, seed, scenes):
         self.hosts, self.seed, self.scenes = hosts, seed, scenes
         self.over, self.lock = threading.Event(), threading.Lock()
-        self.sent, self.answers, self.memory = collections.Counter(), collections.Counter(), collections.Counter()
+        self.sent, self.answers, self.memory, self.hasty = (collections.Counter() for _ in range(4))
         self.failures, self.errors = collections.Counter(), []
         self.threads = [threading.Thread(target=self.run, args=(self.play_scene, "scene %d" % i)) for i in range(SCENE_PLAYERS)]
         self.threads += [threading.Thread(target=self.run, args=(run, name)) for run, name in (
@@ -479,10 +479,13 @@ class Load:
         return answers
 
     def answer_word(self, bytes):
-        """Its status; counts a refusal that names memory."""
+        """Its status; counts a refusal that names memory, and one for now that does not say when to ask again."""
         if b"out of memory" in bytes or b"Cannot allocate" in bytes:
             with self.lock:
                 self.memory[bytes.decode("latin-1")[-120:]] += 1
+        if bytes[9:12] == b"503" and b"\r\nRetry-After: " not in bytes:
+            with self.lock:
+                self.hasty[bytes.decode("latin-1")] += 1
         return bytes[9:12].decode("latin-1") or "closed"
 
     def until_taken(self, host, request, local=False):
@@ -493,9 +496,10 @@ class Load:
                 return
 
     def remove(self, host, base):
-        for _ in range(50):
+        """What stayed would fill the quota, and the hosts would refuse the rest of the load."""
+        while not self.over.is_set():
             answer = self.burst("delete-all", [(request_bytes("DELETE", "/v2/keys%s?recursive=true&dir=true" % base, close=True), False)], host)[0]
-            if answer in ("200", "404") or self.over.is_set():
+            if answer in ("200", "404"):
                 return
             if answer == "413":
                 self.remove_parts(host, base)
@@ -503,17 +507,24 @@ class Load:
                 self.over.wait(0.2)
 
     def remove_parts(self, host, base):
-        """Remove some keys below, where the removal of all costs too much."""
-        status, _, body = ask(host, "GET", "/fleet/v1/kv/list?prefix=%s&limit=1000" % base)
-        writes, cost = [], 0
-        for node in json.loads(body).get("nodes", []) if status == 200 else []:
-            if node.get("dir"):
+        """Remove keys below, where the removal of all costs too much, until less than a page of them is left."""
+        is_last = False
+        while not is_last and not self.over.is_set():
+            status, _, body = ask(host, "GET", "/fleet/v1/kv/list?prefix=%s&limit=1000" % base)
+            if status != 200:
+                self.over.wait(0.2)
                 continue
-            writes.append({"action": "delete", "key": node["key"]})
-            cost += 8192 + 8 * len(node.get("value", ""))
-            if cost > 8 * MIB:
-                break
-        if writes:
+            page, writes, cost = json.loads(body), [], 0
+            is_last = "nextPageToken" not in page
+            for node in page["nodes"]:
+                if node.get("dir"):
+                    continue
+                writes.append({"action": "delete", "key": node["key"]})
+                cost += 8192 + 8 * len(node.get("value", ""))
+                if cost > 8 * MIB:
+                    break
+            if not writes:
+                return
             self.until_taken(host, request_bytes("POST", "/fleet/v1/kv/txn", json.dumps({"writes": writes}).encode(), "application/json", True))
 
     def play_scene(self, rng, name):
@@ -657,6 +668,21 @@ def missing(host, keys):
     return None
 
 
+def left(host):
+    """Bytes of keys and values below each of the folders that the load uses."""
+    sizes, token = collections.Counter(), ""
+    while True:
+        status, _, body = ask(host, "GET", "/fleet/v1/kv/list?prefix=/" + token)
+        page = json.loads(body)
+        if status != 200:
+            return {"unknown": page}
+        for node in page["nodes"]:
+            sizes["/".join(node["key"].split("/")[:3])] += len(node["key"]) + len(node.get("value", ""))
+        if "nextPageToken" not in page:
+            return {name: size for name, size in sizes.items() if name.startswith(("/search/", "/deep/", "/slow/"))}
+        token = "&nextPageToken=" + page["nextPageToken"]
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--scenes", required=True)
@@ -717,6 +743,7 @@ def main():
     print("# terms %s, and before %s" % (now, terms), flush=True)
     if o.p99_ms: # processes that wait for a core lose a leader, too
         check("no_leader_is_lost", now == terms, "terms %s, and before %s" % (now, terms))
+    print("# left:", left(hosts[0]))
     lacks = [words for words in (missing(h, result["keys"]) for h in hosts) if words]
     check("what_was_acknowledged_is_there", not lacks and len(result["keys"]) > 0, lacks)
     check("a_majority_reads_what_was_acknowledged", not result["wrong"], result["wrong"][:3])
@@ -724,6 +751,7 @@ def main():
     check("ordinary_requests_are_not_refused", not refused, refused)
     check("memory_stays_below_its_limit", max(memory.data) <= o.memory - MEMORY_MARGIN, "%s of %d bytes" % (memory.data, o.memory))
     check("nothing_is_refused_for_want_of_memory", not load.memory, dict(load.memory))
+    check("each_503_has_a_retry_after", not load.hasty, dict(load.hasty))
     check("the_load_runs_to_its_end", not load.errors, load.errors)
     check("each_kind_of_request_is_sent", o.seconds < 600 or all(load.sent[Scene(line).kind] for line in scenes), dict(load.sent))
     if o.p99_ms:
