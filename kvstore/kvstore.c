@@ -428,30 +428,30 @@ void kv_forget(KvStore *s, uint64_t number) {
         proposals_forget(s->proposals, number);
 }
 
-static int change(KvStore *s, RaftChangeKind kind, uint64_t raft_id, const char *address) {
+static int change(KvStore *s, const RaftChange *change) {
         Error err = {};
         int r;
 
-        r = replica_change(s->replica, &(RaftChange) { .kind = kind, .id = raft_id, .address = address }, &err);
+        r = replica_change(s->replica, change, &err);
         if (r < 0 && r != -EREMOTE)
-                log_debug(NO_FIELDS, "replica %" PRIu64 ": %s", raft_id, error_text(&err, r));
+                log_debug(NO_FIELDS, "replica %" PRIu64 ": %s", change->id, error_text(&err, r));
         return r;
 }
 
 int kv_member_add(KvStore *s, uint64_t raft_id, const char *address) {
-        return change(s, RAFT_CHANGE_ADD, raft_id, address);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = raft_id, .address = address });
 }
 
 int kv_member_promote(KvStore *s, uint64_t raft_id) {
-        return change(s, RAFT_CHANGE_PROMOTE, raft_id, NULL);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = raft_id });
 }
 
 int kv_member_demote(KvStore *s, uint64_t raft_id) {
-        return change(s, RAFT_CHANGE_DEMOTE, raft_id, NULL);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE, .id = raft_id, .force = true });
 }
 
 int kv_member_remove(KvStore *s, uint64_t raft_id) {
-        return change(s, RAFT_CHANGE_REMOVE, raft_id, NULL);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = raft_id });
 }
 
 /* A founder without a peer door has the address "-", who has left his to another one "-" and his id: addresses differ. */
@@ -459,7 +459,7 @@ int kv_member_vacate(KvStore *s, uint64_t raft_id) {
         char address[32];
 
         snprintf(address, sizeof(address), "-%" PRIu64, raft_id);
-        return change(s, RAFT_CHANGE_MOVE, raft_id, address);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
 }
 
 int kv_transfer(KvStore *s, uint64_t raft_id) {

@@ -1353,6 +1353,30 @@ static void when_the_leader_closes_writes_go_on(void **state) {
         assert_string_equal(value_at(&world->hosts[0], "/c"), "3");
 }
 
+static bool is_demoted(void *userdata) {
+        const Pair *p = userdata;
+        KvState s = state_of(p->leader);
+        int r;
+
+        if (s.n_voters == 1)
+                return s.commit == s.raft_index;
+        r = kv_member_demote(p->leader->store, p->raft_id);
+        assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);
+        return false;
+}
+
+static void the_second_of_two_voters_becomes_a_standby_again(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false), *b;
+
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        promote(a, b);
+        run_until(world, is_demoted, &(Pair) { a, b, 2 });
+        close_host(b);
+        put_ok(a, "/a", "1");
+}
+
 static bool another_leads(void *userdata) {
         Host *h = userdata;
         KvState s = state_of(h);
@@ -2046,6 +2070,7 @@ int main(int argc, char *argv[]) {
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
                 THREE(when_the_leader_closes_writes_go_on),
+                THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
                 THREE(where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs),
