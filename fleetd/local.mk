@@ -60,7 +60,7 @@ fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 
 if HAVE_CMOCKA
-FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine_plan \
+FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -84,6 +84,13 @@ tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c $(FLEETD_PICTURE)
 tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_room.h tests/lib/engine_room.c tests/lib/alloc.h tests/lib/alloc.c \
+	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_PICTURE)
+tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
+	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_listen,--wrap=registry_unlisten \
+	-Wl,--wrap=registry_forget,--wrap=registry_order,--wrap=registry_refused_order,--wrap=registry_end_adoption,--wrap=engine_plan_within
+tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c $(FLEETD_PICTURE)
 tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
