@@ -61,6 +61,7 @@ STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/l
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
+	tests/unit/test-engine_brake tests/unit/test-engine_places \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -81,9 +82,15 @@ tests_unit_test_cluster_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scheduler_SOURCES = tests/unit/test-scheduler.c $(FLEETD_PICTURE)
 tests_unit_test_scheduler_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scheduler_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c $(FLEETD_PICTURE)
+tests_unit_test_engine_plan_SOURCES = tests/unit/test-engine_plan.c tests/lib/plans.h $(FLEETD_PICTURE)
 tests_unit_test_engine_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_plan_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_engine_brake_SOURCES = tests/unit/test-engine_brake.c tests/lib/plans.h $(FLEETD_PICTURE)
+tests_unit_test_engine_brake_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_brake_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_engine_places_SOURCES = tests/unit/test-engine_places.c tests/lib/plans.h $(FLEETD_PICTURE)
+tests_unit_test_engine_places_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_places_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_room.h tests/lib/engine_room.c tests/lib/alloc.h tests/lib/alloc.c \
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_PICTURE)
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)

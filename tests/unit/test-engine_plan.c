@@ -11,25 +11,7 @@
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "fleetd/engine/adopt.h"
-#include "tests/lib/picture.h"
-
-/* Plans, compares with what is expected, and applies it. */
-static void plans(Picture *p, const char *expected) {
-        _cleanup_free_ char *got = picture_plan(p, true);
-
-        assert_string_equal(got, expected);
-}
-
-static void two_machines(Picture *p) {
-        *p = (Picture) { .cluster.now_ms = 1000000 };
-        picture_machine(p, "A", "", PRESENCE_UP);
-        picture_machine(p, "B", "", PRESENCE_UP);
-}
-
-static void run_on(Picture *p, const char *machine, const char *unit) {
-        picture_order(p, machine, unit, ORDER_RUN);
-        picture_state(p, machine, unit, "active");
-}
+#include "tests/lib/plans.h"
 
 static void assert_plan(Picture *p, const char *expected) {
         _cleanup_free_ char *plan = picture_plan(p, true);
@@ -417,7 +399,11 @@ static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
-        p.cluster.now_ms += 30000;
+        p.cluster.now_ms += 29999;
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(plan.again_ms, 1);
+        engine_plan_done(&plan);
+        p.cluster.now_ms++;
         plans(&p, "run c.service A; run h.service A");
         picture_free(&p);
 }
@@ -594,11 +580,17 @@ static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
 
         picture_unit(&p, "b.service", "", TARGET_INACTIVE);
         picture_state(&p, "A", "b.service", "active");
-        plans(&p, "stop b.service A");
+        picture_state(&p, "B", "b.service", "active");
+        plans(&p, "stop b.service A; stop b.service B");
 
         /* Unknown is not removed. */
         picture_state(&p, "A", "unknown.service", "active");
         plans(&p, "");
+
+        /* That it has failed on a machine is no reason to run it there. */
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        picture_state(&p, "B", "c.service", "failed");
+        plans(&p, "run c.service A");
         picture_free(&p);
 }
 
@@ -613,6 +605,13 @@ static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
+        picture_unit(&p, "d.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "d.service", ORDER_RUN);
+        picture_state(&p, "A", "d.service", "inactive");
+        picture_state(&p, "B", "d.service", "failed");
+        plans(&p, "");
+        picture_destroy(&p, "d.service");
+        plans(&p, "stop d.service A");
 
         /* What runs where it was ordered stays; the other goes. */
         picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
@@ -643,6 +642,8 @@ static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_t
         p.cluster.now_ms = 1000;
         assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
 
+        picture_put(&p, "/_fleet/cluster/adopting", "0");
+        assert_false(engine_awaits_reports(&p.cluster, &missing, &again_ms));
         picture_put(&p, "/_fleet/cluster/adopting", "1000");
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
         assert_string_equal(missing->id, picture_id(id, "A"));
@@ -705,102 +706,6 @@ static void a_name_that_is_taken_on_one_machine_runs_on_another(void **state) {
         picture_foreign(&p, "A", "g.service");
         picture_state(&p, "B", "g.service", "active");
         plans(&p, "");
-        picture_free(&p);
-}
-
-/* -- Brake -- */
-
-static void six_machines(Picture *p) {
-        two_machines(p);
-        for (char c = 'C'; c <= 'F'; c++)
-                picture_machine(p, (char[]) { c, 0 }, "", PRESENCE_UP);
-}
-
-static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
-        const char *moved = "a.service";
-        Picture p;
-        EnginePlan plan = {};
-
-        six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        run_on(&p, "A", "a.service");
-        run_on(&p, "B", "b.service");
-        run_on(&p, "C", "c.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        p.cluster.now_ms += 100;
-        picture_presence(&p, "B", PRESENCE_LOST);
-        p.cluster.now_ms += 100;
-        picture_presence(&p, "C", PRESENCE_LOST);
-        plans(&p, "");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
-        assert_int_equal(plan.again_ms, 30000);
-        engine_plan_done(&plan);
-
-        /* People still get what they ask for. */
-        picture_unit(&p, "new.service", "", TARGET_LAUNCHED);
-        plans(&p, "run new.service D");
-        picture_obey(&p);
-
-        p.cluster.now_ms += 29999;
-        plans(&p, "");
-        p.cluster.now_ms += 1;
-        plans(&p, "run a.service E");
-        plans(&p, "");
-        picture_state(&p, "E", "a.service", "active");
-        /* It is the next one's turn, though what happened is about the first one's unit alone. */
-        assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &plan), 0);
-        assert_int_equal(plan.n, 2);
-        assert_string_equal(plan.changes[1].unit, "b.service");
-        engine_plan_done(&plan);
-        plans(&p, "stop a.service A; run b.service F");
-        picture_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
-        plans(&p, "run c.service D");
-        picture_free(&p);
-}
-
-static void two_of_six_are_not_too_many(void **state) {
-        Picture p;
-
-        six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        run_on(&p, "A", "a.service");
-        run_on(&p, "B", "b.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        picture_presence(&p, "B", PRESENCE_LOST);
-        plans(&p, "run a.service C; run b.service D");
-        picture_free(&p);
-}
-
-static void many_that_vanish_one_after_the_other_are_no_storm(void **state) {
-        Picture p;
-
-        six_machines(&p);
-        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        run_on(&p, "C", "c.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        p.cluster.now_ms += 61000;
-        picture_presence(&p, "B", PRESENCE_LOST);
-        p.cluster.now_ms += 61000;
-        picture_presence(&p, "C", PRESENCE_LOST);
-        plans(&p, "run c.service D");
-        picture_free(&p);
-}
-
-static void a_host_that_returns_ends_the_storm(void **state) {
-        Picture p;
-
-        six_machines(&p);
-        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        run_on(&p, "A", "a.service");
-        picture_presence(&p, "A", PRESENCE_LOST);
-        picture_presence(&p, "B", PRESENCE_LOST);
-        picture_presence(&p, "C", PRESENCE_LOST);
-        plans(&p, "");
-        picture_presence(&p, "B", PRESENCE_UP);
-        plans(&p, "run a.service B");
         picture_free(&p);
 }
 
@@ -1236,6 +1141,116 @@ static size_t plan_in_parts(Picture *p, const char *const *names, size_t n_names
         return most;
 }
 
+/* Those whose rules name it, and those that its rules name, if their turn is still to come. */
+static void all_units_that_a_decision_concerns_are_part_of_the_same_plan(void **state) {
+        static const struct {
+                const char *own, *others;
+        } rows[] = {
+                { "MachineMetadata=zone=a", "Conflicts=d.service\nMachineMetadata=zone=b" },
+                { "MachineMetadata=zone=a\nConflicts=h.service i.service", "MachineMetadata=zone=b" },
+        };
+        static const char *const others[] = { "b.service", "h.service", "i.service" };
+        const char *named = "d.service";
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                EnginePlan plan = {};
+                Picture p;
+
+                two_machines(&p);
+                picture_machine(&p, "A", "zone=a", PRESENCE_UP);
+                picture_machine(&p, "B", "zone=b", PRESENCE_UP);
+                picture_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
+                run_on(&p, "B", "d.service");
+                p.cluster.now_ms += 1000;
+                picture_order(&p, "A", "d.service", ORDER_RUN);
+                for (size_t k = 0; k < ELEMENTS(others); k++) {
+                        picture_unit(&p, others[k], rows[i].others, TARGET_LAUNCHED);
+                        run_on(&p, "B", others[k]);
+                }
+                for (size_t k = 0; k < ELEMENTS(others); k++)
+                        picture_text(&p, others[k], rows[i].others, "/bin/false");
+                picture_state(&p, "A", "d.service", "active");
+
+                assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+                assert_int_equal(plan.n, 3);
+                assert_int_equal(plan.changes[0].order, ORDER_STOP);
+                assert_string_equal(plan.changes[1].unit, "h.service");
+                assert_string_equal(plan.changes[2].unit, "i.service");
+                engine_plan_done(&plan);
+                picture_free(&p);
+        }
+}
+
+static void followers_are_part_of_the_plan_that_places_their_unit(void **state) {
+        const char *named = "z.service";
+        EnginePlan plan = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        picture_unit(&p, "c.service", "MachineOf=z.service", TARGET_LAUNCHED);
+        picture_unit(&p, "z.service", "", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(plan.n, 3);
+        assert_string_equal(plan.changes[1].unit, "b.service");
+        assert_string_equal(plan.changes[2].unit, "c.service");
+        engine_plan_done(&plan);
+        picture_free(&p);
+}
+
+static void chain(Picture *p) {
+        two_machines(p);
+        picture_unit(p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
+        picture_unit(p, "b.service", "MachineOf=c.service", TARGET_LAUNCHED);
+        picture_unit(p, "c.service", "MachineOf=d.service", TARGET_LAUNCHED);
+        picture_unit(p, "d.service", "", TARGET_LAUNCHED);
+}
+
+static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends(void **state) {
+        static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
+        Picture p;
+
+        chain(&p);
+        plans(&p, "run a.service A; run b.service A; run c.service A; run d.service A");
+        picture_free(&p);
+        for (size_t work_max = 1; work_max <= 40; work_max++) {
+                unsigned n_plans;
+
+                chain(&p);
+                (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
+                for (size_t i = 0; i < ELEMENTS(names); i++)
+                        if (!cluster_unit(&p.cluster, names[i])->orders)
+                                fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
+                picture_free(&p);
+        }
+}
+
+/* A step for the unit, and one for each of two machines that may have it. An unreadable unit is not left for later. */
+static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
+        static const struct {
+                size_t work_max, n;
+        } rows[] = { { 0, 2 }, { 1, 1 }, { 3, 1 }, { 4, 2 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                EnginePlan plan = {};
+                Picture p;
+
+                two_machines(&p);
+                picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+                picture_unit(&p, "b.service", "", TARGET_LAUNCHED);
+                picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+                picture_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
+                assert_int_equal(engine_plan_within(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) { .work_max = rows[i].work_max }, &plan), 0);
+                assert_int_equal(plan.n, rows[i].n);
+                assert_int_equal(plan.work, 3 * rows[i].n);
+                assert_int_equal(plan.rest.n, 2 - rows[i].n);
+                if (plan.rest.n > 0)
+                        assert_string_equal(plan.rest.items[0], "b.service");
+                engine_plan_done(&plan);
+                picture_free(&p);
+        }
+}
+
 static void plans_come_to_rest(void **state) {
         for (unsigned seed = 1; seed <= 60; seed++) {
                 Picture p = { .cluster.now_ms = 1000000 };
@@ -1431,6 +1446,57 @@ static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         picture_free(&p);
 }
 
+/* The units that several changes concern, with one plan behind them. */
+static void concern(const Picture *p, const RegistryChange *changes, size_t n, Chance *c) {
+        EngineMarks marks = {};
+
+        forget_names(c);
+        for (size_t i = 0; i < n; i++)
+                assert_int_equal(engine_marks_add(&marks, &p->cluster, &changes[i]), 0);
+        assert_true(engine_marks_any(&marks));
+        assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, c), 0);
+}
+
+/* None of the units waits for a place: those that are not up are not wanted. */
+static void several_changes_concern_the_sum_of_their_units(void **state) {
+        static const RegistryChange everything = { .kind = CHANGED_ALL },
+                                    order = { .kind = CHANGED_ORDER, .unit = "a.service", .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+                                    machine = { .kind = CHANGED_MACHINE, .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+                                    presence = { .kind = CHANGED_PRESENCE, .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" };
+        Chance c = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_machine(&p, "C", "", PRESENCE_UP);
+        picture_machine(&p, "D", "", PRESENCE_LOST);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b.service", "", TARGET_INACTIVE);
+        picture_unit(&p, "c.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "d.service", "", TARGET_INACTIVE);
+        run_on(&p, "A", "a.service");
+        run_on(&p, "A", "b.service");
+        run_on(&p, "C", "c.service");
+        run_on(&p, "D", "d.service");
+
+        concern(&p, &everything, 1, &c);
+        assert_true(c.n == SIZE_MAX);
+        concern(&p, &order, 1, &c);
+        assert_true(has_name(&c, "a.service") && !has_name(&c, "b.service") && !has_name(&c, "d.service"));
+        concern(&p, (RegistryChange[]) { order, machine }, 2, &c);
+        assert_true(has_name(&c, "b.service"));
+        concern(&p, (RegistryChange[]) { machine, order }, 2, &c);
+        assert_true(has_name(&c, "b.service"));
+
+        /* One host more or less may begin or end the brake for all that are lost, and for no others. */
+        picture_presence(&p, "A", PRESENCE_LOST);
+        concern(&p, &order, 1, &c);
+        assert_false(has_name(&c, "b.service"));
+        concern(&p, (RegistryChange[]) { order, presence }, 2, &c);
+        assert_true(has_name(&c, "b.service") && has_name(&c, "d.service") && !has_name(&c, "c.service"));
+        forget_names(&c);
+        picture_free(&p);
+}
+
 static void one_machine_lost_moves_only_its_own_units(void **state) {
         Picture p = { .cluster.now_ms = 1000000 };
         EnginePlan plan = {};
@@ -1456,30 +1522,40 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
         picture_free(&p);
 }
 
+/* The rest is ordinary units, or one machine of a global one. */
 static void a_large_plan_comes_in_parts(void **state) {
-        Picture p = { .cluster.now_ms = 1000000 };
-        size_t total = 0;
+        for (unsigned with_global = 0; with_global < 2; with_global++) {
+                unsigned n_units = with_global ? ENGINE_PLAN_MAX - 1 : ENGINE_PLAN_MAX + 200;
+                size_t total = 0, n_plans = 0;
+                Picture p;
 
-        two_machines(&p);
-        for (unsigned i = 0; i < ENGINE_PLAN_MAX + 200; i++) {
-                char name[32];
+                two_machines(&p);
+                for (unsigned i = 0; i < n_units; i++) {
+                        char name[32];
 
-                snprintf(name, sizeof(name), "u%05u.service", i);
-                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                        snprintf(name, sizeof(name), "u%05u.service", i);
+                        picture_unit(&p, name, "", TARGET_LAUNCHED);
+                }
+                if (with_global)
+                        picture_unit(&p, "z.service", "Global=true", TARGET_LAUNCHED);
+                for (bool more = true; more;) {
+                        EnginePlan plan = {};
+
+                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+                        if (n_plans++ == 0) {
+                                assert_int_equal(plan.n, ENGINE_PLAN_MAX);
+                                assert_int_equal(plan.rest.n, with_global ? 1 : 200);
+                                assert_string_equal(plan.rest.items[0], with_global ? "z.service" : "u10000.service");
+                        }
+                        picture_apply(&p, &plan);
+                        total += plan.n;
+                        more = plan.more;
+                        engine_plan_done(&plan);
+                }
+                assert_int_equal(total, with_global ? n_units + 2 : n_units);
+                plans(&p, "");
+                picture_free(&p);
         }
-        for (bool more = true; more;) {
-                EnginePlan plan = {};
-
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
-                assert_true(plan.n <= ENGINE_PLAN_MAX + 1);
-                picture_apply(&p, &plan);
-                total += plan.n;
-                more = plan.more;
-                engine_plan_done(&plan);
-        }
-        assert_int_equal(total, ENGINE_PLAN_MAX + 200);
-        plans(&p, "");
-        picture_free(&p);
 }
 
 int main(void) {
@@ -1520,10 +1596,6 @@ int main(void) {
                 cmocka_unit_test(a_name_that_is_taken_on_one_machine_runs_on_another),
                 cmocka_unit_test(a_name_that_is_taken_is_looked_at_when_a_machine_comes),
                 cmocka_unit_test(orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told),
-                cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
-                cmocka_unit_test(two_of_six_are_not_too_many),
-                cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),
-                cmocka_unit_test(a_host_that_returns_ends_the_storm),
                 cmocka_unit_test(an_unreadable_unit_is_left_alone_and_others_proceed),
                 cmocka_unit_test(an_unreadable_order_is_not_given_a_second_time),
                 cmocka_unit_test(an_unreadable_machine_keeps_what_it_has_and_gets_nothing),
@@ -1535,6 +1607,11 @@ int main(void) {
                 cmocka_unit_test(marks_that_could_not_be_turned_into_units_stay),
                 cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
                 cmocka_unit_test(a_large_plan_comes_in_parts),
+                cmocka_unit_test(all_units_that_a_decision_concerns_are_part_of_the_same_plan),
+                cmocka_unit_test(followers_are_part_of_the_plan_that_places_their_unit),
+                cmocka_unit_test(a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends),
+                cmocka_unit_test(a_plan_ends_with_the_unit_that_makes_its_work_enough),
+                cmocka_unit_test(several_changes_concern_the_sum_of_their_units),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
