@@ -90,6 +90,12 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         picture_unit(&p, "i.service", "MachineID=bbbbbbbb", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "i.service", "B", false), "");
         assert_string_equal(refusal(&p, "i.service", "A", false), "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+
+        /* Units stay on a machine that nobody has heard of, or whose metadata cannot be read. */
+        assert_string_equal(refusal(&p, "z.service", "F", true), "");
+        picture_unreadable(&p, LAYOUT_METADATA, "zone", "B");
+        assert_string_equal(refusal(&p, "z.service", "B", true), "");
+        assert_string_equal(refusal(&p, "z.service", "B", false), CLUSTER_UNREADABLE);
         picture_free(&p);
 }
 
@@ -125,7 +131,16 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
         assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 3 times in short order; nothing new for 60 s");
         lose(&p, 1000);
         assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 2 min");
-        for (unsigned i = 0; i < 10; i++)
+        p.cluster.now_ms += 29001;
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 2 min");
+        p.cluster.now_ms += 999;
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 90 s");
+        p.cluster.now_ms += 999; /* 89001 ms are left */
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 4 times in short order; nothing new for 90 s");
+        lose(&p, 1000);
+        p.cluster.now_ms += 119000; /* 121 s of 4 min are left */
+        assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 5 times in short order; nothing new for 3 min");
+        for (unsigned i = 0; i < 9; i++)
                 lose(&p, 1000);
         assert_string_equal(refusal(&p, "a.service", "A", false), "it was lost 14 times in short order; nothing new for 60 min");
 
@@ -258,6 +273,161 @@ static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **sta
         /* Each naming the other is no relation. */
         picture_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "a.service", &err), "A");
+        picture_free(&p);
+}
+
+static void of_several_that_conflict_the_first_by_name_is_told(void **state) {
+        Picture p = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "b1.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "b2.service", "", TARGET_LAUNCHED);
+        picture_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
+        picture_order(&p, "A", "b1.service", ORDER_RUN);
+        picture_order(&p, "A", "b2.service", ORDER_RUN);
+        assert_string_equal(refusal(&p, "new.service", "A", false), "Conflicts=b*, and b1.service runs there");
+        picture_free(&p);
+}
+
+static void its_own_present_and_former_places_are_no_other_place(void **state) {
+        Picture p = {};
+        Error err;
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_LOST);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        picture_order(&p, "A", "a.service", ORDER_RUN);
+        picture_order(&p, "B", "a.service", ORDER_RUN);
+        assert_null(pick(&p, "a.service", &err));
+        assert_string_equal(err.message, "A: it is there; B: it was there, and the machine is lost");
+        picture_free(&p);
+}
+
+static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void **state) {
+        Picture p = {};
+        Error err;
+
+        for (unsigned i = 0; i < 100; i++) {
+                char name[8];
+
+                snprintf(name, sizeof(name), "%c%u", 'A' + i % 6, i / 6 % 100);
+                picture_machine(&p, name, "", PRESENCE_UP);
+        }
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        assert_string_equal(pick(&p, "a.service", &err), "A0");
+        assert_string_equal(err.message, "A0 had the fewest units (0) of 100 machines that qualify");
+        picture_machine(&p, "F20", "", PRESENCE_UP);
+        assert_string_equal(pick(&p, "a.service", &err), "A0");
+        assert_string_equal(err.message, "A0 had the fewest units (0) of those that qualify");
+        picture_free(&p);
+}
+
+/* -- Work -- */
+
+/* For one unit on one machine: patterns that are compared, units that are looked for, and those there, where these are fewer. */
+static void looks_at_patterns_and_units_are_counted(void **state) {
+        static const struct {
+                const char *there[4][2], *known[4][2], *decided, *options; /* each unit with its options */
+                size_t work;
+        } rows[] = {
+                { .options = "Conflicts=b.service", .work = 1 },
+                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "b1.service" }, { "b2.service" } }, .options = "Conflicts=b*", .work = 4 },
+                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "b1.service" }, { "b2.service" } }, .decided = "q1.service",
+                  .options = "Conflicts=b*", .work = 4 },
+                { .there = { { "q1.service" } }, .known = { { "b1.service" }, { "b2.service" }, { "b3.service" } }, .decided = "b1.service",
+                  .options = "Conflicts=b*", .work = 3 },
+                { .there = { { "q1.service", "Conflicts=z1.service z2.service" } },
+                  .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x*" }, { "c3.service", "Conflicts=x*" } }, .work = 4 },
+                { .there = { { "q1.service" }, { "q2.service" }, { "q3.service" } },
+                  .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x*" }, { "c3.service", "Conflicts=x*" } }, .work = 5 },
+                { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x.service" } },
+                  .work = 6 },
+                { .known = { { "c1.service", "Conflicts=x?y" } }, .work = 1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                SchedulerView *view;
+                Picture p = {};
+                size_t before;
+
+                picture_machine(&p, "A", "", PRESENCE_UP);
+                for (size_t k = 0; k < 4 && rows[i].there[k][0]; k++) {
+                        picture_unit(&p, rows[i].there[k][0], rows[i].there[k][1] ?: "", TARGET_LAUNCHED);
+                        picture_order(&p, "A", rows[i].there[k][0], ORDER_RUN);
+                }
+                for (size_t k = 0; k < 4 && rows[i].known[k][0]; k++)
+                        picture_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "", TARGET_LAUNCHED);
+                picture_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
+                assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                if (rows[i].decided)
+                        assert_int_equal(scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)), 0);
+                before = scheduler_view_work(view);
+                (void) scheduler_fits(view, unit(&p, "x.service"), machine(&p, "A"), false, NULL);
+                if (scheduler_view_work(view) - before != rows[i].work)
+                        fail_msg("row %zu: %zu, not %zu", i, scheduler_view_work(view) - before, rows[i].work);
+                scheduler_view_free(view);
+                picture_free(&p);
+        }
+}
+
+static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
+        const ClusterMachine *m;
+        SchedulerView *view;
+        Picture p = {};
+        Error why = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_machine(&p, "B", "", PRESENCE_UP);
+        picture_machine(&p, "C", "", PRESENCE_UP);
+        picture_unit(&p, "x.service", "", TARGET_LAUNCHED);
+        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), 0);
+        assert_int_equal(scheduler_view_work(view), 3);
+        assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, NULL), 0);
+        assert_int_equal(scheduler_view_work(view), 4);
+        scheduler_view_free(view);
+        picture_free(&p);
+}
+
+/* -- Units that nobody has submitted yet -- */
+
+static ClusterUnit *draft(const char *name, const char *options) {
+        ClusterUnit *u = NEW0(ClusterUnit, 1);
+        char text[200];
+
+        assert_non_null(u);
+        snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/true\n[X-Fleet]\n%s\n", options);
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        assert_int_equal(unit_parse(name, text, strlen(text), &u->unit, NULL), 0);
+        return u;
+}
+
+static void drafts_exclude_each_other_as_units_do(void **state) {
+        ClusterUnit *drafts[] = {
+                draft("a.service", "Conflicts=b.service"), draft("b.service", ""), draft("c.service", "Conflicts=a*"), draft("web@1.service", "Conflicts=web@*.service"),
+        };
+        const ClusterMachine *m;
+        SchedulerView *view;
+        Picture p = {};
+        Error why = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
+        picture_order(&p, "A", "web@1.service", ORDER_RUN);
+        m = machine(&p, "A");
+        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
+        assert_int_equal(scheduler_view_place(view, m->id, drafts[0]), 0);
+        assert_false(scheduler_fits(view, drafts[1], m, false, &why));
+        assert_string_equal(why.message, "a.service runs there and has Conflicts=b.service");
+        assert_false(scheduler_fits(view, drafts[2], m, false, &why));
+        assert_string_equal(why.message, "Conflicts=a*, and a.service runs there");
+        assert_true(scheduler_fits(view, drafts[3], m, false, NULL)); /* its own former text is no other unit */
+        scheduler_view_free(view);
+        for (size_t i = 0; i < ELEMENTS(drafts); i++) {
+                unit_free(drafts[i]->unit);
+                free(drafts[i]);
+        }
         picture_free(&p);
 }
 
@@ -454,6 +624,12 @@ int main(void) {
                 cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
                 cmocka_unit_test(rules_found_by_the_index_are_those_that_looking_at_all_finds),
+                cmocka_unit_test(of_several_that_conflict_the_first_by_name_is_told),
+                cmocka_unit_test(its_own_present_and_former_places_are_no_other_place),
+                cmocka_unit_test(of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify),
+                cmocka_unit_test(looks_at_patterns_and_units_are_counted),
+                cmocka_unit_test(a_pick_looks_at_all_machines_only_to_explain_itself),
+                cmocka_unit_test(drafts_exclude_each_other_as_units_do),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
