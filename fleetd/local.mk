@@ -61,7 +61,7 @@ STILL_HOST = tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/l
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
-	tests/unit/test-engine_brake tests/unit/test-engine_places \
+	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
 TESTS += $(FLEETD_CORE_TESTS)
@@ -98,6 +98,10 @@ tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,-
 	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_listen,--wrap=registry_unlisten \
 	-Wl,--wrap=registry_forget,--wrap=registry_order,--wrap=registry_refused_order,--wrap=registry_end_adoption,--wrap=engine_plan_within
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_PICTURE)
+tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_engine_memory_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c $(FLEETD_PICTURE)
 tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)

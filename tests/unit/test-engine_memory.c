@@ -1,0 +1,220 @@
+/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or all of the result. Sentences of refusals alone may be missing. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "fleetd/engine/engine.h"
+#include "fleetd/engine/plan.h"
+#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/scheduler.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/picture.h"
+
+static void survive(const char *name, int (*scenario)(void *userdata), void *userdata) {
+        assert_true(alloc_fail_each(name, scenario, userdata, 1) > 0);
+}
+
+/* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan needs. */
+static Picture calm, held, alone;
+
+static void make_calm_pictures(void) {
+        calm = (Picture) { .cluster.now_ms = 1000000 };
+        for (char c = 'A'; c <= 'C'; c++)
+                picture_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
+        picture_unit(&calm, "all.service", "Global=true", TARGET_LAUNCHED);
+        picture_unit(&calm, "edited.service", "", TARGET_LAUNCHED);
+        picture_order(&calm, "A", "edited.service", ORDER_RUN);
+        picture_text(&calm, "edited.service", "", "/bin/false");
+        picture_unit(&calm, "ended.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
+        picture_order(&calm, "A", "ended.service", ORDER_RUN);
+        picture_done(&calm, "A", "ended.service");
+        picture_unit(&calm, "moved.service", "", TARGET_LAUNCHED);
+        picture_order(&calm, "A", "moved.service", ORDER_RUN);
+        calm.cluster.now_ms++;
+        picture_order(&calm, "B", "ended.service", ORDER_RUN);
+        picture_order(&calm, "B", "moved.service", ORDER_RUN);
+        picture_state(&calm, "B", "moved.service", "active");
+        picture_state(&calm, "C", "moved.service", "active");
+        picture_unit(&calm, "new-1.service", "", TARGET_LAUNCHED);
+        picture_unit(&calm, "new-2.service", "", TARGET_LAUNCHED);
+        picture_unit(&calm, "old.service", "", TARGET_INACTIVE);
+        picture_order(&calm, "A", "old.service", ORDER_RUN);
+        picture_order(&calm, "B", "old.service", ORDER_RUN);
+        picture_unit(&calm, "stray.service", "", TARGET_INACTIVE);
+        picture_state(&calm, "A", "stray.service", "active");
+        picture_state(&calm, "B", "stray.service", "active");
+
+        /* Two hosts that the brake lets go, and one that is away. */
+        held = (Picture) { .cluster.now_ms = 1000000 };
+        picture_machine(&held, "A", "", PRESENCE_LOST);
+        picture_machine(&held, "B", "", PRESENCE_LOST);
+        picture_machine(&held, "C", "", PRESENCE_UP);
+        picture_machine(&held, "D", "", PRESENCE_UP);
+        picture_machine(&held, "F", "", PRESENCE_AWAY);
+        picture_unit(&held, "old-1.service", "", TARGET_INACTIVE);
+        picture_order(&held, "A", "old-1.service", ORDER_RUN);
+        picture_unit(&held, "old-2.service", "", TARGET_INACTIVE);
+        picture_order(&held, "B", "old-2.service", ORDER_RUN);
+        picture_unit(&held, "waits.service", "MachineID=ffffffff", TARGET_LAUNCHED);
+        picture_order(&held, "C", "waits.service", ORDER_RUN);
+        held.cluster.now_ms++;
+        picture_order(&held, "F", "waits.service", ORDER_RUN);
+        held.cluster.now_ms++;
+        picture_order(&held, "D", "waits.service", ORDER_RUN);
+        held.cluster.now_ms += 30000;
+
+        alone = (Picture) { .cluster.now_ms = 1000000 };
+        picture_machine(&alone, "A", "", PRESENCE_UP);
+        picture_unit(&alone, "follower.service", "MachineOf=new.service", TARGET_LAUNCHED);
+        picture_unit(&alone, "new.service", "", TARGET_LAUNCHED);
+        picture_unit(&alone, "replacing.service", "Replaces=new.service", TARGET_LAUNCHED);
+        picture_order(&alone, "A", "replacing.service", ORDER_RUN);
+}
+
+typedef struct Strict {
+        const char *name;
+        Picture *picture;
+        const char *unit; /* NULL: all */
+        size_t work_max, n; /* changes; 0: not known yet */
+} Strict;
+
+static int plan_strictly(void *userdata) {
+        Strict *s = userdata;
+        EnginePlan plan = {};
+        int r = engine_plan_within(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000, &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
+
+        assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+        s->n = s->n ?: plan.n;
+        if (r == 0)
+                assert_int_equal(plan.n, s->n);
+        engine_plan_done(&plan);
+        return r;
+}
+
+static int judge(void *userdata) {
+        EngineVerdict verdict = ENGINE_STAYS;
+        SchedulerView *view = NULL;
+        Error why = {};
+        int r = scheduler_view_new(&held.cluster, &view);
+
+        r = r ?: engine_judge(view, &held.cluster, cluster_order(&held.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "old-1.service"), 30000, &verdict, &why);
+        assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+        if (r == 0)
+                assert_int_equal(verdict, ENGINE_GONE);
+        scheduler_view_free(view);
+        return r;
+}
+
+static int count_unit(void *userdata, const char *unit) {
+        ++*(size_t *) userdata;
+        return 0;
+}
+
+/* A change that is not marked is an error. */
+static int mark_changes(void *userdata) {
+        static const RegistryChange changes[] = {
+                { .kind = CHANGED_TARGET, .unit = "edited.service" },
+                { .kind = CHANGED_ORDER, .unit = "moved.service", .machine = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" },
+                { .kind = CHANGED_MACHINE, .machine = "cccccccccccccccccccccccccccccccc" },
+                { .kind = CHANGED_STATE, .unit = "new-1.service" },
+        };
+        static size_t expected;
+        EngineMarks marks = {};
+        size_t n = 0;
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTS(changes) && r == 0; i++)
+                r = engine_marks_add(&marks, &calm.cluster, &changes[i]);
+        r = r ?: engine_marks_expand(&marks, &calm.cluster, count_unit, &n);
+        expected = expected ?: n;
+        if (r == 0)
+                assert_int_equal(n, expected);
+        engine_marks_done(&marks);
+        return r;
+}
+
+/* Of two in conflict one moves, so refusals are told. */
+static Picture crowded;
+
+static void make_crowded_picture(void) {
+        char name[32];
+
+        crowded = (Picture) { .cluster.now_ms = 100000 };
+        picture_machine(&crowded, "A", "a=b", PRESENCE_UP);
+        picture_machine(&crowded, "B", "a=c", PRESENCE_UP);
+        picture_machine(&crowded, "C", "", PRESENCE_LOST);
+        for (unsigned i = 0; i < 4; i++) {
+                snprintf(name, sizeof(name), "web@%u.service", i);
+                picture_unit(&crowded, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b", TARGET_LAUNCHED);
+        }
+        picture_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        picture_order(&crowded, "C", "web@1.service", ORDER_RUN);
+        picture_unit(&crowded, "x.service", "Conflicts=y.service", TARGET_LAUNCHED);
+        picture_unit(&crowded, "y.service", "", TARGET_LAUNCHED);
+        picture_order(&crowded, "A", "x.service", ORDER_RUN);
+        picture_order(&crowded, "A", "y.service", ORDER_RUN);
+}
+
+static int plan_crowded(void *userdata) {
+        size_t *n = userdata;
+        EnginePlan plan = {};
+        int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &plan);
+
+        *n = *n ?: plan.n; /* undisturbed, at first */
+        if (r == 0)
+                assert_int_equal(plan.n, *n);
+        engine_plan_done(&plan);
+        return r;
+}
+
+static int decide(void *userdata) {
+        const ClusterUnit *u = cluster_unit(&crowded.cluster, "web@0.service");
+        const ClusterMachine *machine = NULL;
+        SchedulerView *view = NULL;
+        Error why = {};
+        int r = scheduler_view_new(&crowded.cluster, &view);
+
+        r = r ?: scheduler_pick(view, u, &machine, &why);
+        r = r ?: scheduler_view_place(view, machine->id, u);
+        if (r == 0)
+                assert_true(view_has(view, machine, u->name));
+        r = r ?: scheduler_view_remove(view, machine->id, u);
+        scheduler_view_free(view);
+        return r;
+}
+
+static void plans_are_complete_or_say_that_memory_is_short(void **state) {
+        static Strict plans[] = {
+                { "a plan of all, where nothing is refused", &calm, NULL, 0, 0 },
+                { "a plan that leaves a rest", &calm, NULL, 1, 0 },
+                { "a plan of what the brake lets go", &held, "waits.service", 0, 0 },
+                { "a plan and all units that it concerns", &alone, "new.service", 0, 0 },
+        };
+        size_t n = 0;
+
+        make_calm_pictures();
+        make_crowded_picture();
+        for (size_t i = 0; i < ELEMENTS(plans); i++)
+                survive(plans[i].name, plan_strictly, &plans[i]);
+        survive("a plan with refusals", plan_crowded, &n);
+        survive("an order is judged", judge, NULL);
+        survive("changes are marked", mark_changes, NULL);
+        survive("a machine is picked", decide, NULL);
+        picture_free(&calm);
+        picture_free(&held);
+        picture_free(&alone);
+        picture_free(&crowded);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(plans_are_complete_or_say_that_memory_is_short),
+        };
+
+        log_set_max_priority(LOG_EMERG);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
