@@ -443,6 +443,7 @@ static void an_order_that_is_refused_twice_is_left_out_until_something_changes(v
         room.refused = "a.service";
         room_begin();
         room_refuse();
+        assert_int_equal(room.n_warnings, 0);
         assert_int_equal(room.calls[1].n, 2);
         room_refuse();
         assert_int_equal(room.calls[2].n, 1);
