@@ -93,6 +93,14 @@ tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c tests/lib/scratch.h 
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=folder_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-raft_folder
+TESTS += tests/unit/test-raft_folder
+tests_unit_test_raft_folder_SOURCES = tests/unit/test-raft_folder.c tests/lib/folder_room.h tests/lib/folder_room.c \
+	tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
+tests_unit_test_raft_folder_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
+tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results
