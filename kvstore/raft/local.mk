@@ -35,6 +35,13 @@ tests_unit_test_raft_log_SOURCES = \
 	tests/unit/test-raft_log.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-raft_log_format
+TESTS += tests/unit/test-raft_log_format
+tests_unit_test_raft_log_format_SOURCES = \
+	tests/unit/test-raft_log_format.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c
+tests_unit_test_raft_log_format_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_log_format_LDADD = $(RAFT_TEST_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-raft_message tests/fuzz/fuzz-raft_log tests/fuzz/fuzz-raft_core

@@ -194,6 +194,7 @@ static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
 }
 
 static void entries_come_back_over_several_files(void **state) {
+        uint64_t bytes;
         Bench b;
 
         bench_init(&b, 1);
@@ -204,8 +205,10 @@ static void entries_come_back_over_several_files(void **state) {
                 assert_int_equal(b.appended_generation, i);
                 assert_int_equal(b.appended_index, i + 7);
         }
-        assert_true(raft_log_size(b.log) > 4 * 4096);
+        bytes = raft_log_size(b.log);
+        assert_true(bytes > 4 * 4096);
         reopen(&b);
+        assert_int_equal(raft_log_size(b.log), bytes);
         assert_int_equal(raft_log_last_index(b.log), 160);
         assert_holds(&b, 1, 160, NULL);
         bench_done(&b);
@@ -249,6 +252,23 @@ static uint64_t append_until_half_full(Bench *b, uint64_t next) {
         return next;
 }
 
+static void a_log_that_is_made_begins_where_it_is_told(void **state) {
+        static const uint64_t firsts[] = { 1, 2, 500 };
+
+        for (size_t i = 0; i < ELEMENTS(firsts); i++) {
+                Error err = {};
+                Bench b;
+
+                bench_init(&b, 1);
+                assert_int_equal(raft_log_create(b.disk, &meta, firsts[i], NULL, 0, &small, &err), 0);
+                assert_int_equal(is_on_disk(&b, "log.00000001"), firsts[i] > 1); /* an empty log that begins with 1 has none */
+                assert_int_equal(open_log(&b, &err), 0);
+                assert_int_equal(raft_log_first_index(b.log), firsts[i]);
+                assert_int_equal(raft_log_last_index(b.log), firsts[i] - 1);
+                bench_done(&b);
+        }
+}
+
 static void the_next_file_is_made_beside_the_writes(void **state) {
         uint64_t next;
         Bench b;
@@ -277,6 +297,7 @@ static void the_next_file_is_made_beside_the_writes(void **state) {
         turn_all(&b);
         assert_true(is_on_disk(&b, "log.next"));
         reopen(&b);
+        assert_false(is_on_disk(&b, "log.next")); /* what was left is not trusted */
         assert_holds(&b, 1, next - 1, NULL);
         bench_done(&b);
 }
@@ -326,6 +347,10 @@ static void a_next_file_that_cannot_be_made_ahead_stops_nothing(void **state) {
         assert_true(manual_loop_work(&b.loop));
         b.memory.fail = 0;
         assert_false(is_on_disk(&b, "log.next"));
+        assert_int_equal(append(&b, next, next, 1, 1), 0);
+        assert_true(manual_loop_work(&b.loop));
+        next++;
+        assert_int_equal(b.loop.n, 0); /* no second attempt for this file */
         for (; !is_on_disk(&b, "log.00000003"); next++) { /* there is one attempt for each file */
                 assert_int_equal(append(&b, next, next, 1, 1), 0);
                 turn_all(&b);
@@ -374,6 +399,8 @@ static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state
         turn_all(&b);
         assert_int_equal(raft_log_reset(b.log, 500), 0);
         turn_all(&b);
+        assert_int_equal(raft_log_first_index(b.log), 501);
+        assert_int_equal(raft_log_last_index(b.log), 500);
         assert_true(raft_log_size(b.log) <= 2 * 4096);
         reopen(&b);
         assert_holds(&b, 501, 500, NULL);
@@ -489,11 +516,39 @@ static void a_truncation_whose_entries_were_cut_away_still_loads(void **state) {
         bench_done(&b);
 }
 
+static void entries_that_replace_those_before_the_beginning_begin_the_log(void **state) {
+        const uint64_t terms[] = { 2, 2, 2 };
+        uint64_t first;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 1; i <= 160; i += 8)
+                assert_int_equal(append(&b, i, i, 8, 1), 0);
+        assert_int_equal(raft_log_cut(b.log, 100), 0);
+        turn_all(&b);
+        first = raft_log_first_index(b.log) - 3;
+        assert_true(first > 1);
+        assert_int_equal(append(&b, 1000, first, 3, 2), 0);
+        assert_int_equal(raft_log_first_index(b.log), first);
+        assert_int_equal(raft_log_last_index(b.log), first + 2);
+        turn_all(&b);
+        b.applied = 150; /* of what is not kept in memory, too */
+        reopen(&b);
+        assert_int_equal(raft_log_first_index(b.log), first);
+        assert_int_equal(raft_log_last_index(b.log), first + 2);
+        b.applied = 0;
+        reopen(&b);
+        assert_int_equal(raft_log_first_index(b.log), first);
+        assert_holds(&b, first, first + 2, terms);
+        bench_done(&b);
+}
+
 static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
         _cleanup_free_ char *data = malloc(RAFT_ENTRY_SIZE_MAX);
         RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = RAFT_ENTRY_SIZE_MAX }, *entries;
         uint64_t first;
-        size_t n;
+        size_t n, size;
         Bench b;
 
         memset(data, 'x', RAFT_ENTRY_SIZE_MAX);
@@ -501,6 +556,8 @@ static void an_entry_of_any_size_up_to_the_limit_is_kept(void **state) {
         create_and_open(&b);
         assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
         turn_all(&b);
+        assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size)); /* in pages, and no larger than it has to be */
+        assert_true(size % 4096 == 0 && size >= 64 + RAFT_ENTRY_SIZE_MAX && size < 64 + RAFT_ENTRY_SIZE_MAX + 4096);
         reopen(&b);
         assert_int_equal(raft_log_take_entries(b.log, &entries, &n, &first), 0);
         assert_int_equal(n, 1);
@@ -666,6 +723,20 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
         assert_true(tried > 3);
 }
 
+static void the_next_file_is_begun_when_half_of_the_last_one_is_used(void **state) {
+        size_t size, begin, end;
+        uint8_t *bytes;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        (void) append_until_half_full(&b, 1);
+        bytes = memory_disk_file(&b.memory, "log.00000001", &size);
+        begin = last_write_of(bytes, size, &end);
+        assert_true(begin < 2048 && end >= 2048);
+        bench_done(&b);
+}
+
 /* -- Numbers of writes that go round -- */
 
 enum { BEFORE_ROUND = 4, N_ROUND = 8, ROUND_SIZE = 32 + 8 }; /* of a record */
@@ -790,6 +861,23 @@ static void term_and_vote_are_written_beside_those_before(void **state) {
         bench_done(&b);
 }
 
+static void term_and_hardware_that_cannot_be_written_end_the_log(void **state) {
+        for (int hardware = 0; hardware < 2; hardware++) {
+                Bench b;
+
+                bench_init(&b, 1);
+                create_and_open(&b);
+                b.memory.fail = -EIO;
+                assert_int_equal(hardware ? raft_log_write_hardware(b.log, meta.machine) : raft_log_write_meta(b.log, 2, 1), -EIO);
+                b.memory.fail = 0;
+                assert_int_equal(raft_log_meta(b.log)->term, 1);
+                assert_int_equal(append(&b, 1, 1, 1, 1), -EIO);
+                assert_int_equal(raft_log_write_meta(b.log, 2, 1), -EIO);
+                assert_int_equal(raft_log_write_hardware(b.log, meta.machine), -EIO);
+                bench_done(&b);
+        }
+}
+
 static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         Bench b;
 
@@ -797,6 +885,7 @@ static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         create_and_open(&b);
         b.memory.fail = -ENOSPC;
         assert_int_equal(append(&b, 1, 1, 1, 1), 0);
+        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), 0);
         turn_all(&b);
         assert_int_equal(b.n_failed, 1);
         assert_int_equal(b.error, -ENOSPC);
@@ -805,6 +894,8 @@ static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         assert_int_equal(append(&b, 2, 2, 1, 1), -ENOSPC);
         assert_int_equal(raft_log_write_meta(b.log, 9, 9), -ENOSPC);
         assert_int_equal(raft_log_cut(b.log, 1), -ENOSPC);
+        assert_int_equal(raft_log_write_hardware(b.log, meta.machine), -ENOSPC);
+        assert_int_equal(b.n_flushed, 1); /* with the error */
         bench_done(&b);
 }
 
@@ -977,6 +1068,7 @@ int main(void) {
                 cmocka_unit_test(an_opening_that_is_cancelled_ends_and_loses_nothing),
                 cmocka_unit_test(entries_come_back_over_several_files),
                 cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
+                cmocka_unit_test(a_log_that_is_made_begins_where_it_is_told),
                 cmocka_unit_test(the_next_file_is_made_beside_the_writes),
                 cmocka_unit_test(one_next_file_is_made_at_a_time),
                 cmocka_unit_test(a_next_file_that_cannot_be_made_ahead_stops_nothing),
@@ -987,6 +1079,7 @@ int main(void) {
                 cmocka_unit_test(what_is_applied_is_checked_at_opening_and_not_kept_in_memory),
                 cmocka_unit_test(a_truncation_before_what_was_kept_at_opening_still_loads),
                 cmocka_unit_test(a_truncation_whose_entries_were_cut_away_still_loads),
+                cmocka_unit_test(entries_that_replace_those_before_the_beginning_begin_the_log),
                 cmocka_unit_test(an_entry_of_any_size_up_to_the_limit_is_kept),
                 cmocka_unit_test(a_torn_last_write_is_dropped_and_reported),
                 cmocka_unit_test(after_2_to_32_writes_the_log_goes_on_and_loads),
@@ -994,8 +1087,10 @@ int main(void) {
                 cmocka_unit_test(a_flipped_byte_is_never_a_shorter_log_in_silence),
                 cmocka_unit_test(a_missing_file_is_refused),
                 cmocka_unit_test(a_lost_write_is_refused_even_if_the_indexes_fit),
+                cmocka_unit_test(the_next_file_is_begun_when_half_of_the_last_one_is_used),
                 cmocka_unit_test(cutting_before_an_empty_file_keeps_where_the_log_ends),
                 cmocka_unit_test(term_and_vote_are_written_beside_those_before),
+                cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
                 cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
                 cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),
                 cmocka_unit_test(a_flush_ends_when_all_before_it_is_durable),

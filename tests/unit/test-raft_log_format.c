@@ -1,0 +1,215 @@
+/* The bytes of the log's files, as log_files.h says them: other versions read
+ * and write them. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "kvstore/raft/log.h"
+#include "kvstore/raft/log_files.h"
+#include "tests/lib/manual_loop.h"
+#include "tests/lib/memory_disk.h"
+
+typedef struct Bench {
+  ManualLoop loop;
+  MemoryDisk memory;
+  Disk *disk;
+  RaftLog *log;
+} Bench;
+
+static const RaftLogMeta meta = {.cluster = 0x1122334455667788,
+                                 .id = 5,
+                                 .machine = "machine-of-test",
+                                 .term = 1};
+static const RaftLogOptions small = {.file_size = 4096};
+
+static void on_appended(void *userdata, uint64_t generation,
+                        uint64_t last_index) {}
+
+static void on_failed(void *userdata, int error, const char *sentence) {
+  fail_msg("%s", sentence);
+}
+
+static const RaftLogEvents events = {.appended = on_appended,
+                                     .failed = on_failed};
+
+static void turn_all(Bench *b) {
+  while (manual_loop_work(&b->loop))
+    ;
+}
+
+static int open_log(Bench *b, Error *err) {
+  return raft_log_open(b->disk, &b->loop.base, &small, &events, b, &b->log,
+                       err);
+}
+
+static void close_log(Bench *b) {
+  b->log = raft_log_close(b->log, NULL, NULL);
+  turn_all(b);
+}
+
+static void create_and_open(Bench *b) {
+  Error err = {};
+
+  *b = (Bench){};
+  manual_loop_init(&b->loop, 1);
+  memory_disk_init(&b->memory, 1);
+  b->disk = &b->memory.base;
+  assert_int_equal(raft_log_create(b->disk, &meta, 1, NULL, 0, &small, &err),
+                   0);
+  assert_int_equal(open_log(b, &err), 0);
+}
+
+static void bench_done(Bench *b) {
+  close_log(b);
+  memory_disk_done(&b->memory);
+  loop_done(&b->loop.base);
+}
+
+/* An entry of 37 bytes, durable. */
+static void append(Bench *b, uint64_t index) {
+  static const char data[37];
+  RaftEntry entry = {.term = 1,
+                     .type = RAFT_ENTRY_COMMAND,
+                     .data = (void *)data,
+                     .size = sizeof(data)};
+
+  assert_int_equal(raft_log_append(b->log, index, index, &entry, 1), 0);
+  turn_all(b);
+}
+
+/* Completes a record with its sum. */
+static void seal_record(uint8_t *record, size_t size, uint64_t number) {
+  uint8_t seed[8] = {(uint8_t)number};
+  uint32_t crc = crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
+
+  for (unsigned i = 0; i < 4; i++)
+    record[i] = (uint8_t)(crc >> 8 * i);
+}
+
+static void expect_record(Writer *w, uint8_t type, uint8_t flags,
+                          uint32_t write, uint64_t index, uint64_t term,
+                          const void *data, size_t size) {
+  static const uint8_t zeroes[8];
+  size_t at = w->size;
+
+  write_u32(w, 0);
+  write_u32(w, (uint32_t)size);
+  write_u64(w, index);
+  write_u64(w, term);
+  write_u8(w, type);
+  write_u8(w, flags);
+  write_u16(w, 0);
+  write_u32(w, write);
+  write_raw(w, data, size);
+  write_raw(w, zeroes, (8 - size % 8) % 8);
+  assert_int_equal(w->error, 0);
+  seal_record(w->bytes + at, w->size - at, 1);
+}
+
+static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
+  static const RaftEntryType types[] = {RAFT_ENTRY_COMMAND, RAFT_ENTRY_BARRIER,
+                                        RAFT_ENTRY_CHANGE};
+  _cleanup_writer_ Writer w = {};
+  RaftEntry entries[3];
+  uint8_t *bytes, head[16] = {1}; /* the file's number, and 8 bytes of zeroes */
+  size_t size;
+  Bench b;
+
+  create_and_open(&b);
+  for (size_t i = 0; i < 3; i++)
+    entries[i] = (RaftEntry){
+        .term = 7, .type = types[i], .data = "hello", .size = i == 1 ? 0 : 5};
+  assert_int_equal(raft_log_append(b.log, 1, 1, entries, 3), 0);
+  turn_all(&b);
+  entries[0].term = 8;
+  assert_int_equal(raft_log_append(b.log, 2, 3, entries, 1), 0);
+  turn_all(&b);
+  assert_int_equal(raft_log_reset(b.log, 9), 0);
+  turn_all(&b);
+
+  write_raw(&w, "FLEETLOG", 8);
+  write_u32(&w, 1);
+  write_u32(&w, crc32c(0, head, sizeof(head)));
+  write_raw(&w, head, sizeof(head));
+  expect_record(&w, 1, 0, 1, 1, 7, "hello", 5);
+  expect_record(&w, 2, 0, 1, 2, 7, NULL, 0);
+  expect_record(&w, 3, 1, 1, 3, 7, "hello", 5);
+  expect_record(&w, 4, 0, 2, 3, 0, NULL, 0);
+  expect_record(&w, 1, 1, 2, 3, 8, "hello", 5);
+  expect_record(&w, 5, 1, 3, 9, 0, NULL, 0);
+  bytes = memory_disk_file(&b.memory, "log.00000001", &size);
+  assert_true(size >= w.size);
+  assert_memory_equal(bytes, w.bytes, w.size);
+  bench_done(&b);
+}
+
+/* Whole by its sum: what another version may have written. */
+static void a_record_that_cannot_be_is_not_taken(void **state) {
+  static const struct {
+    size_t at;
+    uint32_t value; /* of a byte; of four where the number of the write is */
+  } cases[] = {{24, 0}, {24, 6}, {25, 2}, {26, 1}, {28, 0}};
+
+  for (size_t i = 0; i < ELEMENTS(cases); i++) {
+    const char *where;
+    uint8_t *record;
+    Error err = {};
+    size_t size;
+    Bench b;
+
+    create_and_open(&b);
+    append(&b, 1);
+    record = memory_disk_file(&b.memory, "log.00000001", &size) + 32;
+    record[cases[i].at] = (uint8_t)cases[i].value;
+    seal_record(record, 32 + 40, 1);
+    close_log(&b);
+    assert_int_equal(open_log(&b, &err), 0);
+    assert_int_equal(raft_log_last_index(b.log), 0);
+    assert_true(raft_log_torn(b.log, &where));
+    bench_done(&b);
+  }
+}
+
+static void a_file_with_another_head_is_refused(void **state) {
+  static const struct {
+    size_t at;
+    uint8_t value;
+  } cases[] = {{0, 'f'}, {8, 2}, {12, 0}, {16, 2}};
+
+  for (size_t i = 0; i < ELEMENTS(cases); i++) {
+    Error err = {};
+    uint8_t *bytes;
+    uint32_t crc;
+    size_t size;
+    Bench b;
+
+    create_and_open(&b);
+    append(&b, 1);
+    append(&b, 2);
+    close_log(&b);
+    bytes = memory_disk_file(&b.memory, "log.00000001", &size);
+    assert_int_not_equal(bytes[cases[i].at], cases[i].value);
+    bytes[cases[i].at] = cases[i].value;
+    crc = crc32c(0, bytes + 16, 16);
+    for (unsigned k = 0; k < 4 && cases[i].at >= 16; k++)
+      bytes[12 + k] = (uint8_t)(crc >> 8 * k);
+    assert_int_equal(open_log(&b, &err), -EUCLEAN);
+    assert_non_null(strstr(err.message, "log.00000001 is corrupt at offset 0"));
+    bench_done(&b);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_files_are_laid_out_as_other_versions_know_them),
+      cmocka_unit_test(a_record_that_cannot_be_is_not_taken),
+      cmocka_unit_test(a_file_with_another_head_is_refused),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
