@@ -29,6 +29,11 @@ tests_unit_test_raft_core_SOURCES = tests/unit/test-raft_core.c tests/lib/raft_r
 tests_unit_test_raft_core_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-raft_configuration
+TESTS += tests/unit/test-raft_configuration
+tests_unit_test_raft_configuration_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_configuration_LDADD = $(RAFT_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-raft_log
 TESTS += tests/unit/test-raft_log
 tests_unit_test_raft_log_SOURCES = \

@@ -24,6 +24,7 @@ typedef struct Bench {
         size_t slice; /* entries that apply() takes at once; 0: all */
         bool later;   /* it takes none */
         RaftRules rules;
+        unsigned changed; /* RAFT_CHANGED_ bits told since the last look */
 } Bench;
 
 static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
@@ -86,6 +87,14 @@ static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
 }
 
 static void on_changed(void *userdata, unsigned what) {
+        ((Bench *) userdata)->changed |= what;
+}
+
+static unsigned take_changed(Bench *b) {
+        unsigned changed = b->changed;
+
+        b->changed = 0;
+        return changed;
 }
 
 static const RaftCoreOps ops = {
@@ -335,6 +344,79 @@ static void whether_a_log_fits_its_state(void **state) {
         }
 }
 
+static void a_core_needs_an_id_and_an_address(void **state) {
+        char address[RAFT_ADDRESS_MAX + 2];
+        RaftCore *core = NULL;
+
+        memset(address, 'a', sizeof(address));
+        address[RAFT_ADDRESS_MAX + 1] = 0;
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .address = "a:1" }, &ops, NULL, &core), -EINVAL);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1 }, &ops, NULL, &core), -EINVAL);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core), -EINVAL);
+        address[RAFT_ADDRESS_MAX] = 0;
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = address }, &ops, NULL, &core), 0);
+        raft_core_free(core);
+}
+
+/* An election is due after one to two time-outs, by chance; a heartbeat, after 150 ms. */
+static void times_that_are_not_given_are_the_defaults(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftEntry entry = change_entry(1, &conf);
+        uint64_t first = 0;
+        bool differ = false;
+        Bench b;
+
+        for (unsigned seed = 1; seed <= 10; seed++) {
+                uint64_t in_ms;
+
+                b = (Bench) { .now_ms = 1000 };
+                assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1", .seed = seed }, &ops, &b, &b.core), 0);
+                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }), 0);
+                in_ms = raft_core_timeout_ms(b.core) - b.now_ms;
+                assert_in_range(in_ms, 400, 800);
+                first = first ?: in_ms;
+                differ |= in_ms != first;
+                done(&b);
+        }
+        assert_true(differ);
+
+        start(&b, "VVV", 2, 5);
+        lead(&b, 3);
+        assert_in_range(raft_core_timeout_ms(b.core) - b.now_ms, 76, 150);
+        done(&b);
+}
+
+/* The configuration that counts is the last one of log and state. */
+static void a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term(void **state) {
+        static const struct {
+                const char *of_state, *of_log;
+                uint64_t term;
+        } cases[] = { { "V", NULL, 5 }, { "VVV", NULL, 4 }, { "VVV", "V", 5 }, { "V", "VVV", 4 }, { "Vs", NULL, 5 }, { "sV", NULL, 4 } };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_conf_ Conf old = conf_of(cases[i].of_state), new = conf_of(cases[i].of_log ?: "V");
+                RaftStateInfo info = { .index = 10, .term = 4, .configuration_index = 1, .configuration = old.bytes, .configuration_size = old.size };
+                RaftEntry entries[] = { command(4), change_entry(4, &new), command(4) };
+                Bench b;
+
+                begin_with(&b, 1);
+                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 4, .state = &info, .first_index = 11, .entries = entries,
+                                                                                      .n_entries = cases[i].of_log ? 3 : 0 }), 0);
+                assert_int_equal(raft_core_term(b.core), cases[i].term);
+                done(&b);
+        }
+}
+
+static void a_log_with_a_configuration_that_is_none_is_not_started_from(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftEntry entries[] = { { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 }, change_entry(1, &conf) };
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = entries, .n_entries = 2 }), -EUCLEAN);
+        done(&b);
+}
+
 static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftStateInfo info = { .index = 5,
@@ -364,7 +446,8 @@ static void submitting_is_the_leaders_and_bounded(void **state) {
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EREMOTE);
         lead(&b, 3);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX + 1, &index, &term), -EFBIG);
-        for (unsigned i = 0; i < RAFT_CORE_UNCOMMITTED_MAX; i++)
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, large, RAFT_ENTRY_SIZE_MAX, &index, &term), 0);
+        for (unsigned i = 1; i < RAFT_CORE_UNCOMMITTED_MAX; i++)
                 assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), 0);
         assert_int_equal(term, raft_core_term(b.core));
         assert_int_equal(index, raft_core_last_index(b.core));
@@ -391,7 +474,9 @@ static void what_the_owner_does_not_apply_at_once_follows_in_slices(void **state
         assert_int_equal(raft_core_applied_index(b.core), 4);
         assert_int_equal(raft_core_commit_index(b.core), 7);
 
+        (void) take_changed(&b);
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT); /* there is more to read, though nothing more is committed */
         assert_said(&b, "apply 5..6\n");
         b.later = true;
         assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
@@ -427,7 +512,7 @@ static void a_leader_that_is_behind_with_applying_takes_nothing_new(void **state
 }
 
 static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) {
-        _cleanup_conf_ Conf conf = conf_of("VVV");
+        _cleanup_conf_ Conf conf = conf_of("VVVV");
         RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
         Bench b;
 
@@ -446,6 +531,7 @@ static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) 
         assert_int_equal(raft_core_installed(b.core, b.now_ms), 0);
         assert_int_equal(raft_core_applied_index(b.core), 60);
         assert_false(raft_core_is_behind(b.core));
+        assert_int_equal(raft_core_servers(b.core)->n, 4);
         done(&b);
 }
 
@@ -531,6 +617,21 @@ static void each_configuration_of_a_message_has_its_own_index(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 6, 2, 6, NULL, 0), 0);
         assert_int_equal(raft_core_committed_configuration_index(b.core), 5);
         assert_false(raft_core_change_pending(b.core));
+        done(&b);
+}
+
+static void the_rest_of_a_message_that_is_rejected_is_left(void **state) {
+        _cleanup_conf_ Conf four = conf_of("VVVs");
+        RaftEntry entries[] = { command(2), change_entry(2, &four), command(2) };
+        const char *said;
+        unsigned n = 0;
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 50, 2, 0, entries, 3), 0); /* two steps: the second one begins with the configuration */
+        for (said = b.said.chars; said && (said = strstr(said, "append-result")); said++)
+                n++;
+        assert_int_equal(n, 1);
         done(&b);
 }
 
@@ -623,6 +724,12 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         RaftEntry bad_conf = { .term = 2, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 };
         RaftEntry falling[] = { command(2), command(1) };
         RaftEntry future[] = { command(9) };
+        static char bytes[RAFT_ENTRY_SIZE_MAX + 1];
+        _cleanup_conf_ Conf other = conf_of("VVVV");
+        RaftEntry none[] = { command(0) }, large[] = { { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = bytes, .size = sizeof(bytes) } };
+        const struct {
+                uint64_t index, index_term, configuration_index;
+        } snapshots[] = { { 0, 2, 1 }, { 9, 0, 1 }, { 9, 10, 1 }, { 9, 2, 0 }, { 9, 2, 10 } };
         Bench b;
 
         start(&b, "VVV", 2, 5);
@@ -639,6 +746,15 @@ static void messages_that_cannot_be_are_dropped(void **state) {
                 receive(&b, 2,
                         (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9, .snapshot = { 5, 2, 1, "x", 1 } }),
                 0);
+        assert_int_equal(receive_append(&b, 2, 2, 0, 0, 0, none, 1), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, large, 1), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 3, 0, NULL, 0), 0); /* the entry before is of a later term than the message */
+        assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + 1, 2, 0, NULL, 0), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .append_result = { .last_index = 5 } }), 0); /* of no term */
+        for (size_t i = 0; i < ELEMENTS(snapshots); i++)
+                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9,
+                                                                .snapshot = { snapshots[i].index, snapshots[i].index_term,
+                                                                              snapshots[i].configuration_index, other.bytes, other.size } }), 0);
         assert_said(&b, "");
         assert_int_equal(raft_core_term(b.core), 2);
         done(&b);
@@ -680,6 +796,29 @@ static void a_leader_is_one_in_the_term_in_which_it_was_heard(void **state) {
         assert_int_equal(raft_core_leader(b.core, NULL), 0);
         assert_int_equal(receive_append(&b, 2, 5, 5, 2, 0, NULL, 0), 0);
         assert_int_equal(raft_core_leader(b.core, NULL), 2);
+        done(&b);
+}
+
+static void changes_are_told_and_nothing_else(void **state) {
+        RaftEntry entry = command(2);
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        assert_true(take_changed(&b) & RAFT_CHANGED_CONFIGURATION);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_LEADER);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, NULL, 0), 0);
+        assert_int_equal(take_changed(&b), 0);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, NULL, 0), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, &entry, 1), 0);
+        assert_int_equal(take_changed(&b), 0);
+        assert_int_equal(receive_append(&b, 3, 3, 5, 2, 5, NULL, 0), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* the term, and its leader */
+        assert_int_equal(durable(&b), 0);
+        (void) take_changed(&b);
+        tick_until_due(&b);
+        assert_int_equal(take_changed(&b) & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER), RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER); /* a candidate */
         done(&b);
 }
 
@@ -770,6 +909,24 @@ static void a_replaced_write_is_not_reported(void **state) {
         assert_said(&b, "send 3 append-result 3 rejected 0 last 2\n");
         assert_int_equal(durable(&b), 0);
         assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+}
+
+static void a_write_that_a_state_has_replaced_is_not_reported(void **state) {
+        RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 1, 1, 1, 1, entries, ELEMENTS(entries)), 0);
+        assert_int_equal(b.written, 6);
+        text_clear(&b.said);
+        assert_int_equal(receive_snapshot(&b, 3, 2, 4, &conf), 0);
+        assert_true(has_said(&b, "install 4\n"));
+        assert_int_equal(raft_core_installed(b.core, b.now_ms), 0);
+        assert_int_equal(raft_core_last_index(b.core), 4);
+        assert_int_equal(durable(&b), 0); /* what was under way when it came */
+        assert_int_equal(raft_core_stored_index(b.core), 4);
         done(&b);
 }
 
@@ -899,6 +1056,36 @@ static void a_standby_that_is_far_behind_or_silent_has_not_caught_up(void **stat
         done(&b);
 }
 
+static void tick_with(Bench *b, uint64_t ms, uint64_t last_of_4) {
+        b->now_ms += ms;
+        assert_int_equal(raft_core_tick(b->core, b->now_ms), 0);
+        for (uint64_t from = 2; from <= 3; from++)
+                assert_int_equal(receive_result(b, from, raft_core_last_index(b->core)), 0);
+        if (last_of_4 > 0)
+                assert_int_equal(receive_result(b, 4, last_of_4), 0);
+}
+
+static void a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second(void **state) {
+        uint64_t last;
+        Bench b;
+
+        start(&b, "VVVs", 2, 150);
+        lead(&b, 3);
+        last = raft_core_last_index(b.core);
+        for (unsigned i = 0; i < 30; i++)
+                tick_with(&b, 100, last - 101);
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
+        for (unsigned i = 0; i < 30; i++)
+                tick_with(&b, 100, last - 100);
+        assert_true(raft_core_caught_up(b.core, b.now_ms, 4));
+        for (unsigned i = 0; i < 10; i++)
+                tick_with(&b, 100, 0);
+        assert_true(raft_core_caught_up(b.core, b.now_ms, 4));
+        tick_with(&b, 1, 0);
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4));
+        done(&b);
+}
+
 /* A former voter that asks for votes is not one that follows. */
 static void who_only_asks_for_votes_does_not_catch_up(void **state) {
         Error err = {};
@@ -998,12 +1185,14 @@ static void leadership_lost_during_a_promotion_means_to_start_again(void **state
 }
 
 static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state) {
+        uint64_t begun_ms;
         int r = 0;
         Bench b;
 
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
         catch_up(&b);
+        begun_ms = b.now_ms;
         assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
         for (unsigned i = 0; i < 25 && r == 0; i++) {
                 b.now_ms += 100;
@@ -1012,6 +1201,7 @@ static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state)
                         r = receive_result(&b, from, 6);
         }
         assert_int_equal(r, -ERESTART);
+        assert_int_equal(b.now_ms - begun_ms, 2100); /* not at 2000 */
         done(&b);
 }
 
@@ -1075,6 +1265,8 @@ static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **stat
 
         start(&b, "V", 2, 5);
         assert_int_equal(raft_core_transfer(b.core, b.now_ms, 0), -ENOENT);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0); /* it goes on */
+        assert_int_equal(raft_core_error(b.core), 0);
         done(&b);
 }
 
@@ -1106,6 +1298,23 @@ static void configurations_come_back_and_damaged_ones_are_refused(void **state) 
 
                 assert_int_equal(raft_configuration_decode_servers(bytes, i, &none), -EBADMSG);
         }
+        {
+                /* Version, count, then of each server id, address, role; what is behind is padding. */
+                static const struct {
+                        size_t at;
+                        uint8_t value;
+                } damage[] = { { 0, 2 }, { 1, 0 }, { 9, 0 }, { 17, 0 }, { 21, 3 } };
+
+                for (size_t i = 0; i < ELEMENTS(damage); i++) {
+                        RaftServers none;
+                        uint8_t was = bytes[damage[i].at];
+
+                        assert_int_not_equal(was, damage[i].value);
+                        bytes[damage[i].at] = damage[i].value;
+                        assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &none), -EBADMSG);
+                        bytes[damage[i].at] = was;
+                }
+        }
         bytes[1] = 200;
         assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &(RaftServers) {}), -EBADMSG);
 }
@@ -1115,6 +1324,10 @@ int main(void) {
                 cmocka_unit_test(a_sole_voter_leads_in_a_new_term_that_it_voted_for),
                 cmocka_unit_test(a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again),
                 cmocka_unit_test(whether_a_log_fits_its_state),
+                cmocka_unit_test(a_core_needs_an_id_and_an_address),
+                cmocka_unit_test(times_that_are_not_given_are_the_defaults),
+                cmocka_unit_test(a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term),
+                cmocka_unit_test(a_log_with_a_configuration_that_is_none_is_not_started_from),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),
                 cmocka_unit_test(submitting_is_the_leaders_and_bounded),
                 cmocka_unit_test(what_the_owner_does_not_apply_at_once_follows_in_slices),
@@ -1125,6 +1338,7 @@ int main(void) {
                 cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),
                 cmocka_unit_test(entries_below_our_snapshot_are_left_out),
                 cmocka_unit_test(each_configuration_of_a_message_has_its_own_index),
+                cmocka_unit_test(the_rest_of_a_message_that_is_rejected_is_left),
                 cmocka_unit_test(the_first_of_two_configurations_in_the_log_is_remembered_when_it_is_applied),
                 cmocka_unit_test(a_second_snapshot_while_one_is_in_work_is_dropped),
                 cmocka_unit_test(a_core_that_ends_during_an_install_gives_everything_back),
@@ -1132,17 +1346,20 @@ int main(void) {
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
                 cmocka_unit_test(a_leader_is_one_in_the_term_in_which_it_was_heard),
+                cmocka_unit_test(changes_are_told_and_nothing_else),
                 cmocka_unit_test(what_apply_cannot_do_ends_the_core),
                 cmocka_unit_test(what_was_submitted_is_so_also_where_the_core_ends_right_behind_it),
                 cmocka_unit_test(a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing),
                 cmocka_unit_test(who_only_asks_for_votes_does_not_catch_up),
                 cmocka_unit_test(an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept),
                 cmocka_unit_test(a_replaced_write_is_not_reported),
+                cmocka_unit_test(a_write_that_a_state_has_replaced_is_not_reported),
                 cmocka_unit_test(a_report_covers_the_writes_before_it),
                 cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
                 cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
+                cmocka_unit_test(a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second),
                 cmocka_unit_test(a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it),
                 cmocka_unit_test(nothing_is_changed_before_an_entry_of_the_leaders_own_term_is_committed),
                 cmocka_unit_test(a_promotion_reaches_others_only_after_the_promoted_server_has_it),

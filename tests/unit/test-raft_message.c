@@ -129,6 +129,54 @@ static void more_entries_than_the_limit_are_refused_before_memory_is_taken(void 
         assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
 }
 
+static void values_that_no_version_sends_are_refused(void **state) {
+        static char large[RAFT_ENTRY_SIZE_MAX + 1];
+        uint8_t vote[] = { 1, RAFT_MESSAGE_VOTE, 4, 2, 5, 3, 3 };
+        RaftMessage back;
+
+        assert_int_equal(raft_message_decode(vote, sizeof(vote), &back), 0);
+        assert_true(back.vote.disrupt_leader && back.vote.pre_vote);
+        vote[6] = 4; /* another flag */
+        assert_int_equal(raft_message_decode(vote, sizeof(vote), &back), -EBADMSG);
+
+        for (uint8_t type = 0; type <= 4; type++) { /* of an entry */
+                uint8_t append[] = { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, type, 0, 0 };
+
+                assert_int_equal(raft_message_decode(append, sizeof(append), &back), type >= 1 && type <= 3 ? 0 : -EBADMSG);
+                if (type >= 1 && type <= 3)
+                        raft_message_done(&back);
+        }
+        for (size_t more = 0; more <= 1; more++) { /* the second entry's term may not go round */
+                _cleanup_writer_ Writer w = {};
+
+                write_u8(&w, 1);
+                write_u8(&w, RAFT_MESSAGE_APPEND);
+                write_varint(&w, UINT64_MAX);
+                write_varint(&w, 1);
+                write_varint(&w, UINT64_MAX);
+                write_varint(&w, 0);
+                write_varint(&w, 1);
+                write_u8(&w, RAFT_ENTRY_COMMAND);
+                write_varint(&w, more);
+                write_blob(&w, large, 3);
+                assert_int_equal(raft_message_decode(w.bytes, w.size, &back), more ? -EBADMSG : 0);
+                if (!more)
+                        raft_message_done(&back);
+        }
+        for (size_t over = 0; over <= 1; over++) {
+                _cleanup_writer_ Writer w = {};
+
+                write_raw(&w, (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, RAFT_ENTRY_COMMAND, 0 }, 9);
+                write_blob(&w, large, RAFT_ENTRY_SIZE_MAX + over);
+                assert_int_equal(raft_message_decode(w.bytes, w.size, &back), over ? -EBADMSG : 0);
+                if (!over)
+                        raft_message_done(&back);
+        }
+        assert_string_equal(raft_message_type_name(0), "unknown");
+        assert_string_equal(raft_message_type_name(RAFT_MESSAGE_TIMEOUT_NOW), "timeout-now");
+        assert_string_equal(raft_message_type_name(RAFT_MESSAGE_TIMEOUT_NOW + 1), "unknown");
+}
+
 static void the_largest_message_fits_its_limit(void **state) {
         RaftEntry entries[RAFT_MESSAGE_ENTRIES_MAX];
         _cleanup_free_ void *data = calloc(1, RAFT_ENTRY_SIZE_MAX);
@@ -154,6 +202,7 @@ int main(void) {
                 cmocka_unit_test(a_message_cut_anywhere_or_followed_by_anything_is_refused),
                 cmocka_unit_test(a_newer_version_and_an_unknown_type_are_told_from_damage),
                 cmocka_unit_test(more_entries_than_the_limit_are_refused_before_memory_is_taken),
+                cmocka_unit_test(values_that_no_version_sends_are_refused),
                 cmocka_unit_test(the_largest_message_fits_its_limit),
         };
 
