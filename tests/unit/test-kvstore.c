@@ -1,4 +1,5 @@
 /* The store through its door: real loop, real disks in a scratch folder, sessions over the loopback. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 #include "io/loop_uv.h"
 #include "kvstore/kvstore.h"
 #include "kvstore/kvstore_internal.h"
+#include "kvstore/raft/replica_internal.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/tree_file.h"
 
@@ -86,6 +88,7 @@ static void run_until(World *world, bool (*is_true)(void *userdata), void *userd
 
 static bool log_is_unfit, copy_is_corrupt; /* once */
 static const RaftCore *without_ticks;
+static bool no_ticks; /* no core wants any */
 static unsigned n_to_itself; /* messages of a replica */
 
 int __real_raft_core_log_fits(const RaftCoreStart *start);
@@ -112,7 +115,7 @@ int __wrap_folder_copy(const Folder *folder, Tree *tree, Checkpoint *ret, Error 
 }
 
 uint64_t __wrap_raft_core_timeout_ms(const RaftCore *core) {
-        return core == without_ticks ? UINT64_MAX : __real_raft_core_timeout_ms(core);
+        return core == without_ticks || no_ticks ? UINT64_MAX : __real_raft_core_timeout_ms(core);
 }
 
 void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
@@ -265,6 +268,7 @@ static int make_world(void **state, bool with_network) {
         }
         log_is_unfit = copy_is_corrupt = false;
         without_ticks = NULL;
+        no_ticks = false;
         alarm(PATIENCE_S);
         *state = world;
         return 0;
@@ -407,6 +411,7 @@ static void a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once(void **st
         assert_int_equal(s.n_voters, 1);
         assert_string_equal(s.problem, "");
         assert_true(s.cluster_ms > 0);
+        assert_int_equal(s.term, 2); /* the log begins with 1 */
 }
 
 static void a_refused_command_is_an_answer_and_changes_nothing(void **state) {
@@ -718,7 +723,7 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
         snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
         h = open_host(*state, 0, false);
         assert_int_equal(kv_index(h->store), index);
-        assert_true(h->store->replica->held_max > 0);
+        assert_true(h->store->replica->held_max > 8 * 1024 * 1024); /* a slice ends with the entry that exceeds this */
         assert_held_little(h);
         assert_int_equal(oldest_event(h), oldest); /* who watched finds his place */
         check_many(h, TREE_WINDOW_EVENTS);
@@ -730,6 +735,152 @@ static bool is_whole_again(void *userdata) {
         return h->failed < 0 && state_of(h).ready && h->store->replica->tree && !h->store->replica->shown;
 }
 
+/* All that a host alone does follows from what has happened: nothing waits for the next tick of Raft. */
+static void a_host_alone_waits_for_no_tick(void **state) {
+        Host *h = open_host(*state, 0, false);
+
+        run_until(*state, is_led, h);
+        no_ticks = true;
+        for (unsigned i = 0; i < 5; i++)
+                put_ok(h, "/a", "1");
+        assert_int_equal(synced(h), KV_OK);
+}
+
+static bool copies_nothing(void *userdata) {
+        const Replica *p = ((Host *) userdata)->store->replica;
+
+        return !p->copying && !p->dropping;
+}
+
+/* A copy costs the whole tree: entries alone are not enough. */
+static void a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes(void **state) {
+        Host *h = open_host(*state, 0, false);
+        Replica *p = h->store->replica;
+        uint64_t entries = p->options.checkpoint_entries, bytes = p->options.checkpoint_bytes, eighth;
+
+        put_ok(h, "/a", "1");
+        eighth = tree_file_size(p->tree) / 8;
+        {
+                const struct {
+                        uint64_t entries, bytes;
+                        bool is_due;
+                } cases[] = { { entries, eighth - 1, false }, { entries - 1, eighth, false }, { entries, eighth, true }, { 0, bytes - 1, false }, { 0, bytes, true } };
+
+                for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                        p->entries_since = cases[i].entries;
+                        p->bytes_since = cases[i].bytes;
+                        replica_settle(p);
+                        if (p->copying != cases[i].is_due)
+                                fail_msg("case %zu", i);
+                        run_until(*state, copies_nothing, h);
+                        assert_true(!cases[i].is_due || p->entries_since == 0);
+                }
+        }
+}
+
+static unsigned n_descriptors(void) {
+        DIR *dir = opendir("/proc/self/fd"); /* <dirent.h> */
+        unsigned n = 0;
+
+        assert_non_null(dir);
+        while (readdir(dir))
+                n++;
+        closedir(dir);
+        return n;
+}
+
+static void a_new_checkpoint_closes_the_one_before(void **state) {
+        Host *h = open_host(*state, 0, false);
+        unsigned n = 0;
+
+        put_ok(h, "/a", "1");
+        for (unsigned i = 0; i < 4; i++) {
+                replica_checkpoint(h->store->replica);
+                assert_true(h->store->replica->copying);
+                run_until(*state, copies_nothing, h);
+                assert_true(h->store->replica->folder.checkpoint.fd >= 0);
+                if (i == 0)
+                        n = n_descriptors();
+                assert_int_equal(n_descriptors(), n);
+        }
+}
+
+enum { MEMORY = 64 * 1024, MEMORY_SLACK = 1024 }; /* what one entry of these tests takes, at most */
+
+static void entries_leave_memory_when_they_are_too_many_and_half_of_them_stays(void **state) {
+        Host *h = open_host(*state, 0, false);
+        uint64_t bytes, before = 0;
+        char value[600];
+        unsigned n = 0;
+
+        memset(value, 'x', sizeof(value) - 1);
+        value[sizeof(value) - 1] = 0;
+        h->store->replica->options.memory_bytes = MEMORY;
+        for (unsigned i = 0; i < 280; i++) {
+                put_ok(h, "/a", value);
+                bytes = raft_core_entries_bytes(h->store->replica->core);
+                assert_true(bytes <= MEMORY + MEMORY_SLACK);
+                if (bytes < before) {
+                        assert_in_range(before, MEMORY - 2 * MEMORY_SLACK, MEMORY + MEMORY_SLACK);
+                        assert_in_range(bytes, MEMORY / 2 - 2 * MEMORY_SLACK, MEMORY / 2 + MEMORY_SLACK);
+                        n++;
+                }
+                before = bytes;
+        }
+        assert_true(n >= 3);
+}
+
+/* Such entries cost nothing, and no turn is used up by them. */
+static struct {
+        void (*committed)(void *userdata);
+        Replica *replica;
+        uint64_t applied, most;
+} slices;
+
+static void commit_slice(void *userdata) {
+        uint64_t applied = 0;
+
+        slices.committed(userdata);
+        assert_int_equal(replica_tree_applied(slices.replica->tree, &applied), 0);
+        slices.most = MAX(slices.most, applied - MIN(applied, slices.applied));
+        slices.applied = applied;
+}
+
+static bool has_applied_all(void *userdata) {
+        const RaftCore *core = ((Host *) userdata)->store->replica->core;
+
+        return core && raft_core_applied_index(core) == raft_core_last_index(core);
+}
+
+static void entries_that_are_applied_again_come_in_slices_of_256(void **state) {
+        Host *h = open_host(*state, 0, false);
+        Replica *p = h->store->replica;
+        uint64_t index, term;
+        int r;
+
+        run_until(*state, is_led, h);
+        for (unsigned n = 0; n < 600;) {
+                replica_enter(p);
+                r = raft_core_barrier(p->core, loop_now_ms(h->world->loop), &index, &term);
+                replica_leave(p, raft_core_error(p->core));
+                n += r == 0;
+                if (r == -EAGAIN)
+                        run_until(*state, has_applied_all, h);
+                else
+                        assert_int_equal(r, 0);
+        }
+        run_until(*state, has_applied_all, h);
+        slices.committed = p->options.events.committed;
+        slices.replica = p;
+        slices.applied = raft_core_applied_index(p->core);
+        slices.most = 0;
+        p->options.events.committed = commit_slice;
+        folder_distrust(&p->folder);
+        replica_fail(p, -EIO, "this test");
+        run_until(*state, is_whole_again, h);
+        assert_int_equal(slices.most, 256);
+}
+
 static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void **state) {
         Host *h = open_host(*state, 0, false);
         uint64_t hash, again, applied;
@@ -739,6 +890,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         refresh_large(h, N_HEAVY);
         assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
         count_turns(h);
+        no_ticks = true;
         folder_distrust(&h->store->replica->folder);
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(*state, is_whole_again, h);
@@ -746,6 +898,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         assert_heavy_in_turns(N_HEAVY);
         assert_int_equal(kv_hash(h->store, &again, &applied), 0);
         assert_true(again == hash);
+        assert_int_equal(h->resets, 0); /* it says what it said before */
 }
 
 static bool copies(void *userdata) {
@@ -986,6 +1139,70 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
+/* In 'identity', beside the log. That of another lineage first: each opening that fails is a bad start, and the third makes the tree anew. */
+static void an_identity_that_is_not_the_logs_is_refused(void **state) {
+        Host *h = open_host(*state, 0, false);
+        _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
+        _cleanup_free_ char *text = NULL;
+        uint64_t cluster_id, lineage;
+        char of_lineage[64], of_cluster[64];
+        Error err = {};
+
+        put_ok(h, "/a", "1");
+        cluster_id = state_of(h).cluster_id;
+        lineage = state_of(h).lineage;
+        close_host(h);
+        assert_int_equal(read_file_at(fd, "identity", 512, &text, NULL), 0);
+        snprintf(of_lineage, sizeof(of_lineage), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id, lineage + 1);
+        snprintf(of_cluster, sizeof(of_cluster), "1\ncluster %016" PRIx64 "\nlineage %016" PRIx64 "\n", cluster_id + 1, lineage);
+        {
+                const struct {
+                        const char *text, *says;
+                } cases[] = { { of_lineage, "belongs to another cluster" }, { of_cluster, "says cluster" }, { "1\ncluster x", "cannot read" } };
+
+                for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                        assert_int_equal(write_file_at(fd, "identity", cases[i].text, strlen(cases[i].text), 0600), 0);
+                        err = (Error) {};
+                        assert_int_equal(try_open(h, false, &err), -EUCLEAN);
+                        assert_non_null(strstr(err.message, cases[i].says));
+                }
+        }
+        assert_int_equal(unlinkat(fd, "identity", 0), 0);
+        assert_int_equal(try_open(h, false, &err), -EUCLEAN);
+        assert_int_equal(symlinkat("other", fd, "identity"), 0);
+        assert_int_equal(try_open(h, false, &err), -ELOOP); /* the disk's fault, not the file's */
+        assert_int_equal(unlinkat(fd, "identity", 0), 0);
+        assert_int_equal(write_file_at(fd, "identity", text, strlen(text), 0600), 0);
+        open_host(*state, 0, false);
+        assert_int_equal(synced(h), KV_OK);
+        assert_string_equal(value_at(h, "/a"), "1");
+}
+
+/* Other versions compare with these bytes, and others know the start by its number. */
+static void log_and_hello_say_whose_they_are(void **state) {
+        static const uint8_t hardware[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
+        static const uint8_t machine[RAFT_LOG_MACHINE_SIZE] = { [RAFT_LOG_MACHINE_SIZE - 1] = 0xa0 };
+        World *world = *state;
+        Host *h = &world->hosts[0];
+
+        snprintf(h->hardware_id, sizeof(h->hardware_id), "0123456789abcdeffedcba9876543210");
+        for (uint64_t start = 1; start <= 2; start++) {
+                const RaftLogMeta *meta;
+                const PeerHello *hello;
+                KvState s;
+
+                reopen_host(h, false);
+                s = state_of(h);
+                meta = raft_log_meta(h->store->replica->log);
+                assert_memory_equal(meta->hardware, hardware, sizeof(hardware));
+                assert_memory_equal(meta->machine, machine, sizeof(machine));
+                assert_int_equal(meta->start_number, start);
+                hello = peers_self(h->peers);
+                assert_int_equal(hello->start_number, start);
+                assert_true(hello->cluster_id == s.cluster_id && hello->lineage == s.lineage && hello->raft_id == 1);
+        }
+}
+
 /* The log does not fit the tree, and the tree cannot be copied before the log is emptied. */
 static void a_tree_that_is_found_corrupt_at_the_start_is_rebuilt_in_service(void **state) {
         Host *h = open_host(*state, 0, false);
@@ -1188,6 +1405,52 @@ static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_bac
         assert_int_equal(hash, again);
 }
 
+static bool has_come_back(void *userdata) {
+        Host *h = userdata;
+
+        return h->failed < 0 && state_of(h).ready && !state_of(h).stopped;
+}
+
+static bool log_is_closed(void *userdata) {
+        const Replica *p = ((Host *) userdata)->store->replica;
+
+        return p->error < 0 && !p->core && p->pending == 0;
+}
+
+static bool says_what_is_missing(void *userdata) {
+        return strstr(state_of(userdata).problem, "had been acknowledged");
+}
+
+static void write_back(const char *file, const char *bytes, size_t size) {
+        _cleanup_close_ int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite_all(fd, bytes, size, 0), 0);
+}
+
+/* While the replica has stopped its log becomes an earlier one, and its tree has failed. */
+static void a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from(void **state) {
+        Host *h = open_host(*state, 0, false);
+        _cleanup_free_ char *file = scratch_path(h->raft_path, "log.00000001"), *earlier = NULL, *later = NULL;
+        size_t earlier_size, later_size;
+
+        put_ok(h, "/a", "1");
+        assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &earlier_size), 0);
+        put_many(h, 5);
+        folder_distrust(&h->store->replica->folder);
+        replica_fail(h->store->replica, -EIO, "this test");
+        run_until(*state, log_is_closed, h);
+        assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &later, &later_size), 0);
+        write_back(file, earlier, earlier_size);
+        run_until(*state, says_what_is_missing, h);
+        assert_true(state_of(h).stopped);
+        check_many(h, 5); /* what it showed it shows */
+        write_back(file, later, later_size);
+        run_until(*state, has_come_back, h);
+        check_many(h, 5);
+        put_ok(h, "/after", "1");
+}
+
 /* -- Three hosts -- */
 
 typedef struct Pair {
@@ -1265,6 +1528,7 @@ static void make_three(World *world) {
 
 static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void **state) {
         World *world = *state;
+        KvCounts leader, follower;
 
         make_three(world);
         for (unsigned i = 0; i < 3; i++) {
@@ -1288,6 +1552,15 @@ static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void
                 assert_int_equal(kv_hash(world->hosts[0].store, &first, &applied), 0);
                 assert_true(hash == first);
         }
+        if (state_of(&world->hosts[0]).term > 2) /* a slow machine: another one has led */
+                return;
+        kv_counts(world->hosts[0].store, &leader);
+        kv_counts(world->hosts[1].store, &follower);
+        assert_true(leader.traffic.appends_sent > 0 && follower.traffic.appends_received > 0);
+        assert_true(leader.traffic.appends_received == 0 && follower.traffic.appends_sent == 0);
+        assert_int_equal(leader.traffic.n_members, 2);
+        for (size_t i = 0; i < leader.traffic.n_members; i++)
+                assert_true(leader.traffic.members[i].n_answers > 0);
 }
 
 typedef struct Behind {
@@ -1320,6 +1593,38 @@ static void a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds(void
         }
         run_until(world, has_all, &(Behind) { h, leader });
         assert_string_not_equal(value_at(h, "/279"), "-");
+}
+
+/* Up to half of the tree, or what a checkpoint is due by. */
+static void entries_that_a_host_lacks_stay_in_memory(void **state) {
+        enum { LACKED = 128 * 1024, SLACK = 16 * 1024 };
+        static char value[4000];
+        World *world = *state;
+        Host *a = open_host(world, 0, false);
+        Replica *p = a->store->replica;
+        uint64_t bytes, before = 0, most = 0;
+        unsigned n = 0;
+
+        run_until(world, is_led, a);
+        close_host(let_in(a, 1));
+        memset(value, 'x', sizeof(value) - 1);
+        p->options.memory_bytes = 16 * 1024;
+        p->options.checkpoint_bytes = LACKED;
+        for (unsigned i = 0; i < 300; i++) {
+                char key[16];
+
+                snprintf(key, sizeof(key), "/%u", i % 100);
+                put_ok(a, key, value);
+                bytes = raft_core_entries_bytes(p->core);
+                if (i > 150 && bytes < before) {
+                        assert_in_range(bytes, LACKED / 2 - SLACK, LACKED / 2 + SLACK);
+                        n++;
+                }
+                most = MAX(most, bytes);
+                before = bytes;
+        }
+        assert_true(n > 0);
+        assert_in_range(most, LACKED / 2 + SLACK, LACKED + SLACK);
 }
 
 static void a_refusal_reaches_the_follower_that_asked(void **state) {
@@ -1496,15 +1801,10 @@ static void change_bytes(const Host *h, const char *from, const char *to) {
         assert_true(n > 0);
 }
 
-static bool has_come_back(void *userdata) {
-        Host *h = userdata;
-
-        return h->failed < 0 && state_of(h).ready && !state_of(h).stopped;
-}
-
 static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon(void **state) {
         World *world = *state;
         char large[8000] = "";
+        unsigned resets;
         Host *h;
 
         world->checkpoint_entries = 20;
@@ -1520,6 +1820,12 @@ static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running
         assert_string_equal(value_at(h, "/precious"), "a-value-that-is-precious");
         assert_true(h->resets > 0);
         put_ok(h, "/after", "1");
+        resets = h->resets;
+        h->failed = 0;
+        folder_distrust(&h->store->replica->folder);
+        replica_fail(h->store->replica, -EIO, "this test");
+        run_until(world, is_whole_again, h);
+        assert_int_equal(h->resets, resets);
 }
 
 static void where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs(void **state) {
@@ -1942,6 +2248,7 @@ static void a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one(vo
         put_ok(a, "/meanwhile", "2");
 
         reopen_host(c, false); /* it stays so, and its files stay as they are */
+        assert_non_null(strstr(state_of(c).problem, "log.00000001 is corrupt")); /* it remembers why */
         assert_true(state_of(c).lost && !exists(c->raft_path, "old.log.00000001"));
         s = state_of(a);
         assert_int_equal(kv_joined(c->store, s.cluster_id, s.lineage + 1, NEW_ID, &err), -EXDEV);
@@ -2035,6 +2342,32 @@ static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void
         assert_non_null(strstr(state_of(b).problem, "--recover"));
 }
 
+static void alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false), *b;
+        Error err = {};
+
+        run_until(world, is_led, a);
+        put_many(a, 20);
+        close_host(a);
+        flip_a_byte_of_the_log(a);
+        open_peers(a);
+        assert_int_equal(try_open(a, false, &err), -EUCLEAN); /* nobody could let it in */
+        assert_non_null(strstr(err.message, "log.00000001"));
+        close_host(a);
+        flip_a_byte_of_the_log(a); /* as it was */
+
+        open_host(world, 0, false);
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        put_many(a, 20);
+        run_until(world, is_caught_up, &(Pair) { a, b, 2 });
+        close_host(b);
+        flip_a_byte_of_the_log(b);
+        reopen_host(b, false);
+        assert_true(state_of(b).lost);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
@@ -2052,10 +2385,17 @@ int main(int argc, char *argv[]) {
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
                 ALONE(a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service),
                 ALONE(a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn),
+                ALONE(a_host_alone_waits_for_no_tick),
+                ALONE(a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes),
+                ALONE(a_new_checkpoint_closes_the_one_before),
+                ALONE(entries_leave_memory_when_they_are_too_many_and_half_of_them_stays),
+                ALONE(entries_that_are_applied_again_come_in_slices_of_256),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
                 ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
+                ALONE(an_identity_that_is_not_the_logs_is_refused),
+                THREE(log_and_hello_say_whose_they_are),
                 ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
                 ALONE(the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
@@ -2063,9 +2403,11 @@ int main(int argc, char *argv[]) {
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
                 ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
+                ALONE(a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
                 THREE(a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds),
+                THREE(entries_that_a_host_lacks_stay_in_memory),
                 ALONE(what_has_no_room_does_not_reach_the_log),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
@@ -2087,6 +2429,7 @@ int main(int argc, char *argv[]) {
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
                 THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
                 THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
+                THREE(alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id),
         };
 
         signal(SIGPIPE, SIG_IGN);

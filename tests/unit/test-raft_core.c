@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "kvstore/raft/core.h"
+#include "kvstore/raft/core_internal.h"
 #include "tests/lib/raft_rules.h"
 
 typedef struct Bench {
@@ -750,7 +751,7 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, large, 1), 0);
         assert_int_equal(receive_append(&b, 2, 2, 5, 3, 0, NULL, 0), 0); /* the entry before is of a later term than the message */
         assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + 1, 2, 0, NULL, 0), 0);
-        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .append_result = { .last_index = 5 } }), 0); /* of no term */
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .vote = { .candidate = 2 } }), 0); /* of no term */
         for (size_t i = 0; i < ELEMENTS(snapshots); i++)
                 assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = 9,
                                                                 .snapshot = { snapshots[i].index, snapshots[i].index_term,
@@ -1311,6 +1312,7 @@ static void configurations_come_back_and_damaged_ones_are_refused(void **state) 
 
                         assert_int_not_equal(was, damage[i].value);
                         bytes[damage[i].at] = damage[i].value;
+                        assert_int_equal(raft_configuration_check(bytes, conf.size), -EBADMSG);
                         assert_int_equal(raft_configuration_decode_servers(bytes, conf.size, &none), -EBADMSG);
                         bytes[damage[i].at] = was;
                 }
