@@ -181,6 +181,24 @@ static void a_backup_that_exists_is_not_overwritten(void **state) {
         assert_int_equal(ret.cluster_id, 0);
 }
 
+static void a_backup_is_not_restored_beside_a_log(void **state) {
+        static const char *const names[] = { "meta.b", "log.00000001" };
+        Room *room = *state;
+        KvRescue ret = {};
+        char file[300];
+
+        fill(room, 3);
+        must(room, 0, kv_backup, &ret);
+        assert_int_equal(mkdir(room->trio.hosts[1].raft_path, 0700), 0);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                snprintf(file, sizeof(file), "%s/%s", room->trio.hosts[1].raft_path, names[i]);
+                scratch_write(file, "x");
+                assert_refused(room, -EEXIST, "there is a log beside");
+                assert_int_equal(unlink(file), 0);
+        }
+        must(room, 1, kv_restore, &ret);
+}
+
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, make_room, end_room)
 
 int main(void) {
@@ -189,6 +207,7 @@ int main(void) {
                 in_a_room(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
                 in_a_room(what_is_no_whole_backup_is_refused),
                 in_a_room(a_backup_that_exists_is_not_overwritten),
+                in_a_room(a_backup_is_not_restored_beside_a_log),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
