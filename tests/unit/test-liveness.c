@@ -195,7 +195,97 @@ static void a_daemon_that_comes_back_in_time_is_up_again(void **state) {
         assert_quiet(&w, stopped, 500);
         assert_says(&w, healthy, 1, "up: it is heard");
         assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        assert_says(&w, closed, 60, "lost: it was away for too long"); /* counted from the beginning */
         end(&w);
+}
+
+static void a_host_that_is_away_keeps_the_limit_of_its_first_cause(void **state) {
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_quiet(&w, hung, 30);
+        assert_says(&w, closed, 90, "lost: it was away for too long");
+        end(&w);
+}
+
+static void limits_that_are_given_hold_and_what_is_inherited_is_below_them(void **state) {
+        const LivenessLimits limits = { .lost_ticks = 6, .closed_ticks = 3 };
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        liveness_free(w.liveness);
+        assert_int_equal(liveness_new(&w.liveness, &limits), 0);
+        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        assert_says(&w, closed, 3, "lost: it was away for too long");
+        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        w.picture.cluster.now_ms += 3600000;
+        liveness_lead(w.liveness);
+        assert_says(&w, closed, 4, "lost: it was away for too long");
+        end(&w);
+}
+
+static void changes_of_one_tick_are_sorted_by_machine(void **state) {
+        static const char *const names[] = { "B", "C", "A" };
+        Watch w = { .sign = silent };
+        LivenessChange *changes;
+        size_t n;
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                picture_machine(&w.picture, names[i], "", PRESENCE_UP);
+        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        for (unsigned i = 1; i <= 6; i++) {
+                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                assert_int_equal(n, i == 6 ? ELEMENTS(names) : 0);
+                for (size_t k = 0; k < n; k++)
+                        assert_int_equal(changes[k].machine[0], 'a' + (int) k);
+                free(changes);
+        }
+        end(&w);
+}
+
+static void a_machine_that_leaves_the_picture_is_forgotten(void **state) {
+        char id[33], key[LAYOUT_KEY_MAX];
+        Watch w;
+
+        begin(&w, PRESENCE_UP);
+        assert_quiet(&w, silent, 5);
+        picture_remove(&w.picture, layout_key(key, LAYOUT_PRESENCE, NULL, picture_id(id, "A")));
+        picture_remove(&w.picture, layout_key(key, LAYOUT_FACTS, NULL, id));
+        assert_null(cluster_machine(&w.picture.cluster, id));
+        assert_quiet(&w, silent, 1);
+        picture_machine(&w.picture, "A", "", PRESENCE_UP);
+        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        end(&w);
+}
+
+static void a_presence_of_the_first_index_is_one(void **state) {
+        Watch w = { .sign = healthy };
+        char id[33];
+
+        picture_presence(&w.picture, "A", PRESENCE_UP);
+        assert_int_equal(cluster_machine(&w.picture.cluster, picture_id(id, "A"))->presence_index, 1);
+        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_quiet(&w, healthy, 3);
+        end(&w);
+}
+
+/* Its return is on its way into the picture, where it is away still. */
+static void a_host_that_has_just_returned_is_not_up_once_more_by_its_silence(void **state) {
+        LivenessChange *changes;
+        size_t n;
+        Watch w;
+
+        begin(&w, PRESENCE_AWAY);
+        for (unsigned i = 1; i <= 10; i++) {
+                w.sign = i == 1 ? healthy : hung;
+                assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                free(changes);
+                assert_int_equal(n, i == 1);
+        }
+        end(&w);
+        assert_null(liveness_free(NULL));
 }
 
 static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost(void **state) {
@@ -265,17 +355,15 @@ static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
 static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state) {
         Watch w;
         LivenessChange *changes;
-        unsigned told = 0;
         size_t n;
 
         begin(&w, PRESENCE_UP);
         w.sign = silent;
-        for (unsigned i = 0; i < 6 + 4; i++) {
+        for (unsigned i = 1; i <= 14; i++) {
                 assert_int_equal(liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
-                told += n;
+                assert_int_equal(n, i == 6 || i == 10 || i == 14); /* again when it has not come into the picture for two seconds */
         }
-        assert_int_equal(told, 2); /* once, and again when it has not come into the picture for two seconds */
         end(&w);
 }
 
@@ -291,6 +379,12 @@ int main(void) {
                 cmocka_unit_test(a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit),
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),
                 cmocka_unit_test(a_daemon_that_comes_back_in_time_is_up_again),
+                cmocka_unit_test(a_host_that_is_away_keeps_the_limit_of_its_first_cause),
+                cmocka_unit_test(limits_that_are_given_hold_and_what_is_inherited_is_below_them),
+                cmocka_unit_test(changes_of_one_tick_are_sorted_by_machine),
+                cmocka_unit_test(a_machine_that_leaves_the_picture_is_forgotten),
+                cmocka_unit_test(a_presence_of_the_first_index_is_one),
+                cmocka_unit_test(a_host_that_has_just_returned_is_not_up_once_more_by_its_silence),
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
                 cmocka_unit_test(a_shutdown_is_known_at_once),
                 cmocka_unit_test(late_ticks_do_not_count),

@@ -35,15 +35,20 @@ static KvMember *member(Seats *s, uint64_t raft_id, KvSeat seat, uint64_t match,
         return &s->members[s->n++];
 }
 
+static char why[160]; /* of the last change */
+
 /* "add 2", or "nothing". */
 static const char *plan(const Seats *s) {
         static char told[64];
         VotersChange change;
 
         voters_plan(s->members, s->n, s->leader, LAST, &s->picture.cluster, &change);
+        snprintf(why, sizeof(why), "%s", change.reason);
         if (change.action == VOTERS_NOTHING)
                 return "nothing";
         assert_true(change.reason[0]);
+        if (change.action == VOTERS_ADD)
+                assert_true(starts_with(change.address, "10.0.0."));
         snprintf(told, sizeof(told), "%s %llu", voters_action_name(change.action), (unsigned long long) change.raft_id);
         return told;
 }
@@ -114,6 +119,7 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         assert_string_equal(plan(&s), "nothing");
         c->reachable = true;
         assert_string_equal(plan(&s), "promote 2");
+        assert_string_equal(why, "it is caught up, and 1 of 3 votes are taken");
         b->seat = KV_SEAT_VOTER;
         assert_string_equal(plan(&s), "promote 3");
         c->seat = KV_SEAT_VOTER;
@@ -165,6 +171,7 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         assert_string_equal(plan(&s), "nothing");
         d->match = LAST;
         assert_string_equal(plan(&s), "promote 8");
+        assert_string_equal(why, "it is to replace a voter");
         d->seat = KV_SEAT_VOTER;
         assert_string_equal(plan(&s), "remove 3");
         picture_free(&s.picture);
@@ -224,15 +231,19 @@ static void machines_that_were_at_one_address_are_one_host(void **state) {
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_LOST);
-        host(&s, "W", 0, PRESENCE_UP); /* without a replica */
+        host(&s, "A1", 0, PRESENCE_UP); /* without a replica */
+        assert_non_null(cluster_machine(&s.picture.cluster, picture_id(id, "A1")));
         for (unsigned i = 0; i < 3; i++) {
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, (char[]) { 'D' + i, 0 }));
                 picture_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
                 assert_non_null(cluster_machine(&s.picture.cluster, id));
         }
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A2")); /* at the founder's address */
+        picture_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.7:2380"), 3);
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "X"), "10.0.0.3:2380"), 2);
         assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.2:2380"), 2);
+        assert_int_equal(voters_others(&s.picture.cluster, picture_id(id, "B"), "10.0.0.9:2380"), 2); /* it has moved */
         picture_free(&s.picture);
 }
 
@@ -245,6 +256,8 @@ static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
         host(&s, "C", 8, PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
         host(&s, "D", 9, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 9");
+        host(&s, "E", 8, PRESENCE_UP); /* looked at last */
         assert_string_equal(plan(&s), "add 9");
         picture_free(&s.picture);
 }
@@ -281,6 +294,155 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "demote 2");
+        picture_free(&s.picture);
+}
+
+static void each_action_has_a_name(void **state) {
+        static const char *const names[] = { "nothing", "add", "promote", "demote", "remove", "vacate" };
+
+        for (unsigned i = 0; i < ELEMENTS(names); i++)
+                assert_string_equal(voters_action_name((VotersAction) i), names[i]);
+        assert_null(voters_action_name(_VOTERS_ACTION_MAX));
+        assert_null(voters_action_name((VotersAction) 100000));
+}
+
+static void a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_address(void **state) {
+        char id[33], key[128];
+        Seats s;
+
+        found(&s);
+        host(&s, "B", 2, PRESENCE_LOST);
+        member(&s, 2, KV_SEAT_STANDBY, LAST, false);
+        assert_string_equal(plan(&s), "nothing");
+
+        /* It may be the founder. */
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "A"));
+        picture_put(&s.picture, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
+        assert_string_equal(plan(&s), "remove 2");
+        picture_free(&s.picture);
+}
+
+static void promotions_need_a_majority_of_those_that_vote_afterwards(void **state) {
+        KvMember *b;
+        Seats s;
+
+        /* The third voter is to be replaced, and the second one cannot be reached. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_LOST);
+        host(&s, "D", 4, PRESENCE_UP);
+        b = member(&s, 2, KV_SEAT_VOTER, LAST, false);
+        member(&s, 3, KV_SEAT_VOTER, 5, false);
+        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "nothing");
+        b->reachable = true;
+        assert_string_equal(plan(&s), "promote 4");
+        picture_free(&s.picture);
+
+        /* Two of three are one. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_LOST);
+        host(&s, "C", 3, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, false);
+        member(&s, 3, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "promote 3");
+        picture_free(&s.picture);
+}
+
+static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
+        Seats s;
+
+        found(&s);
+        for (uint64_t i = 2; i <= 3; i++)
+                host(&s, (char[]) { 'A' + i - 1, 0 }, i, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        member(&s, 3, KV_SEAT_VOTER, LAST, false);
+        member(&s, 9, KV_SEAT_VOTER, 5, false);
+        assert_string_equal(plan(&s), "remove 9"); /* two of three */
+
+        host(&s, "D", 4, PRESENCE_UP);
+        member(&s, 4, KV_SEAT_VOTER, LAST, false);
+        assert_string_equal(plan(&s), "nothing"); /* two of four */
+        picture_free(&s.picture);
+}
+
+static void where_several_changes_could_be_made_the_first_in_order_is(void **state) {
+        KvMember *old;
+        Seats s;
+
+        /* Remove, then add. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 8, PRESENCE_UP);
+        host(&s, "D", 9, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        member(&s, 3, KV_SEAT_VOTER, 5, false);
+        member(&s, 8, KV_SEAT_VOTER, LAST, true);
+        assert_string_equal(plan(&s), "remove 3");
+        picture_free(&s.picture);
+
+        /* Vacate, then promote. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 8, PRESENCE_UP);
+        host(&s, "D", 4, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        old = member(&s, 3, KV_SEAT_VOTER, 5, false);
+        snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
+        member(&s, 4, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "vacate 3");
+        picture_free(&s.picture);
+
+        /* Add, then promote; add, then demote. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        assert_string_equal(plan(&s), "add 3");
+        host(&s, "D", 4, PRESENCE_UP);
+        member(&s, 3, KV_SEAT_STANDBY, LAST, true);
+        assert_string_equal(plan(&s), "add 4");
+        picture_free(&s.picture);
+
+        /* No vote is taken back where a third one may come. */
+        found(&s);
+        host(&s, "B", 2, PRESENCE_UP);
+        host(&s, "C", 3, PRESENCE_UP);
+        member(&s, 2, KV_SEAT_VOTER, LAST, true);
+        member(&s, 3, KV_SEAT_STANDBY, 0, true);
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void there_are_no_more_seats_than_the_store_has(void **state) {
+        Seats s;
+
+        found(&s);
+        for (uint64_t i = 2; i <= KV_MEMBERS_MAX; i++) {
+                char name[3] = { 'B' + i / 10, '0' + i % 10, 0 };
+
+                if (i == KV_MEMBERS_MAX) {
+                        host(&s, "F", 40, PRESENCE_UP);
+                        assert_string_equal(plan(&s), "add 40");
+                }
+                host(&s, name, i, PRESENCE_UP);
+                member(&s, i, KV_SEAT_VOTER, LAST, true);
+        }
+        assert_string_equal(plan(&s), "nothing");
+        picture_free(&s.picture);
+}
+
+static void a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_others(void **state) {
+        Seats s = { .leader = 2 };
+        char id[33], key[128];
+
+        host(&s, "B", 2, PRESENCE_UP);
+        snprintf(member(&s, 2, KV_SEAT_VOTER, LAST, true)->address, 64, "10.0.0.2:2380");
+        picture_machine(&s.picture, "C", "", PRESENCE_UP);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", picture_id(id, "C"));
+        picture_put(&s.picture, key, "{\"peer\":\"\",\"raftId\":3}");
+        assert_string_equal(plan(&s), "nothing");
+        host(&s, "A", 1, PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 1");
         picture_free(&s.picture);
 }
 
@@ -367,6 +529,13 @@ int main(void) {
                 cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
                 cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
                 cmocka_unit_test(two_voters_alone_become_a_voter_and_a_standby),
+                cmocka_unit_test(each_action_has_a_name),
+                cmocka_unit_test(a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_address),
+                cmocka_unit_test(promotions_need_a_majority_of_those_that_vote_afterwards),
+                cmocka_unit_test(a_voter_is_removed_while_a_majority_of_the_others_is_reachable),
+                cmocka_unit_test(where_several_changes_could_be_made_the_first_in_order_is),
+                cmocka_unit_test(there_are_no_more_seats_than_the_store_has),
+                cmocka_unit_test(a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_others),
                 cmocka_unit_test(any_cluster_comes_to_rest_without_losing_its_majority),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
