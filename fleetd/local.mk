@@ -155,9 +155,15 @@ tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c tests/sim/syst
 	$(FLEETD_HOST)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_membership_SOURCES = tests/unit/test-membership.c $(FLEETD_HOST)
-tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_membership_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer
+tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
+	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
+	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
+	$(FLEETD_HOST)
+tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
+tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
+	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer \
+	-Wl,--wrap=registry_presence,--wrap=registry_member_started,--wrap=registry_note_level,--wrap=registry_read_level \
+	-Wl,--wrap=kv_propose,--wrap=kv_forget,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_hello
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)

@@ -117,7 +117,7 @@ static void wire_close(Stream *s) {
 }
 
 static uint64_t wire_silent_ms(const Stream *s) {
-        return 0;
+        return container_of((Stream *) s, StillWire, base)->host->kernels_unknown ? UINT64_MAX : 0;
 }
 
 static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {

@@ -46,6 +46,7 @@ struct Still {
         StillWire client, asking, asked; /* a client's; the other host's sessions: that it dialed, that we dialed */
         const char *foreign; /* a unit of this name is the host's, as its agent would say; NULL: none */
         bool closed;
+        bool kernels_unknown; /* the kernels of other hosts are not asked: only frames are signs of life */
 };
 
 #define STILL_ID "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

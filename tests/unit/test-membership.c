@@ -8,6 +8,7 @@
 #include "fleetd/membership/membership.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/unit/membership.h"
 
 enum { JOIN_VERSION = 1 }; /* of the request to join */
 
@@ -16,42 +17,49 @@ typedef struct Room {
         Membership *membership;
 } Room;
 
-/* What the store says that this host's replica suffers from; NULL: nothing. */
-static const char *trouble;
+void (*state_seen)(KvState *state);
 
 void __real_kv_state(KvStore *store, KvState *ret);
 void __wrap_kv_state(KvStore *store, KvState *ret);
 
 void __wrap_kv_state(KvStore *store, KvState *ret) {
         __real_kv_state(store, ret);
-        if (!trouble)
-                return;
-        ret->undecided = true;
-        snprintf(ret->problem, sizeof(ret->problem), "%s", trouble);
+        if (state_seen)
+                state_seen(ret);
 }
 
-/* Who asked the registry to admit a host, and is still to be answered. */
-static const void *admitting;
+static void trees_differ(KvState *state) {
+        state->undecided = true;
+        snprintf(state->problem, sizeof(state->problem), "trees differ");
+}
+
+Admission admission;
+const void *forgotten;
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata);
 void __real_registry_forget(Registry *r, const void *userdata);
 void __wrap_registry_forget(Registry *r, const void *userdata);
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id, RegistryDone done, void *userdata) {
-        admitting = userdata;
-        return 0;
+        if (admission.error == 0) {
+                admission.waits = userdata;
+                admission.done = done;
+                admission.ret_id = ret_id;
+        }
+        return admission.error;
 }
 
 void __wrap_registry_forget(Registry *r, const void *userdata) {
-        if (userdata == admitting)
-                admitting = NULL;
+        if (userdata == admission.waits)
+                admission.waits = NULL;
+        forgotten = userdata;
         __real_registry_forget(r, userdata);
 }
 
 /* By which membership hears of changes, and the calls that it deferred. */
 static RegistryListener *listener;
 static const void *listening;
-static unsigned n_deferred;
+unsigned n_deferred;
 
 void __real_registry_listen(Registry *r, RegistryListener *l);
 void __wrap_registry_listen(Registry *r, RegistryListener *l);
@@ -74,8 +82,8 @@ static int room_setup(void **state) {
         MembershipOptions options;
         Names nobody = {};
 
-        trouble = NULL;
-        admitting = NULL;
+        state_seen = NULL;
+        admission = (Admission) {};
         room->host = host_new(false);
         host_machine(room->host);
         options = (MembershipOptions) { .machine_id = room->host->id, .peer_address = "", .client = "", .name = "alpha", .join = &nobody,
@@ -103,20 +111,29 @@ static bool says(Room *room, const char *reason) {
 static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_is_over(void **state) {
         Room *room = *state;
 
-        trouble = "trees differ";
+        state_seen = trees_differ;
         HOST_UNTIL(room->host, says(room, MACHINE_TROUBLE "trees differ"));
-        trouble = NULL;
+        state_seen = NULL;
         HOST_UNTIL(room->host, says(room, "its replica works again"));
+        /* A host without a peer listener publishes no replica. */
+        assert_int_equal(cluster_machine(registry_cluster(room->host->registry), room->host->id)->raft_id, 0);
 }
 
 static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then(void **state) {
         static const bool may_change_them[CHANGED_CLUSTER + 1] = { [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true };
+        Room *room = *state;
 
         for (unsigned kind = 0; kind < ELEMENTS(may_change_them); kind++) {
                 n_deferred = 0;
                 listener->on_change(listener->userdata, &(RegistryChange) { .kind = kind });
                 assert_int_equal(n_deferred, may_change_them[kind]);
         }
+
+        n_deferred = 0;
+        membership_state_changed(room->membership);
+        assert_int_equal(n_deferred, 1);
+        membership_peer_changed(room->membership, room->host->id);
+        assert_int_equal(n_deferred, 2);
 }
 
 static void on_closed(void *userdata) {
@@ -149,9 +166,9 @@ static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void
         write_u8(&w, JOIN_VERSION);
         write_string(&w, "127.0.0.1:1");
         assert_int_equal(peers_send(joining, room->host->id, PEER_JOIN, w.bytes, w.size), 0);
-        HOST_UNTIL(room->host, admitting);
+        HOST_UNTIL(room->host, admission.waits);
         room->membership = membership_free(room->membership);
-        assert_null(admitting);
+        assert_null(admission.waits);
 
         peers_close(joining, "", on_closed, &joining);
         HOST_UNTIL(room->host, !joining);
@@ -166,5 +183,5 @@ int main(void) {
                 in_a_room(a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, NULL, NULL) + membership_leads_tests() + membership_joins_tests();
 }

@@ -1,0 +1,23 @@
+/* What the files of test-membership share. */
+#pragma once
+
+#include "fleetd/registry/registry.h"
+
+/* Changes the result of kv_state(); NULL: it stays. */
+extern void (*state_seen)(KvState *state);
+
+/* A call of registry_admit() that has no answer yet. */
+typedef struct Admission {
+        void *waits;
+        RegistryDone done;
+        uint64_t *ret_id;
+        int error; /* of the call itself */
+} Admission;
+
+extern Admission admission;
+extern const void *forgotten; /* last argument of registry_forget() */
+extern unsigned n_deferred;   /* calls that membership deferred */
+
+/* The tests of those files; how many failed. */
+int membership_leads_tests(void);
+int membership_joins_tests(void);

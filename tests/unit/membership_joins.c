@@ -1,0 +1,540 @@
+/* Requests to join, addresses that are dialed, heartbeats; and all of it while memory is short. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/scratch.h"
+#include "tests/unit/membership_played.h"
+
+enum { TROUBLE_MAX = 99 };
+
+/* -- Others come -- */
+
+static void an_old_image_of_a_host_is_refused(void **state) {
+        static const struct {
+                uint64_t raft_id, start_number, nonce;
+                int expected;
+        } rows[] = {
+                { 0, 4, 0xab, 0 }, { 1, 4, 0xab, -ESTALE }, { 1, 5, 0xab, 0 }, { 1, 5, 0xac, -ESTALE }, { 1, 6, 0xac, 0 }, { 4, 4, 0xac, 0 },
+        };
+        ClusterMachine m = { .id = STILL_OTHER_ID, .raft_id = 1, .start_number = 5, .start_nonce = "00000000000000ab", .peer = OTHER };
+        PeerHello hello = { .machine_id = STILL_OTHER_ID };
+        Error err = {};
+
+        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        open_with(plain);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                hello.raft_id = rows[i].raft_id;
+                hello.start_number = rows[i].start_number;
+                hello.nonce = rows[i].nonce;
+                assert_int_equal(membership_admit(h->membership, &hello, &err), rows[i].expected);
+        }
+        have_member(STILL_OTHER_ID, 4, OTHER, 0); /* admitted, and not yet started */
+        hello.start_number = 1;
+        assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
+        snprintf(hello.machine_id, sizeof(hello.machine_id), "%s", THIRD_ID);
+        hello.start_number = 0;
+        assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
+}
+
+static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void **state) {
+        static const struct {
+                uint8_t version;
+                const char *address;
+                size_t more;
+        } wrong[] = { { 2, OTHER, 0 }, { JOIN_VERSION, OTHER, 1 }, { JOIN_VERSION, "nowhere", 0 } };
+        char expected[128];
+        KvState store;
+        Joined j;
+
+        open_with(plain);
+        assert_true(still_meet(h));
+        for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+                j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
+                assert_int_equal(j.n, 1);
+                assert_true(j.refused && starts_with(j.sentence, "alpha does not understand the request to join"));
+                assert_null(admission.waits);
+        }
+
+        assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
+        j = answer_admission(KV_COMPARE_FAILED, "somebody was faster");
+        assert_int_equal(j.n, 1);
+        assert_true(j.refused);
+        assert_string_equal(j.sentence, "somebody was faster");
+        assert_int_equal(said("let beta in"), 0);
+
+        assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
+        *admission.ret_id = 9;
+        j = answer_admission(KV_OK, "all is well");
+        __real_kv_state(h->store, &store);
+        assert_int_equal(j.n, 1);
+        assert_false(j.refused);
+        assert_string_equal(j.sentence, "");
+        assert_int_equal(j.cluster_id, store.cluster_id);
+        assert_int_equal(j.raft_id, 9);
+        assert_int_equal(said(STILL_OTHER_ID "|let beta in as replica 9"), 1);
+
+        admission.error = -ENOMEM;
+        snprintf(expected, sizeof(expected), "alpha cannot let it in: %s", strerror(ENOMEM));
+        j = ask_to_join(JOIN_VERSION, OTHER, 0);
+        assert_int_equal(j.n, 1);
+        assert_string_equal(j.sentence, expected);
+        admission.error = 0;
+
+        state_seen = is_not_ready;
+        j = ask_to_join(JOIN_VERSION, OTHER, 0);
+        assert_int_equal(j.n, 1);
+        assert_string_equal(j.sentence, "alpha has no leader now; try again");
+        assert_null(admission.waits);
+}
+
+static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
+        Joined j;
+
+        have_member(STILL_ID, 1, OWN, 0);
+        for (unsigned i = 3; i <= 5; i++) {
+                char id[33] = "", peer[32];
+
+                memset(id, 'a' + (int) i, 32);
+                snprintf(peer, sizeof(peer), "10.0.0.%u:2380", i);
+                have_member(id, i, peer, 0);
+        }
+        open_with(plain);
+        assert_true(still_meet(h));
+        assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
+        *admission.ret_id = 9;
+        assert_false(answer_admission(KV_OK, "").refused);
+
+        have_member(THIRD_ID, 6, "10.0.0.6:2380", 0);
+        j = ask_to_join(JOIN_VERSION, OTHER, 0);
+        assert_int_equal(j.n, 1);
+        assert_true(j.refused && starts_with(j.sentence, "the cluster has 5 hosts"));
+        assert_null(admission.waits);
+
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
+        *admission.ret_id = 9;
+        assert_false(answer_admission(KV_OK, "").refused);
+}
+
+static void a_membership_that_has_ended_handles_nothing_more(void **state) {
+        const void *ended;
+
+        open_with(plain);
+        assert_true(still_meet(h));
+        ended = h->membership;
+        membership_state_changed(h->membership); /* and something is deferred */
+        h->membership = membership_free(h->membership);
+        assert_ptr_equal(forgotten, ended);
+        assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
+        assert_null(admission.waits);
+        say_joined(JOIN_VERSION, false, "", 7, 3, 0);
+        beat("");
+        have_member(THIRD_ID, 3, THIRD, 0);
+        still_pass(h, 2000);
+}
+
+/* -- To be let in -- */
+
+static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds_after_silence(void **state) {
+        open_with(plain);
+        assert_true(still_meet(h));
+        until(999);
+        assert_int_equal(n_asked(), 0);
+        until(1000);
+        assert_int_equal(n_asked(), 1);
+
+        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        membership_state_changed(h->membership);
+        until(1999);
+        assert_int_equal(n_asked(), 0);
+        until(2000);
+        assert_int_equal(n_asked(), 1);
+        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        assert_int_equal(said("beta does not let this host in: no"), 1);
+        until(3000);
+        assert_int_equal(n_asked(), 1);
+
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        until(12999);
+        assert_int_equal(n_asked(), 0);
+        until(13000);
+        assert_int_equal(n_asked(), 1);
+}
+
+static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void **state) {
+        open_with(plain);
+        assert_true(still_meet(h));
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        assert_int_equal(n_asked(), 1);
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        until(5000);
+        assert_int_equal(n_asked(), 0);
+}
+
+static void a_waiting_host_does_not_ask_another_waiting_host(void **state) {
+        open_with(plain);
+        assert_true(still_meet(h));
+        say_hello_of(0);
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        until(2000);
+        assert_int_equal(n_asked(), 0);
+        say_hello_of(7);
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        assert_int_equal(n_asked(), 1);
+}
+
+static void an_answer_of_a_bad_format_makes_no_member(void **state) {
+        static const struct {
+                uint8_t version;
+                uint64_t cluster_id, raft_id;
+                size_t more;
+        } wrong[] = { { 2, 7, 3, 0 }, { JOIN_VERSION, 7, 3, 1 }, { JOIN_VERSION, 0, 3, 0 }, { JOIN_VERSION, 7, 0, 0 } };
+        KvState store;
+
+        open_with(plain);
+        assert_true(still_meet(h));
+        for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+                say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
+                assert_int_equal(said("with what we do not understand"), i + 1);
+                __real_kv_state(h->store, &store);
+                assert_int_equal(store.cluster_id, 0);
+        }
+        say_joined(JOIN_VERSION, false, "", 1, 1, 0);
+        say_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that was thought lost */
+        __real_kv_state(h->store, &store);
+        assert_int_equal(store.cluster_id, 1);
+        assert_int_equal(store.raft_id, 1);
+        assert_int_equal(said("joined the cluster 1 by beta, as replica 1"), 1);
+        assert_int_equal(said("cannot join"), 0);
+}
+
+/* The leader has to hear a host before it gives it a replica, and may be known by its session alone. */
+static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it(void **state) {
+        MembershipOptions options = plain;
+        Error err = {};
+
+        options.join = &nobody;
+        open_with(options);
+        assert_false(still_meet(h));
+        say_hello_of(0);
+        membership_state_changed(h->membership);
+        still_pass(h, 100);
+        assert_true(!h->dial.done);
+        assert_int_equal(kv_joined(h->store, 7, 7, 3, &err), 0);
+        membership_state_changed(h->membership);
+        still_pass(h, 100);
+        assert_true(!h->dial.done);
+        say_hello_of(7);
+        membership_state_changed(h->membership);
+        still_pass(h, 100);
+        assert_true(h->dial.done);
+}
+
+static void a_host_that_lost_its_replica_asks_at_once(void **state) {
+        open_with(plain);
+        assert_true(still_meet(h));
+        assert_int_equal(n_asked(), 0);
+        state_seen = is_lost;
+        membership_state_changed(h->membership);
+        still_run(h);
+        assert_int_equal(n_asked(), 1);
+}
+
+/* -- Whom to dial -- */
+
+static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
+        MembershipOptions options = plain;
+
+        options.join = &nobody;
+        open_with(options);
+        assert_false(still_meet(h));
+        assert_true(!h->dial.done);
+        state_seen = has_two_members;
+        membership_state_changed(h->membership);
+        still_pass(h, 100);
+        assert_true(h->dial.done);
+}
+
+#define HEAD "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\n"
+
+static void assert_file(const char *path, const char *expected) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+
+        assert_int_equal(read_file_at(AT_FDCWD, path, 4096, &text, &size), 0);
+        assert_string_equal(text, expected);
+}
+
+static unsigned mode_of(const char *path) {
+        struct stat st;
+
+        assert_int_equal(stat(path, &st), 0);
+        return st.st_mode & 07777;
+}
+
+static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **state) {
+        _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"), *path = scratch_path(folder, "50-cluster.conf");
+        MembershipOptions options = plain;
+        mode_t mask = umask(022);
+        PeerState peer;
+
+        options.join = &nobody;
+        options.cluster_file = path;
+        open_with(options);
+        ticks(3);
+        assert_int_equal(access(path, F_OK), -1); /* a host that is alone keeps the file */
+
+        have_facts(FOURTH_ID); /* without a replica */
+        have_facts(THIRD_ID);
+        have_member(THIRD_ID, 3, THIRD, 0);
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        assert_file(path, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
+        assert_int_equal(mode_of(path), 0644);
+        assert_int_equal(mode_of(folder), 0755);
+        assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer), 0); /* so its kernel is heard before it is met */
+        assert_string_equal(peer.hello.address, OTHER);
+        assert_int_equal(n_known(), 2);
+
+        DONE(registry_forget_member(h->registry, THIRD_ID, on_done, done_));
+        assert_file(path, HEAD "Join=10.0.0.2:2380\n");
+        assert_int_equal(said("cannot write"), 0);
+        umask(mask);
+}
+
+static void a_file_that_cannot_be_written_is_logged_once(void **state) {
+        _cleanup_free_ char *file = scratch_path(h->scratch, "file"), *path = scratch_path(file, "50-cluster.conf");
+        MembershipOptions options = plain;
+
+        scratch_write(file, "no folder");
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        open_with(options);
+        ticks(3);
+        options.cluster_file = path;
+        open_with(options);
+        still_run(h);
+        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Not a directory"), 1);
+        n_deferred = 0;
+        ticks(4);
+        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(n_deferred, 0);
+
+        options.cluster_file = "";
+        open_with(options);
+        still_run(h);
+        assert_int_equal(said("cannot write"), 1);
+}
+
+static void no_more_than_1024_addresses_are_known(void **state) {
+        MembershipOptions options = plain;
+        Names many = {};
+
+        assert_int_equal(names_add(&many, "", 0), 0);
+        assert_int_equal(names_add(&many, OWN, strlen(OWN)), 0);
+        for (unsigned i = 0; i < KNOWN_MAX + 5; i++) {
+                char address[32];
+
+                snprintf(address, sizeof(address), "10.1.%u.%u:2380", i / 250, i % 250);
+                assert_int_equal(names_add(&many, address, strlen(address)), 0);
+        }
+        options.join = &many;
+        open_with(options);
+        still_run(h);
+        assert_int_equal(n_known(), KNOWN_MAX);
+        names_done(&many);
+
+        n_many = KNOWN_MAX + 1;
+        options.join = &nobody;
+        open_with(options);
+        still_run(h);
+        assert_int_equal(n_known(), KNOWN_MAX);
+}
+
+/* -- Heartbeats -- */
+
+static size_t suffers_from;
+
+static void follows_and_suffers(KvState *state) {
+        follows(state);
+        state->stopped = suffers_from == 1;
+        state->differs = suffers_from == 2;
+        state->undecided = suffers_from == 3;
+        state->refuses = suffers_from == 4;
+        memset(state->problem, 'p', sizeof(state->problem) - 1);
+        state->problem[sizeof(state->problem) - 1] = 0;
+}
+
+static uint64_t leader_heard;
+
+static void has_leader(KvState *state) {
+        state->role = KV_ROLE_FOLLOWER;
+        state->leader_id = leader_heard;
+        state->leader_machine_id[0] = 0;
+}
+
+static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void **state) {
+        char payload[512];
+        size_t size = 0;
+
+        open_with(plain);
+        assert_true(still_meet(h));
+        ticks(3);
+        (void) n_asked();
+        state_seen = follows_and_suffers;
+        for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: from nothing */
+                tick();
+                assert_int_equal(n_heard(PEER_BEAT, &size, payload), 1);
+                assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
+                for (size_t i = 0; i < size; i++)
+                        assert_int_equal(payload[i], 'p');
+        }
+
+        /* Without a known leader it goes to every host; with one that has no session, to no host. */
+        state_seen = has_leader;
+        leader_heard = 0;
+        tick();
+        assert_int_equal(n_heard(PEER_BEAT, &size, payload), 1);
+        leader_heard = 1;
+        tick();
+        assert_int_equal(n_heard(PEER_BEAT, &size, payload), 0);
+}
+
+/* -- Without memory -- */
+
+static int know(void *userdata) {
+        alloc_pause(true);
+        assert_int_equal(peers_set_known(h->peers, NULL, 0), 0);
+        (void) unlink(userdata);
+        membership_state_changed(h->membership);
+        alloc_pause(false);
+        still_run(h);
+        alloc_pause(true);
+        tick();
+        assert_file(userdata, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
+        assert_int_equal(n_known(), 2);
+        return 0;
+}
+
+static void addresses_that_memory_was_short_for_are_kept_with_the_next_tick(void **state) {
+        _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
+        MembershipOptions options = plain;
+
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(THIRD_ID, 3, THIRD, 0);
+        options.cluster_file = path;
+        open_with(options);
+        ticks(4);
+        assert_true(alloc_fail_each("whom to dial", know, path, 1) >= 10);
+}
+
+static int hear(void *userdata) {
+        alloc_pause(true);
+        state_seen = follows;
+        tick(); /* what was heard is forgotten */
+        state_seen = NULL;
+        fails_from_hello = true;
+        assert_true(still_say(h, PEER_BEAT, "x", 1));
+        alloc_pause(true);
+        beat("x");
+        ticks(2); /* the first one may write something else */
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
+        beat("");
+        ticks(2);
+        return 0;
+}
+
+static int let_in(void *userdata) {
+        alloc_pause(true);
+        fails_from_hello = true;
+        say_join(JOIN_VERSION, OTHER, 0);
+        alloc_pause(true);
+        assert_true(admission.waits || alloc_has_failed());
+        if (admission.waits) {
+                *admission.ret_id = 9;
+                (void) answer_admission(KV_OK, "");
+        }
+        (void) hear_joined();
+        return 0;
+}
+
+/* A machine falls silent, and that cannot be written at once. */
+static int lose(void *userdata) {
+        alloc_pause(true);
+        still_pass(h, 37); /* no other timer is due when its ticks are */
+        open_with(plain);
+        presence_asked.n = 0;
+        ticks(5);
+        state_seen = on_state_seen;
+        fails_from_state = true;
+        tick();
+        alloc_pause(true);
+        state_seen = NULL;
+        ticks(6);
+        assert_true(presence_asked.n > 0);
+        return 0;
+}
+
+static void a_heartbeat_a_request_and_a_tick_without_memory_are_repeated(void **state) {
+        be_up_and_fall_silent();
+        assert_true(alloc_fail_each("a heartbeat", hear, NULL, 1) >= 4);
+        assert_true(alloc_fail_each("a request to join", let_in, NULL, 1) >= 2);
+        have_presence(THIRD_ID, PRESENCE_UP);
+        presence_asked.hold = true;
+        assert_true(alloc_fail_each("a tick", lose, NULL, 1) >= 4);
+}
+
+static int begin_membership(void *userdata) {
+        MembershipOptions options = plain;
+        Membership *m = NULL;
+        int r;
+
+        alloc_pause(true);
+        assert_int_equal(peers_set_known(h->peers, NULL, 0), 0);
+        options.join = &both;
+        alloc_pause(false);
+        r = membership_new(&m, &h->loop, h->peers, h->store, h->registry, &options);
+        alloc_pause(true);
+        if (r == 0) { /* a timer needs no memory where there is room */
+                still_run(h);
+                assert_int_equal(n_known(), 2);
+                membership_free(m);
+        }
+        return r;
+}
+
+static void a_membership_that_cannot_begin_leaves_nothing_behind(void **state) {
+        assert_true(alloc_fail_each("a membership begins", begin_membership, NULL, 1) >= 8);
+}
+
+#define leading(test) cmocka_unit_test_setup_teardown(test, lead, finish)
+#define waiting(test) cmocka_unit_test_setup_teardown(test, wait_outside, finish)
+
+int membership_joins_tests(void) {
+        const struct CMUnitTest tests[] = {
+                leading(an_old_image_of_a_host_is_refused),
+                leading(a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal),
+                leading(a_cluster_of_five_admits_its_own_hosts_only),
+                leading(a_membership_that_has_ended_handles_nothing_more),
+                waiting(a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds_after_silence),
+                waiting(a_waiting_host_asks_a_host_that_connects_at_once_and_only_once),
+                waiting(a_waiting_host_does_not_ask_another_waiting_host),
+                waiting(an_answer_of_a_bad_format_makes_no_member),
+                waiting(an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it),
+                leading(a_host_that_lost_its_replica_asks_at_once),
+                leading(a_member_dials_members_and_no_other_host_that_dials_it),
+                leading(the_addresses_of_the_other_hosts_are_remembered_in_a_file),
+                leading(a_file_that_cannot_be_written_is_logged_once),
+                leading(no_more_than_1024_addresses_are_known),
+                leading(a_follower_reports_the_problem_of_its_replica_in_its_heartbeats),
+                leading(addresses_that_memory_was_short_for_are_kept_with_the_next_tick),
+                leading(a_heartbeat_a_request_and_a_tick_without_memory_are_repeated),
+                waiting(a_membership_that_cannot_begin_leaves_nothing_behind),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,419 @@
+/* What a leader writes about hosts, and how often: presence, the keys of members, the feature level. */
+#include <stdio.h>
+
+#include "tests/unit/membership_played.h"
+
+enum { TROUBLE_MAX = 99, DAY_MS = 24 * 3600 * 1000 };
+
+/* -- Presence -- */
+
+static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
+        char trouble[150], expected[128];
+        uint64_t index;
+
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(still_meet(h));
+        for (unsigned i = 0; i < 4; i++) {
+                beat("");
+                tick();
+                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        }
+        assert_presence(STILL_ID, PRESENCE_UP, "it is heard");
+
+        beat("x");
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
+        index = machine(STILL_OTHER_ID)->presence_index;
+        beat("x");
+        tick();
+        assert_int_equal(machine(STILL_OTHER_ID)->presence_index, index);
+        memset(trouble, 'y', sizeof(trouble));
+        assert_true(still_say(h, PEER_BEAT, trouble, sizeof(trouble)));
+        tick();
+        snprintf(expected, sizeof(expected), MACHINE_TROUBLE "%.*s", TROUBLE_MAX, trouble);
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, expected);
+        beat("");
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "its replica works again");
+
+        assert_false(still_say(h, PEER_BYE, "stop", 4));
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
+        assert_true(still_meet(h));
+        beat("");
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        assert_false(still_say(h, PEER_BYE, "shutdown", 8));
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_LEFT, "it shut down");
+}
+
+static void a_tick_that_is_more_than_250_ms_late_counts_against_nobody(void **state) {
+        be_up_and_fall_silent();
+        for (unsigned i = 0; i < 12; i++) {
+                jump(LIVENESS_TICK_MS + 251);
+                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                jump(LIVENESS_TICK_MS + 250);
+                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        }
+        jump(LIVENESS_TICK_MS + 250);
+        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
+}
+
+static void a_tick_without_a_majority_counts_against_nobody(void **state) {
+        static const struct {
+                size_t n, reachable;
+                bool counts;
+        } rows[] = { { 3, 1, false }, { 2, 1, false }, { 3, 2, true } };
+
+        be_up_and_fall_silent();
+        state_seen = has_voters;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                n_voters = rows[i].n;
+                n_reachable = rows[i].reachable;
+                open_with(plain);
+                ticks(5);
+                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+                tick();
+                assert_presence(STILL_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP, rows[i].counts ? hung : "it is heard");
+        }
+}
+
+/* A second and a half after it was heard its kernel is silent, from the third tick on; then four ticks count. */
+static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
+        h->kernels_unknown = true;
+        be_up_and_fall_silent();
+        for (unsigned i = 0; i < 8; i++) {
+                tick();
+                assert_true(still_say(h, PEER_PING, "", 0));
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                tick();
+                assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
+        }
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+}
+
+static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) {
+        be_up_and_fall_silent();
+        have_presence(THIRD_ID, PRESENCE_UP);
+        open_with(plain);
+        for (unsigned i = 1; i <= 6; i++) {
+                beat("");
+                tick();
+                assert_int_equal(machine(THIRD_ID)->presence, i < 6 ? PRESENCE_UP : PRESENCE_LOST);
+        }
+        assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+}
+
+static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
+        have_presence(THIRD_ID, PRESENCE_UP);
+        open_with(plain);
+        ticks(3);
+        open_with(plain);
+        ticks(5);
+        presence_asked = (Asked) { .hold = true };
+        state_seen = is_of_a_later_term;
+        ticks(5);
+        assert_int_equal(presence_asked.n, 0);
+        tick();
+        assert_int_equal(presence_asked.n, 1);
+}
+
+/* -- Writing -- */
+
+static uint64_t entries(void) {
+        KvState state;
+
+        __real_kv_state(h->store, &state);
+        return state.raft_index;
+}
+
+static void a_leader_has_one_write_under_way_and_none_without_a_cause(void **state) {
+        uint64_t before;
+
+        be_up_and_fall_silent();
+        for (unsigned i = 0; i < 4; i++) {
+                beat("");
+                tick();
+        }
+        presence_asked.n = start_asked.n = 0;
+        before = entries();
+        for (unsigned i = 0; i < 4; i++) {
+                beat("");
+                tick();
+        }
+        assert_int_equal(presence_asked.n + start_asked.n, 0);
+        assert_int_equal(entries(), before);
+
+        presence_asked.hold = true;
+        ticks(6);
+        assert_int_equal(presence_asked.n, 1);
+        state_seen = suffers;
+        membership_set_client(h->membership, "http://10.0.0.1:2379");
+        ticks(10);
+        assert_int_equal(presence_asked.n, 1);
+        assert_int_equal(start_asked.n, 0);
+        presence_asked.hold = false;
+        state_seen = NULL;
+        presence_asked.done(presence_asked.userdata, KV_COMPARE_FAILED, "", 0);
+        ticks(6);
+        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
+        assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.1:2379");
+
+        presence_asked = (Asked) { .hold = true };
+        state_seen = suffers;
+        ticks(4);
+        assert_int_equal(presence_asked.n, 1);
+        state_seen = NULL;
+        presence_asked.hold = false;
+        presence_asked.done(presence_asked.userdata, KV_COMPARE_FAILED, "", 0);
+
+        start_asked = (Asked) { .hold = true };
+        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        ticks(4);
+        assert_int_equal(start_asked.n, 1);
+}
+
+static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes(void **state) {
+        MembershipOptions options = plain;
+        const ClusterMachine *m;
+
+        options.client = "http://10.0.0.1:2379";
+        open_with(options);
+        ticks(3);
+        m = machine(STILL_ID);
+        assert_non_null(m);
+        assert_string_equal(m->client, "http://10.0.0.1:2379");
+        assert_string_equal(m->peer, OWN);
+        assert_int_equal(m->raft_id, 1);
+        assert_int_equal(m->start_number, peers_self(h->peers)->start_number);
+        assert_int_equal(strlen(m->start_nonce), 16);
+        start_asked.n = 0;
+        ticks(4);
+        assert_int_equal(start_asked.n, 0);
+
+        state_seen = is_not_ready;
+        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        ticks(2);
+        assert_int_equal(start_asked.n, 0);
+        state_seen = NULL;
+        tick();
+        assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.9:2379");
+}
+
+static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
+        have_presence(THIRD_ID, PRESENCE_UP);
+        open_with(plain);
+        state_seen = is_not_ready;
+        ticks(8);
+        assert_int_equal(presence_asked.n, 0);
+        state_seen = NULL;
+        ticks(6);
+        assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+}
+
+static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(void **state) {
+        static const struct {
+                int result;
+                const char *says;
+        } rows[] = {
+                { 0, "|add replica 2: " }, { -EBUSY, NULL }, { -EAGAIN, NULL }, { -EREMOTE, NULL }, { -EINVAL, "|cannot add replica 2: Invalid argument" },
+        };
+        MembershipOptions options = plain;
+
+        adding.fake = true;
+        be_up_and_fall_silent();
+        ticks(2);
+        assert_int_equal(adding.n, 0); /* Voters=1 */
+
+        options.voters = 0;
+        open_with(options);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                adding.result = rows[i].result;
+                adding.n = 0;
+                journal[0] = 0;
+                beat("");
+                tick();
+                assert_int_equal(adding.n, 1);
+                assert_int_equal(said("add replica 2"), rows[i].says ? 1 : 0);
+                if (rows[i].says)
+                        assert_int_equal(said(rows[i].says), 1);
+        }
+}
+
+/* -- The feature level -- */
+
+static struct {
+        bool founded, suffers;
+        KvRole role;
+        size_t n_members;
+        unsigned level;
+        uint64_t cluster_ms;
+} view;
+
+static void as_viewed(KvState *state) {
+        state->founded = view.founded;
+        state->role = view.role;
+        state->n_members = view.n_members;
+        state->level = view.level;
+        state->level_max = KV_LEVEL_MAX;
+        state->cluster_ms = view.cluster_ms;
+        if (view.suffers)
+                suffers(state);
+}
+
+static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does(void **state) {
+        static const struct {
+                bool founded;
+                KvRole role;
+                size_t n_members;
+                unsigned level, expected;
+        } rows[] = {
+                { false, KV_ROLE_LEADER, 1, KV_LEVEL_FIRST, 0 }, { true, KV_ROLE_FOLLOWER, 1, KV_LEVEL_FIRST, 0 },
+                { true, KV_ROLE_LEADER, 2, KV_LEVEL_FIRST, 0 },  { true, KV_ROLE_LEADER, 1, KV_LEVEL_MAX, 0 },
+                { true, KV_ROLE_LEADER, 1, KV_LEVEL_FIRST, 1 },
+        };
+
+        state_seen = as_viewed;
+        raising.hold = true;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                view.founded = rows[i].founded;
+                view.role = rows[i].role;
+                view.n_members = rows[i].n_members;
+                view.level = rows[i].level;
+                view.cluster_ms = 5000;
+                open_with(plain);
+                membership_state_changed(h->membership); /* before the first tick */
+                assert_int_equal(raising.n, rows[i].expected);
+        }
+
+        assert_int_equal(raising.limit, KV_LEVEL_MAX);
+        membership_state_changed(h->membership);
+        assert_int_equal(raising.n, 1);
+        raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
+        assert_int_equal(said("a new cluster: "), 0);
+        membership_state_changed(h->membership);
+        assert_int_equal(raising.n, 2);
+        raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
+        assert_int_equal(said("a new cluster: "), 1);
+
+        /* What cannot be proposed is tried again, and nothing is noted instead. */
+        raising.error = -ENOMEM;
+        note_asked = (Asked) { .hold = true };
+        level_key.fake = true;
+        level_key.error = -ENOENT;
+        ticks(4);
+        assert_true(raising.n >= 6);
+        assert_int_equal(note_asked.n, 0);
+}
+
+enum { NOTHING, NOTE, RAISE };
+
+typedef struct LevelRow {
+        unsigned level; /* of the tree */
+        uint64_t can;   /* what the other host knows; we know the newest */
+        int error;
+        uint64_t noted, since_ms, now_ms;
+        unsigned expected;
+        uint64_t to;
+} LevelRow;
+
+static void view_level(const LevelRow *row, MembershipOptions options) {
+        memset(&view, 0, sizeof(view));
+        view.role = KV_ROLE_LEADER;
+        view.n_members = 1;
+        view.level = row->level;
+        view.cluster_ms = row->now_ms;
+        level_key.fake = true;
+        level_key.error = row->error;
+        level_key.level = row->noted;
+        level_key.since_ms = row->since_ms;
+        have_member(STILL_OTHER_ID, 2, OTHER, row->can);
+        open_with(options);
+        note_asked = (Asked) { .hold = true };
+        raising.n = 0;
+        ticks(4); /* the first ones write other things */
+        assert_int_equal(note_asked.n, row->expected == NOTE);
+        assert_int_equal(raising.n, row->expected == RAISE);
+        if (row->expected == NOTE) {
+                assert_int_equal(noted_level, row->to);
+                assert_int_equal(noted_since_ms, row->now_ms);
+        }
+        if (row->expected == RAISE)
+                assert_int_equal(raising.limit, row->to);
+}
+
+static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough(void **state) {
+        static const LevelRow rows[] = {
+                { 1, 3, -ENOENT, 0, 0, 5000, NOTE, 3 },
+                { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
+                { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },
+                { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
+                { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* somebody came who can less */
+                { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },
+                { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
+                { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 },
+                { 3, 2, 0, 3, 4000, 9000, NOTHING, 0 },
+                { 1, 3, -ENOENT, 0, 0, 0, NOTHING, 0 }, /* cluster time has not begun */
+        };
+        static const LevelRow early = { 1, 3, 0, 3, 4000, 4000 + DAY_MS - 1, NOTHING, 0 }, due = { 1, 3, 0, 3, 4000, 4000 + DAY_MS, RAISE, 3 };
+        MembershipOptions options = plain;
+
+        state_seen = as_viewed;
+        raising.hold = true;
+        options.level_wait_ms = 1000;
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                view_level(&rows[i], options);
+
+        /* Not beside another write. */
+        view_level(&rows[1], options);
+        presence_asked = (Asked) { .hold = true };
+        view.suffers = true;
+        ticks(2);
+        assert_int_equal(presence_asked.n, 1);
+        level_key.error = -ENOENT;
+        ticks(2);
+        assert_int_equal(note_asked.n, 0);
+        presence_asked.hold = view.suffers = false;
+
+        /* A day, where nothing else is said. What fails is proposed again; what is under way is forgotten at the end. */
+        view_level(&early, plain);
+        view_level(&due, plain);
+        raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
+        tick();
+        assert_int_equal(raising.n, 2);
+        assert_int_equal(said("have known a higher feature level"), 0);
+        raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
+        assert_int_equal(said("have known a higher feature level"), 1);
+        raising.forgotten = false;
+        tick();
+        assert_int_equal(raising.n, 3);
+        h->membership = membership_free(h->membership);
+        assert_true(raising.forgotten);
+}
+
+#define leading(test) cmocka_unit_test_setup_teardown(test, lead, finish)
+
+int membership_leads_tests(void) {
+        const struct CMUnitTest tests[] = {
+                leading(a_problem_that_a_host_reports_is_in_its_presence),
+                leading(a_tick_that_is_more_than_250_ms_late_counts_against_nobody),
+                leading(a_tick_without_a_majority_counts_against_nobody),
+                leading(a_host_is_lost_three_seconds_after_its_kernel_was_heard),
+                leading(a_machine_without_any_session_is_lost_after_six_ticks),
+                leading(in_a_later_term_a_leader_counts_from_the_beginning),
+                leading(a_leader_has_one_write_under_way_and_none_without_a_cause),
+                leading(where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes),
+                leading(a_leader_that_is_not_ready_writes_no_presence),
+                leading(a_change_of_members_that_fails_is_logged_unless_it_is_tried_again),
+                leading(the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does),
+                leading(the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,426 @@
+#include "tests/unit/membership_played.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "tests/lib/alloc.h"
+
+Still *h;
+uint64_t opened_ms; /* when its membership was */
+
+/* -- What membership asks of the rooms below: done, or held back until it is answered here -- */
+
+Asked presence_asked, start_asked, note_asked;
+uint64_t noted_level, noted_since_ms;
+size_t n_many; /* machines of the picture, made up; 0: as they are */
+struct LevelKey level_key;
+struct Raising raising;
+struct Adding adding;
+bool fails_from_hello, fails_from_state; /* allocations do, as soon as that is asked for */
+
+static bool is_held(Asked *a, RegistryDone done, void *userdata) {
+        a->n++;
+        a->done = done;
+        a->userdata = userdata;
+        return a->hold;
+}
+
+int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata);
+int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata);
+int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+int __real_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata);
+int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata);
+int __real_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
+int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
+int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
+void __real_kv_forget(KvStore *store, uint64_t number);
+void __wrap_kv_forget(KvStore *store, uint64_t number);
+int __real_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
+int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address);
+ClusterMachine **__real_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
+ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n);
+const PeerHello *__real_peer_hello(const PeerSession *session);
+const PeerHello *__wrap_peer_hello(const PeerSession *session);
+
+int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done, void *userdata) {
+        return is_held(&presence_asked, done, userdata) ? 0 : __real_registry_presence(r, term, changes, n, done, userdata);
+}
+
+int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
+        return is_held(&start_asked, done, userdata) ? 0 : __real_registry_member_started(r, member, done, userdata);
+}
+
+int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done, void *userdata) {
+        noted_level = level;
+        noted_since_ms = since_ms;
+        return is_held(&note_asked, done, userdata) ? 0 : __real_registry_note_level(r, term, level, since_ms, done, userdata);
+}
+
+int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
+        if (!level_key.fake)
+                return __real_registry_read_level(r, ret_level, ret_since_ms);
+        if (level_key.error == 0) {
+                *ret_level = level_key.level;
+                *ret_since_ms = level_key.since_ms;
+        }
+        return level_key.error;
+}
+
+int __wrap_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
+        if (cmd->op != KV_RAISE || !raising.hold)
+                return __real_kv_propose(store, cmd, done, userdata, ret_number);
+        raising.n++;
+        raising.limit = cmd->limit;
+        raising.done = done;
+        raising.userdata = userdata;
+        if (raising.error == 0)
+                *ret_number = RAISE_NUMBER;
+        return raising.error;
+}
+
+void __wrap_kv_forget(KvStore *store, uint64_t number) {
+        if (raising.hold && number == RAISE_NUMBER)
+                raising.forgotten = true;
+        else
+                __real_kv_forget(store, number);
+}
+
+int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address) {
+        adding.n++;
+        return adding.fake ? adding.result : __real_kv_member_add(store, raft_id, address);
+}
+
+ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
+        static ClusterMachine many[KNOWN_MAX + 1];
+        ClusterMachine **all;
+
+        if (n_many == 0)
+                return __real_cluster_machines_sorted(c, ret_n);
+        all = NEW0(ClusterMachine *, n_many);
+        assert_non_null(all);
+        for (size_t i = 0; i < n_many; i++) {
+                snprintf(many[i].id, sizeof(many[i].id), "%032zx", i + 1);
+                snprintf(many[i].peer, sizeof(many[i].peer), "10.2.%zu.%zu:2380", i / 250, i % 250);
+                all[i] = &many[i];
+        }
+        *ret_n = n_many;
+        return all;
+}
+
+/* Both are asked first of all by what is to lack memory. */
+const PeerHello *__wrap_peer_hello(const PeerSession *session) {
+        if (fails_from_hello)
+                alloc_pause(false);
+        fails_from_hello = false;
+        return __real_peer_hello(session);
+}
+
+void on_state_seen(KvState *state) {
+        if (fails_from_state)
+                alloc_pause(false);
+        fails_from_state = false;
+}
+
+/* -- What is logged: "MACHINE|SENTENCE" -- */
+
+char journal[65536];
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        size_t n = strlen(journal);
+
+        snprintf(journal + n, sizeof(journal) - n, "%s|%s\n", fields->machine ?: "", sentence);
+}
+
+unsigned said(const char *part) {
+        unsigned n = 0;
+
+        for (const char *at = journal; (at = strstr(at, part)); at++)
+                n++;
+        return n;
+}
+
+/* -- The host -- */
+
+static char other_address[] = OTHER, third_address[] = THIRD;
+static char *addresses[] = { other_address, third_address };
+const Names nobody = {}, other = { .items = addresses, .n = 1, .capacity = 1 }, both = { .items = addresses, .n = 2, .capacity = 2 };
+
+/* It gives no seats: the other host plays no replica. */
+const MembershipOptions plain = {
+        .machine_id = STILL_ID, .peer_address = OWN, .name = "alpha", .join = &other, .cluster_file = "", .voters = 1,
+};
+
+static void reset(void) {
+        state_seen = NULL;
+        admission = (Admission) {};
+        presence_asked = start_asked = note_asked = (Asked) {};
+        memset(&level_key, 0, sizeof(level_key));
+        memset(&raising, 0, sizeof(raising));
+        memset(&adding, 0, sizeof(adding));
+        n_many = 0;
+        fails_from_hello = fails_from_state = false;
+}
+
+/* Each test opens a membership of its own: the host's may have asked for something meanwhile. */
+static void begin(bool joins) {
+        reset();
+        h = still_new(joins);
+        h->membership = membership_free(h->membership);
+        reset();
+        journal[0] = 0;
+        log_set_sink(on_log, NULL);
+}
+
+int lead(void **state) {
+        begin(false);
+        return 0;
+}
+
+/* It waits to be let in. */
+int wait_outside(void **state) {
+        begin(true);
+        return 0;
+}
+
+int finish(void **state) {
+        alloc_pause(true);
+        state_seen = NULL;
+        h = still_free(h);
+        log_set_sink(NULL, NULL);
+        return 0;
+}
+
+void open_with(MembershipOptions options) {
+        h->membership = membership_free(h->membership);
+        assert_int_equal(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &options), 0);
+        opened_ms = h->now_ms;
+}
+
+/* Until so long after that. */
+void until(uint64_t ms) {
+        still_pass(h, opened_ms + ms - h->now_ms);
+}
+
+/* Until membership's next tick is over. */
+void tick(void) {
+        still_pass(h, LIVENESS_TICK_MS - (h->now_ms - opened_ms) % LIVENESS_TICK_MS);
+}
+
+void ticks(unsigned n) {
+        while (n-- > 0)
+                tick();
+}
+
+/* All that was due meanwhile comes late. */
+void jump(uint64_t ms) {
+        h->now_ms += ms;
+        still_run(h);
+}
+
+void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+        *(KvStatus *) userdata = status;
+}
+
+const ClusterMachine *machine(const char *id) {
+        return cluster_machine(registry_cluster(h->registry), id);
+}
+
+void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level) {
+        ClusterMachine m = { .raft_id = raft_id, .start_number = 1, .level = level };
+
+        snprintf(m.id, sizeof(m.id), "%s", id);
+        snprintf(m.peer, sizeof(m.peer), "%s", peer);
+        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+}
+
+void have_facts(const char *id) {
+        Machine m = { .name = (char *) "gamma", .address = (char *) "10.0.0.9", .version = (char *) "0" };
+
+        snprintf(m.id, sizeof(m.id), "%s", id);
+        DONE(registry_publish_facts(h->registry, &m, on_done, done_));
+}
+
+void have_presence(const char *id, Presence presence) {
+        PresenceChange change = { .presence = presence };
+        KvState state;
+
+        __real_kv_state(h->store, &state);
+        snprintf(change.machine, sizeof(change.machine), "%s", id);
+        DONE(__real_registry_presence(h->registry, state.term, &change, 1, on_done, done_));
+}
+
+void assert_presence(const char *id, Presence presence, const char *reason) {
+        const ClusterMachine *m = machine(id);
+
+        assert_non_null(m);
+        assert_string_equal(m->presence_reason, reason);
+        assert_int_equal(m->presence, presence);
+}
+
+static void count_known(void *userdata, const PeerState *peer) {
+        ++*(unsigned *) userdata;
+}
+
+/* Addresses that it dials. */
+unsigned n_known(void) {
+        unsigned n = 0;
+
+        peers_each(h->peers, count_known, &n);
+        return n;
+}
+
+/* -- What kv_state() is to say -- */
+
+void is_not_ready(KvState *state) {
+        state->ready = false;
+}
+
+void is_lost(KvState *state) {
+        state->lost = true;
+}
+
+void suffers(KvState *state) {
+        state->undecided = true;
+        snprintf(state->problem, sizeof(state->problem), "trees differ");
+}
+
+void is_of_a_later_term(KvState *state) {
+        state->term++;
+}
+
+void follows(KvState *state) {
+        state->role = KV_ROLE_FOLLOWER;
+        state->leader_id = 2;
+        snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s", STILL_OTHER_ID);
+}
+
+size_t n_voters, n_reachable;
+
+void has_voters(KvState *state) {
+        state->n_voters = n_voters;
+        state->n_voters_reachable = n_reachable;
+}
+
+/* The other host is a member besides, in front of us. */
+void has_two_members(KvState *state) {
+        state->n_members = 2;
+        state->members[1] = state->members[0];
+        state->members[0].raft_id = 2;
+        snprintf(state->members[0].address, sizeof(state->members[0].address), "%s", OTHER);
+}
+
+/* -- The other host -- */
+
+void beat(const char *trouble) {
+        assert_true(still_say(h, PEER_BEAT, trouble, strlen(trouble)));
+}
+
+void say_hello_of(uint64_t cluster_id) {
+        _cleanup_writer_ Writer w = {};
+        PeerHello hello = { .machine_id = STILL_OTHER_ID, .boot_id = FOURTH_ID, .nonce = 2, .start_number = 1, .address = OTHER, .name = "beta", .raft_id = 2,
+                            .cluster_id = cluster_id, .lineage = cluster_id };
+
+        hello_write(&w, &hello);
+        assert_int_equal(w.error, 0);
+        assert_true(still_say(h, PEER_HELLO, w.bytes, w.size));
+}
+
+void say_join(uint8_t version, const char *address, size_t more) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, version);
+        write_string(&w, address);
+        for (; more > 0; more--)
+                write_u8(&w, 0);
+        assert_int_equal(w.error, 0);
+        assert_true(still_say(h, PEER_JOIN, w.bytes, w.size));
+}
+
+void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id, size_t more) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, version);
+        write_u8(&w, refused);
+        write_string(&w, sentence);
+        write_u64(&w, cluster_id);
+        write_u64(&w, 7);
+        write_u64(&w, raft_id);
+        for (; more > 0; more--)
+                write_u8(&w, 0);
+        assert_int_equal(w.error, 0);
+        assert_true(still_say(h, PEER_JOINED, w.bytes, w.size));
+}
+
+/* The answers to requests to join since the last time; what the last one says. */
+Joined hear_joined(void) {
+        Joined j = {};
+        Frame frame;
+
+        while (still_hear(&h->asking, &frame)) {
+                Reader r = reader_over(frame.payload, frame.size);
+                _cleanup_free_ char *sentence = NULL;
+
+                if (frame.type != PEER_JOINED)
+                        continue;
+                j.n++;
+                assert_int_equal(read_u8(&r), JOIN_VERSION);
+                j.refused = read_u8(&r);
+                sentence = read_string(&r, ERROR_MESSAGE_MAX);
+                j.cluster_id = read_u64(&r);
+                (void) read_u64(&r);
+                j.raft_id = read_u64(&r);
+                assert_int_equal(reader_end(&r), 0);
+                snprintf(j.sentence, sizeof(j.sentence), "%s", sentence);
+        }
+        return j;
+}
+
+Joined ask_to_join(uint8_t version, const char *address, size_t more) {
+        say_join(version, address, more);
+        return hear_joined();
+}
+
+Joined answer_admission(KvStatus status, const char *sentence) {
+        void *waits = admission.waits;
+
+        assert_non_null(waits);
+        admission.waits = NULL;
+        admission.done(waits, status, sentence, 5);
+        still_run(h);
+        return hear_joined();
+}
+
+/* Frames of that type that the host sent on the session that it dialed, since the last time; and the last one's payload. */
+unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
+        unsigned n = 0;
+        Frame frame;
+
+        while (still_hear(&h->asked, &frame))
+                if (frame.type == type) {
+                        n++;
+                        *ret_size = frame.size;
+                        assert_true(frame.size < 512);
+                        memcpy(ret, frame.payload, frame.size);
+                }
+        return n;
+}
+
+unsigned n_asked(void) {
+        char unused[512];
+        size_t size;
+
+        return n_heard(PEER_JOIN, &size, unused);
+}
+
+/* The other host is up, and says nothing more. */
+void be_up_and_fall_silent(void) {
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        assert_true(still_meet(h));
+        beat("");
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+}
+
+const char hung[] = "its fleetd does not answer, its kernel does";

@@ -1,0 +1,137 @@
+/* A host with a membership, in virtual time; the other host of its sessions is played. What membership asks of the store and of the registry
+ * is done, or held back until the test answers it. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fleetd/membership/liveness.h"
+#include "tests/lib/still.h"
+#include "tests/unit/membership.h"
+
+#define OWN "10.0.0.1:2380"
+#define OTHER "10.0.0.2:2380"
+#define THIRD "10.0.0.3:2380"
+#define THIRD_ID "cccccccccccccccccccccccccccccccc"
+#define FOURTH_ID "dddddddddddddddddddddddddddddddd"
+
+enum {
+        JOIN_VERSION = 1, /* of a request to join, and of its answer */
+        RAISE_NUMBER = 77,
+        KNOWN_MAX = 1024,
+};
+
+extern Still *h;
+
+void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
+int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+
+typedef struct Asked {
+        bool hold;
+        unsigned n;
+        RegistryDone done;
+        void *userdata;
+} Asked;
+
+extern Asked presence_asked, start_asked, note_asked;
+extern uint64_t noted_level, noted_since_ms;
+extern struct LevelKey {
+        bool fake;
+        int error;
+        uint64_t level, since_ms;
+} level_key;
+extern struct Raising {
+        bool hold, forgotten;
+        int error;
+        unsigned n;
+        uint64_t limit;
+        KvDone done;
+        void *userdata;
+} raising;
+extern struct Adding {
+        bool fake;
+        int result;
+        unsigned n;
+} adding;
+extern size_t n_many; /* made up machines of the cluster view; 0: as they are */
+extern bool fails_from_hello, fails_from_state; /* allocations fail from the next call of peer_hello(), of kv_state() */
+
+/* How often 'part' was logged; a line is "MACHINE|MESSAGE". */
+unsigned said(const char *part);
+extern char journal[65536];
+
+/* The addresses of Join=. */
+extern const Names nobody, other, both;
+/* No voters are added: the other host plays no replica. */
+extern const MembershipOptions plain;
+
+int lead(void **state);
+int wait_outside(void **state); /* for admission */
+int finish(void **state);
+
+void open_with(MembershipOptions options); /* instead of the membership before */
+void until(uint64_t ms);                   /* so long after it was opened */
+void tick(void);                           /* until the next tick of membership is over */
+void ticks(unsigned n);
+void jump(uint64_t ms); /* all that was due meanwhile comes late */
+
+void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index);
+/* The call succeeds, and is done. */
+#define DONE(call)                                                             \
+        do {                                                                   \
+                KvStatus status_ = KV_UNKNOWN;                                 \
+                void *done_ = &status_;                                        \
+                                                                               \
+                assert_int_equal(call, 0);                                     \
+                still_run(h);                                                  \
+                for (unsigned i_ = 0; i_ < 100 && status_ == KV_UNKNOWN; i_++) \
+                        still_pass(h, 10);                                     \
+                assert_int_equal(status_, KV_OK);                              \
+        } while (false)
+
+const ClusterMachine *machine(const char *id);
+void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level);
+void have_facts(const char *id);
+void have_presence(const char *id, Presence presence);
+void assert_presence(const char *id, Presence presence, const char *reason);
+unsigned n_known(void); /* addresses that it dials */
+
+/* For state_seen. */
+void on_state_seen(KvState *state);
+void is_not_ready(KvState *state);
+void is_lost(KvState *state);
+void suffers(KvState *state);
+void is_of_a_later_term(KvState *state);
+void follows(KvState *state);
+void has_voters(KvState *state);
+void has_two_members(KvState *state);
+extern size_t n_voters, n_reachable; /* by has_voters() */
+
+/* Of the other host. */
+void beat(const char *trouble);
+void say_hello_of(uint64_t cluster_id);
+void say_join(uint8_t version, const char *address, size_t more);
+void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id, size_t more);
+
+typedef struct Joined {
+        unsigned n;
+        bool refused;
+        uint64_t cluster_id, raft_id;
+        char sentence[ERROR_MESSAGE_MAX];
+} Joined;
+
+/* The answers to requests to join since the last time, and the last one's contents. */
+Joined hear_joined(void);
+Joined ask_to_join(uint8_t version, const char *address, size_t more);
+Joined answer_admission(KvStatus status, const char *sentence);
+
+/* Frames of that type on the session that the host dialed, since the last time; and the last one's payload. */
+unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]);
+unsigned n_asked(void); /* requests to join */
+
+void be_up_and_fall_silent(void); /* the other host is up, and says nothing more */
+extern const char hung[];         /* the reason of its presence then */
