@@ -1,0 +1,36 @@
+/* A replica that is played: what can be asked of it is what the test says, what it sends is written down; in a time that goes on only when it
+ * is told to. For the parts of kvstore/raft that know it by its calls alone. Link with $(FAKE_REPLICA), which leads these calls here. */
+#pragma once
+
+#include "base/text.h"
+#include "kvstore/raft/replica.h"
+
+enum { FAKE_SERVERS_MAX = 8 };
+
+typedef struct FakeReplica {
+        Replica replica;
+        Loop loop;
+        uint64_t now_ms;
+        bool leads, ready, closed; /* by Raft's word; and an entry of its term is applied; it is not open */
+        uint64_t leader, term, commit, applied;
+        RaftServer items[FAKE_SERVERS_MAX];
+        RaftServers servers;
+        unsigned n_settled; /* how often its state was to be told */
+        struct {
+                PeerHandler run;
+                void *userdata;
+        } handlers[_PEER_FRAME_MAX];
+        Text said; /* "send TO: KIND A B C", "answer SESSION TO: KIND A B C", and what the test adds, a line each */
+} FakeReplica;
+
+extern FakeReplica fake;
+
+/* "VVs": 1 and 2 vote, 3 is a standby. We are 1, which leads, is ready, in term 5; all up to 10 is committed and applied. */
+void fake_begin(const char *roles);
+void fake_end(void);
+void fake_run(void);              /* all that is due */
+void fake_pass(uint64_t ms);
+/* Lets all run that is due, and compares what was said since the last time. */
+void fake_assert_said(const char *expected);
+/* What such a frame has behind its sender: u8 kind, three u64. 'more': bytes too many. */
+void fake_frame(Writer *w, uint64_t from, uint8_t kind, uint64_t a, uint64_t b, uint64_t c, size_t more);
