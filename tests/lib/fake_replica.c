@@ -57,7 +57,7 @@ void fake_begin(const char *roles) {
                         .id = fake.servers.n + 1, .address = (char *) "a:1", .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
                 };
         fake.replica.loop = &fake.loop;
-        fake.replica.core = (RaftCore *) &core; /* nobody looks into these */
+        fake.replica.core = (RaftCore *) &core; /* opaque: never read */
         fake.replica.log = (RaftLog *) &log;
         fake.replica.options.peers = (Peers *) &peers;
         fake.replica.settle = DEFERRED(on_settle, NULL);

@@ -61,10 +61,10 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         }
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
-        j = answer_admission(KV_COMPARE_FAILED, "somebody was faster");
+        j = answer_admission(KV_COMPARE_FAILED, "another host was faster");
         assert_int_equal(j.n, 1);
         assert_true(j.refused);
-        assert_string_equal(j.sentence, "somebody was faster");
+        assert_string_equal(j.sentence, "another host was faster");
         assert_int_equal(said("let beta in"), 0);
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
@@ -245,7 +245,7 @@ static void a_host_that_lost_its_replica_asks_at_once(void **state) {
         assert_int_equal(n_asked(), 1);
 }
 
-/* -- Whom to dial -- */
+/* -- Addresses that are dialed -- */
 
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
         MembershipOptions options = plain;
@@ -302,6 +302,8 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
 
         DONE(registry_forget_member(h->registry, THIRD_ID, on_done, done_));
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
+        have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* in front of this host */
+        assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
         assert_int_equal(said("cannot write"), 0);
         umask(mask);
 }
@@ -429,7 +431,7 @@ static void addresses_that_memory_was_short_for_are_kept_with_the_next_tick(void
         options.cluster_file = path;
         open_with(options);
         ticks(4);
-        assert_true(alloc_fail_each("whom to dial", know, path, 1) >= 10);
+        assert_true(alloc_fail_each("addresses", know, path, 1) >= 10);
 }
 
 static int hear(void *userdata) {

@@ -354,7 +354,7 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
                 { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
                 { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },
                 { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
-                { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* somebody came who can less */
+                { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* a host with a lower level came */
                 { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },
                 { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
                 { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 },

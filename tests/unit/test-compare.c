@@ -1,4 +1,4 @@
-/* Comparing trees: who is right, who is told, when it is said again, and what does not count. The replica is played. */
+/* Comparison of trees: the right hash, the hosts that are told, repetitions, and reports that do not count. The replica is played. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -233,7 +233,7 @@ static void doubt_waits_five_seconds_for_those_who_may_decide(void **state) {
         fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\ntransfer 0\n");
         end();
 
-        /* Who does not lead any more, or in another term, judges nothing. */
+        /* A host that does not lead any more, or leads in another term, judges nothing. */
         for (unsigned i = 0; i < 2; i++) {
                 begin("VVV");
                 apply(EVERY, 7);
@@ -295,7 +295,7 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         log = fake.replica.log;
         apply(EVERY, 8);
         fake_assert_said("send 2: 0 5 10 8\n");
-        verdict(3, EVERY, DIFFERS);               /* who does not lead */
+        verdict(3, EVERY, DIFFERS);               /* not of the leader */
         verdict(2, 2 * EVERY, DIFFERS);           /* of what we did not say */
         verdict(2, EVERY, 3);
         hear(2, VERDICT, 4, EVERY, DIFFERS, 0);

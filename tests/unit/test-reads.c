@@ -1,4 +1,4 @@
-/* Reading by term check: who is asked, whose answer counts, when it is asked again, and what becomes of those who wait. The replica is played. */
+/* ReadIndex checks: the hosts that are asked, the answers that count, repetitions, cancellation and the end. The replica is played. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,7 +58,7 @@ static void begin(const char *roles) {
         assert_int_equal(reads_new(&reads, &fake.replica), 0);
 }
 
-/* Nobody waits any more, and nothing wakes the loop. */
+/* No read waits any more, and nothing wakes the loop. */
 static void end(void) {
         fake_assert_said("");
         assert_true(loop_next_due_ms(&fake.loop) == UINT64_MAX);
@@ -180,7 +180,7 @@ static void a_read_is_asked_again_after_300_ms_and_given_up_after_1500(void **st
         fake_pass(1);
         fake_assert_said("done a unknown\n");
 
-        /* Nobody leads; or who leads is not ready; or what was committed is not applied. */
+        /* Without a leader; with one that is not ready; with a committed entry that is not applied. */
         fake.leader = 0;
         add(&a, 'a');
         fake_pass(READS_WAIT_MS - 1);
@@ -307,7 +307,7 @@ static void questions_of_other_hosts_are_answered_as_far_as_they_may_be(void **s
         answered(3, TERM, 5, 1, 0);
         fake_assert_said("answer 7 2: 1 5 6 10\n");
 
-        /* Whose read fails asks again himself. */
+        /* A host whose read fails gets no answer: it asks again. */
         asked(2, READ, 5, 7);
         fake_assert_said("send 2: 0 5 2 0\nsend 3: 0 5 2 0\n");
         fake.leads = false;
@@ -353,7 +353,7 @@ static void at_the_end_all_are_answered_once_in_order(void **state) {
         assert_string_equal(fake.said.chars, "done a no-leader\ndone b no-leader\ndone c no-leader\ndone d no-leader\n");
         text_clear(&fake.said);
 
-        /* Who asked again while it was answered is asked for at once. */
+        /* The read that was added during its answer is checked at once. */
         fake_assert_said("send 2: 0 5 3 0\nsend 3: 0 5 3 0\n");
         asked(3, READ, 5, 9);
         reads_drop(reads); /* all are forgotten: ours is not told, another's is freed */
