@@ -152,6 +152,13 @@ static void what_runs_as_ordered_is_adopted(void **state) {
         assert_step(s, AGENT_ADOPT);
         in_force(s, s->one, "activating");
         assert_step(s, AGENT_ADOPT);
+
+        in_force(s, s->one, "deactivating"); /* without a job: it ends by itself */
+        assert_step(s, AGENT_ADOPT);
+        s->seen.job = true;
+        assert_step(s, AGENT_NOTHING);
+        in_force(s, s->one, "inactive"); /* a job of somebody else */
+        assert_step(s, AGENT_START);
 }
 
 static void what_was_started_is_not_started_again(void **state) {
@@ -444,6 +451,30 @@ static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
         assert_step(s, AGENT_NOTHING);
 }
 
+/* The engine orders the new one when it is this host's turn. */
+static void an_order_about_an_older_text_changes_nothing(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, boot_now);
+        in_force(s, s->one, "active");
+        s->unit.unit = s->two;
+        s->unit.index = 25;
+        assert_step(s, AGENT_NOTHING);
+}
+
+static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_LOAD, boot_now); /* it ran before */
+        in_force(s, s->tuned, "inactive");
+        s->unit.unit = s->tuned;
+        s->unit.index = s->order.unit_index = 25;
+        s->order.index = 26;
+        assert_step(s, AGENT_START);
+}
+
 static void load_writes_and_notes_and_starts_nothing(void **state) {
         Scene *s = scene(state);
 
@@ -457,6 +488,8 @@ static void load_writes_and_notes_and_starts_nothing(void **state) {
         assert_step(s, AGENT_NOTE);
         owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
+        s->order.index = 21;
+        assert_step(s, AGENT_NOTE);
 }
 
 /* A socket, a timer or a person started it, and its file and its link were removed since. */
@@ -504,6 +537,11 @@ static void stop_stops_removes_and_reports(void **state) {
         in_force(s, s->one, "active");
         assert_step(s, AGENT_STOP);
         s->view.note = NULL; /* lost */
+        assert_step(s, AGENT_STOP);
+        s->seen.has_file = false;
+        assert_step(s, AGENT_STOP);
+        s->seen.owner = SYSTEMD_ABSENT; /* its link is gone */
+        s->seen.has_file = true;
         assert_step(s, AGENT_STOP);
         in_force(s, s->one, "deactivating");
         assert_step(s, AGENT_STOP);
@@ -808,6 +846,15 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 assert_step(s, AGENT_START);
                 s->note.done = true;
                 assert_step(s, AGENT_NOTHING);
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->note.done = false;
+                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_before));
+                s->note.starting = true;
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                s->note.starting = false;
+                snprintf(s->seen.active, sizeof(s->seen.active), "active");
+                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
         }
 }
 
@@ -1382,6 +1429,8 @@ int main(void) {
                 cmocka_unit_test(a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state),
                 row(what_runs_without_a_file_is_ours_only_if_it_was_started_here),
                 row(an_order_whose_unit_is_gone_changes_nothing),
+                row(an_order_about_an_older_text_changes_nothing),
+                row(a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed),
                 row(load_writes_and_notes_and_starts_nothing),
                 row(a_loaded_unit_that_runs_is_ours_without_its_file),
                 row(load_after_run_stops),

@@ -54,7 +54,9 @@ static void the_first_notes_are_empty_and_make_their_folder(void **state) {
 
 static void what_was_saved_comes_back_to_the_byte(void **state) {
         static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *record = NULL;
         const Note *web, *job;
+        struct stat st;
         Notes n;
         Note *x;
 
@@ -64,7 +66,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
         memcpy(x->invocation, invocation, sizeof(invocation));
-        x->starting = x->ran = x->stopped = true;
+        x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = true;
         snprintf(x->job, sizeof(x->job), "condition");
         x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ORDER_LOAD, 31);
         x->done = x->stopping = true;
@@ -72,6 +74,10 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_int_equal(notes_save(&n), 0);
         assert_false(n.dirty);
         notes_close(&n);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 4096, &record, NULL), 0);
+        assert_true(strstr(record, "job.service") < strstr(record, "web.service")); /* in order */
 
         assert_int_equal(notes_open(&n, *state, NULL), 0);
         assert_int_equal(n.lineage, 77);
@@ -88,10 +94,14 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_true(web->starting);
         assert_true(web->ran);
         assert_true(web->stopped);
+        assert_true(web->stopped_for);
+        assert_true(web->replacing);
         assert_false(web->done);
         assert_string_equal(web->job, "condition");
         job = notes_get(&n, "job.service");
         assert_int_equal(job->kind, ORDER_LOAD);
+        assert_false(job->stopped_for);
+        assert_false(job->replacing);
         assert_string_equal(job->started_boot, "");
         assert_string_equal(job->owned_boot, boot);
         assert_string_equal(web->owned_boot, "");
@@ -125,7 +135,8 @@ static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state
         Notes n;
 
         assert_int_equal(notes_open(&n, *state, NULL), 0);
-        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
+        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 19)->stopping = true;
+        assert_false(note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20)->stopping); /* it is wanted again */
         notes_remove(&n, "web.service");
         notes_remove(&n, "never.service");
         assert_int_equal(notes_save(&n), 0);
@@ -137,9 +148,19 @@ static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state
         notes_close(&n);
 }
 
+/* A descriptor that stays open makes it grow. */
+static int lowest_fd(void) {
+        int fd = dup(STDIN_FILENO);
+
+        assert_true(fd >= 0);
+        close(fd);
+        return fd;
+}
+
 static void an_unchanged_note_is_not_written_again(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         struct stat before, after;
+        int fd = lowest_fd();
         Notes n;
 
         assert_int_equal(notes_open(&n, *state, NULL), 0);
@@ -150,11 +171,13 @@ static void an_unchanged_note_is_not_written_again(void **state) {
         assert_int_equal(stat(path, &after), 0);
         assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
         notes_close(&n);
+        assert_int_equal(lowest_fd(), fd);
 }
 
 static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
         static const char *const broken[] = {
                 "", "{", "[]x", "{\"floor\":-1}", "{\"lineage\":\"x\"}", "{\"lineage\":7,\"floor\":9}",
+                "{\"era\":5}", "{\"boot\":5}", "{\"lineage\":\"00000000000000ab\",\"era\":5}",
         };
         _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
 
@@ -183,22 +206,29 @@ static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"startedBoot\":\"short\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}", "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
+                "{\"order\":\"run\",\"text\":\"\"}", "{\"name\":\"b.service\",\"order\":\"run\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a unit */
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"0123456789012345678901234567890123456789\"}",
         };
         _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad");
+        _cleanup_free_ char *texts = scratch_path(*state, "texts"), *unit = scratch_path(*state, "unit");
 
+        assert_int_equal(mkdir(texts, 0700), 0);
+        scratch_write(unit, "");
         for (size_t i = 0; i < ELEMENTS(broken); i++) {
                 _cleanup_free_ char *text = NULL, *kept = NULL;
                 Notes n;
 
                 assert_true(asprintf(&text, "{\"lineage\":\"00000000000000ab\",\"floor\":9,\"units\":[{\"name\":\"a.service\",\"order\":\"run\",\"text\":"
-                                            "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":\"load\",\"text\":\"\",\"index\":9}]}", broken[i]) > 0);
+                                            "\"\",\"index\":8,\"done\":true},%s,{\"name\":\"c.service\",\"order\":\"load\",\"text\":\"\"}]}", broken[i]) > 0);
                 scratch_write(path, text);
                 assert_int_equal(notes_open(&n, *state, NULL), 0);
                 assert_int_equal(HASH_COUNT(n.table), 2);
                 assert_true(notes_get(&n, "a.service")->done);
+                assert_int_equal(notes_get(&n, "a.service")->unit_index, 0);
                 assert_non_null(notes_get(&n, "c.service"));
+                assert_int_equal(notes_get(&n, "c.service")->index, 0);
                 assert_int_equal(n.lineage, 0xab);
                 assert_int_equal(n.floor, 9);
                 n.dirty = true;
@@ -247,10 +277,19 @@ static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
         notes_close(&n);
 }
 
+static void fill(char *big, size_t size, unsigned i) {
+        size_t at = snprintf(big, size, "[Service]\nExecStart=/bin/one %u\n", i);
+
+        for (; at + 60 < size; at += 60)
+                memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60), big[at + 59] = '\n';
+        big[at] = 0;
+}
+
 /* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
 static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
         enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
         _cleanup_free_ char *path = scratch_path(*state, "assignment"), *texts = scratch_path(*state, "texts"), *big = malloc(TEXT_SIZE + 1);
+        _cleanup_free_ char *one = NULL, *stray = NULL;
         struct stat before, after;
         Notes n;
 
@@ -258,11 +297,8 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         n.lineage = 77;
         for (unsigned i = 0; i < UNITS; i++) {
                 char name[32];
-                int at = snprintf(big, TEXT_SIZE, "[Service]\nExecStart=/bin/one %u\n", i);
 
-                for (; at + 60 < TEXT_SIZE; at += 60)
-                        memcpy(big + at, "Environment=abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv\n", 60), big[at + 59] = '\n';
-                big[at] = 0;
+                fill(big, TEXT_SIZE, i);
                 snprintf(name, sizeof(name), "u%u.service", i);
                 note(&n, name, big, ORDER_RUN, 20 + i)->done = i % 2;
         }
@@ -278,13 +314,19 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         assert_int_equal(n.floor, 20 + UNITS - 1);
         assert_true(notes_get(&n, "u7.service")->done);
         assert_string_equal(notes_get(&n, "u159.service")->unit->text, big);
-        assert_int_equal(stat(texts, &before), 0);
-        notes_get(&n, "u7.service")->done = false;
-        n.dirty = true;
-        n.dirty_texts = false;
-        assert_int_equal(notes_save(&n), 0);
-        assert_int_equal(stat(texts, &after), 0);
-        assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(stat(texts, &before), 0);
+                notes_get(&n, "u7.service")->done = i;
+                n.dirty = true;
+                n.dirty_texts = false;
+                assert_int_equal(notes_save(&n), 0);
+                assert_int_equal(stat(texts, &after), 0);
+                assert_true(before.st_mtim.tv_sec == after.st_mtim.tv_sec && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        }
+        assert_int_equal(after.st_mode & 07777, 0700);
+        assert_true(asprintf(&one, "%s/%s", texts, notes_get(&n, "u0.service")->unit->hash) > 0);
+        assert_int_equal(stat(one, &after), 0);
+        assert_int_equal(after.st_mode & 07777, 0600);
 
         /* What nothing names any more goes; what fits is in one file again. */
         notes_remove(&n, "u7.service");
@@ -298,9 +340,27 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         }
         assert_int_equal(notes_save(&n), 0);
         assert_int_equal(n_texts(*state), 0);
+
+        /* When it does not fit any more, all are there again. */
+        for (unsigned i = 5; i < 25; i++) {
+                char name[32];
+
+                fill(big, TEXT_SIZE, i);
+                snprintf(name, sizeof(name), "u%u.service", i);
+                note(&n, name, big, ORDER_RUN, 200 + i);
+        }
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 25);
         notes_close(&n);
+
+        /* What a crash left is removed by the next daemon. */
+        stray = scratch_path(texts, "stray");
+        scratch_write(stray, "");
         assert_int_equal(notes_open(&n, *state, NULL), 0);
-        assert_int_equal(HASH_COUNT(n.table), 5);
+        assert_int_equal(HASH_COUNT(n.table), 25);
+        n.dirty = true;
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 25);
         notes_close(&n);
 }
 
@@ -325,6 +385,7 @@ static bool has_text(const char *dir, const Note *note) {
 /* As a worker writes: what changes meanwhile is of the next write. */
 static void what_changes_during_a_write_is_written_by_the_next_one(void **state) {
         static char large[120 * 1024] = "[Service]\nExecStart=/bin/one";
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
         NotesWrite *write;
         Note *web, *job;
         Notes n;
@@ -345,37 +406,57 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
         memcpy(strstr(large, "one"), "two", 3);
         job = note(&n, "job.service", large, ORDER_RUN, 22);
         notes_write_run(write);
+        assert_int_equal(unlink(path), 0);
         notes_write_run(write); /* once is enough */
+        assert_int_equal(access(path, F_OK), -1);
         assert_int_equal(notes_write_end(&n, write), 0);
         write = notes_write_free(write);
+        assert_null(notes_write_free(NULL));
         assert_true(n.dirty && web->stored && !job->stored);
         assert_true(has_text(*state, web) && !has_text(*state, job));
 
         assert_int_equal(notes_save(&n), 0);
         assert_true(!n.dirty && has_text(*state, web) && has_text(*state, job));
+
+        /* Another text of a note that is stored. */
+        memcpy(strstr(large, "two"), "six", 3);
+        job = note(&n, "job.service", large, ORDER_RUN, 23);
+        assert_int_equal(notes_save(&n), 0);
+        assert_true(has_text(*state, job));
+        assert_int_equal(n_texts(*state), 2); /* the former one is gone */
         notes_close(&n);
         assert_int_equal(notes_open(&n, *state, NULL), 0);
         assert_string_equal(notes_get(&n, "job.service")->unit->text, large);
         notes_close(&n);
 }
 
-/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
-static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
-        static char large[120 * 1024] = "[Service]\nExecStart=/bin/one\n";
-        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
-        Notes n;
+static char large_text[120 * 1024];
 
-        for (size_t i = strlen(large); i < sizeof(large) - 1; i++)
-                large[i] = i % 64 == 0 ? '\n' : '#';
-        assert_int_equal(notes_open(&n, dir, NULL), 0);
-        n.lineage = 77;
+/* Twelve units, with large texts that differ; 'large_text' is the last one. */
+static void note_large_ones(Notes *n) {
+        int start = snprintf(large_text, sizeof(large_text), ONE);
+
+        for (size_t i = start; i < sizeof(large_text) - 1; i++)
+                large_text[i] = i % 64 == 0 ? '\n' : '#';
         for (unsigned i = 0; i < 12; i++) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "u%u.service", i);
-                large[strlen("[Service]\nExecStart=/bin/")] = 'a' + i;
-                note(&n, name, large, ORDER_RUN, 20 + i);
+                large_text[start - 2] = 'a' + i;
+                note(n, name, large_text, ORDER_RUN, 20 + i);
         }
+}
+
+/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
+static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
+        NotesWrite *write;
+        struct stat st;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        n.lineage = 77;
+        note_large_ones(&n);
         assert_int_equal(notes_save(&n), 0);
         assert_int_equal(n_texts(dir), 12);
         assert_false(n.dirty);
@@ -392,19 +473,32 @@ static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) 
                         assert_int_equal(mkdir(dir, 0700), 0);
                 }
                 notes_check(&n);
+                assert_int_equal(stat(dir, &st), 0);
+                assert_int_equal(st.st_mode & 07777, 0700);
                 assert_true(n.dirty);
                 assert_int_equal(notes_save(&n), 0);
                 assert_int_equal(notes_open(&other, dir, NULL), 0);
                 assert_int_equal(HASH_COUNT(other.table), 12);
                 assert_int_equal(other.lineage, 77);
                 assert_int_equal(other.floor, 31);
-                assert_string_equal(notes_get(&other, "u11.service")->unit->text, large);
+                assert_string_equal(notes_get(&other, "u11.service")->unit->text, large_text);
                 notes_close(&other);
         }
 
         /* Nobody has looked since: the next save finds it. */
         assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
         note(&n, "u3.service", "[Service]\nExecStart=/bin/two\n", ORDER_RUN, 40);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(dir), 12);
+
+        /* While it is written: that write is to be made again. */
+        note(&n, "u4.service", "[Service]\nExecStart=/bin/four\n", ORDER_RUN, 50);
+        assert_int_equal(notes_write_new(&n, &write), 1);
+        assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
+        notes_write_run(write);
+        assert_int_equal(notes_write_end(&n, write), -ESTALE);
+        write = notes_write_free(write);
+        assert_true(n.dirty);
         assert_int_equal(notes_save(&n), 0);
         assert_int_equal(n_texts(dir), 12);
         notes_close(&n);
@@ -425,6 +519,103 @@ static void what_could_not_be_written_is_still_to_be(void **state) {
         notes_close(&n);
 }
 
+static void what_was_started_in_another_era_of_the_same_boot_is_not_started_now(void **state) {
+        static const char other_boot[] = "b0000000000000000000000000000002";
+        Notes n;
+        Note *x;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        x = note(&n, "web.service", ONE, ORDER_RUN, 20);
+        memcpy(x->started_boot, boot, sizeof(boot));
+        memcpy(x->owned_boot, boot, sizeof(boot));
+        x->starting = x->stopped = x->stopped_for = x->finishing = true;
+        snprintf(n.boot, sizeof(n.boot), "%s", boot); /* as of a version that knew no era */
+        notes_enter(&n, boot, "");
+        assert_string_equal(n.era, "");
+        notes_enter(&n, boot, "0.1.0");
+        assert_string_equal(n.era, "0.1.0");
+        assert_string_equal(x->started_boot, boot);
+        assert_true(x->starting && x->stopped && x->stopped_for && x->finishing);
+
+        assert_int_equal(notes_save(&n), 0);
+        notes_enter(&n, boot, "0.1.0");
+        assert_false(n.dirty);
+        notes_enter(&n, boot, "");
+        assert_string_equal(n.era, "0.1.0");
+        notes_close(&n);
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_string_equal(n.boot, boot);
+        assert_string_equal(n.era, "0.1.0");
+        x = notes_get(&n, "web.service");
+        x->finishing = true;
+
+        notes_enter(&n, boot, "0.2.0");
+        assert_true(n.dirty);
+        assert_string_equal(n.era, "0.2.0");
+        assert_string_equal(x->started_boot, "");
+        assert_string_equal(x->owned_boot, "");
+        assert_false(x->starting || x->stopped || x->stopped_for || x->finishing);
+
+        memcpy(x->started_boot, boot, sizeof(boot));
+        notes_enter(&n, other_boot, "0.3.0");
+        assert_string_equal(n.boot, other_boot);
+        assert_string_equal(n.era, "0.3.0");
+        assert_string_equal(x->started_boot, boot); /* which says by itself that it is not of this one */
+        notes_close(&n);
+}
+
+/* The name of the temporary file of 'name' is taken, so that it cannot be written. */
+static char *take_temporary(const char *folder, const char *name) {
+        char temporary[FILE_TEMPORARY_SIZE];
+        char *path;
+
+        file_temporary_name(name, temporary);
+        path = scratch_path(folder, temporary);
+        assert_int_equal(mkdir(path, 0700), 0);
+        return path;
+}
+
+static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *texts = scratch_path(*state, "texts"), *text = NULL, *record = NULL;
+        struct stat before, after;
+        Notes n;
+        Note *x;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        scratch_write(texts, "no folder");
+        assert_int_equal(notes_save(&n), -ENOTDIR);
+        assert_true(n.dirty);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(unlink(texts), 0);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 12);
+        assert_int_equal(stat(path, &before), 0);
+
+        large_text[strlen(ONE) - 2] = 'z';
+        x = note(&n, "u0.service", large_text, ORDER_RUN, 40);
+        text = take_temporary(texts, x->unit->hash);
+        assert_int_equal(notes_save(&n), -EISDIR);
+        assert_true(n.dirty);
+        assert_int_equal(stat(path, &after), 0);
+        assert_true(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        assert_int_equal(n_texts(*state), 12 + 1); /* with what is in the way */
+        assert_int_equal(rmdir(text), 0);
+
+        /* The record still names the former text. */
+        record = take_temporary(*state, "assignment");
+        assert_int_equal(notes_save(&n), -EISDIR);
+        assert_int_equal(n_texts(*state), 12 + 1);
+        assert_int_equal(rmdir(record), 0);
+
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(n_texts(*state), 12);
+        notes_close(&n);
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 12);
+        notes_close(&n);
+}
+
 int main(void) {
 #define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
         const struct CMUnitTest tests[] = {
@@ -441,6 +632,8 @@ int main(void) {
                 in_scratch(what_could_not_be_written_is_still_to_be),
                 in_scratch(a_removed_folder_is_made_again_with_all_that_is_noted),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
+                in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
+                in_scratch(what_cannot_be_written_leaves_what_is_there_as_it_was),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
