@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -80,10 +81,24 @@ static void order(Room *room, const char *name) {
         host_order(room->host, name, ORDER_RUN);
 }
 
+static void open_agent(Room *room) {
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
+                                 .boot_wait_ms = 60000 };
+        Error err = {};
+
+        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
+}
+
+/* Up to the next of its rounds over all: none comes in the ten seconds behind it. */
+static void await_round(Room *room) {
+        for (uint64_t planned = agent_counts(room->agent)->planned, end_ms = world_now_ms(room->world) + 12000;
+             agent_counts(room->agent)->planned - planned < OTHERS; world_run(room->world, world_now_ms(room->world) + 1))
+                assert_true(world_now_ms(room->world) < end_ms);
+}
+
 static int room_setup(void **state) {
         static const SimSystemdHooks hooks = { .on_start = on_unit, .on_stop = on_unit_end };
         Room *room = NEW0(Room, 1);
-        Error err = {};
         char name[32];
 
         running = room;
@@ -94,10 +109,7 @@ static int room_setup(void **state) {
         room->loop = world_loop_new(room->world, "agent");
         room->systemd = sim_systemd_new(room->world, "systemd", &hooks);
         room->bus = sim_systemd_attach(room->systemd, room->loop);
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
-                                 .boot_wait_ms = 60000 };
-
-        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
+        open_agent(room);
         order(room, "chatty.service");
         UNTIL(room, says(room, "chatty.service", "active"));
         for (unsigned i = 0; i < OTHERS; i++) {
@@ -109,10 +121,7 @@ static int room_setup(void **state) {
                 UNTIL(room, says(room, name, "active"));
         }
         host_pause(room->host, 50);
-        /* What is left of the beginning, and up to the next of its rounds over all. */
-        for (uint64_t planned = agent_counts(room->agent)->planned, end_ms = world_now_ms(room->world) + 12000;
-             agent_counts(room->agent)->planned - planned < OTHERS; world_run(room->world, world_now_ms(room->world) + 1))
-                assert_true(world_now_ms(room->world) < end_ms);
+        await_round(room); /* and what is left of the beginning */
         *state = room;
         return 0;
 }
@@ -339,6 +348,7 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
         _cleanup_free_ char *path = NULL, *text = NULL;
         Room *room = *state;
         SystemdOps ops = *room->bus->ops;
+        uint64_t written_ms;
 
         path = scratch_path(room->host->agent_path, "assignment");
         real_ops = room->bus->ops;
@@ -349,7 +359,10 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
         host_pause(room->host, 50);
         chat(room, WRITE_MS / 8);
         assert_true(world_loop_is_working(room->loop) && !is_told_done(room));
+        UNTIL(room, !world_loop_is_working(room->loop));
+        written_ms = world_now_ms(room->world);
         UNTIL(room, is_told_done(room));
+        assert_in_range(world_now_ms(room->world) - written_ms, 0, 1000); /* not with the next round over all units */
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
         assert_non_null(strstr(text, "\"done\":true"));
         room->bus->ops = real_ops;
@@ -366,6 +379,7 @@ static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state)
         assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
         run_ms(room, START_MS + 2 * WRITE_MS);
         assert_false(sim_systemd_runs(room->systemd, "first.service") || sim_systemd_runs(room->systemd, "second.service"));
+        assert_true(is_noted(room, "first.service") && is_noted(room, "second.service")); /* also when that write has ended */
 }
 
 static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
@@ -376,6 +390,260 @@ static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
         room->agent = agent_crash(room->agent);
         run_ms(room, START_MS);
         assert_false(is_noted(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
+}
+
+/* -- When something is done again -- */
+
+/* The store has answered, and the agent has heard it. */
+static void settle(Room *room) {
+        for (unsigned i = 0; i < 5; i++) {
+                host_pause(room->host, 10);
+                run_ms(room, 2);
+        }
+}
+
+static bool is_gone(Room *room, const char *unit) {
+        const Cluster *c = registry_cluster(room->host->registry);
+
+        return !cluster_order(c, room->host->id, unit) && !cluster_state(c, room->host->id, unit);
+}
+
+/* Calls about one unit: they are written down, and fail, or come to nothing. */
+static struct {
+        const char *unit; /* NULL: none */
+        int error;
+        bool held;        /* without an answer */
+        unsigned n;
+        uint64_t at_ms[20];
+        SystemdDone done; /* of the last one */
+        void *userdata;
+} vain;
+
+static void on_vain_answer(void *userdata) {
+        vain.done(vain.userdata, vain.error, "");
+}
+
+static bool is_in_vain(const char *name) {
+        if (!vain.unit || !streq(name, vain.unit))
+                return false;
+        assert_true(vain.n < ELEMENTS(vain.at_ms));
+        vain.at_ms[vain.n++] = world_now_ms(running->world);
+        return true;
+}
+
+static int take_in_vain(SystemdDone done, void *userdata) {
+        vain.done = done;
+        vain.userdata = userdata;
+        if (!vain.held)
+                world_at(running->world, 1, NULL, on_vain_answer, NULL);
+        return 0;
+}
+
+static int start_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return is_in_vain(name) ? take_in_vain(done, userdata) : real_ops->start(s, name, done, userdata);
+}
+
+static int write_in_vain(Systemd *s, const char *name, const char *text, size_t size) {
+        return is_in_vain(name) ? vain.error : real_ops->write_file(s, name, text, size);
+}
+
+static void until_calls(Room *room, unsigned n, uint64_t ms) {
+        for (uint64_t end_ms = world_now_ms(room->world) + ms; vain.n < n; run_ms(room, 10))
+                assert_true(world_now_ms(room->world) < end_ms);
+}
+
+/* What systemd says of one unit instead of the truth. */
+static struct {
+        const char *unit, *active; /* 'active' NULL: the truth */
+        SystemdEnd end;
+        bool held;
+} pretence;
+
+static void on_pretended(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        Listing *listing = userdata;
+        SystemdUnit *changed = NEW0(SystemdUnit, n + 1);
+
+        assert_non_null(changed);
+        for (size_t i = 0; i < n; i++) {
+                changed[i] = units[i];
+                if (!pretence.active || !streq(units[i].name, pretence.unit))
+                        continue;
+                snprintf(changed[i].active, sizeof(changed[i].active), "%s", pretence.active);
+                snprintf(changed[i].sub, sizeof(changed[i].sub), "%s", streq(pretence.active, "active") ? "running" : "dead");
+                changed[i].end = pretence.end;
+                changed[i].held = pretence.held;
+        }
+        listing->done(listing->userdata, error, changed, n);
+        free(changed);
+        free(listing);
+}
+
+static int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        Listing *listing = NEW0(Listing, 1);
+
+        assert_non_null(listing);
+        *listing = (Listing) { done, userdata };
+        return real_ops->list(s, names, n, all, on_pretended, listing);
+}
+
+static unsigned n_said;
+
+static void count_said(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        n_said += strstr(sentence, userdata) != NULL;
+}
+
+/* It was stopped for another unit's sake; each start of it may move others. */
+static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) {
+        static const uint64_t gaps_s[] = { 30, 60, 120, 240, 480, 600, 600 };
+        Room *room = *state;
+        SystemdOps ops = *room->bus->ops;
+        uint64_t changed_ms;
+        unsigned n = 0;
+
+        real_ops = room->bus->ops;
+        ops.list = list_pretended;
+        ops.start = start_in_vain;
+        room->bus->ops = &ops;
+        memset(&vain, 0, sizeof(vain));
+        vain.unit = pretence.unit = "chatty.service";
+        pretence.end = SYSTEMD_END_STOPPED_FOR;
+        pretence.held = false;
+        for (unsigned again = 0; again < 2; again++) {
+                pretence.active = "inactive";
+                changed_ms = world_now_ms(room->world);
+                sim_systemd_change(room->systemd, "chatty.service");
+                until_calls(room, ++n, 2000);
+                assert_in_range(vain.at_ms[n - 1] - changed_ms, 1000, 1200); /* not in the first second */
+                for (unsigned i = 0; i < (again ? 1 : ELEMENTS(gaps_s)); i++) {
+                        until_calls(room, ++n, (gaps_s[i] + 2) * 1000);
+                        assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], gaps_s[i] * 1000, gaps_s[i] * 1000 + 100);
+                }
+                if (again)
+                        break;
+                pretence.active = NULL; /* it runs: then it begins anew */
+                sim_systemd_change(room->systemd, "chatty.service");
+                run_ms(room, 200);
+        }
+
+        /* And so it does with an order. */
+        host_unit(room->host, "chatty.service", "[Service]\nExecStart=/bin/two\n", TARGET_LAUNCHED);
+        host_order(room->host, "chatty.service", ORDER_RUN);
+        until_calls(room, ++n, 5000);
+        until_calls(room, ++n, 32000);
+        assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
+        pretence.active = NULL;
+        run_ms(room, 50);
+        room->bus->ops = real_ops;
+}
+
+static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
+        static const uint64_t gaps_ms[] = { 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
+        Room *room = *state;
+        SystemdOps ops = *room->bus->ops;
+
+        real_ops = room->bus->ops;
+        ops.start = start_in_vain;
+        room->bus->ops = &ops;
+        memset(&vain, 0, sizeof(vain));
+        vain.unit = "refused.service";
+        vain.error = -ENOSPC;
+        n_said = 0;
+        log_set_sink(count_said, (void *) "cannot start refused.service: ");
+        order(room, "refused.service");
+        until_calls(room, 1 + ELEMENTS(gaps_ms), 200000);
+        for (unsigned i = 0; i < ELEMENTS(gaps_ms); i++)
+                assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
+        assert_int_equal(n_said, 1);
+
+        /* Success ends it: the next failure is said again, and is repeated as soon as the first one was. */
+        vain.unit = NULL;
+        for (uint64_t end_ms = world_now_ms(room->world) + 62000; !sim_systemd_runs(room->systemd, "refused.service"); run_ms(room, 10))
+                assert_true(world_now_ms(room->world) < end_ms);
+        UNTIL(room, says(room, "refused.service", "active"));
+        settle(room);
+        memset(&vain, 0, sizeof(vain));
+        vain.unit = "refused.service";
+        vain.error = -ENOSPC;
+        n_said = 0;
+        log_set_sink(count_said, (void *) "cannot write the file of refused.service: ");
+        ops.write_file = write_in_vain;
+        assert_int_equal(real_ops->remove_file(room->bus, "refused.service"), 0);
+        sim_systemd_change(room->systemd, "refused.service");
+        until_calls(room, 4, 10000);
+        for (unsigned i = 0; i < 3; i++)
+                assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
+        assert_int_equal(n_said, 1);
+        log_set_sink(NULL, NULL);
+        room->bus->ops = real_ops;
+}
+
+static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **state) {
+        Room *room = *state;
+        const AgentCounts *now = agent_counts(room->agent);
+        AgentCounts before;
+
+        settle(room);
+        await_round(room);
+        run_ms(room, 1500);
+        before = *now;
+        sim_systemd_change(room->systemd, "other-01.service");
+        run_ms(room, 100);
+        assert_int_equal(now->listings - before.listings, 1);
+        assert_int_equal(now->refreshed - before.refreshed, 1);
+        assert_int_equal(now->planned - before.planned, 1);
+        assert_int_equal(now->passes - before.passes, 2); /* one that asks, one with the answer */
+        settle(room);
+        run_ms(room, 2000);
+        assert_int_equal(now->passes - before.passes, 2);
+
+        /* One that is told has no more to do, either. */
+        sim_systemd_end(room->systemd, "other-02.service");
+        UNTIL(room, says(room, "other-02.service", "failed"));
+        settle(room);
+        run_ms(room, 100);
+        before = *now;
+        run_ms(room, 2000);
+        assert_int_equal(now->passes, before.passes);
+
+        /* What is gone is forgotten. */
+        host_order(room->host, "chatty.service", ORDER_STOP);
+        UNTIL(room, is_gone(room, "chatty.service"));
+        settle(room);
+        await_round(room);
+        run_ms(room, 1500);
+        before = *now;
+        sim_systemd_change(room->systemd, "other-01.service");
+        run_ms(room, 100);
+        assert_int_equal(now->planned - before.planned, 1);
+}
+
+/* The cluster was recovered long ago, as far as it knows. */
+static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = NULL;
+        uint64_t began_ms;
+        char *at;
+
+        room->agent = agent_free(room->agent);
+        while (world_loop_is_working(room->loop))
+                run_ms(room, 1);
+        run_ms(room, 50);
+        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
+        at = strstr(text, "\"lineage\":\"");
+        assert_non_null(at);
+        memcpy(at + 11, "00000000000000ab", 16);
+        scratch_write(path, text);
+        host_order(room->host, "chatty.service", ORDER_STOP);
+        open_agent(room);
+        began_ms = world_now_ms(room->world);
+        run_ms(room, 50);
+        assert_true(agent_counts(room->agent)->listings > 0); /* it begins at once */
+        settle(room);
+        run_ms(room, 28000);
+        settle(room);
+        assert_true(sim_systemd_runs(room->systemd, "chatty.service"));
+        UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
+        assert_in_range(world_now_ms(room->world) - began_ms, 30000, 55000);
 }
 
 int main(void) {
@@ -394,6 +662,10 @@ int main(void) {
                 in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
                 in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),
                 in_a_room(a_daemon_that_dies_in_a_write_has_started_nothing),
+                in_a_room(a_start_that_makes_nothing_run_is_repeated_ever_later),
+                in_a_room(what_fails_is_tried_again_ever_later_and_said_once),
+                in_a_room(a_change_costs_one_listing_and_one_plan_and_then_nothing),
+                in_a_room(in_a_new_lineage_no_order_is_obeyed_for_half_a_minute),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
