@@ -101,6 +101,7 @@ tests_unit_test_raft_folder_SOURCES = tests/unit/test-raft_folder.c tests/lib/fo
 tests_unit_test_raft_folder_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
 tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+
 # Parts of the replica, which is played.
 FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_leader,--wrap=replica_is_open,--wrap=replica_send,--wrap=replica_answer \
 	-Wl,--wrap=replica_write_head,--wrap=replica_read_head,--wrap=raft_core_id,--wrap=raft_core_leads,--wrap=raft_core_commit_index \
