@@ -125,14 +125,15 @@ static void verdict(uint64_t from, uint64_t index, uint64_t what) {
 /* -- A leader judges -- */
 
 static void the_hash_of_a_majority_is_right_and_each_host_is_told_once(void **state) {
-        begin("VVVs");
+        begin("VVVss");
         apply(EVERY + 1, 7);
         apply(EVERY, 7);
         fake_assert_said("");
-        report(4, EVERY, 7); /* a standby beside three voters */
+        report(4, EVERY, 7); /* standbys beside three voters */
+        report(5, EVERY, 7);
         fake_assert_said("");
         report(2, EVERY, 7);
-        fake_assert_said("send 4: 1 5 10 0\nsend 2: 1 5 10 0\n");
+        fake_assert_said("send 4: 1 5 10 0\nsend 5: 1 5 10 0\nsend 2: 1 5 10 0\n");
         report(3, EVERY, 8);
         fake_assert_said("send 3: 1 5 10 1\n");
         report(3, EVERY, 8);
@@ -142,6 +143,12 @@ static void the_hash_of_a_majority_is_right_and_each_host_is_told_once(void **st
         fake_assert_said("send 3: 1 5 10 0\n");
         assert_false(compare_differs(c) || compare_undecided(c));
         assert_true(compare_may_send(c));
+        end();
+
+        begin("V");
+        apply(EVERY, 7);
+        fake_assert_said("");
+        assert_false(compare_differs(c) || compare_undecided(c));
         end();
 }
 
@@ -283,6 +290,9 @@ static void a_leader_compares_eight_indexes_of_its_term(void **state) {
         fake_assert_said("");
         report(2, 3 * EVERY, 7);
         fake_assert_said("send 3: 1 6 30 0\nsend 2: 1 6 30 0\n");
+        for (uint64_t i = 0; i <= RAFT_SERVERS_MAX; i++)
+                report(100 + i, 4 * EVERY, 7); /* more than there is room for, of no servers */
+        fake_assert_said("");
         end();
 }
 
@@ -351,6 +361,7 @@ static void an_undecided_host_probes_its_tree_and_is_undecided_until_a_majority_
         fake_assert_said("send 2: 0 5 10 7\nsend 2: 0 5 20 7\nsend 2: 0 5 30 7\n");
         n_logged = fake.n_settled = 0;
         verdict(2, 2 * EVERY, UNDECIDED);
+        assert_int_equal(n_logged, 1);
         verdict(2, EVERY, UNDECIDED);
         fake_assert_said("probe\nprobe\n");
         assert_int_equal(n_logged, 1);
