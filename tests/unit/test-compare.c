@@ -412,6 +412,10 @@ static void the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_ag
         begin_to_follow();
         compare_settled(c, RAFT_CHANGED_LEADER); /* nothing was ever said */
         fake_assert_said("");
+        apply(EVERY, 7);
+        fake_assert_said("send 2: 0 5 10 7\n");
+        compare_settled(c, RAFT_CHANGED_LEADER);
+        fake_assert_said("send 2: 0 5 10 7\n");
         end();
 }
 
