@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -1248,6 +1249,96 @@ static void nobody_leaves_while_too_few_know_that_they_vote(void **state) {
         done(&b);
 }
 
+static void an_address_has_255_bytes_and_a_configuration_64_servers_at_most(void **state) {
+        char address[RAFT_ADDRESS_MAX + 2];
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        memset(address, 'x', sizeof(address));
+        address[RAFT_ADDRESS_MAX + 1] = 0;
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 5, address, false), -EINVAL);
+        address[RAFT_ADDRESS_MAX] = 0;
+        for (uint64_t id = 5; id <= RAFT_SERVERS_MAX; id++) {
+                assert_int_equal(change(&b, RAFT_CHANGE_ADD, id, address, false), 0);
+                assert_int_equal(durable(&b), 0);
+                for (uint64_t from = 2; from <= 3; from++)
+                        assert_int_equal(receive_result(&b, from, raft_core_last_index(b.core)), 0);
+                assert_false(raft_core_change_pending(b.core));
+                snprintf(address, sizeof(address), "s%" PRIu64 ":1", id);
+        }
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, RAFT_SERVERS_MAX + 1, "t:1", false), -ENOSPC);
+        done(&b);
+}
+
+static void below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes(void **state) {
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 2, NULL, false), -EPERM);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 2, NULL, true), 0);
+        assert_int_equal(raft_core_servers(b.core)->n, 3);
+        assert_int_equal(raft_core_servers(b.core)->items[1].id, 3);
+        done(&b);
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 3), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "z:1", false), -EREMOTE);
+        done(&b);
+}
+
+/* Of a voter; the others need not wait for our disk. */
+static void a_removal_leaves_only_when_it_is_on_our_disk(void **state) {
+        RaftMessage rejected = { .type = RAFT_MESSAGE_APPEND_RESULT, .append_result = { .rejected = 7, .last_index = 6 } };
+        Bench b;
+
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        for (uint64_t from = 2; from <= 4; from++)
+                assert_int_equal(receive_result(&b, from, 6), 0);
+        text_clear(&b.said);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
+        assert_false(has_said(&b, "behind 6 1"));
+        assert_int_equal(durable(&b), 0);
+        rejected.term = raft_core_term(b.core);
+        assert_int_equal(receive(&b, 2, rejected), 0);
+        assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
+        done(&b);
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
+        assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
+        done(&b);
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 3, "c:9", false), 0);
+        assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
+        assert_string_equal(raft_core_servers(b.core)->items[2].address, "c:9");
+        done(&b);
+}
+
+static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **state) {
+        uint64_t match;
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        assert_int_equal(raft_core_match_index(b.core, 2, &match), -EREMOTE);
+        lead(&b, 3);
+        assert_int_equal(raft_core_match_index(b.core, 2, &match), 0);
+        assert_int_equal(match, 6);
+        assert_int_equal(raft_core_match_index(b.core, 9, &match), -ENOENT);
+        assert_int_equal(receive_result(&b, 4, raft_core_last_index(b.core)), 0);
+        assert_false(raft_core_caught_up(b.core, b.now_ms + 1999, 4));
+        assert_true(raft_core_caught_up(b.core, b.now_ms + 2000, 4));
+        assert_false(raft_core_caught_up(b.core, b.now_ms + 2000, 9));
+        done(&b);
+}
+
 static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **state) {
         uint64_t index, term;
         Bench b;
@@ -1369,6 +1460,10 @@ int main(void) {
                 cmocka_unit_test(a_promoted_server_that_stays_silent_ends_its_promotion),
                 cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
                 cmocka_unit_test(nobody_leaves_while_too_few_know_that_they_vote),
+                cmocka_unit_test(an_address_has_255_bytes_and_a_configuration_64_servers_at_most),
+                cmocka_unit_test(below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),
+                cmocka_unit_test(a_removal_leaves_only_when_it_is_on_our_disk),
+                cmocka_unit_test(a_server_that_has_followed_for_two_seconds_has_caught_up),
                 cmocka_unit_test(leadership_is_handed_over_and_submissions_wait_elsewhere),
                 cmocka_unit_test(configurations_come_back_and_damaged_ones_are_refused),
         };
