@@ -160,16 +160,18 @@ static int lowest_fd(void) {
 static void an_unchanged_note_is_not_written_again(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         struct stat before, after;
-        int fd = lowest_fd();
+        int fd = lowest_fd(), fd_open;
         Notes n;
 
         assert_int_equal(notes_open(&n, *state, NULL), 0);
+        fd_open = lowest_fd();
         note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ORDER_RUN, 20);
         assert_int_equal(notes_save(&n), 0);
         assert_int_equal(stat(path, &before), 0);
         assert_int_equal(notes_save(&n), 0);
         assert_int_equal(stat(path, &after), 0);
         assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
+        assert_int_equal(lowest_fd(), fd_open);
         notes_close(&n);
         assert_int_equal(lowest_fd(), fd);
 }
