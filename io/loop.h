@@ -58,8 +58,8 @@ void loop_defer(Loop *loop, Deferred *deferred);
 void deferred_cancel(Deferred *deferred);
 
 enum {
-        WORK_NICE_ANSWER = 5,   /* somebody waits for it, and it takes much of a second: a third of a core where the loop wants all of it */
-        WORK_NICE_PATIENT = 10, /* nobody waits for it: a tenth */
+        WORK_NICE_ANSWER = 5,   /* of answers that may take a second: a third of a core where the loop wants all of it */
+        WORK_NICE_PATIENT = 10, /* of work that no request needs: a tenth */
 };
 
 /* Long work: 'work' runs off the loop (a thread; in the simulator: later, at once) and touches nothing that the loop
@@ -70,7 +70,7 @@ typedef struct Work {
         void (*done)(void *userdata);
         void *userdata;
         const char *name; /* of 'done', static; NULL: none */
-        int nice;      /* above that of the loop, WORK_NICE_*; 0: somebody waits for it, and it is short */
+        int nice;         /* added to the loop's nice value: WORK_NICE_*, or 0 for short work that a request needs */
         void *backend; /* the backend's */
 } Work;
 

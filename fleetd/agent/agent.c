@@ -578,7 +578,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
 
         r = notes_open(&a->notes, options->directory, err);
         if (r == 0)
-                r = publisher_new(&a->publisher, loop, registry, a->machine_id, agent_on_wake, a);
+                r = publisher_new(&a->publisher, loop, registry, agent_on_wake, a);
         if (r == 0)
                 r = timer_start(&a->period, loop, PERIOD_MS);
         if (r == 0)

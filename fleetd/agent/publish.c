@@ -18,7 +18,6 @@ typedef struct Told {
 struct Publisher {
         Loop *loop;         /* borrowed */
         Registry *registry; /* borrowed */
-        char machine_id[33];
         void (*idle)(void *userdata);
         void *userdata;
         Told *told;         /* in order of telling: a unit leaves it after its second */
@@ -34,7 +33,7 @@ static void publisher_on_timer(void *userdata) {
         p->idle(p->userdata);
 }
 
-int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *machine_id, void (*idle)(void *userdata), void *userdata) {
+int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata), void *userdata) {
         Publisher *p = NEW0(Publisher, 1);
 
         if (!p)
@@ -43,7 +42,6 @@ int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *m
                 .loop = loop, .registry = registry, .idle = idle, .userdata = userdata,
                 .timer = TIMER(publisher_on_timer, p),
         };
-        snprintf(p->machine_id, sizeof(p->machine_id), "%s", machine_id);
         *ret = p;
         return 0;
 }

@@ -8,8 +8,7 @@
 
 typedef struct Publisher Publisher;
 
-int publisher_new(Publisher **ret, Loop *loop, Registry *registry, const char *machine_id,
-                  void (*idle)(void *userdata), void *userdata); /* 'idle': offer again what is due */
+int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata), void *userdata); /* 'idle': offer again what is due */
 Publisher *publisher_free(Publisher *p);
 
 /* Whether an offer can be taken now; if not, 'idle' comes when it can. */

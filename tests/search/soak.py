@@ -479,7 +479,7 @@ class Load:
         return answers
 
     def answer_word(self, bytes):
-        """Its status; counts a refusal that names memory, and one for now that does not say when to ask again."""
+        """The status of an answer. Refusals that name memory, and 503 without Retry-After, are counted."""
         if b"out of memory" in bytes or b"Cannot allocate" in bytes:
             with self.lock:
                 self.memory[bytes.decode("latin-1")[-120:]] += 1
@@ -496,7 +496,7 @@ class Load:
                 return
 
     def remove(self, host, base):
-        """What stayed would fill the quota, and the hosts would refuse the rest of the load."""
+        """Until nothing is left: keys that stay fill the quota, and the hosts refuse the rest of the load."""
         while not self.over.is_set():
             answer = self.burst("delete-all", [(request_bytes("DELETE", "/v2/keys%s?recursive=true&dir=true" % base, close=True), False)], host)[0]
             if answer in ("200", "404"):
