@@ -243,7 +243,7 @@ static void agent_note_order(AgentUnit *u, const ClusterOrder *o) {
                 return;
         u->order_index = index;
         u->failures = u->writes = u->agains = 0;
-        u->retry_ms = u->again_ms = 0;
+        u->retry_ms = u->again_ms = u->try_ms = 0;
 }
 
 static void agent_note_flag(Agent *a, bool *flag, bool value) {

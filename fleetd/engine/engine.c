@@ -384,6 +384,7 @@ static void pass(void *userdata) {
                 log_error(((LogFields) { .error = r, .term = e->term }), "cannot plan: %s", strerror(-r));
                 forget_plan(e);
                 (void) add_dirty(e, NULL);
+                deferred_cancel(&e->wake);
                 sleep_until_again(e, RETRY_MS);
         }
 }

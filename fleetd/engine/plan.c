@@ -203,7 +203,7 @@ typedef struct Position {
         Error why;
 } Position;
 
-enum { POSITIONS_MAX = 8 }; /* more active orders of one ordinary unit than this are stopped, the oldest first */
+enum { POSITIONS_MAX = 8 }; /* of the active orders of one ordinary unit, the first ones by machine are looked at in one plan */
 
 static int by_age(const void *a, const void *b) {
         const ClusterOrder *p = ((const Position *) a)->order, *q = ((const Position *) b)->order;

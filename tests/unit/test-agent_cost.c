@@ -531,6 +531,11 @@ static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) 
         until_calls(room, ++n, 5000);
         until_calls(room, ++n, 32000);
         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
+        run_ms(room, 50);
+        host_order(room->host, "chatty.service", ORDER_RUN); /* the same text */
+        until_calls(room, ++n, 2000);
+        until_calls(room, ++n, 32000);
+        assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
         pretence.active = NULL;
         run_ms(room, 50);
         room->bus->ops = real_ops;
