@@ -103,13 +103,29 @@ static const uint8_t json_plain[256] = {
         [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1, ['='] = 1, ['?' ... '['] = 1, [']' ... 0x7f] = 1,
 };
 
+/* Of a byte below 128 that does not stand for itself: the length. A value may be a megabyte of them, so that no printf() is called here. */
+static size_t json_escape(unsigned char c, char ret[static 6]) {
+        static const char digits[] = "0123456789abcdef";
+        char letter = c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '"' || c == '\\' ? c : 0;
+
+        ret[0] = '\\';
+        if (letter) {
+                ret[1] = letter;
+                return 2;
+        }
+        memcpy(ret + 1, "u00", 3);
+        ret[4] = digits[c >> 4];
+        ret[5] = digits[c & 15];
+        return 6;
+}
+
 void text_append_json(Text *t, const void *bytes, size_t size) {
         const unsigned char *s = bytes;
         size_t plain = 0;
 
         for (size_t i = 0, n;; i += n) {
-                char numbered[8];
-                const char *escaped = numbered;
+                char escaped[6];
+                size_t length = 6;
 
                 while (i < size && json_plain[s[i]])
                         i++;
@@ -118,24 +134,16 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
                 n = utf8_length(s + i, size - i);
                 if (n == 0) {
                         n = 1;
-                        escaped = "\\ufffd";
-                } else if (n == 1 && (s[i] == '"' || s[i] == '\\'))
-                        snprintf(numbered, sizeof(numbered), "\\%c", s[i]);
-                else if (n == 1 && s[i] == '\n')
-                        escaped = "\\n";
-                else if (n == 1 && s[i] == '\r')
-                        escaped = "\\r";
-                else if (n == 1 && s[i] == '\t')
-                        escaped = "\\t";
-                else if (n == 1 && (s[i] < 0x20 || s[i] == '<' || s[i] == '>' || s[i] == '&'))
-                        snprintf(numbered, sizeof(numbered), "\\u%04x", s[i]);
-                else if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8)
-                        snprintf(numbered, sizeof(numbered), "\\u20%02x", s[i + 2] == 0xa8 ? 0x28 : 0x29);
-                else
+                        memcpy(escaped, "\\ufffd", 6);
+                } else if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8)
+                        memcpy(escaped, s[i + 2] == 0xa8 ? "\\u2028" : "\\u2029", 6);
+                else if (n > 1)
                         continue;
+                else
+                        length = json_escape(s[i], escaped);
 
                 text_append_bytes(t, s + plain, i - plain);
-                text_append(t, escaped);
+                text_append_bytes(t, escaped, length);
                 plain = i + n;
         }
         text_append_bytes(t, s + plain, size - plain);

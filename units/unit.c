@@ -22,6 +22,23 @@ Unit *unit_free(Unit *unit) {
         return NULL;
 }
 
+/* As api_unit_write() has them. */
+static int measure_json(Unit *unit) {
+        enum { FRAME = 40 }; /* of an option: braces, and the names of its members */
+        _cleanup_text_ Text t = {};
+
+        text_append_json(&t, unit->text, unit->text_size);
+        for (size_t i = 0; i < unit->file.n_options; i++) {
+                const UnitOption *o = &unit->file.options[i];
+
+                text_append_json(&t, o->section, strlen(o->section));
+                text_append_json(&t, o->name, strlen(o->name));
+                text_append_json(&t, o->value, strlen(o->value));
+        }
+        unit->json_size = t.size + FRAME * unit->file.n_options;
+        return t.error;
+}
+
 int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
         _cleanup_unit_ Unit *unit = NEW0(Unit, 1);
         int r;
@@ -47,6 +64,10 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         if (r < 0)
                 return r;
         r = unit_file_systemd_hash(&unit->file, unit->systemd_hash);
+        if (r < 0)
+                return r;
+
+        r = measure_json(unit);
         if (r < 0)
                 return r;
 

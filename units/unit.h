@@ -15,6 +15,7 @@ typedef struct Unit {
         char *name;
         char *text; /* as given; terminated */
         size_t text_size;
+        size_t json_size; /* about the bytes of text and options in an answer of the API */
         char hash[UNIT_HASH_SIZE];         /* of the canonical text: fleet's, shown to people */
         char systemd_hash[UNIT_HASH_SIZE]; /* of the same without [X-Fleet] */
         UnitFile file;

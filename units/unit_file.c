@@ -20,13 +20,16 @@ static Span span_of(const char *s) {
         return (Span) { s, s + strlen(s) };
 }
 
-static int add(UnitFile *file, Span section, Span name, Span value, bool newline, unsigned line) {
+static int add(UnitFile *file, Span section, Span name, Span value, bool newline, unsigned line, Error *err) {
         size_t s = section.end - section.start, n = name.end - name.start, v = value.end - value.start;
+        size_t size = s + n + v + newline + 3;
         char *block;
 
+        if (sizeof(UnitOption) + size > UNIT_OPTIONS_MAX - file->size)
+                return error_set(err, -EFBIG, "the options are too large: more than %d KiB, with the name of its section in each", UNIT_OPTIONS_MAX / 1024);
         if (GROW(file->options, file->capacity, file->n_options + 1) < 0)
                 return -ENOMEM;
-        block = malloc(s + n + v + newline + 3);
+        block = malloc(size);
         if (!block)
                 return -ENOMEM;
 
@@ -41,11 +44,12 @@ static int add(UnitFile *file, Span section, Span name, Span value, bool newline
                 o.value[v++] = '\n';
         o.value[v] = 0;
         file->options[file->n_options++] = o;
+        file->size += sizeof(o) + size;
         return 0;
 }
 
-int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line) {
-        return add(file, span_of(section), span_of(name), span_of(value), false, line);
+int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line, Error *err) {
+        return add(file, span_of(section), span_of(name), span_of(value), false, line, err);
 }
 
 /* The length of the white space character at 's' in Go's sense, which fleet trimmed: Unicode's White_Space, as UTF-8.
@@ -195,6 +199,7 @@ static int scan_option(Scanner *s, Span section, UnitFile *file, Error *err) {
         unsigned line = s->line;
         Span name = { s->at, s->at }, value;
         bool newline;
+        int r;
 
         for (;;) {
                 if (s->at == s->end)
@@ -209,7 +214,8 @@ static int scan_option(Scanner *s, Span section, UnitFile *file, Error *err) {
                         break;
         }
         value = scan_value(s, &newline);
-        return add(file, section, trimmed(name), value, newline, line);
+        r = add(file, section, trimmed(name), value, newline, line, err);
+        return r < 0 ? error_prefix(err, r, "line %u", line) : 0;
 }
 
 static int parse_literal(Scanner s, UnitFile *file, Error *err) {
@@ -308,9 +314,9 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                                          (int) MIN(whole.end - whole.start, 64), whole.start);
 
                 r = add(file, span_of(section), trimmed((Span) { whole.start, equals }),
-                        trimmed((Span) { equals + 1, whole.end }), false, line);
+                        trimmed((Span) { equals + 1, whole.end }), false, line, err);
                 if (r < 0)
-                        return r;
+                        return error_prefix(err, r, "line %u", line);
         }
         return joined.error;
 }

@@ -8,21 +8,26 @@
 #include "fleetd/engine/plan.h"
 #include "units/name.h"
 
-/* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page -- */
+/* -- Pages: a token is base64 of two little-endian 16-bit numbers, limit and page. Where a page before it ended early, what fleet
+ * does not read follows: the position of the first item, 32 bits. -- */
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static void token_write(unsigned page, char ret[static 16]) {
-        uint8_t b[6] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8, page & 0xff, page >> 8 };
+static void token_write(unsigned page, size_t first, char ret[static 16]) {
+        uint8_t b[9] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8, page & 0xff, page >> 8, first & 0xff, first >> 8 & 0xff, first >> 16 & 0xff, first >> 24 & 0xff };
+        size_t n = first == (size_t) (page - 1) * PAGE_SIZE ? 4 : 8;
+        char *end = ret;
 
-        for (unsigned i = 0; i < 2; i++) {
+        memset(b + n, 0, sizeof(b) - n);
+        for (unsigned i = 0; 3 * i < n; i++) {
                 uint32_t v = (uint32_t) b[3 * i] << 16 | (uint32_t) b[3 * i + 1] << 8 | b[3 * i + 2];
 
                 for (unsigned k = 0; k < 4; k++)
-                        ret[4 * i + k] = alphabet[(v >> (18 - 6 * k)) & 63];
+                        *end++ = alphabet[(v >> (18 - 6 * k)) & 63];
         }
-        ret[6] = ret[7] = '=';
-        ret[8] = 0;
+        *end = 0;
+        for (; n % 3 > 0; n++)
+                *--end = '=';
 }
 
 /* Bytes of 's', at most 'size' of them are kept: how many there are, or -EINVAL and where it is wrong, as Go's decoder sees it:
@@ -71,8 +76,8 @@ static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n,
         }
 }
 
-static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size_t size) {
-        uint8_t b[4] = {};
+static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char *ret_problem, size_t size) {
+        uint8_t b[8] = {};
         size_t n, at;
 
         if (token_decode(s, b, sizeof(b), &n, &at) < 0) {
@@ -92,13 +97,14 @@ static int token_read(const char *s, unsigned *ret_page, char *ret_problem, size
                 snprintf(ret_problem, size, "token page must be greater than zero");
                 return -EINVAL;
         }
+        *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE : (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
         return 0;
 }
 
 bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items, size_t i), const void *items, size_t *ret_first, size_t *ret_n,
              char ret_next[static 16]) {
         const char *token = NULL;
-        size_t first = 0, end = 0;
+        size_t first = 0, end, size = 0;
         unsigned page = 1;
         char problem[64];
 
@@ -111,21 +117,18 @@ bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && token_read(token, &page, problem, sizeof(problem)) < 0) {
+        if (token && token_read(token, &page, &first, problem, sizeof(problem)) < 0) {
                 request_error(request, 400, "%s", problem);
                 return false;
         }
-        for (unsigned i = 0; i < page; i++) {
-                size_t size = 0;
-
-                for (first = end; end < total && end < first + PAGE_SIZE && size < PAGE_BYTES; end++)
-                        size += size_of ? size_of(items, end) : 0;
-        }
+        first = MIN(first, total);
+        for (end = first; end < total && end < first + PAGE_SIZE && size < PAGE_BYTES; end++)
+                size += size_of ? size_of(items, end) : 0;
         *ret_first = first;
         *ret_n = end - first;
         ret_next[0] = 0;
-        if (end < total && page < UINT16_MAX)
-                token_write(page + 1, ret_next);
+        if (end < total)
+                token_write(MIN(page + 1, (unsigned) UINT16_MAX), end, ret_next);
         return true;
 }
 
@@ -235,11 +238,10 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         };
 }
 
-/* The text, and each option with its names. */
 static size_t unit_size(const void *units, size_t i) {
         const Unit *unit = ((ClusterUnit *const *) units)[i]->unit;
 
-        return unit ? 2 * unit->text_size + 64 * unit->file.n_options : 0;
+        return unit ? unit->json_size : 0;
 }
 
 static void units_list(Request *request) {

@@ -1230,30 +1230,59 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
         assert_null(strstr(room->answer, "nextPageToken"));
 }
 
-static void a_page_of_large_units_ends_early(void **state) {
+static void twelve_units(Room *room, const char *text) {
+        char name[32];
+
+        for (unsigned i = 0; i < 12; i++) {
+                snprintf(name, sizeof(name), "u%02u.service", i);
+                host_unit(room->host, name, text, TARGET_INACTIVE);
+        }
+}
+
+static void a_page_of_large_units_ends_early_and_the_next_one_begins_there(void **state) {
         Room *room = *state;
-        char text[120001], name[32];
+        char text[120001];
 
         for (size_t i = 0; i < sizeof(text) - 1; i++)
                 text[i] = i % 100 == 99 ? '\n' : '#';
         text[sizeof(text) - 1] = 0;
         memcpy(text, "[Service]\nExecStart=/bin/true\n", 30);
-        for (unsigned i = 0; i < 7; i++) {
-                snprintf(name, sizeof(name), "u%u.service", i);
-                host_unit(room->host, name, text, TARGET_INACTIVE);
-        }
+        twelve_units(room, text);
 
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_says(room, "\"nextPageToken\":\"ZAACAA==\"");
-        assert_says(room, "u4.service");
-        assert_null(strstr(room->answer, "u5.service"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL), 200);
-        assert_says(room, "u5.service");
-        assert_says(room, "u6.service");
-        assert_null(strstr(room->answer, "u4.service"));
+        assert_says(room, "\"nextPageToken\":\"ZAACAAkAAAA=\""); /* page 2 of 100, from the tenth unit on */
+        assert_says(room, "u08.service");
+        assert_null(strstr(room->answer, "u09.service"));
+
+        /* No text of a page before moves it. */
+        host_unit(room->host, "u00.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAAkAAAA=", "", NULL), 200);
+        assert_says(room, "u09.service");
+        assert_says(room, "u11.service");
+        assert_null(strstr(room->answer, "u08.service"));
         assert_null(strstr(room->answer, "nextPageToken"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAA==", "", NULL), 200);
+        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAP____8=", "", NULL), 200);
         assert_null(strstr(room->answer, "service"));
+}
+
+/* '<' takes six bytes in JSON, and each option bears the name of its section. */
+static void a_page_ends_by_its_size_as_json(void **state) {
+        Room *room = *state;
+        char angles[1001] = {};
+
+        memset(angles, '<', sizeof(angles) - 1);
+        for (unsigned sections = 0; sections < 2; sections++) {
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "[Service]\nExecStart=/bin/true\n");
+                if (sections)
+                        text_printf(&t, "[X-%s]\n", angles);
+                for (unsigned i = 0; i < (sections ? 120 : 30); i++)
+                        text_printf(&t, sections ? "a=b\n" : "#%s\n", angles);
+                twelve_units(room, t.chars);
+                assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+                assert_in_range(strlen(room->answer), 1 << 20, 2 << 20);
+        }
 }
 
 /* -- Without a quorum -- */
@@ -1574,7 +1603,8 @@ int main(void) {
                 in_a_room(events_with_details_begin_in_the_past_and_go_on),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
-                in_a_room(a_page_of_large_units_ends_early),
+                in_a_room(a_page_of_large_units_ends_early_and_the_next_one_begins_there),
+                in_a_room(a_page_ends_by_its_size_as_json),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
                 in_a_room(a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),
