@@ -24,8 +24,8 @@ typedef struct AgentUnit {
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
         bool refused;       /* its name is the host's, as the last pass found; that is logged */
-        bool rewritten;     /* its file got another text while it did not run, and that is not in force yet */
-        char outdated[33];  /* the invocation that began since then, and before systemd had read the file; "": none */
+        bool unproven;      /* what runs during a replacement may have begun before systemd had read the new text: the next answer says */
+        char outdated[33];  /* the invocation that may have; "": none */
         bool taken;         /* not started, since its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
         char trouble[256];  /* what systemd said to the last call that failed */
         unsigned failures, writes; /* in a row, under this order: */

@@ -220,29 +220,22 @@ static void agent_write_done(AgentCall *call, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
         Agent *a = call->agent;
 
-        for (size_t i = 0; !a->closing && error == 0 && i < call->n; i++) {
-                AgentUnit *u = agent_unit(a, call->names[i], false);
-
-                if (u)
-                        u->rewritten = false;
-        }
         if (!a->closing)
                 a->writing--;
         (void) agent_call_done(owned, error, sentence);
 }
 
-static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
-        agent_write_done(userdata, error, sentence);
-}
-
 /* A socket, a timer or a person may have started it since its former text was stopped. */
-static void agent_note_outdated(Agent *a, const SystemdUnit *seen) {
-        const Note *note = notes_get(&a->notes, seen->name);
-        AgentUnit *u = agent_unit(a, seen->name, false);
-        bool outdated = u && u->rewritten && note && note->replacing && seen->need_reload && agent_is_running(seen);
+static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
+        AgentCall *call = userdata;
 
-        if (u)
-                snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? seen->invocation_id : "");
+        for (size_t i = 0; !call->agent->closing && error == 0 && i < call->n; i++) {
+                AgentUnit *u = agent_unit(call->agent, call->names[i], false);
+
+                if (u)
+                        u->unproven = true;
+        }
+        agent_write_done(call, error, sentence);
 }
 
 /* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
@@ -258,7 +251,6 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         }
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i]);
-                agent_note_outdated(a, &units[i]);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {
@@ -337,8 +329,6 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
 
                 if (!text)
                         continue;
-                if (!streq(units[i]->seen.hash, text->hash))
-                        units[i]->rewritten = !agent_is_running(&units[i]->seen);
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));

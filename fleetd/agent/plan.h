@@ -31,7 +31,7 @@ typedef struct AgentView {
         bool use_saved;  /* a boot without the cluster, and the wait is over */
         bool stopping;   /* systemd is stopping: nothing is started */
         bool taken;      /* its last text was refused: a name that it would have is the host's */
-        bool outdated;   /* what runs was started before systemd had read the file */
+        bool outdated;   /* what runs may have been started before systemd had read the new text */
 } AgentView;
 
 /* Whether this unit is told as foreign: its name is the host's, or a name that it would have is and it does not run. */

@@ -65,7 +65,7 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         if (!u)
                 return NULL;
         snprintf(u->name, sizeof(u->name), "%s", name);
-        u->look = true;
+        u->look = u->unproven = true;
         HASH_ADD_STR(a->units, name, u);
         if (!TABLE_ADDED(u)) {
                 free(u);
@@ -146,6 +146,17 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sen
         agent_again(a);
 }
 
+/* The invocation that was stopped for the new text stays noted until this daemon makes the start. Asked once after each reload, and by each
+ * daemon: whatever is started then has the new text, and a socket may start it again and again. */
+static void agent_note_outdated(Agent *a, AgentUnit *u) {
+        const Note *note = notes_get(&a->notes, u->name);
+        bool outdated = note && note->replacing && !note->starting && note->invocation[0] && agent_is_running(&u->seen)
+                        && !streq(note->invocation, u->seen.invocation_id);
+
+        snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? u->seen.invocation_id : "");
+        u->unproven = false;
+}
+
 void agent_look_at(Agent *a, const SystemdUnit *seen) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
@@ -159,6 +170,8 @@ void agent_look_at(Agent *a, const SystemdUnit *seen) {
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->looked = u->answered = true;
+        if (u->unproven)
+                agent_note_outdated(a, u);
         agent_mark(a, u);
 }
 

@@ -1321,6 +1321,56 @@ static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_st
         assert_int_equal(room->fake->stops, 2);
 }
 
+static void edit_up_to(Room *room, const char *held) {
+        run_unit(room, "web.service", ONE);
+        room->fake->hold = held;
+        room->fake->units[0].need_reload = streq(held, "Reload");
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        assert_int_equal(room->fake->stops, 1);
+        assert_true(has_file(room, "web.service", "/bin/two"));
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "active"); /* by its socket */
+        room->fake->units[0].invocation[0]++;
+}
+
+static void is_stopped_again_once(Room *room) {
+        UNTIL(room, room->fake->starts == 2);
+        assert_int_equal(room->fake->stops, 2);
+        UNTIL(room, says(room, "web.service", "active"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->stops, 2);
+        assert_int_equal(room->fake->starts, 2);
+}
+
+static void a_former_text_that_is_started_right_before_systemd_reads_the_new_one_is_stopped_again(void **state) {
+        Room *room = *state;
+
+        edit_up_to(room, "Reload");
+        fake_bus_release(room->fake);
+        is_stopped_again_once(room);
+}
+
+static void restart_during_an_edit(Room *room, bool need_reload) {
+        edit_up_to(room, "LinkUnitFiles");
+        room->fake->units[0].need_reload = need_reload;
+        room->agent = agent_crash(room->agent);
+        agent_close(room);
+        fake_bus_disconnect(room->fake);
+        room->fake->hold = NULL;
+        agent_open(room);
+        is_stopped_again_once(room);
+}
+
+static void the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one(void **state) {
+        restart_during_an_edit(*state, true);
+}
+
+/* An administrator has had systemd read it meanwhile: nobody knows when it was started. */
+static void the_next_daemon_stops_what_was_started_during_a_replacement(void **state) {
+        restart_during_an_edit(*state, false);
+}
+
 static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
         static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
         Room *room = *state;
@@ -2156,6 +2206,9 @@ int main(int argc, char *argv[]) {
                 in_a_room(the_next_daemon_stops_a_unit_without_its_file),
                 in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
                 in_a_room(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
+                in_a_room(a_former_text_that_is_started_right_before_systemd_reads_the_new_one_is_stopped_again),
+                in_a_room(the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one),
+                in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
                 in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
                 in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
