@@ -58,7 +58,7 @@ void loop_defer(Loop *loop, Deferred *deferred);
 void deferred_cancel(Deferred *deferred);
 
 enum {
-        WORK_NICE_ANSWER = 5,   /* of answers that may take a second: a third of a core where the loop wants all of it */
+        WORK_NICE_ANSWER = 5,   /* of answers that may take a second: a quarter of a core where the loop wants all of it */
         WORK_NICE_PATIENT = 10, /* of work that no request needs: a tenth */
 };
 

@@ -447,7 +447,10 @@ int kv_member_promote(KvStore *s, uint64_t raft_id) {
 }
 
 int kv_member_demote(KvStore *s, uint64_t raft_id) {
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE, .id = raft_id, .force = true });
+        KvState state;
+
+        kv_state(s, &state);
+        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE, .id = raft_id, .force = state.n_voters == 2 }); /* of two none may fail: one is better */
 }
 
 int kv_member_remove(KvStore *s, uint64_t raft_id) {

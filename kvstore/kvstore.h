@@ -168,7 +168,7 @@ typedef struct KvLargeReadOps {
 
 typedef struct KvLargeRead KvLargeRead;
 
-enum { KV_LARGE_READS_MAX = 2, KV_LARGE_READ_MS = 1000 };
+enum { KV_LARGE_READS_MAX = 2, KV_LARGE_READ_MS = 4000 /* a second of processor, of which it gets a quarter where all want it */ };
 
 /* 0: the store has 'userdata' until 'free'. -EBUSY: KV_LARGE_READS_MAX are under way; or another error: the caller keeps it. */
 int kv_read_large(KvStore *store, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret);
@@ -205,10 +205,10 @@ Hub *kv_hub(KvStore *store); /* hub_watch() and watch_close() are the calls */
 
 /* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given 'raft_id' and is
  * dialed at 'address'. 'done' is not needed: on_state tells when members changed. -EAGAIN of a promotion: not caught up yet;
- * -EPERM: ourselves (transfer first), or fewer than three voters would be left by a removal; -EEXIST, -ENOENT, -EINVAL as they say. */
+ * -EPERM: ourselves (transfer first), or fewer than three voters would be left; -EEXIST, -ENOENT, -EINVAL as they say. */
 int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as standby */
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
-int kv_member_demote(KvStore *store, uint64_t raft_id);                   /* voter to standby, also where one voter is left */
+int kv_member_demote(KvStore *store, uint64_t raft_id);                   /* voter to standby; one of two, too */
 int kv_member_remove(KvStore *store, uint64_t raft_id);
 /* It is not dialed any more: its address, which no two may have, is free for another one. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);

@@ -257,7 +257,7 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
         if (r == 0)
                 r = fsync_dir(dir_fd);
         if (r < 0)
-                error_set(err, r, "cannot copy the tree to %s: %s", to, strerror(-r));
+                error_set(err, r, "cannot copy the tree to %s: %s", to, r == -EFBIG ? "its file has grown to twice its size meanwhile" : strerror(-r));
         else
                 r = check_copy(to, tree->cancelled, &meta, err);
         if (r < 0) {

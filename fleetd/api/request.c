@@ -239,7 +239,7 @@ const char *request_large_reason(int error) {
         case -EBUSY:
                 return "too many large answers are being made: ask again later, or for less";
         case -ETIMEDOUT:
-                return "the answer took longer than 1s to make: ask for less";
+                return "the answer took longer than 4s to make: ask for less";
         case -EFBIG:
                 return "the tree grew too fast while the answer was made: ask again later, or for less";
         case -ECANCELED:

@@ -212,7 +212,7 @@ typedef struct RaftChange {
         RaftChangeKind kind;
         uint64_t id;
         const char *address; /* ADD, MOVE */
-        bool force;          /* an operator's order: fewer than three voters */
+        bool force;          /* also where fewer than three voters are left */
 } RaftChange;
 
 /* -EREMOTE, -EBUSY, -EAGAIN; -EINVAL (no such step from its role), -ENOENT, -EEXIST (id or address in use), -EPERM (ourselves:

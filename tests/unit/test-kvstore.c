@@ -1644,6 +1644,8 @@ static void when_the_leader_closes_writes_go_on(void **state) {
 
         make_three(world);
         put_ok(b, "/a", "1");
+        assert_int_equal(kv_member_demote(world->hosts[0].store, 2), -EPERM); /* three are not made fewer, whatever was planned */
+        assert_int_equal(kv_member_remove(world->hosts[0].store, 3), -EPERM);
         close_host(&world->hosts[0]);
         run_until(world, is_led, b);
         run_until(world, is_led, c);
