@@ -257,7 +257,7 @@ static int write_texts(NotesWrite *w) {
                 return -errno;
         for (; w->n_stored < w->n_texts; w->n_stored++) {
                 const NotesText *text = &w->texts[w->n_stored];
-                bool again = w->n_stored > 0 && streq(text->hash, text[-1].hash) && text[-1].text;
+                bool again = w->n_stored > 0 && streq(text->hash, text[-1].hash);
                 int r = text->text && !again ? write_file_at(fd, text->hash, text->text, text->size, 0600) : 0;
 
                 if (r < 0)

@@ -618,6 +618,34 @@ static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) 
         notes_close(&n);
 }
 
+/* Of the texts of one save the first was written, and the second was not. */
+static void a_text_that_was_written_before_another_failed_is_not_written_again(void **state) {
+        _cleanup_free_ char *texts = scratch_path(*state, "texts"), *taken = NULL, *path = NULL;
+        const Note *first = NULL, *second = NULL; /* by hash, as they are written */
+        struct stat before, after;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        for (const Note *x = n.table; x; x = x->hh.next)
+                if (!first || strcmp(x->unit->hash, first->unit->hash) < 0) {
+                        second = first;
+                        first = x;
+                } else if (!second || strcmp(x->unit->hash, second->unit->hash) < 0)
+                        second = x;
+        assert_int_equal(mkdir(texts, 0700), 0);
+        taken = take_temporary(texts, second->unit->hash);
+        path = scratch_path(texts, first->unit->hash);
+        assert_int_equal(notes_save(&n), -EISDIR);
+        assert_true(first->stored && !second->stored);
+        assert_int_equal(stat(path, &before), 0);
+        assert_int_equal(rmdir(taken), 0);
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(stat(path, &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino); /* each write is a new file */
+        notes_close(&n);
+}
+
 int main(void) {
 #define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
         const struct CMUnitTest tests[] = {
@@ -636,6 +664,7 @@ int main(void) {
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
                 in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
                 in_scratch(what_cannot_be_written_leaves_what_is_there_as_it_was),
+                in_scratch(a_text_that_was_written_before_another_failed_is_not_written_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
