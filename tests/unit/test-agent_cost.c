@@ -9,12 +9,8 @@
 #include <cmocka.h>
 
 #include "base/file.h"
-#include "base/log.h"
-#include "fleetd/agent/agent.h"
-#include "tests/lib/host.h"
+#include "tests/lib/agent_room.h"
 #include "tests/lib/scratch.h"
-#include "tests/sim/systemd.h"
-#include "tests/sim/world.h"
 
 enum {
         OTHERS = 60,       /* units that nothing happens to */
@@ -26,90 +22,11 @@ enum {
         START_MS = 3500,   /* the simulated systemd may take three seconds */
 };
 
-typedef struct Room {
-        Host *host;
-        World *world;
-        WorldLoop *loop;
-        SimSystemd *systemd;
-        Systemd *bus; /* what the agent has of it */
-        Agent *agent;
-} Room;
-
-/* Whether the notes on disk say of 'unit' that it is to run, and was started. */
-static bool is_noted(Room *room, const char *unit) {
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = NULL, *name = NULL;
-        const char *at, *runs, *started;
-
-        if (read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 || asprintf(&name, "\"name\":\"%s\"", unit) < 0)
-                return false;
-        at = strstr(text, name);
-        runs = at ? strstr(at, "\"order\":\"run\"") : NULL;
-        started = at ? strstr(at, "\"startedBoot\":\"b0") : NULL;
-        return runs && started && runs < strchr(at, '}') && started < strchr(at, '}');
-}
-
-static Room *running;
-static unsigned n_unnoted; /* starts of what was not on disk */
-static unsigned n_slow;    /* starts of slow.service */
-
-static void on_unit(void *userdata, const char *unit) {
-        n_slow += streq(unit, "slow.service");
-        n_unnoted += !is_noted(running, unit);
-}
-
-static void on_unit_end(void *userdata, const char *unit, bool asked) {
-}
-
-/* Virtual time goes on while the store answers in real time. */
-#define UNTIL(room, expression)                                                          \
-        do {                                                                             \
-                (room)->host->deadline_ms = 0;                                           \
-                while (!(expression)) {                                                  \
-                        world_run((room)->world, world_now_ms((room)->world) + 1);       \
-                        host_turn((room)->host);                                         \
-                }                                                                        \
-        } while (false)
-
-static bool says(Room *room, const char *unit, const char *active) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
-
-        return s && streq(s->state.active, active);
-}
-
-static void order(Room *room, const char *name) {
-        host_unit(room->host, name, "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
-        host_order(room->host, name, ORDER_RUN);
-}
-
-static void open_agent(Room *room) {
-        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
-                                 .boot_wait_ms = 60000 };
-        Error err = {};
-
-        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
-}
-
-/* Up to the next of its rounds over all: none comes in the ten seconds behind it. */
-static void await_round(Room *room) {
-        for (uint64_t planned = agent_counts(room->agent)->planned, end_ms = world_now_ms(room->world) + 12000;
-             agent_counts(room->agent)->planned - planned < OTHERS; world_run(room->world, world_now_ms(room->world) + 1))
-                assert_true(world_now_ms(room->world) < end_ms);
-}
-
 static int room_setup(void **state) {
-        static const SimSystemdHooks hooks = { .on_start = on_unit, .on_stop = on_unit_end };
-        Room *room = NEW0(Room, 1);
+        Room *room = room_new();
         char name[32];
 
-        running = room;
-        n_unnoted = n_slow = 0;
-        room->host = host_new(false);
-        host_machine(room->host);
-        room->world = world_new(1, false);
-        room->loop = world_loop_new(room->world, "agent");
-        room->systemd = sim_systemd_new(room->world, "systemd", &hooks);
-        room->bus = sim_systemd_attach(room->systemd, room->loop);
-        open_agent(room);
+        room->n_others = OTHERS;
         order(room, "chatty.service");
         UNTIL(room, says(room, "chatty.service", "active"));
         for (unsigned i = 0; i < OTHERS; i++) {
@@ -127,17 +44,7 @@ static int room_setup(void **state) {
 }
 
 static int room_teardown(void **state) {
-        Room *room = *state;
-
-        room->agent = agent_free(room->agent);
-        while (world_loop_is_working(room->loop))
-                world_run(room->world, world_now_ms(room->world) + 1);
-        sim_systemd_detach(room->systemd);
-        sim_systemd_free(room->systemd);
-        world_loop_free(room->loop);
-        world_free(room->world);
-        host_free(room->host);
-        free(room);
+        room_free(*state);
         return 0;
 }
 
@@ -207,10 +114,6 @@ static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
 
 /* -- A disk that takes long -- */
 
-static void run_ms(Room *room, uint64_t ms) {
-        world_run(room->world, world_now_ms(room->world) + ms);
-}
-
 /* It has been ordered, and its note is being written. */
 static void order_slowly(Room *room, const char *name) {
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
@@ -265,7 +168,6 @@ static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_star
         assert_int_equal(n_unnoted, 0);
 }
 
-static const SystemdOps *real_ops;
 static bool going_down;
 
 static bool is_going_down(Systemd *s) {
@@ -306,42 +208,8 @@ static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all
         }
 }
 
-/* systemd says that chatty.service has ended by itself, as it should. */
-typedef struct Listing {
-        SystemdListed done;
-        void *userdata;
-} Listing;
-
-static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
-        Listing *listing = userdata;
-        SystemdUnit *changed = NEW0(SystemdUnit, n + 1);
-
-        assert_non_null(changed);
-        for (size_t i = 0; i < n; i++) {
-                changed[i] = units[i];
-                if (!streq(units[i].name, "chatty.service"))
-                        continue;
-                snprintf(changed[i].active, sizeof(changed[i].active), "inactive");
-                snprintf(changed[i].sub, sizeof(changed[i].sub), "dead");
-                changed[i].end = SYSTEMD_END_ITSELF;
-        }
-        listing->done(listing->userdata, error, changed, n);
-        free(changed);
-        free(listing);
-}
-
-static int list_ended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
-        Listing *listing = NEW0(Listing, 1);
-
-        assert_non_null(listing);
-        *listing = (Listing) { done, userdata };
-        return real_ops->list(s, names, n, all, on_listed, listing);
-}
-
 static bool is_told_done(Room *room) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, "chatty.service");
-
-        return s && s->state.done;
+        return state_of(room, "chatty.service")->done;
 }
 
 static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
@@ -352,7 +220,8 @@ static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
 
         path = scratch_path(room->host->agent_path, "assignment");
         real_ops = room->bus->ops;
-        ops.list = list_ended;
+        ops.list = list_pretended;
+        pretence = (Pretence) { .unit = "chatty.service", .active = "inactive", .end = SYSTEMD_END_ITSELF };
         room->bus->ops = &ops;
         world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
         chat(room, WRITE_MS / 2);
@@ -393,104 +262,6 @@ static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
 }
 
 /* -- When something is done again -- */
-
-/* The store has answered, and the agent has heard it. */
-static void settle(Room *room) {
-        for (unsigned i = 0; i < 5; i++) {
-                host_pause(room->host, 10);
-                run_ms(room, 2);
-        }
-}
-
-static bool is_gone(Room *room, const char *unit) {
-        const Cluster *c = registry_cluster(room->host->registry);
-
-        return !cluster_order(c, room->host->id, unit) && !cluster_state(c, room->host->id, unit);
-}
-
-/* Calls about one unit: they are written down, and fail, or come to nothing. */
-static struct {
-        const char *unit; /* NULL: none */
-        int error;
-        bool held;        /* without an answer */
-        unsigned n;
-        uint64_t at_ms[20];
-        SystemdDone done; /* of the last one */
-        void *userdata;
-} vain;
-
-static void on_vain_answer(void *userdata) {
-        vain.done(vain.userdata, vain.error, "");
-}
-
-static bool is_in_vain(const char *name) {
-        if (!vain.unit || !streq(name, vain.unit))
-                return false;
-        assert_true(vain.n < ELEMENTS(vain.at_ms));
-        vain.at_ms[vain.n++] = world_now_ms(running->world);
-        return true;
-}
-
-static int take_in_vain(SystemdDone done, void *userdata) {
-        vain.done = done;
-        vain.userdata = userdata;
-        if (!vain.held)
-                world_at(running->world, 1, NULL, on_vain_answer, NULL);
-        return 0;
-}
-
-static int start_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        return is_in_vain(name) ? take_in_vain(done, userdata) : real_ops->start(s, name, done, userdata);
-}
-
-static int write_in_vain(Systemd *s, const char *name, const char *text, size_t size) {
-        return is_in_vain(name) ? vain.error : real_ops->write_file(s, name, text, size);
-}
-
-static void until_calls(Room *room, unsigned n, uint64_t ms) {
-        for (uint64_t end_ms = world_now_ms(room->world) + ms; vain.n < n; run_ms(room, 10))
-                assert_true(world_now_ms(room->world) < end_ms);
-}
-
-/* What systemd says of one unit instead of the truth. */
-static struct {
-        const char *unit, *active; /* 'active' NULL: the truth */
-        SystemdEnd end;
-        bool held;
-} pretence;
-
-static void on_pretended(void *userdata, int error, const SystemdUnit *units, size_t n) {
-        Listing *listing = userdata;
-        SystemdUnit *changed = NEW0(SystemdUnit, n + 1);
-
-        assert_non_null(changed);
-        for (size_t i = 0; i < n; i++) {
-                changed[i] = units[i];
-                if (!pretence.active || !streq(units[i].name, pretence.unit))
-                        continue;
-                snprintf(changed[i].active, sizeof(changed[i].active), "%s", pretence.active);
-                snprintf(changed[i].sub, sizeof(changed[i].sub), "%s", streq(pretence.active, "active") ? "running" : "dead");
-                changed[i].end = pretence.end;
-                changed[i].held = pretence.held;
-        }
-        listing->done(listing->userdata, error, changed, n);
-        free(changed);
-        free(listing);
-}
-
-static int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
-        Listing *listing = NEW0(Listing, 1);
-
-        assert_non_null(listing);
-        *listing = (Listing) { done, userdata };
-        return real_ops->list(s, names, n, all, on_pretended, listing);
-}
-
-static unsigned n_said;
-
-static void count_said(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        n_said += strstr(sentence, userdata) != NULL;
-}
 
 /* It was stopped for another unit's sake; each start of it may move others. */
 static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) {
@@ -552,8 +323,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        n_said = 0;
-        log_set_sink(count_said, (void *) "cannot start refused.service: ");
+        count_messages("cannot start refused.service: ");
         order(room, "refused.service");
         until_calls(room, 1 + ELEMENTS(gaps_ms), 200000);
         for (unsigned i = 0; i < ELEMENTS(gaps_ms); i++)
@@ -569,8 +339,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        n_said = 0;
-        log_set_sink(count_said, (void *) "cannot write the file of refused.service: ");
+        count_messages("cannot write the file of refused.service: ");
         ops.write_file = write_in_vain;
         assert_int_equal(real_ops->remove_file(room->bus, "refused.service"), 0);
         sim_systemd_change(room->systemd, "refused.service");
@@ -578,7 +347,7 @@ static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
         for (unsigned i = 0; i < 3; i++)
                 assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
         assert_int_equal(n_said, 1);
-        log_set_sink(NULL, NULL);
+        count_messages(NULL);
         room->bus->ops = real_ops;
 }
 
@@ -625,19 +394,10 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
 /* The cluster was recovered long ago, as far as it knows. */
 static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) {
         Room *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = NULL;
         uint64_t began_ms;
-        char *at;
 
-        room->agent = agent_free(room->agent);
-        while (world_loop_is_working(room->loop))
-                run_ms(room, 1);
-        run_ms(room, 50);
-        assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
-        at = strstr(text, "\"lineage\":\"");
-        assert_non_null(at);
-        memcpy(at + 11, "00000000000000ab", 16);
-        scratch_write(path, text);
+        close_agent(room);
+        change_note(room, "\"lineage\":\"", "00000000000000ab");
         host_order(room->host, "chatty.service", ORDER_STOP);
         open_agent(room);
         began_ms = world_now_ms(room->world);

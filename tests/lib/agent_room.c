@@ -1,0 +1,265 @@
+#include "tests/lib/agent_room.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "tests/lib/scratch.h"
+
+Room *running;
+unsigned n_starts, n_stops, n_unnoted, n_slow;
+
+/* -- The notes on disk -- */
+
+static char *notes_text(Room *room) {
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+        char *text = NULL;
+
+        return read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 ? NULL : text;
+}
+
+bool is_noted(Room *room, const char *unit) {
+        _cleanup_free_ char *text = notes_text(room), *name = NULL;
+        const char *at, *runs, *started;
+
+        if (!text || asprintf(&name, "\"name\":\"%s\"", unit) < 0)
+                return false;
+        at = strstr(text, name);
+        runs = at ? strstr(at, "\"order\":\"run\"") : NULL;
+        started = at ? strstr(at, "\"startedBoot\":\"b0") : NULL;
+        return runs && started && runs < strchr(at, '}') && started < strchr(at, '}');
+}
+
+bool notes_say(Room *room, const char *part) {
+        _cleanup_free_ char *text = notes_text(room);
+
+        return text && strstr(text, part);
+}
+
+void change_note(Room *room, const char *field, const char *value) {
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = notes_text(room);
+        char *at = text ? strstr(text, field) : NULL;
+
+        assert_non_null(at);
+        memcpy(at + strlen(field), value, strlen(value));
+        scratch_write(path, text);
+}
+
+/* -- The room -- */
+
+static void on_unit(void *userdata, const char *unit) {
+        n_starts++;
+        n_slow += streq(unit, "slow.service");
+        n_unnoted += !is_noted(running, unit);
+}
+
+static void on_unit_end(void *userdata, const char *unit, bool asked) {
+        n_stops++;
+}
+
+void open_agent(Room *room) {
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
+                                 .boot_wait_ms = 60000 };
+        Error err = {};
+
+        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err), 0);
+}
+
+void close_agent(Room *room) {
+        room->agent = agent_free(room->agent);
+        while (world_loop_is_working(room->loop))
+                run_ms(room, 1);
+}
+
+Room *room_new(void) {
+        static const SimSystemdHooks hooks = { .on_start = on_unit, .on_stop = on_unit_end };
+        Room *room = NEW0(Room, 1);
+
+        running = room;
+        n_starts = n_stops = n_unnoted = n_slow = 0;
+        vain = (Vain) {};
+        pretence = (Pretence) {};
+        room->host = host_new(false);
+        host_machine(room->host);
+        room->world = world_new(1, false);
+        room->loop = world_loop_new(room->world, "agent");
+        room->systemd = sim_systemd_new(room->world, "systemd", &hooks);
+        room->bus = sim_systemd_attach(room->systemd, room->loop);
+        real_ops = room->bus->ops;
+        open_agent(room);
+        return room;
+}
+
+void room_free(Room *room) {
+        close_agent(room);
+        run_ms(room, 50); /* answers in vain */
+        sim_systemd_detach(room->systemd);
+        sim_systemd_free(room->systemd);
+        world_loop_free(room->loop);
+        world_free(room->world);
+        host_free(room->host);
+        free(room);
+}
+
+void run_ms(Room *room, uint64_t ms) {
+        world_run(room->world, world_now_ms(room->world) + ms);
+}
+
+void settle(Room *room) {
+        for (unsigned i = 0; i < 5; i++) {
+                host_pause(room->host, 10);
+                run_ms(room, 2);
+        }
+}
+
+void await_round(Room *room) {
+        for (uint64_t planned = agent_counts(room->agent)->planned, end_ms = world_now_ms(room->world) + 12000;
+             agent_counts(room->agent)->planned - planned < room->n_others; run_ms(room, 1))
+                assert_true(world_now_ms(room->world) < end_ms);
+}
+
+/* -- Units -- */
+
+void order_to(Room *room, const char *name, const char *text, OrderKind kind) {
+        host_unit(room->host, name, text, kind == ORDER_RUN ? TARGET_LAUNCHED : TARGET_LOADED);
+        host_order(room->host, name, kind);
+}
+
+void order(Room *room, const char *name) {
+        order_to(room, name, "[Service]\nExecStart=/bin/one\n", ORDER_RUN);
+}
+
+void run_unit(Room *room, const char *name) {
+        order(room, name);
+        UNTIL(room, says(room, name, "active"));
+        settle(room);
+}
+
+const UnitState *state_of(Room *room, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+
+        return s ? &s->state : NULL;
+}
+
+bool says(Room *room, const char *unit, const char *active) {
+        const UnitState *s = state_of(room, unit);
+
+        return s && streq(s->active, active);
+}
+
+bool has_order(Room *room, const char *unit) {
+        return cluster_order(registry_cluster(room->host->registry), room->host->id, unit);
+}
+
+bool is_gone(Room *room, const char *unit) {
+        return !has_order(room, unit) && !state_of(room, unit);
+}
+
+/* -- Messages -- */
+
+unsigned n_said;
+
+static void count_said(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        n_said += strstr(sentence, userdata) != NULL;
+}
+
+void count_messages(const char *part) {
+        n_said = 0;
+        log_set_sink(part ? count_said : NULL, (void *) part);
+}
+
+/* -- systemd -- */
+
+const SystemdOps *real_ops;
+Vain vain;
+Pretence pretence;
+
+static void on_vain_answer(void *userdata) {
+        vain.done(vain.userdata, vain.error, "");
+}
+
+static bool is_in_vain(const char *name) {
+        if (!vain.unit || !streq(name, vain.unit))
+                return false;
+        assert_true(vain.n < ELEMENTS(vain.at_ms));
+        vain.at_ms[vain.n++] = world_now_ms(running->world);
+        return true;
+}
+
+static int take_in_vain(SystemdDone done, void *userdata) {
+        vain.done = done;
+        vain.userdata = userdata;
+        if (!vain.held)
+                world_at(running->world, 1, NULL, on_vain_answer, NULL);
+        return 0;
+}
+
+int start_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return is_in_vain(name) ? take_in_vain(done, userdata) : real_ops->start(s, name, done, userdata);
+}
+
+int stop_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        return is_in_vain(name) ? take_in_vain(done, userdata) : real_ops->stop(s, name, done, userdata);
+}
+
+int link_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        return is_in_vain(names[0]) ? take_in_vain(done, userdata) : real_ops->link(s, names, n, done, userdata);
+}
+
+int unlink_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        return is_in_vain(names[0]) ? take_in_vain(done, userdata) : real_ops->unlink(s, names, n, done, userdata);
+}
+
+int write_in_vain(Systemd *s, const char *name, const char *text, size_t size) {
+        return is_in_vain(name) ? vain.error : real_ops->write_file(s, name, text, size);
+}
+
+void until_calls(Room *room, unsigned n, uint64_t ms) {
+        for (uint64_t end_ms = world_now_ms(room->world) + ms; vain.n < n; run_ms(room, 10))
+                assert_true(world_now_ms(room->world) < end_ms);
+}
+
+typedef struct Listing {
+        SystemdListed done;
+        void *userdata;
+} Listing;
+
+static void on_pretended(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        Listing *listing = userdata;
+        SystemdUnit *changed = NEW0(SystemdUnit, n + 1);
+
+        assert_non_null(changed);
+        for (size_t i = 0; i < n; i++) {
+                changed[i] = units[i];
+                if (!pretence.unit || !streq(units[i].name, pretence.unit))
+                        continue;
+                if (pretence.active) {
+                        snprintf(changed[i].active, sizeof(changed[i].active), "%s", pretence.active);
+                        snprintf(changed[i].sub, sizeof(changed[i].sub), "%s", streq(pretence.active, "active") ? "running" : "dead");
+                        changed[i].end = pretence.end;
+                        changed[i].held = pretence.held;
+                }
+                if (pretence.change)
+                        pretence.change(&changed[i]);
+        }
+        listing->done(listing->userdata, error, changed, n);
+        free(changed);
+        free(listing);
+}
+
+int list_pretended(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        Listing *listing = NEW0(Listing, 1);
+        int r;
+
+        assert_non_null(listing);
+        *listing = (Listing) { done, userdata };
+        r = real_ops->list(s, names, n, all, on_pretended, listing);
+        if (r < 0)
+                free(listing);
+        return r;
+}
