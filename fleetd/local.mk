@@ -146,17 +146,20 @@ tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+LEADER = tests/lib/leader.h tests/lib/leader.c
+LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
-	$(FLEETD_HOST)
+	$(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
-tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
+tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(AGENT_ROOM)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(AGENT_ROOM)
+tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(AGENT_ROOM) $(LEADER)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \

@@ -42,12 +42,13 @@ bool notes_say(Room *room, const char *part) {
 }
 
 void change_note(Room *room, const char *field, const char *value) {
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = notes_text(room);
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"), *text = notes_text(room), *changed = NULL;
         char *at = text ? strstr(text, field) : NULL;
 
         assert_non_null(at);
-        memcpy(at + strlen(field), value, strlen(value));
-        scratch_write(path, text);
+        at += strlen(field);
+        assert_true(asprintf(&changed, "%.*s%s%s", (int) (at - text), text, value, at + strcspn(at, "\",}")) > 0);
+        scratch_write(path, changed);
 }
 
 /* -- The room -- */

@@ -55,7 +55,7 @@ bool is_gone(Room *room, const char *unit);
 /* Whether the notes on disk say of 'unit' that it is to run, and was started; whether they contain 'part'. */
 bool is_noted(Room *room, const char *unit);
 bool notes_say(Room *room, const char *part);
-/* What follows 'field' in the notes on disk is overwritten by 'value', which is not longer. */
+/* The first value behind 'field' in the notes on disk becomes 'value'. */
 void change_note(Room *room, const char *field, const char *value);
 
 /* Messages that contain 'part' are counted; NULL: no more. */

@@ -19,20 +19,12 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
+#include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 
 enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 60000, SHORT_BOOT_WAIT_MS = 800 };
 
 static const char boot_id[] = "b0000000000000000000000000000001";
-
-/* What the agent is told of its leader. */
-typedef struct Leader {
-        bool hold, gone;
-        KvSync *held;       /* not answered yet */
-        unsigned cancelled;
-} Leader;
-
-static Leader leader;
 
 typedef struct Room {
         Host *host;
@@ -120,33 +112,6 @@ static int room_teardown(void **state) {
         free(room->notes);
         free(room);
         return 0;
-}
-
-void __real_kv_sync(KvStore *store, KvSync *sync);
-void __real_kv_sync_cancel(KvStore *store, KvSync *sync);
-void __real_kv_state(KvStore *store, KvState *ret);
-void __wrap_kv_sync(KvStore *store, KvSync *sync);
-void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
-void __wrap_kv_state(KvStore *store, KvState *ret);
-
-void __wrap_kv_sync(KvStore *store, KvSync *sync) {
-        if (leader.hold)
-                leader.held = sync;
-        else
-                __real_kv_sync(store, sync);
-}
-
-void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync) {
-        leader.cancelled++;
-        if (sync == leader.held)
-                leader.held = NULL;
-        else
-                __real_kv_sync_cancel(store, sync);
-}
-
-void __wrap_kv_state(KvStore *store, KvState *ret) {
-        __real_kv_state(store, ret);
-        ret->ready &= !leader.gone;
 }
 
 #define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)

@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "tests/lib/agent_room.h"
+#include "tests/lib/leader.h"
+#include "tests/lib/scratch.h"
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
@@ -14,8 +16,10 @@
 static SystemdOps ops; /* those of the room */
 
 static int room_setup(void **state) {
-        Room *room = room_new();
+        Room *room;
 
+        leader = (Leader) {};
+        room = room_new();
         ops = *real_ops;
         ops.list = list_pretended;
         room->bus->ops = &ops;
@@ -25,6 +29,7 @@ static int room_setup(void **state) {
 }
 
 static int room_teardown(void **state) {
+        leader.gone = false;
         room_free(*state);
         return 0;
 }
@@ -121,11 +126,292 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
         }
 }
 
+/* -- The cluster, its leader and its lineage -- */
+
+static void nothing_is_published_before_this_host_has_caught_up(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        pretence = (Pretence) { .unit = "web.service", .active = "failed" };
+        leader.hold = true;
+        open_agent(room);
+        UNTIL(room, leader.held);
+        run_ms(room, 2000);
+        settle(room);
+        assert_true(says(room, "web.service", "active"));
+        leader.held->done(leader.held->userdata, KV_OK);
+        leader = (Leader) {};
+        UNTIL(room, says(room, "web.service", "failed"));
+}
+
+static struct {
+        int error;   /* of each one */
+        bool held;   /* without an answer */
+        unsigned n;
+        uint64_t at_ms[20];
+        bool early; /* one was made before everything was published */
+        RegistryDone done;
+        void *userdata;
+} reports;
+
+int __real_registry_report(Registry *r, RegistryDone done, void *userdata);
+int __wrap_registry_report(Registry *r, RegistryDone done, void *userdata);
+
+int __wrap_registry_report(Registry *r, RegistryDone done, void *userdata) {
+        assert_true(reports.n < ELEMENTS(reports.at_ms));
+        reports.at_ms[reports.n++] = world_now_ms(running->world);
+        reports.early |= !says(running, "web.service", "reloading");
+        reports.done = done;
+        reports.userdata = userdata;
+        return reports.error < 0 || reports.held ? reports.error : __real_registry_report(r, done, userdata);
+}
+
+static void on_key_written(void *userdata, const KvResult *result) {
+        host_on_done(userdata, result->status, "", result->index);
+}
+
+/* As fleetd --recover leaves it: the cluster waits until its hosts have published what runs on them. */
+static void write_adopting(Room *room, KvOp op) {
+        KvCommand cmd = { .op = op, .key = kv_string("/_fleet/cluster/adopting"), .value = kv_string(op == KV_SET ? "1" : ""), .internal = true };
+        uint64_t number;
+
+        assert_int_equal(host_wait(room->host, kv_propose(room->host->store, &cmd, on_key_written, room->host, &number)), KV_OK);
+}
+
+static bool is_reported(Room *room) {
+        const Cluster *c = registry_cluster(room->host->registry);
+
+        return cluster_machine(c, room->host->id)->reported == c->lineage;
+}
+
+static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it(void **state) {
+        Room *room = *state;
+        uint64_t answered_ms;
+        unsigned n;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        write_adopting(room, KV_SET);
+        host_order(room->host, "web.service", ORDER_STOP);
+        pretence = (Pretence) { .unit = "web.service", .active = "reloading" };
+        memset(&reports, 0, sizeof(reports));
+        reports.error = -ENOMEM;
+        open_agent(room);
+        UNTIL(room, reports.n > 0);
+        settle(room);
+        run_ms(room, 2000);
+        n = reports.n;
+        assert_in_range(reports.at_ms[n - 1] - reports.at_ms[n - 2], 500, 550);
+        reports.error = 0;
+        reports.held = true;
+        run_ms(room, 3000);
+        assert_int_equal(reports.n, ++n); /* one at a time */
+        answered_ms = world_now_ms(room->world);
+        reports.held = false;
+        reports.done(reports.userdata, KV_UNKNOWN, "", 0);
+        run_ms(room, 1200);
+        assert_int_equal(reports.n, ++n);
+        assert_in_range(reports.at_ms[n - 1] - answered_ms, 1000, 1050);
+        UNTIL(room, is_reported(room));
+        settle(room);
+        run_ms(room, 2000);
+        assert_int_equal(reports.n, n); /* and once */
+        assert_false(reports.early);
+        assert_int_equal(n_stops, 0);
+        assert_true(has_order(room, "web.service"));
+
+        write_adopting(room, KV_DELETE);
+        pretence = (Pretence) {};
+        UNTIL(room, !has_order(room, "web.service"));
+        assert_int_equal(n_stops, 1);
+}
+
+static void an_order_for_another_host_costs_no_pass(void **state) {
+        OrderChange change = { .machine = "cccccccccccccccccccccccccccccccc", .order = ORDER_RUN, .unit = "web.service", .reason = "a test says so" };
+        Room *room = *state;
+        Host *h = room->host;
+        uint64_t passes;
+        KvState store;
+
+        host_unit(h, "web.service", ONE, TARGET_LAUNCHED);
+        settle(room);
+        change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
+        kv_state(h->store, &store);
+        passes = agent_counts(room->agent)->passes;
+        assert_int_equal(host_wait(h, registry_order(h->registry, store.term, &change, 1, host_on_done, h)), KV_OK);
+        settle(room);
+        assert_int_equal(agent_counts(room->agent)->passes, passes);
+}
+
+static void orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on(void **state) {
+        const Registry *registry = ((Room *) *state)->host->registry;
+        Room *room = *state;
+        uint64_t reached_ms;
+        char name[32];
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        assert_true(registry_cluster(registry)->index < 90);
+        change_note(room, "\"floor\":", "99");
+        host_order(room->host, "web.service", ORDER_STOP);
+        open_agent(room);
+        run_ms(room, 2000);
+        settle(room);
+        run_ms(room, 2000);
+        assert_int_equal(n_stops, 0);
+        for (unsigned i = 0; registry_cluster(registry)->index < 99; i++) {
+                snprintf(name, sizeof(name), "x%u.service", i);
+                host_unit(room->host, name, ONE, TARGET_INACTIVE);
+        }
+        reached_ms = world_now_ms(room->world);
+        UNTIL(room, n_stops == 1);
+        assert_in_range(world_now_ms(room->world) - reached_ms, 0, 3200); /* not with the next round over all units */
+        UNTIL(room, !has_order(room, "web.service"));
+}
+
+/* A recovered cluster: its orders count once this host has published for a while what runs, without interruption. */
+static void a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute(void **state) {
+        static const char former[] = "\"lineage\":\"00000000000000ab\"";
+        Room *room = *state;
+        uint64_t began_ms;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"lineage\":\"", "00000000000000ab");
+        change_note(room, "\"floor\":", "99"); /* of the former lineage */
+        count_messages("for 30 s this host says what runs");
+        open_agent(room);
+        UNTIL(room, n_said == 1);
+        run_ms(room, 10000);
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        run_ms(room, 60000);
+        assert_true(notes_say(room, former));
+
+        leader.gone = false;
+        agent_state_changed(room->agent);
+        UNTIL(room, n_said == 2);
+        count_messages(NULL);
+        began_ms = world_now_ms(room->world);
+        run_ms(room, 29900);
+        assert_true(notes_say(room, former));
+        UNTIL(room, !notes_say(room, former));
+        assert_in_range(world_now_ms(room->world) - began_ms, 30000, 30100);
+        assert_int_equal(n_stops, 0);
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, !has_order(room, "web.service"));
+}
+
+static void the_lineage_of_the_cluster_is_noted_before_any_unit_is(void **state) {
+        UNTIL((Room *) *state, notes_say(*state, "\"lineage\":\"") && !notes_say(*state, "\"lineage\":\"0000000000000000\""));
+}
+
+/* The unit was assigned to this host in its last boot; no order is about it any more. */
+static void note_of_last_boot(Room *room) {
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        scratch_write(path, "{\"units\":[{\"index\":1,\"name\":\"web.service\",\"order\":\"run\",\"startedBoot\":\"b0000000000000000000000000000000\","
+                            "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":1}]}");
+}
+
+static void what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered(void **state) {
+        Room *room = *state;
+
+        close_agent(room);
+        note_of_last_boot(room);
+        open_agent(room);
+        run_ms(room, 1000);
+        settle(room);
+        leader.gone = true; /* before the wait is over */
+        agent_state_changed(room->agent);
+        run_ms(room, 120000);
+        assert_int_equal(n_starts, 0);
+}
+
+/* Its answer comes before systemd's. */
+static void what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late(void **state) {
+        Room *room = *state;
+
+        close_agent(room);
+        note_of_last_boot(room);
+        leader.gone = true;
+        sim_systemd_drop_bus(room->systemd, 80000);
+        open_agent(room);
+        run_ms(room, 70000);
+        leader.gone = false;
+        agent_state_changed(room->agent);
+        run_ms(room, 10);
+        settle(room);
+        run_ms(room, 20000);
+        settle(room);
+        run_ms(room, 20000);
+        assert_int_equal(n_starts, 0);
+}
+
+static void what_this_host_never_had_is_given_up_and_forgotten(void **state) {
+        StateChange ghost = { .unit = "ghost.service" };
+        Room *room = *state;
+        uint64_t planned;
+
+        close_agent(room);
+        assert_int_equal(unit_state_init(&ghost.state, "loaded", "active", "running", NULL, 1, false), 0);
+        assert_int_equal(host_wait(room->host, registry_publish(room->host->registry, &ghost, 1, host_on_done, room->host)), KV_OK);
+        unit_state_done(&ghost.state);
+        ops.stop = stop_in_vain;
+        ops.unlink = unlink_in_vain;
+        vain.unit = "web.service";
+        order_to(room, "web.service", ONE, ORDER_STOP);
+        open_agent(room);
+        UNTIL(room, is_gone(room, "web.service") && is_gone(room, "ghost.service"));
+        assert_int_equal(vain.n, 0);
+        settle(room);
+        run_ms(room, 2000);
+        planned = agent_counts(room->agent)->planned;
+        agent_state_changed(room->agent);
+        run_ms(room, 50);
+        assert_int_equal(agent_counts(room->agent)->planned, planned);
+}
+
+static void of_the_host(SystemdUnit *seen) {
+        seen->owner = SYSTEMD_CONFLICTING;
+        snprintf(seen->active, sizeof(seen->active), "active");
+}
+
+static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more(void **state) {
+        Room *room = *state;
+        uint64_t planned;
+
+        pretence = (Pretence) { .unit = "ssh.service", .change = of_the_host };
+        count_messages("ssh.service is not run here");
+        order(room, "ssh.service");
+        UNTIL(room, state_of(room, "ssh.service") && streq(state_of(room, "ssh.service")->load, STATE_FOREIGN));
+        settle(room);
+        sim_systemd_change(room->systemd, "ssh.service");
+        run_ms(room, 1000);
+        assert_int_equal(n_said, 1);
+        count_messages(NULL);
+        planned = agent_counts(room->agent)->planned;
+        agent_state_changed(room->agent);
+        run_ms(room, 50);
+        assert_int_equal(agent_counts(room->agent)->planned, planned);
+}
+
 int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
                 in_a_room(what_is_on_its_way_is_published_when_that_lasts_for_300_ms),
+                in_a_room(nothing_is_published_before_this_host_has_caught_up),
+                in_a_room(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_room(an_order_for_another_host_costs_no_pass),
+                in_a_room(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
+                in_a_room(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
+                in_a_room(the_lineage_of_the_cluster_is_noted_before_any_unit_is),
+                in_a_room(what_was_assigned_in_the_last_boot_is_not_started_once_the_cluster_has_answered),
+                in_a_room(what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
+                in_a_room(what_this_host_never_had_is_given_up_and_forgotten),
+                in_a_room(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
         };
 
         if (argc > 1)

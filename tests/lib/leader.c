@@ -1,0 +1,30 @@
+#include "tests/lib/leader.h"
+
+Leader leader;
+
+void __real_kv_sync(KvStore *store, KvSync *sync);
+void __real_kv_sync_cancel(KvStore *store, KvSync *sync);
+void __real_kv_state(KvStore *store, KvState *ret);
+void __wrap_kv_sync(KvStore *store, KvSync *sync);
+void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync);
+void __wrap_kv_state(KvStore *store, KvState *ret);
+
+void __wrap_kv_sync(KvStore *store, KvSync *sync) {
+        if (leader.hold)
+                leader.held = sync;
+        else
+                __real_kv_sync(store, sync);
+}
+
+void __wrap_kv_sync_cancel(KvStore *store, KvSync *sync) {
+        leader.cancelled++;
+        if (sync == leader.held)
+                leader.held = NULL;
+        else
+                __real_kv_sync_cancel(store, sync);
+}
+
+void __wrap_kv_state(KvStore *store, KvState *ret) {
+        __real_kv_state(store, ret);
+        ret->ready &= !leader.gone;
+}

@@ -1,0 +1,13 @@
+/* What a host is told of its leader, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and --wrap=kv_state. */
+#pragma once
+
+#include "kvstore/kvstore.h"
+
+typedef struct Leader {
+        bool hold; /* of syncs */
+        bool gone;
+        KvSync *held; /* not answered yet */
+        unsigned cancelled;
+} Leader;
+
+extern Leader leader;
