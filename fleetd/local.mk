@@ -113,7 +113,8 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
+	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-facts \
+	tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -153,14 +154,23 @@ tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tes
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(FLEETD_HOST)
+tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts
+tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(AGENT_ROOM)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(AGENT_ROOM) $(LEADER)
+tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(AGENT_ROOM)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(AGENT_ROOM)
+tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
 	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/still.h tests/lib/still.c tests/lib/memory_disk.h tests/lib/memory_disk.c \

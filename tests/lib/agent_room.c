@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
 
 Room *running;
@@ -177,6 +178,29 @@ void count_messages(const char *part) {
 /* -- systemd -- */
 
 const SystemdOps *real_ops;
+SystemdOps bent;
+
+int bent_room_setup(void **state) {
+        Room *room;
+
+        leader = (Leader) {};
+        room = room_new();
+        close_agent(room);
+        bent = *real_ops;
+        bent.list = list_pretended;
+        room->bus->ops = &bent;
+        open_agent(room);
+        settle(room);
+        *state = room;
+        return 0;
+}
+
+int bent_room_teardown(void **state) {
+        leader.gone = false;
+        room_free(*state);
+        return 0;
+}
+
 Vain vain;
 Pretence pretence;
 
@@ -248,7 +272,7 @@ static void on_pretended(void *userdata, int error, const SystemdUnit *units, si
                 if (pretence.change)
                         pretence.change(&changed[i]);
         }
-        listing->done(listing->userdata, error, changed, n);
+        listing->done(listing->userdata, pretence.error ? pretence.error : error, changed, pretence.error ? 0 : n);
         free(changed);
         free(listing);
 }

@@ -65,6 +65,12 @@ void count_messages(const char *part);
 /* -- What systemd does otherwise than the simulated one, in SystemdOps that a test changes -- */
 
 extern const SystemdOps *real_ops;
+/* The agent of in_a_bent_room() has these, which a test may change: the real ones, and list_pretended(). It follows a leader. */
+extern SystemdOps bent;
+
+int bent_room_setup(void **state);
+int bent_room_teardown(void **state);
+#define in_a_bent_room(f) cmocka_unit_test_setup_teardown(f, bent_room_setup, bent_room_teardown)
 
 /* Calls about one unit: they are written down, and fail, or come to nothing. */
 typedef struct Vain {
@@ -92,6 +98,7 @@ typedef struct Pretence {
         SystemdEnd end;
         bool held;
         void (*change)(SystemdUnit *seen); /* the rest; NULL: nothing */
+        int error;                 /* of each listing */
 } Pretence;
 
 extern Pretence pretence;

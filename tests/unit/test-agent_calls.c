@@ -1,0 +1,600 @@
+/* What the agent does about calls to systemd that fail, take long or change nothing, and what it makes of what systemd says, in virtual time. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/agent_room.h"
+#include "tests/lib/leader.h"
+#include "tests/lib/scratch.h"
+
+#define ONE "[Service]\nExecStart=/bin/one\n"
+#define TWO "[Service]\nExecStart=/bin/two\n"
+#define TUNED ONE "[X-Fleet]\nConflicts=x*\n"
+
+static void change(Room *room, const char *active, SystemdEnd end) {
+        pretence.unit = "web.service";
+        pretence.active = active;
+        pretence.end = end;
+        sim_systemd_change(room->systemd, "web.service");
+}
+
+static bool is_done(Room *room) {
+        return state_of(room, "web.service")->done;
+}
+
+static bool is_told_as(Room *room, const char *load, const char *active) {
+        const UnitState *s = state_of(room, "web.service");
+
+        return s && streq(s->load, load) && streq(s->active, active);
+}
+
+static bool job_is(Room *room, const char *job) {
+        const UnitState *s = state_of(room, "web.service");
+
+        return s && streq(s->job, job);
+}
+
+/* -- Files -- */
+
+static void with_error(SystemdUnit *seen) {
+        snprintf(seen->load, sizeof(seen->load), "error");
+}
+
+static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        count_messages("cannot put in force web.service");
+        for (unsigned i = 0; i < 3; i++) { /* each of these is taken */
+                assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+                sim_systemd_change(room->systemd, "web.service");
+                run_ms(room, 1000);
+        }
+        assert_int_equal(n_said, 0);
+        bent.write_file = write_in_vain;
+        vain.unit = pretence.unit = "web.service";
+        pretence.change = with_error;
+        sim_systemd_change(room->systemd, "web.service");
+        until_calls(room, 3, 3000);
+        assert_int_equal(n_said, 0);
+        until_calls(room, 4, 3000);
+        assert_int_equal(n_said, 1);
+        assert_in_range(vain.at_ms[3] - vain.at_ms[2], 600, 1000); /* a reload, and then half a second */
+        assert_int_equal(n_starts, 1);
+        assert_int_equal(n_stops, 0);
+        count_messages(NULL);
+}
+
+static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
+        const char *a = "a.service";
+        Room *room = *state;
+
+        run_unit(room, "b.service");
+        run_unit(room, "c.service");
+        bent.link = link_in_vain;
+        bent.unlink = unlink_in_vain;
+        vain = (Vain) { .unit = a, .held = true };
+        order(room, a);
+        until_calls(room, 1, 1000);
+        host_order(room->host, "b.service", ORDER_STOP);
+        UNTIL(room, is_gone(room, "b.service"));
+        order(room, "d.service");
+        run_ms(room, 2000);
+        assert_int_equal(n_starts, 2); /* one batch at a time */
+        vain.unit = NULL;
+        assert_int_equal(real_ops->link(room->bus, &a, 1, vain.done, vain.userdata), 0);
+        UNTIL(room, says(room, a, "active") && says(room, "d.service", "active"));
+
+        vain = (Vain) { .unit = a, .held = true };
+        host_order(room->host, a, ORDER_STOP);
+        until_calls(room, 1, 5000);
+        run_unit(room, "e.service");
+        host_order(room->host, "c.service", ORDER_STOP);
+        run_ms(room, 5000);
+        settle(room);
+        assert_int_equal(n_stops, 3);
+        assert_true(has_order(room, "c.service"));
+        vain.unit = NULL;
+        assert_int_equal(real_ops->unlink(room->bus, &a, 1, vain.done, vain.userdata), 0);
+        UNTIL(room, is_gone(room, a) && is_gone(room, "c.service"));
+}
+
+static void nothing_is_written_while_systemd_does_not_answer(void **state) {
+        Room *room = *state;
+
+        order_to(room, "web.service", ONE, ORDER_LOAD);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        settle(room);
+        bent.write_file = write_in_vain;
+        vain.unit = "web.service";
+        sim_systemd_drop_bus(room->systemd, 3000);
+        order_to(room, "web.service", TWO, ORDER_LOAD);
+        run_ms(room, 2900);
+        assert_int_equal(vain.n, 0);
+        run_ms(room, 200);
+        assert_true(vain.n > 0);
+}
+
+/* Each of them alone has systemd read its files again. */
+static size_t n_reason;
+static bool is_linked;
+static unsigned n_reloads;
+
+static void not_in_force(SystemdUnit *seen) {
+        if (!is_linked || n_reason == 0)
+                return;
+        if (n_reason == 1)
+                seen->need_reload = true;
+        else if (n_reason == 2)
+                seen->owner = SYSTEMD_ABSENT;
+        else
+                snprintf(seen->load, sizeof(seen->load), "error");
+}
+
+static int link_noted(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        is_linked = true;
+        return real_ops->link(s, names, n, done, userdata);
+}
+
+static int reload_noted(Systemd *s, SystemdDone done, void *userdata) {
+        is_linked = false;
+        n_reloads++;
+        return real_ops->reload(s, done, userdata);
+}
+
+static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void **state) {
+        Room *room = *state;
+
+        bent.link = link_noted;
+        bent.reload = reload_noted;
+        n_reloads = 0;
+        for (n_reason = 0; n_reason < 4; n_reason++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "web%zu.service", n_reason);
+                pretence = (Pretence) { .unit = name, .change = not_in_force };
+                is_linked = false;
+                run_unit(room, name);
+                assert_int_equal(n_reloads, n_reason);
+                pretence = (Pretence) {};
+        }
+}
+
+static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(void **state) {
+        const char *name = "web.service";
+        Room *room = *state;
+
+        bent.link = link_in_vain;
+        vain = (Vain) { .unit = name, .held = true };
+        order(room, name);
+        until_calls(room, 1, 1000);
+        count_messages("cannot write web.service");
+        pretence.error = -EIO;
+        vain.held = false;
+        vain.done(vain.userdata, 0, "");
+        run_ms(room, 100);
+        assert_int_equal(n_said, 1);
+        count_messages(NULL);
+        pretence.error = 0;
+        vain.unit = NULL;
+        UNTIL(room, says(room, name, "active"));
+        assert_int_equal(n_starts, 1);
+}
+
+static char last_written[64];
+
+static int write_noted(Systemd *s, const char *name, const char *text, size_t size) {
+        snprintf(last_written, sizeof(last_written), "%.*s", (int) size, text);
+        return real_ops->write_file(s, name, text, size);
+}
+
+/* What the cluster wants by now is not known to be so. */
+static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **state) {
+        Room *room = *state;
+
+        bent.write_file = write_noted;
+        run_unit(room, "web.service");
+        leader.gone = true;
+        agent_state_changed(room->agent);
+        run_ms(room, 50);
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        last_written[0] = 0;
+        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        sim_systemd_change(room->systemd, "web.service");
+        run_ms(room, 1000);
+        assert_string_equal(last_written, ONE);
+        leader.gone = false;
+        agent_state_changed(room->agent);
+        UNTIL(room, n_starts == 2);
+        assert_string_equal(last_written, TWO);
+}
+
+static void units_that_could_not_be_read_are_read_again_after_half_a_second(void **state) {
+        Room *room = *state;
+        uint64_t began_ms;
+
+        close_agent(room);
+        assert_int_equal(real_ops->write_file(room->bus, "stray.service", ONE, strlen(ONE)), 0);
+        pretence.error = -EIO;
+        open_agent(room);
+        run_ms(room, 10);
+        settle(room);
+        run_ms(room, 3500);
+        assert_in_range(agent_counts(room->agent)->listings, 6, 9);
+        pretence.error = 0;
+        began_ms = world_now_ms(room->world);
+        UNTIL(room, state_of(room, "stray.service")); /* of which its file alone is known */
+        assert_in_range(world_now_ms(room->world) - began_ms, 0, 1000);
+}
+
+/* -- Starts and stops -- */
+
+static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
+        Room *room = *state;
+
+        for (unsigned gone = 0; gone < 2; gone++) {
+                bent.start = start_in_vain;
+                vain = (Vain) { .unit = gone ? "lone.service" : "web.service", .error = -EPERM };
+                order(room, vain.unit);
+                until_calls(room, 1, 1000);
+                run_ms(room, 50);
+                assert_false(is_noted(room, vain.unit));
+                if (gone) { /* it is made again without the cluster, too */
+                        leader.gone = true;
+                        agent_state_changed(room->agent);
+                }
+                vain.unit = NULL;
+                run_ms(room, 1000);
+                assert_int_equal(n_starts, 1 + gone);
+        }
+}
+
+static SystemdEvents events;
+
+static void set_events_noted(Systemd *s, const SystemdEvents *set) {
+        events = set ? *set : (SystemdEvents) {};
+        real_ops->set_events(s, set);
+}
+
+/* Of its agent the events are known. */
+static void reopen_with_events(Room *room) {
+        close_agent(room);
+        bent.set_events = set_events_noted;
+        open_agent(room);
+        settle(room);
+}
+
+static void job_removed(const char *result) {
+        events.on_job_removed(events.userdata, "web.service", result);
+}
+
+/* Until then it may still be reported that it failed. */
+static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended(void **state) {
+        Room *room = *state;
+
+        reopen_with_events(room);
+        run_unit(room, "web.service");
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        host_order(room->host, "web.service", ORDER_RUN);
+        until_calls(room, 1, 2000);
+        run_ms(room, 50);
+        change(room, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(room, says(room, "web.service", "active"));
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        settle(room);
+        run_ms(room, 1500);
+        settle(room);
+        assert_false(is_done(room));
+        job_removed("failed");
+        run_ms(room, 1500);
+        settle(room);
+        assert_false(is_done(room));
+        job_removed("done");
+        UNTIL(room, is_done(room));
+}
+
+static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs(void **state) {
+        Room *room = *state;
+        uint64_t ended_ms;
+
+        reopen_with_events(room);
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        order(room, "web.service");
+        until_calls(room, 1, 1000);
+        run_ms(room, 1000);
+        settle(room);
+        ended_ms = world_now_ms(room->world);
+        job_removed("dependency");
+        UNTIL(room, job_is(room, "dependency"));
+        assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* not with the next round over all units */
+        assert_true(notes_say(room, "\"job\":\"dependency\""));
+
+        host_order(room->host, "web.service", ORDER_RUN);
+        until_calls(room, 2, 2000);
+        UNTIL(room, job_is(room, "")); /* of the start that is under way nothing is known */
+        job_removed("timeout");
+        UNTIL(room, job_is(room, "timeout"));
+        job_removed("done");
+        UNTIL(room, job_is(room, ""));
+
+        job_removed("timeout");
+        UNTIL(room, job_is(room, "timeout"));
+        change(room, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(room, says(room, "web.service", "active"));
+        change(room, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        assert_true(job_is(room, ""));
+}
+
+static bool stopping;
+
+static bool is_stopping(Systemd *s) {
+        return stopping;
+}
+
+/* A reboot that was cancelled. */
+static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop(void **state) {
+        Room *room = *state;
+
+        reopen_with_events(room);
+        bent.is_stopping = is_stopping;
+        stopping = true;
+        order(room, "web.service");
+        run_ms(room, 1000);
+        assert_int_equal(n_starts, 0);
+        stopping = false;
+        events.on_job_removed(events.userdata, "shutdown.target", "canceled"); /* of a unit that is not ours */
+        events.on_changed(events.userdata, NULL);
+        run_ms(room, 1000);
+        assert_int_equal(n_starts, 1);
+}
+
+static bool is_stale;
+
+static void stale(SystemdUnit *seen) {
+        seen->need_reload = is_stale;
+}
+
+static int reload_stale(Systemd *s, SystemdDone done, void *userdata) {
+        is_stale = false;
+        return real_ops->reload(s, done, userdata);
+}
+
+static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.stop = stop_in_vain;
+        bent.reload = reload_stale;
+        vain = (Vain) { .unit = "web.service", .error = -EIO };
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        until_calls(room, 1, 1000);
+        run_ms(room, 50);
+        is_stale = true;
+        pretence = (Pretence) { .unit = "web.service", .change = stale };
+        sim_systemd_change(room->systemd, "web.service");
+        run_ms(room, 50);
+        vain.n = 0;
+        order(room, "web.service");
+        run_ms(room, 3000);
+        settle(room);
+        run_ms(room, 3000);
+        assert_false(is_stale);
+        assert_int_equal(vain.n, 0);
+        assert_int_equal(n_starts, 1);
+}
+
+/* -- What is noted of a unit -- */
+
+static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        close_agent(room); /* the next daemon has it from the notes alone */
+        open_agent(room);
+        settle(room);
+        order_to(room, "web.service", TUNED, ORDER_RUN);
+        run_ms(room, 2000);
+        settle(room);
+        run_ms(room, 2000);
+        assert_true(is_done(room));
+        assert_int_equal(n_starts, 1);
+}
+
+static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        scratch_write(path, "rubbish");
+        open_agent(room);
+        UNTIL(room, is_noted(room, "web.service"));
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        assert_int_equal(n_starts, 1);
+}
+
+static void with_our_file(SystemdUnit *seen) {
+        snprintf(seen->load, sizeof(seen->load), "loaded");
+        seen->owner = SYSTEMD_OURS;
+}
+
+static void a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops(void **state) {
+        Room *room = *state;
+
+        bent.link = link_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -EEXIST };
+        order(room, "web.service");
+        UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
+        pretence.change = with_our_file;
+        change(room, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(room, is_told_as(room, "loaded", "active"));
+        settle(room);
+        change(room, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(room, !says(room, "web.service", "active"));
+        assert_true(is_told_as(room, "loaded", "inactive"));
+        assert_int_equal(n_starts, 0);
+}
+
+static const char *invocation;
+static const char *sub;
+
+static void with_another_invocation(SystemdUnit *seen) {
+        snprintf(seen->invocation_id, sizeof(seen->invocation_id), "%s", invocation);
+        snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
+}
+
+static void what_ran_last_is_noted_when_the_daemon_stops(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        invocation = "0123456789abcdef0123456789abcdef"; /* Restart= */
+        sub = "restarted";
+        pretence = (Pretence) { .unit = "web.service", .change = with_another_invocation };
+        sim_systemd_change(room->systemd, "web.service");
+        UNTIL(room, streq(state_of(room, "web.service")->sub, sub));
+        close_agent(room);
+        assert_true(notes_say(room, invocation));
+}
+
+static SystemdUnit told;
+
+static void with_states(SystemdUnit *seen) {
+        memcpy(seen->load, told.load, sizeof(seen->load));
+        memcpy(seen->active, told.active, sizeof(seen->active));
+        memcpy(seen->sub, told.sub, sizeof(seen->sub));
+}
+
+static void a_state_is_published_with_the_time_of_its_last_change(void **state) {
+        Room *room = *state;
+        uint64_t began_ms, since_ms;
+        char hash[41];
+
+        run_unit(room, "web.service");
+        told = (SystemdUnit) { .load = "loaded", .active = "active", .sub = "running" };
+        pretence = (Pretence) { .unit = "web.service", .change = with_states };
+        for (unsigned i = 0; i < 3; i++) { /* each of the three counts */
+                run_ms(room, 2000);
+                settle(room);
+                snprintf(i == 0 ? told.sub : i == 1 ? told.load : told.active, sizeof(told.sub), "%s", i == 2 ? "reloading" : "other");
+                began_ms = loop_wall_ms(world_loop(room->loop));
+                sim_systemd_change(room->systemd, "web.service");
+                UNTIL(room, streq(state_of(room, "web.service")->sub, told.sub) && streq(state_of(room, "web.service")->load, told.load)
+                                    && streq(state_of(room, "web.service")->active, told.active));
+                since_ms = state_of(room, "web.service")->since_ms;
+                assert_in_range(since_ms, began_ms, began_ms + 50);
+        }
+        snprintf(hash, sizeof(hash), "%s", state_of(room, "web.service")->hash);
+        order_to(room, "web.service", TUNED, ORDER_RUN); /* and nothing else does */
+        UNTIL(room, !streq(state_of(room, "web.service")->hash, hash));
+        assert_int_equal(state_of(room, "web.service")->since_ms, since_ms);
+}
+
+/* -- What goes -- */
+
+static unsigned n_resets, n_removed;
+
+static void with_conflict(SystemdUnit *seen) {
+        seen->owner = SYSTEMD_CONFLICTING;
+}
+
+static void ignore(void *userdata, int error, const char *sentence) {
+}
+
+static int remove_noted(Systemd *s, const char *name) {
+        n_removed++;
+        return real_ops->remove_file(s, name);
+}
+
+static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        n_resets++;
+        return real_ops->reset_failed(s, name, done, userdata);
+}
+
+static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name(void **state) {
+        static const struct {
+                const char *active;
+                bool conflicting;
+                unsigned n;
+        } rows[] = { { "failed", false, 1 }, { "inactive", false, 0 }, { "failed", true, 0 } };
+        Room *room = *state;
+
+        bent.reset_failed = reset_counted;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                n_resets = 0;
+                run_unit(room, "web.service");
+                pretence.change = rows[i].conflicting ? with_conflict : NULL;
+                change(room, rows[i].active, SYSTEMD_END_UNKNOWN);
+                run_ms(room, 1500);
+                settle(room);
+                host_order(room->host, "web.service", ORDER_STOP);
+                UNTIL(room, is_gone(room, "web.service"));
+                assert_int_equal(n_resets, rows[i].n);
+                pretence = (Pretence) {};
+                assert_int_equal(real_ops->stop(room->bus, "web.service", ignore, NULL), 0);
+                run_ms(room, 4000);
+        }
+}
+
+static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.unlink = unlink_in_vain;
+        bent.remove_file = remove_noted;
+        n_removed = 0;
+        vain = (Vain) { .unit = "web.service", .error = -EPERM };
+        count_messages("cannot remove web.service");
+        host_order(room->host, "web.service", ORDER_STOP);
+        until_calls(room, 2, 6000);
+        settle(room);
+        assert_int_equal(n_said, 1);
+        assert_int_equal(n_removed, 0);
+        assert_true(has_order(room, "web.service"));
+        count_messages("cannot remove");
+        vain.unit = NULL;
+        UNTIL(room, is_gone(room, "web.service"));
+        assert_int_equal(n_removed, 1);
+        assert_int_equal(n_stops, 1);
+        assert_int_equal(n_said, 0);
+        count_messages(NULL);
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+                in_a_bent_room(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
+                in_a_bent_room(a_call_that_takes_long_holds_up_no_other_unit),
+                in_a_bent_room(nothing_is_written_while_systemd_does_not_answer),
+                in_a_bent_room(systemd_reads_its_files_again_when_a_linked_one_is_not_in_force),
+                in_a_bent_room(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
+                in_a_bent_room(without_the_cluster_a_missing_file_is_put_back_as_it_was),
+                in_a_bent_room(units_that_could_not_be_read_are_read_again_after_half_a_second),
+                in_a_bent_room(a_start_that_was_refused_is_not_noted_as_made),
+                in_a_bent_room(a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
+                in_a_bent_room(the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
+                in_a_bent_room(what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
+                in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
+                in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
+                in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
+                in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
+                in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
+                in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
+                in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
+                in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

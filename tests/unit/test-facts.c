@@ -1,0 +1,215 @@
+/* Publication of what this machine is: until the cluster has it, again when that changes, and no more often. The time is virtual. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "fleetd/agent/facts.h"
+#include "tests/lib/host.h"
+#include "tests/lib/leader.h"
+#include "tests/sim/world.h"
+
+enum { RETRY_MS = 1000 };
+
+typedef struct Room {
+        Host *host;
+        World *world;
+        WorldLoop *loop;
+        Facts *facts;
+        Machine machine;
+} Room;
+
+static struct {
+        int error; /* of each one */
+        bool held; /* without an answer */
+        unsigned n;
+        RegistryDone done;
+        void *userdata;
+} publishing;
+
+int __real_registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
+int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
+
+int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata) {
+        publishing.n++;
+        publishing.done = done;
+        publishing.userdata = userdata;
+        return publishing.error < 0 || publishing.held ? publishing.error : __real_registry_publish_facts(r, facts, done, userdata);
+}
+
+static int room_setup(void **state) {
+        Room *room = NEW0(Room, 1);
+
+        leader = (Leader) {};
+        memset(&publishing, 0, sizeof(publishing));
+        room->host = host_new(false);
+        room->world = world_new(1, false);
+        room->loop = world_loop_new(room->world, "facts");
+        room->machine = (Machine) { .name = (char *) "beta", .address = (char *) "10.0.0.2", .version = (char *) "1", .boot_id = (char *) "b" };
+        memcpy(room->machine.id, room->host->id, sizeof(room->machine.id));
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        leader.gone = false;
+        facts_free(room->facts);
+        world_loop_free(room->loop);
+        world_free(room->world);
+        host_free(room->host);
+        free(room);
+        return 0;
+}
+
+static void open_facts(Room *room) {
+        assert_int_equal(facts_new(&room->facts, world_loop(room->loop), room->host->registry, &room->machine), 0);
+}
+
+static void run_ms(Room *room, uint64_t ms) {
+        world_run(room->world, world_now_ms(room->world) + ms);
+}
+
+/* The store has answered, and that was processed. */
+static void settle(Room *room) {
+        for (unsigned i = 0; i < 5; i++) {
+                run_ms(room, 1);
+                host_pause(room->host, 10);
+        }
+}
+
+static const Machine *known(Room *room) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+
+        return m ? m->facts : NULL;
+}
+
+static void until_known_as(Room *room, const char *name) {
+        room->host->deadline_ms = 0;
+        while (!known(room) || !known(room)->name || !streq(known(room)->name, name)) {
+                run_ms(room, 1);
+                host_turn(room->host);
+        }
+        settle(room);
+}
+
+static void facts_are_published_until_they_are_known_and_not_again(void **state) {
+        Room *room = *state;
+        KvState store;
+
+        leader.gone = true;
+        open_facts(room);
+        run_ms(room, 5000);
+        assert_int_equal(publishing.n, 0); /* nobody would take it */
+
+        leader.gone = false;
+        publishing.error = -ENOMEM;
+        facts_state_changed(room->facts);
+        run_ms(room, RETRY_MS - 10);
+        assert_int_equal(publishing.n, 1);
+        publishing.error = 0;
+        publishing.held = true;
+        run_ms(room, 20);
+        assert_int_equal(publishing.n, 2);
+        facts_state_changed(room->facts);
+        run_ms(room, 5000);
+        assert_int_equal(publishing.n, 2); /* one at a time */
+
+        publishing.held = false;
+        publishing.done(publishing.userdata, KV_UNKNOWN, "", 0);
+        run_ms(room, RETRY_MS - 10);
+        assert_int_equal(publishing.n, 2);
+        until_known_as(room, "beta");
+        assert_int_equal(publishing.n, 3);
+        kv_state(room->host->store, &store);
+        assert_int_equal(known(room)->raft_id, store.raft_id);
+        facts_state_changed(room->facts);
+        assert_int_equal(facts_set(room->facts, &room->machine), 0);
+        run_ms(room, 5000);
+        assert_int_equal(publishing.n, 3);
+}
+
+static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_come(void **state) {
+        Room *room = *state;
+
+        open_facts(room);
+        until_known_as(room, "beta");
+        room->machine.name = (char *) "gamma";
+        assert_int_equal(facts_set(room->facts, &room->machine), 0);
+        until_known_as(room, "gamma");
+        assert_int_equal(publishing.n, 2);
+        host_machine(room->host); /* another publication of it */
+        assert_string_equal(known(room)->name, "alpha");
+        until_known_as(room, "gamma");
+        assert_int_equal(publishing.n, 4);
+
+        room->machine.name = (char *) "delta";
+        publishing.held = true;
+        assert_int_equal(facts_set(room->facts, &room->machine), 0);
+        run_ms(room, 10);
+        assert_int_equal(publishing.n, 5);
+        room->machine.name = (char *) "epsilon";
+        assert_int_equal(facts_set(room->facts, &room->machine), 0);
+        publishing.held = false;
+        run_ms(room, 10);
+        assert_int_equal(publishing.n, 5);
+        publishing.done(publishing.userdata, KV_OK, "", 0);
+        until_known_as(room, "epsilon");
+        assert_int_equal(publishing.n, 6);
+}
+
+static void a_publication_for_another_machine_costs_nothing(void **state) {
+        Room *room = *state;
+        Machine other = { .id = "cccccccccccccccccccccccccccccccc", .name = (char *) "other", .address = (char *) "10.0.0.3", .version = (char *) "1",
+                          .boot_id = (char *) "c" };
+
+        open_facts(room);
+        until_known_as(room, "beta");
+        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other, host_on_done, room->host)), KV_OK);
+        settle(room);
+        assert_int_equal(publishing.n, 2); /* with that one */
+        assert_string_equal(known(room)->name, "beta");
+}
+
+/* An answer, a pass and a pause are to come. */
+static void facts_that_are_freed_hear_no_more(void **state) {
+        Room *room = *state;
+
+        open_facts(room);
+        run_ms(room, 1);
+        assert_int_equal(publishing.n, 1);
+        room->facts = facts_free(room->facts);
+        settle(room);
+        host_machine(room->host);
+
+        open_facts(room);
+        room->facts = facts_free(room->facts);
+        run_ms(room, 10);
+        assert_int_equal(publishing.n, 2); /* with that of host_machine() */
+
+        publishing.error = -ENOMEM;
+        open_facts(room);
+        run_ms(room, 10);
+        assert_int_equal(publishing.n, 3);
+        room->facts = facts_free(room->facts);
+        run_ms(room, 5000);
+        assert_int_equal(publishing.n, 3);
+        assert_null(facts_free(NULL));
+}
+
+int main(int argc, char *argv[]) {
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+        const struct CMUnitTest tests[] = {
+                in_a_room(facts_are_published_until_they_are_known_and_not_again),
+                in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),
+                in_a_room(a_publication_for_another_machine_costs_nothing),
+                in_a_room(facts_that_are_freed_hear_no_more),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
