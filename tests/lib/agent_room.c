@@ -136,6 +136,13 @@ void order(Room *room, const char *name) {
         order_to(room, name, "[Service]\nExecStart=/bin/one\n", ORDER_RUN);
 }
 
+void order_slowly(Room *room, const char *name) {
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        order(room, name);
+        UNTIL(room, world_loop_is_working(room->loop));
+        run_ms(room, WRITE_MS / 2);
+}
+
 void run_unit(Room *room, const char *name) {
         order(room, name);
         UNTIL(room, says(room, name, "active"));
@@ -179,6 +186,12 @@ void count_messages(const char *part) {
 
 const SystemdOps *real_ops;
 SystemdOps bent;
+SystemdEvents events;
+
+static void set_events_noted(Systemd *s, const SystemdEvents *set) {
+        events = set ? *set : (SystemdEvents) {};
+        real_ops->set_events(s, set);
+}
 
 int bent_room_setup(void **state) {
         Room *room;
@@ -188,6 +201,7 @@ int bent_room_setup(void **state) {
         close_agent(room);
         bent = *real_ops;
         bent.list = list_pretended;
+        bent.set_events = set_events_noted;
         room->bus->ops = &bent;
         open_agent(room);
         settle(room);

@@ -7,6 +7,11 @@
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
+enum {
+        WRITE_MS = 2000, /* a write to a slow disk */
+        START_MS = 3500, /* the simulated systemd may take three seconds */
+};
+
 typedef struct Room {
         Host *host;
         World *world;
@@ -46,6 +51,8 @@ void await_round(Room *room);
 
 void order(Room *room, const char *name);
 void order_to(Room *room, const char *name, const char *text, OrderKind kind);
+/* It has been ordered to run, and its note is being written since a second. */
+void order_slowly(Room *room, const char *name);
 /* Ordered to run, and published as active. */
 void run_unit(Room *room, const char *name);
 bool says(Room *room, const char *unit, const char *active);
@@ -67,6 +74,7 @@ void count_messages(const char *part);
 extern const SystemdOps *real_ops;
 /* The agent of in_a_bent_room() has these, which a test may change: the real ones, and list_pretended(). It follows a leader. */
 extern SystemdOps bent;
+extern SystemdEvents events; /* of that agent */
 
 int bent_room_setup(void **state);
 int bent_room_teardown(void **state);

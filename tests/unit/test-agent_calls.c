@@ -252,21 +252,6 @@ static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
         }
 }
 
-static SystemdEvents events;
-
-static void set_events_noted(Systemd *s, const SystemdEvents *set) {
-        events = set ? *set : (SystemdEvents) {};
-        real_ops->set_events(s, set);
-}
-
-/* Of its agent the events are known. */
-static void reopen_with_events(Room *room) {
-        close_agent(room);
-        bent.set_events = set_events_noted;
-        open_agent(room);
-        settle(room);
-}
-
 static void job_removed(const char *result) {
         events.on_job_removed(events.userdata, "web.service", result);
 }
@@ -275,7 +260,6 @@ static void job_removed(const char *result) {
 static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended(void **state) {
         Room *room = *state;
 
-        reopen_with_events(room);
         run_unit(room, "web.service");
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
@@ -304,7 +288,6 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         Room *room = *state;
         uint64_t ended_ms;
 
-        reopen_with_events(room);
         bent.start = start_in_vain;
         vain.unit = "web.service";
         order(room, "web.service");
@@ -344,7 +327,6 @@ static bool is_stopping(Systemd *s) {
 static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop(void **state) {
         Room *room = *state;
 
-        reopen_with_events(room);
         bent.is_stopping = is_stopping;
         stopping = true;
         order(room, "web.service");

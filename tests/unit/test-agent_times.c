@@ -1,11 +1,14 @@
 /* When the agent publishes a state, repeats a step and makes a call, with a systemd in virtual time. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "tests/lib/agent_room.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
@@ -378,6 +381,213 @@ static void that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_mo
         assert_int_equal(agent_counts(room->agent)->planned, planned);
 }
 
+/* The sanitizers see what would be left. */
+static void an_agent_that_is_freed_at_any_moment_hears_no_more(void **state) {
+        Room *room = *state;
+        uint64_t listings;
+
+        run_unit(room, "web.service");
+        agent_state_changed(room->agent); /* a pass is due */
+        close_agent(room);
+        run_ms(room, 50);
+        assert_int_equal(leader.cancelled, 0);
+
+        leader.hold = true; /* it catches up */
+        open_agent(room);
+        UNTIL(room, leader.held);
+        close_agent(room);
+        assert_int_equal(leader.cancelled, 1);
+        assert_null(leader.held);
+        leader = (Leader) {};
+
+        open_agent(room); /* it reads units */
+        settle(room);
+        listings = agent_counts(room->agent)->listings;
+        sim_systemd_change(room->systemd, "web.service");
+        while (agent_counts(room->agent)->listings == listings)
+                run_ms(room, 1);
+        close_agent(room);
+        run_ms(room, 50);
+
+        change_note(room, "\"lineage\":\"", "00000000000000ab"); /* it adopts */
+        count_messages("for 30 s this host says what runs");
+        open_agent(room);
+        UNTIL(room, n_said == 1);
+        count_messages(NULL);
+        close_agent(room);
+        run_ms(room, 60000);
+
+        write_adopting(room, KV_SET); /* it reports */
+        memset(&reports, 0, sizeof(reports));
+        reports.held = true;
+        pretence = (Pretence) { .unit = "web.service", .active = "reloading" };
+        open_agent(room);
+        UNTIL(room, reports.n == 1);
+        close_agent(room);
+        settle(room);
+        run_ms(room, 20000);
+        assert_int_equal(reports.n, 1);
+}
+
+/* -- What is being read, or written -- */
+
+static const char *sub;
+
+static void with_sub(SystemdUnit *seen) {
+        snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
+}
+
+static void change_sub(Room *room, const char *to) {
+        sub = to;
+        pretence = (Pretence) { .unit = "web.service", .change = with_sub };
+        sim_systemd_change(room->systemd, "web.service");
+}
+
+static bool sub_is(Room *room, const char *expected) {
+        return streq(state_of(room, "web.service")->sub, expected);
+}
+
+static struct {
+        bool hold;
+        unsigned n;
+        char name[64];
+        SystemdListed done;
+        void *userdata;
+} listing;
+
+static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        if (!listing.hold)
+                return list_pretended(s, names, n, all, done, userdata);
+        listing.n++;
+        snprintf(listing.name, sizeof(listing.name), "%s", names[0]);
+        listing.done = done;
+        listing.userdata = userdata;
+        return 0;
+}
+
+/* What was seen last is older than what is being read, or is to be read once another listing is over. */
+static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **state) {
+        const char *name = listing.name;
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        run_unit(room, "other.service");
+        bent.list = list_held;
+        for (unsigned waits = 0; waits < 2; waits++) {
+                memset(&listing, 0, sizeof(listing));
+                run_ms(room, 1100);
+                settle(room);
+                change_sub(room, waits ? "first, again" : "first");
+                UNTIL(room, sub_is(room, sub)); /* the next one may be published after a second */
+                change_sub(room, "second");
+                run_ms(room, 200);
+                listing.hold = true;
+                sub = "third";
+                sim_systemd_change(room->systemd, waits ? "other.service" : "web.service");
+                run_ms(room, 10);
+                if (waits)
+                        events.on_job_removed(events.userdata, "web.service", "failed");
+                run_ms(room, 2000);
+                settle(room);
+                assert_true(sub_is(room, waits ? "first, again" : "first"));
+                assert_int_equal(listing.n, 1); /* one at a time */
+                listing.hold = false;
+                assert_int_equal(list_pretended(room->bus, &name, 1, false, listing.done, listing.userdata), 0);
+                UNTIL(room, sub_is(room, "third"));
+        }
+}
+
+static void what_changes_nothing_in_the_notes_is_not_written(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        run_unit(room, "web.service");
+        while (world_loop_is_working(room->loop))
+                run_ms(room, 1);
+        assert_int_equal(unlink(path), 0);
+        change_sub(room, "other");
+        UNTIL(room, sub_is(room, "other"));
+        run_ms(room, 2000);
+        settle(room);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
+/* What it is bound to ended again. */
+static void a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_STOPPED_FOR };
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        sim_systemd_change(room->systemd, "web.service");
+        run_ms(room, WRITE_MS + 500); /* that it was stopped is written; and since then that it is started */
+        pretence.held = true;
+        sim_systemd_change(room->systemd, "web.service");
+        run_ms(room, WRITE_MS);
+        assert_int_equal(vain.n, 0);
+        pretence.held = false; /* nothing was moved: it is started soon */
+        until_calls(room, 1, 5 * WRITE_MS);
+}
+
+/* By hand, in the last moment: it is being read, or may not be read yet since it changes all the time. */
+static void a_unit_that_began_while_its_start_was_noted_is_not_started_again(void **state) {
+        static const char *const names[] = { "calm.service", "busy.service" };
+        Room *room = *state;
+
+        bent.start = start_in_vain;
+        for (unsigned busy = 0; busy < 2; busy++) {
+                vain = (Vain) { .unit = names[busy] };
+                pretence = (Pretence) { .unit = names[busy] };
+                settle(room);
+                while (world_loop_is_working(room->loop))
+                        run_ms(room, 1);
+                world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+                order(room, names[busy]);
+                while (!world_loop_is_working(room->loop))
+                        run_ms(room, 1);
+                run_ms(room, busy ? WRITE_MS - 1000 : WRITE_MS - 1);
+                for (unsigned i = 0; i < (busy ? 999 : 1); i++) {
+                        if (!busy || i >= 970)
+                                pretence.active = "active";
+                        sim_systemd_change(room->systemd, names[busy]);
+                        run_ms(room, 1);
+                }
+                run_ms(room, 500);
+                assert_int_equal(vain.n, 0);
+                UNTIL(room, says(room, names[busy], "active") && is_noted(room, names[busy]));
+                assert_int_equal(vain.n, 0);
+                world_loop_set_work_ms(room->loop, 0, 2);
+        }
+}
+
+static void a_start_waits_for_systemd_when_its_note_is_on_disk(void **state) {
+        Room *room = *state;
+
+        order_slowly(room, "slow.service");
+        count_messages("cannot start slow.service");
+        sim_systemd_drop_bus(room->systemd, 2 * WRITE_MS);
+        UNTIL(room, says(room, "slow.service", "active"));
+        assert_int_equal(n_said, 0);
+        count_messages(NULL);
+        assert_int_equal(n_slow, 1);
+        assert_int_equal(n_unnoted, 0);
+}
+
+static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once(void **state) {
+        Room *room = *state;
+        uint64_t removed_ms;
+
+        order_slowly(room, "slow.service");
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->host->agent_path), 0);
+        agent_state_changed(room->agent);
+        removed_ms = world_now_ms(room->world);
+        UNTIL(room, says(room, "slow.service", "active"));
+        assert_in_range(world_now_ms(room->world) - removed_ms, WRITE_MS, 2 * WRITE_MS + START_MS); /* not with the next round over all units */
+        assert_int_equal(n_unnoted, 0);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
@@ -392,6 +602,13 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(what_was_assigned_in_the_last_boot_is_not_started_when_the_cluster_answers_late),
                 in_a_bent_room(what_this_host_never_had_is_given_up_and_forgotten),
                 in_a_bent_room(that_a_name_is_taken_by_the_host_is_logged_once_and_costs_nothing_more),
+                in_a_bent_room(an_agent_that_is_freed_at_any_moment_hears_no_more),
+                in_a_bent_room(a_state_is_not_published_while_its_unit_is_to_be_read_again),
+                in_a_bent_room(what_changes_nothing_in_the_notes_is_not_written),
+                in_a_bent_room(a_unit_that_has_to_wait_again_when_its_start_is_noted_is_not_started),
+                in_a_bent_room(a_unit_that_began_while_its_start_was_noted_is_not_started_again),
+                in_a_bent_room(a_start_waits_for_systemd_when_its_note_is_on_disk),
+                in_a_bent_room(a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
         };
 
         if (argc > 1)
