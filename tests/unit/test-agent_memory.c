@@ -1,13 +1,19 @@
 /* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is virtual. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "fleetd/agent/facts.h"
+#include "fleetd/agent/notes.h"
 #include "tests/lib/agent_room.h"
 #include "tests/lib/alloc.h"
+#include "tests/lib/scratch.h"
 
 enum {
         STEP_MS = 20,
@@ -78,9 +84,136 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         assert_in_range(n_late, 0, LATE_MAX);
 }
 
+/* An agent that was begun has all that it needs. */
+static int begin(void *userdata) {
+        Room *room = userdata;
+        AgentOptions options = { .machine_id = room->host->id, .boot_id = "b0000000000000000000000000000001", .directory = room->host->agent_path,
+                                 .boot_wait_ms = 60000 };
+        Agent *agent = NULL;
+        Error err = {};
+        int r;
+
+        r = agent_new(&agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err);
+        alloc_pause(true);
+        if (r == 0) {
+                assert_non_null(agent);
+                run_ms(room, 1000);
+        }
+        agent_free(agent);
+        run_ms(room, 1000);
+        alloc_pause(false);
+        return r;
+}
+
+static void an_agent_that_cannot_begin_says_so(void **state) {
+        Room *room = *state;
+
+        close_agent(room);
+        world_set_short(room->world, NULL);
+        (void) alloc_fail_each("an agent begins", begin, room, 1);
+        open_agent(room);
+}
+
+/* -- Notes -- */
+
+static char *sub, *bad; /* a folder of notes; "SUB/assignment.bad" */
+
+static int notes(void *userdata) {
+        Notes n;
+        int r;
+
+        r = notes_open(&n, sub, NULL);
+        r = r ?: notes_put(&n, userdata, ORDER_RUN, 1, 2, NULL);
+        if (r == 0)
+                assert_non_null(notes_get(&n, "a.service"));
+        n.dirty = true;
+        r = r ?: notes_save(&n);
+        if (r == 0)
+                assert_false(n.dirty);
+        notes_close(&n);
+        assert_int_equal(access(bad, F_OK), -1); /* nothing that is written in part was found */
+        return r;
+}
+
+enum { LARGE_NOTES = 10, LARGE_SIZE = 120 * 1000 };
+
+static Unit *large[LARGE_NOTES];
+
+/* Their texts have files of their own: everything is there afterwards, or nothing. */
+static int large_notes(void *userdata) {
+        Notes n;
+        int r;
+
+        assert_int_equal(remove_tree_at(AT_FDCWD, sub), 0);
+        r = notes_open(&n, sub, NULL);
+        for (unsigned i = 0; r == 0 && i < LARGE_NOTES; i++)
+                r = notes_put(&n, large[i], ORDER_RUN, 1, 2, NULL);
+        r = r ?: notes_save(&n);
+        notes_close(&n);
+
+        alloc_pause(true);
+        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), r == 0 ? LARGE_NOTES : 0);
+        notes_close(&n);
+        assert_int_equal(access(bad, F_OK), -1);
+        alloc_pause(false);
+        return r;
+}
+
+static void notes_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
+        _cleanup_free_ char *text = malloc(LARGE_SIZE + 1), *scratch = scratch_new();
+        Unit *small = NULL;
+
+        sub = scratch_path(scratch, "notes");
+        bad = scratch_path(sub, "assignment.bad");
+        assert_int_equal(unit_read("a.service", "[Service]\nExecStart=/bin/x\n", 27, &small, NULL), 0);
+        for (unsigned i = 0; i < LARGE_NOTES; i++) {
+                char name[32];
+                int at;
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                at = snprintf(text, LARGE_SIZE, "[Service]\nExecStart=/bin/%u\n", i);
+                for (; at < LARGE_SIZE - 1; at++)
+                        text[at] = at % 64 == 0 ? '\n' : '#';
+                text[LARGE_SIZE - 1] = '\n';
+                assert_int_equal(unit_read(name, text, LARGE_SIZE, &large[i], NULL), 0);
+        }
+        log_set_max_priority(LOG_EMERG);
+        (void) alloc_fail_each("notes", notes, small, 1);
+        (void) alloc_fail_each("notes with large texts", large_notes, NULL, 3);
+        log_set_max_priority(LOG_INFO);
+        for (unsigned i = 0; i < LARGE_NOTES; i++)
+                unit_free(large[i]);
+        unit_free(small);
+        free(sub);
+        free(bad);
+        scratch_free(TAKE_PTR(scratch));
+}
+
+static int begin_facts(void *userdata) {
+        const Machine machine = { .name = (char *) "alpha", .address = (char *) "10.0.0.1", .version = (char *) "0" };
+        Room *room = userdata;
+        Facts *facts = NULL;
+        int r;
+
+        r = facts_new(&facts, world_loop(room->loop), room->host->registry, &machine);
+        if (r == 0)
+                assert_non_null(facts);
+        r = r ?: facts_set(facts, &machine);
+        facts_free(facts);
+        return r;
+}
+
+static void facts_that_cannot_be_kept_say_so(void **state) {
+        assert_in_range(alloc_fail_each("facts", begin_facts, *state, 1), 4, 100);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, room_setup, room_teardown),
+                cmocka_unit_test(notes_are_saved_as_a_whole_or_say_that_they_are_not),
         };
 
         if (argc > 1)
