@@ -242,6 +242,8 @@ static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
                 until_calls(room, 1, 1000);
                 run_ms(room, 50);
                 assert_false(is_noted(room, vain.unit));
+                if (!gone)
+                        assert_false(notes_say(room, "\"startedBoot\""));
                 if (gone) { /* it is made again without the cluster, too */
                         leader.gone = true;
                         agent_state_changed(room->agent);
@@ -376,6 +378,11 @@ static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_bac
 
 /* -- What is noted of a unit -- */
 
+static void without_a_file(SystemdUnit *seen) {
+        snprintf(seen->load, sizeof(seen->load), "error");
+        seen->owner = SYSTEMD_ABSENT;
+}
+
 static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void **state) {
         Room *room = *state;
 
@@ -391,6 +398,61 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         run_ms(room, 2000);
         assert_true(is_done(room));
         assert_int_equal(n_starts, 1);
+}
+
+/* The second stop is seen by no daemon. */
+static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        change(room, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        change(room, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(room, says(room, "web.service", "active"));
+        close_agent(room);
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true };
+        open_agent(room);
+        settle(room);
+        run_ms(room, 1500);
+        assert_int_equal(vain.n, 0);
+        pretence.held = false;
+        until_calls(room, 1, 3000);
+}
+
+/* Its notes do not say yet whose file runs. */
+static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
+        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        pretence = (Pretence) { .unit = "web.service", .change = without_a_file };
+        bent.stop = stop_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -ETIMEDOUT };
+        open_agent(room);
+        settle(room);
+        until_calls(room, 2, 3000);
+        vain.unit = NULL;
+        UNTIL(room, n_stops == 1);
+        pretence = (Pretence) {};
+        UNTIL(room, n_starts == 2);
+}
+
+static void the_index_of_an_order_to_stop_is_noted(void **state) {
+        Room *room = *state;
+        char floor[64];
+
+        run_unit(room, "web.service");
+        host_order(room->host, "web.service", ORDER_STOP);
+        snprintf(floor, sizeof(floor), "\"floor\":%llu,",
+                 (unsigned long long) cluster_order(registry_cluster(room->host->registry), room->host->id, "web.service")->index);
+        UNTIL(room, is_gone(room, "web.service"));
+        close_agent(room);
+        assert_true(notes_say(room, floor));
 }
 
 static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
@@ -568,6 +630,9 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
                 in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
                 in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
+                in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
+                in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
+                in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
                 in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
                 in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
