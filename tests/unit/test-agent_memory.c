@@ -84,6 +84,41 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         assert_in_range(n_late, 0, LATE_MAX);
 }
 
+static unsigned nth; /* allocation that fails when an order comes; 0: none */
+
+static void on_order(void *userdata, const RegistryChange *change) {
+        if (change->kind != CHANGED_ORDER || change->removed || nth == 0)
+                return;
+        alloc_fail_at(nth);
+        nth = 0;
+}
+
+static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void **state) {
+        RegistryListener listener = { .on_change = on_order };
+        Room *room = *state;
+
+        for (unsigned n = 1; n <= 3; n++) { /* the unit; the table, which has none yet, in two parts */
+                uint64_t ordered_ms;
+
+                close_agent(room);
+                open_agent(room);
+                settle(room);
+                run_ms(room, 1000);
+                host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
+                registry_listen(room->host->registry, &listener); /* in front of the agent's */
+                nth = n;
+                ordered_ms = world_now_ms(room->world);
+                host_order(room->host, "short.service", ORDER_RUN);
+                assert_true(alloc_has_failed());
+                alloc_fail_at(0);
+                UNTIL(room, says(room, "short.service", "active"));
+                assert_in_range(world_now_ms(room->world) - ordered_ms, 0, SOON_MS);
+                registry_unlisten(room->host->registry, &listener);
+                host_order(room->host, "short.service", ORDER_STOP);
+                UNTIL(room, is_gone(room, "short.service"));
+        }
+}
+
 /* An agent that was begun has all that it needs. */
 static int begin(void *userdata) {
         Room *room = userdata;
@@ -211,6 +246,7 @@ static void facts_that_cannot_be_kept_say_so(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
+                in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
                 cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, room_setup, room_teardown),
                 cmocka_unit_test(notes_are_saved_as_a_whole_or_say_that_they_are_not),
