@@ -1,5 +1,8 @@
 /* Publication of what this machine is: until the cluster has it, again when that changes, and no more often. The time is virtual. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -201,6 +204,27 @@ static void facts_that_are_freed_hear_no_more(void **state) {
         assert_null(facts_free(NULL));
 }
 
+/* The first one of this machine, if it has any. */
+static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **state) {
+        char address[64] = "", each[64];
+        struct ifaddrs *all;
+        bool any = false, found = false;
+        int r = facts_primary_address(address, sizeof(address));
+
+        assert_int_equal(getifaddrs(&all), 0);
+        for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+                if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP))
+                        continue;
+                assert_non_null(inet_ntop(AF_INET, &((const struct sockaddr_in *) i->ifa_addr)->sin_addr, each, sizeof(each)));
+                if (!any)
+                        found = streq(each, address);
+                any = true;
+        }
+        freeifaddrs(all);
+        assert_int_equal(r, any ? 0 : -ENODEV);
+        assert_true(found == any);
+}
+
 int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -208,6 +232,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),
                 in_a_room(a_publication_for_another_machine_costs_nothing),
                 in_a_room(facts_that_are_freed_hear_no_more),
+                cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
         };
 
         if (argc > 1)
