@@ -407,6 +407,73 @@ static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) 
         assert_in_range(world_now_ms(room->world) - began_ms, 30000, 55000);
 }
 
+/* -- More units than one call takes -- */
+
+enum { MANY = 501, CHUNK = 100, CALL_MAX = 500 };
+
+/* The agent sees nothing of it before everything is there: its time stands still. */
+static void order_many(Room *room, OrderKind kind) {
+        const Cluster *c = registry_cluster(room->host->registry);
+        OrderChange *changes = NEW0(OrderChange, CHUNK);
+        KvState store;
+
+        assert_non_null(changes);
+        kv_state(room->host->store, &store);
+        for (unsigned i = 0; i < MANY; i += CHUNK) {
+                unsigned n = MIN((unsigned) CHUNK, (unsigned) MANY - i);
+
+                for (unsigned k = 0; k < n; k++) {
+                        const ClusterOrder *there;
+
+                        changes[k] = (OrderChange) { .order = kind, .reason = "a test says so" };
+                        memcpy(changes[k].machine, room->host->id, sizeof(changes[k].machine));
+                        snprintf(changes[k].unit, sizeof(changes[k].unit), "many-%03u.service", i + k);
+                        there = cluster_order(c, room->host->id, changes[k].unit);
+                        changes[k].expected_index = there ? there->index : 0;
+                        changes[k].unit_index = cluster_unit(c, changes[k].unit)->index;
+                }
+                assert_int_equal(host_wait(room->host, registry_order(room->host->registry, store.term, changes, n, host_on_done, room->host)), KV_OK);
+        }
+        free(changes);
+}
+
+static size_t most_linked, most_unlinked;
+
+static int link_counted(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        most_linked = MAX(most_linked, n);
+        return real_ops->link(s, names, n, done, userdata);
+}
+
+static int unlink_counted(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+        most_unlinked = MAX(most_unlinked, n);
+        return real_ops->unlink(s, names, n, done, userdata);
+}
+
+static void one_call_is_about_five_hundred_units_at_most(void **state) {
+        Room *room = *state;
+        SystemdOps ops = *room->bus->ops;
+        const ClusterMachine *self = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+
+        ops.link = link_counted;
+        ops.unlink = unlink_counted;
+        room->bus->ops = &ops;
+        most_linked = most_unlinked = 0;
+        for (unsigned i = 0; i < MANY; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "many-%03u.service", i);
+                host_unit(room->host, name, "[Service]\nExecStart=/bin/one\n", TARGET_LOADED);
+        }
+        order_many(room, ORDER_LOAD);
+        UNTIL(room, HASH_COUNT(self->states) == 1 + OTHERS + MANY);
+        assert_int_equal(most_linked, CALL_MAX);
+        settle(room);
+        order_many(room, ORDER_STOP);
+        UNTIL(room, HASH_COUNT(self->orders) == 1 + OTHERS);
+        assert_int_equal(most_unlinked, CALL_MAX);
+        room->bus->ops = real_ops;
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -427,6 +494,7 @@ int main(void) {
                 in_a_room(what_fails_is_tried_again_ever_later_and_said_once),
                 in_a_room(a_change_costs_one_listing_and_one_plan_and_then_nothing),
                 in_a_room(in_a_new_lineage_no_order_is_obeyed_for_half_a_minute),
+                in_a_room(one_call_is_about_five_hundred_units_at_most),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
