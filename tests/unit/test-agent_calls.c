@@ -301,6 +301,8 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         UNTIL(room, job_is(room, "dependency"));
         assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* not with the next round over all units */
         assert_true(notes_say(room, "\"job\":\"dependency\""));
+        run_ms(room, 3000);
+        assert_int_equal(vain.n, 1); /* no other unit has stopped it, so that it is not started again */
 
         host_order(room->host, "web.service", ORDER_RUN);
         until_calls(room, 2, 2000);
@@ -440,6 +442,21 @@ static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_excha
         UNTIL(room, n_stops == 1);
         pretence = (Pretence) {};
         UNTIL(room, n_starts == 2);
+}
+
+static int stage_without_space(Systemd *s, const char *name, const char *text, size_t size) {
+        return -ENOSPC;
+}
+
+static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.stage_file = stage_without_space;
+        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        host_order(room->host, "web.service", ORDER_STOP);
+        sim_systemd_change(room->systemd, "web.service");
+        UNTIL(room, is_gone(room, "web.service"));
 }
 
 static void the_index_of_an_order_to_stop_is_noted(void **state) {
@@ -632,6 +649,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
                 in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
+                in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
                 in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
