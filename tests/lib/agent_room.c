@@ -112,6 +112,14 @@ void run_ms(Room *room, uint64_t ms) {
         world_run(room->world, world_now_ms(room->world) + ms);
 }
 
+void room_turn(Room *room, uint64_t until_ms) {
+        if (world_now_ms(room->world) >= until_ms)
+                fail_msg("what was waited for did not come");
+        run_ms(room, 1);
+        room->host->deadline_ms = 0;
+        host_turn(room->host);
+}
+
 void settle(Room *room) {
         for (unsigned i = 0; i < 5; i++) {
                 host_pause(room->host, 10);
