@@ -129,6 +129,7 @@ static void agent_publish(Agent *a) {
                 } else if (s && unit_state_equal(&s->state, &change->state)) {
                         unit_state_done(&change->state);
                         u->told = true;
+                        u->passing_ms = 0;
                         continue;
                 }
                 all = false;
@@ -401,6 +402,8 @@ static void agent_plan_dirty(Agent *a) {
         size_t n = 0;
 
         if (!units || !steps) {
+                TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                        u->planned = false;
                 agent_again(a);
                 return;
         }

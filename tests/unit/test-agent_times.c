@@ -94,7 +94,12 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
         for (n_passing = 0; n_passing < ELEMENTS(passing); n_passing++) {
                 run_ms(room, 1500); /* since anything was published about it */
                 settle(room);
-                pretence = (Pretence) { .unit = "web.service", .change = on_its_way };
+                for (unsigned once = 0; once < 2; once++) { /* what has passed counts no more */
+                        pretence = (Pretence) { .unit = "web.service", .change = once ? NULL : on_its_way };
+                        sim_systemd_change(room->systemd, "web.service");
+                        run_ms(room, 200);
+                }
+                pretence.change = on_its_way;
                 sim_systemd_change(room->systemd, "web.service");
                 run_ms(room, 280);
                 host_pause(room->host, 20);
