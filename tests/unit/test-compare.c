@@ -256,6 +256,17 @@ static void doubt_waits_five_seconds_for_those_who_may_decide(void **state) {
         }
 }
 
+static void three_different_trees_are_undecided_at_once(void **state) {
+        begin("VVV");
+        apply(EVERY, 7);
+        report(2, EVERY, 8);
+        fake_assert_said("");
+        report(3, EVERY, 9);
+        fake_assert_said("probe\nsend 2: 1 5 10 2\nsend 3: 1 5 10 2\n");
+        assert_true(compare_undecided(c));
+        end();
+}
+
 /* A tree that was taken from a leader is his. */
 static void taken_trees_are_no_witnesses_unless_all_have_spoken(void **state) {
         begin("VVV");
@@ -293,6 +304,34 @@ static void a_leader_compares_eight_indexes_of_its_term(void **state) {
         for (uint64_t i = 0; i <= RAFT_SERVERS_MAX; i++)
                 report(100 + i, 4 * EVERY, 7); /* more than there is room for, of no servers */
         fake_assert_said("");
+        end();
+}
+
+static void the_first_entry_is_compared_like_any_other(void **state) {
+        begin("VVV");
+        fake.now_ms = 1;
+        fake.replica.options.compare_every = 1;
+        apply(1, 7);
+        report(2, 1, 8);
+        assert_false(compare_may_send(c));
+        fake_pass(DOUBT_MS);
+        fake_assert_said("probe\nsend 2: 1 5 1 2\n");
+        assert_true(compare_undecided(c) && !compare_may_send(c));
+        report(3, 1, 8);
+        fake_assert_said("send 2: 1 5 1 0\nsend 3: 1 5 1 0\ntransfer 0\n");
+        assert_true(compare_differs(c) && !compare_may_send(c));
+        end();
+
+        begin_to_follow();
+        fake.replica.options.compare_every = 1;
+        apply(1, 8);
+        fake_assert_said("send 2: 0 5 1 8\n");
+        verdict(2, 1, DIFFERS);
+        fake_assert_said("send 2: 2 5 29 0\n");
+        verdict(2, 1, SAME);
+        apply(2, 8);
+        fake_assert_said("");
+        assert_true(compare_differs(c));
         end();
 }
 
@@ -507,8 +546,10 @@ int main(void) {
                 cmocka_unit_test(a_leader_that_differs_transfers_its_leadership_until_another_leads),
                 cmocka_unit_test(without_a_possible_majority_all_hosts_are_told_so),
                 cmocka_unit_test(doubt_waits_five_seconds_for_those_who_may_decide),
+                cmocka_unit_test(three_different_trees_are_undecided_at_once),
                 cmocka_unit_test(taken_trees_are_no_witnesses_unless_all_have_spoken),
                 cmocka_unit_test(a_leader_compares_eight_indexes_of_its_term),
+                cmocka_unit_test(the_first_entry_is_compared_like_any_other),
                 cmocka_unit_test(a_follower_that_differs_asks_for_the_leaders_tree_every_second),
                 cmocka_unit_test(an_undecided_host_probes_its_tree_and_is_undecided_until_a_majority_agrees),
                 cmocka_unit_test(the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_again),
