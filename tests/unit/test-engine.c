@@ -260,6 +260,15 @@ static void without_memory_for_a_timer_the_next_change_is_one_for_all_units(void
         room_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "b.service" });
         assert_int_equal(room.n_plans, 3);
         assert_int_equal(room.plans[2].n, 3);
+
+        /* Orders that were not written are planned again at once. */
+        picture_target(&room.picture, "a.service", TARGET_INACTIVE);
+        room_changed((RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" });
+        assert_int_equal(room.n_calls, 1);
+        room.without_timers = true;
+        room_answer(KV_COMPARE_FAILED);
+        assert_int_equal(room.n_calls, 2);
+        assert_int_equal(room.plans[4].n, 3);
 }
 
 /* -- Time -- */
