@@ -25,8 +25,9 @@ tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_core
 TESTS += tests/unit/test-raft_core
-tests_unit_test_raft_core_SOURCES = tests/unit/test-raft_core.c tests/lib/raft_rules.h tests/lib/raft_rules.c
+tests_unit_test_raft_core_SOURCES = tests/unit/test-raft_core.c tests/lib/raft_rules.h tests/lib/raft_rules.c tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_core_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_core_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_configuration

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/raft/core_internal.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/raft_rules.h"
 
 typedef struct Bench {
@@ -864,6 +865,7 @@ static void what_was_submitted_is_so_also_where_the_core_ends_right_behind_it(vo
 static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(void **state) {
         RaftEntry entry = command(4);
         uint64_t index, term;
+        Error err = {};
         Bench b;
 
         start(&b, "VVV", 4, 3);
@@ -878,6 +880,8 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
         assert_int_equal(raft_core_tick(b.core, b.now_ms + 100000), -EIO);
         assert_int_equal(raft_core_appended(b.core, b.now_ms, 1, 3), -EIO);
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
+        assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 2 }, &index, &err), -EIO);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EIO);
         assert_said(&b, "");
         done(&b);
 }
@@ -1019,6 +1023,7 @@ static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state)
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, 9, "b:1", false), -EEXIST);
         assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 2, "c:1", false), -EEXIST);
         assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 9, NULL, false), -ENOENT);
+        assert_int_equal(change(&b, (RaftChangeKind) 99, 2, NULL, false), -EINVAL);
         assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 2, NULL, false), -EINVAL);
         assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), -EAGAIN);
         assert_int_equal(change(&b, RAFT_CHANGE_DEMOTE, 4, NULL, false), -EINVAL);
@@ -1028,6 +1033,37 @@ static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state)
         assert_int_equal(change(&b, RAFT_CHANGE_ADD, 10, "y:1", false), -EBUSY);
         assert_int_equal(raft_core_servers(b.core)->n, 5);
         done(&b);
+}
+
+static void a_change_without_memory_changes_nothing(void **state) {
+        static const RaftChange changes[] = {
+                { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "z:1" }, { .kind = RAFT_CHANGE_MOVE, .id = 3, .address = "c:9" },
+                { .kind = RAFT_CHANGE_REMOVE, .id = 4 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(changes); i++)
+                for (unsigned n = 1, failed = 1; failed; n++) {
+                        Error err = {};
+                        uint64_t index;
+                        Bench b;
+                        int r;
+
+                        start(&b, "VVVs", 2, 5);
+                        lead(&b, 3);
+                        alloc_fail_at(n);
+                        r = raft_core_change(b.core, b.now_ms, &changes[i], &index, &err);
+                        failed = alloc_has_failed();
+                        alloc_fail_at(0);
+                        assert_int_equal(r, failed ? -ENOMEM : 0);
+                        assert_true(failed || raft_core_change_pending(b.core));
+                        if (failed && raft_core_error(b.core) == 0) { /* the core has not ended by it */
+                                assert_false(raft_core_change_pending(b.core));
+                                assert_int_equal(raft_core_servers(b.core)->n, 4);
+                                assert_string_equal(raft_core_servers(b.core)->items[2].address, "c:1");
+                                assert_int_equal(raft_core_change(b.core, b.now_ms, &changes[i], &index, &err), 0);
+                        }
+                        done(&b);
+                }
 }
 
 /* 4 follows closely for long enough. */
@@ -1328,6 +1364,7 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
 
         start(&b, "VVVs", 2, 5);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), -EREMOTE);
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4)); /* nobody was heard yet */
         lead(&b, 3);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), 0);
         assert_int_equal(match, 6);
@@ -1336,6 +1373,15 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
         assert_false(raft_core_caught_up(b.core, b.now_ms + 1999, 4));
         assert_true(raft_core_caught_up(b.core, b.now_ms + 2000, 4));
         assert_false(raft_core_caught_up(b.core, b.now_ms + 2000, 9));
+        done(&b);
+
+        /* Also from the first millisecond on. */
+        start(&b, "Vs", 1, 1);
+        b.now_ms = 1;
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_result(&b, 2, raft_core_last_index(b.core)), 0);
+        assert_false(raft_core_caught_up(b.core, 2000, 2));
+        assert_true(raft_core_caught_up(b.core, 2001, 2));
         done(&b);
 }
 
@@ -1451,6 +1497,7 @@ int main(void) {
                 cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
                 cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
+                cmocka_unit_test(a_change_without_memory_changes_nothing),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
                 cmocka_unit_test(a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second),
                 cmocka_unit_test(a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it),
