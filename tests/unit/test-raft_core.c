@@ -1035,6 +1035,33 @@ static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state)
         done(&b);
 }
 
+static void a_refused_address_is_told_with_its_reason(void **state) {
+        char too_long[RAFT_ADDRESS_MAX + 2] = "";
+        const struct {
+                RaftChange change;
+                const char *message;
+        } rows[] = {
+                { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "" }, "server 9 needs an address" },
+                { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = too_long }, "server 9 needs an address" },
+                { { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "a:1" }, "address a:1 belongs to server 1" },
+                { { .kind = RAFT_CHANGE_MOVE, .id = 2, .address = "d:1" }, "address d:1 belongs to server 4" },
+        };
+        Bench b;
+
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        memset(too_long, 'x', sizeof(too_long) - 1);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Error err = {};
+                uint64_t index;
+
+                assert_true(raft_core_change(b.core, b.now_ms, &rows[i].change, &index, &err) < 0);
+                assert_string_equal(err.message, rows[i].message);
+        }
+        assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 2, "b:1", false), 0); /* its own */
+        done(&b);
+}
+
 static void a_change_without_memory_changes_nothing(void **state) {
         static const RaftChange changes[] = {
                 { .kind = RAFT_CHANGE_ADD, .id = 9, .address = "z:1" }, { .kind = RAFT_CHANGE_MOVE, .id = 3, .address = "c:9" },
@@ -1283,6 +1310,16 @@ static void nobody_leaves_while_too_few_know_that_they_vote(void **state) {
         assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 5, NULL, false), 0);
         assert_int_equal(raft_core_servers(b.core)->n, 4);
         done(&b);
+
+        /* Two of the three that remain, the leader among them, are enough. */
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_result(&b, 2, 6), 0);
+        assert_int_equal(receive_result(&b, 4, 6), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
+        assert_int_equal(raft_core_servers(b.core)->n, 3);
+        done(&b);
 }
 
 static void an_address_has_255_bytes_and_a_configuration_64_servers_at_most(void **state) {
@@ -1383,6 +1420,25 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
         assert_false(raft_core_caught_up(b.core, 2000, 2));
         assert_true(raft_core_caught_up(b.core, 2001, 2));
         done(&b);
+}
+
+static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVs");
+        const RaftServerRole roles[] = { RAFT_ROLE_VOTER, RAFT_ROLE_VOTER, RAFT_ROLE_STANDBY, RAFT_ROLE_NONE };
+
+        for (size_t i = 0; i < ELEMENTS(roles); i++) {
+                RaftEntry entry = change_entry(2, &conf);
+                Bench b;
+
+                begin_with(&b, i + 1);
+                assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 2, .first_index = 1 }), 0);
+                assert_int_equal(raft_core_role(b.core), RAFT_ROLE_NONE);
+                assert_false(raft_core_change_pending(b.core));
+                assert_int_equal(receive_append(&b, i == 1 ? 1 : 2, 2, 0, 0, 0, &entry, 1), 0);
+                assert_int_equal(raft_core_role(b.core), roles[i]);
+                assert_true(raft_core_change_pending(b.core));
+                done(&b);
+        }
 }
 
 static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **state) {
@@ -1497,6 +1553,7 @@ int main(void) {
                 cmocka_unit_test(a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
                 cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
+                cmocka_unit_test(a_refused_address_is_told_with_its_reason),
                 cmocka_unit_test(a_change_without_memory_changes_nothing),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
                 cmocka_unit_test(a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second),
@@ -1511,6 +1568,7 @@ int main(void) {
                 cmocka_unit_test(below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),
                 cmocka_unit_test(a_removal_leaves_only_when_it_is_on_our_disk),
                 cmocka_unit_test(a_server_that_has_followed_for_two_seconds_has_caught_up),
+                cmocka_unit_test(a_server_knows_its_role_and_that_a_configuration_is_not_committed),
                 cmocka_unit_test(leadership_is_handed_over_and_submissions_wait_elsewhere),
                 cmocka_unit_test(configurations_come_back_and_damaged_ones_are_refused),
         };
