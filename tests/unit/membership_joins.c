@@ -342,7 +342,8 @@ static void no_more_than_1024_addresses_are_known(void **state) {
                 char address[32];
 
                 snprintf(address, sizeof(address), "10.1.%u.%u:2380", i / 250, i % 250);
-                assert_int_equal(names_add(&many, address, strlen(address)), 0);
+                for (unsigned k = 0; k < (i == 0 ? 3 : 1); k++) /* one that is named again takes no room */
+                        assert_int_equal(names_add(&many, address, strlen(address)), 0);
         }
         options.join = &many;
         open_with(options);

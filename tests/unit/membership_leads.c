@@ -204,6 +204,12 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
         state_seen = NULL;
         tick();
         assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.9:2379");
+
+        options.peer_address = ""; /* a host that listens to no peers is no member */
+        start_asked.n = 0;
+        open_with(options);
+        ticks(4);
+        assert_int_equal(start_asked.n, 0);
 }
 
 static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
