@@ -51,9 +51,10 @@ void fake_begin(const char *roles) {
 
         fake = (FakeReplica) { .now_ms = 1000, .leads = true, .ready = true, .leader = 1, .term = 5, .commit = 10, .applied = 10 };
         loop_init(&fake.loop, &ops, 1);
-        fake.servers.items = fake.items;
+        fake.servers.items = NEW0(RaftServer, strlen(roles)); /* of its very size, so that nothing is read behind it */
+        assert_non_null(fake.servers.items);
         for (; roles[fake.servers.n]; fake.servers.n++)
-                fake.items[fake.servers.n] = (RaftServer) {
+                fake.servers.items[fake.servers.n] = (RaftServer) {
                         .id = fake.servers.n + 1, .address = (char *) "a:1", .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
                 };
         fake.replica.loop = &fake.loop;
@@ -66,6 +67,7 @@ void fake_begin(const char *roles) {
 void fake_end(void) {
         deferred_cancel(&fake.replica.settle);
         text_done(&fake.said);
+        free(fake.servers.items);
         loop_done(&fake.loop);
 }
 

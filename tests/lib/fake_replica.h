@@ -5,15 +5,12 @@
 #include "base/text.h"
 #include "kvstore/raft/replica.h"
 
-enum { FAKE_SERVERS_MAX = 8 };
-
 typedef struct FakeReplica {
         Replica replica;
         Loop loop;
         uint64_t now_ms;
         bool leads, ready, closed; /* by Raft's word; and an entry of its term is applied; it is not open */
         uint64_t leader, term, commit, applied;
-        RaftServer items[FAKE_SERVERS_MAX];
         RaftServers servers;
         unsigned n_settled; /* how often its state was to be told */
         struct {

@@ -256,6 +256,16 @@ static void doubt_waits_five_seconds_for_those_who_may_decide(void **state) {
         }
 }
 
+static void a_host_that_reports_again_is_one_witness(void **state) {
+        begin("VVV");
+        report(2, EVERY, 7);
+        report(2, EVERY, 7);
+        fake_assert_said("");
+        report(3, EVERY, 7);
+        fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\n");
+        end();
+}
+
 static void three_different_trees_are_undecided_at_once(void **state) {
         begin("VVV");
         apply(EVERY, 7);
@@ -264,6 +274,17 @@ static void three_different_trees_are_undecided_at_once(void **state) {
         report(3, EVERY, 9);
         fake_assert_said("probe\nsend 2: 1 5 10 2\nsend 3: 1 5 10 2\n");
         assert_true(compare_undecided(c));
+        end();
+}
+
+static void doubts_of_several_entries_end_in_their_order(void **state) {
+        begin("VVV");
+        for (uint64_t i = 1; i <= 3; i++) {
+                apply(i * EVERY, 7);
+                report(2, i * EVERY, 8);
+        }
+        fake_pass(DOUBT_MS);
+        fake_assert_said("probe\nsend 2: 1 5 10 2\nprobe\nsend 2: 1 5 20 2\nprobe\nsend 2: 1 5 30 2\n");
         end();
 }
 
@@ -286,6 +307,27 @@ static void taken_trees_are_no_witnesses_unless_all_have_spoken(void **state) {
         fake_pass(DOUBT_MS);
         fake_assert_said("probe\nsend 2: 1 5 30 2\nsend 3: 1 5 30 2\n");
         end();
+
+        /* Two of five have trees of their own, and all five agree. */
+        begin("VVVVV");
+        apply(EVERY, 7);
+        report(2, EVERY, 7);
+        hear(3, REPORT_TAKEN, 5, EVERY, 7, 0);
+        hear(4, REPORT_TAKEN, 5, EVERY, 7, 0);
+        fake_assert_said("");
+        hear(5, REPORT_TAKEN, 5, EVERY, 7, 0);
+        fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\nsend 4: 1 5 10 0\nsend 5: 1 5 10 0\n");
+        end();
+
+        /* That of a single voter is right from its first report on. */
+        begin("V");
+        compare_exchanged(c, true);
+        apply(EVERY, 7);
+        fake.leads = false;
+        fake.leader = 2;
+        apply(2 * EVERY, 7);
+        fake_assert_said("send 2: 0 5 20 7\n");
+        end();
 }
 
 static void a_leader_compares_eight_indexes_of_its_term(void **state) {
@@ -301,6 +343,7 @@ static void a_leader_compares_eight_indexes_of_its_term(void **state) {
         fake_assert_said("");
         report(2, 3 * EVERY, 7);
         fake_assert_said("send 3: 1 6 30 0\nsend 2: 1 6 30 0\n");
+        report(2, 4 * EVERY, 7);
         for (uint64_t i = 0; i <= RAFT_SERVERS_MAX; i++)
                 report(100 + i, 4 * EVERY, 7); /* more than there is room for, of no servers */
         fake_assert_said("");
@@ -329,6 +372,7 @@ static void the_first_entry_is_compared_like_any_other(void **state) {
         verdict(2, 1, DIFFERS);
         fake_assert_said("send 2: 2 5 29 0\n");
         verdict(2, 1, SAME);
+        verdict(2, 1, DIFFERS);
         apply(2, 8);
         fake_assert_said("");
         assert_true(compare_differs(c));
@@ -546,7 +590,9 @@ int main(void) {
                 cmocka_unit_test(a_leader_that_differs_transfers_its_leadership_until_another_leads),
                 cmocka_unit_test(without_a_possible_majority_all_hosts_are_told_so),
                 cmocka_unit_test(doubt_waits_five_seconds_for_those_who_may_decide),
+                cmocka_unit_test(a_host_that_reports_again_is_one_witness),
                 cmocka_unit_test(three_different_trees_are_undecided_at_once),
+                cmocka_unit_test(doubts_of_several_entries_end_in_their_order),
                 cmocka_unit_test(taken_trees_are_no_witnesses_unless_all_have_spoken),
                 cmocka_unit_test(a_leader_compares_eight_indexes_of_its_term),
                 cmocka_unit_test(the_first_entry_is_compared_like_any_other),
