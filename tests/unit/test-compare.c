@@ -375,7 +375,16 @@ static void the_first_entry_is_compared_like_any_other(void **state) {
         verdict(2, 1, DIFFERS);
         apply(2, 8);
         fake_assert_said("");
-        assert_true(compare_differs(c));
+        assert_true(compare_differs(c) && !compare_may_send(c));
+        fake_pass(COMPARE_REST_MS);
+        compare_exchanged(c, false);
+        assert_true(loop_next_due_ms(&fake.loop) == UINT64_MAX); /* nothing is asked for any more */
+        assert_true(compare_may_send(c));
+        text_clear(&fake.said);
+        apply(1, 7);
+        verdict(2, 1, UNDECIDED);
+        assert_true(compare_undecided(c) && !compare_may_send(c));
+        fake_assert_said("send 2: 0 5 1 7\nprobe\n");
         end();
 }
 
@@ -583,6 +592,17 @@ static void a_leader_sends_its_tree_on_request_and_ignores_frames_that_are_not_f
         assert_null(compare_free(NULL));
 }
 
+static void a_comparison_that_ends_sends_nothing_more(void **state) {
+        begin_to_follow();
+        compare_applied(c, NULL, EVERY);
+        compare_committed(c, true); /* its report is to be sent in this turn */
+        assert_null(compare_free(c));
+        fake_pass(2 * COMPARE_REST_MS);
+        fake_assert_said("");
+        fake_end();
+        log_set_sink(NULL, NULL);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_hash_of_a_majority_is_right_and_each_host_is_told_once),
@@ -601,6 +621,7 @@ int main(void) {
                 cmocka_unit_test(the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_again),
                 cmocka_unit_test(committed_hashes_are_reported_and_the_tree_again_once_it_rests),
                 cmocka_unit_test(a_leader_sends_its_tree_on_request_and_ignores_frames_that_are_not_for_it),
+                cmocka_unit_test(a_comparison_that_ends_sends_nothing_more),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
