@@ -280,6 +280,16 @@ static void a_cancelled_read_is_not_answered_and_those_behind_are(void **state) 
         fake.applied = 10;
         fake_assert_said("done b ok\ndone a ok\n");
 
+        add(&a, 'a'); /* the only one of its check, which is answered all the same */
+        fake_assert_said("send 2: 0 5 4 0\nsend 3: 0 5 4 0\n");
+        reads_cancel(reads, &a.sync);
+        answered(2, TERM, 5, 4, 0);
+        fake_assert_said("");
+        add(&b, 'b');
+        fake_assert_said("send 2: 0 5 5 0\nsend 3: 0 5 5 0\n");
+        answered(2, TERM, 5, 5, 0);
+        fake_assert_said("done b ok\n");
+
         add(&a, 'a');
         reads_cancel(reads, &a.sync);
         end();
