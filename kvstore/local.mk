@@ -108,13 +108,15 @@ FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_l
 	-Wl,--wrap=raft_core_applied_index,--wrap=raft_core_servers,--wrap=peer_number,--wrap=peers_handle
 check_PROGRAMS += tests/unit/test-reads tests/unit/test-compare
 TESTS += tests/unit/test-reads tests/unit/test-compare
-tests_unit_test_reads_SOURCES = tests/unit/test-reads.c tests/lib/fake_replica.h tests/lib/fake_replica.c
+tests_unit_test_reads_SOURCES = tests/unit/test-reads.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_reads_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_reads_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA)
+tests_unit_test_reads_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA)
 tests_unit_test_reads_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_compare_SOURCES = tests/unit/test-compare.c tests/lib/fake_replica.h tests/lib/fake_replica.c
+tests_unit_test_compare_SOURCES = tests/unit/test-compare.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_compare_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_compare_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
+tests_unit_test_compare_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send_again \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_meta,--wrap=tree_kept_hash,--wrap=tree_abort
 tests_unit_test_compare_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "kvstore/raft/compare.h"
 #include "kvstore/raft/transfer.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/fake_replica.h"
 
 enum { REPORT, VERDICT, ASK, REPORT_TAKEN }; /* kinds of frames */
@@ -603,6 +604,17 @@ static void a_comparison_that_ends_sends_nothing_more(void **state) {
         log_set_sink(NULL, NULL);
 }
 
+static void without_memory_there_is_none(void **state) {
+        Compare *none = NULL;
+
+        fake_begin("V");
+        alloc_fail_at(1);
+        assert_int_equal(compare_new(&none, &fake.replica), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(none);
+        fake_end();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_hash_of_a_majority_is_right_and_each_host_is_told_once),
@@ -622,6 +634,7 @@ int main(void) {
                 cmocka_unit_test(committed_hashes_are_reported_and_the_tree_again_once_it_rests),
                 cmocka_unit_test(a_leader_sends_its_tree_on_request_and_ignores_frames_that_are_not_for_it),
                 cmocka_unit_test(a_comparison_that_ends_sends_nothing_more),
+                cmocka_unit_test(without_memory_there_is_none),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* ReadIndex checks: the hosts that are asked, the answers that count, repetitions, cancellation and the end. The replica is played. */
+#include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <cmocka.h>
 
 #include "kvstore/raft/reads.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/fake_replica.h"
 
 enum { TERM, READ, STRANGE }; /* kinds of checks */
@@ -77,6 +79,15 @@ static void a_leaders_read_waits_for_a_majority_and_for_what_was_committed_befor
         fake_assert_said("");
         fake.applied = 10;
         reads_settled(reads, 0);
+        fake_assert_said("done a ok\n");
+        end();
+
+        begin("VVV"); /* also one that is not the first of the configuration */
+        fake.servers.items[0].id = 2;
+        fake.servers.items[1].id = 1;
+        add(&a, 'a');
+        fake_assert_said("send 2: 0 5 1 0\nsend 3: 0 5 1 0\n");
+        answered(3, TERM, 5, 1, 0);
         fake_assert_said("done a ok\n");
         end();
 }
@@ -384,6 +395,17 @@ static void without_peers_no_frames_are_handled(void **state) {
         assert_null(reads_free(NULL));
 }
 
+static void without_memory_there_is_none(void **state) {
+        Reads *none = NULL;
+
+        fake_begin("V");
+        alloc_fail_at(1);
+        assert_int_equal(reads_new(&none, &fake.replica), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(none);
+        fake_end();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_leaders_read_waits_for_a_majority_and_for_what_was_committed_before),
@@ -398,6 +420,7 @@ int main(void) {
                 cmocka_unit_test(questions_of_other_hosts_are_answered_as_far_as_they_may_be),
                 cmocka_unit_test(at_the_end_all_are_answered_once_in_order),
                 cmocka_unit_test(without_peers_no_frames_are_handled),
+                cmocka_unit_test(without_memory_there_is_none),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
