@@ -129,6 +129,15 @@ static void a_voter_that_answers_again_and_again_fills_no_memory(void **state) {
         fake_assert_said("");
         reads_cancel(reads, &a.sync);
         end();
+
+        begin("VVVV"); /* the last one that there is room for counts */
+        add(&a, 'a');
+        fake_assert_said("send 2: 0 5 1 0\nsend 3: 0 5 1 0\nsend 4: 0 5 1 0\n");
+        for (unsigned i = 0; i < RAFT_SERVERS_MAX - 1; i++)
+                answered(2, TERM, 5, 1, 0);
+        answered(3, TERM, 5, 1, 0);
+        fake_assert_said("done a ok\n");
+        end();
 }
 
 static void a_single_voter_asks_no_other_once_it_is_ready(void **state) {
