@@ -82,4 +82,25 @@ tests_sim_test_rot_SOURCES = \
 	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
 	tests/lib/scratch.h tests/lib/scratch.c
 tests_sim_test_rot_LDADD = $(KVSTORE_LIBS)
+WIRE_FILES = \
+	tests/sim/wire.h tests/sim/wire.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_rot.c \
+	tests/sim/folder_faults.h tests/sim/folder_faults.c \
+	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=folder_room -Wl,--wrap=replica_reopen
+
+# Trees on their way, and what is sent again: see tests/sim/test-transfer.c.
+check_PROGRAMS += tests/sim/test-transfer
+TESTS += tests/sim/test-transfer
+tests_sim_test_transfer_SOURCES = tests/sim/test-transfer.c $(WIRE_FILES)
+tests_sim_test_transfer_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
+tests_sim_test_transfer_LDADD = $(KVSTORE_LIBS)
+
+# When a replica asks and tries again: see tests/sim/test-replica.c.
+check_PROGRAMS += tests/sim/test-replica
+TESTS += tests/sim/test-replica
+tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(WIRE_FILES)
+tests_sim_test_replica_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
+tests_sim_test_replica_LDADD = $(KVSTORE_LIBS)
+
 EXTRA_DIST += tests/sim/test-stores.sh

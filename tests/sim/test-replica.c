@@ -1,0 +1,344 @@
+/* When a replica that has failed looks whether it can come back, what a host that hears no leader says and does, and when a commit is told: in
+ * virtual time.
+ *
+ *      test-replica [--seed N] [--runs N] [--trace] */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "kvstore/raft/log.h"
+#include "tests/sim/folder_faults.h"
+#include "tests/sim/wire.h"
+
+enum {
+        ELECTION_MS = 400, HEARTBEAT_MS = 150,     /* of Raft: a leader alone has a tick each ELECTION_MS */
+        WRITE_MAX_MS = 10000, TICK_COUNTS_MS = 1000, COPY_RETRY_MS = 10000, /* inputs.c */
+        HAND_OVER_MS = 1000, PROBE_MS = 500, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_AGAIN_MS = 100, /* stop.c */
+};
+
+/* 'by' asks for a write, which the disk of 'h' refuses; returns when the replica has stopped, and says so. */
+static uint64_t stop_by(Stores *all, Host *h, Host *by, int error) {
+        h->disk_bad = h->disk_breaks = true;
+        sim_disk_set_error(h->disk, error, false);
+        begin_put(by, "/stop");
+        WAIT(all, "a-replica-stops", h->stopped);
+        return world_now_ms(all->world);
+}
+
+static void mend(Host *h) {
+        sim_disk_set_error(h->disk, 0, false);
+        h->disk_breaks = false;
+}
+
+static Host *alone(Stores *all) {
+        wire_begin(all);
+        UNTIL(all, "there-is-a-leader", stores_leader(all));
+        run_ms(all, 1000);
+        return &all->hosts[0];
+}
+
+static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
+        static const uint64_t pauses[] = { PROBE_MS, 2 * PROBE_MS, 4 * PROBE_MS, 8 * PROBE_MS, 16 * PROBE_MS, PROBE_MAX_MS, PROBE_MAX_MS };
+        Host *h = alone(all);
+        uint64_t at_ms;
+        size_t n = 0;
+
+        at_ms = stop_by(all, h, h, -ENOSPC);
+        run_ms(all, 37000);
+        for (size_t i = 0; i < wire.n; i++) {
+                if (wire.items[i].what != ROOM)
+                        continue;
+                expect(all, "pause", wire.items[i].at_ms - at_ms, pauses[MIN(n, ELEMENTS(pauses) - 1)] - 2, pauses[MIN(n, ELEMENTS(pauses) - 1)] + 2);
+                at_ms = wire.items[i].at_ms;
+                n++;
+        }
+        expect(all, "attempts", n, 7, 7);
+        mend(h);
+        WAIT(all, "it-comes-back", !h->stopped);
+
+        /* One that fails again soon goes on with such pauses, one that was steady for a minute does not. */
+        for (unsigned steady = 0; steady < 2; steady++) {
+                run_ms(all, steady ? STEADY_MS + 1000 : STEADY_MS - 5000);
+                wire.n = 0;
+                at_ms = stop_by(all, h, h, -ENOSPC);
+                WAIT(all, "it-looks", wire_count(ROOM, 0, NEVER) > 0);
+                expect(all, "the-first-pause", world_now_ms(all->world) - at_ms, (steady ? PROBE_MS : PROBE_MAX_MS) - 2, (steady ? PROBE_MS : PROBE_MAX_MS) + 2);
+                mend(h);
+                WAIT(all, "it-comes-back", !h->stopped);
+        }
+}
+
+/* Of what has passed while it stood still itself, TICK_COUNTS_MS count at most. Watching begins and ends with a tick, and each pause lasts from the
+ * tick before to its end. */
+static void watch_a_write_that_hangs(Stores *all, unsigned pauses) {
+        enum { PAUSE_MS = 3000 };
+        Host *h = alone(all);
+        uint64_t at_ms = world_now_ms(all->world), least = WRITE_MAX_MS + pauses * (PAUSE_MS - TICK_COUNTS_MS);
+
+        h->disk_bad = true;
+        world_loop_set_work_ms(h->loop, 60000, 60000);
+        begin_put(h, "/a");
+        run_ms(all, 50);
+        world_loop_set_work_ms(h->loop, 0, 1);
+        for (unsigned i = 0; i < pauses; i++) {
+                run_ms(all, 1000);
+                world_loop_pause(h->loop, PAUSE_MS);
+                run_ms(all, PAUSE_MS);
+        }
+        WAIT(all, "it-ends", h->stopped);
+        expect(all, "it-ends-after", world_now_ms(all->world) - at_ms, least, least + (2 + pauses) * ELECTION_MS + SLACK_MS);
+        WAIT(all, "it-comes-back", !h->stopped);
+}
+
+static void a_write_that_hangs_ends_the_replica_after_10_s(Stores *all) {
+        watch_a_write_that_hangs(all, 0);
+}
+
+static void a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon(Stores *all) {
+        watch_a_write_that_hangs(all, 4);
+}
+
+/* It cannot begin again while that write is under way, and looks ten times a second whether it has ended. */
+static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
+        for (unsigned i = 0; i < 4; i++) {
+                Host *h = alone(all);
+                uint64_t end_ms;
+
+                h->disk_bad = true;
+                world_loop_set_work_ms(h->loop, 14000 + 25 * i, 14000 + 25 * i);
+                begin_put(h, "/a");
+                WAIT(all, "it-writes", raft_log_oldest_write_ms(h->store->replica->log) > 0);
+                end_ms = world_now_ms(all->world) + 14000 + 25 * i;
+                world_loop_set_work_ms(h->loop, 0, 1);
+                WAIT(all, "it-ends", h->stopped);
+                WAIT(all, "it-begins-again", wire_count(REOPEN, end_ms - SLACK_MS, NEVER) > 0);
+                expect(all, "soon", world_now_ms(all->world), end_ms - 2, end_ms + LOOK_AGAIN_MS + 2);
+                WAIT(all, "it-comes-back", !h->stopped);
+                run_ms(all, STEADY_MS + 1000);
+        }
+}
+
+/* An eighth of a small disk, and what a rebuild takes; a replica that has failed for another reason is not asked for room. */
+static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores *all) {
+        static const struct {
+                int error;
+                bool of_tree;
+        } cases[] = { { -ENOSPC, false }, { -EDQUOT, false }, { -ENOSPC, true }, { -EIO, false } };
+        const uint64_t reserve = 10 * 1024 * 1024;
+
+        for (size_t k = 0; k < ELEMENTS(cases); k++) {
+                Host *h = alone(all);
+
+                make_checkpoint(all, h);
+                run_ms(all, 1000);
+                wire.total = 8 * reserve;
+                wire.room = reserve - 1 + (cases[k].of_tree ? h->store->replica->folder.checkpoint.size : 0);
+                if (cases[k].of_tree)
+                        folder_fault(h->tree, cases[k].error);
+                (void) stop_by(all, h, h, cases[k].of_tree ? 0 : cases[k].error);
+                folder_fault(h->tree, 0);
+                mend(h);
+                if (cases[k].error != -EIO) {
+                        run_ms(all, 12000);
+                        if (!h->stopped)
+                                world_failed(all->world, "a-reserve-is-wanted", "case %zu", k);
+                        wire.room++;
+                }
+                run_ms(all, 12000);
+                if (h->stopped)
+                        world_failed(all->world, "with-it-a-replica-comes-back", "case %zu: %s", k, state_of(h).problem);
+                wire.total = 0;
+                run_ms(all, STEADY_MS + 1000);
+        }
+}
+
+typedef struct Times {
+        World *world;
+        uint64_t at_ms[4];
+        unsigned n;
+} Times;
+
+static void on_message(void *userdata, const char *sentence) {
+        Times *t = userdata;
+
+        if (starts_with(sentence, "no checkpoint") && t->n < ELEMENTS(t->at_ms))
+                t->at_ms[t->n++] = world_now_ms(t->world);
+}
+
+static void a_checkpoint_that_fails_is_tried_again_after_10_s(Stores *all) {
+        Host *h = alone(all);
+        Times times = { .world = all->world };
+        char path[300], key[32];
+
+        snprintf(path, sizeof(path), "%s/checkpoint.new", h->tree);
+        all->on_message = on_message;
+        all->message_userdata = &times;
+        h->disk_bad = h->disk_breaks = true;
+        folder_fault(path, -EIO);
+        world_loop_set_work_ms(h->loop, 0, 0);
+        for (unsigned i = 0; times.n < 2; i++) {
+                if (i > 20000)
+                        world_failed(all->world, "a-checkpoint-is-tried", "%u times", times.n);
+                snprintf(key, sizeof(key), "/some/%u", i % 50);
+                put(all, h, key, 2048);
+                run_ms(all, 4);
+        }
+        all->on_message = NULL;
+        expect(all, "pause", times.at_ms[1] - times.at_ms[0], COPY_RETRY_MS, COPY_RETRY_MS + SLACK_MS);
+        folder_fault(path, 0);
+        h->disk_breaks = false;
+}
+
+static void set_apart(Stores *all, Host *h, bool apart) {
+        for (unsigned i = 0; i < all->n; i++)
+                if (&all->hosts[i] != h)
+                        sim_net_cut(all->net, h->card, all->hosts[i].card, apart);
+}
+
+/* It is noticed two election timeouts after the last message, when nothing else wakes the host. 'knows': what clients are told. */
+static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) {
+        set_apart(all, h, true);
+        run_ms(all, 2 * ELECTION_MS - HEARTBEAT_MS - SLACK_MS);
+        if (!knows(h) || h->lost_ms != 0)
+                world_failed(all->world, "a-short-silence-is-none", "%s knows no leader", h->name);
+        run_ms(all, HEARTBEAT_MS + 2 * SLACK_MS);
+        if (knows(h) || h->lost_ms == 0)
+                world_failed(all->world, "silence-is-noticed", "%s knows a leader, or has not told", h->name);
+        set_apart(all, h, false);
+        WAIT(all, "a-leader-is-heard-again", knows(h) && h->lost_ms == 0);
+}
+
+static bool forwards(const Host *h) {
+        return state_of(h).forwards;
+}
+
+static bool has_leader(const Host *h) {
+        return state_of(h).leader_id != 0;
+}
+
+static void a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it(Stores *all) {
+        Host *leader = three_voters(all, 1000), *h = &all->hosts[(leader->number + 1) % 3];
+
+        (void) stop_by(all, h, leader, -ENOSPC);
+        run_ms(all, 5000);
+        if (!forwards(h) || h->lost_ms != 0)
+                world_failed(all->world, "a-leader-is-heard", "%s knows none", h->name);
+        for (unsigned i = 0; i < 2; i++)
+                hears_no_leader(all, h, forwards);
+        mend(h);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+}
+
+static Host *standby(Stores *all) {
+        KvState state;
+
+        if (!is_whole(all, 3))
+                return NULL;
+        state = state_of(stores_leader(all));
+        for (size_t k = 0; k < state.n_members; k++)
+                for (unsigned i = 0; i < all->n; i++)
+                        if (state.members[k].seat == KV_SEAT_STANDBY && all->hosts[i].raft_id == state.members[k].raft_id)
+                                return &all->hosts[i];
+        return NULL;
+}
+
+/* The second time right after it was heard again, when its watch has just begun anew. */
+static void a_standby_knows_its_leader_as_long_as_it_hears_it(Stores *all) {
+        Host *h = NULL;
+
+        wire_begin(all);
+        UNTIL(all, "there-is-a-standby", (h = standby(all)));
+        run_ms(all, 5000);
+        for (unsigned i = 0; i < 2; i++)
+                hears_no_leader(all, h, has_leader);
+}
+
+/* The followers' disks hang: none of them has all, and the leader goes on to hear them. */
+static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
+        Host *leader = three_voters(all, 3000);
+        uint64_t at_ms;
+
+        for (unsigned i = 0; i < all->n; i++)
+                if (&all->hosts[i] != leader) {
+                        all->hosts[i].disk_bad = true;
+                        world_loop_set_work_ms(all->hosts[i].loop, 8000, 8000);
+                }
+        begin_put(leader, "/a");
+        run_ms(all, 300);
+        leader->disk_bad = leader->disk_breaks = true;
+        sim_disk_set_error(leader->disk, -EIO, false);
+        begin_put(leader, "/b");
+        WAIT(all, "it-fails", state_of(leader).stopped);
+        at_ms = world_now_ms(all->world);
+        WAIT(all, "it-stops", leader->stopped);
+        expect(all, "it-stops-after", world_now_ms(all->world) - at_ms, HAND_OVER_MS - SLACK_MS, HAND_OVER_MS + SLACK_MS);
+        mend(leader);
+        for (unsigned i = 0; i < all->n; i++)
+                world_loop_set_work_ms(all->hosts[i].loop, 0, 5);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+}
+
+static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
+        Host *leader = three_voters(all, 3000);
+        uint64_t term = state_of(leader).term;
+
+        leader->disk_bad = leader->disk_breaks = true;
+        sim_disk_set_error(leader->disk, -EIO, false);
+        begin_put(leader, "/a");
+        WAIT(all, "another-leads", stores_leader(all) && stores_leader(all) != leader && state_of(stores_leader(all)).term > term);
+        run_ms(all, 50);
+        if (!leader->stopped)
+                world_failed(all->world, "it-has-stopped", "not yet");
+        mend(leader);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+}
+
+/* The engine itself sends a few entries with a heartbeat only: the first ones behind a change of the configuration, and one that comes just behind a
+ * heartbeat. All others are sent and committed at once, and only a heartbeat would say so without a notice. */
+static void a_follower_hears_at_once_what_is_committed(Stores *all) {
+        enum { N = 30, RARE = 5, IDLE_MS = 100 * HEARTBEAT_MS };
+        Host *leader = three_voters(all, 3000), *h = &all->hosts[(leader->number + 1) % 3];
+        KvCounts before, after;
+        unsigned n = 0;
+
+        sim_net_set_delay(all->net, 0, 1);
+        for (unsigned i = 0; i < all->n; i++)
+                world_loop_set_work_ms(all->hosts[i].loop, 0, 1);
+        run_ms(all, 1000);
+        for (unsigned i = 0; i < N; i++) {
+                uint64_t at_ms = world_now_ms(all->world);
+
+                put(all, h, "/a", 1);
+                n += world_now_ms(all->world) - at_ms <= SLACK_MS;
+                run_ms(all, 37);
+        }
+        expect(all, "writes-are-answered-at-once", n, N - RARE, N);
+
+        run_ms(all, 1000);
+        kv_counts(leader->store, &before);
+        run_ms(all, IDLE_MS);
+        kv_counts(leader->store, &after);
+        n = 2 * IDLE_MS / HEARTBEAT_MS;
+        expect(all, "heartbeats-to-two-and-nothing-else", after.traffic.appends_sent - before.traffic.appends_sent, n - 2, n + 2);
+}
+
+static const Scenario scenarios[] = {
+        { "a_stopped_replica_looks_again_with_growing_pauses", a_stopped_replica_looks_again_with_growing_pauses, 1 },
+        { "a_write_that_hangs_ends_the_replica_after_10_s", a_write_that_hangs_ends_the_replica_after_10_s, 1 },
+        { "a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon", a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon, 1 },
+        { "it_begins_again_soon_after_the_write_that_hung", it_begins_again_soon_after_the_write_that_hung, 1 },
+        { "a_replica_that_had_no_room_comes_back_when_there_is_a_reserve", a_replica_that_had_no_room_comes_back_when_there_is_a_reserve, 1 },
+        { "a_checkpoint_that_fails_is_tried_again_after_10_s", a_checkpoint_that_fails_is_tried_again_after_10_s, 1 },
+        { "a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it", a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it, 3 },
+        { "a_standby_knows_its_leader_as_long_as_it_hears_it", a_standby_knows_its_leader_as_long_as_it_hears_it, 4 },
+        { "a_leader_that_cannot_hand_over_stops_after_a_second", a_leader_that_cannot_hand_over_stops_after_a_second, 3 },
+        { "a_leader_that_has_handed_over_stops_at_once", a_leader_that_has_handed_over_stops_at_once, 3 },
+        { "a_follower_hears_at_once_what_is_committed", a_follower_hears_at_once_what_is_committed, 3 },
+};
+
+int main(int argc, char *argv[]) {
+        int r = scenarios_main("test-replica", scenarios, ELEMENTS(scenarios), argc, argv);
+
+        wire_done();
+        return r;
+}
