@@ -2371,6 +2371,35 @@ static void alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id(void *
         assert_true(state_of(b).lost);
 }
 
+static bool is_lost(void *userdata) {
+        return state_of(userdata).lost;
+}
+
+/* The same as where it is alone, but that others can let it in. */
+static void a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id(void **state) {
+        World *world = *state;
+        Host *a = open_host(world, 0, false), *b;
+        _cleanup_free_ char *file = NULL, *earlier = NULL;
+        size_t size;
+
+        run_until(world, is_led, a);
+        b = let_in(a, 1);
+        file = scratch_path(b->raft_path, "log.00000001");
+        put_ok(a, "/a", "1");
+        run_until(world, is_caught_up, &(Pair) { a, b, 2 });
+        assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &size), 0);
+        put_many(a, 5);
+        run_until(world, is_caught_up, &(Pair) { a, b, 2 });
+        folder_distrust(&b->store->replica->folder);
+        replica_fail(b->store->replica, -EIO, "this test");
+        run_until(world, log_is_closed, b);
+        write_back(file, earlier, size);
+        run_until(world, is_lost, b);
+        assert_true(says_what_is_missing(b));
+        assert_int_equal(state_of(b).raft_id, 0);
+        check_many(b, 5); /* what it showed it shows */
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define ALONE(f) cmocka_unit_test_setup_teardown(f, one_host, end_world)
@@ -2433,6 +2462,7 @@ int main(int argc, char *argv[]) {
                 THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
                 THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
                 THREE(alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id),
+                THREE(a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id),
         };
 
         signal(SIGPIPE, SIG_IGN);
