@@ -227,7 +227,7 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
 /* Without a replica of its own, while the others have a majority. */
 static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
-        Ask asks[WRITES], first;
+        Ask asks[WRITES], first, early;
         KvState state;
 
         run_ms(all, 1000);
@@ -238,7 +238,10 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 run_ms(all, LOOK_MS);
                 kv_state(h->store, &state);
         } while (!state.stopped);
-        run_ms(all, 300); /* two heartbeats */
+        ask(&early, all, h); /* before it has heard the leader again */
+        run_ms(all, ANSWER_MS / 3);
+        if (!early.came || early.status != KV_OK)
+                world_failed(all->world, "a-stopped-host-writes-early", "%s", early.came ? kv_status_name(early.status) : "nothing came");
         for (unsigned i = 0; i < WRITES; i++)
                 ask(&asks[i], all, h);
         run_ms(all, ANSWER_MS);
@@ -253,7 +256,7 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
         sim_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
-        if (!kv_may_show(h->store) || children(all, h) != WRITES + 1)
+        if (!kv_may_show(h->store) || children(all, h) != WRITES + 2)
                 world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
 }
 

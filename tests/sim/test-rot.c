@@ -198,18 +198,27 @@ static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
                 world_failed(all->world, "a-checkpoint-is-kept", "its transfer made %s drop it", leader->name);
 }
 
-/* As the leader of 'term' sends it. */
-static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t index) {
-        enum { KIND_VERDICT = 1, VERDICT_DIFFERS = 1 };
+/* A frame of compare.c with this head. */
+static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t kind, uint64_t term, uint64_t index, uint64_t value) {
         _cleanup_writer_ Writer w = {};
 
-        replica_write_head(leader->store->replica, &w, to->raft_id);
-        write_u8(&w, KIND_VERDICT);
+        for (size_t i = 0; i < 3; i++)
+                write_u64(&w, head[i]);
+        write_u8(&w, kind);
         write_u64(&w, term);
         write_u64(&w, index);
-        write_u64(&w, VERDICT_DIFFERS);
-        if (replica_send(leader->store->replica, to->raft_id, PEER_TREE, &w) < 0)
-                world_failed(leader->all->world, "there-is-a-session", "none from %s to %s", leader->name, to->name);
+        write_u64(&w, value);
+        if (replica_send(by->store->replica, to->raft_id, PEER_TREE, &w) < 0)
+                world_failed(by->all->world, "there-is-a-session", "none from %s to %s", by->name, to->name);
+}
+
+enum { KIND_VERDICT = 1, KIND_ASK = 2, VERDICT_DIFFERS = 1 };
+
+/* As the leader of 'term' sends it. */
+static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t index) {
+        const uint64_t head[] = { leader->store->replica->identity.cluster_id, leader->raft_id, to->raft_id };
+
+        send_frame(leader, to, head, KIND_VERDICT, term, index, VERDICT_DIFFERS);
 }
 
 /* Its tree is exchanged soon after it took a verdict. */
@@ -246,6 +255,47 @@ static void a_verdict_of_another_term_is_ignored(Stores *all) {
         UNTIL(all, "all-are-whole", !compare_differs(h->store->replica->compare) && is_whole(all, 3));
 }
 
+/* Of another cluster, for another replica, or in the name of another. */
+static void frames_of_others_are_dropped(Stores *all) {
+        enum { EVERY = 50 };
+        Host *leader, *h, *other;
+        uint64_t cluster, term, index, sent;
+
+        UNTIL(all, "there-are-three-voters", is_whole(all, 3));
+        write_some(all, 2 * EVERY);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+        run_ms(all, 1000);
+        leader = stores_leader(all);
+        h = &all->hosts[(leader->number + 1) % 3];
+        other = &all->hosts[(leader->number + 2) % 3];
+        cluster = leader->store->replica->identity.cluster_id;
+        term = replica_term(leader->store->replica);
+        index = applied(h) / EVERY * EVERY;
+        {
+                const uint64_t heads[][3] = { { cluster + 1, leader->raft_id, h->raft_id }, { cluster, leader->raft_id, other->raft_id },
+                                              { cluster, other->raft_id, h->raft_id } };
+
+                for (size_t i = 0; i < ELEMENTS(heads); i++) {
+                        send_frame(leader, h, heads[i], KIND_VERDICT, term, index, VERDICT_DIFFERS);
+                        if (takes_verdict(all, h))
+                                world_failed(all->world, "a-verdict-is-for-the-replica-it-names", "%s took number %zu", h->name, i);
+                }
+        }
+
+        make_checkpoint(all, leader);
+        sent = all->counts[FAULT_TRANSFER];
+        {
+                const uint64_t heads[][3] = { { cluster, other->raft_id, leader->raft_id }, { cluster, h->raft_id, leader->raft_id } };
+
+                for (size_t i = 0; i < ELEMENTS(heads); i++) {
+                        send_frame(h, leader, heads[i], KIND_ASK, term, 1, 0);
+                        run_ms(all, 1000);
+                        if (all->counts[FAULT_TRANSFER] != sent + i)
+                                world_failed(all->world, "only-its-sender-asks", "number %zu: %" PRIu64 " trees were sent", i, all->counts[FAULT_TRANSFER] - sent);
+                }
+        }
+}
+
 static const Scenario scenarios[] = {
         { "a_wrong_tree_and_its_copy_are_no_majority", a_wrong_tree_and_its_copy_are_no_majority, 3 },
         { "who_is_in_doubt_sends_no_tree", who_is_in_doubt_sends_no_tree, 3 },
@@ -253,6 +303,7 @@ static const Scenario scenarios[] = {
         { "a_rotten_checkpoint_is_refused_and_made_anew", a_rotten_checkpoint_is_refused_and_made_anew, 3 },
         { "a_checkpoint_that_arrives_whole_is_kept", a_checkpoint_that_arrives_whole_is_kept, 3 },
         { "a_verdict_of_another_term_is_ignored", a_verdict_of_another_term_is_ignored, 3 },
+        { "frames_of_others_are_dropped", frames_of_others_are_dropped, 3 },
 };
 
 int main(int argc, char *argv[]) {

@@ -207,6 +207,14 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
                 wrong(l, "nobody knows how far it is");
                 return;
         }
+        for (unsigned i = 0; i < (both ? 2 : 1); i++) {
+                KvState state = {};
+
+                if (l->trio.hosts[i].store)
+                        kv_state(l->trio.hosts[i].store, &state);
+                if (state.lost)
+                        wrong(l, "host %u has lost what it had: %s", i, state.problem);
+        }
         power_promises(p, look_at_promise, l);
         assert_int_equal(kv_read(first->store, &txn), 0);
         if (tree_check(txn, &err) < 0)
@@ -331,6 +339,23 @@ static void a_start_syncs_the_folders_whose_names_it_finds(void **state) {
         scratch_free(scratch);
 }
 
+/* Its name follows: then nothing checks any more whether it is whole. */
+static void a_received_tree_is_synced_before_it_counts(void **state) {
+        char *scratch = scratch_new();
+        _cleanup_free_ char *folder = scratch_path(scratch, "folder");
+        Power *p;
+
+        assert_int_equal(mkdir(folder, 0700), 0);
+        power_begin(folder);
+        power_promise("begun");
+        live_with_a_standby(folder);
+        power_promise("over");
+        p = power_end();
+        assert_true(power_synced_between(p, "tree1/incoming/data.mdb", "begun", "over"));
+        power_free(p);
+        scratch_free(scratch);
+}
+
 /* This would see it if something were not synced: the log, the checkpoint's name, the notes. */
 enum { SEEDS_MAX = 10 }; /* of the next one, until it is found */
 
@@ -355,6 +380,7 @@ int main(void) {
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),
                 cmocka_unit_test(a_start_syncs_the_folders_whose_names_it_finds),
+                cmocka_unit_test(a_received_tree_is_synced_before_it_counts),
                 cmocka_unit_test(what_is_not_synced_is_found_out),
         };
 
