@@ -57,12 +57,14 @@ static void chunks_that_cannot_be_sent_are_tried_again(Stores *all) {
 
 static void as_many_chunks_are_on_their_way_as_the_window_holds(Stores *all) {
         Host *away = leave_one_behind(all);
+        uint64_t at_ms;
 
         expect(all, "the-tree-is-larger-than-the-window", chunks_of(all), TRANSFER_WINDOW + 3, 1000);
         wire.vanish_from = 0;
         store_power_on(away);
-        (void) wire_wait(all, CHUNK);
+        at_ms = wire_wait(all, CHUNK);
         run_ms(all, 25000);
+        expect(all, "at-once", wire_count(CHUNK, at_ms, at_ms + 1), TRANSFER_WINDOW, TRANSFER_WINDOW);
         expect(all, "anew-after-10-s-of-silence", wire_numbers(), 3, 3);
         expect(all, "chunks", wire_count(CHUNK, 0, NEVER), 3 * TRANSFER_WINDOW, 3 * TRANSFER_WINDOW);
         wire.vanish_from = NEVER;
