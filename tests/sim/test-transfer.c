@@ -15,8 +15,8 @@ enum { N_LARGE = 16, WRITES_MIN = 40, WRITES_MAX = 1000, NEVER_MS = 3600 * 1000 
 /* The times of transfer.c. */
 enum { STEP_MS = 200, MESSAGE_MS = 1000, MESSAGE_MAX_MS = 30000, NO_ROOM_MS = 10000, REFUSED_MS = 1000 };
 
-/* One host lacks entries that the leader's memory does not hold any more, and the leader has a checkpoint of all. */
-static Host *leave_one_behind(Stores *all) {
+/* One host lacks entries that the leader's memory does not hold any more. */
+static Host *fall_behind(Stores *all) {
         Host *leader = three_voters(all, 1000), *away = &all->hosts[(leader->number + 1) % 3];
         uint64_t lacked = state_of(leader).raft_index + 1;
 
@@ -29,7 +29,14 @@ static Host *leave_one_behind(Stores *all) {
                 snprintf(key, sizeof(key), "/large/%u", i % N_LARGE);
                 put(all, leader, key, PUT_MAX);
         }
-        make_checkpoint(all, leader);
+        return away;
+}
+
+/* And the leader has a checkpoint of all. */
+static Host *leave_one_behind(Stores *all) {
+        Host *away = fall_behind(all);
+
+        make_checkpoint(all, stores_leader(all));
         run_ms(all, 1000);
         wire.n = 0;
         return away;
@@ -343,6 +350,15 @@ static void a_state_that_comes_during_a_checkpoint_is_installed_behind_it(Stores
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
+static void a_checkpoint_is_made_for_a_tree_that_is_asked_for(Stores *all) {
+        Host *away = fall_behind(all);
+
+        if (checkpoint_of(stores_leader(all)) == state_of(stores_leader(all)).raft_index)
+                world_failed(all->world, "there-is-no-checkpoint-of-all", "%s has one", stores_leader(all)->name);
+        store_power_on(away);
+        UNTIL(all, "all-are-whole", is_whole(all, 3));
+}
+
 static const Scenario scenarios[] = {
         { "chunks_that_cannot_be_sent_are_tried_again", chunks_that_cannot_be_sent_are_tried_again, 3 },
         { "as_many_chunks_are_on_their_way_as_the_window_holds", as_many_chunks_are_on_their_way_as_the_window_holds, 3 },
@@ -362,6 +378,7 @@ static const Scenario scenarios[] = {
         { "a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon", a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon, 3 },
         { "a_stop_waits_for_a_tree_that_is_being_stored", a_stop_waits_for_a_tree_that_is_being_stored, 3 },
         { "a_state_that_comes_during_a_checkpoint_is_installed_behind_it", a_state_that_comes_during_a_checkpoint_is_installed_behind_it, 3 },
+        { "a_checkpoint_is_made_for_a_tree_that_is_asked_for", a_checkpoint_is_made_for_a_tree_that_is_asked_for, 3 },
 };
 
 int main(int argc, char *argv[]) {
