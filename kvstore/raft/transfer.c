@@ -349,6 +349,7 @@ static void finish_done(void *userdata) {
         t->refused[0] = 0;
         t->unfit_size = 0;
 
+        close(TAKE_FD(r->fd)); /* else the blocks of this file stay in use when the next checkpoint takes its place */
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
