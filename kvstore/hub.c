@@ -668,10 +668,12 @@ static void deliver_one(Watch *watch) {
 
 static void deliver(void *userdata) {
         Hub *hub = userdata;
+        uint64_t before;
 
         hub->visits = 0;
         tell_waiting(hub);
-        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first; n++)
+        before = turn_work_bytes(&loop_turns(hub->loop)->now);
+        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first && turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN; n++)
                 deliver_one(hub->ready_first);
         if (hub->ready_first || !STAILQ_EMPTY(&hub->waiting))
                 loop_defer(hub->loop, &hub->deliver);

@@ -22,6 +22,7 @@ enum {
         HUB_WINDOW = TREE_WINDOW_EVENTS,
         HUB_WATCHES_MAX = 101000,           /* the users' (at most 100000, see LimitWatches=), and room for our own */
         HUB_WAKE_PER_TURN = 256,
+        HUB_WORK_PER_TURN = TURN_WORK_MAX / 2, /* of those who are called: no further one behind it */
         HUB_PENDING_MAX = 16384,             /* events that one watch is behind, or the search for watchers */
         HUB_VISITS_PER_TURN = 16384,         /* places and watches that the search for watchers visits; one event's at least */
         HUB_WAITING_BYTES = 32 * 1024 * 1024, /* of events whose watchers are still to be found */
@@ -63,7 +64,8 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index);
 Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 
 /* 0; -ESTALE: 'since' is before the window, *ret_oldest says where it begins (code 401); -ENOBUFS: too many watches. Events
- * from the window and later ones come from the loop, at most HUB_WAKE_PER_TURN calls a turn, each watcher's in order. */
+ * from the window and later ones come from the loop, at most HUB_WAKE_PER_TURN calls and about HUB_WORK_PER_TURN of their work a turn, each
+ * watcher's in order. */
 int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
               uint64_t *ret_oldest);
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */

@@ -67,7 +67,7 @@ static int read_options(const JsonValue *array, UnitFile **ret, Error *err) {
                 if (r >= 0)
                         r = json_read_string(item, "value", &value, err);
                 if (r >= 0)
-                        r = unit_file_add(file, section, name, value, 0, err);
+                        r = unit_file_add(file, section, name, value, 0);
         }
         if (r < 0) {
                 unit_file_done(file);

@@ -22,20 +22,28 @@ Unit *unit_free(Unit *unit) {
         return NULL;
 }
 
+static size_t json_size(Text *t, const char *s) {
+        text_clear(t);
+        text_append_json(t, s, strlen(s));
+        return t->size;
+}
+
 /* As api_unit_write() has them. */
 static int measure_json(Unit *unit) {
         enum { FRAME = 40 }; /* of an option: braces, and the names of its members */
         _cleanup_text_ Text t = {};
+        const char *section = NULL;
+        size_t in_each = 0;
 
-        text_append_json(&t, unit->text, unit->text_size);
+        unit->json_size = json_size(&t, unit->text);
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
 
-                text_append_json(&t, o->section, strlen(o->section));
-                text_append_json(&t, o->name, strlen(o->name));
-                text_append_json(&t, o->value, strlen(o->value));
+                if (o->section != section)
+                        in_each = FRAME + json_size(&t, o->section);
+                section = o->section;
+                unit->json_size += in_each + json_size(&t, o->name) + json_size(&t, o->value);
         }
-        unit->json_size = t.size + FRAME * unit->file.n_options;
         return t.error;
 }
 
@@ -88,6 +96,9 @@ static int check_size(const Unit *unit, Error *err) {
         if (t.size > RECORD_SIZE_MAX)
                 return error_set(err, -EFBIG, "the file is too large: %zu bytes as JSON, at most %d are taken", t.size,
                                  RECORD_SIZE_MAX);
+        if (unit->json_size > UNIT_JSON_MAX)
+                return error_set(err, -EFBIG, "the file is too large: %zu bytes as JSON where each option has the name of its section, at most %d are taken",
+                                 unit->json_size, UNIT_JSON_MAX);
         return 0;
 }
 

@@ -11,11 +11,13 @@
 #include "units/placement.h"
 #include "units/unit_file.h"
 
+enum { UNIT_JSON_MAX = 2 * 1024 * 1024 }; /* bytes of it */
+
 typedef struct Unit {
         char *name;
         char *text; /* as given; terminated */
         size_t text_size;
-        size_t json_size; /* about the bytes of text and options in an answer of the API */
+        size_t json_size; /* about the bytes of text and options in an answer of the API, where each option has the name of its section */
         char hash[UNIT_HASH_SIZE];         /* of the canonical text: fleet's, shown to people */
         char systemd_hash[UNIT_HASH_SIZE]; /* of the same without [X-Fleet] */
         UnitFile file;

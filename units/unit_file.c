@@ -6,8 +6,11 @@
 
 void unit_file_done(UnitFile *file) {
         for (size_t i = 0; i < file->n_options; i++)
-                free(file->options[i].section);
+                free(file->options[i].name);
+        for (size_t i = 0; i < file->n_sections; i++)
+                free(file->sections[i]);
         free(file->options);
+        free(file->sections);
         *file = (UnitFile) {};
 }
 
@@ -20,23 +23,31 @@ static Span span_of(const char *s) {
         return (Span) { s, s + strlen(s) };
 }
 
-static int add(UnitFile *file, Span section, Span name, Span value, bool newline, unsigned line, Error *err) {
-        size_t s = section.end - section.start, n = name.end - name.start, v = value.end - value.start;
-        size_t size = s + n + v + newline + 3;
+/* What is added from now on is in this section. */
+static int begin_section(UnitFile *file, Span section) {
+        char *name;
+
+        if (GROW(file->sections, file->sections_capacity, file->n_sections + 1) < 0)
+                return -ENOMEM;
+        name = strndup(section.start, section.end - section.start);
+        if (!name)
+                return -ENOMEM;
+        file->sections[file->n_sections++] = name;
+        return 0;
+}
+
+static int add(UnitFile *file, Span name, Span value, bool newline, unsigned line) {
+        size_t n = name.end - name.start, v = value.end - value.start;
         char *block;
 
-        if (sizeof(UnitOption) + size > UNIT_OPTIONS_MAX - file->size)
-                return error_set(err, -EFBIG, "the options are too large: more than %d KiB, with the name of its section in each", UNIT_OPTIONS_MAX / 1024);
         if (GROW(file->options, file->capacity, file->n_options + 1) < 0)
                 return -ENOMEM;
-        block = malloc(size);
+        block = malloc(n + v + newline + 2);
         if (!block)
                 return -ENOMEM;
 
-        UnitOption o = { .section = block, .name = block + s + 1, .value = block + s + 1 + n + 1, .line = line };
+        UnitOption o = { .section = file->sections[file->n_sections - 1], .name = block, .value = block + n + 1, .line = line };
 
-        memcpy(o.section, section.start, s);
-        o.section[s] = 0;
         memcpy(o.name, name.start, n);
         o.name[n] = 0;
         memcpy(o.value, value.start, v);
@@ -44,12 +55,13 @@ static int add(UnitFile *file, Span section, Span name, Span value, bool newline
                 o.value[v++] = '\n';
         o.value[v] = 0;
         file->options[file->n_options++] = o;
-        file->size += sizeof(o) + size;
         return 0;
 }
 
-int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line, Error *err) {
-        return add(file, span_of(section), span_of(name), span_of(value), false, line, err);
+int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line) {
+        if ((file->n_sections == 0 || !streq(file->sections[file->n_sections - 1], section)) && begin_section(file, span_of(section)) < 0)
+                return -ENOMEM;
+        return add(file, span_of(name), span_of(value), false, line);
 }
 
 /* The length of the white space character at 's' in Go's sense, which fleet trimmed: Unicode's White_Space, as UTF-8.
@@ -195,11 +207,10 @@ static Span scan_value(Scanner *s, bool *ret_newline) {
         return trimmed(value);
 }
 
-static int scan_option(Scanner *s, Span section, UnitFile *file, Error *err) {
+static int scan_option(Scanner *s, UnitFile *file, Error *err) {
         unsigned line = s->line;
         Span name = { s->at, s->at }, value;
         bool newline;
-        int r;
 
         for (;;) {
                 if (s->at == s->end)
@@ -214,8 +225,7 @@ static int scan_option(Scanner *s, Span section, UnitFile *file, Error *err) {
                         break;
         }
         value = scan_value(s, &newline);
-        r = add(file, section, trimmed(name), value, newline, line, err);
-        return r < 0 ? error_prefix(err, r, "line %u", line) : 0;
+        return add(file, trimmed(name), value, newline, line);
 }
 
 static int parse_literal(Scanner s, UnitFile *file, Error *err) {
@@ -231,12 +241,14 @@ static int parse_literal(Scanner s, UnitFile *file, Error *err) {
                 else if (*s.at == '[') {
                         s.at++;
                         r = scan_section(&s, &section, err);
+                        if (r == 0)
+                                r = begin_section(file, section);
                         if (r < 0)
                                 return r;
                 } else if (*s.at == '#' || *s.at == ';')
                         skip_comment(&s);
                 else if (section.start) {
-                        r = scan_option(&s, section, file, err);
+                        r = scan_option(&s, file, err);
                         if (r < 0)
                                 return r;
                 } else
@@ -285,7 +297,6 @@ static bool join_line(Scanner *s, Text *joined, unsigned *ret_line) {
 
 static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
         _cleanup_text_ Text joined = {};
-        _cleanup_free_ char *section = NULL;
         unsigned line = 0;
         int r;
 
@@ -301,22 +312,20 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                 if (*whole.start == '[') {
                         if (whole.end[-1] != ']')
                                 return error_set(err, -EBADMSG, "line %u: unable to find end of section", line);
-                        free(section);
-                        section = strndup(whole.start + 1, whole.end - whole.start - 2);
-                        if (!section)
-                                return -ENOMEM;
+                        r = begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
+                        if (r < 0)
+                                return r;
                         continue;
                 }
-                if (!section)
+                if (file->n_sections == 0)
                         return error_set(err, -EBADMSG, "line %u: an option before the first [section]", line);
                 if (!equals || equals == whole.start)
                         return error_set(err, -EBADMSG, "line %u: expected Name=value, not '%.*s'", line,
                                          (int) MIN(whole.end - whole.start, 64), whole.start);
 
-                r = add(file, span_of(section), trimmed((Span) { whole.start, equals }),
-                        trimmed((Span) { equals + 1, whole.end }), false, line, err);
+                r = add(file, trimmed((Span) { whole.start, equals }), trimmed((Span) { equals + 1, whole.end }), false, line);
                 if (r < 0)
-                        return error_prefix(err, r, "line %u", line);
+                        return r;
         }
         return joined.error;
 }

@@ -17,18 +17,19 @@
 enum {
         UNIT_SIZE_MAX = 128 * 1024, /* bytes of a unit file; with its JSON escapes it must fit into one log entry */
         UNIT_LINE_MAX = 2047,       /* bytes of one line without its end: systemd cut longer ones silently */
-        UNIT_OPTIONS_MAX = 1 << 20, /* bytes of memory of all options, each of which bears the name of its section */
 };
 
 typedef struct UnitOption {
-        char *section, *name, *value; /* one allocation, which 'section' owns */
+        const char *section; /* the file's: shared by the options that follow it */
+        char *name, *value;  /* one allocation, which 'name' owns */
         unsigned line;                /* where the option begins; 0 if it did not come from a text */
 } UnitOption;
 
 typedef struct UnitFile {
         UnitOption *options;
         size_t n_options, capacity;
-        size_t size; /* bytes of memory of all options */
+        char **sections;     /* each as often as it begins */
+        size_t n_sections, sections_capacity;
 } UnitFile;
 
 typedef enum UnitFileGrammar {
@@ -40,11 +41,11 @@ void unit_file_done(UnitFile *file);
 #define _cleanup_unit_file_ _cleanup_(unit_file_done)
 
 /* Reads 'size' bytes. *ret is empty or to be freed by unit_file_done(). Errors begin with "line N: ": -EBADMSG for
- * grammar, bytes that are not UTF-8, and NUL; -EFBIG above UNIT_SIZE_MAX or UNIT_OPTIONS_MAX. */
+ * grammar, bytes that are not UTF-8, and NUL; -EFBIG above UNIT_SIZE_MAX. */
 int unit_file_parse(const char *text, size_t size, UnitFileGrammar grammar, UnitFile *ret, Error *err);
 
-/* Appends one option; the strings are copied. 0, -EFBIG above UNIT_OPTIONS_MAX or -ENOMEM. */
-int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line, Error *err);
+/* Appends one option; the strings are copied. 0 or -ENOMEM. */
+int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line);
 
 /* Appends fleet's canonical text; nothing for a file without options. 'skip' (may be NULL) says which sections to
  * leave out. */

@@ -271,7 +271,7 @@ static void agent_note_end(Agent *a, AgentUnit *u) {
                 return;
         }
         if (agent_is_running(&u->seen)) {
-                if (u->seen.owner == SYSTEMD_OURS && (!note->replacing || note->starting))
+                if (u->seen.owner == SYSTEMD_OURS)
                         memcpy(note->invocation, u->seen.invocation_id, sizeof(note->invocation));
                 agent_note_flag(a, &note->taken_over, u->seen.owner == SYSTEMD_CONFLICTING && !agent_is_foreign(&u->seen, note, a->boot_id, false));
                 u->agains = 0;

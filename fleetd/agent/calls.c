@@ -225,16 +225,21 @@ static void agent_write_done(AgentCall *call, int error, const char *sentence) {
         (void) agent_call_done(owned, error, sentence);
 }
 
-/* A socket, a timer or a person may have started it since its former text was stopped. */
-static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
-        AgentCall *call = userdata;
-
-        for (size_t i = 0; !call->agent->closing && error == 0 && i < call->n; i++) {
+/* A socket, a timer or a person may have started one since its former text was stopped. */
+static void agent_doubt(const AgentCall *call) {
+        for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(call->agent, call->names[i], false);
 
                 if (u)
                         u->unproven = true;
         }
+}
+
+static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
+        AgentCall *call = userdata;
+
+        if (!call->agent->closing && error == 0)
+                agent_doubt(call);
         agent_write_done(call, error, sentence);
 }
 
@@ -249,6 +254,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 agent_write_done(call, error, "");
                 return;
         }
+        agent_doubt(call); /* somebody else may have had systemd read the file */
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i]);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
@@ -426,6 +432,8 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         }
         if (note && (started || note->kind == ORDER_LOAD)) /* its file is in force */
                 snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
+        if (note && note->kind == ORDER_LOAD)
+                note->replacing = false;
         if (!note || !started)
                 return 0;
         agent_note_start(a, note);
@@ -443,6 +451,7 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
 static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
         const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, name);
         const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), name);
+        const AgentUnit *unit = agent_unit(a, name, false);
         Note *note = notes_get(&a->notes, name);
 
         if (!note)
@@ -461,6 +470,8 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
         /* The new text and the intention come before the stop: should the cluster be lost after it, this daemon finishes by itself. */
         if (o && o->order == ORDER_RUN && u && u->unit && !unit_runs_same(note->unit, u->unit))
                 note->replacing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
+        if (note->replacing && unit)
+                snprintf(note->before, sizeof(note->before), "%s", unit->seen.invocation_id);
         note->finishing |= note->replacing;
         note->started_boot[0] = 0;
         note->starting = note->done = false;

@@ -22,7 +22,8 @@ typedef struct Note {
         char started_boot[33]; /* boot in which it was started by this note; "" not yet */
         char owned_boot[33];   /* boot in which systemd had it from our file: what runs under its name without any file is ours; "" none */
         bool starting;         /* noted, but systemd has not yet said that it was asked */
-        char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made */
+        char before[33];       /* of a start: the invocation that systemd showed before it; the same later: it was never made. While 'replacing', before
+                                * the start: the invocation that was stopped */
         char invocation[33];   /* when it was seen to run under our file last; what changes is written with other changes, or once 'taken_over' */
         bool taken_over;       /* another file has its name while it runs; not on disk */
         bool ran;              /* it was seen to run since it was started, and not seen to fail or to be stopped */

@@ -146,12 +146,12 @@ void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sen
         agent_again(a);
 }
 
-/* The invocation that was stopped for the new text stays noted until this daemon makes the start. Asked once after each reload, and by each
- * daemon: whatever is started then has the new text, and a socket may start it again and again. */
+/* Asked after each reload and for each write, and by each daemon once: whatever is started then has the new text, and a socket may start it
+ * again and again. */
 static void agent_note_outdated(Agent *a, AgentUnit *u) {
         const Note *note = notes_get(&a->notes, u->name);
-        bool outdated = note && note->replacing && !note->starting && note->invocation[0] && agent_is_running(&u->seen)
-                        && !streq(note->invocation, u->seen.invocation_id);
+        bool outdated = note && note->replacing && !note->starting && note->before[0] && agent_is_running(&u->seen)
+                        && !streq(note->before, u->seen.invocation_id);
 
         snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? u->seen.invocation_id : "");
         u->unproven = false;

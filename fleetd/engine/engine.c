@@ -401,7 +401,9 @@ static void sweep_later(Engine *e) {
 static void on_sweep(void *userdata) {
         Engine *e = userdata;
 
-        if (!e->sweeping && registry_cluster(e->registry)->index != e->swept_index)
+        if (e->sweeping)
+                loop_defer(e->loop, &e->wake); /* it may wait for a timer that there was no memory for */
+        else if (registry_cluster(e->registry)->index != e->swept_index)
                 mark_all(e);
         sweep_later(e);
 }

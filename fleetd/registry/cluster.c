@@ -185,7 +185,8 @@ static void forget_text(Cluster *c, ClusterUnit *u) {
                 const Names *names = cluster_rule(&u->unit->placement, rule);
 
                 for (size_t i = 0; i < names->n; i++)
-                        patterns_remove(&c->rules[rule], names->items[i], u);
+                        c->filed.bytes += sizeof(u) * patterns_remove(&c->rules[rule], names->items[i], u);
+                c->filed.nodes += names->n;
         }
         u->unit = unit_free(u->unit);
 }
@@ -197,6 +198,7 @@ static int set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
         for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX; rule++) {
                 const Names *names = cluster_rule(&unit->placement, rule);
 
+                c->filed.nodes += names->n;
                 for (size_t i = 0; i < names->n; i++)
                         if (patterns_add(&c->rules[rule], names->items[i], u) < 0) {
                                 forget_text(c, u);
@@ -244,7 +246,7 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
 /* -- Orders and states -- */
 
 /* Inserts into the list of a unit, kept in the order of machine ids. Works on orders and states alike. */
-#define LIST_INSERT(head, element)                                                                   \
+#define STATE_LIST_INSERT(head, element)                                                             \
         do {                                                                                         \
                 typeof(element) _after = NULL, _at = (head);                                         \
                 for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; _at = _at->next) \
@@ -259,7 +261,7 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
                         (head) = (element);                                                          \
         } while (0)
 
-#define LIST_REMOVE(head, element)                                \
+#define STATE_LIST_REMOVE(head, element)                                \
         do {                                                      \
                 if ((element)->prev)                              \
                         (element)->prev->next = (element)->next;  \
@@ -293,7 +295,7 @@ static void remove_order(Cluster *c, ClusterOrder *o) {
                 m->load--;
         m->n_replacing -= u->lists[CLUSTER_REPLACING].in;
         HASH_DEL(m->orders, o);
-        LIST_REMOVE(u->orders, o);
+        STATE_LIST_REMOVE(u->orders, o);
         free(o->reason);
         free(o);
         unit_changed(c, u);
@@ -305,7 +307,7 @@ static void remove_state(Cluster *c, ClusterState *s) {
         ClusterUnit *u = s->of;
 
         HASH_DEL(m->states, s);
-        LIST_REMOVE(u->states, s);
+        STATE_LIST_REMOVE(u->states, s);
         unit_state_done(&s->state);
         free(s);
         unit_changed(c, u);
@@ -325,7 +327,7 @@ static int put_order(Cluster *c, const LayoutKey *k, Order *record, uint64_t cre
                 HASH_ADD_STR(fresh->machine->orders, unit, fresh);
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
-                LIST_INSERT(fresh->of->orders, fresh);
+                STATE_LIST_INSERT(fresh->of->orders, fresh);
                 fresh->machine->n_replacing += fresh->of->lists[CLUSTER_REPLACING].in;
                 o = TAKE_PTR(fresh);
         }
@@ -356,7 +358,7 @@ static int put_state(Cluster *c, const LayoutKey *k, UnitState *state, uint64_t 
                 HASH_ADD_STR(fresh->machine->states, unit, fresh);
                 if (!TABLE_ADDED(fresh))
                         return part(c, fresh->of, fresh->machine);
-                LIST_INSERT(fresh->of->states, fresh);
+                STATE_LIST_INSERT(fresh->of->states, fresh);
                 s = TAKE_PTR(fresh);
         }
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/patterns.h"
+#include "io/turn.h"
 #include "units/machine.h"
 #include "units/records.h"
 #include "units/state.h"
@@ -128,6 +129,7 @@ typedef struct Cluster {
         ClusterUnit **by_name;   /* the same, sorted */
         size_t by_name_capacity;
         Patterns rules[_CLUSTER_RULE_MAX]; /* who names whom */
+        TurnWork filed;          /* the work of keeping these, so far */
         ClusterMachine *machines; /* table by id */
         ClusterUnit *lists[_CLUSTER_LIST_MAX];
         uint64_t lineage;

@@ -5,7 +5,7 @@
 #include "base/parse.h"
 
 struct PatternStart {
-        Pattern *patterns;
+        LIST_HEAD(, Pattern) patterns;
         UT_hash_handle hh;
         size_t size;
         char bytes[];
@@ -50,7 +50,7 @@ static PatternStart *get_start(Patterns *p, const char *bytes, size_t size) {
 
 /* When no pattern begins like that any more. */
 static void drop_start(Patterns *p, PatternStart *start) {
-        if (start->patterns)
+        if (!LIST_EMPTY(&start->patterns))
                 return;
         p->n_by_size[start->size]--;
         HASH_DEL(p->starts, start);
@@ -76,18 +76,14 @@ static Pattern *get(Patterns *p, const char *text) {
                 drop_start(p, start);
                 return NULL;
         }
-        pattern->next = start->patterns;
-        start->patterns = pattern;
+        LIST_INSERT_HEAD(&start->patterns, pattern, alike);
         return pattern;
 }
 
 static void drop(Patterns *p, Pattern *pattern) {
         PatternStart *start = find_start(p, pattern->text, pattern_start(pattern->text));
-        Pattern **at = &start->patterns;
 
-        while (*at != pattern)
-                at = &(*at)->next;
-        *at = pattern->next;
+        LIST_REMOVE(pattern, alike);
         HASH_DEL(p->all, pattern);
         free(pattern->units);
         free(pattern);
@@ -111,19 +107,21 @@ int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
         return 0;
 }
 
-void patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit) {
+size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit) {
         Pattern *pattern = find(p, text);
-        size_t i;
+        size_t i, passed;
 
         if (!pattern)
-                return;
+                return 0;
         for (i = pattern->n; i > 0 && pattern->units[i - 1] != unit; i--)
                 ;
+        passed = pattern->n - i;
         if (i == 0)
-                return;
+                return passed;
         memmove(&pattern->units[i - 1], &pattern->units[i], (pattern->n - i) * sizeof(*pattern->units));
         if (--pattern->n == 0)
                 drop(p, pattern);
+        return passed;
 }
 
 size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata) {
@@ -132,7 +130,7 @@ size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *us
         for (size_t i = 0; i <= size && i <= PATTERNS_NAME_MAX; i++) {
                 PatternStart *start = p->n_by_size[i] > 0 ? find_start(p, name, i) : NULL;
 
-                for (const Pattern *x = start ? start->patterns : NULL; x; x = x->next) {
+                for (const Pattern *x = start ? LIST_FIRST(&start->patterns) : NULL; x; x = LIST_NEXT(x, alike)) {
                         compared++;
                         if (glob_match(x->text, name) && !each(userdata, x))
                                 return compared;

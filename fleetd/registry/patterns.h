@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 #include "base/table.h"
 
@@ -17,7 +18,7 @@ struct ClusterUnit;
 typedef struct Pattern {
         struct ClusterUnit **units; /* borrowed */
         size_t n, capacity;
-        struct Pattern *next;       /* with the same beginning */
+        LIST_ENTRY(Pattern) alike;  /* with the same beginning */
         UT_hash_handle hh;          /* by text */
         char text[];
 } Pattern;
@@ -31,7 +32,8 @@ typedef struct Patterns {
 } Patterns;
 
 int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit); /* 0 or -ENOMEM */
-void patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit);
+/* Return how many units of that pattern were passed. */
+size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit);
 
 /* Call 'each' for each pattern that matches 'name' until it returns false. Return how many patterns were compared. */
 size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata);

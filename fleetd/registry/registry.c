@@ -71,6 +71,14 @@ static KvBytes value_of(const Registry *r, const KvNode *node) {
         return node->value;
 }
 
+/* The rules of a text are found by name, also when it goes: what a small request removes may have thousands of them. */
+static void count_filed(Registry *r) {
+        TurnWork *filed = &current(r)->filed;
+
+        loop_count(r->loop, filed->nodes, filed->bytes);
+        *filed = (TurnWork) {};
+}
+
 static int put_node(Registry *r, const KvNode *node) {
         KvBytes value = value_of(r, node);
         Error err = {};
@@ -206,6 +214,7 @@ static void on_event(void *userdata, HubEvent *event) {
                 result = cluster_remove(current(r), e->node.key.data, e->node.key.size);
         else
                 result = put_node(r, &e->node);
+        count_filed(r);
         if (result < 0) {
                 log_error(((LogFields) { .error = result, .index = e->index }), "the registry has to be read anew: %s", strerror(-result));
                 read_later(r, READ_AGAIN_MS);

@@ -184,6 +184,7 @@ typedef struct Faults {
         bool on[_FAULT_MAX];
         uint64_t every_ms;
         SimMachine *cut_a, *cut_b;
+        unsigned n_cuts; /* under way */
 } Faults;
 
 static void on_start_daemon(void *userdata) {
@@ -202,7 +203,7 @@ static void on_power_on(void *userdata) {
 }
 
 typedef struct Heal {
-        SimCluster *cluster;
+        Faults *faults;
         SimMachine *a, *b; /* 'b' NULL: all of a's links */
 } Heal;
 
@@ -215,8 +216,9 @@ static void cut(SimCluster *c, SimMachine *a, SimMachine *b, bool is_cut) {
 static void on_heal(void *userdata) {
         Heal *h = userdata;
 
-        cut(h->cluster, h->a, h->b, false);
-        world_trace(h->cluster->world, h->a->name, "link heals");
+        cut(h->faults->cluster, h->a, h->b, false);
+        h->faults->n_cuts--;
+        world_trace(h->faults->cluster->world, h->a->name, "link heals");
         free(h);
 }
 
@@ -261,11 +263,14 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
         case FAULT_CUT:
         case FAULT_ISOLATE:
                 h = NEW0(Heal, 1);
-                *h = (Heal) { .cluster = c, .a = m, .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
+                *h = (Heal) { .faults = f, .a = m, .b = kind == FAULT_CUT ? &c->machines[world_draw(w, c->n)] : NULL };
                 cut(c, m, h->b, true);
                 trouble(m, for_ms);
                 if (h->b)
                         trouble(h->b, for_ms);
+                for (unsigned i = 0; f->n_cuts > 0 && i < c->n; i++) /* the first heals: a host that no fault was about may be cut off from the leader */
+                        trouble(&c->machines[i], for_ms);
+                f->n_cuts++;
                 world_at_own(w, for_ms, NULL, on_heal, h);
                 break;
         case FAULT_PAUSE:

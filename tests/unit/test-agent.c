@@ -1313,6 +1313,35 @@ static void a_former_text_that_is_started_right_before_systemd_reads_the_new_one
         is_stopped_again_once(room);
 }
 
+/* Somebody else has had systemd read the new text, perhaps after it was started. */
+static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else(void **state) {
+        Room *room = *state;
+
+        edit_up_to(room, "LinkUnitFiles");
+        fake_bus_release(room->fake);
+        is_stopped_again_once(room);
+}
+
+static void what_was_loaded_only_meanwhile_is_no_former_text(void **state) {
+        Room *room = *state;
+
+        edit_up_to(room, "LinkUnitFiles");
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
+        host_order(room->host, "web.service", ORDER_LOAD);
+        fake_bus_release(room->fake);
+        UNTIL(room, says(room, "web.service", "inactive"));
+        host_pause(room->host, QUIET_MS);
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "active"); /* by hand */
+        room->fake->units[0].invocation[0]++;
+        fake_bus_changed(room->fake, "web.service");
+        UNTIL(room, says(room, "web.service", "active"));
+        agent_close(room);
+        agent_open(room);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->stops, 1);
+}
+
 static void restart_during_an_edit(Room *room, bool need_reload) {
         edit_up_to(room, "LinkUnitFiles");
         room->fake->units[0].need_reload = need_reload;
@@ -2152,6 +2181,8 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_former_text_that_is_started_right_before_systemd_reads_the_new_one_is_stopped_again),
                 in_a_room(the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one),
                 in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
+                in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
+                in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
                 in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
                 in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),

@@ -302,6 +302,28 @@ static void counts_and_lists_never_drift(void **state) {
         picture_free(&p);
 }
 
+static void a_pattern_is_removed_without_a_look_at_others(void **state) {
+        ClusterUnit units[10] = {};
+        Patterns p = {};
+        char text[16];
+
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(text, sizeof(text), "*%u", i);
+                assert_int_equal(patterns_add(&p, text, &units[0]), 0);
+        }
+        for (size_t i = 0; i < ELEMENTS(units); i++)
+                assert_int_equal(patterns_add(&p, "*", &units[i]), 0);
+        assert_int_equal(patterns_remove(&p, "*", &units[0]), 9); /* others with the same pattern are passed */
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(text, sizeof(text), "*%u", i);
+                assert_int_equal(patterns_remove(&p, text, &units[0]), 0);
+        }
+        for (size_t i = ELEMENTS(units); i > 1; i--)
+                assert_int_equal(patterns_remove(&p, "*", &units[i - 1]), 0);
+        assert_null(p.all);
+        assert_null(p.starts);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_picture_holds_what_its_keys_say),
@@ -313,6 +335,7 @@ int main(void) {
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
                 cmocka_unit_test(current_states_follow_order_and_report),
                 cmocka_unit_test(counts_and_lists_never_drift),
+                cmocka_unit_test(a_pattern_is_removed_without_a_look_at_others),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -449,6 +449,31 @@ static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
         hub_event_unref(seen);
 }
 
+static void count_work(void *userdata, HubEvent *event) {
+        loop_count(userdata, 0, HUB_WORK_PER_TURN / 3);
+        n_told++;
+}
+
+static void watchers_that_work_long_are_called_in_several_turns(void **state) {
+        static const WatchEvents working = { .on_event = count_work, .on_cleared = on_cleared };
+        WatchOptions options = { .key = kv_string("/a"), .once = true };
+        Fixture *f = *state;
+        uint64_t oldest;
+        Watch *unused;
+
+        n_told = 0;
+        for (unsigned i = 0; i < 7; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &working, &f->loop, &unused, &oldest), 0);
+        set(f, "/a");
+        loop_count(&f->loop, 0, TURN_WORK_MAX); /* the work of others in that turn takes none of it */
+        loop_run_due(&f->loop, 1);
+        assert_int_equal(n_told, 3);
+        loop_run_due(&f->loop, 1);
+        assert_int_equal(n_told, 6);
+        loop_run_due(&f->loop, 1);
+        assert_int_equal(n_told, 7);
+}
+
 /* -- Memory and work -- */
 
 enum { DEEP = 500, N_DEEP = 200 };
@@ -747,6 +772,7 @@ int main(void) {
                 TEST(a_new_tree_ends_all_watches_and_empties_the_window),
                 TEST(a_reader_that_falls_too_far_behind_loses_its_place),
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
+                TEST(watchers_that_work_long_are_called_in_several_turns),
                 TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
                 TEST(watches_that_are_gone_leave_no_places_behind),
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),

@@ -624,6 +624,31 @@ static void what_changes_while_a_large_picture_is_read_is_in_it(void **state) {
         assert_int_equal(HASH_COUNT(registry_cluster(w->registry)->units), 698);
 }
 
+static bool none_is_left(World *w) {
+        return !registry_cluster(w->registry)->units;
+}
+
+/* A request of some hundred bytes may remove texts with thousands of rules. */
+static void units_with_many_rules_are_forgotten_in_several_turns(void **state) {
+        World *w = *state;
+        UnitChange changes[40];
+        char names[40][24];
+
+        for (unsigned i = 0; i < ELEMENTS(changes); i++) {
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
+                for (unsigned k = 0; k < 1000; k++)
+                        text_printf(&t, "Conflicts=*%x\n", i * 1000 + k);
+                snprintf(names[i], sizeof(names[i]), "rules-%u.service", i);
+                assert_int_equal(submit(w, names[i], t.chars, false, TARGET_INACTIVE), KV_OK);
+                changes[i] = (UnitChange) { .name = names[i], .remove = true };
+        }
+        (void) answer(w, registry_change_units(w->registry, changes, ELEMENTS(changes), on_done, w));
+        run_until(w, none_is_left);
+        assert_in_range(loop_turns(w->loop)->most.nodes, 1000, 2 * (HUB_WORK_PER_TURN / TURN_NODE + 1100)); /* a turn may deliver twice */
+}
+
 static bool another_one_runs(World *w) {
         ClusterOrder *o = cluster_order(registry_cluster(w->registry), self, "c.service");
 
@@ -720,6 +745,7 @@ int main(void) {
                 TEST(more_than_one_transaction_holds_is_ordered_in_parts),
                 TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
                 TEST(what_changes_while_a_large_picture_is_read_is_in_it),
+                TEST(units_with_many_rules_are_forgotten_in_several_turns),
                 TEST(an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given),
                 TEST(after_a_rejection_an_engine_plans_again_also_without_memory_for_a_timer),
                 TEST(after_a_resync_there_is_a_next_one),

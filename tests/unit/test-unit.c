@@ -155,6 +155,26 @@ static void a_file_that_grows_beyond_an_entry_as_json_is_refused(void **state) {
         unit = unit_free(unit);
 }
 
+/* The API tells each option with the name of its section. */
+static void a_file_whose_answer_would_be_too_large_is_refused(void **state) {
+        _cleanup_text_ Text t = {};
+        Unit *unit = NULL;
+        Error err = {};
+
+        text_printf(&t, "[Service]\nExecStart=/bin/true\n[X-%01000d]\n", 0);
+        for (unsigned i = 0; i < 1900; i++)
+                text_append(&t, "a=b\n");
+        assert_int_equal(unit_parse("a.service", t.chars, t.size, &unit, NULL), 0);
+        assert_in_range(unit->json_size, 1900 * 1000, UNIT_JSON_MAX);
+        unit = unit_free(unit);
+        for (unsigned i = 0; i < 200; i++)
+                text_append(&t, "a=b\n");
+        assert_int_equal(unit_parse("a.service", t.chars, t.size, &unit, &err), -EFBIG);
+        assert_non_null(strstr(err.message, "each option has the name of its section"));
+        assert_int_equal(unit_read("a.service", t.chars, t.size, &unit, NULL), 0); /* it was taken before */
+        unit = unit_free(unit);
+}
+
 static void without_memory_everything_is_given_back(void **state) {
         static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
                                    "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
@@ -221,6 +241,7 @@ int main(void) {
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
+                cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
                 cmocka_unit_test(without_memory_everything_is_given_back),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
