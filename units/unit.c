@@ -23,9 +23,10 @@ Unit *unit_free(Unit *unit) {
 }
 
 static size_t json_size(Text *t, const char *s) {
-        text_clear(t);
+        size_t before = t->size;
+
         text_append_json(t, s, strlen(s));
-        return t->size;
+        return t->size - before;
 }
 
 /* As api_unit_write() has them. */
