@@ -354,9 +354,14 @@ typedef struct Placed {
         size_t position, group;
 } Placed;
 
+/* As strcmp(); most options of a file share the name. */
+static int compare_sections(const UnitOption *a, const UnitOption *b) {
+        return a->section == b->section ? 0 : strcmp(a->section, b->section);
+}
+
 static int by_section(const void *a, const void *b) {
         const Placed *x = a, *y = b;
-        int c = strcmp(x->option->section, y->option->section);
+        int c = compare_sections(x->option, y->option);
 
         return c ? c : (x->position > y->position) - (x->position < y->position);
 }
@@ -370,7 +375,7 @@ static int by_group(const void *a, const void *b) {
 
 void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *section)) {
         _cleanup_free_ Placed *placed = NULL;
-        const char *section = NULL;
+        const UnitOption *before = NULL;
 
         if (file->n_options == 0)
                 return;
@@ -384,7 +389,7 @@ void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *sec
                 placed[i] = (Placed) { .option = &file->options[i], .position = i };
         qsort(placed, file->n_options, sizeof(Placed), by_section);
         for (size_t i = 0; i < file->n_options; i++)
-                placed[i].group = i > 0 && streq(placed[i].option->section, placed[i - 1].option->section)
+                placed[i].group = i > 0 && compare_sections(placed[i].option, placed[i - 1].option) == 0
                         ? placed[i - 1].group : placed[i].position;
         qsort(placed, file->n_options, sizeof(Placed), by_group);
 
@@ -393,11 +398,11 @@ void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *sec
 
                 if (skip && skip(o->section))
                         continue;
-                if (!section || !streq(section, o->section)) {
-                        text_append(t, section ? "\n[" : "[");
+                if (!before || compare_sections(before, o) != 0) {
+                        text_append(t, before ? "\n[" : "[");
                         text_append(t, o->section);
                         text_append(t, "]\n");
-                        section = o->section;
+                        before = o;
                 }
                 text_append(t, o->name);
                 text_append_char(t, '=');
