@@ -150,7 +150,7 @@ static const char *glob_class_char(const char *p, unsigned char *ret) {
 }
 
 /* One class "[a-z^...]" at 'p' against 'c'. Returns the end of the class, or NULL when malformed. */
-static const char *glob_class(const char *p, unsigned char c, bool *ret) {
+static const char *glob_class(const char *p, unsigned char c, bool *ret, size_t *steps) {
         bool negated = false, hit = false;
         size_t n = 0;
 
@@ -162,6 +162,7 @@ static const char *glob_class(const char *p, unsigned char c, bool *ret) {
         for (; *p != ']' || n == 0; n++) {
                 unsigned char low, high;
 
+                ++*steps;
                 p = glob_class_char(p, &low);
                 if (!p)
                         return NULL;
@@ -178,13 +179,14 @@ static const char *glob_class(const char *p, unsigned char c, bool *ret) {
 
 /* Malformed anywhere means no match, even behind the place where matching ended: Go looks at the whole pattern only as
  * far as it needs to, and so do we; both answers are "no". */
-bool glob_match(const char *pattern, const char *name) {
+bool glob_match_counted(const char *pattern, const char *name, size_t *steps) {
         const char *star = NULL, *retry = NULL;
 
         for (;;) {
                 const char *next = NULL;
                 bool hit = false;
 
+                ++*steps;
                 if (*pattern == '*') {
                         star = ++pattern;
                         retry = name;
@@ -197,7 +199,7 @@ bool glob_match(const char *pattern, const char *name) {
                                 hit = *name != '/';
                                 next = pattern + 1;
                         } else if (*pattern == '[') {
-                                next = glob_class(pattern, *name, &hit);
+                                next = glob_class(pattern, *name, &hit, steps);
                                 if (!next)
                                         return false;
                         } else if (*pattern == '\\') {
@@ -220,4 +222,10 @@ bool glob_match(const char *pattern, const char *name) {
                 name = ++retry;
                 pattern = star;
         }
+}
+
+bool glob_match(const char *pattern, const char *name) {
+        size_t unused = 0;
+
+        return glob_match_counted(pattern, name, &unused);
 }

@@ -20,3 +20,6 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
 /* Matches a whole name against Go's path.Match, which is what fleet's globs are: '*' and '?' never match '/', classes
  * negate by '^', backslash escapes; a malformed pattern matches nothing. */
 bool glob_match(const char *pattern, const char *name);
+
+/* The same; adds to *steps what it took, about one for each byte that was compared. At worst that is the product of both lengths. */
+bool glob_match_counted(const char *pattern, const char *name, size_t *steps);

@@ -21,14 +21,32 @@ bool placement_equal(const Placement *a, const Placement *b) {
                 && a->global == b->global;
 }
 
-static int check_peers(const Placement *p, const Names *globs, const char *word, Error *err) {
-        for (size_t i = 0; i < p->machine_of.n; i++) {
-                const char *glob = placement_match(globs, p->machine_of.items[i]);
+/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps. */
+static int check_peers(const Placement *p, const Names *globs, const char *option, const char *word, size_t *steps, Error *err) {
+        size_t found = p->machine_of.n;
+        const char *glob = NULL;
 
-                if (glob)
-                        return error_set(err, -EINVAL, "unresolvable requirements: peer \"%s\" matches %s \"%s\"",
-                                         p->machine_of.items[i], word, glob);
+        for (size_t i = 0; i < globs->n; i++) {
+                const char *pattern = globs->items[i];
+                bool exact = !strpbrk(pattern, "*?[\\");
+
+                for (size_t k = 0; k < found; k++) {
+                        const char *name = p->machine_of.items[k];
+
+                        *steps += exact;
+                        if (exact ? streq(pattern, name) : glob_match_counted(pattern, name, steps)) {
+                                found = k;
+                                glob = pattern;
+                        }
+                        if (*steps > PEER_STEPS_MAX)
+                                return error_set(err, -EINVAL,
+                                                 "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps",
+                                                 option, p->machine_of.n, globs->n, PEER_STEPS_MAX);
+                }
         }
+        if (glob)
+                return error_set(err, -EINVAL, "unresolvable requirements: peer \"%s\" matches %s \"%s\"",
+                                 p->machine_of.items[found], word, glob);
         return 0;
 }
 
@@ -47,12 +65,13 @@ int placement_check(const Placement *p, Error *err) {
                 { p->global && replaces,      "Global cannot be used with Replaces" },
                 { conflicts && replaces,      "Conflicts cannot be used with Replaces" },
         };
+        size_t steps = 0;
         int r;
 
-        r = check_peers(p, &p->conflicts, "conflict", err);
+        r = check_peers(p, &p->conflicts, "Conflicts", "conflict", &steps, err);
         if (r < 0)
                 return r;
-        r = check_peers(p, &p->replaces, "replace", err);
+        r = check_peers(p, &p->replaces, "Replaces", "replace", &steps, err);
         if (r < 0)
                 return r;
 

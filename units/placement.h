@@ -10,6 +10,10 @@
 #include "base/text.h"
 #include "units/lists.h"
 
+enum {
+        PEER_STEPS_MAX = 2000000, /* of comparing MachineOf= with Conflicts= and Replaces= (glob_match_counted()): some milliseconds */
+};
+
 typedef struct Placement {
         char *machine_id; /* MachineID=: 32 hex digits, or their first 8; NULL: any */
         Names machine_of; /* MachineOf=: units that must be on the same machine, all of them */
@@ -24,8 +28,8 @@ void placement_done(Placement *placement);
 
 bool placement_equal(const Placement *a, const Placement *b);
 
-/* Combinations that cannot be meant; -EINVAL with fleet's text, the first failing rule wins. Takes the values before
- * specifiers are put in (options_read() with name NULL). */
+/* Combinations that cannot be meant; -EINVAL with fleet's text, the first failing rule wins. What takes more than
+ * PEER_STEPS_MAX to judge is refused, too. Takes the values before specifiers are put in (options_read() with name NULL). */
 int placement_check(const Placement *placement, Error *err);
 
 /* MachineID=: is it this machine? True if nothing is asked. */

@@ -167,6 +167,32 @@ static void a_glob_of_many_stars_is_still_quick(void **state) {
         assert_false(glob_match(pattern, name));
 }
 
+static void the_steps_of_a_glob_are_counted(void **state) {
+        char many_stars[200] = "*", wide_class[200] = "[", name[201];
+        const struct {
+                const char *pattern, *name;
+                size_t least, most;
+        } rows[] = {
+                { "a.service", "b.service", 1, 1 },
+                { "a.service", "a.service", 9, 10 },
+                { "web@*.service", "db.service", 1, 1 },
+                { many_stars, name, 9000, 40000 },       /* tried again at each place of the name */
+                { wide_class, "a", 198, 200 },           /* malformed, and read to its end */
+        };
+
+        memset(name, 'a', 200);
+        name[200] = 0;
+        memset(many_stars + 1, 'a', 100);
+        many_stars[101] = 'b';
+        memset(wide_class + 1, 'x', 198);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                size_t steps = 1000000;
+
+                (void) glob_match_counted(rows[i].pattern, rows[i].name, &steps);
+                assert_in_range(steps - 1000000, rows[i].least, rows[i].most);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(numbers_are_digits_and_nothing_else),
@@ -178,6 +204,7 @@ int main(void) {
                 cmocka_unit_test(addresses_have_a_host_and_a_port),
                 cmocka_unit_test(globs_match_as_gos_do),
                 cmocka_unit_test(a_glob_of_many_stars_is_still_quick),
+                cmocka_unit_test(the_steps_of_a_glob_are_counted),
         };
 
         return cmocka_run_group_tests_name("parse", tests, NULL, NULL);

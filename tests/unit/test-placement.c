@@ -35,6 +35,10 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                   "unresolvable requirements: peer \"a.service\" matches replace \"?.service\"" },
                 { "MachineOf=a@%i.service\nConflicts=a@*.service\n",
                   "unresolvable requirements: peer \"a@%i.service\" matches conflict \"a@*.service\"" },
+                { "MachineOf=a\nMachineOf=b\nConflicts=b\nConflicts=?\nConflicts=a\n",
+                  "unresolvable requirements: peer \"a\" matches conflict \"?\"" },
+                { "MachineOf=a\nConflicts=a\nMachineID=b\nReplaces=a\n",
+                  "unresolvable requirements: peer \"a\" matches conflict \"a\"" },
                 { "MachineID=a\nMachineOf=b\n", "MachineID cannot be used with Peers" },
                 { "MachineID=a\nConflicts=b\n", "MachineID cannot be used with Conflicts" },
                 { "MachineID=abc\nGlobal=true\nConflicts=*\n", "MachineID cannot be used with Conflicts" },
@@ -49,6 +53,45 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                 _cleanup_placement_ Placement p = placement_of(rows[i].lines);
                 Error err = {};
 
+                assert_int_equal(placement_check(&p, &err), *rows[i].sentence ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
+/* 'n' lines "option=name<number>tail". */
+static void append_lines(Text *t, const char *option, int n, const char *name, const char *tail) {
+        for (int i = 0; i < n; i++)
+                text_printf(t, "%s=%s%04d%s\n", option, name, i, tail);
+}
+
+static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
+        static const char aa[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        static const struct {
+                int n_names;
+                const char *name;
+                int n_patterns;
+                const char *option, *pattern, *tail, *sentence;
+        } rows[] = {
+                { 1024, "web-", 1024, "Conflicts", "web-x", "", "" }, /* names in full: one step each */
+                { 300, "web-", 300, "Conflicts", "web-x", "*", "" },
+                { 1000, aa, 1000, "Conflicts", "*aaaaaaaaaaaaaaaaaaaa*b", "",
+                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take more than 2000000 steps" },
+                { 1000, aa, 900, "Replaces", aa, "?",
+                  "MachineOf= and Replaces= have too many names and patterns to compare: 1000 x 900 take more than 2000000 steps" },
+                { 1000, "a", 1000, "Conflicts", "[bcdefghi", "",
+                  "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take more than 2000000 steps" },
+                { 1000, aa, 1000, "Conflicts", "*", "",
+                  "unresolvable requirements: peer \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0000\" matches conflict \"*0000\"" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text lines = {};
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                append_lines(&lines, "MachineOf", rows[i].n_names, rows[i].name, "");
+                append_lines(&lines, rows[i].option, rows[i].n_patterns, rows[i].pattern, rows[i].tail);
+                p = placement_of(lines.chars);
                 assert_int_equal(placement_check(&p, &err), *rows[i].sentence ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].sentence);
         }
@@ -152,6 +195,7 @@ static void equal_placements_are_equal_in_any_order_of_lines(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(combinations_are_refused_in_fleets_words_and_order),
+                cmocka_unit_test(the_comparison_of_names_and_patterns_is_bounded),
                 cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),
                 cmocka_unit_test(what_is_asked_of_a_key_reads_as_alternatives),
                 cmocka_unit_test(a_machine_is_meant_by_all_of_its_id_or_eight_digits),
