@@ -273,23 +273,32 @@ static char *replace_all(const char *s, const char *specifier, const char *by) {
         return text_take(&t, NULL);
 }
 
+static char *whole(const char *name) {
+        return strdup(name);
+}
+
+static char *stem(const char *name) {
+        return strndup(name, type_start(name) - name);
+}
+
 /* One specifier after the other, as fleet did: "%%np" would come out the same strange way. */
 char *unit_name_expand(const char *name, const char *value) {
-        _cleanup_free_ char *stem = strndup(name, type_start(name) - name);
-        _cleanup_free_ char *prefix = unit_name_prefix(name), *instance = unit_name_instance(name);
-        _cleanup_free_ char *s = strdup(value);
-        const struct { const char *specifier, *by; } steps[] = {
-                { "%n", name }, { "%N", stem }, { "%p", prefix }, { "%i", instance },
+        static const struct {
+                const char *specifier;
+                char *(*part)(const char *name);
+        } steps[] = {
+                { "%n", whole }, { "%N", stem }, { "%p", unit_name_prefix }, { "%i", unit_name_instance },
         };
+        _cleanup_free_ char *s = strdup(value);
 
-        for (size_t i = 0; i < ELEMENTS(steps); i++) {
-                char *next;
+        for (size_t i = 0; s && i < ELEMENTS(steps); i++) {
+                _cleanup_free_ char *part = NULL, *before = NULL;
 
-                if (!s || !steps[i].by)
-                        return NULL;
-                next = replace_all(s, steps[i].specifier, steps[i].by);
-                free(s);
-                s = next;
+                if (!strstr(s, steps[i].specifier))
+                        continue;
+                part = steps[i].part(name);
+                before = TAKE_PTR(s);
+                s = part ? replace_all(before, steps[i].specifier, part) : NULL;
         }
         return TAKE_PTR(s);
 }

@@ -174,10 +174,13 @@ static int take_item(Reading *r, int (*take)(Reading *, const char *), const cha
                 /* Each two bytes may become a whole name: look at the size first. */
                 if (strlen(item) > OPTION_ITEM_MAX)
                         return refuse(r, item, "too long");
-                expanded = unit_name_expand(r->name, item);
-                if (!expanded)
-                        return -ENOMEM;
-                item = expanded;
+                /* Most have none, and a line may have a thousand empty items, which no limit counts. */
+                if (strchr(item, '%')) {
+                        expanded = unit_name_expand(r->name, item);
+                        if (!expanded)
+                                return -ENOMEM;
+                        item = expanded;
+                }
         }
         /* A long Conflicts= without quotes is one item up to here, and many names. */
         if (strlen(item) > OPTION_ITEM_MAX * (take == take_conflicts ? 64 : 1))

@@ -100,6 +100,7 @@ static void the_last_global_counts_and_five_words_are_true(void **state) {
                 { "Global=on\n", true }, { "Global=t\n", true }, { "Global=Yes\n", true },
                 { "Global=false\n", false }, { "Global=no\n", false }, { "Global=0\n", false }, { "Global=y\n", false },
                 { "Global=maybe\n", false }, { "Global=\n", false }, { "global=true\n", false },
+                { "Global=\"true\" \"\"\n", false }, { "Global=\"no\"   \"true\"\n", true }, { "Global=\"true\" \n", true },
                 { "Global=true\nGlobal=no\n", false }, { "Global=no\nGlobal=true\n", true },
                 { "Global=true\n[Service]\nGlobal=no\n", true }, { "Global=no\n[X-Fleetd]\nGlobal=true\n", true },
         };

@@ -202,6 +202,48 @@ static void without_memory_everything_is_given_back(void **state) {
         assert_true(n > 50);
 }
 
+/* Lines "option=<start><item><item>...<end>", each almost as long as a line may be, up to the size of a unit file. */
+static size_t append_long_lines(Text *t, const char *option, const char *start, const char *item, const char *end) {
+        size_t n = 0;
+
+        while (t->size < UNIT_SIZE_MAX - UNIT_LINE_MAX) {
+                size_t line = t->size;
+
+                text_printf(t, "%s=%s", option, start);
+                for (; t->size - line < UNIT_LINE_MAX - 100; n++)
+                        text_append(t, item);
+                text_printf(t, "%s\n", end);
+        }
+        return n;
+}
+
+/* Allocations stand for the work: a host reads every unit of the cluster. */
+static void what_is_no_item_or_has_no_specifier_costs_nothing_to_read(void **state) {
+        static const struct {
+                const char *option, *item;
+                unsigned per_item; /* allocations */
+        } rows[] = {
+                { "MachineOf", " ", 0 }, { "MachineMetadata", " ", 0 }, { "Global", " ", 0 }, { "Conflicts", " ", 0 },
+                { "Global", " x", 0 },   { "MachineID", " x", 0 },      { "MachineOf", " %i", 4 }, { "Global", " %n", 4 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL;
+                _cleanup_text_ Text t = {};
+                size_t n;
+                int r;
+
+                text_append(&t, "[X-Fleet]\n");
+                n = append_long_lines(&t, rows[i].option, "\"\"", rows[i].item, " \"\"");
+                alloc_fail_at(1000 + rows[i].per_item * n);
+                r = unit_read("a.service", t.chars, t.size, &unit, NULL);
+                if (alloc_has_failed())
+                        fail_msg("%s=: %zu items take %zu allocations or more", rows[i].option, n, 1000 + rows[i].per_item * n);
+                alloc_fail_at(0);
+                assert_int_equal(r, 0);
+        }
+}
+
 static void the_samples_are_units_without_a_warning(void **state) {
         const char *srcdir = getenv("srcdir");
         _cleanup_free_ char *path = NULL;
@@ -243,6 +285,7 @@ int main(void) {
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
                 cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
                 cmocka_unit_test(without_memory_everything_is_given_back),
+                cmocka_unit_test(what_is_no_item_or_has_no_specifier_costs_nothing_to_read),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 
