@@ -20,6 +20,7 @@ tests_unit_test_name_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_unit_file_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_options_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=text_distance
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

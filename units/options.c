@@ -24,6 +24,16 @@ int warnings_add(Warnings *warnings, unsigned line, const char *sentence) {
         return 0;
 }
 
+int warnings_add_rest(Warnings *warnings) {
+        char sentence[64];
+
+        if (warnings->n_left_out == 0)
+                return 0;
+        snprintf(sentence, sizeof(sentence), "%zu more %s left out", warnings->n_left_out,
+                 warnings->n_left_out == 1 ? "warning is" : "warnings are");
+        return warnings_add(warnings, warnings->left_out_line, sentence);
+}
+
 /* One reading of one unit's options. */
 typedef struct Reading {
         const char *name;         /* of the unit; NULL: specifiers stay */
@@ -35,16 +45,22 @@ typedef struct Reading {
 
 static int warn(Reading *r, const char *format, ...) _printf_(2, 3);
 static int warn(Reading *r, const char *format, ...) {
+        Warnings *warnings = r->warnings;
         _cleanup_text_ Text t = {};
         va_list ap;
 
-        if (!r->warnings)
+        if (!warnings)
                 return 0;
+        if (warnings->n >= WARNINGS_MAX) {
+                if (warnings->n_left_out++ == 0)
+                        warnings->left_out_line = r->option->line;
+                return 0;
+        }
 
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        return t.error < 0 ? t.error : warnings_add(r->warnings, r->option->line, t.chars);
+        return t.error < 0 ? t.error : warnings_add(warnings, r->option->line, t.chars);
 }
 
 static int refuse(Reading *r, const char *item, const char *why) {
@@ -243,7 +259,7 @@ static int warn_of_strangers(Reading *r) {
         for (size_t i = 0; i < ELEMENTS(options); i++)
                 if (streq(o->name, options[i].name))
                         return 0;
-        nearest = nearest_option(o->name);
+        nearest = r->warnings->n < WARNINGS_MAX ? nearest_option(o->name) : NULL;
         if (nearest)
                 return warn(r, "[%s] has no option %.64s; did you mean %s?", o->section, o->name, nearest);
         return warn(r, "[%s] has no option %.64s", o->section, o->name);
@@ -251,10 +267,7 @@ static int warn_of_strangers(Reading *r) {
 
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
         _cleanup_placement_ Placement placement = {};
-        _cleanup_warnings_ Warnings collected = {};
-        Reading reading = {
-                .name = name, .placement = &placement, .warnings = warnings ? &collected : NULL, .err = err,
-        };
+        Reading reading = { .name = name, .placement = &placement, .warnings = warnings, .err = err };
         int r;
 
         for (size_t i = 0; i < ELEMENTS(options); i++)
@@ -279,9 +292,5 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
         *ret = placement;
         placement = (Placement) {};
-        if (warnings) {
-                *warnings = collected;
-                collected = (Warnings) {};
-        }
         return 0;
 }

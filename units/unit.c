@@ -129,6 +129,9 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
         if (r < 0)
                 return r;
+        r = warnings_add_rest(&unit->warnings);
+        if (r < 0)
+                return r;
         r = placement_check(&unexpanded, err);
         if (r < 0)
                 return r;
@@ -155,20 +158,16 @@ static int verify_options(const char *name, const UnitFile *file, Warnings *faul
 
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitFile one = { .options = &file->options[i], .n_options = 1 };
-                _cleanup_warnings_ Warnings said = {};
                 _cleanup_placement_ Placement placement = {};
                 Error err = {};
 
-                r = options_read(&one, name, &placement, &said, &err);
+                r = options_read(&one, name, &placement, warnings, &err);
                 if (r == -ENOMEM)
                         return r;
                 if (r < 0 && add_fault(faults, &err) < 0)
                         return -ENOMEM;
-                for (size_t k = 0; k < said.n; k++)
-                        if (warnings_add(warnings, said.items[k].line, said.items[k].sentence) < 0)
-                                return -ENOMEM;
         }
-        return 0;
+        return warnings_add_rest(warnings);
 }
 
 int unit_verify(const char *name, const char *text, size_t size, Warnings *faults, Warnings *warnings) {

@@ -8,6 +8,15 @@
 
 #include "units/options.h"
 
+static size_t n_distances;
+
+size_t __real_text_distance(const char *a, const char *b);
+size_t __wrap_text_distance(const char *a, const char *b);
+size_t __wrap_text_distance(const char *a, const char *b) {
+        n_distances++;
+        return __real_text_distance(a, b);
+}
+
 /* Reads the lines as the [X-Fleet] section of unit 'name'. */
 static int read_lines(const char *name, const char *lines, Placement *ret, Warnings *warnings, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
@@ -210,6 +219,26 @@ static void what_grows_is_bounded(void **state) {
         assert_true(ends_with(err.message, ": too long"));
 }
 
+static void after_some_warnings_the_others_are_counted(void **state) {
+        static const char *const lines[] = { "Conflict=a\n", "Global=maybe\n", "[Fleet]\nA=\n", "MachineID=abc\nGlobal=maybe\n" };
+
+        for (size_t i = 0; i < ELEMENTS(lines); i++) {
+                _cleanup_warnings_ Warnings warnings = {};
+                _cleanup_placement_ Placement p = {};
+                _cleanup_text_ Text many = {};
+
+                for (int k = 0; k < 1000; k++)
+                        text_append(&many, lines[i]);
+                n_distances = 0;
+                assert_int_equal(read_lines("a.service", many.chars, &p, &warnings, NULL), 0);
+                assert_int_equal(warnings.n, WARNINGS_MAX);
+                assert_in_range(warnings.n_left_out, 1000 - WARNINGS_MAX, 2000);
+                assert_in_range(n_distances, 0, WARNINGS_MAX * 11); /* eleven names are compared */
+                assert_int_equal(warnings_add_rest(&warnings), 0);
+                assert_int_equal(warnings.n, WARNINGS_MAX + 1);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(lists_come_by_repetition_and_by_quotes),
@@ -221,6 +250,7 @@ int main(void) {
                 cmocka_unit_test(without_a_name_specifiers_stay),
                 cmocka_unit_test(what_is_hardly_meant_is_a_warning),
                 cmocka_unit_test(what_grows_is_bounded),
+                cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,36 @@ static void warnings_come_with_the_unit(void **state) {
         assert_int_equal(unit->warnings.items[1].line, 5);
 }
 
+static void the_last_warning_says_how_many_are_left_out(void **state) {
+        static const char *const rows[][2] = {
+                { "Colour=red\n", "[X-Fleet] has no option Colour" }, { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (int n = 20; n <= 23; n++) {
+                        static const char *const rest[] = { NULL, "1 more warning is left out", "2 more warnings are left out", "3 more warnings are left out" };
+                        _cleanup_warnings_ Warnings faults = {}, warnings = {};
+                        _cleanup_unit_ Unit *unit = NULL;
+                        _cleanup_text_ Text t = {};
+
+                        text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
+                        for (int k = 0; k < n; k++)
+                                text_append(&t, rows[i][0]);
+                        unit = unit_of("a.service", t.chars);
+                        assert_int_equal(unit_verify("a.service", t.chars, t.size, &faults, &warnings), 0);
+                        assert_int_equal(faults.n, 0);
+                        assert_int_equal(unit->warnings.n, MIN(n, 21));
+                        assert_int_equal(warnings.n, MIN(n, 21));
+                        assert_string_equal(warnings.items[19].sentence, rows[i][1]);
+                        if (!rest[n - 20])
+                                continue;
+                        assert_string_equal(unit->warnings.items[20].sentence, rest[n - 20]);
+                        assert_string_equal(warnings.items[20].sentence, rest[n - 20]);
+                        assert_int_equal(unit->warnings.items[20].line, 24);
+                        assert_int_equal(warnings.items[20].line, 24);
+                }
+}
+
 static void a_file_that_grows_beyond_an_entry_as_json_is_refused(void **state) {
         _cleanup_text_ Text t = {};
         Unit *unit = NULL;
@@ -282,6 +312,7 @@ int main(void) {
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),
+                cmocka_unit_test(the_last_warning_says_how_many_are_left_out),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
                 cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
                 cmocka_unit_test(without_memory_everything_is_given_back),
