@@ -7,18 +7,30 @@
 
 static const char separators[] = " \t\r\n\\"; /* a value keeps the backslash and the end of a line that continues */
 
-static int each_of_value(const char *unit, const UnitOption *option, int (*each)(void *userdata, const UnitOption *option, const char *name),
-                         void *userdata) {
+typedef struct Installed {
+        const char *unit;
+        int (*each)(void *userdata, const UnitOption *option, const char *name);
+        void *userdata;
+        size_t n; /* names so far */
+} Installed;
+
+static int each_of_value(Installed *i, const UnitOption *option) {
         const char *p = option->value + strspn(option->value, separators);
 
         while (*p) {
                 size_t n = strcspn(p, separators);
-                _cleanup_free_ char *word = strndup(p, n), *name = word ? unit_name_expand(unit, word) : NULL;
+                _cleanup_free_ char *word = NULL, *name = NULL;
                 int r;
 
+                if (++i->n > INSTALL_NAMES_MAX)
+                        return -E2BIG;
+                word = strndup(p, n);
+                if (!word)
+                        return -ENOMEM;
+                name = n > UNIT_NAME_MAX ? TAKE_PTR(word) : unit_name_expand(i->unit, word);
                 if (!name)
                         return -ENOMEM;
-                r = each(userdata, option, name);
+                r = i->each(i->userdata, option, name);
                 if (r != 0)
                         return r;
                 p += n;
@@ -29,13 +41,15 @@ static int each_of_value(const char *unit, const UnitOption *option, int (*each)
 
 int install_each_name(const char *unit, const UnitFile *file,
                       int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
+        Installed installed = { .unit = unit, .each = each, .userdata = userdata };
+
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
                 int r;
 
                 if (!streq(o->section, "Install") || (!streq(o->name, "Alias") && !streq(o->name, "Also")))
                         continue;
-                r = each_of_value(unit, o, each, userdata);
+                r = each_of_value(&installed, o);
                 if (r != 0)
                         return r;
         }
@@ -45,11 +59,16 @@ int install_each_name(const char *unit, const UnitFile *file,
 static int check_name(void *userdata, const UnitOption *option, const char *name) {
         const char *reason;
 
+        if (strlen(name) > UNIT_NAME_MAX)
+                return error_set(userdata, -EINVAL, "line %u: %s=%.64s... is refused: longer than the name of a unit", option->line,
+                                 option->name, name);
         if (!unit_name_is_refused(name, &reason))
                 return 0;
         return error_set(userdata, -EINVAL, "line %u: %s=%s is refused: %s", option->line, option->name, name, reason);
 }
 
 int install_check(const char *unit, const UnitFile *file, Error *err) {
-        return install_each_name(unit, file, check_name, err);
+        int r = install_each_name(unit, file, check_name, err);
+
+        return r == -E2BIG ? error_set(err, -EINVAL, "[Install] has more than %d names in Alias= and Also=", INSTALL_NAMES_MAX) : r;
 }

@@ -277,6 +277,33 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 }
 
+/* It may be stored since a version without that limit, and runs all the same. */
+static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
+        static const char *const names[] = { "a.service" };
+        Room *room = *state;
+        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        _cleanup_text_ Text text = {};
+
+        snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
+        text_append(&text, "[Install]\n");
+        for (int i = 0; i < 256; i++)
+                text_append(&text, "Also=b.service\n");
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text.chars, text.size), 0);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 1);
+        assert_int_equal(room->error, 0);
+        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+
+        text_append(&text, "Alias=hostdb.service\n");
+        text_clear(&room->fake->said);
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text.chars, text.size), 0);
+        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
+        UNTIL(room, room->done == 2);
+        assert_int_equal(room->error, 0);
+        assert_non_null(strstr(room->fake->said.chars, "LinkUnitFiles"));
+        assert_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+}
+
 static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
         static const char one[] = "[Service]\nExecStart=/bin/one\n", two[] = "[Service]\nExecStart=/bin/two\n";
         Room *room = *state;
@@ -900,6 +927,7 @@ int main(void) {
                 in_a_room(a_unit_whose_runtime_link_is_gone_is_nobodys),
                 in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
                 in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
+                in_a_room(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
                 in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
                 in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
                 in_a_room(a_mask_of_the_host_is_not_taken_away),

@@ -92,6 +92,47 @@ static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **s
         assert_int_equal(unit_parse("a@1.service", taken, strlen(taken), &unit, NULL), 0);
 }
 
+/* What is accepted already stays readable. */
+static void the_names_of_an_install_section_are_bounded(void **state) {
+        static char longest[256];
+        static const struct {
+                int n;
+                const char *word, *tail, *sentence;
+        } rows[] = {
+                { 256, "b.service", "", "" },
+                { 257, "b.service", "", "[Install] has more than 256 names in Alias= and Also=" },
+                { 60000, "a", "", "[Install] has more than 256 names in Alias= and Also=" },
+                { 1, "", longest, "" },
+                { 1, "x", longest, "line 3: Also=xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
+                { 1, "%n%n%n%n", longest, "line 3: Also=%n%n%n%naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
+                { 2, "%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n%n", "",
+                  "line 3: Also=a.servicea.servicea.servicea.servicea.servicea.servicea.servicea... is refused: longer than the name of a unit" },
+        };
+
+        memset(longest, 'a', 255);
+        memcpy(longest + 247, ".service", 9);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
+                _cleanup_text_ Text t = {};
+                Error err = {};
+                int r;
+
+                text_append(&t, "[Install]");
+                for (int k = 0; k < rows[i].n; k++) {
+                        text_append(&t, k % 200 == 0 ? (k == 0 ? "\nAlias=\nAlso=" : "\nAlias=") : " ");
+                        text_append(&t, rows[i].word);
+                        text_append(&t, rows[i].tail);
+                }
+                alloc_fail_at(5000);
+                r = unit_parse("a.service", t.chars, t.size, &unit, &err);
+                assert_false(alloc_has_failed());
+                alloc_fail_at(0);
+                assert_int_equal(r, *rows[i].sentence ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(unit_read("a.service", t.chars, t.size, &stored, NULL), 0);
+        }
+}
+
 static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
         static const struct {
                 const char *name, *text;
@@ -309,6 +350,7 @@ int main(void) {
                 cmocka_unit_test(placement_alone_does_not_change_what_runs),
                 cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
                 cmocka_unit_test(an_install_section_that_takes_a_name_of_the_host_is_refused),
+                cmocka_unit_test(the_names_of_an_install_section_are_bounded),
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
                 cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
                 cmocka_unit_test(warnings_come_with_the_unit),
