@@ -21,7 +21,8 @@ bool placement_equal(const Placement *a, const Placement *b) {
                 && a->global == b->global;
 }
 
-/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps. */
+/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps those of patterns;
+ * names in full are compared at once, and OPTION_ITEMS_MAX bounds them. */
 static int check_peers(const Placement *p, const Names *globs, const char *option, const char *word, size_t *steps, Error *err) {
         size_t found = p->machine_of.n;
         const char *glob = NULL;
@@ -33,7 +34,6 @@ static int check_peers(const Placement *p, const Names *globs, const char *optio
                 for (size_t k = 0; k < found; k++) {
                         const char *name = p->machine_of.items[k];
 
-                        *steps += exact;
                         if (exact ? streq(pattern, name) : glob_match_counted(pattern, name, steps)) {
                                 found = k;
                                 glob = pattern;

@@ -72,7 +72,7 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
                 int n_patterns;
                 const char *option, *pattern, *tail, *sentence;
         } rows[] = {
-                { 1024, "web-", 1024, "Conflicts", "web-x", "", "" }, /* names in full: one step each */
+                { 1024, "web-", 1024, "Conflicts", "web-x", "", "" }, /* names in full take no steps */
                 { 300, "web-", 300, "Conflicts", "web-x", "*", "" },
                 { 1000, aa, 1000, "Conflicts", "*aaaaaaaaaaaaaaaaaaaa*b", "",
                   "MachineOf= and Conflicts= have too many names and patterns to compare: 1000 x 1000 take more than 2000000 steps" },
