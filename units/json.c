@@ -214,8 +214,9 @@ int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_
         return *ret ? 1 : -ENOMEM;
 }
 
+/* No key comes twice (JSON_REJECT_DUPLICATES). */
 static int add_pair(void *userdata, const char *key, const JsonValue *v) {
-        return json_value_string(v) ? pairs_set(userdata, key, json_value_string(v)) : -EBADMSG;
+        return json_value_string(v) ? pairs_add(userdata, key, json_value_string(v)) : -EBADMSG;
 }
 
 int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err) {

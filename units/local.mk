@@ -38,6 +38,7 @@ tests_unit_test_drop_ins_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_machine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_machine_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_json_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_json_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_json_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 endif
 

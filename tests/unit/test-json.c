@@ -8,6 +8,15 @@
 #include "units/entities.h"
 #include "units/records.h"
 
+static size_t n_compared;
+
+int __real_strcmp(const char *a, const char *b);
+int __wrap_strcmp(const char *a, const char *b);
+int __wrap_strcmp(const char *a, const char *b) {
+        n_compared++;
+        return __real_strcmp(a, b);
+}
+
 static void assert_text(const Text *t, const char *expected) {
         assert_int_equal(t->error, 0);
         assert_string_equal(t->chars, expected);
@@ -341,6 +350,23 @@ static void a_member_in_other_case_counts_where_none_is_exact(void **state) {
         assert_null(json_value_member(root, "desire"));
 }
 
+/* Fleet writes pairs in their order. */
+static void reading_pairs_in_order_takes_few_comparisons_for_each(void **state) {
+        _cleanup_json_ JsonValue *object = NULL;
+        _cleanup_pairs_ Pairs pairs = {};
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "{\"metadata\":{");
+        for (int i = 0; i < 5000; i++)
+                text_printf(&t, "%s\"key%04d\":\"v\"", i > 0 ? "," : "", i);
+        text_append(&t, "}}");
+        assert_int_equal(json_value_parse(t.chars, t.size, &object, NULL), 0);
+        n_compared = 0;
+        assert_int_equal(json_read_pairs(object, "metadata", &pairs, NULL), 0);
+        assert_int_equal(pairs.n, 5000);
+        assert_in_range(n_compared, 5000, 5000 * 20);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
@@ -355,6 +381,7 @@ int main(void) {
                 cmocka_unit_test(bytes_of_any_kind_go_through_as_text_or_in_base64),
                 cmocka_unit_test(bytes_are_said_one_way),
                 cmocka_unit_test(values_are_asked_for_without_fear),
+                cmocka_unit_test(reading_pairs_in_order_takes_few_comparisons_for_each),
                 cmocka_unit_test(a_member_in_other_case_counts_where_none_is_exact),
         };
 
