@@ -81,6 +81,26 @@ int placement_check(const Placement *p, Error *err) {
         return 0;
 }
 
+static int check_patterns(const Names *globs, const char *option, Error *err) {
+        size_t bytes = 0;
+
+        for (size_t i = 0; i < globs->n; i++) {
+                const char *special = strpbrk(globs->items[i], "*[");
+
+                bytes += special ? strlen(special + 1) : 0;
+        }
+        if (bytes > PATTERN_BYTES_MAX)
+                return error_set(err, -EINVAL, "%s= has patterns with %zu bytes behind the first * or [, at most %d are taken", option, bytes,
+                                 PATTERN_BYTES_MAX);
+        return 0;
+}
+
+int placement_check_patterns(const Placement *p, Error *err) {
+        int r = check_patterns(&p->conflicts, "Conflicts", err);
+
+        return r < 0 ? r : check_patterns(&p->replaces, "Replaces", err);
+}
+
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {
         const char *asked = placement->machine_id;
 

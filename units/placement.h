@@ -11,7 +11,8 @@
 #include "units/lists.h"
 
 enum {
-        PEER_STEPS_MAX = 2000000, /* of comparing MachineOf= with Conflicts= and Replaces= (glob_match_counted()): some milliseconds */
+        PEER_STEPS_MAX = 2000000,     /* of comparing MachineOf= with Conflicts= and Replaces= (glob_match_counted()): some milliseconds */
+        PATTERN_BYTES_MAX = 16 * 1024, /* of Conflicts=, and of Replaces=, behind the first '*' or '[' of each pattern */
 };
 
 typedef struct Placement {
@@ -31,6 +32,10 @@ bool placement_equal(const Placement *a, const Placement *b);
 /* Combinations that cannot be meant; -EINVAL with fleet's text, the first failing rule wins. What takes more than
  * PEER_STEPS_MAX to judge is refused, too. Takes the values before specifiers are put in (options_read() with name NULL). */
 int placement_check(const Placement *placement, Error *err);
+
+/* Refuse patterns that take long to compare with a single name (PATTERN_BYTES_MAX): what follows a '*' may be tried at each place of
+ * it, and a class may be long. Takes the values with specifiers put in. -EINVAL. */
+int placement_check_patterns(const Placement *placement, Error *err);
 
 /* MachineID=: is it this machine? True if nothing is asked. */
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id);

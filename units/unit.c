@@ -135,6 +135,9 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
         r = placement_check(&unexpanded, err);
         if (r < 0)
                 return r;
+        r = placement_check_patterns(&unit->placement, err);
+        if (r < 0)
+                return r;
         r = check_size(unit, err);
         if (r < 0)
                 return r;

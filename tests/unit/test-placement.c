@@ -97,6 +97,31 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
         }
 }
 
+/* What is behind a star may be compared at each place of a name. */
+static void the_bytes_of_patterns_behind_a_star_are_bounded(void **state) {
+        static const struct {
+                int n;
+                const char *option, *pattern, *tail, *sentence;
+        } rows[] = {
+                { 1024, "Conflicts", "web@", "*-db.service", "" },
+                { 1024, "Conflicts", "a-long-name-without-any-star-in-front", "?[a-z]", "" },
+                { 1024, "Conflicts", "*-any-", ".service", "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken" },
+                { 1024, "Conflicts", "[bcdefghijklm", "]", "Conflicts= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken" },
+                { 1024, "Replaces", "a*", "*aaaa.service", "Replaces= has patterns with 17408 bytes behind the first * or [, at most 16384 are taken" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text lines = {};
+                _cleanup_placement_ Placement p = {};
+                Error err = {};
+
+                append_lines(&lines, rows[i].option, rows[i].n, rows[i].pattern, rows[i].tail);
+                p = placement_of(lines.chars);
+                assert_int_equal(placement_check_patterns(&p, &err), *rows[i].sentence ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].sentence);
+        }
+}
+
 static void keys_are_anded_and_values_of_one_key_ored(void **state) {
         static const struct {
                 const char *lines, *metadata, *missing; /* NULL: fits */
@@ -196,6 +221,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(combinations_are_refused_in_fleets_words_and_order),
                 cmocka_unit_test(the_comparison_of_names_and_patterns_is_bounded),
+                cmocka_unit_test(the_bytes_of_patterns_behind_a_star_are_bounded),
                 cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),
                 cmocka_unit_test(what_is_asked_of_a_key_reads_as_alternatives),
                 cmocka_unit_test(a_machine_is_meant_by_all_of_its_id_or_eight_digits),

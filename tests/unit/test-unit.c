@@ -78,6 +78,21 @@ static void what_cannot_run_is_refused_with_a_sentence(void **state) {
                        "MachineID cannot be used with Conflicts");
 }
 
+/* Specifiers count as what they stand for, and what is stored stays readable. */
+static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void **state) {
+        static const char name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.service";
+        _cleanup_unit_ Unit *unit = NULL;
+        _cleanup_text_ Text t = {};
+
+        text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
+        for (int i = 0; i < 250; i++)
+                text_append(&t, "Conflicts=*%p*\n");
+        assert_refused(name, t.chars, "Conflicts= has patterns with 22250 bytes behind the first * or [, at most 16384 are taken");
+        assert_int_equal(unit_read(name, t.chars, t.size, &unit, NULL), 0);
+        unit = unit_free(unit);
+        assert_int_equal(unit_parse("web.service", t.chars, t.size, &unit, NULL), 0);
+}
+
 /* Enabling such a unit would put it in the place of one of the host. */
 static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **state) {
         static const char taken[] = "[Service]\nExecStart=/bin/true\n[Install]\nAlias=shop.service \\\n  b.service %p-%i.service\nAlso=c.socket\n";
@@ -349,6 +364,7 @@ int main(void) {
                 cmocka_unit_test(comments_and_spacing_make_no_difference_but_order_does),
                 cmocka_unit_test(placement_alone_does_not_change_what_runs),
                 cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
+                cmocka_unit_test(a_unit_with_patterns_that_are_expensive_to_compare_is_refused),
                 cmocka_unit_test(an_install_section_that_takes_a_name_of_the_host_is_refused),
                 cmocka_unit_test(the_names_of_an_install_section_are_bounded),
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
