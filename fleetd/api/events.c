@@ -49,16 +49,16 @@ static void events_on_change(void *userdata, const RegistryChange *change) {
 
 /* -- With details -- */
 
-static void add_unit(Text *t, const char *name, const KvNode *node) {
+static void add_unit(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_unit_ Unit *unit = NULL;
 
-        if (unit_record_read(name, node->value.data, node->value.size, &unit, NULL) < 0)
+        if (unit_record_read(key->unit, node->value.data, node->value.size, &unit, NULL) < 0)
                 return;
         json_add_string(t, "hash", unit->hash);
         json_add_string(t, "owner", unit->owner);
 }
 
-static void add_order(Text *t, const char *name, const KvNode *node) {
+static void add_order(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_order_ Order order = {};
 
         if (order_record_read(node->value.data, node->value.size, &order, NULL) < 0)
@@ -68,7 +68,7 @@ static void add_order(Text *t, const char *name, const KvNode *node) {
         json_add_u64(t, "term", order.term);
 }
 
-static void add_state(Text *t, const char *name, const KvNode *node) {
+static void add_state(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_unit_state_ UnitState state = {};
 
         if (state_record_read(node->value.data, node->value.size, &state, NULL) < 0)
@@ -80,7 +80,7 @@ static void add_state(Text *t, const char *name, const KvNode *node) {
         json_add_string(t, "sub", state.sub);
 }
 
-static void add_presence(Text *t, const char *name, const KvNode *node) {
+static void add_presence(Text *t, const LayoutKey *key, const KvNode *node) {
         PresenceRecord presence;
 
         if (presence_record_read(node->value.data, node->value.size, &presence, NULL) < 0)
@@ -89,7 +89,7 @@ static void add_presence(Text *t, const char *name, const KvNode *node) {
         json_add_string(t, "reason", presence.reason);
 }
 
-static void add_problem(Text *t, const char *name, const KvNode *node) {
+static void add_problem(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_problem_ Problem problem = {};
 
         if (problem_record_read(node->value.data, node->value.size, &problem, NULL) < 0)
@@ -99,16 +99,16 @@ static void add_problem(Text *t, const char *name, const KvNode *node) {
         json_add_string(t, "reason", problem.text);
 }
 
-static void add_facts(Text *t, const char *name, const KvNode *node) {
+static void add_facts(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_machine_ Machine facts = {};
 
-        if (facts_record_read("", node->value.data, node->value.size, &facts, NULL) < 0)
+        if (facts_record_read(key->machine, node->value.data, node->value.size, &facts, NULL) < 0)
                 return;
         json_add_string(t, "hostname", facts.name);
         json_add_string(t, "version", facts.version);
 }
 
-static void add_text(Text *t, const char *name, const KvNode *node) {
+static void add_text(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_free_ char *value = strndup(node->value.data ?: "", node->value.size);
 
         json_add_string(t, "value", value);
@@ -117,7 +117,7 @@ static void add_text(Text *t, const char *name, const KvNode *node) {
 /* A line here is a kind of event; fleet-api(7) documents the same names. */
 static const struct {
         const char *kind;
-        void (*add)(Text *t, const char *name, const KvNode *node); /* NULL: there is nothing to say but that it has changed */
+        void (*add)(Text *t, const LayoutKey *key, const KvNode *node); /* NULL: there is nothing to say but that it has changed */
 } told[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { "unit", add_unit },       [LAYOUT_TARGET] = { "target", add_text },       [LAYOUT_FACTS] = { "machine", add_facts },
         [LAYOUT_ORDER] = { "order", add_order },    [LAYOUT_METADATA] = { "metadata", add_text },   [LAYOUT_PRESENCE] = { "presence", add_presence },
@@ -141,11 +141,11 @@ static int told_line(HubEvent *event, Shared **ret) {
         json_add_bool(&t, "removed", gone);
         json_add_u64(&t, "time", e->now_ms);
         if (!gone && told[key.kind].add)
-                told[key.kind].add(&t, key.unit, &e->node);
+                told[key.kind].add(&t, &key, &e->node);
         if (e->has_prev) {
                 json_open(&t, "was", '{');
                 if (told[key.kind].add)
-                        told[key.kind].add(&t, key.unit, &e->prev);
+                        told[key.kind].add(&t, &key, &e->prev);
                 json_close(&t, '}');
         }
         text_append(&t, "}\n");

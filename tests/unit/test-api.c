@@ -1153,6 +1153,9 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         /* That all of the past was told is a line of its own. */
         snprintf(mark, sizeof(mark), "{\"index\":%llu}", (unsigned long long) kv_index(h->store));
         read_until(room, fd, &t, mark);
+        at = strstr(t.chars, "\"kind\":\"machine\",");
+        assert_non_null(at);
+        assert_non_null(strstr(at, "\"hostname\":\"alpha\",\"version\":"));
         at = strstr(t.chars, "\"kind\":\"unit\",\"name\":\"a.service\",\"time\":");
         assert_non_null(at);
         at = strstr(at, "\"value\":\"launched\",\"was\":{\"value\":\"loaded\"}");
