@@ -104,18 +104,45 @@ static int operation_read(const JsonValue *operation, char ret_machine[static MA
         return machine_metadata_check(ret->key, ret->value, err);
 }
 
+/* The keys that one machine would have, set over its own metadata. */
+typedef struct MachineKeys {
+        const char *machine; /* borrowed */
+        const Pairs *set;    /* borrowed; NULL: the machine is unknown */
+        size_t n;
+        UT_hash_handle hh;
+} MachineKeys;
+
+static MachineKeys *machine_keys(const Cluster *c, MachineKeys **table, MachineKeys *unused, const char *id) {
+        MachineKeys *keys;
+        const ClusterMachine *m;
+
+        HASH_FIND_STR(*table, id, keys);
+        if (keys)
+                return keys;
+        m = cluster_machine(c, id);
+        *unused = (MachineKeys) { .machine = id, .set = m ? &m->set : NULL, .n = m ? m->set.n : 0 };
+        HASH_ADD_KEYPTR(hh, *table, id, strlen(id), unused);
+        return TABLE_ADDED(unused) ? unused : NULL;
+}
+
 /* What is set over a machine's own metadata is bounded, as those are. */
 static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, Error *err) {
-        for (size_t i = 0; i < n; i++) {
-                const ClusterMachine *m = cluster_machine(c, changes[i].machine);
-                size_t keys = m ? m->set.n : 0;
+        _cleanup_free_ MachineKeys *all = NEW0(MachineKeys, n + 1);
+        MachineKeys *table = NULL, *keys;
+        int r = all ? 0 : -ENOMEM;
 
-                for (size_t k = 0; k < n; k++)
-                        keys += streq(changes[k].machine, changes[i].machine) && (!m || !pairs_get(&m->set, changes[k].key));
-                if (keys > METADATA_KEYS_MAX)
-                        return error_set(err, -EINVAL, "machine %s would have more than %d metadata keys", changes[i].machine, METADATA_KEYS_MAX);
+        for (size_t i = 0; r == 0 && i < n; i++) {
+                keys = machine_keys(c, &table, &all[i], changes[i].machine);
+                if (!keys)
+                        r = -ENOMEM;
+                else
+                        keys->n += !keys->set || !pairs_get(keys->set, changes[i].key);
         }
-        return 0;
+        for (keys = table; r == 0 && keys; keys = keys->hh.next) /* as they were named */
+                if (keys->n > METADATA_KEYS_MAX)
+                        r = error_set(err, -EINVAL, "machine %s would have more than %d metadata keys", keys->machine, METADATA_KEYS_MAX);
+        HASH_CLEAR(hh, table);
+        return r;
 }
 
 static void machines_patch(Request *request) {

@@ -864,6 +864,70 @@ static void a_machines_metadata_are_patched(void **state) {
 #undef PATH
 }
 
+/* An operation for each of 'n' keys of a machine, the keys 'of' in turn; 0: all different. */
+static void add_operations(Text *t, const char *id, size_t n, size_t of) {
+        for (size_t i = 0; i < n; i++)
+                text_printf(t, "%s{\"op\":\"add\",\"path\":\"/%s/metadata/k%zu\",\"value\":\"v\"}", t->size > 1 ? "," : "[", id, of > 0 ? i % of : i);
+}
+
+static unsigned n_pairs_get;
+
+const char *__real_pairs_get(const Pairs *pairs, const char *key);
+const char *__wrap_pairs_get(const Pairs *pairs, const char *key);
+const char *__wrap_pairs_get(const Pairs *pairs, const char *key) {
+        n_pairs_get++;
+        return __real_pairs_get(pairs, key);
+}
+
+static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
+#define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C "cccccccccccccccccccccccccccccccc"
+        static const struct {
+                struct {
+                        const char *id;
+                        size_t n;
+                } parts[3]; /* one after the other, in one request */
+                const char *says; /* NULL: 204 */
+        } rows[] = {
+                { { { B, 129 } }, "machine " B " would have more than 128 metadata keys" },
+                { { { C, 1 }, { B, 128 }, { C, 128 } }, "machine " C " would have" },
+                { { { C, 1 }, { B, 129 }, { C, 128 } }, "machine " C " would have" }, /* the one that is named first */
+                { { { B, 1 }, { C, 129 }, { B, 1 } }, "machine " C " would have" },
+                { { { B, 128 } }, NULL },
+                { { { B, 128 }, { C, 128 } }, NULL },
+                { { { B, 129 } }, "machine " B " would have" }, /* one is new */
+                { { { B, 128 }, { C, 128 }, { B, 128 } }, NULL },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text body = {};
+
+                for (size_t k = 0; k < ELEMENTS(rows[i].parts) && rows[i].parts[k].id; k++)
+                        add_operations(&body, rows[i].parts[k].id, rows[i].parts[k].n, 0);
+                text_append_char(&body, ']');
+                assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars), rows[i].says ? 400 : 204);
+                assert_says(room, rows[i].says ?: "");
+        }
+}
+
+static void a_patch_looks_at_each_of_its_operations_once(void **state) {
+        _cleanup_text_ Text first = {}, all = {};
+        Room *room = *state;
+
+        add_operations(&first, B, 128, 0);
+        text_append_char(&first, ']');
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", first.chars), 204);
+
+        add_operations(&all, B, 1000, 128);
+        text_append_char(&all, ']');
+        n_pairs_get = 0;
+        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", all.chars), 204);
+        assert_in_range(n_pairs_get, 1000, 4000);
+#undef B
+#undef C
+}
+
 /* A host of that letter, "A" for all of them, with metadata, and up. */
 static void publish_machine(Room *room, const char *id, const char *name, const char *metadata) {
         Registry *r = room->host->registry;
@@ -1596,6 +1660,8 @@ int main(void) {
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_room(a_machines_metadata_are_patched),
+                in_a_room(the_keys_of_a_patch_are_counted_for_each_machine),
+                in_a_room(a_patch_looks_at_each_of_its_operations_once),
                 in_a_room(a_batch_is_one_transaction),
                 in_a_room(a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed),
                 in_a_room(why_tells_what_has_finished_and_whose_name_is_taken),
