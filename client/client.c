@@ -267,7 +267,7 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
 }
 
 bool client_may_retry(int r, const Error *err) {
-        return r < 0 && r != -ENOMEM && r != -EFBIG && (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
+        return r < 0 && r != -ENOMEM && r != -EFBIG && r != -E2BIG && (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
 }
 
 static int destroy_one(Client *c, const char *name, Error *err) {

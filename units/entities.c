@@ -320,7 +320,7 @@ void api_page_done(ApiPage *page) {
 }
 
 /* What the three kinds of pages have in common. */
-static int open_page(const char *json, size_t size, const char *name, ApiPage *page, const JsonValue **ret_items,
+static int open_page(const char *json, size_t size, const char *name, size_t max, ApiPage *page, const JsonValue **ret_items,
                      size_t *ret_n, Error *err) {
         const JsonValue *items;
         int r;
@@ -334,8 +334,8 @@ static int open_page(const char *json, size_t size, const char *name, ApiPage *p
         items = json_value_member(page->source, name);
         if (items && json_value_type(items) != JSON_VALUE_ARRAY)
                 return error_set(err, -EBADMSG, "%s: expected an array", name);
-        if (json_value_count(items) > API_PAGE_MAX)
-                return error_set(err, -EFBIG, "%s: more than %d on one page", name, API_PAGE_MAX);
+        if (json_value_count(items) > max)
+                return error_set(err, -E2BIG, "%s: more than %zu on one page", name, max);
 
         r = json_read_string(page->source, "nextPageToken", &page->next_token, err);
         if (r < 0)
@@ -348,13 +348,13 @@ static int open_page(const char *json, size_t size, const char *name, ApiPage *p
         return 0;
 }
 
-int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
+int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
         const JsonValue *items;
         size_t n;
         int r;
 
-        r = open_page(json, size, "units", &page, &items, &n, err);
+        r = open_page(json, size, "units", max, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.units = NEW0(ApiUnit, n + 1);
@@ -371,13 +371,17 @@ int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err)
         return 0;
 }
 
+int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
+        return api_units_read(json, size, API_PAGE_MAX, ret, err);
+}
+
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
         const JsonValue *items;
         size_t n;
         int r;
 
-        r = open_page(json, size, "states", &page, &items, &n, err);
+        r = open_page(json, size, "states", API_PAGE_MAX, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.states = NEW0(ApiState, n + 1);
@@ -400,7 +404,7 @@ int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *e
         size_t n;
         int r;
 
-        r = open_page(json, size, "machines", &page, &items, &n, err);
+        r = open_page(json, size, "machines", API_PAGE_MAX, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.machines = NEW0(ApiMachine, n + 1);

@@ -95,6 +95,7 @@ typedef struct ApiPage {
 } ApiPage;
 
 int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err); /* of a request; -E2BIG: more than 'max', none was read */
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
 int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
 void api_page_done(ApiPage *page);

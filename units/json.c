@@ -70,14 +70,47 @@ static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool
         return v;
 }
 
+/* Count what costs more than its size. Any text may come: of one that is no JSON the parser says so, unless a limit is reached before. */
+static int check_limits(const char *text, size_t size, Error *err) {
+        size_t depth = 0, n = 0, max = MAX((size_t) JSON_CONTAINERS, size / JSON_CONTAINER_SIZE);
+        unsigned members[JSON_DEPTH_MAX + 1]; /* so far, of the object at each depth */
+        bool quoted = false;
+
+        members[0] = 0;
+        for (size_t i = 0; i < size; i++) {
+                char c = text[i];
+
+                if (c == '"')
+                        quoted = !quoted;
+                else if (quoted)
+                        i += c == '\\';
+                else if (c == ':' && ++members[depth] > JSON_MEMBERS_MAX)
+                        return error_set(err, -EFBIG, "more than %d members in one object", JSON_MEMBERS_MAX);
+                else if ((c == '}' || c == ']') && depth > 0)
+                        depth--;
+                else if (c == '{' || c == '[') {
+                        if (++n > max)
+                                return error_set(err, -EFBIG, "more than %zu objects and arrays in %zu bytes", max, size);
+                        if (depth == JSON_DEPTH_MAX)
+                                return error_set(err, -EFBIG, "more than %d objects and arrays in one another", JSON_DEPTH_MAX);
+                        members[++depth] = 0;
+                }
+        }
+        return 0;
+}
+
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
         json_error_t where = {};
         bool failed;
         json_t *v;
+        int r;
 
         if (size > JSON_SIZE_MAX)
                 return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size,
                                  JSON_SIZE_MAX);
+        r = check_limits(text, size, err);
+        if (r < 0)
+                return r;
 
         v = load(text, size, &where, &failed);
         if (failed)

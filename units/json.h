@@ -15,7 +15,19 @@
 #include "base/text.h"
 #include "units/lists.h"
 
-enum { JSON_SIZE_MAX = 16 * 1024 * 1024 }; /* bytes read in one go: a page of units fits */
+enum {
+        JSON_SIZE_MAX = 16 * 1024 * 1024, /* bytes read in one go: a page of units fits */
+
+        /* Objects and arrays of one text: so many, or one for each 8 bytes of text where that is more. An empty object takes 80 bytes of memory
+         * for each byte of text; with this limit the worst text takes 55. An object with a member has 8 bytes and a comma. */
+        JSON_CONTAINERS = 4096,
+        JSON_CONTAINER_SIZE = 8,
+
+        /* Of one object: a name that is absent is compared with each member, and the table of a large object is slow to fill. */
+        JSON_MEMBERS_MAX = 1000,
+
+        JSON_DEPTH_MAX = 2048, /* also jansson's */
+};
 
 typedef struct JsonValue JsonValue;
 
@@ -28,7 +40,7 @@ typedef enum JsonType {
         JSON_VALUE_OBJECT,
 } JsonType;
 
-/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above JSON_SIZE_MAX. */
+/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above one of the limits, before any of it is read. */
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err);
 JsonValue *json_value_free(JsonValue *root); /* returns NULL */
 DEFINE_CLEANUP(JsonValue *, json_value_free)

@@ -611,8 +611,8 @@ void batch_handle(Request *request) {
         }
         if (!content_type_is_json(request))
                 return;
-        r = api_units_page_read(request->http->body, request->http->body_size, &page, &err);
-        if (r >= 0 && page.n > BATCH_MAX)
+        r = api_units_read(request->http->body, request->http->body_size, BATCH_MAX, &page, &err);
+        if (r == -E2BIG)
                 r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
         if (r < 0) {
                 request_error(request, request_status_of(r), r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));

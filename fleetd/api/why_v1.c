@@ -224,13 +224,13 @@ void plan_handle(Request *request) {
                 request_error(request, 405, "only POST supported against this resource");
                 return;
         }
-        r = api_units_page_read(request->http->body, request->http->body_size, &page, &err);
-        if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
+        r = api_units_read(request->http->body, request->http->body_size, PLAN_UNITS_MAX, &page, &err);
+        if (r == -E2BIG) {
+                request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);
                 return;
         }
-        if (page.n > PLAN_UNITS_MAX) {
-                request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);
+        if (r < 0) {
+                request_error(request, request_status_of(r), "unable to decode body: %s", error_text(&err, r));
                 return;
         }
         r = draft_make(&draft, c, &page, &err);

@@ -991,6 +991,34 @@ static void a_batch_is_one_transaction(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/batch", "", NULL), 405);
 }
 
+/* What is in a body is counted before any of it is read. */
+static void a_body_of_too_much_is_refused_unread(void **state) {
+        static const struct {
+                const char *method, *target, *before, *item, *after, *says;
+                size_t n; /* so many are refused, one less is not for that reason */
+        } rows[] = {
+                { "POST", "/fleet/v1/batch", "{\"units\":[", "1", "]}", "\"more than 1000 units in one batch\"", 1001 },
+                { "POST", "/fleet/v1/plan", "{\"units\":[", "1", "]}", "\"more than 1000 units in one plan\"", 1001 },
+                { "PUT", "/fleet/v1/units/a.service", "{\"options\":[", "[]", "]}", "\"unable to decode body: more than 4096 objects and arrays in ", 4095 },
+                { "PUT", "/fleet/v1/units/a.service", "{", "\"a\":0", "}", "\"unable to decode body: more than 1000 members in one object\"", 1001 },
+                { "PATCH", "/fleet/v1/machines", "[", "{}", "]", "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
+        };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t less = 0; less <= 1; less++) {
+                        _cleanup_text_ Text body = {};
+
+                        text_append(&body, rows[i].before);
+                        for (size_t k = 0; k < rows[i].n - less; k++)
+                                text_printf(&body, "%s%s", k > 0 ? "," : "", rows[i].item);
+                        text_append(&body, rows[i].after);
+                        assert_int_equal(ask(room, API_SOCKET, rows[i].method, rows[i].target, JSON, body.chars), 400);
+                        if (!!strstr(room->answer, rows[i].says) != (less == 0))
+                                fail_msg("%s of %zu: %s", rows[i].target, rows[i].n - less, room->answer);
+                }
+}
+
 static void why_names_the_rule_that_excluded_each_machine(void **state) {
         static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
         _cleanup_json_ JsonValue *root = NULL;
@@ -1669,6 +1697,7 @@ int main(void) {
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
+                in_a_room(a_body_of_too_much_is_refused_unread),
                 in_a_room(events_with_details_begin_in_the_past_and_go_on),
                 in_a_room(page_tokens_are_those_of_fleet),
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),

@@ -357,14 +357,117 @@ static void reading_pairs_in_order_takes_few_comparisons_for_each(void **state) 
         _cleanup_text_ Text t = {};
 
         text_append(&t, "{\"metadata\":{");
-        for (int i = 0; i < 5000; i++)
+        for (int i = 0; i < JSON_MEMBERS_MAX; i++)
                 text_printf(&t, "%s\"key%04d\":\"v\"", i > 0 ? "," : "", i);
         text_append(&t, "}}");
         assert_int_equal(json_value_parse(t.chars, t.size, &object, NULL), 0);
         n_compared = 0;
         assert_int_equal(json_read_pairs(object, "metadata", &pairs, NULL), 0);
-        assert_int_equal(pairs.n, 5000);
-        assert_in_range(n_compared, 5000, 5000 * 20);
+        assert_int_equal(pairs.n, JSON_MEMBERS_MAX);
+        assert_in_range(n_compared, JSON_MEMBERS_MAX, JSON_MEMBERS_MAX * 20);
+}
+
+/* 'n' times 'item' with commas between, in 'before' and 'after'. */
+static void repeat(Text *t, const char *before, const char *item, size_t n, const char *after) {
+        text_append(t, before);
+        for (size_t i = 0; i < n; i++)
+                text_printf(t, "%s%s", i > 0 ? "," : "", item);
+        text_append(t, after);
+        assert_int_equal(t->error, 0);
+}
+
+static void a_text_of_more_containers_than_its_size_allows_is_refused(void **state) {
+        static const struct {
+                const char *before, *item, *after;
+                size_t n;
+                const char *says; /* NULL: it is read */
+        } rows[] = {
+                { "[", "{}", "]", 4095, NULL },
+                { "[", "{}", "]", 4096, "more than 4096 objects and arrays in 12289 bytes" },
+                { "[", "[]", "]", 4096, "more than 4096 objects and arrays in 12289 bytes" },
+                { "{\"a\":[", "{}", "]}", 100000, "more than 37500 objects and arrays in 300007 bytes" },
+                { "[", "{\"ab\":1}", "]", 100000, NULL },
+                { "[", "\"{[\\\"{[\\\\\"", "]", 10000, NULL }, /* brackets in strings are none */
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_text_ Text t = {};
+                Error err = {};
+
+                repeat(&t, rows[i].before, rows[i].item, rows[i].n, rows[i].after);
+                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err), rows[i].says ? -EFBIG : 0);
+                assert_string_equal(err.message, rows[i].says ?: "");
+        }
+}
+
+static void members_object(Text *t, size_t n) {
+        text_append_char(t, '{');
+        for (size_t i = 0; i < n; i++)
+                text_printf(t, "%s\"m%zu\":0", i > 0 ? "," : "", i);
+        text_append_char(t, '}');
+}
+
+static void an_object_of_too_many_members_is_refused_wherever_it_is(void **state) {
+        static const struct {
+                const char *before, *after;
+                size_t n;
+                bool refused;
+        } rows[] = {
+                { "", "", JSON_MEMBERS_MAX, false },
+                { "", "", JSON_MEMBERS_MAX + 1, true },
+                { "[{\"a\":[[],{}],\"b\":", "}]", JSON_MEMBERS_MAX, false },
+                { "[{\"a\":[[],{}],\"b\":", "}]", JSON_MEMBERS_MAX + 1, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_text_ Text object = {}, t = {};
+                Error err = {};
+
+                members_object(&object, rows[i].n);
+                repeat(&t, rows[i].before, object.chars, 1, rows[i].after);
+                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err), rows[i].refused ? -EFBIG : 0);
+                assert_string_equal(err.message, rows[i].refused ? "more than 1000 members in one object" : "");
+        }
+}
+
+/* Members of different objects do not add up, also not those of an object around them. */
+static void a_text_of_many_full_objects_is_read(void **state) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text object = {}, t = {};
+
+        members_object(&object, JSON_MEMBERS_MAX);
+        repeat(&t, "{\"a\":0,\"list\":[", object.chars, 20, "],\"b\":0}");
+        assert_int_equal(json_value_parse(t.chars, t.size, &root, NULL), 0);
+        assert_int_equal(json_value_count(json_value_member(root, "list")), 20);
+}
+
+static void what_is_no_json_is_said_to_be_none_however_long_it_is(void **state) {
+        static const char bytes[] = "[]{}\"\\,";
+
+        for (const char *b = bytes; *b; b++)
+                for (size_t n = 1; n <= 1024; n *= 2) {
+                        _cleanup_free_ char *text = malloc(n);
+                        JsonValue *root;
+
+                        memset(text, *b, n);
+                        assert_int_equal(json_value_parse(text, n, &root, NULL), -EBADMSG);
+                }
+}
+
+static void arrays_in_one_another_have_a_limit(void **state) {
+        char text[2 * (JSON_DEPTH_MAX + 1)];
+        Error err = {};
+
+        for (size_t depth = JSON_DEPTH_MAX; depth <= JSON_DEPTH_MAX + 1; depth++) {
+                _cleanup_json_ JsonValue *root = NULL;
+
+                memset(text, '[', depth);
+                memset(text + depth, ']', depth);
+                assert_int_equal(json_value_parse(text, 2 * depth, &root, &err), depth > JSON_DEPTH_MAX ? -EFBIG : 0);
+        }
+        assert_string_equal(err.message, "more than 2048 objects and arrays in one another");
 }
 
 int main(void) {
@@ -383,6 +486,11 @@ int main(void) {
                 cmocka_unit_test(values_are_asked_for_without_fear),
                 cmocka_unit_test(reading_pairs_in_order_takes_few_comparisons_for_each),
                 cmocka_unit_test(a_member_in_other_case_counts_where_none_is_exact),
+                cmocka_unit_test(a_text_of_more_containers_than_its_size_allows_is_refused),
+                cmocka_unit_test(an_object_of_too_many_members_is_refused_wherever_it_is),
+                cmocka_unit_test(a_text_of_many_full_objects_is_read),
+                cmocka_unit_test(what_is_no_json_is_said_to_be_none_however_long_it_is),
+                cmocka_unit_test(arrays_in_one_another_have_a_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
