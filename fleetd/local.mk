@@ -137,7 +137,7 @@ tests_unit_test_kv_v1_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get
+tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)

@@ -103,15 +103,18 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
 
 /* Like Go's: a bad pair is left out and the first such is told, but a semicolon has the last word. */
 int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err) {
+        bool semicolon = false;
         int r = 0;
 
         while (size > 0) {
                 const char *end = memchr(s, '&', size);
                 size_t n = end ? (size_t) (end - s) : size;
 
-                if (memchr(s, ';', n))
-                        r = error_set(err, -EINVAL, "invalid semicolon separator in query");
-                else if (n > 0) {
+                if (memchr(s, ';', n)) {
+                        if (!semicolon) /* one sentence, not one for each pair of a long form */
+                                r = error_set(err, -EINVAL, "invalid semicolon separator in query");
+                        semicolon = true;
+                } else if (n > 0) {
                         int k = append_pair(p, s, n, r == 0 ? err : NULL);
 
                         if (k == -ENOMEM || k == -E2BIG)

@@ -430,12 +430,17 @@ static int merge_metadata(ClusterMachine *m) {
         return 0;
 }
 
-/* 'value' NULL: not set any more. */
+/* 'value' NULL: not set any more, so that the machine's own counts. No other key is looked at: one request sets many of them. */
 static int set_metadata(ClusterMachine *m, const char *key, const char *value) {
+        const char *own = m->facts ? pairs_get(&m->facts->metadata, key) : NULL;
         int r;
 
         r = pairs_set(&m->set, key, value);
-        return r < 0 ? r : merge_metadata(m);
+        if (r < 0)
+                return r;
+        if (!value)
+                return pairs_set(&m->metadata, key, own);
+        return pairs_set(&m->metadata, key, *value ? value : NULL);
 }
 
 static int read_metadata(const char *key, const char *bytes, size_t size, char ret[static METADATA_VALUE_MAX + 1], Error *err) {

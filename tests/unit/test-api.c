@@ -870,13 +870,20 @@ static void add_operations(Text *t, const char *id, size_t n, size_t of) {
                 text_printf(t, "%s{\"op\":\"add\",\"path\":\"/%s/metadata/k%zu\",\"value\":\"v\"}", t->size > 1 ? "," : "[", id, of > 0 ? i % of : i);
 }
 
-static unsigned n_pairs_get;
+static unsigned n_pairs_get, n_pairs_set;
 
 const char *__real_pairs_get(const Pairs *pairs, const char *key);
 const char *__wrap_pairs_get(const Pairs *pairs, const char *key);
 const char *__wrap_pairs_get(const Pairs *pairs, const char *key) {
         n_pairs_get++;
         return __real_pairs_get(pairs, key);
+}
+
+int __real_pairs_set(Pairs *pairs, const char *key, const char *value);
+int __wrap_pairs_set(Pairs *pairs, const char *key, const char *value);
+int __wrap_pairs_set(Pairs *pairs, const char *key, const char *value) {
+        n_pairs_set++;
+        return __real_pairs_set(pairs, key, value);
 }
 
 static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
@@ -911,6 +918,7 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
         }
 }
 
+/* Where it is asked for, and where it is carried out. */
 static void a_patch_looks_at_each_of_its_operations_once(void **state) {
         _cleanup_text_ Text first = {}, all = {};
         Room *room = *state;
@@ -921,9 +929,10 @@ static void a_patch_looks_at_each_of_its_operations_once(void **state) {
 
         add_operations(&all, B, 1000, 128);
         text_append_char(&all, ']');
-        n_pairs_get = 0;
+        n_pairs_get = n_pairs_set = 0;
         assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", all.chars), 204);
         assert_in_range(n_pairs_get, 1000, 4000);
+        assert_in_range(n_pairs_set, 1000, 4000);
 #undef B
 #undef C
 }
