@@ -10,6 +10,12 @@
 #include "client/ssh.h"
 #include "client/suggest.h"
 
+enum {
+        READ_MS = 3000,
+        READ_KEYS_MS = 6000, /* fleetd makes a large answer within 4 s, or says that it cannot */
+        WRITE_MS = 10000,
+};
+
 typedef struct Verb {
         const char *name;
         unsigned groups;
@@ -294,8 +300,8 @@ static int fail_flag(const Verb *v, const Error *err) {
         return EXIT_USAGE;
 }
 
-/* The connection that the options describe; nothing is sent. */
-static int connect_client(Client *c, Error *err) {
+/* The connection that the options describe; a question may take 'read_ms' where they do not say. Nothing is sent. */
+static int connect_client(Client *c, uint64_t read_ms, Error *err) {
         const Options *o = &c->options;
         _cleanup_free_ char *first = NULL;
         const char *endpoint;
@@ -319,8 +325,8 @@ static int connect_client(Client *c, Error *err) {
         }
         return connection_new(&(ConnectionSettings) {
                 .endpoint = endpoint, .debug = o->debug, .ca_file = o->ca_file, .cert_file = o->cert_file, .key_file = o->key_file,
-                .read_ms = o->request_timeout_ms ? o->request_timeout_ms : 3000,
-                .write_ms = o->request_timeout_ms ? o->request_timeout_ms : 10000,
+                .read_ms = o->request_timeout_ms ? o->request_timeout_ms : read_ms,
+                .write_ms = o->request_timeout_ms ? o->request_timeout_ms : WRITE_MS,
         }, &c->connection, err);
 }
 
@@ -343,7 +349,7 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
                 fprintf(stderr, "fleetctl: --output=%s: the only format is json\n", c->options.output);
                 return EXIT_USAGE;
         }
-        r = connect_client(c, &err);
+        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, &err);
         if (r < 0) {
                 fprintf(stderr, "Unable to initialize client: %s\n", error_text(&err, r));
                 return EXIT_FAILED;

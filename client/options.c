@@ -78,7 +78,7 @@ static const Flag flags[] = {
 
         { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint), "Where fleetd listens (default \"unix:///run/fleet.sock\")" },
         { "request-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(request_timeout_ms),
-          "Seconds that a request may take (default 3, 10 for a change)" },
+          "Seconds that a request may take (default 3, of kv 6, 10 for a change)" },
         { "output", 'o', FLAGS_GLOBAL, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
         { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), "CA that an https endpoint is checked against" },
         { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), "Certificate to show to an https endpoint" },
