@@ -91,7 +91,10 @@ void why_handle(Request *request, const char *name) {
 
 /* -- Plan -- */
 
-enum { PLAN_UNITS_MAX = 1000 };
+enum {
+        PLAN_UNITS_MAX = 1000,
+        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan: it holds up the event loop. 1000 units with a pattern each take less */
+};
 
 /* Units as they would be, and the picture with them in it as far as the scheduler looks. */
 typedef struct Draft {
@@ -240,8 +243,13 @@ void plan_handle(Request *request) {
         }
         json_open(&t, NULL, '{');
         json_open(&t, "units", '[');
-        for (size_t i = 0; r >= 0 && i < draft.n; i++)
+        for (size_t i = 0; r >= 0 && i < draft.n; i++) {
+                if (scheduler_view_work(draft.view) > PLAN_WORK_MAX) {
+                        request_error(request, 400, "the plan compares too much (more than %d steps): ask for fewer units at once", PLAN_WORK_MAX);
+                        return;
+                }
                 r = draft_unit(&draft, &draft.units[i], &t);
+        }
         json_close(&t, ']');
         json_close(&t, '}');
         if (r < 0)

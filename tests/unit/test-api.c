@@ -1173,6 +1173,34 @@ static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
 #undef UNIT
 }
 
+/* Each unit is compared with all that were placed before it, pattern by pattern. */
+static void a_plan_that_compares_too_much_is_refused(void **state) {
+        static const struct {
+                size_t n_patterns;
+                unsigned status;
+                const char *says;
+        } rows[] = {
+                { 1, 200, "\"action\":\"place\"" },
+                { 128, 400, "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
+        };
+        Room *room = *state;
+
+        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text t = {};
+
+                for (size_t k = 0; k < 250; k++) {
+                        text_printf(&t, "%s{\"name\":\"%zu.service\",\"text\":\"[X-Fleet]\\nConflicts=", k > 0 ? "," : "{\"units\":[", k);
+                        for (size_t n = 0; n < rows[i].n_patterns; n++)
+                                text_printf(&t, "x%zu* ", n);
+                        text_append(&t, "\"}");
+                }
+                text_append(&t, "]}");
+                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, t.chars), rows[i].status);
+                assert_says(room, rows[i].says);
+        }
+}
+
 static void the_discovery_document_names_every_method(void **state) {
         static const struct {
                 const char *resource, *method, *id, *path;
@@ -1704,6 +1732,7 @@ int main(void) {
                 in_a_room(why_tells_what_has_finished_and_whose_name_is_taken),
                 in_a_room(why_names_the_rule_that_excluded_each_machine),
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
+                in_a_room(a_plan_that_compares_too_much_is_refused),
                 in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
                 in_a_room(a_body_of_too_much_is_refused_unread),
