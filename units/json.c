@@ -100,18 +100,19 @@ static int check_limits(const char *text, size_t size, Error *err) {
 }
 
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
+        int r = check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err);
+
+        return r < 0 ? r : json_value_parse_file(text, size, ret, err);
+}
+
+int json_value_parse_file(const char *text, size_t size, JsonValue **ret, Error *err) {
         json_error_t where = {};
         bool failed;
         json_t *v;
-        int r;
 
         if (size > JSON_SIZE_MAX)
                 return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken", size,
                                  JSON_SIZE_MAX);
-        r = check_limits(text, size, err);
-        if (r < 0)
-                return r;
-
         v = load(text, size, &where, &failed);
         if (failed)
                 return -ENOMEM;

@@ -164,18 +164,22 @@ static unsigned ask_for(const char *method, const char *target, const char *type
         return ask(text);
 }
 
-/* Undisturbed: what is to be there before. */
+/* Undisturbed: what is to be there before. The replica may still stop for the allocation that failed last. */
 static void prepare(const char *method, const char *target, const char *type, const char *body) {
-        char text[2000];
-        Client c = { .request = text };
         Network *network = sim_host_network(yard.card, yard.client);
+        Client c = {};
+        char text[2000];
         int error;
 
         alloc_pause(true);
         snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s", method, target,
                  type, strlen(body), body);
-        assert_non_null(network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
-        UNTIL("an answer", c.ended);
+        do {
+                UNTIL("a replica that is up", is_up(yard.first));
+                c = (Client) { .request = text };
+                assert_non_null(network->ops->connect(network, "10.0.0.1:80", 5000, client_on_connected, &c, &error));
+                UNTIL("an answer", c.ended);
+        } while (starts_with(c.answer, "HTTP/1.1 503 "));
         assert_true(starts_with(c.answer, "HTTP/1.1 "));
 }
 
