@@ -3,7 +3,7 @@
  * A scene is a state of the store and a request, sent by some clients at once, as a row of numbers. Scenes are drawn from a seed; the
  * best of each kind of request are changed a little and tried again. Each is played on a host of real parts (loop, store, API over a
  * socket). Work is counted, not timed, so that a run finds the same on every machine: bytes allocated by this program's own code, bytes
- * put into LMDB, and calls of LMDB at WORK_CALL each. Only the loop's thread counts: what a worker does holds nobody up.
+ * put into LMDB, calls of LMDB at WORK_CALL each, and bytes of names that are compared with patterns or with the options that there are. Only the loop's thread counts: what a worker does holds nobody up.
  *
  *   expensive --seed N --scenes N [--rows N] [--only KIND]    search; print the most expensive scenes; of one kind, stop at the first that fails
  *   expensive --play FILE...                    play scenes again ("KIND name=number ...", one a line)
@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/text.h"
 #include "fleetd/api/api.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -68,28 +69,33 @@ WRAP(int, mdb_put, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsi
 WRAP(int, mdb_del, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data), WORK_CALL)
 WRAP(int, mdb_cursor_get, (MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op), (cursor, key, data, op), WORK_CALL)
 WRAP(int, mdb_cursor_del, (MDB_cursor *cursor, unsigned flags), (cursor, flags), WORK_CALL)
+WRAP(bool, glob_match, (const char *pattern, const char *name), (pattern, name), strlen(pattern) + strlen(name))
+WRAP(bool, glob_match_counted, (const char *pattern, const char *name, size_t *steps), (pattern, name, steps), strlen(pattern) + strlen(name))
+WRAP(size_t, text_distance, (const char *a, const char *b), (a, b), strlen(a) * strlen(b))
 
 /* -- Scenes -- */
 
 typedef enum Kind {
-        PUT, REFRESH, COMPARE, POST, DELETE_DIR, DELETE_ALL, GET_DIR, GET_ALL, WAIT, TXN, LIST, UNIT, BATCH, PLAN, UNITS, _KIND_MAX,
+        PUT, REFRESH, COMPARE, POST, DELETE_DIR, DELETE_ALL, GET_DIR, GET_ALL, WAIT, TXN, LIST, UNIT, BATCH, PLAN, UNITS, DESTROY, _KIND_MAX,
 } Kind;
 
 static const char *const kinds[_KIND_MAX] = {
-        "put", "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all", "wait", "txn", "list", "unit", "batch", "plan", "units",
+        "put", "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all", "wait", "txn", "list", "unit", "batch", "plan", "units", "destroy",
 };
 
 typedef enum Shape { FLAT, DEEP, LONG, LONG_SHARED, _SHAPE_MAX } Shape; /* of keys */
 typedef enum Action { SET_SAME, SET_EACH, REFRESH_SAME, REFRESH_EACH, UPDATE_EACH, DELETE_EACH, CREATE, REMOVE_ALL, CHECK_VALUE, _ACTION_MAX } Action;
 
-enum { NODES, SHAPE, VALUE, TTL, WATCHERS, CLIENTS, ITEMS, ACTION, SIZE, UNITS_THERE, RULES, _GENES };
+typedef enum Form { COMMENTS, SECTION, PATTERNS, NAMES, ALIASES, UNKNOWN, EMPTY, _FORM_MAX } Form; /* what the text of a unit has many of */
+
+enum { NODES, SHAPE, VALUE, TTL, WATCHERS, CLIENTS, ITEMS, ACTION, SIZE, UNITS_THERE, RULES, FORM, _GENES };
 
 static const struct {
         const char *name;
         uint64_t max;
 } genes[_GENES] = {
         { "nodes", 20000 }, { "shape", _SHAPE_MAX - 1 }, { "value", 240000 }, { "ttl", 1 }, { "watchers", WATCHERS_MAX }, { "clients", CLIENTS_MAX },
-        { "items", 4096 }, { "action", _ACTION_MAX - 1 }, { "size", 240000 }, { "units", 200 }, { "rules", 50 },
+        { "items", 4096 }, { "action", _ACTION_MAX - 1 }, { "size", 240000 }, { "units", 200 }, { "rules", 4000 }, { "form", _FORM_MAX - 1 },
 };
 
 typedef struct Scene {
@@ -262,6 +268,56 @@ static void place_close(Place *p) {
         free(TAKE_PTR(p->socket));
 }
 
+/* -- Texts of units -- */
+
+/* Line 'i' of the many ones of unit 'unit'. */
+static void append_line(Text *t, const Scene *s, uint64_t unit, uint64_t i) {
+        unsigned long long u = unit, n = i;
+        int size = (int) MIN(s->genes[SIZE], (uint64_t) 1900);
+
+        switch ((Form) s->genes[FORM]) {
+        case SECTION:
+                text_append(t, "=\n");
+                break;
+        case PATTERNS:
+                text_printf(t, "Conflicts=*%llu-%llu\n", u, n);
+                break;
+        case NAMES:
+                text_printf(t, "MachineOf=%.*s%llu\nConflicts=*%.*sx%llu\n", size / 10, value, n, size / 20, value, n);
+                break;
+        case ALIASES:
+                text_append(t, "Alias=a b c d e f g h i j k l m n o p\n");
+                break;
+        case UNKNOWN:
+                text_printf(t, "Machinemetadata%.*s=%llu\n", size, value, n);
+                break;
+        case EMPTY:
+                text_printf(t, "MachineOf=\"\"%*s\"\"\n", size, "");
+                break;
+        default:
+                text_printf(t, "Conflicts=a%llu*b*c*\n", n);
+        }
+}
+
+static void append_text(Text *t, const Scene *s, uint64_t unit, size_t max) {
+        static const char *const sections[_FORM_MAX] = {
+                [COMMENTS] = "X-Fleet", [PATTERNS] = "X-Fleet", [NAMES] = "X-Fleet", [ALIASES] = "Install", [UNKNOWN] = "X-Fleet", [EMPTY] = "X-Fleet",
+        };
+        Form form = s->genes[FORM];
+
+        max = MIN(max, (size_t) UNIT_SIZE_MAX - 5000);
+        text_append(t, "[Service]\nExecStart=/bin/one\n");
+        if (form == COMMENTS)
+                for (size_t left = MIN(s->genes[SIZE], max / 2); left > 0; left -= MIN(left, (size_t) 1900))
+                        text_printf(t, "#%.*s\n", (int) MIN(left, (size_t) 1900), value);
+        if (form == SECTION)
+                text_printf(t, "[X-%.*s]\n", (int) MIN(s->genes[SIZE], (uint64_t) 1900), value);
+        else
+                text_printf(t, "[%s]\n", sections[form]);
+        for (uint64_t i = 0; i < s->genes[RULES] && t->size < max; i++)
+                append_line(t, s, unit, i);
+}
+
 enum { SET_UP_ITEMS = 200 };
 
 /* The state of the scene; its own numbers are not counted. */
@@ -284,10 +340,16 @@ static void set_up(Place *p, const Scene *s) {
                 bytes = 0;
         }
         for (uint64_t i = 0; i < MIN(s->genes[UNITS_THERE], genes[UNITS_THERE].max) && s->kind >= UNIT; i++) {
+                _cleanup_text_ Text t = {};
+                _cleanup_unit_ Unit *unit = NULL;
                 char name[64];
 
                 snprintf(name, sizeof(name), "u%u-%llu.service", p->n_scenes, (unsigned long long) i);
-                host_unit(p->host, name, "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+                append_text(&t, s, i, STATE_MAX / 200);
+                if (s->kind == DESTROY && unit_parse(name, t.chars, t.size, &unit, NULL) >= 0)
+                        host_unit(p->host, name, t.chars, TARGET_INACTIVE);
+                else
+                        host_unit(p->host, name, "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
         }
 }
 
@@ -341,23 +403,29 @@ static void append_txn(Text *t, const Scene *s, unsigned number) {
         text_append(t, "]}");
 }
 
-static void append_unit(Text *t, const Scene *s, const char *name) {
-        text_printf(t, "{\"name\":\"%s\",\"desiredState\":\"launched\",\"text\":\"[Service]\\nExecStart=/bin/one\\n", name);
-        text_printf(t, "#%.*s\\n[X-Fleet]\\n", (int) MIN(s->genes[SIZE], 100000 / (s->genes[ITEMS] + 1)), value);
-        for (uint64_t i = 0; i < s->genes[RULES] && t->size < REQUEST_MAX / 2; i++)
-                text_printf(t, "Conflicts=a%llu*b*c*\\n", (unsigned long long) i);
+static void append_unit(Text *t, const Scene *s, uint64_t i, const char *name, size_t max) {
+        _cleanup_text_ Text text = {};
+
+        append_text(&text, s, i, max);
+        text_printf(t, "{\"name\":\"%s\",\"desiredState\":\"launched\",\"text\":\"", name);
+        text_append_json(t, text.chars, text.size);
         text_append(t, "\"}");
 }
 
 static void append_units(Text *t, const Scene *s, unsigned number) {
+        uint64_t n = MIN(s->genes[ITEMS], (uint64_t) 200) + 1;
+
         text_append(t, "{\"units\":[");
-        for (uint64_t i = 0; i <= MIN(s->genes[ITEMS], (uint64_t) 200) && t->size < REQUEST_MAX - 10000; i++) {
+        for (uint64_t i = 0; i < n && t->size < REQUEST_MAX - 10000; i++) {
                 char name[64];
 
-                snprintf(name, sizeof(name), "n%u-%llu.service", number, (unsigned long long) i);
+                snprintf(name, sizeof(name), "%c%u-%llu.service", s->kind == DESTROY ? 'u' : 'n', number, (unsigned long long) i);
                 if (i > 0)
                         text_append(t, ",");
-                append_unit(t, s, name);
+                if (s->kind == DESTROY)
+                        text_printf(t, "{\"name\":\"%s\",\"destroy\":true}", name);
+                else
+                        append_unit(t, s, i, name, REQUEST_MAX / 2 / n);
         }
         text_append(t, "]}");
 }
@@ -416,13 +484,14 @@ static void build(const Scene *s, unsigned number, unsigned client, Text *t) {
                 type = "application/json";
                 snprintf(key, sizeof(key), "n%u-%u.service", number, client);
                 text_printf(&target, "/fleet/v1/units/%s", key);
-                append_unit(&body, s, key);
+                append_unit(&body, s, client, key, REQUEST_MAX / 2);
                 break;
         case BATCH:
         case PLAN:
+        case DESTROY:
                 method = "POST";
                 type = "application/json";
-                text_append(&target, s->kind == BATCH ? "/fleet/v1/batch" : "/fleet/v1/plan");
+                text_append(&target, s->kind == PLAN ? "/fleet/v1/plan" : "/fleet/v1/batch");
                 append_units(&body, s, number);
                 break;
         case UNITS:
