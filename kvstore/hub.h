@@ -22,7 +22,7 @@ enum {
         HUB_WINDOW = TREE_WINDOW_EVENTS,
         HUB_WATCHES_MAX = 101000,           /* the users' (at most 100000, see LimitWatches=), and room for our own */
         HUB_WAKE_PER_TURN = 256,
-        HUB_WORK_PER_TURN = TURN_WORK_MAX / 2, /* of those who are called: no further one behind it */
+        HUB_WORK_PER_TURN = TURN_WORK_MAX / 2, /* of the watchers that are called; the others are called in the next turn */
         HUB_PENDING_MAX = 16384,             /* events that one watch is behind, or the search for watchers */
         HUB_VISITS_PER_TURN = 16384,         /* places and watches that the search for watchers visits; one event's at least */
         HUB_WAITING_BYTES = 32 * 1024 * 1024, /* of events whose watchers are still to be found */

@@ -11,7 +11,7 @@
 #include "units/placement.h"
 #include "units/unit_file.h"
 
-enum { UNIT_JSON_MAX = 2 * 1024 * 1024 }; /* bytes of it */
+enum { UNIT_JSON_MAX = 2 * 1024 * 1024 }; /* json_size of a unit that is submitted */
 
 typedef struct Unit {
         char *name;

@@ -22,13 +22,13 @@ enum {
 typedef struct UnitOption {
         const char *section; /* the file's: shared by the options that follow it */
         char *name, *value;  /* one allocation, which 'name' owns */
-        unsigned line;                /* where the option begins; 0 if it did not come from a text */
+        unsigned line;       /* where the option begins; 0 if it did not come from a text */
 } UnitOption;
 
 typedef struct UnitFile {
         UnitOption *options;
         size_t n_options, capacity;
-        char **sections;     /* each as often as it begins */
+        char **sections;     /* in their order; one that begins again is there again */
         size_t n_sections, sections_capacity;
 } UnitFile;
 

@@ -226,7 +226,7 @@ static void agent_write_done(AgentCall *call, int error, const char *sentence) {
 }
 
 /* A socket, a timer or a person may have started one since its former text was stopped. */
-static void agent_doubt(const AgentCall *call) {
+static void agent_mark_unproven(const AgentCall *call) {
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(call->agent, call->names[i], false);
 
@@ -239,7 +239,7 @@ static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
         AgentCall *call = userdata;
 
         if (!call->agent->closing && error == 0)
-                agent_doubt(call);
+                agent_mark_unproven(call);
         agent_write_done(call, error, sentence);
 }
 
@@ -254,7 +254,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 agent_write_done(call, error, "");
                 return;
         }
-        agent_doubt(call); /* somebody else may have had systemd read the file */
+        agent_mark_unproven(call); /* somebody else may have had systemd read the file */
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i]);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");

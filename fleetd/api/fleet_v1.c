@@ -226,7 +226,7 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
                                    .machine_id = where ? where->id : NULL, .reason = why->message };
         return (ApiUnit) {
                 .name = u->name,
-                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file : NULL, /* larger ones are of former versions; the text says all */
+                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file : NULL, /* a larger one was stored by a former version; its text has all options */
                 .desired_state = target,
                 .current_state = global ? _TARGET_INVALID : current,
                 .machine_id = where && !global ? where->id : NULL,

@@ -19,7 +19,6 @@ enum {
         JOIN_ANSWER_MS = 10000, /* for an answer, on a session that lasts */
         LATE_MS = 250,
         KERNEL_SILENT_MS = 1500,
-        KERNEL_ASKED_MS = 2000, /* without a session it is heard only when it refuses a connection, which is tried at least so often */
         JOIN_PROTOCOL = 1,
         KNOWN_MAX = 1024,
         TROUBLE_MAX = 100,
@@ -375,7 +374,8 @@ static LivenessSign membership_sign(void *userdata, const char *machine_id) {
         if (peers_state(m->peers, machine_id, &peer) < 0)
                 return sign;
         sign.session = peer.accepted;
-        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ? KERNEL_SILENT_MS : KERNEL_SILENT_MS + KERNEL_ASKED_MS);
+        /* Without a session its kernel is heard only when it refuses a connection. */
+        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ? KERNEL_SILENT_MS : KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
         sign.bye = streq(peer.bye, "stop") ? "stop" : streq(peer.bye, "shutdown") ? "shutdown" : NULL;
         return sign;
 }

@@ -261,7 +261,7 @@ static void machine_changed(Cluster *c, ClusterMachine *m) {
                         (head) = (element);                                                          \
         } while (0)
 
-#define STATE_LIST_REMOVE(head, element)                                \
+#define STATE_LIST_REMOVE(head, element)                          \
         do {                                                      \
                 if ((element)->prev)                              \
                         (element)->prev->next = (element)->next;  \

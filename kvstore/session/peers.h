@@ -33,6 +33,7 @@ enum {
         PEER_QUEUE_MAX = 32 * 1024 * 1024, /* beyond, sending fails with -ENOBUFS; 5 s without progress: the session is cut */
         PEER_NAME_MAX = 64,
         PEER_GREETINGS_MAX = 64,           /* accepted connections that have not said their hello */
+        PEERS_BACKOFF_MAX_MS = 2000,       /* the longest pause between two attempts to connect to a host */
 };
 
 typedef enum PeerFrame {

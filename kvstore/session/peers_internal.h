@@ -16,7 +16,6 @@
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
-        PEERS_BACKOFF_MAX_MS = 2000,
         PEERS_TICK_MS = 2000,
         PEERS_COMPLAINTS_KEPT = 64,
 };
