@@ -31,6 +31,7 @@ MEMORY_MARGIN = 16 * MIB
 STATE_MAX = 12 * MIB   # of the keys of one scene
 SCENE_PLAYERS = 2      # scenes at a time
 REQUEST_MAX = 250 * 1024
+UNIT_MAX = 120 * 1024  # about UNIT_SIZE_MAX
 ORDINARY = 12          # connections that write and read
 INTERVAL_S = 0.02      # of the requests of one of them
 KEYS = 50              # of each
@@ -41,8 +42,11 @@ LATE = ("timed out", "without an answer") # a busy machine alone can cause these
 FORM = "application/x-www-form-urlencoded"
 FLAT, DEEP, LONG, LONG_SHARED = range(4)
 SET_SAME, SET_EACH, REFRESH_SAME, REFRESH_EACH, UPDATE_EACH, DELETE_EACH, CREATE, REMOVE_ALL, CHECK_VALUE = range(9)
-GENES = {"nodes": 20000, "shape": LONG_SHARED, "value": 240000, "ttl": 1, "watchers": 64, "clients": 64, "items": 4096, "action": CHECK_VALUE,
-         "size": 240000, "units": 200, "rules": 50}
+GENES = { # those of tests/search/expensive.c, which draws the corpus
+         "nodes": 20000, "shape": LONG_SHARED, "value": 240000, "ttl": 1, "watchers": 64, "clients": 64, "items": 4096, "action": CHECK_VALUE,
+         "size": 240000, "units": 200, "rules": 4000, "form": 6}
+UNIT_KINDS = ("unit", "units", "batch", "plan", "destroy")
+SECTION, PATTERNS, NAMES, ALIASES, UNKNOWN, EMPTY = range(1, 7) # what the text of a unit has many of
 
 # Beside the corpus, so that each kind of request is sent: see tests/search/expensive.c.
 MORE_SCENES = """
@@ -327,7 +331,11 @@ class Scene:
         return self.base + "/%06d" % i + ("k" * 500 if self.genes["shape"] == LONG else "")
 
     def state(self):
-        """The requests that write the keys of the scene."""
+        """The requests that write the keys of the scene, or the units to be destroyed, each as request() gives it."""
+        if self.kind == "destroy":
+            yield request_bytes("POST", "/fleet/v1/batch", json.dumps({"units": self.units()}).encode(), "application/json", True), True
+        if self.kind in UNIT_KINDS:
+            return
         g, writes, size = self.genes, [], 0
         value = "x" * g["value"]
         for i in range(self.n):
@@ -337,14 +345,40 @@ class Scene:
             writes.append(write)
             size += len(write["key"]) + len(value) + 64
             if len(writes) == 200 or i + 1 == self.n or size + 8192 + len(value) > REQUEST_MAX:
-                yield request_bytes("POST", "/fleet/v1/kv/txn", json.dumps({"writes": writes}).encode(), "application/json", True)
+                yield request_bytes("POST", "/fleet/v1/kv/txn", json.dumps({"writes": writes}).encode(), "application/json", True), False
                 writes, size = [], 0
 
-    def unit(self, name):
-        size = min(self.genes["size"], 100000 // (self.genes["items"] + 1))
-        text = "[Service]\nExecStart=/bin/one\n" + "#%s\n" % ("x" * min(size, 1000)) * (1 + size // 1000) + "[X-Fleet]\n"
-        text += "".join("Conflicts=a%d*b*c*\n" % i for i in range(self.genes["rules"]))
+    def line(self, number, i):
+        """Line 'i' of the many ones of unit 'number'."""
+        x = "x" * min(self.genes["size"], 1900)
+        lines = {SECTION: "=", PATTERNS: "Conflicts=*%d-%d" % (number, i), UNKNOWN: "Machinemetadata%s=%d" % (x, i),
+                 NAMES: "MachineOf=%s%d\nConflicts=*%sx%d" % (x[:len(x) // 10], i, x[:len(x) // 20], i),
+                 ALIASES: "Alias=a b c d e f g h i j k l m n o p", EMPTY: 'MachineOf=""%s""' % (" " * len(x))}
+        return lines.get(self.genes["form"], "Conflicts=a%d*b*c*" % i) + "\n"
+
+    def unit(self, name, number, most):
+        """At most about 'most' bytes of text."""
+        g = self.genes
+        most = min(most, UNIT_MAX)
+        text = "[Service]\nExecStart=/bin/one\n"
+        if g["form"] == 0:
+            size = min(g["size"], most // 2)
+            text += "#%s\n" % ("x" * min(size, 1000)) * (1 + size // 1000)
+        text += {SECTION: "[X-%s]\n" % ("x" * min(g["size"], 1900)), ALIASES: "[Install]\n"}.get(g["form"], "[X-Fleet]\n")
+        for i in range(g["rules"]):
+            if len(text) >= most:
+                break
+            text += self.line(number, i)
         return {"name": name, "desiredState": "launched", "text": text}
+
+    def unit_names(self):
+        """Of the units that it may submit."""
+        n = 16 if self.kind == "unit" else min(self.genes["items"], 200) + 1
+        return ["%s-n%d.service" % (self.name, i) for i in range(n)] if self.kind in ("unit", "batch", "destroy") else []
+
+    def units(self):
+        n = min(self.genes["items"], 200) + 1
+        return self.many(n, lambda i: self.unit("%s-n%d.service" % (self.name, i), i, REQUEST_MAX // 2 // n))
 
     def write(self, i):
         g, action = self.genes, self.genes["action"]
@@ -393,11 +427,12 @@ class Scene:
         elif kind == "txn":
             target, body = "/fleet/v1/kv/txn", {"writes": self.many(min(g["items"] + 1, 4096), self.write)}
         elif kind == "unit":
-            body = self.unit("%s-n%d.service" % (self.name, client % 16))
+            body = self.unit(self.unit_names()[client % 16], client % 16, REQUEST_MAX // 2)
             return request_bytes("PUT", "/fleet/v1/units/" + body["name"], json.dumps(body).encode(), "application/json", True), True
+        elif kind == "destroy":
+            target, body = "/fleet/v1/batch", {"units": [{"name": name, "destroy": True} for name in self.unit_names()]}
         else:
-            target = "/fleet/v1/" + kind # batch, plan
-            body = {"units": self.many(min(g["items"], 200) + 1, lambda i: self.unit("%s-n%d.service" % (self.name, i)))}
+            target, body = "/fleet/v1/" + kind, {"units": self.units()} # batch, plan
         return request_bytes("POST", target, json.dumps(body).encode(), "application/json", True), not target.startswith("/fleet/v1/kv")
 
 
@@ -535,11 +570,10 @@ class Load:
         scene.place(name)
         n, n_watchers = max(1, min(scene.genes["clients"], 64)), min(scene.genes["watchers"], 64)
         host, others = rng.choice(self.hosts), [rng.choice(self.hosts) for _ in range(n_watchers)]
-        if scene.kind not in ("unit", "units", "batch", "plan"):
-            for request in scene.state():
-                if self.over.is_set():
-                    return
-                self.until_taken(host, request)
+        for request, local in scene.state():
+            if self.over.is_set():
+                return
+            self.until_taken(host, request, local)
         watchers = []
         for i, h in enumerate(others):
             watchers.append(h.connect())
@@ -548,9 +582,8 @@ class Load:
         for s in watchers:
             s.close()
         self.remove(host, "/search/" + scene.name)
-        if scene.kind in ("unit", "batch"):
-            for i in range(16 if scene.kind == "unit" else min(scene.genes["items"], 200) + 1):
-                ask(host, "DELETE", "/fleet/v1/units/%s-n%d.service" % (scene.name, i), local=True)
+        for unit in scene.unit_names():
+            ask(host, "DELETE", "/fleet/v1/units/" + unit, local=True)
 
     def watch_deep_paths(self, rng, name):
         paths = ["/deep/%s" % name + "/%d" % i + "/p" * 500 for i in range(4)]
