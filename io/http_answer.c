@@ -256,7 +256,7 @@ static void append_chunk(HttpConnection *c, Text *t, const void *bytes, size_t s
                 text_append_bytes(t, "\r\n", 2);
 }
 
-/* 0: goes on; 1: there is nothing to send; or an error. */
+/* 0: goes on; 1: there is nothing to send; or an error. Counts what is sent; whoever made it has counted the making. */
 static int check_chunk(HttpRequest *request, size_t size) {
         HttpConnection *c = request->connection;
 
@@ -265,6 +265,7 @@ static int check_chunk(HttpRequest *request, size_t size) {
         assert(c->answering);
         if (size == 0 || c->is_head)
                 return 1;
+        loop_count(c->loop, 0, size);
         if (stream_queued(c->stream) >= c->server->limits.backlog_size) {
                 c->wants_drain = true;
                 return -ENOBUFS;
@@ -319,6 +320,7 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
                 return;
         assert(c->answering);
 
+        loop_count(c->loop, 0, size);
         t = begin_out(c);
         append_chunk(c, t, bytes, size);
         if (c->chunked && !c->is_head)

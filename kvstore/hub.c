@@ -322,10 +322,10 @@ static void watch_make_ready(Watch *watch) {
         if (watch->ready)
                 return;
         watch->ready = true;
-        watch->ready_prev = hub->ready_last;
-        watch->ready_next = NULL;
-        *(hub->ready_last ? &hub->ready_last->ready_next : &hub->ready_first) = watch;
-        hub->ready_last = watch;
+        watch->ready_prev = watch->internal ? NULL : hub->ready_last; /* clients that are told much hold up none of our own parts */
+        watch->ready_next = watch->internal ? hub->ready_first : NULL;
+        *(watch->ready_prev ? &watch->ready_prev->ready_next : &hub->ready_first) = watch;
+        *(watch->ready_next ? &watch->ready_next->ready_prev : &hub->ready_last) = watch;
         loop_defer(hub->loop, &hub->deliver);
 }
 

@@ -65,7 +65,7 @@ Hub *hub_free(Hub *hub); /* asserts that no watch is left; returns NULL */
 
 /* 0; -ESTALE: 'since' is before the window, *ret_oldest says where it begins (code 401); -ENOBUFS: too many watches. Events
  * from the window and later ones come from the loop, at most HUB_WAKE_PER_TURN calls and about HUB_WORK_PER_TURN of their work a turn, each
- * watcher's in order. */
+ * watcher's in order, internal ones first. */
 int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
               uint64_t *ret_oldest);
 Watch *watch_close(Watch *watch); /* NULL allowed; returns NULL */

@@ -101,13 +101,11 @@ static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char
         return 0;
 }
 
-bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items, size_t i), const void *items, size_t *ret_first, size_t *ret_n,
-             char ret_next[static 16]) {
+bool page_of(Request *request, size_t total, Page *ret) {
         const char *token = NULL;
-        size_t first = 0, end, size = 0;
-        unsigned page = 1;
         char problem[64];
 
+        *ret = (Page) { .total = total, .number = 1 };
         for (size_t i = 0; i < request->parameters.n; i++) {
                 if (!streq(request->parameters.items[i].name, "nextPageToken"))
                         continue;
@@ -117,23 +115,22 @@ bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && token_read(token, &page, &first, problem, sizeof(problem)) < 0) {
+        if (token && token_read(token, &ret->number, &ret->first, problem, sizeof(problem)) < 0) {
                 request_error(request, 400, "%s", problem);
                 return false;
         }
-        first = MIN(first, total);
-        for (end = first; end < total && end < first + PAGE_SIZE && size < PAGE_BYTES; end++)
-                size += size_of ? size_of(items, end) : 0;
-        *ret_first = first;
-        *ret_n = end - first;
-        ret_next[0] = 0;
-        if (end < total)
-                token_write(MIN(page + 1, (unsigned) UINT16_MAX), end, ret_next);
+        ret->first = MIN(ret->first, total);
+        ret->n = MIN(total - ret->first, (size_t) PAGE_SIZE);
         return true;
 }
 
-const char *next_of(const char *token) {
-        return token[0] ? token : NULL;
+const char *page_next(Page *page) {
+        size_t end = page->first + page->n;
+
+        if (end == page->total)
+                return NULL;
+        token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end, page->token);
+        return page->token;
 }
 
 /* -- Units, as they are told -- */
@@ -238,19 +235,13 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         };
 }
 
-static size_t unit_size(const void *units, size_t i) {
-        const Unit *unit = ((ClusterUnit *const *) units)[i]->unit;
-
-        return unit ? unit->json_size : 0;
-}
-
 static void units_list(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ ClusterUnit **units = NULL;
         SchedulerView *view = NULL;
-        size_t total = 0, known = 0, first, n;
+        size_t total = 0, known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
-        char next[16];
+        Page page;
 
         units = cluster_units_sorted(c, &total);
         for (size_t i = 0; units && i < total; i++)
@@ -260,14 +251,20 @@ static void units_list(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, unit_size, units, &first, &n, next)) {
-                _cleanup_free_ ApiUnit *page = NEW0(ApiUnit, n + 1);
-                _cleanup_free_ Error *why = NEW0(Error, n + 1);
+        if (page_of(request, known, &page)) {
+                _cleanup_free_ ApiUnit *entities = NEW0(ApiUnit, page.n + 1);
+                _cleanup_free_ Error *why = NEW0(Error, page.n + 1);
 
-                for (size_t i = 0; page && why && i < n; i++)
-                        page[i] = unit_entity(request, view, units[first + i], &why[i]);
-                if (page && why)
-                        api_units_page_write(&t, page, n, next_of(next));
+                for (size_t i = 0; entities && why && i < page.n; i++) {
+                        const ClusterUnit *u = units[page.first + i];
+
+                        entities[i] = unit_entity(request, view, u, &why[i]);
+                        bytes += u->unit ? u->unit->json_size : 0;
+                        if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
+                                page.n = i + 1;
+                }
+                if (entities && why)
+                        api_units_page_write(&t, entities, page.n, page_next(&page));
                 else
                         t.error = -ENOMEM;
                 request_answer_json(request, 200, &t);
@@ -683,8 +680,8 @@ void states_handle(Request *request, const char *name) {
         const char *machine = name[0] ? NULL : request_parameter(request, "machineID");
         _cleanup_free_ const ClusterState **states = NULL;
         _cleanup_text_ Text t = {};
-        size_t total, first, n;
-        char next[16];
+        size_t total;
+        Page page;
 
         if (!method_is(request, "GET")) {
                 request_error(request, 405, "only GET supported against this resource");
@@ -706,13 +703,13 @@ void states_handle(Request *request, const char *name) {
                 request_answer_json(request, 200, &t);
                 return;
         }
-        if (page_of(request, total, NULL, NULL, &first, &n, next)) {
-                _cleanup_free_ ApiState *page = NEW0(ApiState, n + 1);
+        if (page_of(request, total, &page)) {
+                _cleanup_free_ ApiState *entities = NEW0(ApiState, page.n + 1);
 
-                for (size_t i = 0; page && i < n; i++)
-                        page[i] = state_entity(states[first + i]);
-                if (page)
-                        api_states_page_write(&t, page, n, next_of(next));
+                for (size_t i = 0; entities && i < page.n; i++)
+                        entities[i] = state_entity(states[page.first + i]);
+                if (entities)
+                        api_states_page_write(&t, entities, page.n, page_next(&page));
                 else
                         t.error = -ENOMEM;
                 request_answer_json(request, 200, &t);

@@ -7,16 +7,22 @@
 
 enum {
         PAGE_SIZE = 100,
-        PAGE_BYTES = 1024 * 1024, /* a page ends behind the item that reaches it */
+        PAGE_BYTES = 1024 * 1024, /* a page ends behind the item that reaches it ... */
+        PAGE_WORK = 100000,       /* ... or for whose reason the scheduler looked at so much (scheduler_view_work()): some 10 ms */
         BATCH_MAX = 1000,         /* units */
 };
 
-/* The page that the request asks for, of 'total' items. 'size_of': about the bytes of item 'i' in the answer; NULL: few. False: it was
- * answered with 400 already. */
-bool page_of(Request *request, size_t total, size_t (*size_of)(const void *items, size_t i), const void *items, size_t *ret_first, size_t *ret_n,
-             char ret_next[static 16]);
+/* The page of a list that a request asks for. */
+typedef struct Page {
+        size_t first, n, total; /* items of the list; up to PAGE_SIZE of them */
+        unsigned number;        /* from 1 on */
+        char token[16];
+} Page;
 
-const char *next_of(const char *token); /* NULL on the last page */
+/* False: it was answered with 400 already. The caller may lower ret->n, to one at least. */
+bool page_of(Request *request, size_t total, Page *ret);
+/* The token of the next page (it borrows from 'page'), NULL on the last one. */
+const char *page_next(Page *page);
 
 /* A change of the registry that a request waits for: change_on_done() answers 'success', or why not. */
 typedef struct ChangeWork ChangeWork;

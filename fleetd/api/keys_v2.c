@@ -448,6 +448,7 @@ static Shared *event_encoded(const Request *request, HubEvent *event) {
         if (event->encoded)
                 return event->encoded;
         keys_v2_write_event(&t, &event->event, event->event.now_ms, wall_of(request));
+        loop_count(request->api->loop, 0, t.size);
         if (t.error == 0)
                 event->encoded = shared_new(t.chars, t.size);
         return event->encoded;

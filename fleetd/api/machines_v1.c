@@ -23,18 +23,14 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
-static size_t machine_size(const void *machines, size_t i) {
-        return ((ClusterMachine *const *) machines)[i]->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
-}
-
 static void machines_list(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
         _cleanup_free_ ClusterMachine **machines = NULL;
-        size_t total = 0, known = 0, first, n;
+        size_t total = 0, known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
         KvState state;
-        char next[16];
+        Page page;
 
         kv_state(request->api->options.store, &state);
         machines = cluster_machines_sorted(c, &total);
@@ -45,18 +41,21 @@ static void machines_list(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, machine_size, machines, &first, &n, next)) {
-                _cleanup_free_ ApiMachine *page = NEW0(ApiMachine, n + 1);
+        if (page_of(request, known, &page)) {
+                _cleanup_free_ ApiMachine *entities = NEW0(ApiMachine, page.n + 1);
 
-                for (size_t i = 0; page && i < n; i++) {
-                        const ClusterMachine *m = machines[first + i];
+                for (size_t i = 0; entities && i < page.n; i++) {
+                        const ClusterMachine *m = machines[page.first + i];
 
-                        page[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->metadata, .hostname = m->facts->name,
-                                                 .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
-                                                 .problem = trouble_of(m), .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                        entities[i] = (ApiMachine) { .id = m->id, .primary_ip = m->facts->address, .metadata = m->metadata, .hostname = m->facts->name,
+                                                     .presence = presence_to_string(m->presence), .version = m->facts->version, .role = machine_role(&state, m),
+                                                     .problem = trouble_of(m), .since_ms = m->since_ms, .n_units = cluster_load(m) };
+                        bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
+                        if (bytes >= PAGE_BYTES)
+                                page.n = i + 1;
                 }
-                if (page)
-                        api_machines_page_write(&t, page, n, next_of(next));
+                if (entities)
+                        api_machines_page_write(&t, entities, page.n, page_next(&page));
                 else
                         t.error = -ENOMEM;
                 request_answer_json(request, 200, &t);

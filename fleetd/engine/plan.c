@@ -528,14 +528,6 @@ static bool add_placed(void *userdata, const Placed *placed, const char *pattern
         return a->error >= 0;
 }
 
-static bool add_followers(void *userdata, const Pattern *pattern) {
-        Adding *a = userdata;
-
-        for (size_t i = 0; i < pattern->n && a->error >= 0; i++)
-                a->error = add_item(a->pass, pattern->units[i]);
-        return a->error >= 0;
-}
-
 /* Units on the machine whose rules name 'u', or which the rules of 'u' name. */
 static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMachine *m) {
         static const ClusterRule rules[] = { CLUSTER_CONFLICTS, CLUSTER_REPLACES };
@@ -553,12 +545,13 @@ static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMach
 /* Whom the changes from the n-th on concern: units there whose rules, or those of 'u', name each other, and units that follow
  * 'u'. Those whose turn is over are looked at again in the next plan, as in a full pass. */
 static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
+        const Pattern *followed = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name); /* a name in full */
         Adding a = { .pass = pass };
 
         for (; n < pass->plan->n && a.error >= 0; n++)
                 add_related_there(&a, u, cluster_machine(pass->cluster, pass->plan->changes[n].machine));
-        if (a.error >= 0)
-                (void) patterns_match(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name, add_followers, &a);
+        for (size_t i = 0; followed && i < followed->n && a.error >= 0; i++)
+                a.error = add_item(pass, followed->units[i]);
         return a.error;
 }
 

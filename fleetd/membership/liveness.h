@@ -11,7 +11,7 @@ typedef struct Liveness Liveness;
 /* What the edge saw of one host since the tick before. */
 typedef struct LivenessSign {
         bool beat;            /* a beat arrived */
-        bool kernel;          /* its kernel was heard within the last second (or refused a connection) */
+        bool kernel;          /* its kernel was heard lately: see membership_sign() */
         bool session;         /* its session to us is open */
         const char *bye;      /* "stop", "shutdown" or NULL */
 } LivenessSign;

@@ -962,17 +962,27 @@ static size_t free_machine(Cluster *c, ClusterMachine *m) {
         return n;
 }
 
+/* Its rules are filed no more. Returns how much it was: a text may have thousands of options. */
+static size_t free_unit(Cluster *c, ClusterUnit *u) {
+        size_t n = 1 + (u->unit ? u->unit->file.n_options / 8 : 0);
+
+        HASH_DEL(c->units, u);
+        unit_free(u->unit);
+        free_unreadable(u->unreadable);
+        free(u);
+        return n;
+}
+
+/* The rules go first, whole patterns at a time: the units of one would be searched for each of them. */
 bool cluster_drain(Cluster *c, size_t n) {
         size_t freed = 0;
 
         while (c->machines && freed < n)
                 freed += free_machine(c, c->machines);
-        for (ClusterUnit *u = c->units; u && freed < n; u = c->units, freed++) {
-                forget_text(c, u);
-                HASH_DEL(c->units, u);
-                free_unreadable(u->unreadable);
-                free(u);
-        }
+        for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX && freed < n; rule++)
+                freed += patterns_drain(&c->rules[rule], n - freed);
+        while (c->units && freed < n)
+                freed += free_unit(c, c->units);
         if (c->machines || c->units)
                 return false;
         free(c->by_name);

@@ -22,6 +22,10 @@ static Pattern *find(const Patterns *p, const char *text) {
         return found;
 }
 
+const Pattern *patterns_find(const Patterns *p, const char *text) {
+        return find(p, text);
+}
+
 static PatternStart *find_start(const Patterns *p, const char *bytes, size_t size) {
         PatternStart *found;
 
@@ -124,17 +128,25 @@ size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *
         return passed;
 }
 
+size_t patterns_drain(Patterns *p, size_t n) {
+        size_t drained = 0;
+
+        for (; drained < n && p->all; drained++)
+                drop(p, p->all);
+        return drained;
+}
+
 size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata) {
-        size_t size = strlen(name), compared = 0;
+        size_t size = strlen(name), compared = 0, steps = 0;
 
         for (size_t i = 0; i <= size && i <= PATTERNS_NAME_MAX; i++) {
                 PatternStart *start = p->n_by_size[i] > 0 ? find_start(p, name, i) : NULL;
 
                 for (const Pattern *x = start ? LIST_FIRST(&start->patterns) : NULL; x; x = LIST_NEXT(x, alike)) {
                         compared++;
-                        if (glob_match(x->text, name) && !each(userdata, x))
-                                return compared;
+                        if (glob_match_counted(x->text, name, &steps) && !each(userdata, x))
+                                return compared + steps / PATTERNS_STEPS;
                 }
         }
-        return compared;
+        return compared + steps / PATTERNS_STEPS;
 }

@@ -10,7 +10,10 @@
 
 #include "base/table.h"
 
-enum { PATTERNS_NAME_MAX = 255 }; /* what begins with more matches no unit */
+enum {
+        PATTERNS_NAME_MAX = 255, /* what begins with more matches no unit */
+        PATTERNS_STEPS = 64,     /* steps of glob_match_counted() that take the time in which a pattern is found */
+};
 
 struct ClusterUnit;
 
@@ -35,7 +38,14 @@ int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit); /* 0 
 /* Return how many units of that pattern were passed. */
 size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit);
 
-/* Call 'each' for each pattern that matches 'name' until it returns false. Return how many patterns were compared. */
+/* Remove up to 'n' patterns with all their units. Return how many there were. */
+size_t patterns_drain(Patterns *p, size_t n);
+
+/* NULL: no unit has that text. */
+const Pattern *patterns_find(const Patterns *p, const char *text);
+
+/* Call 'each' for each pattern that matches 'name' until it returns false. Return the work: one of each pattern that was compared, and
+ * of PATTERNS_STEPS steps of their comparisons. */
 size_t patterns_match(const Patterns *p, const char *name, bool (*each)(void *userdata, const Pattern *pattern), void *userdata);
 
 /* The bytes of a pattern that stand for themselves, before the first that does not; all of them: it matches that name alone. */

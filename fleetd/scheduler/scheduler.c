@@ -282,8 +282,17 @@ static size_t count_there(const ViewMachine *v) {
         return HASH_COUNT(v->machine->orders) + HASH_COUNT(v->decisions);
 }
 
+/* As glob_match(), and counts what the comparison takes. */
+static bool matches(const SchedulerView *view, const char *pattern, const char *name) {
+        size_t steps = 0;
+        bool result = glob_match_counted(pattern, name, &steps);
+
+        count_work(view, 1 + steps / PATTERNS_STEPS);
+        return result;
+}
+
 static const char *named(const Visit *v, const ClusterUnit *unit) {
-        return glob_match(v->name, unit->name) ? v->name : NULL;
+        return matches(v->view, v->name, unit->name) ? v->name : NULL;
 }
 
 void view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern, ViewEach each, void *userdata) {
@@ -300,21 +309,22 @@ void view_each_named(const SchedulerView *view, const ClusterMachine *machine, c
                 visit_all(&v, named, false);
                 return;
         }
-        for (size_t i = 0; i < n && !v.ended; i++) {
-                count_work(view, 1);
-                if (glob_match(pattern, units[i]->name))
+        for (size_t i = 0; i < n && !v.ended; i++)
+                if (matches(view, pattern, units[i]->name))
                         visit(&v, units[i]->name, NULL, pattern);
-        }
         visit_all(&v, named, true);
 }
 
-static const char *names_it(const Visit *v, const ClusterUnit *unit) {
-        const Names *names = unit->unit ? cluster_rule(&unit->unit->placement, v->rule) : NULL;
+/* The first pattern that matches, or NULL. */
+static const char *matching(const SchedulerView *view, const Names *patterns, const char *name) {
+        for (size_t i = 0; patterns && i < patterns->n; i++)
+                if (matches(view, patterns->items[i], name))
+                        return patterns->items[i];
+        return NULL;
+}
 
-        if (!names || names->n == 0)
-                return NULL;
-        count_work(v->view, names->n);
-        return placement_match(names, v->name);
+static const char *names_it(const Visit *v, const ClusterUnit *unit) {
+        return matching(v->view, unit->unit ? cluster_rule(&unit->unit->placement, v->rule) : NULL, v->name);
 }
 
 static bool count_pattern(void *userdata, const Pattern *pattern) {
@@ -354,6 +364,7 @@ bool view_has(const SchedulerView *view, const ClusterMachine *machine, const ch
 /* -- Replaces -- */
 
 typedef struct Replacer {
+        const SchedulerView *view;
         const ClusterUnit *unit;
         const ClusterUnit *found;
 } Replacer;
@@ -364,14 +375,14 @@ static bool no_replacer(void *userdata, const Placed *other, const char *pattern
         if (other->stopping || !other->unit->unit || other->unit == r->unit)
                 return true;
         /* Each naming the other is no relation (fleet's rule). */
-        if (placement_match(&r->unit->unit->placement.replaces, other->unit->name))
+        if (matching(r->view, &r->unit->unit->placement.replaces, other->unit->name))
                 return true;
         r->found = other->unit;
         return false;
 }
 
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        Replacer r = { .unit = unit };
+        Replacer r = { .view = view, .unit = unit };
 
         view_each_naming(view, machine, CLUSTER_REPLACES, unit->name, no_replacer, &r);
         return r.found;

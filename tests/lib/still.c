@@ -296,9 +296,22 @@ static void say_hello(StillWire *w) {
         say_on(w, PEER_HELLO, hello.bytes, hello.size);
 }
 
-bool still_meet(Still *h) {
+void still_part(Still *h) {
         wire_leave(&h->asking);
         wire_leave(&h->asked);
+}
+
+bool still_refuse(Still *h) {
+        void (*done)(void *userdata, Stream *s, int error) = h->dial.done;
+
+        h->dial.done = NULL;
+        if (done)
+                done(h->dial.userdata, NULL, -ECONNREFUSED);
+        return done;
+}
+
+bool still_meet(Still *h) {
+        still_part(h);
         h->doors[DOOR_PEERS].accepted(h->doors[DOOR_PEERS].userdata, wire_open(h, &h->asking));
         say_hello(&h->asking);
         for (unsigned i = 0; i < 100 && !h->dial.done; i++)

@@ -70,6 +70,10 @@ void still_leave(Still *h);
 
 /* Has a session each way, of the same cluster; false: it was refused. What was there before ends. */
 bool still_meet(Still *h);
+/* Its sessions end without a word. */
+void still_part(Still *h);
+/* Its kernel refuses the connection that the host asks for; false: it asks for none. */
+bool still_refuse(Still *h);
 /* Says a frame on the session that it may come on; false: that one is over. */
 bool still_say(Still *h, PeerFrame type, const void *payload, size_t size);
 /* The next frame that the host said on 'wire'; its payload is borrowed until the host says more. False: that was all. */

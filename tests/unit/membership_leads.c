@@ -110,6 +110,25 @@ static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) 
         assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
+/* Without a session its kernel is heard when it refuses a connection, every two seconds at least. */
+static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection(void **state) {
+        unsigned n = 0;
+
+        be_up_and_fall_silent();
+        still_part(h);
+        for (unsigned i = 0; i < 40; i++) {
+                (void) still_refuse(h);
+                tick();
+                assert_int_equal(machine(STILL_OTHER_ID)->presence, i < 2 ? machine(STILL_OTHER_ID)->presence : PRESENCE_AWAY);
+        }
+        while (!still_refuse(h))
+                still_pass(h, 1);
+        for (; machine(STILL_OTHER_ID)->presence == PRESENCE_AWAY; n++)
+                tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_in_range(n, 10, 12);
+}
+
 static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
@@ -412,6 +431,7 @@ int membership_leads_tests(void) {
                 leading(a_tick_without_a_majority_counts_against_nobody),
                 leading(a_host_is_lost_three_seconds_after_its_kernel_was_heard),
                 leading(a_machine_without_any_session_is_lost_after_six_ticks),
+                leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection),
                 leading(in_a_later_term_a_leader_counts_from_the_beginning),
                 leading(a_leader_has_one_write_under_way_and_none_without_a_cause),
                 leading(where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes),

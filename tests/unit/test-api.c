@@ -1417,6 +1417,37 @@ static void a_page_ends_by_its_size_as_json(void **state) {
         }
 }
 
+/* Of units that have no machine yet, whose names are long to compare with the patterns of all. */
+static void a_page_ends_where_its_reasons_are_much_work(void **state) {
+        char name[256], as[121] = {}, bs[61] = {};
+        Room *room = *state;
+        unsigned n_pages = 0, n = 0;
+
+        host_machine(room->host);
+        memset(as, 'a', sizeof(as) - 1);
+        memset(bs, 'a', sizeof(bs) - 1);
+        for (unsigned i = 0; i < 20; i++) {
+                _cleanup_text_ Text t = {};
+
+                text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
+                for (unsigned k = 0; k < 40; k++)
+                        text_printf(&t, "Conflicts=*%s%u-%u\n", bs, i, k);
+                snprintf(name, sizeof(name), "%s%02u.service", as, i);
+                host_unit(room->host, name, t.chars, TARGET_LAUNCHED);
+        }
+        snprintf(name, sizeof(name), "/fleet/v1/units");
+        for (const char *token = name; token; n_pages++) {
+                assert_int_equal(ask(room, API_SOCKET, "GET", name, "", NULL), 200);
+                for (const char *at = room->answer; (at = strstr(at, "\"name\":\"a")); at++)
+                        n++;
+                token = strstr(room->answer, "\"nextPageToken\":\"");
+                if (token)
+                        snprintf(name, sizeof(name), "/fleet/v1/units?nextPageToken=%.12s", token + strlen("\"nextPageToken\":\""));
+        }
+        assert_int_equal(n, 20);
+        assert_in_range(n_pages, 3, 19);
+}
+
 /* -- Without a quorum -- */
 
 static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
@@ -1741,6 +1772,7 @@ int main(void) {
                 in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
                 in_a_room(a_page_of_large_units_ends_early_and_the_next_one_begins_there),
                 in_a_room(a_page_ends_by_its_size_as_json),
+                in_a_room(a_page_ends_where_its_reasons_are_much_work),
                 in_a_room(statistics_count_what_users_did_and_not_what_we_did),
                 in_a_room(a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
                 in_a_room(another_hosts_url_is_the_one_it_advertises),

@@ -302,7 +302,7 @@ static void counts_and_lists_never_drift(void **state) {
         picture_free(&p);
 }
 
-static void a_pattern_is_removed_without_a_look_at_others(void **state) {
+static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
         ClusterUnit units[10] = {};
         Patterns p = {};
         char text[16];
@@ -324,6 +324,71 @@ static void a_pattern_is_removed_without_a_look_at_others(void **state) {
         assert_null(p.starts);
 }
 
+static void patterns_go_with_all_their_units(void **state) {
+        ClusterUnit units[10] = {};
+        Patterns p = {};
+        char text[16];
+
+        for (unsigned i = 0; i < 100; i++) {
+                snprintf(text, sizeof(text), "%s%u", i % 2 ? "*" : "a?", i);
+                for (size_t k = 0; k < ELEMENTS(units); k++)
+                        assert_int_equal(patterns_add(&p, text, &units[k]), 0);
+        }
+        assert_int_equal(patterns_drain(&p, 60), 60);
+        assert_non_null(p.all);
+        assert_int_equal(patterns_drain(&p, 60), 40);
+        assert_null(p.all);
+        assert_null(p.starts);
+        assert_int_equal(patterns_drain(&p, 1), 0);
+}
+
+static bool never(void *userdata, const Pattern *pattern) {
+        fail_msg("%s matches", pattern->text);
+        return false;
+}
+
+/* What is compared for long counts as much as patterns that take the same time. */
+static void long_comparisons_are_more_work(void **state) {
+        static const struct {
+                const char *pattern;
+                size_t work;
+        } rows[] = { { "b*", 0 }, { "*b", 2 }, { "*aaaaaaaab", 14 } };
+        char name[101] = {};
+        ClusterUnit u = {};
+
+        memset(name, 'a', sizeof(name) - 1);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Patterns p = {};
+                size_t n;
+
+                assert_int_equal(patterns_add(&p, rows[i].pattern, &u), 0);
+                n = patterns_match(&p, name, never, NULL);
+                if (n != rows[i].work)
+                        fail_msg("%s: %zu, not %zu", rows[i].pattern, n, rows[i].work);
+                (void) patterns_drain(&p, 1);
+        }
+}
+
+/* 3 texts of 1000 rules each, and 2000 options in a text that has none. */
+static void a_view_with_large_texts_goes_in_parts(void **state) {
+        Picture p = {};
+        unsigned parts = 1;
+
+        for (unsigned i = 0; i < 4; i++) {
+                _cleanup_text_ Text t = {};
+                char name[32];
+
+                snprintf(name, sizeof(name), "u%u.service", i);
+                for (unsigned k = 0; k < 1000; k++)
+                        text_printf(&t, i < 3 ? "Conflicts=*%u-%u\n" : "X-A%u=%u\nX-B=1\n", k, i);
+                picture_unit(&p, name, t.chars, TARGET_LAUNCHED);
+        }
+        for (; !cluster_drain(&p.cluster, 100); parts++)
+                ;
+        assert_in_range(parts, 33, 40);
+        picture_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_picture_holds_what_its_keys_say),
@@ -335,7 +400,10 @@ int main(void) {
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
                 cmocka_unit_test(current_states_follow_order_and_report),
                 cmocka_unit_test(counts_and_lists_never_drift),
-                cmocka_unit_test(a_pattern_is_removed_without_a_look_at_others),
+                cmocka_unit_test(a_removal_passes_the_units_of_its_pattern_alone),
+                cmocka_unit_test(patterns_go_with_all_their_units),
+                cmocka_unit_test(long_comparisons_are_more_work),
+                cmocka_unit_test(a_view_with_large_texts_goes_in_parts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1198,6 +1198,23 @@ static void followers_are_part_of_the_plan_that_places_their_unit(void **state) 
         picture_free(&p);
 }
 
+/* As a name, not as a pattern: a star names no other unit, and a backslash is one. */
+static void a_name_in_machine_of_is_no_pattern(void **state) {
+        const char *named = "a\\x2db.service";
+        EnginePlan plan = {};
+        Picture p;
+
+        two_machines(&p);
+        picture_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
+        picture_unit(&p, "c.service", "MachineOf=*", TARGET_LAUNCHED);
+        picture_unit(&p, named, "", TARGET_LAUNCHED);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(plan.n, 2);
+        assert_string_equal(plan.changes[1].unit, "b.service");
+        engine_plan_done(&plan);
+        picture_free(&p);
+}
+
 static void chain(Picture *p) {
         two_machines(p);
         picture_unit(p, "a.service", "MachineOf=b.service", TARGET_LAUNCHED);
@@ -1609,6 +1626,7 @@ int main(void) {
                 cmocka_unit_test(a_large_plan_comes_in_parts),
                 cmocka_unit_test(all_units_that_a_decision_concerns_are_part_of_the_same_plan),
                 cmocka_unit_test(followers_are_part_of_the_plan_that_places_their_unit),
+                cmocka_unit_test(a_name_in_machine_of_is_no_pattern),
                 cmocka_unit_test(a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends),
                 cmocka_unit_test(a_plan_ends_with_the_unit_that_makes_its_work_enough),
                 cmocka_unit_test(several_changes_concern_the_sum_of_their_units),

@@ -573,6 +573,7 @@ static void a_stream_waits_and_its_leaving_client_is_noticed(void **state) {
 static void a_stream_comes_in_chunks_and_its_last_with_the_end(void **state) {
         Web *web = *state;
         Shared *shared = shared_new("shared", 6);
+        uint64_t work;
         End e;
 
         end_connect(&e, &web->pair);
@@ -582,10 +583,12 @@ static void a_stream_comes_in_chunks_and_its_last_with_the_end(void **state) {
         RUN_UNTIL(&web->pair, ends_with(end_text(&e), "\r\n\r\n"));
         assert_contains(end_text(&e), "Transfer-Encoding: chunked\r\n");
         text_clear(&e.got);
+        work = loop_turns(web->pair.loop)->now.bytes;
         assert_int_equal(http_chunk(web->parked[0], "eleven char", 11), 0);
         assert_int_equal(http_chunk(web->parked[0], "", 0), 0);
         assert_int_equal(http_chunk_shared(web->parked[0], shared), 0);
         http_last(web->parked[0], "end", 3);
+        assert_int_equal(loop_turns(web->pair.loop)->now.bytes - work, 11 + 6 + 3);
         shared_unref(shared);
         RUN_UNTIL(&web->pair, strstr(end_text(&e), "0\r\n\r\n"));
         assert_string_equal(end_text(&e), "b\r\neleven char\r\n6\r\nshared\r\n3\r\nend\r\n0\r\n\r\n");

@@ -474,6 +474,29 @@ static void watchers_that_work_long_are_called_in_several_turns(void **state) {
         assert_int_equal(n_told, 7);
 }
 
+static void our_own_parts_are_told_before_clients(void **state) {
+        static const WatchEvents working = { .on_event = count_work, .on_cleared = on_cleared };
+        WatchOptions options = { .key = kv_string("/a"), .once = true };
+        Fixture *f = *state;
+        Watcher own = {};
+        uint64_t oldest;
+        Watch *unused;
+
+        n_told = 0;
+        for (unsigned i = 0; i < 6; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &working, &f->loop, &unused, &oldest), 0);
+        watch(f, &own, (WatchOptions) { .key = kv_string("/a"), .internal = true });
+        set(f, "/a");
+        loop_run_due(&f->loop, 1);
+        assert_int_equal(n_told, 3);
+        assert_string_equal(own.told.chars, "set /a 101, ");
+        set(f, "/a");
+        loop_run_due(&f->loop, 1);
+        assert_int_equal(n_told, 6);
+        assert_string_equal(own.told.chars, "set /a 101, set /a 102, ");
+        done(&own);
+}
+
 /* -- Memory and work -- */
 
 enum { DEEP = 500, N_DEEP = 200 };
@@ -773,6 +796,7 @@ int main(void) {
                 TEST(a_reader_that_falls_too_far_behind_loses_its_place),
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
                 TEST(watchers_that_work_long_are_called_in_several_turns),
+                TEST(our_own_parts_are_told_before_clients),
                 TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
                 TEST(watches_that_are_gone_leave_no_places_behind),
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),

@@ -324,6 +324,8 @@ static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void
 
 /* -- Work -- */
 
+#define LONG_NAME "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.service"
+
 /* For one unit on one machine: patterns that are compared, units that are looked for, and those there, where these are fewer. */
 static void looks_at_patterns_and_units_are_counted(void **state) {
         static const struct {
@@ -335,7 +337,7 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                 { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "b1.service" }, { "b2.service" } }, .decided = "q1.service",
                   .options = "Conflicts=b*", .work = 4 },
                 { .there = { { "q1.service" } }, .known = { { "b1.service" }, { "b2.service" }, { "b3.service" } }, .decided = "b1.service",
-                  .options = "Conflicts=b*", .work = 3 },
+                  .options = "Conflicts=b*", .work = 5 },
                 { .there = { { "q1.service", "Conflicts=z1.service z2.service" } },
                   .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x*" }, { "c3.service", "Conflicts=x*" } }, .work = 4 },
                 { .there = { { "q1.service" }, { "q2.service" }, { "q3.service" } },
@@ -343,6 +345,9 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                 { .there = { { "q1.service" }, { "q2.service" } }, .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x.service" } },
                   .work = 6 },
                 { .known = { { "c1.service", "Conflicts=x?y" } }, .work = 1 },
+                /* A long comparison, wherever it is made. */
+                { .there = { { "b1.service" } }, .known = { { LONG_NAME } }, .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc", .work = 24 },
+                { .there = { { LONG_NAME } }, .known = { { "ab.service" } }, .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc", .work = 25 },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
