@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent_internal.h"
 
-enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000,
+enum { PERIOD_MS = 10000, PUBLISH_BATCH_MAX = 200, PASSING_MS = 300, STEADY_MS = 1000, ADOPT_MS = 30000, REPORT_AGAIN_MS = 1000,
        HELD_MS = 1000, AGAIN_MIN_MS = 30000, AGAIN_MAX_MS = 600000, AGAIN_DOUBLINGS = 5 };
 
 /* -- Publishing -- */
@@ -39,22 +39,31 @@ static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
         return true;
 }
 
-/* A state that will soon be another one is not told at once: that other one is what people wait for, and it would have to wait its
- * second behind this one. */
-static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
+/* Since when a unit has been on its way to another state; 0: it is not. One that is restarted again and again rests too shortly to be steady. */
+static uint64_t agent_passing_since(const Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
         uint64_t now_ms = loop_now_ms(a->loop);
         bool waits = o && o->order == ORDER_RUN && streq(u->seen.active, "inactive") && !state->done && !state->job[0];
 
         if (!waits && !u->seen.job && !streq(u->seen.active, "activating") && !streq(u->seen.active, "deactivating")
             && !streq(u->seen.active, "reloading")) {
-                u->passing_ms = 0;
-                return false;
+                if (u->steady_ms == 0)
+                        u->steady_ms = now_ms;
+                return 0;
         }
-        if (u->passing_ms == 0)
+        if (u->passing_ms == 0 || (u->steady_ms > 0 && now_ms - u->steady_ms >= STEADY_MS))
                 u->passing_ms = now_ms;
-        if (now_ms - u->passing_ms >= PASSING_MS)
+        u->steady_ms = 0;
+        return u->passing_ms;
+}
+
+/* A state that will soon be another one is not told at once: that other one is what people wait for, and it would have to wait its
+ * second behind this one. */
+static bool agent_holds(Agent *a, AgentUnit *u, const ClusterOrder *o, const UnitState *state) {
+        uint64_t since_ms = agent_passing_since(a, u, o, state);
+
+        if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= PASSING_MS)
                 return false;
-        publisher_later(a->publisher, u->passing_ms + PASSING_MS);
+        publisher_later(a->publisher, since_ms + PASSING_MS);
         return true;
 }
 
@@ -127,9 +136,10 @@ static void agent_publish(Agent *a) {
                         agent_again(a);
                         continue;
                 } else if (s && unit_state_equal(&s->state, &change->state)) {
+                        if (agent_passing_since(a, u, o, &change->state) > 0)
+                                u->passing_ms = 0;
                         unit_state_done(&change->state);
                         u->told = true;
-                        u->passing_ms = 0;
                         continue;
                 }
                 all = false;

@@ -34,7 +34,8 @@ typedef struct AgentUnit {
         uint64_t try_ms;    /* of one that waits for others: it is looked at, or started again, then; 0: it does not */
         uint64_t again_ms;  /* and not started again before; */
         unsigned agains;    /* so many such starts did not make it run, in a row */
-        uint64_t passing_ms; /* since when it has been on its way to another state that is not told; 0: it is not */
+        uint64_t passing_ms; /* since when it has been on its way to another state that is not told, short rests included; 0: it is not */
+        uint64_t steady_ms; /* since when it rests; 0: it does not */
         uint64_t since_ms;  /* wall clock of the last change of its three states */
         bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;

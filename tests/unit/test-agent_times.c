@@ -94,10 +94,12 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
         for (n_passing = 0; n_passing < ELEMENTS(passing); n_passing++) {
                 run_ms(room, 1500); /* since anything was published about it */
                 settle(room);
-                for (unsigned once = 0; once < 2; once++) { /* what has passed counts no more */
+                for (unsigned once = 0; once < 2; once++) { /* what has passed a second ago counts no more */
                         pretence = (Pretence) { .unit = "web.service", .change = once ? NULL : on_its_way };
                         sim_systemd_change(room->systemd, "web.service");
-                        run_ms(room, 200);
+                        run_ms(room, once ? 1050 : 200);
+                        settle(room);
+                        assert_false(is_passing(room));
                 }
                 pretence.change = on_its_way;
                 sim_systemd_change(room->systemd, "web.service");
@@ -111,6 +113,26 @@ static void what_is_on_its_way_is_published_when_that_lasts_for_300_ms(void **st
                 sim_systemd_change(room->systemd, "web.service");
                 UNTIL(room, !is_passing(room));
         }
+}
+
+/* Each time it is on its way for 100 ms. */
+static void a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way(void **state) {
+        Room *room = *state;
+        uint64_t began_ms, next_ms;
+
+        run_unit(room, "web.service");
+        run_ms(room, 1500);
+        settle(room);
+        n_passing = 1;
+        pretence.unit = "web.service";
+        began_ms = next_ms = world_now_ms(room->world);
+        for (unsigned n = 0; !is_passing(room); n++) {
+                pretence.change = n % 2 ? NULL : on_its_way;
+                sim_systemd_change(room->systemd, "web.service");
+                for (next_ms += n % 2 ? 50 : 100; world_now_ms(room->world) < next_ms;)
+                        room_turn(room, began_ms + 3000);
+        }
+        pretence = (Pretence) {};
 }
 
 /* -- The cluster, its leader and its lineage -- */
@@ -597,6 +619,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
                 in_a_bent_room(what_is_on_its_way_is_published_when_that_lasts_for_300_ms),
+                in_a_bent_room(a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way),
                 in_a_bent_room(nothing_is_published_before_this_host_has_caught_up),
                 in_a_bent_room(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
                 in_a_bent_room(an_order_for_another_host_costs_no_pass),
