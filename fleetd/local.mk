@@ -113,7 +113,7 @@ endif
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
-	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_memory tests/unit/test-facts \
+	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
 	tests/unit/test-call_spec tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
@@ -172,6 +172,10 @@ tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/
 tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_ROOM)
+tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
+tests_unit_test_agent_texts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(AGENT_ROOM)
 tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)

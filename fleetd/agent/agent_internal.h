@@ -24,7 +24,8 @@ typedef struct AgentUnit {
         bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
         uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
         bool refused;       /* its name is the host's, as the last pass found; that is logged */
-        bool unproven;      /* what runs during a replacement may have begun before systemd had read the new text: the next answer says */
+        uint64_t unproven;  /* what runs during a replacement may have begun before systemd had read the new text: this listing, or a later one, says; 0: it was
+                             * said */
         char outdated[33];  /* the invocation that may have; "": none */
         bool taken;         /* not started, since its file or a name of its [Install] would go over what the host has: systemd was not asked, or refused */
         char trouble[256];  /* what systemd said to the last call that failed */
@@ -70,6 +71,7 @@ struct Agent {
         NotesWrite *write;  /* the save under way, off the loop; NULL: none */
         Work save_work;
         uint64_t n_saves, n_saved; /* begun; ended */
+        uint64_t n_listings; /* begun, after links too */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentCounts counts;
 #ifdef PLANTED_BUGS
@@ -101,7 +103,8 @@ void agent_refreshed(Agent *a, AgentUnit *u);
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* A step failed: says so once, and puts off the next one. */
 void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
-void agent_look_at(Agent *a, const SystemdUnit *seen);
+/* 'listing': of a->n_listings, that it was in. */
+void agent_look_at(Agent *a, const SystemdUnit *seen, uint64_t listing);
 /* What was read is used although it may have changed since, or a unit that changes all the time would never be planned; but what is done
  * to a unit is decided by what it was just now. */
 bool agent_is_stale(const AgentUnit *u);

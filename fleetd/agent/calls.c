@@ -19,6 +19,7 @@ struct AgentCall {
         bool reloaded;
         bool all;       /* of a look: at whatever has a file, too */
         uint64_t save;  /* of the notes, that it waits for */
+        uint64_t listing; /* of a->n_listings: its own */
         TAILQ_ENTRY(AgentCall) waiting_calls;
 };
 
@@ -112,7 +113,7 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         }
         a->looking = false;
         for (size_t i = 0; error == 0 && i < n; i++)
-                agent_look_at(a, &units[i]);
+                agent_look_at(a, &units[i], call->listing);
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(a, call->names[i], false);
 
@@ -173,6 +174,7 @@ void agent_look(Agent *a) {
         a->counts.listings++;
         a->counts.refreshed += n;
         call->all = all;
+        call->listing = ++a->n_listings;
         r = a->systemd->ops->list(a->systemd, call_names(call), call->n, all, agent_on_listed, call);
         if (r < 0)
                 agent_on_listed(call, r, NULL, 0);
@@ -216,31 +218,31 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
         (void) agent_call_done(call, error, sentence);
 }
 
-static void agent_write_done(AgentCall *call, int error, const char *sentence) {
-        _cleanup_(agent_call_freep) AgentCall *owned = call;
-        Agent *a = call->agent;
-
-        if (!a->closing)
-                a->writing--;
-        (void) agent_call_done(owned, error, sentence);
-}
-
-/* A socket, a timer or a person may have started one since its former text was stopped. */
-static void agent_mark_unproven(const AgentCall *call) {
+/* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a later one, shows that. */
+static void agent_mark_unproven(const AgentCall *call, uint64_t listing) {
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_unit(call->agent, call->names[i], false);
 
                 if (u)
-                        u->unproven = true;
+                        u->unproven = listing;
         }
 }
 
-static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
-        AgentCall *call = userdata;
+/* After an error systemd may have read the file all the same: it was executed anew, perhaps. */
+static void agent_write_done(AgentCall *call, int error, const char *sentence) {
+        _cleanup_(agent_call_freep) AgentCall *owned = call;
+        Agent *a = call->agent;
 
-        if (!call->agent->closing && error == 0)
-                agent_mark_unproven(call);
-        agent_write_done(call, error, sentence);
+        if (!a->closing) {
+                a->writing--;
+                if (error < 0 || call->reloaded)
+                        agent_mark_unproven(call, a->n_listings + 1);
+        }
+        (void) agent_call_done(owned, error, sentence);
+}
+
+static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
+        agent_write_done(userdata, error, sentence);
 }
 
 /* After linking: whom systemd still knows by another text, or not at all, wants one reload for the batch (rule 33). */
@@ -254,9 +256,9 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 agent_write_done(call, error, "");
                 return;
         }
-        agent_mark_unproven(call); /* somebody else may have had systemd read the file */
+        agent_mark_unproven(call, call->listing); /* somebody else may have had systemd read the file */
         for (size_t i = 0; i < n; i++) {
-                agent_look_at(a, &units[i]);
+                agent_look_at(a, &units[i], call->listing);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
         }
         if (reload && !call->reloaded) {
@@ -308,8 +310,10 @@ static void agent_on_linked(void *userdata, int error, const char *sentence) {
                 agent_link_each(call);
                 return;
         }
-        if (!a->closing && error == 0)
+        if (!a->closing && error == 0) {
+                call->listing = ++a->n_listings;
                 r = a->systemd->ops->list(a->systemd, call_names(call), call->n, false, agent_on_linked_listed, call);
+        }
         if (a->closing || r < 0)
                 agent_write_done(call, r, sentence);
 }

@@ -65,7 +65,8 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         if (!u)
                 return NULL;
         snprintf(u->name, sizeof(u->name), "%s", name);
-        u->look = u->unproven = true;
+        u->look = true;
+        u->unproven = 1;
         HASH_ADD_STR(a->units, name, u);
         if (!TABLE_ADDED(u)) {
                 free(u);
@@ -154,10 +155,10 @@ static void agent_note_outdated(Agent *a, AgentUnit *u) {
                         && !streq(note->before, u->seen.invocation_id);
 
         snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? u->seen.invocation_id : "");
-        u->unproven = false;
+        u->unproven = 0;
 }
 
-void agent_look_at(Agent *a, const SystemdUnit *seen) {
+void agent_look_at(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
         if (!u && seen->has_file) { /* nobody else knows of it: it is found by looking at all again */
@@ -170,7 +171,7 @@ void agent_look_at(Agent *a, const SystemdUnit *seen) {
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->looked = u->answered = true;
-        if (u->unproven)
+        if (u->unproven > 0 && listing >= u->unproven)
                 agent_note_outdated(a, u);
         agent_mark(a, u);
 }

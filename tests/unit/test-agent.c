@@ -1305,6 +1305,16 @@ static void is_stopped_again_once(Room *room) {
         assert_int_equal(room->fake->starts, 2);
 }
 
+/* systemd is executed anew: it answers nothing, and reads all files. */
+static void a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered(void **state) {
+        Room *room = *state;
+
+        edit_up_to(room, "LinkUnitFiles");
+        room->fake->hold = NULL;
+        fake_bus_disconnect(room->fake);
+        is_stopped_again_once(room);
+}
+
 static void a_former_text_that_is_started_right_before_systemd_reads_the_new_one_is_stopped_again(void **state) {
         Room *room = *state;
 
@@ -2181,6 +2191,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_former_text_that_is_started_right_before_systemd_reads_the_new_one_is_stopped_again),
                 in_a_room(the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one),
                 in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
+                in_a_room(a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered),
                 in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
                 in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
                 in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),

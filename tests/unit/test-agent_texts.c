@@ -1,0 +1,100 @@
+/* How one text of a unit takes the place of another one while the unit is started by others, in virtual time. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/agent_room.h"
+#include "tests/lib/scratch.h"
+
+#define ONE "[Service]\nExecStart=/bin/one\n"
+#define TWO "[Service]\nExecStart=/bin/two\n"
+
+static void ignore(void *userdata, int error, const char *sentence) {
+}
+
+/* As its socket does. */
+static void start_by_others(Room *room) {
+        assert_int_equal(real_ops->start(room->bus, "web.service", ignore, NULL), 0);
+}
+
+static bool is_stale;
+
+static void stale(SystemdUnit *seen) {
+        seen->need_reload = is_stale;
+}
+
+static SystemdDone reload_done;
+static void *reload_userdata;
+
+static int reload_held(Systemd *s, SystemdDone done, void *userdata) {
+        reload_done = done;
+        reload_userdata = userdata;
+        return 0;
+}
+
+static struct {
+        bool armed; /* for the next listing */
+        SystemdListed done;
+        void *userdata;
+        SystemdUnit units[4];
+        size_t n;
+} held;
+
+static void on_held(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        assert_int_equal(error, 0);
+        assert_true(n <= ELEMENTS(held.units));
+        memcpy(held.units, units, n * sizeof(*units));
+        held.n = n;
+}
+
+static int list_held(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        if (!held.armed)
+                return list_pretended(s, names, n, all, done, userdata);
+        held.armed = false;
+        held.done = done;
+        held.userdata = userdata;
+        return real_ops->list(s, names, n, all, on_held, NULL);
+}
+
+static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started(void **state) {
+        Room *room = *state;
+
+        memset(&held, 0, sizeof(held));
+        run_unit(room, "web.service");
+        bent.list = list_held;
+        bent.reload = reload_held;
+        reload_done = NULL;
+        is_stale = true;
+        pretence = (Pretence) { .unit = "web.service", .change = stale };
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, reload_done);
+        run_ms(room, 500);
+        held.armed = true;
+        sim_systemd_change(room->systemd, "web.service");
+        UNTIL(room, held.n > 0);
+        start_by_others(room);
+        run_ms(room, 50);
+        assert_int_equal(n_starts, 2);
+        is_stale = false;
+        reload_done(reload_userdata, 0, "");
+        run_ms(room, 50);
+        held.done(held.userdata, 0, held.units, held.n);
+        UNTIL(room, n_starts == 3);
+        assert_int_equal(n_stops, 2);
+        UNTIL(room, says(room, "web.service", "active"));
+        run_ms(room, 3000);
+        assert_int_equal(n_stops, 2);
+}
+
+int main(int argc, char *argv[]) {
+        const struct CMUnitTest tests[] = {
+                in_a_bent_room(a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started),
+        };
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
