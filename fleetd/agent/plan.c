@@ -152,7 +152,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                         return step(AGENT_NOTE, "the order is about what runs", why);
                 return plan_again(v, "started before", why);
         }
-        if (note && note->replacing && v->outdated && agent_is_running(seen))
+        if (note && note->replacing && v->outdated && agent_is_running(seen) && unit_runs_same(note->unit, v->unit->unit))
                 return step(AGENT_STOP, "its former text was started again", why);
         if (v->stopping)
                 return step(AGENT_NOTHING, "systemd is stopping", why);

@@ -1080,6 +1080,20 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         assert_step(s, AGENT_ADOPT);
 }
 
+/* An edit was taken back before the file that it was about was written, or systemd has read the former text again. */
+static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted(void **state) {
+        Scene *s = scene(state);
+
+        ordered(s, ORDER_RUN);
+        noted(s, ORDER_RUN, "");
+        in_force(s, s->one, "active");
+        s->note.unit = s->two;
+        s->note.replacing = s->view.outdated = true;
+        assert_step(s, AGENT_ADOPT);
+        s->note.unit = s->one;
+        assert_step(s, AGENT_STOP);
+}
+
 /* -- Every combination -- */
 
 typedef void (*Judge)(Scene *s, AgentStep step);
@@ -1153,7 +1167,8 @@ static void judge_stop(Scene *s, AgentStep step) {
         bool ordered_to_stop = s->view.order && s->order.order == ORDER_STOP && (!s->view.note || s->order.index >= s->note.index);
         bool changed = s->view.order && s->order.order != ORDER_STOP && s->unit.unit && !streq(s->seen.hash, s->unit.unit->hash)
                        && (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) : s->seen.has_file);
-        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order && s->order.order == ORDER_RUN;
+        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.order && s->order.order == ORDER_RUN && s->unit.unit
+                        && unit_runs_same(s->note.unit, s->unit.unit);
 
         if (step != AGENT_STOP)
                 return;
@@ -1456,6 +1471,7 @@ int main(void) {
                 cmocka_unit_test(of_moves_the_last_ones_are_known),
                 cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
+                row(what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted),
                 row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
                 row(a_unit_of_the_host_is_never_written_started_or_stopped),
                 row(nothing_is_started_but_what_is_ordered_written_and_not_running),
