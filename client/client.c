@@ -206,7 +206,7 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
                 return r;
         if (reply.status == 404)
                 return 0;
-        r = api_unit_read(reply.body.chars, reply.body.size, ret, err);
+        r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer about %s", name);
         return 1;

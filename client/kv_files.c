@@ -256,7 +256,7 @@ static int import_json(Importing *im, const char *text, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         int r;
 
-        r = json_value_parse_file(text, size, &root, &im->err);
+        r = json_value_parse_large(text, size, &root, &im->err);
         if (r < 0)
                 return r;
         if (json_value_type(root) != JSON_VALUE_OBJECT)

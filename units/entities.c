@@ -134,11 +134,14 @@ static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
         return 0;
 }
 
-int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err) {
+/* json_value_parse() of a request, json_value_parse_large() of an answer. */
+typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
+
+static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         int r;
 
-        r = json_value_parse(json, size, &root, err);
+        r = parse(json, size, &root, err);
         if (r < 0)
                 return r;
         r = read_unit(root, ret, err);
@@ -147,6 +150,14 @@ int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err) {
 
         ret->source = TAKE_PTR(root);
         return 0;
+}
+
+int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err) {
+        return read_one_unit(json_value_parse, json, size, ret, err);
+}
+
+int api_unit_read_answer(const char *json, size_t size, ApiUnit *ret, Error *err) {
+        return read_one_unit(json_value_parse_large, json, size, ret, err);
 }
 
 bool api_unit_has_contents(const ApiUnit *unit) {
@@ -320,12 +331,12 @@ void api_page_done(ApiPage *page) {
 }
 
 /* What the three kinds of pages have in common. */
-static int open_page(const char *json, size_t size, const char *name, size_t max, ApiPage *page, const JsonValue **ret_items,
-                     size_t *ret_n, Error *err) {
+static int open_page(Parse parse, const char *json, size_t size, const char *name, size_t max, ApiPage *page,
+                     const JsonValue **ret_items, size_t *ret_n, Error *err) {
         const JsonValue *items;
         int r;
 
-        r = json_value_parse(json, size, &page->source, err);
+        r = parse(json, size, &page->source, err);
         if (r < 0)
                 return r;
         if (json_value_type(page->source) != JSON_VALUE_OBJECT)
@@ -348,13 +359,13 @@ static int open_page(const char *json, size_t size, const char *name, size_t max
         return 0;
 }
 
-int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
+static int read_units(Parse parse, const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
         const JsonValue *items;
         size_t n;
         int r;
 
-        r = open_page(json, size, "units", max, &page, &items, &n, err);
+        r = open_page(parse, json, size, "units", max, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.units = NEW0(ApiUnit, n + 1);
@@ -371,8 +382,12 @@ int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Erro
         return 0;
 }
 
+int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
+        return read_units(json_value_parse, json, size, max, ret, err);
+}
+
 int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        return api_units_read(json, size, API_PAGE_MAX, ret, err);
+        return read_units(json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
 }
 
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
@@ -381,7 +396,7 @@ int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err
         size_t n;
         int r;
 
-        r = open_page(json, size, "states", API_PAGE_MAX, &page, &items, &n, err);
+        r = open_page(json_value_parse_large, json, size, "states", API_PAGE_MAX, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.states = NEW0(ApiState, n + 1);
@@ -404,7 +419,7 @@ int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *e
         size_t n;
         int r;
 
-        r = open_page(json, size, "machines", API_PAGE_MAX, &page, &items, &n, err);
+        r = open_page(json_value_parse_large, json, size, "machines", API_PAGE_MAX, &page, &items, &n, err);
         if (r < 0)
                 return r;
         page.machines = NEW0(ApiMachine, n + 1);

@@ -38,9 +38,10 @@ typedef struct ApiUnit {
 
 void api_unit_write(Text *t, const ApiUnit *unit);
 
-/* Reads one unit: a request's body or an answer. A state that does not exist is -EINVAL, all else that is wrong
- * -EBADMSG. */
+/* Reads one unit: a request's body. A state that does not exist is -EINVAL, all else that is wrong -EBADMSG. */
 int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err);
+/* The same of an answer, without the limits of a request: options without section, name and value are empty objects there. */
+int api_unit_read_answer(const char *json, size_t size, ApiUnit *ret, Error *err);
 
 /* Does it bring contents, as "text" or as "options"? */
 bool api_unit_has_contents(const ApiUnit *unit);
@@ -94,10 +95,12 @@ typedef struct ApiPage {
         JsonValue *source;      /* owned */
 } ApiPage;
 
+/* Pages of an answer; json_value_parse_large(). */
 int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
-int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err); /* of a request; -E2BIG: more than 'max', none was read */
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
 int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
+/* Units of a request; -E2BIG: more than 'max', none was read. */
+int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err);
 void api_page_done(ApiPage *page);
 #define _cleanup_api_page_ _cleanup_(api_page_done)
 

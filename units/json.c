@@ -102,10 +102,10 @@ static int check_limits(const char *text, size_t size, Error *err) {
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
         int r = check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err);
 
-        return r < 0 ? r : json_value_parse_file(text, size, ret, err);
+        return r < 0 ? r : json_value_parse_large(text, size, ret, err);
 }
 
-int json_value_parse_file(const char *text, size_t size, JsonValue **ret, Error *err) {
+int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err) {
         json_error_t where = {};
         bool failed;
         json_t *v;

@@ -42,8 +42,8 @@ typedef enum JsonType {
 
 /* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above one of the limits, before any of it is read. */
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err);
-/* The same with JSON_SIZE_MAX as the only limit: for a file that a person gives to fleetctl. */
-int json_value_parse_file(const char *text, size_t size, JsonValue **ret, Error *err);
+/* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads a user's file and the daemon's answers. */
+int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err);
 JsonValue *json_value_free(JsonValue *root); /* returns NULL */
 DEFINE_CLEANUP(JsonValue *, json_value_free)
 #define _cleanup_json_ _cleanup_(json_value_freep)

@@ -261,6 +261,14 @@ def what_the_daemon_says_of_a_file_is_said_about_the_file(t):
     t.expect("submit odd.service", 1, err="fleetctl: odd.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
 
 
+def a_unit_with_many_empty_options_is_listed_and_shown(t):
+    t.file("x.service", "[]\n" + "=\n" * 5000)
+    t.expect("submit x.service", out="Unit x.service inactive\n")
+    t.cluster.units["x.service"]["options"] = [{}] * 5000  # as the daemon answers, which leaves out what is empty
+    t.expect("list-unit-files --fields=unit,target --no-legend", out="x.service\t-\n")
+    t.expect("cat --source x", out="[]\n" + "=\n" * 5000)
+
+
 def an_unknown_option_is_a_warning(t):
     t.file("u.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflict=x\n")
     t.expect("submit u.service", out="Unit u.service inactive\n", err=["fleetctl: u.service: line 4: warning: ", "Conflict"])

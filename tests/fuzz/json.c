@@ -69,7 +69,7 @@ static void read_unit(const char *json, size_t size) {
         if (api_unit_read(json, size, &unit, NULL) < 0)
                 return;
         api_unit_write(&t, &unit);
-        r = api_unit_read(t.chars, t.size, &again, NULL);
+        r = api_unit_read_answer(t.chars, t.size, &again, NULL); /* what is empty is left out: it may be beyond a limit of requests */
         assert(r == 0);
         assert(again.desired_state == unit.desired_state);
         assert(again.file->n_options == unit.file->n_options);
