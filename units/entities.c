@@ -164,17 +164,17 @@ bool api_unit_has_contents(const ApiUnit *unit) {
         return (unit->text && *unit->text) || (unit->file && unit->file->n_options > 0);
 }
 
-int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err) {
+int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *err) {
         _cleanup_text_ Text t = {};
 
         if (unit->text && *unit->text)
-                return unit_parse(name, unit->text, strlen(unit->text), ret, err);
+                return unit_read(name, unit->text, strlen(unit->text), ret, err);
 
         if (unit->file)
                 unit_file_print(unit->file, &t, NULL);
         if (t.error < 0)
                 return t.error;
-        return unit_parse(name, t.chars ? t.chars : "", t.size, ret, err);
+        return unit_read(name, t.chars ? t.chars : "", t.size, ret, err);
 }
 
 void api_state_write(Text *t, const ApiState *state) {

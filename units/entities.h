@@ -46,9 +46,9 @@ int api_unit_read_answer(const char *json, size_t size, ApiUnit *ret, Error *err
 /* Does it bring contents, as "text" or as "options"? */
 bool api_unit_has_contents(const ApiUnit *unit);
 
-/* Makes a unit of its contents: of "text" where it is there, else of the options as printed; errors as unit_parse()'s,
- * with the lines of that text. */
-int api_unit_parse(const char *name, const ApiUnit *unit, Unit **ret, Error *err);
+/* Make a unit of its contents: of "text" where it is there, else of the options as printed; errors as unit_read()'s,
+ * with the lines of that text. What is submitted has to pass unit_check(), too. */
+int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *err);
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 

@@ -103,25 +103,20 @@ static int check_size(const Unit *unit, Error *err) {
         return 0;
 }
 
-int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
+int unit_check(Unit *unit, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
-        _cleanup_unit_ Unit *unit = NULL;
         const char *reason;
         int r;
 
-        r = unit_read(name, text, size, &unit, err);
-        if (r < 0)
-                return r;
-
-        if (unit_name_is_refused(name, &reason))
-                return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
-        if (unit->file.n_options == 0 && !quadlet_is(name))
+        if (unit_name_is_refused(unit->name, &reason))
+                return error_set(err, -EINVAL, "unit name %s is refused: %s", unit->name, reason);
+        if (unit->file.n_options == 0 && !quadlet_is(unit->name))
                 return error_set(err, -EINVAL, "a unit file needs at least one option in a [section]; here is none");
 
-        r = install_check(name, &unit->file, err);
+        r = install_check(unit->name, &unit->file, err);
         if (r < 0)
                 return r;
-        r = quadlet_check(name, unit->text, &unit->file, err);
+        r = quadlet_check(unit->name, unit->text, &unit->file, err);
         if (r < 0)
                 return r;
 
@@ -138,7 +133,17 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
         r = placement_check_patterns(&unit->placement, err);
         if (r < 0)
                 return r;
-        r = check_size(unit, err);
+        return check_size(unit, err);
+}
+
+int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
+        _cleanup_unit_ Unit *unit = NULL;
+        int r;
+
+        r = unit_read(name, text, size, &unit, err);
+        if (r < 0)
+                return r;
+        r = unit_check(unit, err);
         if (r < 0)
                 return r;
 

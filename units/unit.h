@@ -22,7 +22,7 @@ typedef struct Unit {
         char systemd_hash[UNIT_HASH_SIZE]; /* of the same without [X-Fleet] */
         UnitFile file;
         Placement placement; /* specifiers put in */
-        Warnings warnings;   /* only after unit_parse() */
+        Warnings warnings;   /* only after unit_check() */
         char *owner;         /* the machine whose directory it comes from, or NULL: people's */
         char *path;          /* the file there, or NULL */
 } Unit;
@@ -31,6 +31,10 @@ typedef struct Unit {
  * "line N: " where there is a line, and never with the unit's name: that, the caller puts in front where it is not
  * plain from elsewhere (error_prefix(err, r, "%s", name)). -EINVAL, -EBADMSG, -EFBIG, -ENOMEM. */
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err);
+
+/* What unit_parse() checks beyond unit_read(). A unit that is stored need not pass: the version that stored it may have had other rules
+ * and limits. A caller that has read the same unit as the stored one does not check it, since nothing new is stored. */
+int unit_check(Unit *unit, Error *err);
 
 /* All that unit_parse() would refuse, and not only the first: a text that cannot be read as a file has one fault, any other as many
  * as it has options that are wrong. Line 0: of the file as a whole. Both are added to; 0 or -ENOMEM. */

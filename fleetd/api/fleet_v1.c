@@ -407,18 +407,22 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
 static unsigned wish_contents(Request *request, const char *name, const ApiUnit *body, const ClusterUnit *known, Wish *ret, Error *err) {
         TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
         const char *reason;
+        bool same;
         int r;
 
         if (unit_name_is_refused(name, &reason))
                 return refuse(err, 400, "%s: %s", name, reason);
-        r = api_unit_parse(name, body, &ret->unit, err);
+        r = api_unit_contents(name, body, &ret->unit, err);
+        same = r >= 0 && known && unit_equal(known->unit, ret->unit);
+        if (r >= 0 && !same)
+                r = unit_check(ret->unit, err);
         if (r < 0)
                 return err->message[0] ? request_status_of(r) : refuse(err, request_status_of(r), "out of memory");
-        if (known && unit_equal(known->unit, ret->unit) && body->desired_state == _TARGET_INVALID)
+        if (same && body->desired_state == _TARGET_INVALID)
                 return refuse(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)
                 return refuse(err, 400, "cannot activate template \"%s\"", name);
-        if (known && unit_equal(known->unit, ret->unit)) {
+        if (same) {
                 ret->change = (UnitChange) { .name = name, .has_target = true, .target = target };
                 ret->success = 204;
                 return 0;

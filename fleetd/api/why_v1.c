@@ -124,7 +124,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
                 const ApiUnit *said = &page->units[i];
-                ClusterUnit *u = &d->units[i];
+                ClusterUnit *u = &d->units[d->n++];
                 const char *name = said->name ?: "", *refused;
                 const ClusterUnit *known;
 
@@ -132,10 +132,11 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 if (r >= 0 && unit_name_is_refused(name, &refused))
                         r = error_set(err, -EINVAL, "%s", refused);
                 if (r >= 0)
-                        r = api_unit_parse(name, said, &u->unit, err);
+                        r = api_unit_contents(name, said, &u->unit, err);
+                if (r >= 0)
+                        r = unit_check(u->unit, err);
                 if (r < 0)
                         return error_prefix(err, r, "%s", name);
-                d->n++;
                 snprintf(u->name, sizeof(u->name), "%s", name);
                 u->target = TARGET_LAUNCHED;
                 known = cluster_unit(c, name);

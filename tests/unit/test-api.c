@@ -15,7 +15,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
-#include "units/json.h"
+#include "units/entities.h"
 
 typedef struct Room {
         Host *host;
@@ -769,6 +769,83 @@ static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
         assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
         assert_says(room, "unit does not exist");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 404);
+}
+
+static void repeat(Text *t, const char *lines, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                text_append(t, lines);
+}
+
+/* Texts that this version does not take, and an older one did. */
+static void text_beyond_a_limit(Text *t, unsigned limit) {
+        char item[120] = "";
+
+        text_append(t, "[Service]\nExecStart=/bin/true\n");
+        memset(item, 'a', sizeof(item) - 1);
+        switch (limit) {
+        case 0:
+                text_append(t, "[Install]\n");
+                repeat(t, "Also=b.service\n", 257);
+                break;
+        case 1:
+                text_append(t, "[X-Fleet]\n");
+                for (size_t i = 0; i < 200; i++)
+                        text_printf(t, "Conflicts=*%.100s\n", item);
+                break;
+        case 2:
+                text_append(t, "[X-Fleet]\n");
+                for (size_t i = 0; i < 1000; i++)
+                        text_printf(t, "MachineOf=%.40s\nConflicts=*aaaaaaaaaaaaaaa*b\n", item);
+                break;
+        case 3:
+                text_printf(t, "[X-%01000d]\n", 0);
+                repeat(t, "a=b\n", 2100);
+                break;
+        }
+}
+
+static unsigned put_text(Room *room, const char *name, const char *text, TargetState target) {
+        ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_text_ Text body = {};
+
+        unit.text = text;
+        unit.desired_state = target;
+        api_unit_write(&body, &unit);
+        return put_unit(room, name, body.chars);
+}
+
+static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(void **state) {
+        static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with", "too many names and patterns", "the file is too large" };
+        Room *room = *state;
+        const Cluster *c = registry_cluster(room->host->registry);
+
+        for (unsigned limit = 0; limit < ELEMENTS(sentences); limit++) {
+                UnitChange change = { .has_target = true, .target = TARGET_INACTIVE };
+                _cleanup_unit_ Unit *stored = NULL;
+                _cleanup_text_ Text text = {}, batch = {};
+                ApiUnit units[1] = { API_UNIT_EMPTY };
+
+                text_beyond_a_limit(&text, limit);
+                assert_int_equal(unit_read("a.service", text.chars, text.size, &stored, NULL), 0);
+                change.unit = stored;
+                assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &change, 1, host_on_done, room->host)), KV_OK);
+                assert_int_equal(put_text(room, "a.service", text.chars, TARGET_LOADED), 204);
+                assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
+                assert_int_equal(put_text(room, "a.service", text.chars, _TARGET_INVALID), 409);
+                assert_says(room, "must provide DesiredState to update existing unit");
+                units[0] = (ApiUnit) { .name = "a.service", .text = text.chars, .desired_state = TARGET_LAUNCHED, .current_state = _TARGET_INVALID,
+                                       .expected_state = _TARGET_INVALID };
+                api_units_page_write(&batch, units, 1, NULL);
+                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, batch.chars), 204);
+                assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
+
+                assert_true(put_text(room, "b.service", text.chars, TARGET_LOADED) >= 400);
+                assert_says(room, sentences[limit]);
+                text_append(&text, "[Unit]\nDescription=Another\n");
+                assert_true(put_text(room, "a.service", text.chars, TARGET_LOADED) >= 400);
+                assert_says(room, sentences[limit]);
+                assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
+        }
 }
 
 static void a_template_is_kept_but_not_launched(void **state) {
@@ -1753,6 +1830,7 @@ int main(void) {
                 in_a_room(a_broken_body_is_400_with_its_reason),
                 in_a_room(a_bad_name_is_400_and_what_is_no_name_404),
                 in_a_room(a_unit_is_created_replaced_wanted_and_destroyed),
+                in_a_room(a_unit_that_an_older_version_stored_is_started_with_its_own_text),
                 in_a_room(a_template_is_kept_but_not_launched),
                 in_a_room(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_room(a_machines_metadata_are_patched),

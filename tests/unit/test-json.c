@@ -185,20 +185,20 @@ static void contents_come_as_text_or_as_options(void **state) {
         _cleanup_unit_ Unit *from_options = NULL, *from_text = NULL, *from_hidden = NULL, *none = NULL;
 
         assert_int_equal(api_unit_read(options, strlen(options), &a, NULL), 0);
-        assert_int_equal(api_unit_parse("a.service", &a, &from_options, NULL), 0);
+        assert_int_equal(api_unit_contents("a.service", &a, &from_options, NULL), 0);
         assert_string_equal(from_options->text, "[S]\nA=1\n\n[T]\nB=\n");
 
         assert_int_equal(api_unit_read(text, strlen(text), &b, NULL), 0);
-        assert_int_equal(api_unit_parse("a.service", &b, &from_text, NULL), 0);
+        assert_int_equal(api_unit_contents("a.service", &b, &from_text, NULL), 0);
         assert_string_equal(from_text->text, "# mine\n[S]\nA=1\n");
 
         /* What a value smuggles in counts as what it will be in the file. */
         assert_int_equal(api_unit_read(hidden, strlen(hidden), &c, NULL), 0);
-        assert_int_equal(api_unit_parse("a.service", &c, &from_hidden, NULL), 0);
+        assert_int_equal(api_unit_contents("a.service", &c, &from_hidden, NULL), 0);
         assert_true(from_hidden->placement.global);
 
         assert_int_equal(api_unit_read(broken, strlen(broken), &d, NULL), 0);
-        assert_int_equal(api_unit_parse("a.service", &d, &none, NULL), -EBADMSG);
+        assert_int_equal(api_unit_contents("a.service", &d, &none, NULL), -EBADMSG);
         assert_true(api_unit_has_contents(&d));
         assert_false(api_unit_has_contents(&API_UNIT_EMPTY));
 }

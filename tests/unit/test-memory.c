@@ -176,7 +176,7 @@ static int api_units(void *userdata) {
         _cleanup_text_ Text t = {};
         int r = api_unit_read(json, strlen(json), &unit, NULL);
 
-        r = r ?: api_unit_parse("a.service", &unit, &parsed, NULL);
+        r = r ?: api_unit_contents("a.service", &unit, &parsed, NULL);
         if (r == 0)
                 api_units_page_write(&t, &unit, 1, "next");
         r = r ?: t.error;

@@ -107,7 +107,7 @@ static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **s
         assert_int_equal(unit_parse("a@1.service", taken, strlen(taken), &unit, NULL), 0);
 }
 
-/* What is accepted already stays readable. */
+/* What is accepted already stays readable, and is not checked again. */
 static void the_names_of_an_install_section_are_bounded(void **state) {
         static char longest[256];
         static const struct {
@@ -128,8 +128,8 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
         memcpy(longest + 247, ".service", 9);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_unit_ Unit *unit = NULL, *stored = NULL;
+                Error err = {}, err_again = {};
                 _cleanup_text_ Text t = {};
-                Error err = {};
                 int r;
 
                 text_append(&t, "[Install]");
@@ -145,6 +145,8 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
                 assert_int_equal(r, *rows[i].sentence ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].sentence);
                 assert_int_equal(unit_read("a.service", t.chars, t.size, &stored, NULL), 0);
+                assert_int_equal(unit_check(stored, &err_again), r);
+                assert_string_equal(err_again.message, rows[i].sentence);
         }
 }
 
