@@ -64,6 +64,16 @@ static void say_unreadable(DirectoryFile *f) {
                 f->error = NULL;
 }
 
+static int say_refused(DirectoryFile *f) {
+        f->kind = PROBLEM_REFUSED;
+        f->error = strdup(f->fault);
+        return f->error ? 0 : -ENOMEM;
+}
+
+static bool same_text(const Unit *a, const Unit *b) {
+        return a->text_size == b->text_size && memcmp(a->text, b->text, b->text_size) == 0;
+}
+
 /* 'any' is what the cluster has of this name, or NULL. */
 static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, const ClusterUnit *any, DirectoryDiff *ret) {
         const ClusterUnit *u = any && any->unit ? any : NULL;
@@ -73,6 +83,8 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
                 return 0;
         free(f->error); /* of the diff before: what can be read has no other */
         f->error = NULL;
+        if (f->fault && !(u && same_text(u->unit, f->unit)))
+                return say_refused(f);
         if (any && cluster_unit_lacks(any, LAYOUT_UNIT)) {
                 say_unreadable(f);
                 return 0;
@@ -80,7 +92,7 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         if (!u)
                 task.kind = DIRECTORY_SUBMIT;
         else if (owned_by(u, view->machine_id)) {
-                if (u->unit->text_size == f->unit->text_size && memcmp(u->unit->text, f->unit->text, f->unit->text_size) == 0)
+                if (same_text(u->unit, f->unit))
                         return 0;
         } else if (unit_equal(u->unit, f->unit)) {
                 if (!owner_is_gone(c, u))

@@ -19,6 +19,7 @@ typedef struct DirectoryFile {
         uint64_t told;     /* sum of what it says; 0: not known */
         size_t same;       /* while it is scanned: of the file of the scan before that it is, counted from 1 */
         Unit *unit;        /* NULL: it could not be read or is no unit; then it changes nothing */
+        char *fault;       /* why the unit may not be submitted, as text for NAME.error; NULL: it may. One that is stored already stays */
         char *error;       /* a sentence for NAME.error; NULL when all is well */
         ProblemKind kind;  /* of the error */
         bool unfinished;   /* somebody writes it: it changes nothing, and what is said of it stays */

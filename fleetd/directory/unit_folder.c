@@ -19,6 +19,7 @@ enum {
 void unit_folder_done(UnitFolder *folder) {
         for (size_t i = 0; i < folder->n; i++) {
                 unit_free(folder->files[i].unit);
+                free(folder->files[i].fault);
                 free(folder->files[i].error);
         }
         for (size_t i = 0; i < folder->n_drop_ins; i++)
@@ -100,6 +101,15 @@ static int drop_ins_sum(const UnitFolder *folder, const char *name, uint64_t *re
         return 0;
 }
 
+/* "NAME: " and why the file is refused. 0 or -ENOMEM. */
+static int file_say(const DirectoryFile *f, int r, const Error *err, char **ret) {
+        if (asprintf(ret, "%s: %s", f->name, error_text(err, r)) < 0) {
+                *ret = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
 /* 0: its unit or its error is there; or -ENOMEM, which says nothing of the file. */
 static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_path, const char *machine_id, DirectoryFile *f) {
         _cleanup_free_ char *text = NULL, *path = NULL;
@@ -121,7 +131,11 @@ static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_pa
                 r = whole.error ?: drop_ins_find(folder, f->name, &whole, &err);
         }
         if (r == 0)
-                r = unit_parse(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
+                r = unit_read(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
+        if (r == 0) {
+                r = unit_check(f->unit, &err);
+                r = r < 0 && r != -ENOMEM ? file_say(f, r, &err, &f->fault) : r;
+        }
         if (r == 0 && asprintf(&path, "%s/%s", folder_path, f->name) < 0) {
                 path = NULL;
                 r = -ENOMEM;
@@ -131,11 +145,7 @@ static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_pa
                 return 0;
         f->unit = unit_free(f->unit);
         f->kind = PROBLEM_REFUSED;
-        if (r != -ENOMEM && asprintf(&f->error, "%s: %s", f->name, error_text(&err, r)) < 0) {
-                f->error = NULL;
-                r = -ENOMEM;
-        }
-        return r == -ENOMEM ? r : 0;
+        return r == -ENOMEM ? r : file_say(f, r, &err, &f->error);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -310,6 +320,7 @@ static void finish(UnitScan *scan, UnitFolder *folder) {
                 if (!was)
                         continue;
                 f->unit = TAKE_PTR(was->unit);
+                f->fault = TAKE_PTR(was->fault);
                 f->error = TAKE_PTR(was->error);
                 f->kind = was->kind;
                 f->again = f->again || was->again;

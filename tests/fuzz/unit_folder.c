@@ -48,6 +48,11 @@ static void put(int dir_fd, const char *part, size_t size) {
                 assert(write(fd, newline + 1, size - name_size - 1) == (ssize_t) (size - name_size - 1));
 }
 
+static void check_sentence(const char *sentence) {
+        for (const char *p = sentence ?: "."; *p; p++)
+                assert((unsigned char) *p >= ' ' && *p != 0x7f);
+}
+
 static void check_unit(const Unit *unit) {
         _cleanup_unit_ Unit *again = NULL;
         _cleanup_text_ Text t = {};
@@ -65,10 +70,10 @@ static void check(const UnitFolder *folder) {
 
                 assert(i == 0 || strcmp(folder->files[i - 1].name, f->name) < 0);
                 assert(unit_folder_name_is_unit(f->name) && (f->unit || f->error || f->unfinished));
-                if (f->unit)
+                if (f->unit && !f->fault)
                         check_unit(f->unit);
-                for (const char *p = f->error ?: "."; *p; p++)
-                        assert((unsigned char) *p >= ' ' && *p != 0x7f);
+                check_sentence(f->fault);
+                check_sentence(f->error);
         }
 }
 

@@ -414,6 +414,40 @@ static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **sta
         UNTIL(room, !is_there(room, "db.service.error") && !runs(room, "db.service", "Nice=1"));
 }
 
+/* An older version has stored it. */
+static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(void **state) {
+        _cleanup_text_ Text large = {}, other = {};
+        _cleanup_unit_ Unit *stored = NULL;
+        Room *room = *state;
+
+        text_append(&large, ONE "[Install]\n");
+        for (int i = 0; i < 257; i++)
+                text_append(&large, "Also=b.service\n");
+        text_append(&other, large.chars);
+        text_append(&other, "# another one\n");
+        assert_int_equal(unit_read("old.service", large.chars, large.size, &stored, NULL), 0);
+        assert_int_equal(unit_set_owner(stored, room->host->id, "/etc/fleet/units/old.service"), 0);
+        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
+                                   &(UnitChange) { .unit = stored, .only_if_absent = true }, 1, host_on_done, room->host)), KV_OK);
+
+        write_unit(room, "old.service", large.chars);
+        write_unit(room, "new.service", large.chars);
+        UNTIL(room, says(room, "new.service.error", "new.service: ") && problem(room, "new.service"));
+        assert_false(is_there(room, "old.service.error"));
+        assert_null(problem(room, "old.service"));
+        assert_null(unit(room, "new.service"));
+
+        write_unit(room, "old.service", other.chars);
+        UNTIL(room, says(room, "old.service.error", "[Install] has more than 256 names") && problem(room, "old.service"));
+        assert_string_equal(unit(room, "old.service")->unit->text, large.chars);
+        write_unit(room, "old.service", large.chars);
+        UNTIL(room, !is_there(room, "old.service.error") && !problem(room, "old.service"));
+        write_unit(room, "new.service", TWO);
+        UNTIL(room, runs(room, "new.service", "/bin/two") && !is_there(room, "new.service.error"));
+        remove_unit(room, "old.service");
+        UNTIL(room, !unit(room, "old.service"));
+}
+
 static void a_unit_whose_owner_left_is_adopted(void **state) {
         static const char other[] = "0123456789abcdef0123456789abcdef";
         _cleanup_unit_ Unit *theirs = NULL;
@@ -557,6 +591,16 @@ static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
         write_unit(room, "u011.service.d/x.conf", "[Service]\nNice=8\n");
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
 
+        /* Why a unit may not be submitted is kept with it. */
+        write_unit(room, "u012.service", "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n");
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        assert_string_equal(folder.files[12].fault, "u012.service: Global cannot be used with Peers");
+        assert_non_null(folder.files[12].unit);
+        write_unit(room, "u012.service", TWO);
+        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_null(folder.files[12].fault);
+
         remove_unit(room, "u000.service");
         assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
         assert_int_equal(folder.n, MANY - 1);
@@ -654,6 +698,7 @@ int main(void) {
                 in_a_room(a_file_is_not_read_while_it_is_written),
                 in_a_room(drop_ins_are_part_of_their_unit_and_watched),
                 in_a_room(a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it),
+                in_a_room(a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text),
                 in_a_room(a_unit_whose_owner_left_is_adopted),
                 in_a_room(a_folder_that_comes_later_is_watched_then),
                 in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),

@@ -34,6 +34,7 @@ static int folder_setup(void **state) {
 static void folder_empty(Folder *f) {
         for (size_t i = 0; i < f->n; i++) {
                 unit_free(f->files[i].unit);
+                free(f->files[i].fault);
                 free(f->files[i].error);
         }
         f->n = 0;
@@ -162,6 +163,48 @@ static void a_broken_file_changes_nothing(void **state) {
         seen(f, "a.service");
         assert_diff(f, true, "");
         assert_string_equal(f->files[0].error, "no unit");
+}
+
+/* A unit that an older version has stored may be beyond a limit of this one. */
+static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_its_text(void **state) {
+        Folder *f = *state;
+
+        unit(f, "b.service", "/bin/b", "A");
+        unit(f, "c.service", "/bin/c", NULL);
+        unit(f, "d.service", "/bin/old", "A");
+        unit(f, "e.service", "/bin/old", "B");
+        picture_unreadable(&f->picture, LAYOUT_UNIT, "f.service", NULL);
+        file(f, "a.service", "/bin/a");
+        file(f, "b.service", "/bin/b");
+        file(f, "c.service", "/bin/c");
+        file(f, "d.service", "/bin/d");
+        file(f, "e.service", "/bin/e");
+        file(f, "f.service", "/bin/f");
+        for (size_t i = 0; i < f->n; i++) {
+                f->files[i].fault = strdup("too much of something");
+                f->files[i].kind = PROBLEM_TAKEN; /* of a diff before */
+        }
+        for (unsigned times = 0; times < 2; times++) {
+                assert_diff(f, true, "");
+                for (size_t i = 0; i < f->n; i++)
+                        if (i == 1 || i == 2)
+                                assert_null(f->files[i].error);
+                        else {
+                                assert_string_equal(f->files[i].error, "too much of something");
+                                assert_int_equal(f->files[i].kind, PROBLEM_REFUSED);
+                        }
+        }
+}
+
+static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(void **state) {
+        Folder *f = *state;
+
+        unit(f, "a.service", "/bin/a", "B");
+        picture_presence(&f->picture, "B", PRESENCE_LEFT);
+        file(f, "a.service", "/bin/a");
+        f->files[0].fault = strdup("too much of something");
+        assert_diff(f, true, "adopt a.service");
+        assert_null(f->files[0].error);
 }
 
 /* It is neither submitted, as if there were none, nor is its owner guessed at. */
@@ -347,6 +390,8 @@ int main(void) {
                 in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),
                 in_folder(an_unchanged_file_is_nothing),
                 in_folder(a_broken_file_changes_nothing),
+                in_folder(a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_its_text),
+                in_folder(a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text),
                 in_folder(a_unit_that_cannot_be_read_is_left_alone_and_said),
                 in_folder(what_somebody_else_has_by_that_name_is_kept_and_said),
                 in_folder(the_same_unit_of_somebody_else_is_no_quarrel),

@@ -415,8 +415,9 @@ static int watched_folder(void *userdata) {
         if (r < 0)
                 return r;
         assert_int_equal(files.n, 2);
-        assert_non_null(files.files[0].error);
-        assert_null(files.files[0].unit);
+        assert_string_equal(files.files[0].fault, "bad.service: a unit file needs at least one option in a [section]; here is none");
+        assert_non_null(files.files[0].unit->owner);
+        assert_null(files.files[1].fault);
         assert_null(files.files[1].error);
         assert_string_equal(files.files[1].unit->owner, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
         assert_non_null(strstr(files.files[1].unit->text, "Nice=1"));
