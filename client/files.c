@@ -144,8 +144,25 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         return r < 0 ? r : !*ret_path ? -ENOMEM : files_read(*ret_path, *ret_name, t, err);
 }
 
-/* The file at the argument's path, or in the same folder the template of an instance. */
-static int read_here(Submission *s, Error *err) {
+static bool same_contents(const ApiUnit *there, const Unit *here) {
+        char hash[UNIT_HASH_SIZE];
+
+        if (there->hash && *there->hash)
+                return streq(there->hash, here->hash);
+        return there->file && unit_file_hash(there->file, hash) >= 0 && streq(hash, here->hash);
+}
+
+/* Has the cluster this very unit? Then nothing is submitted. */
+static bool is_stored(Client *c, const Submission *s) {
+        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        Error err = {};
+
+        return client_unit(c, s->name, &there, &err) > 0 && same_contents(&there, s->unit);
+}
+
+/* The file at the argument's path, or in the same folder the template of an instance. What an older version has stored may break
+ * rules and limits of this one. */
+static int read_here(Client *c, Submission *s, Error *err) {
         _cleanup_text_ Text path = {}, t = {};
         int found, r = 0;
 
@@ -157,12 +174,16 @@ static int read_here(Submission *s, Error *err) {
         r = files_read(path.chars, s->name, &t, err);
         if (r < 0)
                 return r;
-        r = unit_parse(s->name, t.chars ?: "", t.size, &s->unit, err);
+        r = unit_read(s->name, t.chars ?: "", t.size, &s->unit, err);
+        if (r >= 0)
+                r = unit_check(s->unit, err);
+        if (r < 0 && r != -ENOMEM && s->unit && is_stored(c, s))
+                r = 0;
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
 /* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done. */
-static int read_all(char **args, size_t n, Submissions *all) {
+static int read_all(Client *c, char **args, size_t n, Submissions *all) {
         bool refused = false;
 
         all->items = NEW0(Submission, n + 1);
@@ -176,7 +197,7 @@ static int read_all(char **args, size_t n, Submissions *all) {
                 r = parse_argument(args[i], &s->argument, &s->name, &err);
                 if (r < 0)
                         return client_fail(r, &err, "Error creating units: ");
-                r = read_here(s, &err);
+                r = read_here(c, s, &err);
                 if (r < 0) {
                         fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
                         refused = true;
@@ -185,14 +206,6 @@ static int read_all(char **args, size_t n, Submissions *all) {
         if (refused)
                 fputs("fleetctl: nothing was submitted\n", stderr);
         return refused ? EXIT_FAILED : EXIT_DONE;
-}
-
-static bool same_contents(const ApiUnit *there, const Unit *here) {
-        char hash[UNIT_HASH_SIZE];
-
-        if (there->hash && *there->hash)
-                return streq(there->hash, here->hash);
-        return there->file && unit_file_hash(there->file, hash) >= 0 && streq(hash, here->hash);
 }
 
 static void print_warnings(const Submission *s) {
@@ -327,7 +340,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         Error err = {};
         int r;
 
-        r = read_all(args, n, &all);
+        r = read_all(c, args, n, &all);
         if (r != EXIT_DONE)
                 return r;
 

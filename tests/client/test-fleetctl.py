@@ -256,6 +256,26 @@ def a_mistake_in_one_file_keeps_all_from_being_submitted(t):
     assert t.cluster.units == {} and all(m == "GET" for m, _ in t.cluster.requests)
 
 
+def a_unit_that_an_older_version_stored_is_started_from_its_own_file(t):
+    text = HELLO + "[Install]\n" + "Also=b.service\n" * 257
+    t.file("a.service")
+    t.file("a@.service")
+    t.expect("submit a.service a@1.service", out=["Unit a.service inactive\n"])
+    for name in ("a.service", "a@.service", "b.service"):
+        t.file(name, text)
+    options = fake_fleetd.parse(text)
+    for name in ("a.service", "a@1.service"):
+        t.cluster.units[name].update(text=text, options=options, hash=hashlib.sha1(fake_fleetd.canonical(options).encode()).hexdigest())
+    refused = ["[Install] has more than 256 names in Alias= and Also=", "fleetctl: nothing was submitted\n"]
+    t.expect("start a.service a@1.service", out=["Unit a.service launched on ", "Unit a@1.service launched on "])
+    t.expect("submit --replace a.service", out="Found same Unit(a.service) in Registry, nothing to do\n")
+    t.expect("start b.service", 1, err=["fleetctl: b.service: ", *refused])
+    t.expect("start a@2.service", 1, err=["fleetctl: a@.service: ", *refused])
+    t.file("a.service", text + "Also=c.service\n")
+    t.expect("start a.service", 1, err=["fleetctl: a.service: ", *refused])
+    assert t.cluster.units["a.service"]["text"] == text and "b.service" not in t.cluster.units
+
+
 def what_the_daemon_says_of_a_file_is_said_about_the_file(t):
     t.file("odd.service", "[Service]\nExecStart=/bin/echo refused-by-daemon\n")
     t.expect("submit odd.service", 1, err="fleetctl: odd.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
