@@ -164,6 +164,7 @@ static bool is_stored(Client *c, const Submission *s) {
  * rules and limits of this one. */
 static int read_here(Client *c, Submission *s, Error *err) {
         _cleanup_text_ Text path = {}, t = {};
+        size_t steps = 0;
         int found, r = 0;
 
         found = find_file(s->argument, s->name, &path, &s->from_template);
@@ -176,7 +177,7 @@ static int read_here(Client *c, Submission *s, Error *err) {
                 return r;
         r = unit_read(s->name, t.chars ?: "", t.size, &s->unit, err);
         if (r >= 0)
-                r = unit_check(s->unit, err);
+                r = unit_check(s->unit, &steps, err);
         if (r < 0 && r != -ENOMEM && s->unit && is_stored(c, s))
                 r = 0;
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;

@@ -23,6 +23,7 @@ tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_options_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=text_distance
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_placement_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 # Leads allocations through tests/lib/alloc.c.
 FAILING_ALLOCATIONS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=asprintf,--wrap=vasprintf

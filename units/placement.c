@@ -21,37 +21,79 @@ bool placement_equal(const Placement *a, const Placement *b) {
                 && a->global == b->global;
 }
 
-/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps those of patterns;
- * names in full are compared at once, and OPTION_ITEMS_MAX bounds them. */
-static int check_peers(const Placement *p, const Names *globs, const char *option, const char *word, size_t *steps, Error *err) {
-        size_t found = p->machine_of.n;
+/* A name of MachineOf=, and its first place there. */
+typedef struct Peer {
+        const char *name; /* borrowed */
+        size_t place;
+} Peer;
+
+static int peer_by_name(const void *a, const void *b) {
+        return strcmp(((const Peer *) a)->name, ((const Peer *) b)->name);
+}
+
+static int peer_by_name_and_place(const void *a, const void *b) {
+        const Peer *x = a, *y = b;
+
+        return strcmp(x->name, y->name) ?: x->place < y->place ? -1 : 1;
+}
+
+/* Sorted by name, each name once. NULL: no memory. */
+static Peer *peers_sorted(const Names *names, size_t *ret_n) {
+        Peer *peers = NEW0(Peer, names->n);
+        size_t n = 0;
+
+        for (size_t i = 0; peers && i < names->n; i++)
+                peers[i] = (Peer) { names->items[i], i };
+        if (peers)
+                qsort(peers, names->n, sizeof(*peers), peer_by_name_and_place);
+        for (size_t i = 0; peers && i < names->n; i++)
+                if (n == 0 || !streq(peers[i].name, peers[n - 1].name))
+                        peers[n++] = peers[i];
+        *ret_n = n;
+        return peers;
+}
+
+/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps those of patterns, and
+ * returns -E2BIG above PEER_STEPS_MAX. Names in full are looked up, and OPTION_ITEMS_MAX bounds them. */
+static int check_peers(const Names *machine_of, const Names *globs, const char *word, size_t *steps, Error *err) {
+        _cleanup_free_ Peer *peers = NULL;
+        size_t n, found = machine_of->n;
         const char *glob = NULL;
 
+        if (machine_of->n == 0 || globs->n == 0)
+                return 0;
+        peers = peers_sorted(machine_of, &n);
+        if (!peers)
+                return -ENOMEM;
         for (size_t i = 0; i < globs->n; i++) {
                 const char *pattern = globs->items[i];
-                bool exact = !strpbrk(pattern, "*?[\\");
 
+                if (!strpbrk(pattern, "*?[\\")) {
+                        const Peer *same = bsearch(&(Peer) { .name = pattern }, peers, n, sizeof(*peers), peer_by_name);
+
+                        if (same && same->place < found) {
+                                found = same->place;
+                                glob = pattern;
+                        }
+                        continue;
+                }
                 for (size_t k = 0; k < found; k++) {
-                        const char *name = p->machine_of.items[k];
-
-                        if (exact ? streq(pattern, name) : glob_match_counted(pattern, name, steps)) {
+                        if (glob_match_counted(pattern, machine_of->items[k], steps)) {
                                 found = k;
                                 glob = pattern;
                         }
                         if (*steps > PEER_STEPS_MAX)
-                                return error_set(err, -EINVAL,
-                                                 "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps",
-                                                 option, p->machine_of.n, globs->n, PEER_STEPS_MAX);
+                                return -E2BIG;
                 }
         }
         if (glob)
                 return error_set(err, -EINVAL, "unresolvable requirements: peer \"%s\" matches %s \"%s\"",
-                                 p->machine_of.items[found], word, glob);
+                                 machine_of->items[found], word, glob);
         return 0;
 }
 
 /* The texts are fleet's: "Peers" is MachineOf=. */
-int placement_check(const Placement *p, Error *err) {
+int placement_check(const Placement *p, size_t *steps, Error *err) {
         bool peers = p->machine_of.n > 0, conflicts = p->conflicts.n > 0, replaces = p->replaces.n > 0;
         const struct {
                 bool broken;
@@ -65,15 +107,26 @@ int placement_check(const Placement *p, Error *err) {
                 { p->global && replaces,      "Global cannot be used with Replaces" },
                 { conflicts && replaces,      "Conflicts cannot be used with Replaces" },
         };
-        size_t steps = 0;
-        int r;
+        const struct {
+                const Names *globs;
+                const char *option, *word;
+        } lists[] = { { &p->conflicts, "Conflicts", "conflict" }, { &p->replaces, "Replaces", "replace" } };
+        bool first = *steps == 0;
 
-        r = check_peers(p, &p->conflicts, "Conflicts", "conflict", &steps, err);
-        if (r < 0)
-                return r;
-        r = check_peers(p, &p->replaces, "Replaces", "replace", &steps, err);
-        if (r < 0)
-                return r;
+        for (size_t i = 0; i < ELEMENTS(lists); i++) {
+                int r = check_peers(&p->machine_of, lists[i].globs, lists[i].word, steps, err);
+
+                if (r == -E2BIG && !first)
+                        return error_set(err, -EINVAL,
+                                         "the units of one request have too many names and patterns to compare in MachineOf=, Conflicts= and Replaces= (more than %d steps): send fewer units at once",
+                                         PEER_STEPS_MAX);
+                if (r == -E2BIG)
+                        return error_set(err, -EINVAL,
+                                         "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps",
+                                         lists[i].option, p->machine_of.n, lists[i].globs->n, PEER_STEPS_MAX);
+                if (r < 0)
+                        return r;
+        }
 
         for (size_t i = 0; i < ELEMENTS(rules); i++)
                 if (rules[i].broken)

@@ -11,7 +11,7 @@
 #include "units/lists.h"
 
 enum {
-        PEER_STEPS_MAX = 2000000,     /* of comparing MachineOf= with Conflicts= and Replaces= (glob_match_counted()): some milliseconds */
+        PEER_STEPS_MAX = 2000000,     /* of comparing MachineOf= with Conflicts= and Replaces= (glob_match_counted()) in one request: some milliseconds */
         PATTERN_BYTES_MAX = 16 * 1024, /* of Conflicts=, and of Replaces=, behind the first '*' or '[' of each pattern */
 };
 
@@ -30,8 +30,9 @@ void placement_done(Placement *placement);
 bool placement_equal(const Placement *a, const Placement *b);
 
 /* Combinations that cannot be meant; -EINVAL with fleet's text, the first failing rule wins. What takes more than
- * PEER_STEPS_MAX to judge is refused, too. Takes the values before specifiers are put in (options_read() with name NULL). */
-int placement_check(const Placement *placement, Error *err);
+ * PEER_STEPS_MAX to judge is refused, too: *steps has those of the placements judged before, which share the limit. Takes the values
+ * before specifiers are put in (options_read() with name NULL). */
+int placement_check(const Placement *placement, size_t *steps, Error *err);
 
 /* Refuse patterns that take long to compare with a single name (PATTERN_BYTES_MAX): what follows a '*' may be tried at each place of
  * it, and a class may be long. Takes the values with specifiers put in. -EINVAL. */

@@ -103,7 +103,7 @@ static int check_size(const Unit *unit, Error *err) {
         return 0;
 }
 
-int unit_check(Unit *unit, Error *err) {
+int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
         const char *reason;
         int r;
@@ -127,7 +127,7 @@ int unit_check(Unit *unit, Error *err) {
         r = warnings_add_rest(&unit->warnings);
         if (r < 0)
                 return r;
-        r = placement_check(&unexpanded, err);
+        r = placement_check(&unexpanded, steps, err);
         if (r < 0)
                 return r;
         r = placement_check_patterns(&unit->placement, err);
@@ -138,12 +138,13 @@ int unit_check(Unit *unit, Error *err) {
 
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
         _cleanup_unit_ Unit *unit = NULL;
+        size_t steps = 0;
         int r;
 
         r = unit_read(name, text, size, &unit, err);
         if (r < 0)
                 return r;
-        r = unit_check(unit, err);
+        r = unit_check(unit, &steps, err);
         if (r < 0)
                 return r;
 

@@ -33,8 +33,10 @@ typedef struct Unit {
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err);
 
 /* What unit_parse() checks beyond unit_read(). A unit that is stored need not pass: the version that stored it may have had other rules
- * and limits. A caller that has read the same unit as the stored one does not check it, since nothing new is stored. */
-int unit_check(Unit *unit, Error *err);
+ * and limits. A caller that has read the same unit as the stored one does not check it, since nothing new is stored.
+ *
+ * *steps counts what is compared (placement_check()): 0 before the first unit of a request, whose units share the limit. */
+int unit_check(Unit *unit, size_t *steps, Error *err);
 
 /* All that unit_parse() would refuse, and not only the first: a text that cannot be read as a file has one fault, any other as many
  * as it has options that are wrong. Line 0: of the file as a whole. Both are added to; 0 or -ENOMEM. */

@@ -415,7 +415,7 @@ static unsigned wish_contents(Request *request, const char *name, const ApiUnit 
         r = api_unit_contents(name, body, &ret->unit, err);
         same = r >= 0 && known && unit_equal(known->unit, ret->unit);
         if (r >= 0 && !same)
-                r = unit_check(ret->unit, err);
+                r = unit_check(ret->unit, &request->steps, err);
         if (r < 0)
                 return err->message[0] ? request_status_of(r) : refuse(err, request_status_of(r), "out of memory");
         if (same && body->desired_state == _TARGET_INVALID)

@@ -61,6 +61,7 @@ struct Request {
         ApiDoor door;
         char *path; /* decoded; terminated; size counts NULs inside */
         size_t path_size;
+        size_t steps; /* unit_check() of its units */
         const char *query;
         HttpParameters parameters; /* of the query */
         void *state;

@@ -115,6 +115,7 @@ static void draft_done(Draft *d) {
 }
 
 static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
+        size_t steps = 0;
         int r;
 
         d->cluster = c;
@@ -134,7 +135,7 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
                 if (r >= 0)
                         r = api_unit_contents(name, said, &u->unit, err);
                 if (r >= 0)
-                        r = unit_check(u->unit, err);
+                        r = unit_check(u->unit, &steps, err);
                 if (r < 0)
                         return error_prefix(err, r, "%s", name);
                 snprintf(u->name, sizeof(u->name), "%s", name);

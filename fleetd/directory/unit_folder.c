@@ -115,8 +115,8 @@ static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_pa
         _cleanup_free_ char *text = NULL, *path = NULL;
         _cleanup_text_ Text whole = {};
         const char *reason = NULL;
+        size_t size, steps = 0;
         Error err = {};
-        size_t size;
         int r;
 
         r = read_file_at(dir_fd, f->name, UNIT_SIZE_MAX, &text, &size);
@@ -133,7 +133,7 @@ static int file_read(int dir_fd, const UnitFolder *folder, const char *folder_pa
         if (r == 0)
                 r = unit_read(f->name, whole.chars ?: "", whole.size, &f->unit, &err);
         if (r == 0) {
-                r = unit_check(f->unit, &err);
+                r = unit_check(f->unit, &steps, &err);
                 r = r < 0 && r != -ENOMEM ? file_say(f, r, &err, &f->fault) : r;
         }
         if (r == 0 && asprintf(&path, "%s/%s", folder_path, f->name) < 0) {

@@ -1278,6 +1278,39 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
         }
 }
 
+/* Units of 1.25 million steps each. */
+static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them(void **state) {
+        static const struct {
+                const char *target;
+                size_t n;
+                unsigned status;
+        } rows[] = {
+                { "/fleet/v1/plan", 1, 200 },  { "/fleet/v1/plan", 2, 400 },
+                { "/fleet/v1/batch", 2, 400 }, { "/fleet/v1/batch", 1, 204 },
+        };
+        static const char *const names[] = { "a.service", "b.service" };
+        _cleanup_text_ Text text = {};
+        Room *room = *state;
+
+        text_append(&text, "[X-Fleet]\n");
+        for (size_t i = 0; i < 500; i++)
+                text_printf(&text, "MachineOf=web-%03zu\nConflicts=web-x%03zu*\n", i, i);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                ApiUnit units[2] = { API_UNIT_EMPTY, API_UNIT_EMPTY };
+                _cleanup_text_ Text t = {};
+
+                for (size_t k = 0; k < rows[i].n; k++) {
+                        units[k].name = names[k];
+                        units[k].text = text.chars;
+                }
+                api_units_page_write(&t, units, rows[i].n, NULL);
+                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars), rows[i].status);
+                if (rows[i].status == 400)
+                        assert_says(room, "\"b.service: the units of one request have too many names and patterns to compare");
+        }
+        assert_int_equal(put_text(room, "b.service", text.chars, TARGET_INACTIVE), 201);
+}
+
 static void the_discovery_document_names_every_method(void **state) {
         static const struct {
                 const char *resource, *method, *id, *path;
@@ -1842,6 +1875,7 @@ int main(void) {
                 in_a_room(why_names_the_rule_that_excluded_each_machine),
                 in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
                 in_a_room(a_plan_that_compares_too_much_is_refused),
+                in_a_room(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
                 in_a_room(the_discovery_document_names_every_method),
                 in_a_room(a_method_that_a_resource_does_not_know_is_405),
                 in_a_room(a_body_of_too_much_is_refused_unread),

@@ -8,6 +8,15 @@
 #include "units/machine.h"
 #include "units/options.h"
 
+static size_t n_compared;
+
+int __real_strcmp(const char *a, const char *b);
+int __wrap_strcmp(const char *a, const char *b);
+int __wrap_strcmp(const char *a, const char *b) {
+        n_compared++;
+        return __real_strcmp(a, b);
+}
+
 static Placement placement_of(const char *lines) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_text_ Text t = {};
@@ -37,6 +46,12 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                   "unresolvable requirements: peer \"a@%i.service\" matches conflict \"a@*.service\"" },
                 { "MachineOf=a\nMachineOf=b\nConflicts=b\nConflicts=?\nConflicts=a\n",
                   "unresolvable requirements: peer \"a\" matches conflict \"?\"" },
+                { "MachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=c\nConflicts=a\nConflicts=b\nConflicts=[b]\n",
+                  "unresolvable requirements: peer \"b\" matches conflict \"b\"" },
+                { "MachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=a\nConflicts=[b]\nConflicts=b\n",
+                  "unresolvable requirements: peer \"b\" matches conflict \"[b]\"" },
+                { "MachineOf=c\nMachineOf=b\nMachineOf=a\nMachineOf=b\nConflicts=a\nConflicts=b\nConflicts=d\n",
+                  "unresolvable requirements: peer \"b\" matches conflict \"b\"" },
                 { "MachineOf=a\nConflicts=a\nMachineID=b\nReplaces=a\n",
                   "unresolvable requirements: peer \"a\" matches conflict \"a\"" },
                 { "MachineID=a\nMachineOf=b\n", "MachineID cannot be used with Peers" },
@@ -53,7 +68,7 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                 _cleanup_placement_ Placement p = placement_of(rows[i].lines);
                 Error err = {};
 
-                assert_int_equal(placement_check(&p, &err), *rows[i].sentence ? -EINVAL : 0);
+                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].sentence ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].sentence);
         }
 }
@@ -92,9 +107,44 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
                 append_lines(&lines, "MachineOf", rows[i].n_names, rows[i].name, "");
                 append_lines(&lines, rows[i].option, rows[i].n_patterns, rows[i].pattern, rows[i].tail);
                 p = placement_of(lines.chars);
-                assert_int_equal(placement_check(&p, &err), *rows[i].sentence ? -EINVAL : 0);
+                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].sentence ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].sentence);
         }
+}
+
+static void names_in_full_are_looked_up_among_the_others(void **state) {
+        for (unsigned same = 0; same <= 1; same++) {
+                _cleanup_text_ Text lines = {};
+                _cleanup_placement_ Placement p = {};
+                size_t steps = 0;
+
+                for (unsigned k = 0; k < 1024; k++)
+                        text_printf(&lines, "MachineOf=web-%u\nConflicts=web-x%u\n", same ? 0 : k, same ? 0 : k);
+                p = placement_of(lines.chars);
+                n_compared = 0;
+                assert_int_equal(placement_check(&p, &steps, NULL), 0);
+                assert_in_range(n_compared, 1024, 1024 * 30);
+                assert_int_equal(steps, 0);
+        }
+}
+
+static void the_steps_of_placements_that_are_checked_together_are_bounded_together(void **state) {
+        _cleanup_text_ Text lines = {};
+        _cleanup_placement_ Placement p = {}, plain = placement_of("MachineOf=a\nConflicts=b\n");
+        size_t steps = 0;
+        Error err = {};
+
+        append_lines(&lines, "MachineOf", 500, "web-", "");
+        append_lines(&lines, "Conflicts", 500, "web-x", "*");
+        p = placement_of(lines.chars);
+        assert_int_equal(placement_check(&p, &steps, NULL), 0);
+        assert_in_range(steps, PEER_STEPS_MAX / 2 + 1, PEER_STEPS_MAX);
+        assert_int_equal(placement_check(&plain, &steps, NULL), 0);
+        assert_int_equal(placement_check(&p, &steps, &err), -EINVAL);
+        assert_string_equal(err.message, "the units of one request have too many names and patterns to compare in MachineOf=, Conflicts= and Replaces= "
+                                         "(more than 2000000 steps): send fewer units at once");
+        steps = 0;
+        assert_int_equal(placement_check(&p, &steps, NULL), 0);
 }
 
 /* What is behind a star may be compared at each place of a name. */
@@ -221,6 +271,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(combinations_are_refused_in_fleets_words_and_order),
                 cmocka_unit_test(the_comparison_of_names_and_patterns_is_bounded),
+                cmocka_unit_test(names_in_full_are_looked_up_among_the_others),
+                cmocka_unit_test(the_steps_of_placements_that_are_checked_together_are_bounded_together),
                 cmocka_unit_test(the_bytes_of_patterns_behind_a_star_are_bounded),
                 cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),
                 cmocka_unit_test(what_is_asked_of_a_key_reads_as_alternatives),

@@ -145,7 +145,7 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
                 assert_int_equal(r, *rows[i].sentence ? -EINVAL : 0);
                 assert_string_equal(err.message, rows[i].sentence);
                 assert_int_equal(unit_read("a.service", t.chars, t.size, &stored, NULL), 0);
-                assert_int_equal(unit_check(stored, &err_again), r);
+                assert_int_equal(unit_check(stored, &(size_t) { 0 }, &err_again), r);
                 assert_string_equal(err_again.message, rows[i].sentence);
         }
 }
