@@ -19,6 +19,11 @@ int names_add(Names *names, const char *name, size_t size) {
         return 0;
 }
 
+void names_cut(Names *names, size_t n) {
+        while (names->n > n)
+                free(names->items[--names->n]);
+}
+
 bool names_have(const Names *names, const char *name) {
         for (size_t i = 0; i < names->n; i++)
                 if (streq(names->items[i], name))

@@ -13,6 +13,7 @@ typedef struct Names {
 
 void names_done(Names *names);
 int names_add(Names *names, const char *name, size_t size); /* copies 'size' bytes; 0 or -ENOMEM */
+void names_cut(Names *names, size_t n); /* keeps the first 'n', of at least so many */
 bool names_have(const Names *names, const char *name);
 bool names_equal(const Names *a, const Names *b); /* same names in the same order */
 

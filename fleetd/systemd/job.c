@@ -264,9 +264,10 @@ static int link_add_name(void *userdata, const UnitOption *option, const char *n
         return unit_name_check(name, NULL) < 0 ? 0 : names_add(userdata, name, strlen(name));
 }
 
-/* The unit, and what its [Install] names. */
+/* The unit, and what its [Install] names if it is to be enabled. */
 static int link_add(BusCall *call, const char *unit, Names *installed) {
         const UnitDirEntry *e = NULL;
+        size_t before = installed->n;
         int r = unit_dir_get(&call->bus->dir, unit, &e);
 
         if (r == 0)
@@ -277,6 +278,7 @@ static int link_add(BusCall *call, const char *unit, Names *installed) {
         if (r == -E2BIG) { /* it was stored before there was a limit; not all of its names were checked */
                 log_warning(((LogFields) { .unit = unit }), "%s runs without its [Install]: more than %d names in Alias= and Also=", unit,
                             INSTALL_NAMES_MAX);
+                names_cut(installed, before);
                 return 0;
         }
         return r < 0 ? r : names_add(&call->install, unit, strlen(unit));

@@ -277,7 +277,7 @@ static void a_name_that_an_install_section_takes_from_the_host_is_refused_before
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 }
 
-/* It may be stored since a version without that limit, and runs all the same. */
+/* It may be stored since a version without that limit, and runs all the same: none of its names becomes one of the host. */
 static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
         static const char *const names[] = { "a.service" };
         Room *room = *state;
@@ -294,7 +294,10 @@ static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_
         assert_int_equal(room->error, 0);
         assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
 
-        text_append(&text, "Alias=hostdb.service\n");
+        text_clear(&text);
+        text_append(&text, "[Install]\nAlias=hostdb.service\n");
+        for (int i = 0; i < 256; i++)
+                text_append(&text, "Also=b.service\n");
         text_clear(&room->fake->said);
         assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text.chars, text.size), 0);
         assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
