@@ -176,10 +176,8 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
                         return err->message[0] ? r : error_set(err, r, "%s: %s", path, strerror(-r));
                 if (unit_verify(name, text, size, &faults, &warnings) < 0)
                         return -ENOMEM;
-                for (size_t i = 0; i < faults.n; i++)
-                        fprintf(stderr, "fleetctl: %s: line %u: %s\n", name, faults.items[i].line, faults.items[i].sentence);
-                for (size_t i = 0; i < warnings.n; i++)
-                        fprintf(stderr, "fleetctl: %s: line %u: warning: %s\n", name, warnings.items[i].line, warnings.items[i].sentence);
+                files_print_notes(name, &faults, "");
+                files_print_notes(name, &warnings, "warning: ");
                 if (faults.n == 0) {
                         *ret = TAKE_PTR(text);
                         return 0;

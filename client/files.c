@@ -209,10 +209,13 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
         return refused ? EXIT_FAILED : EXIT_DONE;
 }
 
-static void print_warnings(const Submission *s) {
-        for (size_t i = 0; s->unit && i < s->unit->warnings.n; i++)
-                fprintf(stderr, "fleetctl: %s: line %u: warning: %s\n", s->name, s->unit->warnings.items[i].line,
-                        s->unit->warnings.items[i].sentence);
+void files_print_notes(const char *name, const Warnings *notes, const char *word) {
+        for (size_t i = 0; i < notes->n; i++) {
+                fprintf(stderr, "fleetctl: %s: ", name);
+                if (notes->items[i].line > 0)
+                        fprintf(stderr, "line %u: ", notes->items[i].line);
+                fprintf(stderr, "%s%s\n", word, notes->items[i].sentence);
+        }
 }
 
 static void warn_difference(const Submission *s) {
@@ -306,7 +309,8 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                 return error_set(err, -ENOENT, client_talks_to_people() ? "no unit %s in the cluster, nor a file of that name here" :
                                                "unable to find Unit(%s) in Registry or on filesystem", s->name);
 
-        print_warnings(s);
+        if (s->unit)
+                files_print_notes(s->name, &s->unit->warnings, "warning: ");
         s->due = true;
         return 0;
 }

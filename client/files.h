@@ -17,5 +17,8 @@ int files_read(const char *path, const char *name, Text *t, Error *err);
  * freed after an error. */
 int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err);
 
+/* "fleetctl: NAME: line N: WORD..." for each of them, without the line where there is none. */
+void files_print_notes(const char *name, const Warnings *notes, const char *word);
+
 /* Their names, in order; 0 or -ENOMEM. */
 int files_names(char **args, size_t n, Names *ret);

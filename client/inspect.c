@@ -15,15 +15,6 @@ static int no_files(void) {
 
 /* -- verify -- */
 
-static void print_notes(const char *path, const Warnings *notes, const char *word) {
-        for (size_t i = 0; i < notes->n; i++) {
-                fprintf(stderr, "fleetctl: %s: ", path);
-                if (notes->items[i].line > 0)
-                        fprintf(stderr, "line %u: ", notes->items[i].line);
-                fprintf(stderr, "%s%s\n", word, notes->items[i].sentence);
-        }
-}
-
 /* 0: nothing is wrong with *ret_name's *text, in whose drop-ins lines count on; 1: it was said what is. */
 static int verify_file(const char *argument, char **ret_name, Text *text) {
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
@@ -38,8 +29,8 @@ static int verify_file(const char *argument, char **ret_name, Text *text) {
                 fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
                 return 1;
         }
-        print_notes(path, &faults, "");
-        print_notes(path, &warnings, "warning: ");
+        files_print_notes(path, &faults, "");
+        files_print_notes(path, &warnings, "warning: ");
         return faults.n > 0;
 }
 

@@ -39,21 +39,28 @@ static int each_of_value(Installed *i, const UnitOption *option) {
         return 0;
 }
 
-int install_each_name(const char *unit, const UnitFile *file,
-                      int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
-        Installed installed = { .unit = unit, .each = each, .userdata = userdata };
-
+/* *ret_line is that of the option at which it ends. */
+static int each_of_file(Installed *installed, const UnitFile *file, unsigned *ret_line) {
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
                 int r;
 
                 if (!streq(o->section, "Install") || (!streq(o->name, "Alias") && !streq(o->name, "Also")))
                         continue;
-                r = each_of_value(&installed, o);
+                *ret_line = o->line;
+                r = each_of_value(installed, o);
                 if (r != 0)
                         return r;
         }
         return 0;
+}
+
+int install_each_name(const char *unit, const UnitFile *file,
+                      int (*each)(void *userdata, const UnitOption *option, const char *name), void *userdata) {
+        Installed installed = { .unit = unit, .each = each, .userdata = userdata };
+        unsigned line;
+
+        return each_of_file(&installed, file, &line);
 }
 
 static int check_name(void *userdata, const UnitOption *option, const char *name) {
@@ -68,7 +75,9 @@ static int check_name(void *userdata, const UnitOption *option, const char *name
 }
 
 int install_check(const char *unit, const UnitFile *file, Error *err) {
-        int r = install_each_name(unit, file, check_name, err);
+        Installed installed = { .unit = unit, .each = check_name, .userdata = err };
+        unsigned line = 0;
+        int r = each_of_file(&installed, file, &line);
 
-        return r == -E2BIG ? error_set(err, -EINVAL, "[Install] has more than %d names in Alias= and Also=", INSTALL_NAMES_MAX) : r;
+        return r == -E2BIG ? error_set(err, -EINVAL, "line %u: [Install] has more than %d names in Alias= and Also=", line, INSTALL_NAMES_MAX) : r;
 }

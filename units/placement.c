@@ -122,7 +122,7 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
                                          PEER_STEPS_MAX);
                 if (r == -E2BIG)
                         return error_set(err, -EINVAL,
-                                         "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps",
+                                         "MachineOf= and %s= have too many names and patterns to compare: %zu x %zu take more than %d steps; use fewer patterns, or full names",
                                          lists[i].option, p->machine_of.n, lists[i].globs->n, PEER_STEPS_MAX);
                 if (r < 0)
                         return r;
@@ -143,7 +143,7 @@ static int check_patterns(const Names *globs, const char *option, Error *err) {
                 bytes += special ? strlen(special + 1) : 0;
         }
         if (bytes > PATTERN_BYTES_MAX)
-                return error_set(err, -EINVAL, "%s= has patterns with %zu bytes behind the first * or [, at most %d are taken", option, bytes,
+                return error_set(err, -EINVAL, "%s= has patterns with %zu bytes behind the first * or [, at most %d are taken: use fewer or shorter ones", option, bytes,
                                  PATTERN_BYTES_MAX);
         return 0;
 }

@@ -739,6 +739,8 @@ def edit_replaces_what_runs_and_loses_nothing(t):
     kept = err.split("what you wrote is in ")[1].strip()
     assert "MachineMetadata=x" in open(kept).read()
     assert "Changed" in t.expect("cat a", out=["Description"])
+    status, _, err = t.run("edit", "a", env={**env, "EDITOR": "echo text >"})
+    assert status == 1 and err.startswith("fleetctl: a.service: a unit file needs at least one option"), err  # of the whole: no line
     assert t.run("edit", "a", env={**env, "EDITOR": "false"})[0] == 1
     t.run("edit", "a", env={**env, "EDITOR": "sh -c 'grep SigIgn /proc/$$/status >ignored' sh"})
     assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # Ctrl-C is the editor's

@@ -87,7 +87,7 @@ static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void *
         text_append(&t, "[Service]\nExecStart=/bin/true\n[X-Fleet]\n");
         for (int i = 0; i < 250; i++)
                 text_append(&t, "Conflicts=*%p*\n");
-        assert_refused(name, t.chars, "Conflicts= has patterns with 22250 bytes behind the first * or [, at most 16384 are taken");
+        assert_refused(name, t.chars, "Conflicts= has patterns with 22250 bytes behind the first * or [, at most 16384 are taken: use fewer or shorter ones");
         assert_int_equal(unit_read(name, t.chars, t.size, &unit, NULL), 0);
         unit = unit_free(unit);
         assert_int_equal(unit_parse("web.service", t.chars, t.size, &unit, NULL), 0);
@@ -115,8 +115,8 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
                 const char *word, *tail, *sentence;
         } rows[] = {
                 { 256, "b.service", "", "" },
-                { 257, "b.service", "", "[Install] has more than 256 names in Alias= and Also=" },
-                { 60000, "a", "", "[Install] has more than 256 names in Alias= and Also=" },
+                { 257, "b.service", "", "line 4: [Install] has more than 256 names in Alias= and Also=" },
+                { 60000, "a", "", "line 4: [Install] has more than 256 names in Alias= and Also=" },
                 { 1, "", longest, "" },
                 { 1, "x", longest, "line 3: Also=xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
                 { 1, "%n%n%n%n", longest, "line 3: Also=%n%n%n%naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa... is refused: longer than the name of a unit" },
