@@ -196,6 +196,7 @@ static void agent_unnote_start(Note *note) {
 
 void agent_cancel_start(Agent *a, Note *note, AgentUnit *u) {
         agent_unnote_start(note);
+        note->before[0] = 0; /* systemd had read its text by then: what begins later has it */
         a->notes.dirty = true;
         if (u)
                 u->again_ms = 0; /* it moved nothing */

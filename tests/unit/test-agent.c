@@ -1372,6 +1372,50 @@ static void the_next_daemon_stops_what_was_started_during_a_replacement(void **s
         restart_during_an_edit(*state, false);
 }
 
+static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        refuse_starts(room);
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_logged("cannot start web.service"));
+        agent_close(room);
+        allow_starts(room);
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "active"); /* by its socket */
+        room->fake->units[0].invocation[0]++;
+        agent_open(room);
+        UNTIL(room, notes_say(room, "/bin/two") && !notes_say(room, "\"replacing\""));
+        UNTIL(room, says(room, "web.service", "active"));
+        assert_int_equal(room->fake->stops, 1);
+        assert_int_equal(room->fake->starts, 1);
+}
+
+/* Its stop was refused, and then it failed, and was started again as it had been. */
+static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        room->fake->fail = "StopUnit";
+        room->fake->fail_name = SD_BUS_ERROR_FAILED;
+        room->fake->fail_message = "no";
+        log_begin();
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, has_logged("cannot stop"));
+        log_end();
+        agent_close(room);
+        room->fake->fail = NULL;
+        room->fake->units[0].invocation[0]++; /* Restart= */
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        agent_open(room);
+        UNTIL(room, notes_say(room, "/bin/one") && !notes_say(room, "\"replacing\""));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(room->fake->stops, 0);
+        assert_int_equal(room->fake->starts, 1);
+}
+
 static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
         static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
         Room *room = *state;
@@ -2194,6 +2238,8 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered),
                 in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
                 in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
+                in_a_room(what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon),
+                in_a_room(what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back),
                 in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
                 in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
                 in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
