@@ -41,7 +41,7 @@ tests_unit_test_tls_LDADD = $(IO_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-disk
 TESTS += tests/unit/test-disk
-tests_unit_test_disk_SOURCES = tests/unit/test-disk.c
+tests_unit_test_disk_SOURCES = tests/unit/test-disk.c tests/lib/calls.h tests/lib/calls.c
 tests_unit_test_disk_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_disk_LDADD = $(IO_TEST_LIBS)
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "io/disk.h"
+#include "tests/lib/calls.h"
 
 typedef struct Lab {
         char folder[64], path[80];
@@ -98,11 +99,63 @@ static void files_are_listed_in_byte_order_renamed_and_removed(void **state) {
         assert_int_equal(ops->remove(lab->disk, "c"), -ENOENT);
 }
 
+/* 0 or the first error. */
+static int write_and_settle(Disk *disk) {
+        const DiskOps *ops = disk->ops;
+        DiskFile *file = NULL;
+        char bytes[10000] = {};
+        char **list = NULL;
+        size_t n = 0;
+        int r;
+
+        r = ops->open(disk, "new", true, 1 << 20, &file);
+        if (r < 0)
+                return r;
+        r = ops->write(file, bytes, sizeof(bytes), 100);
+        if (r == 0)
+                r = ops->read(file, bytes, sizeof(bytes), 100);
+        ops->close(file);
+        if (r == 0)
+                r = ops->rename(disk, "new", "log");
+        if (r == 0)
+                r = ops->list(disk, &list, &n);
+        for (size_t i = 0; i < n; i++)
+                free(list[i]);
+        free(list);
+        if (r == 0)
+                r = ops->settle(disk);
+        return r ?: ops->remove(disk, "log");
+}
+
+/* What is interrupted, or done in part, goes on. */
+static void a_call_of_the_kernel_that_fails_is_reported(void **state) {
+        Lab *lab = *state;
+        unsigned n_failed = 0;
+
+        for (size_t kind = 0; kind < n_call_faults; kind++)
+                for (const int *error = call_faults[kind].errors; *error != 0; error++)
+                        for (unsigned n = 1;; n++) {
+                                bool goes_on = *error == CALL_SHORT || *error == EINTR || *error == EOPNOTSUPP;
+                                int r;
+
+                                call_fail_at(kind, *error, n);
+                                r = write_and_settle(lab->disk);
+                                if (!call_has_failed())
+                                        break;
+                                call_fail_at(kind, *error, 0);
+                                if (r != (goes_on ? 0 : -*error))
+                                        fail_msg("%s %u with %d: %d", call_faults[kind].name, n, *error, r);
+                                n_failed++;
+                        }
+        assert_in_range(n_failed, 20, 1000);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
                 cmocka_unit_test_setup_teardown(files_are_listed_in_byte_order_renamed_and_removed, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_call_of_the_kernel_that_fails_is_reported, setup, teardown),
         };
 
         return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
