@@ -1836,6 +1836,7 @@ def main():
     tests.sort(key=lambda f: f.__code__.co_firstlineno)
     if len(sys.argv) > 1:
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever has started this may ignore it
     failed = 0
     for number, f in enumerate(tests, 1):
         t = Test()
