@@ -256,7 +256,7 @@ static void append_chunk(HttpConnection *c, Text *t, const void *bytes, size_t s
                 text_append_bytes(t, "\r\n", 2);
 }
 
-/* 0: goes on; 1: there is nothing to send; or an error. Counts what is sent; whoever made it has counted the making. */
+/* 0: goes on; 1: there is nothing to send; or an error. Counts what is sent, not what it took to make it. */
 static int check_chunk(HttpRequest *request, size_t size) {
         HttpConnection *c = request->connection;
 

@@ -229,7 +229,7 @@ static void agent_mark_unproven(const AgentCall *call, uint64_t listing) {
         }
 }
 
-/* After an error systemd may have read the file all the same: it was executed anew, perhaps. */
+/* After an error systemd may have read the file all the same, for example because it was re-executed. */
 static void agent_write_done(AgentCall *call, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *owned = call;
         Agent *a = call->agent;
@@ -257,7 +257,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 agent_write_done(call, error, "");
                 return;
         }
-        agent_mark_unproven(call, call->listing); /* somebody else may have had systemd read the file */
+        agent_mark_unproven(call, call->listing); /* another program may have made systemd read the file */
         for (size_t i = 0; i < n; i++) {
                 agent_look_at(a, &units[i], call->listing);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");

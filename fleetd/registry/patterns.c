@@ -15,15 +15,11 @@ size_t pattern_start(const char *text) {
         return strcspn(text, "*?[\\");
 }
 
-static Pattern *find(const Patterns *p, const char *text) {
+Pattern *patterns_find(const Patterns *p, const char *text) {
         Pattern *found;
 
         HASH_FIND_STR(p->all, text, found);
         return found;
-}
-
-const Pattern *patterns_find(const Patterns *p, const char *text) {
-        return find(p, text);
 }
 
 static PatternStart *find_start(const Patterns *p, const char *bytes, size_t size) {
@@ -62,7 +58,7 @@ static void drop_start(Patterns *p, PatternStart *start) {
 }
 
 static Pattern *get(Patterns *p, const char *text) {
-        Pattern *pattern = find(p, text);
+        Pattern *pattern = patterns_find(p, text);
         PatternStart *start;
 
         if (pattern)
@@ -112,7 +108,7 @@ int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
 }
 
 size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit) {
-        Pattern *pattern = find(p, text);
+        Pattern *pattern = patterns_find(p, text);
         size_t i, passed;
 
         if (!pattern)

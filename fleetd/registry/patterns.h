@@ -42,7 +42,7 @@ size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *
 size_t patterns_drain(Patterns *p, size_t n);
 
 /* NULL: no unit has that text. */
-const Pattern *patterns_find(const Patterns *p, const char *text);
+Pattern *patterns_find(const Patterns *p, const char *text);
 
 /* Call 'each' for each pattern that matches 'name' until it returns false. Return the work: one of each pattern that was compared, and
  * of PATTERNS_STEPS steps of their comparisons. */

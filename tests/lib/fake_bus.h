@@ -52,7 +52,7 @@ FakeBus *fake_bus_free(FakeBus *f); /* returns NULL */
 
 FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub);
 void fake_bus_release(FakeBus *f);    /* answers what was held */
-void fake_bus_disconnect(FakeBus *f); /* as when systemd is executed anew: held calls are never answered */
+void fake_bus_disconnect(FakeBus *f); /* as when systemd is re-executed: held calls are never answered */
 void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char *result);
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);

@@ -4,7 +4,7 @@
  * best of each kind of request are changed a little and tried again. Each is played on a host of real parts (loop, store, API over a
  * socket). Work is counted, not timed, so that a run finds the same on every machine: bytes allocated by this program's own code, bytes
  * put into LMDB, calls of LMDB at WORK_CALL each, steps of comparing names with patterns, and with the options that there are. Only the
- * loop's thread counts: what a worker does holds nobody up.
+ * loop's thread counts: what a worker does delays no other request.
  *
  *   expensive --seed N --scenes N [--rows N] [--only KIND]    search; print the most expensive scenes; of one kind, stop at the first that fails
  *   expensive --play FILE...                    play scenes again ("KIND name=number ...", one a line)
