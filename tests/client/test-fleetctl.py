@@ -33,7 +33,7 @@ class Test:
         self.socket = os.path.join(self.dir, "sock")
         self.cluster = fake_fleetd.start(self.socket)
         self.env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", "FLEETCTL_ENDPOINT": "unix://" + self.socket}
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "GCOV_PREFIX"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
 
