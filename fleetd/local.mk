@@ -151,7 +151,7 @@ tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 LEADER = tests/lib/leader.h tests/lib/leader.c
 LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
-	$(LEADER) $(FLEETD_HOST)
+	tests/lib/side_by_side.h tests/lib/side_by_side.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

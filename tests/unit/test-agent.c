@@ -17,6 +17,7 @@
 #include "tests/lib/host.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 
 enum { QUIET_MS = 300, AGENT_RETRY_MS = 500, ADOPT_MS = 600, BOOT_WAIT_MS = 60000, SHORT_BOOT_WAIT_MS = 800 };
 
@@ -2272,7 +2273,5 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }
