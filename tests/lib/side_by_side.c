@@ -60,6 +60,8 @@ static void await_one(void) {
         int status;
         pid_t pid = waitpid(-1, &status, 0);
 
+        if (pid < 0)
+                abort();
         for (size_t i = 0; i < n_children; i++)
                 if (children[i].pid == pid) {
                         children[i].ended = true;
@@ -103,6 +105,7 @@ int run_side_by_side(const struct CMUnitTest *tests, size_t n, const char *filte
         children = NEW0(Child, n);
         if (!waits || !children)
                 abort();
+        signal(SIGCHLD, SIG_DFL); /* ignored, no child would leave its status */
         n_children = 0;
         for (size_t i = 0; i < n; i++)
                 if (!filter || matches(tests[i].name, filter)) {
