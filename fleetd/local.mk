@@ -135,7 +135,7 @@ tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 FLEETD_HOST = tests/lib/host.h tests/lib/host.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_kv_v1_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kv_v1_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_api_SOURCES = tests/unit/test-api.c $(FLEETD_HOST)
+tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -145,13 +145,13 @@ tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_call_spec_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_call_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
+tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 LEADER = tests/lib/leader.h tests/lib/leader.c
 LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
-	tests/lib/side_by_side.h tests/lib/side_by_side.c $(LEADER) $(FLEETD_HOST)
+	$(SIDE_BY_SIDE) $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -160,11 +160,11 @@ tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
-tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(AGENT_ROOM)
+tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(AGENT_ROOM)
+tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
 tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -176,7 +176,7 @@ tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_ROOM
 tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_texts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(AGENT_ROOM)
+tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
 tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
 tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -190,7 +190,7 @@ tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
 	-Wl,--wrap=registry_presence,--wrap=registry_member_started,--wrap=registry_note_level,--wrap=registry_read_level \
 	-Wl,--wrap=kv_propose,--wrap=kv_forget,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_hello
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(FLEETD_HOST)
+tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fake_bus.h tests/lib/fake_bus.c \

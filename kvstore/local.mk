@@ -89,7 +89,7 @@ TESTS += tests/unit/test-kvstore tests/unit/test-rescue
 tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests/lib/trio.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_rescue_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
+tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=folder_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)

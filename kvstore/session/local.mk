@@ -2,7 +2,7 @@
 if HAVE_CMOCKA
 check_PROGRAMS += tests/unit/test-peers
 TESTS += tests/unit/test-peers
-tests_unit_test_peers_SOURCES = tests/unit/test-peers.c
+tests_unit_test_peers_SOURCES = tests/unit/test-peers.c $(SIDE_BY_SIDE)
 tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = kvstore/libkvstore.a $(IO_TEST_LIBS)

@@ -15,6 +15,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 #include "units/entities.h"
 
 typedef struct Room {
@@ -1834,7 +1835,7 @@ static void a_host_that_was_further_answers_nothing_from_before(void **state) {
         assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(units_are_taken_over_the_socket_only),
@@ -1900,5 +1901,5 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
 }

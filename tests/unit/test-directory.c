@@ -15,6 +15,7 @@
 #include "fleetd/directory/unit_folder.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 #include "units/name.h"
 
 enum { QUIET_MS = 500 };
@@ -676,7 +677,7 @@ static void a_change_is_told_when_it_was_made_and_once(void **state) {
         log_set_sink(NULL, NULL);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_name_of_any_length_becomes_a_unit_or_a_problem),
@@ -709,5 +710,5 @@ int main(void) {
                 in_a_room(a_change_is_told_when_it_was_made_and_once),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
 }

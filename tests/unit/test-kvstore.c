@@ -19,6 +19,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/replica_internal.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 #include "tests/lib/tree_file.h"
 
 enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
@@ -2466,7 +2467,5 @@ int main(int argc, char *argv[]) {
         };
 
         signal(SIGPIPE, SIG_IGN);
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
 }

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "io/loop_uv.h"
 #include "kvstore/session/session.h"
+#include "tests/lib/side_by_side.h"
 
 enum {
         HOSTS_MAX = 3,
@@ -1054,7 +1055,7 @@ static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
 #define PLAIN(test) cmocka_unit_test_setup_teardown(test, plain, close_lab)
 #define SECURE(test) { .name = #test " (TLS)", .test_func = test, .setup_func = secure, .teardown_func = close_lab }
 
-int main(void) {
+int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_written_is_read_back_and_what_is_cut_is_not),
                 PLAIN(two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s),
@@ -1097,5 +1098,5 @@ int main(void) {
                 SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), 8, argc > 1 ? argv[1] : NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "fleetd/agent/publish.h"
 #include "tests/lib/host.h"
+#include "tests/lib/side_by_side.h"
 
 typedef struct Room {
         Host *host;
@@ -180,7 +181,7 @@ static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
         assert_int_equal(room->idle, idle);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_success_costs_no_pause),
@@ -193,5 +194,5 @@ int main(void) {
                 in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
 }
