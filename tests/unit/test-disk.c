@@ -150,7 +150,7 @@ static void a_call_of_the_kernel_that_fails_is_reported(void **state) {
         assert_in_range(n_failed, 20, 1000);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
@@ -158,5 +158,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(a_call_of_the_kernel_that_fails_is_reported, setup, teardown),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
 }

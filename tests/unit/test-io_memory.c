@@ -191,11 +191,13 @@ static int teardown(void **state) {
         return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_http_server_survives_each_failing_allocation, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_secure_stream_survives_each_failing_allocation, setup, teardown),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("io_memory", tests, NULL, NULL);
 }

@@ -789,7 +789,7 @@ static void a_child_that_says_much_has_its_turn_as_all_others(void **state) {
         text_done(&c.output);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define PURE(f) cmocka_unit_test_setup_teardown(f, with_test_loop, without_test_loop)
 #define REAL(f) cmocka_unit_test_setup_teardown(f, with_uv_loop, without_uv_loop)
@@ -822,5 +822,7 @@ int main(void) {
                 cmocka_unit_test(a_child_dies_with_the_daemon_however_that_ends),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
 }

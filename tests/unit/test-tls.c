@@ -291,7 +291,7 @@ static void a_key_without_memory_for_its_credentials_is_not_used(void **state) {
         assert_null(key);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(two_sides_with_the_key_talk_both_ways),
@@ -307,5 +307,7 @@ int main(void) {
                 T(key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("tls", tests, NULL, NULL);
 }
