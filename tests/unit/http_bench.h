@@ -215,16 +215,21 @@ static int setup(void **state) {
         return 0;
 }
 
-static int teardown(void **state) {
-        Bench *b = *state;
-
-        b->server = http_server_free(b->server);
+static void forget_all(Bench *b) {
         for (unsigned i = 0; i < b->n_wires; i++) {
                 if (!b->wires[i]->gone)
                         leave(b->wires[i]);
                 text_done(&b->wires[i]->said);
                 free(b->wires[i]);
         }
+        b->n_wires = 0;
+}
+
+static int teardown(void **state) {
+        Bench *b = *state;
+
+        b->server = http_server_free(b->server);
+        forget_all(b);
         loop_done(&b->loop);
         free(b);
         return 0;
