@@ -205,7 +205,7 @@ static const struct {
         { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size, offsetof(Settings, http.buffer_size), "1M", "16G", .taken = AT_RELOAD },
         { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span, offsetof(Settings, http.head_ms), "100ms", "10min", .taken = AT_RELOAD },
         { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span, offsetof(Settings, http.body_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which 1 KiB of an answer must be taken (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
+        { "LimitAnswerSec", "limit-answer-sec", "SPAN", "in which the kernel must take 1 KiB of an answer (10s)", set_span, offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
         { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)", set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .taken = AT_RELOAD },
         { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug), .taken = AT_RELOAD },
 };

@@ -371,7 +371,7 @@ void http_connection_begin(HttpConnection *c) {
         c->value_open = c->line_over = c->answering = c->wants_drain = false;
         c->head_size = 0;
         c->request.userdata = NULL;
-        c->state = HTTP_IN_METHOD;
+        c->state = c->clock = HTTP_IN_METHOD;
 }
 
 /* Reads the method and the blank behind it. Returns how much of 'bytes' was taken. */
@@ -493,7 +493,7 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
 
 /* May the next bytes be parsed now? */
 static bool connection_is_ready(const HttpConnection *c) {
-        return c->server && c->state <= HTTP_IN_BODY && stream_queued(c->stream) <= c->server->limits.backlog_size;
+        return c->server && c->state <= HTTP_IN_BODY && stream_held(c->stream) <= c->server->limits.backlog_size;
 }
 
 static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size) {
@@ -504,15 +504,16 @@ static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size
         return taken;
 }
 
-/* A request that has begun must go on; what has been read of it decides which clock runs. */
-static void connection_set_deadline(HttpConnection *c, HttpState before) {
-        if (!connection_is_ready(c) || (c->state == HTTP_IN_METHOD && c->method_size == 0))
+/* A request that has begun must go on; what has been read of it decides which clock runs, from when the first of that came. While an
+ * answer is on its way its progress is watched, and this clock begins behind it. */
+static void connection_set_deadline(HttpConnection *c) {
+        HttpState clock = c->state == HTTP_IN_BODY ? HTTP_IN_BODY : HTTP_IN_HEAD;
+
+        if (!connection_is_ready(c) || (c->state == HTTP_IN_METHOD && c->method_size == 0) || c->clock == clock || stream_queued(c->stream) > 0)
                 return;
-        if (c->state == HTTP_IN_BODY && before != HTTP_IN_BODY) {
-                c->progress = c->bytes.size;
-                http_connection_due_in(c, c->server->limits.body_ms);
-        } else if (c->state != HTTP_IN_BODY && (before == HTTP_IN_METHOD || before > HTTP_IN_BODY))
-                http_connection_due_in(c, c->server->limits.head_ms);
+        c->clock = clock;
+        c->progress = c->bytes.size;
+        http_connection_due_in(c, clock == HTTP_IN_BODY ? c->server->limits.body_ms : c->server->limits.head_ms);
 }
 
 static void connection_pause(HttpConnection *c, bool paused) {
@@ -545,7 +546,6 @@ static bool client_has_left(const HttpConnection *c) {
 /* Goes on with what was read ahead. */
 static void connection_resume(void *userdata) {
         HttpConnection *c = userdata;
-        HttpState before = c->state;
 
         if (c->state == HTTP_CLOSING)
                 return;
@@ -558,7 +558,7 @@ static void connection_resume(void *userdata) {
         if (c->pending_at == c->pending.size) {
                 text_done(&c->pending);
                 c->pending_at = 0;
-                connection_set_deadline(c, before);
+                connection_set_deadline(c);
         }
         if (c->state != HTTP_CLOSING && client_has_left(c)) {
                 connection_leave(c);
@@ -592,7 +592,6 @@ void http_connection_answered(HttpConnection *c) {
 
 static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         HttpConnection *c = userdata;
-        HttpState before = c->state;
         size_t taken = 0;
 
         if (c->state == HTTP_CLOSING)
@@ -606,7 +605,7 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         if (c->pending.size == 0) {
                 taken = connection_parse(c, bytes, size);
                 if (taken == size) {
-                        connection_set_deadline(c, before);
+                        connection_set_deadline(c);
                         http_connection_count(c);
                         return;
                 }
@@ -637,6 +636,8 @@ static void connection_on_drain(void *userdata) {
                 }
         } else if (c->state == HTTP_IN_METHOD && c->method_size == 0 && c->server)
                 http_connection_due_in(c, c->server->limits.idle_ms);
+        else
+                connection_set_deadline(c);
         http_connection_count(c);
         if (c->pending.size > 0 && connection_is_ready(c))
                 loop_defer(c->loop, &c->resume);

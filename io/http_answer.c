@@ -266,7 +266,7 @@ static int check_chunk(HttpRequest *request, size_t size) {
         if (size == 0 || c->is_head)
                 return 1;
         loop_count(c->loop, 0, size);
-        if (stream_queued(c->stream) >= c->server->limits.backlog_size) {
+        if (stream_held(c->stream) >= c->server->limits.backlog_size) {
                 c->wants_drain = true;
                 return -ENOBUFS;
         }

@@ -52,6 +52,7 @@ struct HttpConnection {
         llhttp_t parser;
 
         HttpState state;
+        HttpState clock;     /* of the request that is being read: HTTP_IN_HEAD, HTTP_IN_BODY, or HTTP_IN_METHOD before its first byte */
         bool in_queue;
         uint8_t lane;
         bool answering;      /* in HTTP_ACTIVE: http_begin() was called */

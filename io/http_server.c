@@ -40,7 +40,7 @@ struct HttpStray {
 /* -- What they hold -- */
 
 void http_connection_count(HttpConnection *c) {
-        size_t held = c->bytes.capacity + c->pending.capacity + stream_queued(c->stream);
+        size_t held = c->bytes.capacity + c->pending.capacity + stream_held(c->stream);
         HttpServer *server = c->server;
 
         if (!server || held == c->held)

@@ -33,6 +33,18 @@ tests_unit_test_http_SOURCES = tests/unit/test-http.c tests/unit/io_pair.h
 tests_unit_test_http_CFLAGS = $(TEST_CFLAGS) $(LLHTTP_CFLAGS)
 tests_unit_test_http_LDADD = $(IO_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-http_server
+TESTS += tests/unit/test-http_server
+tests_unit_test_http_server_SOURCES = tests/unit/test-http_server.c tests/unit/http_bench.h
+tests_unit_test_http_server_CFLAGS = $(TEST_CFLAGS) $(LLHTTP_CFLAGS)
+tests_unit_test_http_server_LDADD = $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-http_requests
+TESTS += tests/unit/test-http_requests
+tests_unit_test_http_requests_SOURCES = tests/unit/test-http_requests.c tests/unit/http_bench.h
+tests_unit_test_http_requests_CFLAGS = $(TEST_CFLAGS) $(LLHTTP_CFLAGS)
+tests_unit_test_http_requests_LDADD = $(IO_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-tls
 TESTS += tests/unit/test-tls
 tests_unit_test_tls_SOURCES = tests/unit/test-tls.c tests/unit/io_pair.h

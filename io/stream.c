@@ -21,8 +21,12 @@ int stream_write_shared(Stream *s, Shared *shared) {
         return shared->size == 0 ? 0 : s->ops->write(s, shared->bytes, shared->size, shared);
 }
 
+size_t stream_held(const Stream *s) {
+        return s->held + (s->inner ? stream_held(s->inner) : 0);
+}
+
 size_t stream_queued(const Stream *s) {
-        return s->queued + (s->inner ? stream_queued(s->inner) : 0);
+        return (s->ops->queued ? s->ops->queued(s) : s->held) + (s->inner ? stream_queued(s->inner) : 0);
 }
 
 void stream_pause(Stream *s, bool paused) {

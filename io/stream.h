@@ -18,7 +18,7 @@ typedef struct Stream Stream;
 typedef struct StreamEvents {
         /* 'bytes' are borrowed for the call. size 0: the other side sends no more (its FIN). */
         void (*on_read)(void *userdata, const void *bytes, size_t size);
-        /* Everything written so far has left; called only after stream_queued() had been above zero. */
+        /* Everything written so far has left; called only after stream_held() had been above zero. */
         void (*on_drain)(void *userdata);
         /* The end: 0 after an orderly one, else a negative errno; 'reason' one sentence, borrowed for the call. */
         void (*on_close)(void *userdata, int error, const char *reason);
@@ -29,7 +29,7 @@ const char *stream_events_name(const Stream *s); /* "stream" where nobody named 
 void stream_set_events(Stream *s, const StreamEvents *events, void *userdata);
 
 /* Queues a copy of the bytes. Never blocks, never calls back. 0, -ENOMEM, or -EPIPE once closing. The caller bounds what
- * it queues by looking at stream_queued(). */
+ * it queues by looking at stream_held(). */
 int stream_write(Stream *s, const void *bytes, size_t size);
 
 /* Bytes that more than one stream sends: counted, freed with the last holder. */
@@ -44,7 +44,8 @@ Shared *shared_ref(Shared *shared);
 Shared *shared_unref(Shared *shared);               /* returns NULL */
 int stream_write_shared(Stream *s, Shared *shared); /* takes a reference of its own */
 
-size_t stream_queued(const Stream *s);       /* bytes not yet taken by the kernel */
+size_t stream_queued(const Stream *s);       /* bytes not yet taken by the kernel: falls with each piece of a large write */
+size_t stream_held(const Stream *s);         /* bytes in memory: a write's own are freed when the kernel has taken all of it */
 void stream_pause(Stream *s, bool paused);   /* stop or go on reading; a new stream is paused */
 void stream_close(Stream *s);                /* drop what is queued (TCP: by a reset then), close; on_close follows */
 /* Sends what is queued, says FIN, waits up to 2 s for the other side's FIN (else a reset could overtake the last bytes),
@@ -101,6 +102,7 @@ typedef struct StreamOps {
         void (*pause)(Stream *s, bool paused);
         void (*close)(Stream *s);
         void (*finish)(Stream *s);
+        size_t (*queued)(const Stream *s); /* NULL: all that is held */
         uint64_t (*kernel_silent_ms)(const Stream *s);
         int (*peer_credentials)(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
 } StreamOps;
@@ -109,7 +111,7 @@ struct Stream {
         const StreamOps *ops;
         const StreamEvents *events; /* NULL until set */
         void *userdata;
-        size_t queued;
-        const Stream *inner; /* a stream over another: what that one has queued counts too; else NULL */
+        size_t held;
+        const Stream *inner; /* a stream over another: what that one holds and has queued counts too; else NULL */
         char peer_address[64], local_address[64];
 };

@@ -171,7 +171,7 @@ static void uv_stream_finish(Stream *base) {
         if (s->closing || s->finishing)
                 return;
         s->finishing = true;
-        if (base->queued == 0)
+        if (base->held == 0)
                 stream_linger(s);
 }
 
@@ -181,7 +181,7 @@ static void uv_stream_close(Stream *base) {
         struct linger reset = { .l_onoff = 1 };
         int fd;
 
-        if (!s->closing && base->queued > 0 && s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
+        if (!s->closing && base->held > 0 && s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0)
                 (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
         uv_stream_end(s, 0);
 }
@@ -192,7 +192,7 @@ static void stream_on_sent(uv_write_t *req, int status) {
         Sending *sending = container_of(req, Sending, req);
         UvStream *s = sending->stream;
 
-        s->base.queued -= sending->size;
+        s->base.held -= sending->size;
         shared_unref(sending->shared);
         free(sending);
 
@@ -201,7 +201,7 @@ static void stream_on_sent(uv_write_t *req, int status) {
         loop_uv_enter(s->loop);
         if (status < 0)
                 uv_stream_end(s, status);
-        else if (s->base.queued == 0) {
+        else if (s->base.held == 0) {
                 if (s->finishing)
                         stream_linger(s);
                 else if (s->base.events && s->base.events->on_drain)
@@ -230,7 +230,7 @@ static int stream_queue(UvStream *s, const uint8_t *bytes, size_t size, Shared *
 
         if (shared)
                 shared_ref(shared);
-        s->base.queued += size;
+        s->base.held += size;
         (void) TAKE_PTR(sending);
         return 0;
 }
@@ -242,7 +242,7 @@ static int uv_stream_write(Stream *base, const void *bytes, size_t size, Shared 
         if (s->closing || s->finishing)
                 return -EPIPE;
 
-        if (base->queued == 0) {
+        if (base->held == 0) {
                 uv_buf_t buffer = uv_buf_init((char *) bytes, MIN(size, (size_t) INT32_MAX));
 
                 r = uv_try_write(&s->uv.stream, &buffer, 1);
@@ -261,6 +261,12 @@ static int uv_stream_write(Stream *base, const void *bytes, size_t size, Shared 
         if (r < 0)
                 uv_stream_end(s, r); /* half a message may have left: nothing can follow it */
         return r;
+}
+
+static size_t uv_stream_queued(const Stream *base) {
+        const UvStream *s = container_of((Stream *) base, UvStream, base);
+
+        return uv_stream_get_write_queue_size(&s->uv.stream);
 }
 
 /* -- What the kernel knows -- */
@@ -307,6 +313,7 @@ static const StreamOps uv_stream_ops = {
         .pause = uv_stream_pause,
         .close = uv_stream_close,
         .finish = uv_stream_finish,
+        .queued = uv_stream_queued,
         .kernel_silent_ms = uv_stream_kernel_silent_ms,
         .peer_credentials = uv_stream_peer_credentials,
 };

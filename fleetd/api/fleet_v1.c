@@ -219,13 +219,14 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
 
         unit_reason(request, view, u, why);
         if (!u->unit)
-                return (ApiUnit) { .name = u->name, .desired_state = target, .current_state = current,
+                return (ApiUnit) { .name = u->name, .desired_state = target, .current_state = current, .expected_state = _TARGET_INVALID,
                                    .machine_id = where ? where->id : NULL, .reason = why->message };
         return (ApiUnit) {
                 .name = u->name,
                 .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file : NULL, /* a larger one was stored by a former version; its text has all options */
                 .desired_state = target,
                 .current_state = global ? _TARGET_INVALID : current,
+                .expected_state = _TARGET_INVALID,
                 .machine_id = where && !global ? where->id : NULL,
                 .hash = u->unit->hash,
                 .text = u->unit->text,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/crash_point.h"
+#include "base/parse.h"
 
 enum {
         FILE_HEAD_SIZE = 32,
@@ -33,17 +34,15 @@ static void file_name(char *name, uint64_t number) {
         snprintf(name, NAME_SIZE, "log.%08" PRIu64, number);
 }
 
+/* 0: it is not the name of a numbered file. */
 static uint64_t file_number(const char *name) {
-        uint64_t number = 0;
+        char same[NAME_SIZE];
+        uint64_t number;
 
-        if (!starts_with(name, "log.") || strlen(name) != 12)
+        if (!starts_with(name, "log.") || parse_u64(name + 4, &number) < 0)
                 return 0;
-        for (const char *p = name + 4; *p; p++) {
-                if (*p < '0' || *p > '9')
-                        return 0;
-                number = number * 10 + (uint64_t) (*p - '0');
-        }
-        return number;
+        file_name(same, number);
+        return streq(name, same) ? number : 0;
 }
 
 static size_t padded(size_t size) {

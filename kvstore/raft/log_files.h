@@ -1,6 +1,6 @@
 /* The log's files: format, loading, writing. For log.c alone; the calls block.
  *
- * log.00000001, ...: a head, then records, then zeroes. A record:
+ * log.00000001, ... log.99999999, log.100000000, ...: a head, then records, then zeroes. A record:
  *
  *   u32 crc     Castagnoli, over the file's number and all that follows, padding included
  *   u32 size    bytes of data

@@ -589,7 +589,7 @@ const PeerHello *peer_hello(const PeerSession *session) {
 }
 
 size_t peer_queued(const PeerSession *session) {
-        return session->n_waiting + (session->stream ? stream_queued(session->stream) : 0);
+        return session->n_waiting + (session->stream ? stream_held(session->stream) : 0);
 }
 
 bool peer_is_dialed(const PeerSession *session) {

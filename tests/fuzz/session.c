@@ -93,7 +93,7 @@ static int wire_write(Stream *s, const void *bytes, size_t size, Shared *shared)
         if (wire->closing)
                 return -EPIPE;
         if (wire->stuck)
-                s->queued += size;
+                s->held += size;
         write_raw(&wire->said, bytes, size);
         wire_look(wire);
         return 0;
@@ -366,11 +366,11 @@ static void step(World *w, Reader *script) {
                 break;
         case STICK:
                 wire->stuck = true;
-                wire->base.queued = PEER_QUEUE_MAX - (2 << 20); /* as if we had said much before */
+                wire->base.held = PEER_QUEUE_MAX - (2 << 20); /* as if we had said much before */
                 break;
         case UNSTICK:
                 wire->stuck = false;
-                wire->base.queued = 0;
+                wire->base.held = 0;
                 if (wire->open)
                         loop_defer(&w->loop, &wire->drain);
                 break;

@@ -189,7 +189,7 @@ static void on_drained(void *userdata) {
         if (!s || s->closing)
                 return;
         s->told_drain = false;
-        if (s->base.queued == 0 && s->base.events && s->base.events->on_drain)
+        if (s->base.held == 0 && s->base.events && s->base.events->on_drain)
                 s->base.events->on_drain(s->base.userdata);
 }
 
@@ -218,8 +218,8 @@ static void on_deliver(void *userdata) {
                 if (!s->first)
                         s->last = &s->first;
                 if (s->other) {
-                        s->other->base.queued -= c->size;
-                        if (s->other->base.queued == 0 && !s->other->told_drain) {
+                        s->other->base.held -= c->size;
+                        if (s->other->base.held == 0 && !s->other->told_drain) {
                                 s->other->told_drain = true;
                                 stream_schedule(s->other, 0, on_drained);
                         }
@@ -264,7 +264,7 @@ static int sim_write(Stream *stream, const void *bytes, size_t size, Shared *sha
                 return 0; /* into the void: the reset is on its way */
         if (!shared && world_is_short(s->host->net->world))
                 return -ENOMEM;
-        s->base.queued += size;
+        s->base.held += size;
         chunk_add(s->other, bytes, size, false);
         return 0;
 }

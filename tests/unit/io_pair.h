@@ -84,9 +84,9 @@ static void end_take(End *e, Pair *pair, Stream *s) {
 static void end_on_connected(void *userdata, Stream *s, int error) {
         End *e = userdata;
 
-        e->connect_error = error;
         if (s)
                 end_take(e, e->pair, s);
+        e->connect_error = error;
         loop_uv_stop(e->pair->uv);
 }
 

@@ -742,6 +742,21 @@ static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
         assert_int_equal(registry_cluster(room->host->registry)->units ? 1 : 0, 0);
 }
 
+/* What says under which conditions a change is made is a request's; an answer has none of it. */
+static void a_unit_that_was_read_can_be_sent_back(Room *room, const char *name, TargetState target) {
+        _cleanup_free_ char *body = NULL;
+        char request[64];
+
+        snprintf(request, sizeof(request), "{\"desiredState\":\"%s\"}", target_state_to_string(target));
+        assert_int_equal(put_unit(room, name, request), 204);
+        snprintf(request, sizeof(request), "/fleet/v1/units/%s", name);
+        assert_int_equal(ask(room, API_SOCKET, "GET", request, "", NULL), 200);
+        body = strdup(body_of(room));
+        assert_null(strstr(body, "expected"));
+        assert_int_equal(put_unit(room, name, body), 204);
+        assert_int_equal(cluster_unit(registry_cluster(room->host->registry), name)->target, target);
+}
+
 static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
         Room *room = *state;
         const Cluster *c = registry_cluster(room->host->registry);
@@ -766,6 +781,8 @@ static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
         assert_says(room, "\"value\":\"/bin/two\"");
         assert_int_equal(ask(room, API_SOCKET, "GET", "/v1-alpha/units", "", NULL), 200);
         assert_says(room, "{\"units\":[{");
+        a_unit_that_was_read_can_be_sent_back(room, "a.service", TARGET_LAUNCHED);
+        a_unit_that_was_read_can_be_sent_back(room, "a.service", TARGET_INACTIVE);
         assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
         assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
         assert_says(room, "unit does not exist");

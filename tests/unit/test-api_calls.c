@@ -326,7 +326,7 @@ static bool client_hears(const Still *h, const char *what) {
 }
 
 static void client_reads(Still *h, bool reads) {
-        h->client.base.queued = reads ? 0 : 1 << 30;
+        h->client.base.held = reads ? 0 : 1 << 30;
         if (!reads)
                 return;
         h->client.base.events->on_drain(h->client.base.userdata);

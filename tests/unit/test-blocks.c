@@ -176,7 +176,7 @@ static void pieces_keep_their_bytes_in_any_order(void **state) {
         assert_int_equal(n_allocated, before);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_queue_takes_few_blocks_and_gives_them_back_from_its_front),
                 cmocka_unit_test(a_short_queue_stays_in_its_block),
@@ -186,5 +186,7 @@ int main(void) {
                 cmocka_unit_test(pieces_keep_their_bytes_in_any_order),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

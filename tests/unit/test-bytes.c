@@ -169,7 +169,7 @@ static void a_seed_decides_every_number_and_numbers_stay_below_their_bound(void 
         assert_int_equal(random_below(&a, 1), 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_written_is_read),
                 cmocka_unit_test(a_record_cut_anywhere_is_refused_and_never_read_beyond),
@@ -182,5 +182,7 @@ int main(void) {
                 cmocka_unit_test(a_seed_decides_every_number_and_numbers_stay_below_their_bound),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("bytes", tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 /* The real disk: a locked folder of files that are read and written at an offset. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -150,13 +152,91 @@ static void a_call_of_the_kernel_that_fails_is_reported(void **state) {
         assert_in_range(n_failed, 20, 1000);
 }
 
-int main(void) {
+/* 0 or the first error. */
+static int write_and_read_files(int fd) {
+        static const char *const names[] = { "b.x", "a.x", "c.x", "other", ".hidden.x" };
+        FolderFile *files = NULL;
+        char *text = NULL;
+        size_t n = 0;
+        int r;
+
+        r = mkdirat(fd, "folder", 0700) < 0 ? -errno : 0;
+        for (size_t i = 0; i < ELEMENTS(names) && r == 0; i++) {
+                char path[64];
+
+                snprintf(path, sizeof(path), "folder/%s", names[i]);
+                r = write_file_at(fd, path, names[i], strlen(names[i]), 0600);
+        }
+        if (r == 0)
+                r = read_file_at(fd, "folder/other", 100, &text, &n);
+        if (r == 0)
+                assert_string_equal(text, "other");
+        free(text);
+        if (r == 0)
+                r = read_folder_at(fd, "folder", ".x", 3, 100, &files, &n);
+        if (r == 0)
+                assert_int_equal(n, 3);
+        for (size_t i = 0; i < n && r == 0 && files; i++) { /* by name; one that cannot be read is among them, with its error */
+                char name[] = { "abc"[i], '.', 'x', 0 };
+
+                assert_string_equal(files[i].name, name);
+                if (files[i].error == 0)
+                        assert_string_equal(files[i].text, name);
+                else
+                        r = files[i].error;
+        }
+        if (files)
+                folder_files_free(files, n);
+        return r ?: remove_tree_at(fd, "folder");
+}
+
+static void what_fails_with_a_file_is_reported(void **state) {
+        Lab *lab = *state;
+        FolderFile *files = NULL;
+        unsigned n_failed = 0;
+        size_t n_files = 0;
+        int fd = open(lab->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        for (size_t kind = 0; kind < n_call_faults; kind++)
+                for (const int *error = call_faults[kind].errors; *error != 0; error++)
+                        for (unsigned n = 1;; n++) {
+                                bool goes_on = *error == CALL_SHORT || *error == EINTR;
+                                int r;
+
+                                call_fail_at(kind, *error, n);
+                                r = write_and_read_files(fd);
+                                if (!call_has_failed())
+                                        break;
+                                call_fail_at(kind, *error, 0);
+                                /* A file that cannot be opened as a folder is removed as what it is. */
+                                goes_on |= streq(call_faults[kind].name, "openat") && r == 0 && faccessat(fd, "folder", F_OK, 0) < 0;
+                                if (goes_on ? r != 0 : r >= 0)
+                                        fail_msg("%s %u with %d: %d", call_faults[kind].name, n, *error, r);
+                                assert_int_equal(remove_tree_at(fd, "folder"), 0);
+                                n_failed++;
+                        }
+        assert_in_range(n_failed, 20, 1000);
+
+        /* One more than may be is too many. */
+        assert_int_equal(mkdirat(fd, "folder", 0700), 0);
+        assert_int_equal(write_file_at(fd, "folder/a", "", 0, 0600), 0);
+        assert_int_equal(write_file_at(fd, "folder/b", "", 0, 0600), 0);
+        assert_int_equal(read_folder_at(fd, "folder", "", 1, 100, &files, &n_files), -E2BIG);
+        assert_int_equal(read_folder_at(fd, "folder/a", "", 1, 100, &files, &n_files), -ENOTDIR);
+        assert_null(files);
+        close(fd);
+}
+
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(a_folder_is_made_for_us_alone_and_has_one_user, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_new_file_has_its_size_reads_as_zeroes_and_keeps_what_is_written, setup, teardown),
                 cmocka_unit_test_setup_teardown(files_are_listed_in_byte_order_renamed_and_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_call_of_the_kernel_that_fails_is_reported, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_fails_with_a_file_is_reported, setup, teardown),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
 }

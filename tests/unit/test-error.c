@@ -57,7 +57,7 @@ static void what_is_quoted_begins_no_line_and_drives_no_terminal(void **state) {
         assert_string_equal(err.message, "a?b: desiredState: 'a?b?[2J?' is none");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_sentence_grows_to_the_left_and_the_code_is_handed_on),
                 cmocka_unit_test(without_a_sentence_the_errno_speaks),
@@ -66,5 +66,7 @@ int main(void) {
                 cmocka_unit_test(what_is_quoted_begins_no_line_and_drives_no_terminal),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("error", tests, NULL, NULL);
 }

@@ -186,7 +186,7 @@ static void a_tree_is_removed_without_following_links_out_of_it(void **state) {
         assert_int_equal(remove_tree_at(lab->fd, "tree"), 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(a_written_file_is_read_back_and_replaced_whole),
@@ -200,5 +200,7 @@ int main(void) {
                 T(a_tree_is_removed_without_following_links_out_of_it),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("file", tests, NULL, NULL);
 }

@@ -38,7 +38,9 @@ static size_t body_limit(void *userdata, const HttpRequest *q) {
 }
 
 static void on_request(void *userdata, HttpRequest *q) {
-        if (q->body_size > 0)
+        if (starts_with(q->target, "/text"))
+                http_answer_text(q, 200, "%0500d 0\r\n\r\n", 0);
+        else if (q->body_size > 0)
                 http_answer(q, 200, "text/plain", (HttpField[]) { { "X-A", "b" }, {} }, q->body, q->body_size);
         else {
                 http_begin(q, 200, NULL, NULL);
@@ -84,7 +86,7 @@ static void an_http_server_survives_each_failing_allocation(void **state) {
 
         s->pair.on_accepted = serve;
         s->pair.userdata = s;
-        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, &(HttpLimits) { .connections_per_client = 5 }), 0);
+        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, &(HttpLimits) { .connections_per_client = 1 }), 0);
         do {
                 alloc_fail_at(++n);
                 (void) serve_once(s, request.chars);
@@ -93,6 +95,72 @@ static void an_http_server_survives_each_failing_allocation(void **state) {
         alloc_fail_at(0);
         assert_true(serve_once(s, request.chars));
         s->server = http_server_free(s->server);
+}
+
+static void a_text_that_cannot_be_made_cuts_the_connection(void **state) {
+        static const char request[] = "GET /text HTTP/1.1\r\nHost: h\r\n\r\n";
+        Scene *s = *state;
+        unsigned n = 0;
+
+        s->pair.on_accepted = serve;
+        s->pair.userdata = s;
+        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, NULL), 0);
+        do {
+                alloc_fail_at(++n);
+                (void) serve_once(s, request);
+        } while (alloc_has_failed());
+        alloc_fail_at(0);
+        assert_true(serve_once(s, request));
+        s->server = http_server_free(s->server);
+        alloc_fail_at(1);
+        assert_int_equal(http_server_new(&s->server, s->pair.loop, &handler, s, NULL), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(s->server);
+}
+
+/* -- Streams -- */
+
+static void keep_accepted(void *userdata, Stream *stream);
+
+static void what_cannot_be_queued_or_listened_on_for_lack_of_memory_says_so(void **state) {
+        enum { SIZE = 1000000 };
+        Scene *s = *state;
+        char *bytes = NEW0(char, SIZE), path[96];
+        Listener *l = NULL;
+        Network *net = NULL;
+        Error err = {};
+        unsigned n = 0;
+
+        s->pair.on_accepted = keep_accepted;
+        s->pair.userdata = s;
+        connect_quietly(s);
+        RUN_UNTIL(&s->pair, s->accepted);
+        alloc_fail_at(1);
+        assert_int_equal(stream_write(s->client.stream, bytes, SIZE), -ENOMEM);
+        alloc_fail_at(0);
+        assert_int_equal(stream_write(s->client.stream, bytes, 1), -EPIPE);
+        RUN_UNTIL(&s->pair, s->client.closed);
+        assert_int_equal(s->client.error, -ENOMEM);
+        stream_close(s->accepted);
+        end_done(&s->client);
+        free(bytes);
+
+        snprintf(path, sizeof(path), "%s/second", s->pair.folder);
+        do {
+                int r;
+
+                alloc_fail_at(++n);
+                r = s->pair.net->ops->listen(s->pair.net, path, keep_accepted, s, &l, &err);
+                assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
+                assert_true(r == 0 || strstr(err.message, "memory"));
+        } while (!l);
+        alloc_fail_at(0);
+        assert_true(n > 2);
+        s->pair.net->ops->unlisten(s->pair.net, l);
+        alloc_fail_at(1);
+        assert_int_equal(net_uv_new(&net, s->pair.loop), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(net_uv_free(NULL));
 }
 
 /* -- TLS -- */
@@ -191,11 +259,15 @@ static int teardown(void **state) {
         return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_http_server_survives_each_failing_allocation, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_text_that_cannot_be_made_cuts_the_connection, setup, teardown),
+                cmocka_unit_test_setup_teardown(what_cannot_be_queued_or_listened_on_for_lack_of_memory_says_so, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_secure_stream_survives_each_failing_allocation, setup, teardown),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("io_memory", tests, NULL, NULL);
 }

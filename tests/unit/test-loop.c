@@ -136,6 +136,44 @@ static void a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_
         assert_string_equal(t->transcript, "b");
 }
 
+static void a_timer_moves_to_another_loop_and_a_delay_without_end_is_one(void **state) {
+        static const struct {
+                uint64_t grain_ms, delay_ms, due_ms;
+        } rows[] = {
+                { 0, 0, 1000 }, { 0, 5, 1005 }, { 1, 0, 1000 }, { 1, 5, 1006 }, { 0, UINT64_MAX, UINT64_MAX }, { 1, UINT64_MAX, UINT64_MAX },
+                { 1, UINT64_MAX - 1, UINT64_MAX }, { 0, UINT64_MAX - 1000, UINT64_MAX }, { 0, UINT64_MAX - 1001, UINT64_MAX - 1 },
+        };
+        TestLoop *t = *state, other = { .now_ms = 5000 };
+        Note a;
+
+        note_init(&a, t, 'a');
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                t->base.grain_ms = rows[i].grain_ms;
+                assert_int_equal(timer_start(&a.timer, &t->base, rows[i].delay_ms), 0);
+                assert_true(a.timer.due_ms == rows[i].due_ms);
+        }
+        loop_init(&other.base, &test_ops, 1);
+        assert_int_equal(timer_start(&a.timer, &other.base, 10), 0);
+        assert_int_equal(t->base.n_heap, 0);
+        assert_int_equal(loop_next_due_ms(&other.base), 5010);
+        assert_int_equal(loop_next_due_ms(&t->base), UINT64_MAX);
+        timer_stop(&a.timer);
+        loop_done(&other.base);
+}
+
+static void a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes(void **state) {
+        TestLoop *t = *state;
+
+        loop_count(&t->base, 3, 5);
+        loop_count(&t->base, 1, 2);
+        assert_int_equal(loop_turns(&t->base)->now.nodes, 4);
+        assert_int_equal(loop_turns(&t->base)->now.bytes, 7);
+        t->base.turns.now = (TurnWork) { 1, TURN_WORK_MAX - TURN_NODE - 1 };
+        assert_true(loop_has_room(&t->base));
+        loop_count(&t->base, 0, 1);
+        assert_false(loop_has_room(&t->base));
+}
+
 static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops(void **state) {
         enum { N = 500 };
         TestLoop *t = *state;
@@ -559,6 +597,42 @@ static void the_callback_that_took_the_longest_names_the_turn(void **state) {
         assert_string_equal(loop_turns(loop)->longest, "test-loop.c:doze");
 }
 
+static void dozes_and_stops(void *userdata) {
+        doze(NULL);
+        loop_uv_stop(userdata);
+}
+
+static void dozes_at_a_signal(void *userdata, int signal_number) {
+        dozes_and_stops(userdata);
+}
+
+static void kill_with_usr2(void *userdata) {
+        raise(SIGUSR2);
+}
+
+static void no_work(void *userdata) {
+}
+
+/* Each of them is the only one of its turn that takes time. */
+static void work_and_signals_have_names_in_the_figures_of_a_turn(void **state) {
+        static const char *const names[] = { "own name", NULL };
+        Loop *loop = loop_uv_base(*state);
+        Timer timer = { .fire = kill_with_usr2 };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                Work work = { .work = no_work, .done = dozes_and_stops, .userdata = *state, .name = names[i] };
+
+                assert_int_equal(loop_work(loop, &work), 0);
+                loop_uv_run(*state);
+                assert_string_equal(loop_turns(loop)->longest, names[i] ?: "work");
+        }
+        assert_int_equal(loop_uv_on_signal(*state, SIGUSR2, dozes_at_a_signal, *state), 0);
+        timer_start(&timer, loop, 1);
+        loop_uv_run(*state);
+        assert_string_equal(loop_turns(loop)->longest, "signal");
+        assert_int_equal(loop_uv_on_signal(*state, SIGKILL, dozes_at_a_signal, *state), -EINVAL);
+}
+
 /* -- Work, signals, children -- */
 
 typedef struct TestWork {
@@ -700,6 +774,7 @@ static void a_program_that_is_not_there_is_an_error_at_once(void **state) {
         TestChild c = { .loop = *state };
         Error err = {};
 
+        assert_null(child_kill(c.child));
         assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, &err), -ENOENT);
         assert_string_equal(err.message, "cannot run /nonexistent/program: No such file or directory");
 }
@@ -789,12 +864,14 @@ static void a_child_that_says_much_has_its_turn_as_all_others(void **state) {
         text_done(&c.output);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define PURE(f) cmocka_unit_test_setup_teardown(f, with_test_loop, without_test_loop)
 #define REAL(f) cmocka_unit_test_setup_teardown(f, with_uv_loop, without_uv_loop)
                 PURE(timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting),
                 PURE(a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time),
+                PURE(a_timer_moves_to_another_loop_and_a_delay_without_end_is_one),
+                PURE(a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes),
                 PURE(a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops),
                 PURE(deferred_calls_run_once_before_timers_and_what_timers_defer_after_them),
                 PURE(who_defers_itself_for_ever_does_not_starve_timers),
@@ -810,6 +887,7 @@ int main(void) {
                 cmocka_unit_test(long_turns_are_reported_once_a_minute_and_the_report_counts_the_others),
                 REAL(a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_time),
                 REAL(the_callback_that_took_the_longest_names_the_turn),
+                REAL(work_and_signals_have_names_in_the_figures_of_a_turn),
                 REAL(work_runs_on_another_thread_and_done_on_ours),
                 REAL(nice_work_gives_way_and_nobody_else),
                 REAL(a_signal_reaches_the_loop),
@@ -822,5 +900,7 @@ int main(void) {
                 cmocka_unit_test(a_child_dies_with_the_daemon_however_that_ends),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
 }

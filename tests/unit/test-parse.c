@@ -193,7 +193,7 @@ static void the_steps_of_a_glob_are_counted(void **state) {
         }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(numbers_are_digits_and_nothing_else),
                 cmocka_unit_test(spans_have_units_and_a_bare_number_is_seconds),
@@ -207,5 +207,7 @@ int main(void) {
                 cmocka_unit_test(the_steps_of_a_glob_are_counted),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("parse", tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/propose_internal.h"
+#include "kvstore/session/session.h"
 #include "tests/lib/still.h"
 
 enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 30 /* after which the next heavy command may go */ };
@@ -713,6 +714,33 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         assert_int_equal(told.status, KV_TOO_LARGE);
 }
 
+static size_t unsent;
+
+static size_t unsent_of(const Stream *s) {
+        return unsent;
+}
+
+/* The queue is full of one large frame: the kernel takes it piece by piece, and its memory is given back at the end. */
+static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut(void **state) {
+        Still *h = *state;
+        static StreamOps ops;
+
+        assert_true(still_meet(h));
+        ops = *h->asked.base.ops;
+        ops.queued = unsent_of;
+        h->asked.base.ops = &ops;
+        h->asked.base.held = unsent = PEER_QUEUE_MAX;
+        assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
+        for (unsigned i = 0; i < 3; i++) {
+                unsent -= i == 2 ? PEER_QUEUE_MAX - 100 : 1;
+                still_pass(h, SESSION_STALL_MS);
+                assert_true(h->asked.open && !h->asked.closing);
+                assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS); /* it is still held */
+        }
+        still_pass(h, SESSION_STALL_MS);
+        assert_false(h->asked.open);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define HOST(f) cmocka_unit_test_setup_teardown(f, host, host_end)
@@ -735,6 +763,7 @@ int main(void) {
                 HOST(room_returns_when_the_deadlines_are_passed),
                 HOST(answers_that_fit_into_no_frame_come_in_several),
                 HOST(a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand),
+                HOST(a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut),
         };
 
         log_set_max_priority(LOG_EMERG);

@@ -816,6 +816,41 @@ static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state
         }
 }
 
+/* Names have eight digits, and more from the 100,000,000th file on; by name those come before the others. */
+static void files_beyond_eight_digits_are_found_and_in_the_order_of_their_numbers(void **state) {
+        static const char *const others[] = { "log.000000001", "log.1", "log.18446744073709551617", "log.100000001x", "log." };
+        enum { BEFORE = 99999997, N = 5 };
+        size_t size;
+        RaftLogFile *before = NEW0(RaftLogFile, 1);
+        RaftLogFiles f = { .file_size = 4096, .write = 1, .items = before, .n = 1, .capacity = 1 };
+        MemoryDisk memory;
+        char torn[64];
+        uint64_t last;
+        uint32_t write;
+
+        memory_disk_init(&memory, 1);
+        f.disk = &memory.base;
+        before->number = BEFORE;
+        for (unsigned i = 1; i <= N; i++)
+                write_entry(&f, i, 4000); /* a file each */
+        assert_int_equal(f.items[N].number, BEFORE + N);
+        raft_log_files_done(&f);
+        assert_non_null(memory_disk_file(&memory, "log.99999998", &size));
+        assert_non_null(memory_disk_file(&memory, "log.100000002", &size));
+        for (size_t i = 0; i < ELEMENTS(others); i++)
+                assert_int_equal(memory_disk_put(&memory, others[i], "other", 5), 0);
+
+        assert_int_equal(load_round(&memory, &last, &write, torn, NULL), 0);
+        assert_int_equal(last, N);
+        assert_int_equal(write, N + 1);
+
+        f = (RaftLogFiles) { .disk = &memory.base };
+        assert_int_equal(raft_log_files_remove_all(&f), 0);
+        assert_int_equal(memory.n, ELEMENTS(others));
+        raft_log_files_done(&f);
+        memory_disk_done(&memory);
+}
+
 /* A crash leaves an empty file at the end; cutting all that is before it would lose where the log is. */
 static void cutting_before_an_empty_file_keeps_where_the_log_ends(void **state) {
         for (unsigned i_run = 0; i_run < 400; i_run++) {
@@ -1061,7 +1096,7 @@ static void on_a_real_disk_it_is_the_same(void **state) {
         scratch_free(scratch);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_folder_without_a_log_says_so_and_a_second_log_is_refused),
                 cmocka_unit_test(whose_log_it_is_and_term_and_vote_survive),
@@ -1088,6 +1123,7 @@ int main(void) {
                 cmocka_unit_test(a_missing_file_is_refused),
                 cmocka_unit_test(a_lost_write_is_refused_even_if_the_indexes_fit),
                 cmocka_unit_test(the_next_file_is_begun_when_half_of_the_last_one_is_used),
+                cmocka_unit_test(files_beyond_eight_digits_are_found_and_in_the_order_of_their_numbers),
                 cmocka_unit_test(cutting_before_an_empty_file_keeps_where_the_log_ends),
                 cmocka_unit_test(term_and_vote_are_written_beside_those_before),
                 cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
@@ -1099,5 +1135,7 @@ int main(void) {
                 cmocka_unit_test(on_a_real_disk_it_is_the_same),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

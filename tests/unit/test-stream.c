@@ -3,9 +3,13 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#include "io/net_uv_internal.h"
 
 static int setup(void **state) {
         Pair *pair = NEW0(Pair, 1);
@@ -30,8 +34,36 @@ static void connect_both(Pair *pair, End *client, End *server) {
         end_take(server, pair, pair->accepted[n]);
 }
 
+static UvStream *uv_of(Stream *s) {
+        return container_of(s, UvStream, base);
+}
+
+static int fd_of(Stream *s) {
+        int fd = -1;
+
+        assert_int_equal(uv_fileno(&uv_of(s)->uv.handle, &fd), 0);
+        return fd;
+}
+
+static int option_of(int fd, int level, int option) {
+        int value = -1;
+
+        assert_int_equal(getsockopt(fd, level, option, &value, &(socklen_t) { sizeof(value) }), 0);
+        return value;
+}
+
+/* Lets the loop turn so often. */
+static void turn(Pair *pair, unsigned n) {
+        Deferred stop = { .run = (void (*)(void *)) loop_uv_stop, .userdata = pair->uv };
+
+        for (; n > 0; n--) {
+                loop_defer(pair->loop, &stop);
+                loop_uv_run(pair->uv);
+        }
+}
+
 /* Moves the pair's door to a TCP port that the kernel chooses. */
-static void listen_tcp(Pair *pair) {
+static int listen_tcp(Pair *pair) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -43,6 +75,7 @@ static void listen_tcp(Pair *pair) {
         pair->net->ops->unlisten(pair->net, pair->listener);
         if (net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &pair->listener, &err) < 0)
                 fail_msg("%s", err.message);
+        return fd;
 }
 
 static void bytes_go_both_ways_and_nothing_is_told_from_inside_a_call(void **state) {
@@ -58,6 +91,7 @@ static void bytes_go_both_ways_and_nothing_is_told_from_inside_a_call(void **sta
         assert_false(client.closed);
         RUN_UNTIL(pair, client.closed && server.finished);
         assert_int_equal(client.error, 0);
+        assert_string_equal(client.reason, "closed");
         end_done(&client);
         end_done(&server);
 }
@@ -70,12 +104,18 @@ static void who_is_at_the_other_end_of_a_unix_socket_is_known_and_its_address_em
         pid_t pid = -1;
 
         connect_both(pair, &client, &server);
+        assert_int_equal(stream_peer_credentials(client.stream, &uid, &gid, &pid), 0);
         assert_int_equal(stream_peer_credentials(server.stream, &uid, &gid, &pid), 0);
         assert_int_equal(uid, getuid());
         assert_int_equal(gid, getgid());
         assert_int_equal(pid, getpid());
         assert_string_equal(stream_peer_address(server.stream), "");
         assert_int_equal(stream_kernel_silent_ms(server.stream), UINT64_MAX);
+        uv_of(server.stream)->is_tcp = true; /* the kernel says that it is not */
+        assert_int_equal(stream_kernel_silent_ms(server.stream), UINT64_MAX);
+        uv_of(server.stream)->is_tcp = false;
+        stream_close(client.stream);
+        assert_int_equal(stream_peer_credentials(client.stream, &uid, &gid, &pid), -ENOTCONN);
         end_done(&client);
         end_done(&server);
 }
@@ -101,21 +141,117 @@ static void tcp_streams_know_their_addresses_and_when_the_other_kernel_was_heard
         end_done(&server);
 }
 
+static void tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_that(void **state) {
+        static const struct {
+                int level, option, value, asked;
+        } options[] = {
+                { IPPROTO_TCP, TCP_NODELAY, 1, 1 },    { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 131072, 131072 }, { SOL_SOCKET, SO_KEEPALIVE, 1, 1 },
+                { IPPROTO_TCP, TCP_KEEPIDLE, 15, 1 },  { IPPROTO_TCP, TCP_KEEPINTVL, 5, 1 },               { IPPROTO_TCP, TCP_KEEPCNT, 3, 5 },
+        };
+        struct tcp_info info = {};
+        Pair *pair = *state;
+        End ends[2];
+        int fd = listen_tcp(pair);
+
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &(socklen_t) { sizeof(info) }), 0);
+        assert_true(info.tcpi_sacked == 1024 || info.tcpi_sacked == 128); /* of a listening socket: its backlog, up to the kernel's own limit */
+        connect_both(pair, &ends[0], &ends[1]);
+        for (size_t e = 0; e < ELEMENTS(ends); e++) {
+                fd = fd_of(ends[e].stream);
+                for (size_t i = 0; i < ELEMENTS(options); i++)
+                        assert_int_equal(option_of(fd, options[i].level, options[i].option), options[i].value);
+                (void) stream_kernel_silent_ms(ends[e].stream);
+                for (size_t i = 0; i < ELEMENTS(options); i++)
+                        assert_int_equal(option_of(fd, options[i].level, options[i].option), options[i].asked);
+                assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int) { 7 }, sizeof(int)), 0);
+                (void) stream_kernel_silent_ms(ends[e].stream); /* that is done once */
+                assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 7);
+        }
+        stream_close(ends[0].stream);
+        assert_int_equal(stream_kernel_silent_ms(ends[0].stream), UINT64_MAX);
+        for (size_t e = 0; e < ELEMENTS(ends); e++)
+                end_done(&ends[e]);
+}
+
+static void tcp_of_version_6_has_its_addresses_in_brackets(void **state) {
+        struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+        socklen_t size = sizeof(a);
+        Pair *pair = *state;
+        Error err = {};
+        End client, server;
+        uint16_t port;
+        int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0 || bind(fd, (struct sockaddr *) &a, size) < 0) {
+                close(fd);
+                skip(); /* this host has none */
+        }
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
+        port = a.sin6_port;
+        close(fd);
+        pair->net->ops->unlisten(pair->net, pair->listener);
+        snprintf(pair->address, sizeof(pair->address), "[::]:%u", ntohs(port));
+        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
+                fail_msg("%s", err.message);
+        snprintf(pair->address, sizeof(pair->address), "[::1]:%u", ntohs(port));
+        connect_both(pair, &client, &server);
+        assert_string_equal(stream_peer_address(client.stream), pair->address);
+        assert_string_equal(stream_local_address(server.stream), pair->address);
+        end_done(&client);
+        end_done(&server);
+
+        /* That it listens on all of version 6 takes nothing of version 4. */
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &(struct sockaddr_in) { .sin_family = AF_INET, .sin_port = port }, sizeof(struct sockaddr_in)), 0);
+        close(fd);
+}
+
+/* A port that is left by a connection of a moment ago can be listened on at once. */
+static void a_port_is_listened_on_again_while_old_connections_end(void **state) {
+        Pair *pair = *state;
+        Listener *second = NULL;
+        Error err = {};
+        End client, server;
+
+        listen_tcp(pair);
+        pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
+        turn(pair, 2);
+        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err), 0);
+        connect_both(pair, &client, &server);
+        end_done(&server); /* who ends it first waits for late packets */
+        RUN_UNTIL(pair, client.finished);
+        end_done(&client);
+        assert_int_equal(pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err), -EADDRINUSE);
+        assert_non_null(strstr(err.message, "somebody else does already"));
+        pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
+        turn(pair, 2);
+        if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
+                fail_msg("%s", err.message);
+}
+
 static void nothing_is_read_while_paused_and_the_writer_learns_when_all_has_left(void **state) {
         enum { SIZE = 5000000 };
         Pair *pair = *state;
         char *bytes = NEW0(char, SIZE);
         End client, server;
+        size_t held;
 
         memset(bytes, 'p', SIZE);
         connect_both(pair, &client, &server);
         stream_pause(server.stream, true);
         assert_int_equal(stream_write(client.stream, bytes, SIZE), 0);
         assert_in_range(stream_queued(client.stream), SIZE / 2, SIZE);
+        assert_int_equal(stream_held(client.stream), stream_queued(client.stream));
         assert_false(client.drained);
         assert_string_equal(end_text(&server), "");
 
         stream_pause(server.stream, false);
+        held = stream_held(client.stream);
+        RUN_UNTIL(pair, server.got.size > SIZE / 2);
+        if (!client.drained) { /* what has left of one write counts at once, its memory when all of it has */
+                assert_int_equal(stream_held(client.stream), held);
+                assert_true(stream_queued(client.stream) <= SIZE - server.got.size);
+        }
         RUN_UNTIL(pair, client.drained && server.got.size == SIZE);
         assert_int_equal(stream_queued(client.stream), 0);
         assert_memory_equal(server.got.chars, bytes, SIZE);
@@ -180,6 +316,327 @@ static void finishing_sends_everything_first_even_with_bytes_unread(void **state
         end_done(&server);
 }
 
+static void a_finished_stream_waits_two_seconds_for_the_other_sides_end(void **state) {
+        Pair *pair = *state;
+        End client, server;
+        Timer *linger;
+
+        connect_both(pair, &client, &server);
+        stream_finish(server.stream);
+        stream_finish(server.stream);
+        RUN_UNTIL(pair, client.finished);
+        stream_pause(server.stream, true); /* it goes on to look for the end */
+        assert_true(uv_of(server.stream)->reading || uv_is_active(&uv_of(server.stream)->uv.handle));
+        linger = uv_of(server.stream)->linger;
+        assert_non_null(linger);
+        assert_true(linger->due_ms > loop_now_ms(pair->loop) && linger->due_ms <= loop_now_ms(pair->loop) + 2000 + pair->loop->grain_ms);
+        turn(pair, 3);
+        assert_false(server.closed);
+        assert_int_equal(timer_start(linger, pair->loop, 1), 0); /* as if they had passed */
+        RUN_UNTIL(pair, server.closed);
+        assert_int_equal(server.error, 0);
+        assert_string_equal(server.reason, "closed");
+        end_done(&client);
+        end_done(&server);
+}
+
+static void the_other_sides_end_is_told_once_and_ends_a_finished_stream_at_once(void **state) {
+        Pair *pair = *state;
+        End client, server;
+
+        connect_both(pair, &client, &server);
+        assert_int_equal(shutdown(fd_of(client.stream), SHUT_WR), 0);
+        RUN_UNTIL(pair, server.finished);
+        server.finished = false;
+        stream_pause(server.stream, true);
+        stream_pause(server.stream, false);
+        turn(pair, 3);
+        assert_false(server.finished || server.closed);
+        end_send(&server, "the answer");
+        stream_finish(server.stream);
+        assert_null(uv_of(server.stream)->linger);
+        RUN_UNTIL(pair, server.closed);
+        assert_int_equal(server.error, 0);
+        RUN_UNTIL(pair, client.finished);
+        assert_string_equal(end_text(&client), "the answer");
+        end_done(&client);
+        end_done(&server);
+}
+
+static void a_closed_stream_is_neither_finished_nor_paused(void **state) {
+        Pair *pair = *state;
+        End client, server;
+
+        connect_both(pair, &client, &server);
+        stream_close(server.stream);
+        stream_finish(server.stream);
+        stream_pause(server.stream, true);
+        stream_close(server.stream);
+        assert_null(uv_of(server.stream)->linger);
+        RUN_UNTIL(pair, server.closed && client.finished);
+        assert_int_equal(server.error, 0);
+        end_done(&client);
+        end_done(&server);
+}
+
+static void what_fills_the_buffer_of_the_loop_is_no_end(void **state) {
+        Pair *pair = *state;
+        char *bytes = NEW0(char, LOOP_UV_BUFFER_SIZE);
+        End client, server;
+
+        connect_both(pair, &client, &server);
+        stream_pause(server.stream, true);
+        stream_pause(server.stream, true);
+        assert_int_equal(stream_write(client.stream, bytes, LOOP_UV_BUFFER_SIZE), 0);
+        assert_int_equal(stream_held(client.stream), 0);
+        stream_pause(server.stream, false);
+        stream_pause(server.stream, false);
+        RUN_UNTIL(pair, server.got.size == LOOP_UV_BUFFER_SIZE);
+        turn(pair, 3);
+        assert_false(server.finished || server.closed); /* it was asked once more, in vain */
+        free(bytes);
+        end_done(&client);
+        end_done(&server);
+}
+
+static void a_stream_that_cannot_be_read_ends(void **state) {
+        Pair *pair = *state;
+        End client, server;
+
+        connect_both(pair, &client, &server);
+        uv_of(server.stream)->reading = false; /* it does: to begin again fails */
+        stream_pause(server.stream, false);
+        RUN_UNTIL(pair, server.closed);
+        assert_int_equal(server.error, -EALREADY);
+        assert_string_equal(server.reason, strerror(EALREADY));
+        end_done(&client);
+        end_done(&server);
+}
+
+/* A TCP connection whose other end is a socket of ours; a client's stream to it, or an accepted one of it. */
+static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof(a);
+        int door, fd, error = 0;
+
+        door = accepted ? listen_tcp(pair) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (!accepted) {
+                assert_int_equal(bind(door, (struct sockaddr *) &a, size), 0);
+                assert_int_equal(listen(door, 5), 0);
+        }
+        assert_int_equal(getsockname(door, (struct sockaddr *) &a, &size), 0);
+        if (accepted) {
+                unsigned n = pair->n_accepted;
+
+                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                assert_int_equal(connect(fd, (struct sockaddr *) &a, size), 0);
+                RUN_UNTIL(pair, pair->n_accepted > n);
+                end_take(e, pair, pair->accepted[n]);
+        } else {
+                char address[32];
+
+                snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(a.sin_port));
+                *e = (End) { .pair = pair, .connect_error = 1 };
+                assert_non_null(pair->net->ops->connect(pair->net, address, 5000, end_on_connected, e, &error));
+                RUN_UNTIL(pair, e->connect_error != 1);
+                fd = accept(door, NULL, NULL);
+                close(door);
+        }
+        assert_true(fd >= 0);
+        return fd;
+}
+
+/* Closed with bytes queued: a reset, and nobody takes what came for all of it. */
+static void dropping_bytes_resets_a_tcp_connection_and_else_it_ends_in_order(void **state) {
+        enum { SIZE = 20000000 };
+        Pair *pair = *state;
+        char *bytes = NEW0(char, SIZE);
+
+        for (unsigned full = 0; full < 2; full++) {
+                End client;
+                ssize_t n;
+                int fd = connect_raw_tcp(pair, &client, false);
+
+                assert_int_equal(stream_write(client.stream, bytes, full ? SIZE : 10), 0);
+                assert_int_equal(stream_held(client.stream) > 0, full);
+                stream_close(client.stream);
+                RUN_UNTIL(pair, client.closed);
+                assert_int_equal(client.error, 0);
+                while ((n = recv(fd, bytes, SIZE, 0)) > 0)
+                        ;
+                assert_int_equal(n, full ? -1 : 0);
+                assert_true(!full || errno == ECONNRESET);
+                close(fd);
+                end_done(&client);
+        }
+        free(bytes);
+}
+
+static void a_reset_ends_a_stream_with_an_error_unless_it_was_finished(void **state) {
+        struct linger reset = { .l_onoff = 1 };
+        Pair *pair = *state;
+
+        for (unsigned i = 0; i < 3; i++) {
+                End server;
+                int fd = connect_raw_tcp(pair, &server, true);
+
+                if (i == 1)
+                        stream_finish(server.stream);
+                if (i == 2)
+                        stream_pause(server.stream, true);
+                turn(pair, 2);
+                assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+                close(fd);
+                if (i == 2) {
+                        stream_finish(server.stream); /* there is nothing to wait for */
+                        assert_null(uv_of(server.stream)->linger);
+                }
+                RUN_UNTIL(pair, server.closed);
+                assert_int_equal(server.error, i == 0 ? -ECONNRESET : 0);
+                assert_string_equal(server.reason, i == 0 ? strerror(ECONNRESET) : "closed");
+                end_done(&server);
+        }
+}
+
+static void a_queued_write_to_who_leaves_ends_the_stream_with_an_error(void **state) {
+        enum { SIZE = 5000000 };
+        Pair *pair = *state;
+        char *bytes = NEW0(char, SIZE);
+        End client, server;
+
+        connect_both(pair, &client, &server);
+        stream_pause(client.stream, true);
+        stream_pause(server.stream, true);
+        assert_int_equal(stream_write(server.stream, bytes, SIZE), 0);
+        stream_close(client.stream);
+        RUN_UNTIL(pair, server.closed);
+        assert_true(server.error == -EPIPE || server.error == -ECONNRESET);
+        assert_string_equal(server.reason, strerror(-server.error));
+        assert_false(server.drained);
+        free(bytes);
+        end_done(&client);
+        end_done(&server);
+}
+
+static void an_error_of_queueing_ends_the_stream(void **state) {
+        Pair *pair = *state;
+        UvStream *s = uv_stream_new(pair->uv, false); /* not connected */
+        End e = { .pair = pair, .stream = &s->base };
+
+        stream_set_events(&s->base, &end_events, &e);
+        s->base.held = 1; /* so that it is queued at once */
+        assert_int_equal(stream_write(&s->base, "x", 1), -EBADF);
+        assert_int_equal(s->base.held, 1);
+        assert_int_equal(stream_write(&s->base, "x", 1), -EPIPE);
+        s->base.held = 0;
+        RUN_UNTIL(pair, e.closed);
+        assert_int_equal(e.error, -EBADF);
+        end_done(&e);
+}
+
+typedef struct Named {
+        Pair *pair;
+        unsigned n;
+        bool dozes;
+} Named;
+
+static void named_ran(Named *n) {
+        if (n->dozes)
+                (void) poll(NULL, 0, 50);
+        n->n++;
+        loop_uv_stop(n->pair->uv);
+}
+
+static void named_on_read(void *userdata, const void *bytes, size_t size) {
+        named_ran(userdata);
+}
+
+static void named_on_drain(void *userdata) {
+        named_ran(userdata);
+}
+
+static void named_on_close(void *userdata, int error, const char *reason) {
+        named_ran(userdata);
+}
+
+static void named_on_connected(void *userdata, Stream *s, int error) {
+        if (s)
+                stream_close(s);
+        named_ran(userdata);
+}
+
+static void named_on_accepted(void *userdata, Stream *s) {
+        stream_close(s);
+        named_ran(userdata);
+}
+
+/* What a long turn is blamed on. */
+static void the_figures_of_a_turn_have_the_names_of_streams(void **state) {
+        enum { SIZE = 1000000 };
+        static const StreamEvents events = { .on_read = named_on_read, .on_drain = named_on_drain, .on_close = named_on_close, .name = "named" };
+        static const StreamEvents no_drain = { .on_read = named_on_read, .on_close = named_on_close };
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        Pair *pair = *state;
+        Named n = { .pair = pair };
+        char *bytes = NEW0(char, SIZE), path[200];
+        End client, server;
+        int fd, door, error = 0;
+
+        connect_both(pair, &client, &server);
+        assert_string_equal(stream_events_name(client.stream), "stream");
+        stream_set_events(client.stream, &events, &n);
+        assert_string_equal(stream_events_name(client.stream), "named");
+
+        end_send(&server, "x");
+        n.dozes = true;
+        RUN_UNTIL(pair, n.n == 1);
+        assert_string_equal(loop_turns(pair->loop)->longest, "named");
+
+        stream_pause(server.stream, true);
+        assert_int_equal(stream_write(client.stream, bytes, SIZE), 0);
+        stream_pause(server.stream, false);
+        RUN_UNTIL(pair, n.n == 2);
+        assert_string_equal(loop_turns(pair->loop)->longest, "named");
+        stream_set_events(client.stream, &no_drain, &n); /* this one does not want to hear of it */
+        stream_pause(server.stream, true);
+        assert_int_equal(stream_write(client.stream, bytes, SIZE), 0);
+        stream_pause(server.stream, false);
+        RUN_UNTIL(pair, server.got.size == 2 * SIZE);
+        turn(pair, 2);
+        assert_int_equal(n.n, 2);
+        stream_set_events(client.stream, &events, &n);
+        stream_close(client.stream);
+        RUN_UNTIL(pair, n.n == 3);
+        assert_string_equal(loop_turns(pair->loop)->longest, "named");
+        client.closed = true;
+        end_done(&server);
+        text_done(&client.got);
+        free(bytes);
+
+        pair->on_accepted = named_on_accepted;
+        pair->userdata = &n;
+        snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", pair->address);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        RUN_UNTIL(pair, n.n == 4);
+        assert_string_equal(loop_turns(pair->loop)->longest, "accept");
+        close(fd);
+
+        snprintf(path, sizeof(path), "%s/door", pair->folder);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
+        door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(door, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n, &error)); /* nobody listens */
+        RUN_UNTIL(pair, n.n == 5);
+        assert_string_equal(loop_turns(pair->loop)->longest, "connect");
+        assert_int_equal(listen(door, 5), 0);
+        assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n, &error));
+        RUN_UNTIL(pair, n.n == 6);
+        assert_string_equal(loop_turns(pair->loop)->longest, "connect");
+        turn(pair, 2);
+        close(door);
+}
+
 static void writing_to_who_has_left_ends_the_stream_with_an_error(void **state) {
         Pair *pair = *state;
         End client, server;
@@ -200,18 +657,47 @@ static void writing_to_who_has_left_ends_the_stream_with_an_error(void **state) 
         end_done(&server);
 }
 
+typedef struct Crowd {
+        Pair *pair;
+        unsigned in_turn[300];
+} Crowd;
+
+static void crowd_on_accepted(void *userdata, Stream *s) {
+        Crowd *crowd = userdata;
+        Pair *pair = crowd->pair;
+
+        assert_true(loop_turns(pair->loop)->n < ELEMENTS(crowd->in_turn));
+        crowd->in_turn[loop_turns(pair->loop)->n]++;
+        pair->accepted[pair->n_accepted++] = s;
+}
+
+/* Some of them in a turn, so that others have theirs between; and none is taken twice. */
 static void a_crowd_at_the_door_is_let_in_completely(void **state) {
-        enum { N = 200 };
+        enum { N = 200, PER_TURN = 64 + 1 }; /* one more is taken at the end of the turn */
         Pair *pair = *state;
+        Crowd crowd = { .pair = pair };
         struct sockaddr_un a = { .sun_family = AF_UNIX };
+        unsigned turns = 0;
         int fds[N];
+
+        pair->on_accepted = crowd_on_accepted;
+        pair->userdata = &crowd;
 
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", pair->address);
         for (int i = 0; i < N; i++) {
                 fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
         }
-        RUN_UNTIL(pair, pair->n_accepted == N);
+        for (unsigned i = 0; i < 100 && pair->n_accepted < N; i++)
+                turn(pair, 1);
+        assert_int_equal(pair->n_accepted, N);
+        for (unsigned i = 0; i < ELEMENTS(crowd.in_turn); i++)
+                if (crowd.in_turn[i] > 0) {
+                        assert_int_equal(crowd.in_turn[i], MIN(N - turns * PER_TURN, (unsigned) PER_TURN));
+                        turns++;
+                }
+        turn(pair, 2);
+        assert_null(pair->loop->first); /* nothing goes on to ask */
         for (int i = 0; i < N; i++) {
                 stream_close(pair->accepted[i]);
                 close(fds[i]);
@@ -249,6 +735,79 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         end_connect(&client, pair);
         end_done(&client);
         pair->net->ops->unlisten(pair->net, second);
+}
+
+static void a_socket_of_somebody_else_under_the_same_name_stays(void **state) {
+        Pair *pair = *state;
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        char path[200];
+        struct stat st;
+        int fd;
+
+        /* Made before the other one goes: it has another inode. */
+        snprintf(path, sizeof(path), "%s/other", pair->folder);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &a, sizeof(a)), 0);
+        assert_int_equal(rename(path, pair->address), 0);
+        pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
+        assert_int_equal(stat(pair->address, &st), 0);
+        pair->net->ops->unlisten(pair->net, NULL);
+        close(fd);
+}
+
+static void a_path_is_as_long_as_the_kernel_takes_it(void **state) {
+        static const size_t sizes[] = { 106, 107, 108, 150 };
+        Pair *pair = *state;
+
+        for (size_t i = 0; i < ELEMENTS(sizes); i++) {
+                int r, expected = sizes[i] < 108 ? 0 : -ENAMETOOLONG, error = 0;
+                Listener *l = NULL;
+                char path[200];
+                Error err = {};
+                End e = { .pair = pair, .connect_error = 1 };
+
+                memset(path, 'x', sizeof(path));
+                memcpy(path, pair->folder, strlen(pair->folder));
+                path[strlen(pair->folder)] = '/';
+                path[sizes[i]] = '\0';
+                r = pair->net->ops->listen(pair->net, path, pair_on_accepted, pair, &l, &err);
+                assert_int_equal(r, expected);
+                if (r < 0) {
+                        assert_null(pair->net->ops->connect(pair->net, path, 1000, end_on_connected, &e, &error));
+                        assert_int_equal(error, expected);
+                        continue;
+                }
+                assert_non_null(pair->net->ops->connect(pair->net, path, 5000, end_on_connected, &e, &error));
+                RUN_UNTIL(pair, e.connect_error != 1);
+                assert_int_equal(e.connect_error, 0);
+                end_done(&e);
+                pair->net->ops->unlisten(pair->net, l);
+        }
+}
+
+static void what_is_no_socket_cannot_be_listened_on(void **state) {
+        static const struct {
+                int domain, type;
+                int error;
+                const char *says;
+        } rows[] = {
+                { 0, 0, -ENOTSOCK, "cannot listen on descriptor" },
+                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "cannot listen: " },
+        };
+        Pair *pair = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                int fd = rows[i].domain ? socket(rows[i].domain, rows[i].type | SOCK_CLOEXEC, 0) : open("/dev/null", O_RDONLY | O_CLOEXEC);
+                Listener *l = NULL;
+                Error err = {};
+
+                assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &l, &err), rows[i].error);
+                assert_true(starts_with(err.message, rows[i].says));
+                assert_non_null(strstr(err.message, strerror(-rows[i].error)));
+                turn(pair, 2);
+                assert_int_equal(fcntl(fd, F_GETFD), -1); /* it was taken all the same */
+        }
 }
 
 static void a_file_in_the_way_of_a_socket_is_never_removed(void **state) {
@@ -381,7 +940,7 @@ static void after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told
         text_done(&t.heard);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(bytes_go_both_ways_and_nothing_is_told_from_inside_a_call),
@@ -389,7 +948,23 @@ int main(void) {
                 T(tcp_streams_know_their_addresses_and_when_the_other_kernel_was_heard),
                 T(nothing_is_read_while_paused_and_the_writer_learns_when_all_has_left),
                 T(shared_bytes_are_held_until_the_last_stream_has_sent_them),
+                T(tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_that),
+                T(tcp_of_version_6_has_its_addresses_in_brackets),
+                T(a_port_is_listened_on_again_while_old_connections_end),
                 T(finishing_sends_everything_first_even_with_bytes_unread),
+                T(a_finished_stream_waits_two_seconds_for_the_other_sides_end),
+                T(the_other_sides_end_is_told_once_and_ends_a_finished_stream_at_once),
+                T(a_closed_stream_is_neither_finished_nor_paused),
+                T(what_fills_the_buffer_of_the_loop_is_no_end),
+                T(a_stream_that_cannot_be_read_ends),
+                T(dropping_bytes_resets_a_tcp_connection_and_else_it_ends_in_order),
+                T(a_reset_ends_a_stream_with_an_error_unless_it_was_finished),
+                T(a_queued_write_to_who_leaves_ends_the_stream_with_an_error),
+                T(an_error_of_queueing_ends_the_stream),
+                T(the_figures_of_a_turn_have_the_names_of_streams),
+                T(a_socket_of_somebody_else_under_the_same_name_stays),
+                T(a_path_is_as_long_as_the_kernel_takes_it),
+                T(what_is_no_socket_cannot_be_listened_on),
                 T(writing_to_who_has_left_ends_the_stream_with_an_error),
                 T(a_crowd_at_the_door_is_let_in_completely),
                 T(the_socket_is_for_owner_and_group_and_goes_with_its_listener),
@@ -401,5 +976,7 @@ int main(void) {
                 T(after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
 }

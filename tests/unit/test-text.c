@@ -163,7 +163,7 @@ static void a_message_keeps_to_one_line_in_place(void **state) {
         assert_string_equal(text_keep_to_one_line(s), "a?b?c?d?\xc3\xa4");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
                 cmocka_unit_test(numbers_are_printed_in_full),
@@ -177,5 +177,7 @@ int main(void) {
                 cmocka_unit_test(a_message_keeps_to_one_line_in_place),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }

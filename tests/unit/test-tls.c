@@ -237,6 +237,171 @@ static void bytes_behind_the_handshake_wait_until_they_are_wanted(void **state) 
         end_done(&server.end);
 }
 
+static void a_handshake_that_takes_long_is_given_up(void **state) {
+        Secure *s = *state;
+        Loop *loop = s->pair.loop;
+        Timer *deadline = NULL;
+        Side server;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
+        side_start(&server, s, s->pair.accepted[0], s->key, TLS_SERVER);
+        for (size_t i = 0; i < loop->n_heap; i++)
+                if (loop->heap[i] != &s->pair.guard)
+                        deadline = loop->heap[i];
+        assert_non_null(deadline);
+        assert_in_range(deadline->due_ms - loop_now_ms(loop), 5000, 10000 + loop->grain_ms);
+        assert_int_equal(timer_start(deadline, loop, 1), 0); /* as if they had passed */
+        RUN_UNTIL(&s->pair, server.done);
+        assert_int_equal(server.error, -ETIMEDOUT);
+        assert_string_equal(server.reason, "the TLS handshake took longer than 10 s");
+        RUN_UNTIL(&s->pair, raw.finished || raw.closed);
+        end_done(&raw);
+}
+
+static void what_is_no_record_ends_the_stream(void **state) {
+        Secure *s = *state;
+        Side client, server;
+
+        shake(s, &client, s->key, &server, s->key);
+        assert_int_equal(stream_write((Stream *) client.end.stream->inner, "GET / HTTP/1.1\r\nHost: fleet\r\n\r\n", 31), 0);
+        RUN_UNTIL(&s->pair, server.end.closed);
+        assert_int_equal(server.end.error, -EBADMSG);
+        assert_true(strlen(server.end.reason) > 5);
+        assert_int_equal(server.end.got.size, 0);
+        end_done(&client.end);
+        end_done(&server.end);
+}
+
+static void a_secure_stream_knows_what_its_inner_one_knows_and_takes_nothing_at_its_end(void **state) {
+        Secure *s = *state;
+        Side client, server;
+        uid_t uid = -1;
+        gid_t gid = -1;
+        pid_t pid = -1;
+
+        shake(s, &client, s->key, &server, s->key);
+        assert_int_equal(stream_peer_credentials(server.end.stream, &uid, &gid, &pid), 0);
+        assert_int_equal(uid, getuid());
+        assert_int_equal(gid, getgid());
+        assert_int_equal(pid, getpid());
+        assert_int_equal(stream_kernel_silent_ms(server.end.stream), UINT64_MAX);
+
+        stream_finish(server.end.stream);
+        stream_finish(server.end.stream);
+        stream_pause(server.end.stream, true);
+        assert_int_equal(stream_write(server.end.stream, "x", 1), -EPIPE);
+        RUN_UNTIL(&s->pair, client.end.finished);
+        stream_close(client.end.stream);
+        stream_close(client.end.stream);
+        stream_finish(client.end.stream);
+        stream_pause(client.end.stream, true);
+        assert_int_equal(stream_write(client.end.stream, "x", 1), -EPIPE);
+        RUN_UNTIL(&s->pair, client.end.closed && server.end.closed);
+        assert_int_equal(client.end.error, 0);
+        assert_string_equal(client.end.reason, "closed");
+        assert_int_equal(server.end.error, 0);
+        end_done(&client.end);
+        end_done(&server.end);
+}
+
+typedef struct Sipping {
+        Side *side;
+        Text got;
+        unsigned reads;
+        Deferred again;
+} Sipping;
+
+static void sip_again(void *userdata) {
+        stream_pause(((Sipping *) userdata)->side->end.stream, false);
+}
+
+static void sip(void *userdata, const void *bytes, size_t size) {
+        Sipping *t = userdata;
+
+        text_append_bytes(&t->got, bytes, size);
+        t->reads++;
+        stream_pause(t->side->end.stream, true);
+        loop_defer(t->side->pair->loop, &t->again);
+        loop_uv_stop(t->side->pair->uv);
+}
+
+/* Records that came in one packet are kept, encrypted, and given on one by one. */
+static void who_pauses_at_each_record_gets_them_all_in_order(void **state) {
+        enum { N = 40, SIZE = 700 };
+        StreamEvents events = { .on_read = sip, .on_close = end_on_close };
+        Secure *s = *state;
+        Side client, server;
+        Sipping t = { .side = &server };
+        char record[SIZE];
+
+        t.again = (Deferred) { .run = sip_again, .userdata = &t };
+        shake(s, &client, s->key, &server, s->key);
+        stream_set_events(server.end.stream, &events, &t);
+        for (unsigned i = 0; i < N; i++) {
+                memset(record, 'A' + (int) i, SIZE);
+                assert_int_equal(stream_write(client.end.stream, record, SIZE), 0);
+        }
+        RUN_UNTIL(&s->pair, t.got.size == N * SIZE);
+        assert_int_equal(t.reads, N);
+        for (size_t i = 0; i < t.got.size; i++)
+                assert_int_equal(t.got.chars[i], 'A' + i / SIZE);
+        deferred_cancel(&t.again);
+        stream_set_events(server.end.stream, &end_events, &server.end);
+        stream_pause(server.end.stream, false);
+        end_done(&client.end);
+        RUN_UNTIL(&s->pair, server.end.closed);
+        end_done(&server.end);
+        text_done(&t.got);
+}
+
+static void a_key_file_is_one_of_ours_with_so_many_digits(void **state) {
+        static const struct {
+                unsigned digits;
+                const char *end;
+                int error;
+        } rows[] = {
+                { 64, "", 0 }, { 64, " \t\r\n\n", 0 }, { 128, "\n", 0 }, { 62, "\n", -EINVAL }, { 63, "\n", -EINVAL }, { 65, "\n", -EINVAL },
+                { 130, "\n", -EINVAL }, { 62, "0g", -EINVAL }, { 62, "g0", -EINVAL }, { 0, "", -EINVAL }, { 64, "\n0", -EINVAL }, { 66, "\n", 0 },
+        };
+        Secure *s = *state;
+        Error err = {};
+        TlsKey *key = NULL;
+        char path[200];
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                FILE *f = fopen(s->path, "w");
+                int r;
+
+                for (unsigned n = 0; n < rows[i].digits; n++)
+                        fputc("0aF9"[n % 4], f);
+                fputs(rows[i].end, f);
+                fclose(f);
+                r = tls_key_read(s->path, &key, &err);
+                assert_int_equal(r, rows[i].error);
+                if (r == 0)
+                        key = tls_key_free(key);
+        }
+        snprintf(path, sizeof(path), "%s/x", s->path);
+        assert_int_equal(tls_key_read(path, &key, &err), -ENOTDIR);
+        assert_non_null(strstr(err.message, "cannot read the key file"));
+        assert_int_equal(tls_key_read(s->pair.folder, &key, &err), -EINVAL);
+        assert_non_null(strstr(err.message, "is not a regular file"));
+        if (geteuid() == 0) {
+                assert_int_equal(chown(s->path, 65534, -1), 0);
+                assert_int_equal(tls_key_read(s->path, &key, &err), -EPERM);
+                assert_non_null(strstr(err.message, "belongs to somebody else: chown 0 "));
+                assert_int_equal(chown(s->path, 0, -1), 0);
+        }
+        for (unsigned mode = 0601; mode < 0700; mode = mode * 2 - 0600) {
+                assert_int_equal(chmod(s->path, mode), 0);
+                assert_int_equal(tls_key_read(s->path, &key, &err), -EPERM);
+                assert_non_null(strstr(err.message, "others may read"));
+        }
+        assert_null(key);
+}
+
 static void an_end_without_a_word_is_an_error(void **state) {
         Secure *s = *state;
         Side client, server;
@@ -291,7 +456,7 @@ static void a_key_without_memory_for_its_credentials_is_not_used(void **state) {
         assert_null(key);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(two_sides_with_the_key_talk_both_ways),
@@ -302,10 +467,17 @@ int main(void) {
                 T(megabytes_arrive_unchanged_through_pauses),
                 T(a_large_write_leaves_no_large_buffer_behind),
                 T(bytes_behind_the_handshake_wait_until_they_are_wanted),
+                T(a_handshake_that_takes_long_is_given_up),
+                T(what_is_no_record_ends_the_stream),
+                T(a_secure_stream_knows_what_its_inner_one_knows_and_takes_nothing_at_its_end),
+                T(who_pauses_at_each_record_gets_them_all_in_order),
+                T(a_key_file_is_one_of_ours_with_so_many_digits),
                 T(an_end_without_a_word_is_an_error),
                 T(a_key_without_memory_for_its_credentials_is_not_used),
                 T(key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy),
         };
 
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
         return cmocka_run_group_tests_name("tls", tests, NULL, NULL);
 }
