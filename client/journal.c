@@ -242,7 +242,7 @@ static int journal_merged(Client *c, const char *name, const Listing *machines, 
         int r;
 
         r = merge_open(c, &m, name, machines, &err);
-        while (r >= 0 && (r = merge_turn(&m, machines, &err)) > 0)
+        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, &err)) > 0)
                 if (c->options.follow && m.any)
                         entries_print(&m, UINT64_MAX);
                 else if (c->options.follow && m.n > 0) {

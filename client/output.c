@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "client/client.h"
 #include "units/lists.h"
 
 struct Table {
@@ -128,6 +129,19 @@ int output_line(const char *s) {
         int r = output_text(s, strlen(s));
 
         return r < 0 ? r : put("\n", 1);
+}
+
+bool output_has_failed(void) {
+        return ferror(stdout) != 0;
+}
+
+int output_finish(int status) {
+        int error = fflush(stdout) == EOF ? errno : 0;
+
+        if (error == 0 && !output_has_failed())
+                return status;
+        fprintf(stderr, "fleetctl: cannot write to standard output%s%s\n", error > 0 ? ": " : "", error > 0 ? strerror(error) : "");
+        return EXIT_FAILED;
 }
 
 size_t output_width(const char *s) {

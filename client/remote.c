@@ -61,7 +61,8 @@ static int print_line(void *userdata, const char *line, size_t size) {
                 return r;
         if (l.data)
                 r = output_text(l.data, strlen(l.data));
-        (void) fflush(stdout);
+        if (fflush(stdout) == EOF)
+                r = -errno;
         if (l.ended)
                 *status = l.status;
         remote_line_done(&l);
@@ -77,7 +78,7 @@ int remote_print(Client *c, const char *method, const Text *path, const char *na
                 return client_fail(path->error, NULL, "%s", "");
         r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit %s: ", name);
+                return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "Error retrieving unit %s: ", name);
         if (status < 0) {
                 fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
                 return EXIT_FAILED;

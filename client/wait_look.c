@@ -119,6 +119,7 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
                 return;
         if (is_active(s)) {
                 u->ran = true;
+                u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
                 if (has_settled(u) && !to_its_end)
                         finish(w, u, PHASE_DONE);

@@ -1028,6 +1028,16 @@ def ssh_is_openssh_with_fleets_flags(t):
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
+def a_child_is_waited_for_also_where_its_end_is_ignored(t):
+    """By whatever has started fleetctl: that is inherited."""
+    t.file("a.service")
+    t.expect("submit a.service", out=["inactive"])
+    t.file("a.service", HELLO.replace("Hello", "Bye"))
+    p = subprocess.run([PROGRAM, "diff", "a.service"], cwd=t.dir, env=t.env, text=True, capture_output=True, timeout=60,
+                       preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    assert p.returncode == 1 and "+Description=Bye" in p.stdout, p
+
+
 def s01_version_flag(t):
     p = subprocess.run([PROGRAM, "--version"], env={"PATH": "/nowhere"}, capture_output=True, text=True)
     assert p.returncode == 0 and p.stderr == "" and p.stdout.startswith("fleetctl version ") and p.stdout.count("\n") == 1, p
