@@ -77,7 +77,7 @@ static void found_done(FoundUnits *found) {
 
 static void note_unit(Found *f, const ApiUnit *unit) {
         f->exists = true;
-        f->global = unit_is_global(unit);
+        f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
 }

@@ -160,7 +160,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
 
 /* Says what there is to say of a unit that is on no machine. */
 static bool is_somewhere(const ApiUnit *unit, const char *name) {
-        if (unit_is_global(unit) || unit->current_state > TARGET_INACTIVE)
+        if (unit->global || unit->current_state > TARGET_INACTIVE)
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
         if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
@@ -195,7 +195,7 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
                 if (i > 0 && remote->apart)
                         putchar('\n');
                 (void) fflush(stdout);
-                status = unit_is_global(&unit) && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
                 if (status != EXIT_DONE && remote->ends)
                         return status;
                 worst = worst == EXIT_DONE ? status : worst;

@@ -180,7 +180,7 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return unable("unit does not exist");
         if (n == 0 && !by_unit)
                 return unable("could not find matching unit or machine");
-        if (by_unit && unit_is_global(&unit))
+        if (by_unit && unit.global)
                 return unable("global units unsupported");
         if (by_unit)
                 found = listing_machine(&machines, unit.machine_id);

@@ -314,7 +314,7 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
         bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
         TargetState state = unit->current_state;
 
-        u->global = unit_is_global(unit);
+        u->global = unit->global;
         if (u->global)
                 state = unit->desired_state;
         know_machine(w, unit->machine_id);

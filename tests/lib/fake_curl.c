@@ -14,12 +14,12 @@ enum { WAITS_MAX = 100000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000 
 static struct {
         FakeAnswer *answers;
         size_t n;
-        Text *sent;
+        FILE *sent;
         uint64_t now_ms;
         unsigned n_waits, n_requests;
 } fake;
 
-void fake_curl_begin(FakeAnswer *answers, size_t n, Text *sent) {
+void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
         fake = (typeof(fake)) { .answers = answers, .n = n, .sent = sent, .now_ms = 1000 };
 }
 
@@ -172,7 +172,7 @@ static void begin(struct Curl_easy *e) {
                 fprintf(stderr, "fleetctl asks without end\n");
                 abort();
         }
-        text_printf(fake.sent, "%s %s%s%s%s\n", e->method, path, e->headers ? streq(e->headers->data, "Content-Type: application/json") ? "" : " FORM" : "",
+        fprintf(fake.sent, "%s %s%s%s%s\n", e->method, path, e->headers ? streq(e->headers->data, "Content-Type: application/json") ? "" : " FORM" : "",
                     e->posted ? " " : "", e->posted ?: "");
         e->answer = find(e->method, path) ?: &nothing;
         e->rest = e->answer->body ?: "";

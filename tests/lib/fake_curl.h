@@ -6,8 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "base/text.h"
+#include <stdio.h>
 
 typedef struct FakeAnswer {
         const char *method, *path; /* the path with its query; one that ends in "*" stands for all that begin so */
@@ -20,4 +19,4 @@ typedef struct FakeAnswer {
 } FakeAnswer;
 
 /* From now on these are the answers, and the time is 0 (14 November 2023, 22:13:20). Each request is written into 'sent'. All is borrowed. */
-void fake_curl_begin(FakeAnswer *answers, size_t n, Text *sent);
+void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent);

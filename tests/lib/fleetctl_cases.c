@@ -154,8 +154,8 @@ typedef struct Setup {
         char *held[2 * CASE_ANSWERS_MAX + 32], *environment[ENVIRONMENT_MAX], *before[ENVIRONMENT_MAX]; /* names, and their values without it */
         size_t n_held, n_environment, input_size;
         const char *input;
-        unsigned columns, rows; /* 0: no terminal */
-        bool full;
+        unsigned columns, rows;
+        bool terminal, full;
 } Setup;
 
 static char *hold(Setup *s, char *text) {
@@ -186,6 +186,7 @@ static void add_answer(Setup *s, char *line) {
         a->method = word(&line);
         a->path = word(&line);
         status = word(&line);
+        status[strcspn(status, "\n")] = 0;
         slash = strchr(status, '/');
         a->index = slash ? strtoull(slash + 1, NULL, 10) : 0;
         a->status = strtol(status, NULL, 10);
@@ -231,9 +232,10 @@ static void add_setting(Setup *s, char *line) {
         } else if (streq(what, "stdin")) {
                 s->input_size = unescape(line);
                 s->input = line;
-        } else if (streq(what, "terminal"))
+        } else if (streq(what, "terminal")) {
                 assert(sscanf(line, "%ux%u", &s->columns, &s->rows) == 2);
-        else if (streq(what, "full"))
+                s->terminal = true;
+        } else if (streq(what, "full"))
                 s->full = true;
         else if (!streq(what, "memory"))
                 fail_msg("%s: there is no such setting", what);
@@ -273,7 +275,7 @@ typedef struct Streams {
         int saved[3], own[3], master;
         FILE *out, *err;
         pthread_t reader;
-        Text *said;
+        FILE *said; /* on the terminal */
 } Streams;
 
 static void *read_terminal(void *userdata) {
@@ -282,7 +284,7 @@ static void *read_terminal(void *userdata) {
         ssize_t n;
 
         while ((n = read(s->master, buffer, sizeof(buffer))) > 0)
-                text_append_bytes(s->said, buffer, (size_t) n);
+                assert(fwrite(buffer, 1, (size_t) n, s->said) == (size_t) n);
         return NULL;
 }
 
@@ -306,10 +308,10 @@ static void open_terminal(Streams *s, const Setup *setup) {
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void streams_begin(Streams *s, const Setup *setup, Text *said) {
+static void streams_begin(Streams *s, const Setup *setup, FILE *said) {
         *s = (Streams) { .master = -1, .out = stdout, .err = stderr, .said = said };
         (void) fflush(NULL);
-        if (setup->columns > 0)
+        if (setup->terminal)
                 open_terminal(s, setup);
         else {
                 for (int i = 0; i < 3; i++)
@@ -369,8 +371,10 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         static const char *const unset[] = { "EDITOR", "SYSTEMD_EDITOR", "VISUAL", "NO_COLOR", "COLUMNS", "FLEETCTL_ASKS", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE" };
         _cleanup_free_ char *scratch = scratch_new(), *before = getcwd(NULL, 0);
         char *words[CASE_WORDS_MAX + 1], *argv[CASE_WORDS_MAX + 1] = {};
+        char *sent = NULL, *said = NULL;
+        size_t sent_size = 0, said_size = 0;
+        FILE *old_stdin = stdin, *sent_to = open_memstream(&sent, &sent_size), *said_to = open_memstream(&said, &said_size); /* not of our memory */
         CaseResult result = {};
-        FILE *old_stdin = stdin;
         Setup setup = {};
         Streams streams;
 
@@ -385,9 +389,9 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         set_up(&setup, c->shared);
         for (size_t i = 0; i < c->argc; i++)
                 argv[i] = words[i] = strdup(c->argv[i]);
-        fake_curl_begin(setup.answers, setup.n_answers, &result.sent);
+        fake_curl_begin(setup.answers, setup.n_answers, sent_to);
 
-        streams_begin(&streams, &setup, &result.out);
+        streams_begin(&streams, &setup, said_to);
         stdin = fdopen(0, "r");
         assert(stdin);
         if (between)
@@ -398,6 +402,11 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         (void) fclose(stdin); /* and with it 0, which the next line opens again */
         stdin = old_stdin;
         streams_end(&streams, &result);
+        assert(fclose(sent_to) == 0 && fclose(said_to) == 0);
+        text_append_bytes(&result.sent, sent, sent_size);
+        text_append_bytes(&result.out, said, said_size);
+        free(sent);
+        free(said);
 
         for (size_t i = 0; i < c->argc; i++)
                 free(words[i]);

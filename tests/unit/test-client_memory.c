@@ -27,13 +27,14 @@ static void fail_while_it_runs(void *userdata, bool runs) {
 /* False: it takes fewer allocations than that. */
 static bool try(const Case *c, const CaseResult *whole, Point *point) {
         CaseResult result = case_run(c, fail_while_it_runs, point);
-        bool failed = alloc_has_failed(), same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: "");
+        bool failed = alloc_has_failed(), same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""), said;
 
         alloc_fail_at(0);
-        if (!same && (result.status == 0 || (result.err.size == 0 && result.out.size == 0)))
+        said = strstr(result.err.chars ?: "", "memory") || strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
+        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
                 print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n, point->count == 1 ? "" : " and all behind it",
                             result.status, result.out.chars ?: "", result.err.chars ?: "");
-        if (!same && (result.status == 0 || (result.err.size == 0 && result.out.size == 0)))
+        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
                 fail();
         case_result_done(&result);
         return failed;
@@ -51,6 +52,7 @@ static void what_is_printed_is_whole_or_a_failure(void **state) {
                 for (unsigned n = 1; try(c, &whole, &(Point) { n, UINT_MAX }); n += 7)
                         ;
                 case_result_done(&whole);
+                alloc_pause(false);
         }
 }
 
