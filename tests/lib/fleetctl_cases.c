@@ -424,13 +424,16 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
 static void print_lines(Text *t, char mark, const Text *lines) {
         bool begins = true;
 
-        for (size_t at = 0; at < lines->size; at++) {
+        for (size_t at = 0, n; at < lines->size; at += n) {
                 unsigned char b = (unsigned char) lines->chars[at];
 
+                n = MAX(utf8_length(lines->chars + at, lines->size - at), (size_t) 1);
                 if (begins)
                         text_printf(t, "%c ", mark);
                 begins = b == '\n';
-                if (b == '\n' || (b >= ' ' && b != '\\' && b != 0x7f))
+                if (n > 1)
+                        text_append_bytes(t, lines->chars + at, n);
+                else if (b == '\n' || (b >= ' ' && b != '\\' && b < 0x7f))
                         text_append_char(t, (char) b);
                 else if (b == '\t' || b == '\033' || b == '\r' || b == '\\')
                         text_printf(t, "\\%c", b == '\t' ? 't' : b == '\r' ? 'r' : b == '\\' ? '\\' : 'e');
