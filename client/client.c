@@ -126,6 +126,15 @@ static int listing_read(Client *c, const char *path, int (*read)(const char *, s
         return 0;
 }
 
+/* Of a daemon that does not say which unit is global: from the options, as fleet's clients did. */
+static int note_global(ApiUnit *unit) {
+        _cleanup_placement_ Placement placement = {};
+        int r = unit->global || !unit->file ? 0 : options_read(unit->file, unit->name, &placement, NULL, NULL);
+
+        unit->global = unit->global || placement.global;
+        return r == -ENOMEM ? r : 0;
+}
+
 int client_units(Client *c, Listing *ret, Error *err) {
         _cleanup_listing_ Listing l = {};
         int r;
@@ -134,6 +143,11 @@ int client_units(Client *c, Listing *ret, Error *err) {
         if (r < 0)
                 return r;
         l.units = join(&l, sizeof(ApiUnit), page_units);
+        for (size_t i = 0; l.units && i < l.n; i++) {
+                r = note_global(&l.units[i]);
+                if (r < 0)
+                        return r;
+        }
         return listing_take(&l, l.units, ret);
 }
 
@@ -209,7 +223,8 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
         r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer about %s", name);
-        return 1;
+        r = note_global(ret);
+        return r < 0 ? r : 1;
 }
 
 static int put_unit(Client *c, const ApiUnit *unit, Error *err) {
@@ -307,18 +322,6 @@ int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata
                 }
         }
         return 0;
-}
-
-bool unit_is_global(const ApiUnit *unit) {
-        Placement placement = {};
-        bool global = unit->global;
-
-        /* A daemon that does not say it: from the options, as fleet's clients did. */
-        if (!global && unit->file && options_read(unit->file, unit->name, &placement, NULL, NULL) >= 0) {
-                global = placement.global;
-                placement_done(&placement);
-        }
-        return global;
 }
 
 void append_legend(Text *t, const Listing *machines, const char *id, bool full) {

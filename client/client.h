@@ -49,7 +49,7 @@ int client_all_machines(Client *c, Listing *ret, Error *err); /* those that are 
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if it is not there; borrowed */
 
-/* 1 and the unit, or 0 if there is none. */
+/* 1 and the unit, or 0 if there is none. 'global' says it of any unit, here and in lists, also where the daemon does not. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
 /* Makes or replaces units, or says what they are to be: one request and one transaction for many, all or nothing, as far as they fit
@@ -62,8 +62,6 @@ bool client_may_retry(int r, const Error *err);
  * unit that is gone already is destroyed. 0, or the first negative that 'done' returned. */
 int client_destroy_all(Client *c, const Names *names, int (*done)(void *userdata, const char *name, int r, const Error *err), void *userdata);
 int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one */
-
-bool unit_is_global(const ApiUnit *unit);
 
 /* "11111111.../10.0.0.1", as fleet showed machines, or the whole id; without the address if the machine is unknown. */
 void append_legend(Text *t, const Listing *machines, const char *id, bool full);

@@ -61,6 +61,10 @@ static int print_cluster(const JsonValue *root) {
         const char *problem = text_of(root, "problem");
         _cleanup_text_ Text safe = {}, names = {};
 
+        text_append_printable(&safe, problem);
+        append_names(&names, waits);
+        if (safe.error < 0 || names.error < 0)
+                return -ENOMEM;
         printf("cluster    %s, index %llu, term %llu\n", text_of(root, "clusterId"), (unsigned long long) number_of(root, "index"),
                (unsigned long long) number_of(root, "term"));
         if (leader)
@@ -72,14 +76,10 @@ static int print_cluster(const JsonValue *root) {
         if (known > level)
                 printf("; %llu comes a day after all hosts know it, or by  fleetctl cluster level %llu", (unsigned long long) known, (unsigned long long) known);
         putchar('\n');
-        if (*problem) {
-                text_append_printable(&safe, problem);
-                printf("problem    %s\n", safe.chars ?: "");
-        }
-        if (waits) {
-                append_names(&names, waits);
+        if (*problem)
+                printf("problem    %s\n", safe.chars);
+        if (waits)
                 printf("waits for  %s, which have not said yet what runs there (fleetctl cluster stop-waiting)\n", names.chars ?: "nobody");
-        }
         putchar('\n');
         (void) fflush(stdout);
         return print_members(json_value_member(root, "voters"));

@@ -77,7 +77,7 @@ static void found_done(FoundUnits *found) {
 
 static void note_unit(Found *f, const ApiUnit *unit) {
         f->exists = true;
-        f->global = unit_is_global(unit);
+        f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
 }
@@ -452,11 +452,12 @@ static int restart_one(Client *c, Found *f, Live *live, Error *err) {
 /* With the names of those that were not begun. */
 static int fail_restart(int r, const FoundUnits *found, size_t at, const Live *live, const Error *err) {
         _cleanup_text_ Text t = {};
+        size_t i;
 
-        for (size_t i = at + 1; i < found->n && t.size < 100; i++)
+        for (i = at + 1; i < found->n && t.size < 100; i++)
                 text_printf(&t, "%s %s", t.size > 0 ? "," : "", found->items[i].name);
         if (t.size > 0)
-                fprintf(stderr, "fleetctl: not restarted:%s%s\n", t.chars, t.size >= 100 ? ", ..." : "");
+                fprintf(stderr, "fleetctl: not restarted:%s%s\n", t.chars, i < found->n ? ", ..." : "");
         if (r == -EREMOTEIO) {
                 fprintf(stderr, "Error setting target state for unit %s: %s\n", found->items[at].name, err->message);
                 return EXIT_FAILED;

@@ -152,6 +152,8 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
                 const char *cells[ELEMENTS(headers)];
 
                 append_machine_name(&machine, machines, problem_member(p, "machineID"));
+                if (machine.error < 0)
+                        return machine.error;
                 cells[0] = problem_member(p, "name");
                 cells[1] = machine.chars;
                 cells[2] = problem_member(p, "kind");

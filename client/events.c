@@ -293,7 +293,7 @@ static int follow_once(Events *all) {
                 all->status = EXIT_ABSENT;
         } else if (r == -ENODATA)
                 fputs("fleetctl: fleetd ended the stream\n", stderr);
-        else
+        else if (!output_has_failed())
                 (void) client_fail(r, &err, "%s", "");
         return 1;
 }

@@ -1,6 +1,9 @@
-/* fleetctl: the verbs as one table, from which the help is made too. */
+/* The verbs as one table, from which the help is made too. */
+#include "client/fleetctl.h"
+
 #include <errno.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "client/client.h"
@@ -360,7 +363,7 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
         return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n);
 }
 
-int main(int argc, char **argv) {
+static int run_line(int argc, char **argv) {
         char **args = argv + 1, **verb_at;
         size_t n = argc > 0 ? (size_t) argc - 1 : 0;
         const Verb *v = NULL;
@@ -368,8 +371,6 @@ int main(int argc, char **argv) {
         Error err = {};
         int status;
 
-        (void) setlocale(LC_ALL, "");
-        output_init();
         if (getenv(SSH_ASK_VARIABLE) && n == 1)
                 return ssh_ask(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
@@ -394,7 +395,12 @@ int main(int argc, char **argv) {
         status = run(v, &c, args, n);
         connection_free(c.connection);
         tunnel_close(c.tunnel);
-        if (fflush(stdout) == EOF && status == EXIT_DONE)
-                status = EXIT_FAILED;
         return status;
+}
+
+int fleetctl_main(int argc, char **argv) {
+        (void) setlocale(LC_ALL, "");
+        (void) signal(SIGCHLD, SIG_DFL); /* ignored by whatever has started this, the status of a child would be lost */
+        output_init();
+        return output_finish(run_line(argc, argv));
 }

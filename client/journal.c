@@ -242,7 +242,7 @@ static int journal_merged(Client *c, const char *name, const Listing *machines, 
         int r;
 
         r = merge_open(c, &m, name, machines, &err);
-        while (r >= 0 && (r = merge_turn(&m, machines, &err)) > 0)
+        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, &err)) > 0)
                 if (c->options.follow && m.any)
                         entries_print(&m, UINT64_MAX);
                 else if (c->options.follow && m.n > 0) {
@@ -277,7 +277,7 @@ static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) 
                 return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
         if (format != FORMAT_OTHER && machines.n > 1) {
                 status = journal_merged(c, name, &machines, format, &any);
-                if (status == EXIT_DONE && !any && !unit_is_global(unit) && unit->current_state <= TARGET_INACTIVE) {
+                if (status == EXIT_DONE && !any && !unit->global && unit->current_state <= TARGET_INACTIVE) {
                         fprintf(stderr, "Unit %s does not appear to be running.\n", name);
                         return EXIT_FAILED;
                 }

@@ -112,7 +112,7 @@ int kv_usage(const char *sentence) {
 static int put_value(Client *c, const Reply *reply) {
         const char *file = c->options.file;
         FILE *f = file && !streq(file, "-") ? fopen(file, "we") : stdout;
-        bool written = f == stdout ? output_text(reply->body.chars, reply->body.size) >= 0
+        bool written = f == stdout ? output_text(reply->body.chars, reply->body.size) >= 0 || output_has_failed()
                                    : f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
 
         if (!file)
@@ -383,8 +383,7 @@ static int on_change(void *userdata, const char *line, size_t size) {
                 fputs(*kv_text_of(node, "value") ? " " : kv_is_dir(node) ? "/" : "", stdout);
                 (void) output_line(kv_text_of(node, "value"));
         }
-        (void) fflush(stdout);
-        return 0;
+        return fflush(stdout) == EOF ? -errno : 0;
 }
 
 /* Is it etcd's 401: so much has happened that changes after that index are no longer known? */
@@ -425,7 +424,7 @@ static int follow(Client *c, const char *key, char **command) {
                 } else if (r == -EREMOTEIO)
                         return fail_answer(stream_reply(stream));
                 else if (r != -ENODATA)
-                        return client_fail(r, &err, "%s", "");
+                        return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");
                 else if (watch.index == 0)
                         watch.index = stream_reply(stream)->index; /* ended early: go on from where it began */
         } while (command || c->options.forever || !watch.told);

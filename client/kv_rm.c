@@ -95,7 +95,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         case 200:
                 return 1;
         case 413:
-                if (*max == 1)
+                if (n == 1)
                         return reply_check(&reply, err);
                 *max = MIN(*max, n) / 2;
                 return 0;

@@ -269,9 +269,9 @@ int kv_watch_all(Client *c, const char *key) {
                 return fail_reply(stream_reply(stream));
         if (all.status != EXIT_DONE)
                 return all.status;
-        if (all.index > 0)
+        if (all.index > 0 && !output_has_failed())
                 fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n", (unsigned long long) all.index);
         else if (r == -ENODATA)
                 fputs("fleetctl: the stream has ended\n", stderr);
-        return r == -ENODATA ? EXIT_FAILED : client_fail(r, &err, "%s", "");
+        return r == -ENODATA || output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");
 }

@@ -77,24 +77,30 @@ static void state_hash(const Row *row, Text *t) { append_hash(row, row->state->h
 static void unit_name(const Row *row, Text *t) { append_any(row->unit->name, t); }
 static void unit_hash(const Row *row, Text *t) {
         char hash[UNIT_HASH_SIZE];
+        int r;
 
-        if (row->unit->hash && *row->unit->hash)
+        if ((row->unit->hash && *row->unit->hash) || !row->unit->file) {
                 append_hash(row, row->unit->hash, t);
-        else if (row->unit->file && unit_file_hash(row->unit->file, hash) >= 0)
+                return;
+        }
+        r = unit_file_hash(row->unit->file, hash);
+        if (r >= 0)
                 append_hash(row, hash, t);
+        else if (r == -ENOMEM)
+                t->error = r;
 }
 static void unit_desired(const Row *row, Text *t) { append_any(target_state_to_string(row->unit->desired_state), t); }
 static void unit_current(const Row *row, Text *t) {
-        if (!unit_is_global(row->unit))
+        if (!row->unit->global)
                 append_any(target_state_to_string(row->unit->current_state), t);
 }
 static void unit_target(const Row *row, Text *t) {
-        if (unit_is_global(row->unit))
+        if (row->unit->global)
                 text_append(t, "global");
         else
                 append_place(row, row->unit->machine_id, t);
 }
-static void unit_global(const Row *row, Text *t) { text_append(t, unit_is_global(row->unit) ? "true" : "false"); }
+static void unit_global(const Row *row, Text *t) { text_append(t, row->unit->global ? "true" : "false"); }
 static void unit_reason(const Row *row, Text *t) { append_any(row->unit->reason, t); }
 static void unit_owner(const Row *row, Text *t) { append_place(row, row->unit->owner, t); }
 static void unit_problem(const Row *row, Text *t) {
@@ -321,14 +327,17 @@ static int read_problems(Client *c, const List *list, JsonValue **ret, Error *er
         return r == -EREMOTEIO ? 0 : r;
 }
 
-static void print_problems(const JsonValue *problems, const Listing *machines) {
+static int print_problems(const JsonValue *problems, const Listing *machines) {
         for (size_t i = 0; i < json_value_count(problems); i++) {
                 const JsonValue *p = json_value_item(problems, i);
                 _cleanup_text_ Text machine = {};
 
                 append_machine_name(&machine, machines, problem_member(p, "machineID"));
+                if (machine.error < 0)
+                        return machine.error;
                 client_note("%s: %s", machine.chars ?: "", problem_member(p, "reason"));
         }
+        return 0;
 }
 
 static int fill(Client *c, const List *list, const Choice *choice, const Listing *items, const Listing *machines, const JsonValue *problems,
@@ -395,7 +404,8 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
         r = finish(c, table, r);
         if (r == EXIT_DONE && items.n == 0 && client_talks_to_people())
                 fprintf(stderr, "fleetctl: %s\n", any ? "nothing of what there is was asked for" : list->empty);
-        print_problems(json_value_member(directories, "problems"), &machines);
+        if (print_problems(json_value_member(directories, "problems"), &machines) < 0)
+                return client_fail(-ENOMEM, NULL, "%s", "");
         for (size_t i = 0; !list->unit && i < items.n; i++)
                 if (items.machines[i].problem && *items.machines[i].problem)
                         client_note("%s: %s", items.machines[i].hostname ?: items.machines[i].id, items.machines[i].problem);

@@ -1,14 +1,15 @@
-bin_PROGRAMS += client/fleetctl
-client_fleetctl_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
-# All but its main().
-FLEETCTL_ROOMS = \
-	client/client.h client/client.c client/connection.h client/connection.c \
+noinst_LIBRARIES += client/libfleetctl.a
+client_libfleetctl_a_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
+client_libfleetctl_a_SOURCES = \
+	client/fleetctl.h client/fleetctl.c client/client.h client/client.c client/connection.h client/connection.c \
 	client/options.h client/options.c client/output.h client/output.c client/live.h client/live.c client/wait.h client/wait_internal.h client/wait_look.c client/wait.c \
 	client/files.h client/files.c client/control.c client/list.c client/remote.h client/remote.c client/journal.c client/overview.h client/overview.c client/kv.h client/kv.c \
 	client/patterns.h client/patterns.c client/directory.h client/directory.c client/inspect.c client/import.c client/edit.c client/child.h client/child.c client/ssh.h client/ssh.c \
 	client/suggest.h client/suggest.c client/cluster.c client/events.h client/events.c client/kv_lock.c client/kv_rm.c client/kv_files.c client/kv_v1.c
-client_fleetctl_SOURCES = client/fleetctl.c $(FLEETCTL_ROOMS)
-client_fleetctl_LDADD = $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
+
+bin_PROGRAMS += client/fleetctl
+client_fleetctl_SOURCES = client/main.c
+client_fleetctl_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(CURL_LIBS) $(SMARTCOLS_LIBS)
 
 # The whole program against a fleetd made of Python.
 TESTS += tests/client/test-fleetctl.py
@@ -19,9 +20,29 @@ dist_bashcompletion_DATA = client/completion/fleetctl
 zshcompletiondir = $(datadir)/zsh/site-functions
 dist_zshcompletion_DATA = client/completion/_fleetctl
 
+if HAVE_CMOCKA
+# The whole program in the process of the test, with another libcurl, and a time that it need not wait for.
+CLIENT_TESTS = tests/unit/test-client tests/unit/test-client_memory
+check_PROGRAMS += $(CLIENT_TESTS)
+TESTS += $(CLIENT_TESTS)
+EXTRA_DIST += tests/client/cases
+CLIENT_CASES = tests/lib/fleetctl_cases.h tests/lib/fleetctl_cases.c tests/lib/fake_curl.h tests/lib/fake_curl.c tests/lib/scratch.h tests/lib/scratch.c
+CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=nanosleep,--wrap=usleep
+
+tests_unit_test_client_SOURCES = tests/unit/test-client.c $(CLIENT_CASES)
+tests_unit_test_client_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)
+tests_unit_test_client_LDFLAGS = $(AM_LDFLAGS) $(CLIENT_WRAPS)
+tests_unit_test_client_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+
+tests_unit_test_client_memory_SOURCES = tests/unit/test-client_memory.c $(CLIENT_CASES) tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
+tests_unit_test_client_memory_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS) -include tests/lib/alloc_spared.h
+tests_unit_test_client_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(CLIENT_WRAPS)
+tests_unit_test_client_memory_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS) $(CMOCKA_LIBS)
+endif
+
 # The whole program with another libcurl, and a time that it need not wait for.
 FUZZERS += tests/fuzz/fuzz-client
 tests_fuzz_fuzz_client_CFLAGS = $(AM_CFLAGS) $(CURL_CFLAGS) $(SMARTCOLS_CFLAGS)
-tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c $(FLEETCTL_ROOMS)
+tests_fuzz_fuzz_client_SOURCES = tests/fuzz/client.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_client_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_monotonic_ms,--wrap=usleep,--wrap=child_run
-tests_fuzz_fuzz_client_LDADD = $(UNITS_LIBS) $(SMARTCOLS_LIBS)
+tests_fuzz_fuzz_client_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(SMARTCOLS_LIBS)

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "client/client.h"
 #include "units/lists.h"
 
 struct Table {
@@ -71,6 +72,22 @@ static size_t unfinished(const char *bytes, size_t size) {
         return 0;
 }
 
+/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. */
+static int write_ascii(int fd, const char *bytes, size_t size) {
+        char part[256];
+        int r = 0;
+
+        for (size_t at = 0, n; at < size && r >= 0; at += n) {
+                for (n = 0; n < sizeof(part) && at + n < size; n++) {
+                        char c = bytes[at + n];
+
+                        part[n] = c == '\n' || c == '\t' || (c >= ' ' && c < 0x7f) ? c : '?';
+                }
+                r = write_all(fd, part, n);
+        }
+        return r;
+}
+
 static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         Screen *screen = cookie;
         _cleanup_text_ Text all = {}, safe = {};
@@ -79,10 +96,10 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         text_append_bytes(&all, screen->held, screen->n_held);
         text_append_bytes(&all, bytes, size);
         if (all.error < 0)
-                return 0;
+                return write_ascii(screen->fd, bytes, size) < 0 ? 0 : (ssize_t) size;
         left = unfinished(all.chars, all.size);
         text_append_printable_bytes(&safe, all.chars, all.size - left, true);
-        if (safe.error < 0 || write_all(screen->fd, safe.chars, safe.size) < 0)
+        if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) : write_all(screen->fd, safe.chars, safe.size)) < 0)
                 return 0;
         memcpy(screen->held, all.chars + all.size - left, left);
         screen->n_held = left;
@@ -128,6 +145,19 @@ int output_line(const char *s) {
         int r = output_text(s, strlen(s));
 
         return r < 0 ? r : put("\n", 1);
+}
+
+bool output_has_failed(void) {
+        return ferror(stdout) != 0;
+}
+
+int output_finish(int status) {
+        int error = fflush(stdout) == EOF ? errno : 0;
+
+        if (error == 0 && !output_has_failed())
+                return status;
+        fprintf(stderr, "fleetctl: cannot write to standard output%s%s\n", error > 0 ? ": " : "", error > 0 ? strerror(error) : "");
+        return EXIT_FAILED;
 }
 
 size_t output_width(const char *s) {

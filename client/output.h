@@ -37,6 +37,11 @@ int output_name(const void *bytes, size_t size);
 int output_text(const void *bytes, size_t size);
 int output_line(const char *s); /* output_text() and a newline */
 
+/* Has something that was printed not been written? */
+bool output_has_failed(void);
+/* Write what is left. 'status', or 1 and a message on stderr where not all of the output could be written. */
+int output_finish(int status);
+
 /* Columns of a terminal that 's' takes: a character is one. */
 size_t output_width(const char *s);
 

@@ -131,7 +131,7 @@ static int missing_units(const View *v, Names *t, size_t *n) {
 
                 bool placed = u->machine_id && *u->machine_id;
 
-                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE || unit_is_global(u)
+                if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE || u->global
                     || (*n)++ >= PROBLEMS_SHOWN)
                         continue;
                 text_printf(&what, "%s%s", placed ? "" : "not placed: ",

@@ -61,7 +61,8 @@ static int print_line(void *userdata, const char *line, size_t size) {
                 return r;
         if (l.data)
                 r = output_text(l.data, strlen(l.data));
-        (void) fflush(stdout);
+        if (fflush(stdout) == EOF)
+                r = -errno;
         if (l.ended)
                 *status = l.status;
         remote_line_done(&l);
@@ -77,7 +78,7 @@ int remote_print(Client *c, const char *method, const Text *path, const char *na
                 return client_fail(path->error, NULL, "%s", "");
         r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit %s: ", name);
+                return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "Error retrieving unit %s: ", name);
         if (status < 0) {
                 fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
                 return EXIT_FAILED;
@@ -159,7 +160,7 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
 
 /* Says what there is to say of a unit that is on no machine. */
 static bool is_somewhere(const ApiUnit *unit, const char *name) {
-        if (unit_is_global(unit) || unit->current_state > TARGET_INACTIVE)
+        if (unit->global || unit->current_state > TARGET_INACTIVE)
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
         if (unit->reason && *unit->reason && unit->desired_state > TARGET_INACTIVE)
@@ -194,7 +195,7 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
                 if (i > 0 && remote->apart)
                         putchar('\n');
                 (void) fflush(stdout);
-                status = unit_is_global(&unit) && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name) : remote_on(c, remote, name, machine);
                 if (status != EXIT_DONE && remote->ends)
                         return status;
                 worst = worst == EXIT_DONE ? status : worst;

@@ -81,15 +81,19 @@ static void add_options(Command *c, const Options *o) {
         }
 }
 
-/* "HOST" or "HOST:PORT" */
+/* "HOST" or "HOST:PORT"; an address with colons has a port only behind brackets, which are not of the host. */
 static int split_host(const char *s, char ret_host[static 256], unsigned *ret_port, Error *err) {
-        const char *colon = strrchr(s, ':');
+        bool brackets = *s == '[', address = !brackets && strchr(s, ':') != strrchr(s, ':');
+        const char *host = s + brackets, *rest = host + strcspn(host, brackets ? "]" : address ? "" : ":");
+        size_t size = (size_t) (rest - host);
         uint64_t port = PORT_DEFAULT;
-        size_t size = colon && !strchr(colon, ']') ? (size_t) (colon - s) : strlen(s);
+        bool closed = !brackets || *rest == ']';
 
-        if (size == 0 || size > 255 || s[0] == '-' || (s[size] && (parse_u64(s + size + 1, &port) < 0 || port == 0 || port > 65535)))
+        rest += brackets && closed;
+        if (!closed || size == 0 || size > 255 || *host == '-' || strcspn(host, "[]") < size
+            || (*rest && (*rest != ':' || parse_u64(rest + 1, &port) < 0 || port == 0 || port > 65535)))
                 return error_set(err, -EINVAL, "--tunnel=%s: expected HOST or HOST:PORT", s);
-        snprintf(ret_host, 256, "%.*s", (int) size, s);
+        snprintf(ret_host, 256, "%.*s", (int) size, host);
         *ret_port = port;
         return 0;
 }
@@ -176,7 +180,7 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return unable("unit does not exist");
         if (n == 0 && !by_unit)
                 return unable("could not find matching unit or machine");
-        if (by_unit && unit_is_global(&unit))
+        if (by_unit && unit.global)
                 return unable("global units unsupported");
         if (by_unit)
                 found = listing_machine(&machines, unit.machine_id);
@@ -220,7 +224,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
                         return EXIT_FAILED;
                 }
                 add(&command, "-J");
-                add_made(&command, "%s@%s:%u", o->ssh_username, bastion, port);
+                add_made(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username, bastion, port);
         }
         add(&command, "--");
         add(&command, address);

@@ -119,6 +119,7 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
                 return;
         if (is_active(s)) {
                 u->ran = true;
+                u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
                 if (has_settled(u) && !to_its_end)
                         finish(w, u, PHASE_DONE);
@@ -313,7 +314,7 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
         bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
         TargetState state = unit->current_state;
 
-        u->global = unit_is_global(unit);
+        u->global = unit->global;
         if (u->global)
                 state = unit->desired_state;
         know_machine(w, unit->machine_id);

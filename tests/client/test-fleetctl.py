@@ -2,6 +2,7 @@
 """fleetctl as people and scripts see it, against a fleetd made of Python: streams, tabs, exit statuses."""
 
 import copy
+import ctypes
 import hashlib
 import inspect
 import json
@@ -16,12 +17,15 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import fake_fleetd  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
+AT_ONCE = 8
+TEST_SECONDS = 240  # of one test, on a machine that is slow and busy
 HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
 
@@ -940,7 +944,7 @@ class OldEtcd(BaseHTTPRequestHandler):
 def etcd_with(t, tree):
     server = ThreadingHTTPServer(("127.0.0.1", 0), OldEtcd)
     server.tree = tree
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_address[1]}"
 
 
@@ -1022,6 +1026,16 @@ def ssh_is_openssh_with_fleets_flags(t):
                        ("ssh g.service", "global units unsupported")):
         t.expect(args, 1, err=f"Unable to proceed: {said}\n")
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
+
+
+def a_child_is_waited_for_also_where_its_end_is_ignored(t):
+    """By whatever has started fleetctl: that is inherited."""
+    t.file("a.service")
+    t.expect("submit a.service", out=["inactive"])
+    t.file("a.service", HELLO.replace("Hello", "Bye"))
+    p = subprocess.run([PROGRAM, "diff", "a.service"], cwd=t.dir, env=t.env, text=True, capture_output=True, timeout=60,
+                       preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    assert p.returncode == 1 and "+Description=Bye" in p.stdout, p
 
 
 def s01_version_flag(t):
@@ -1807,7 +1821,7 @@ class Liar(BaseHTTPRequestHandler):
 def liar_with(answer, status=200):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
     server.answer, server.status = answer, status
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     return server, f"--endpoint=http://127.0.0.1:{server.server_address[1]}"
 
 
@@ -1830,6 +1844,102 @@ def what_a_daemon_says_drives_no_terminal(t):
     server.server_close()
 
 
+LONG = [no_verb_lets_a_server_drive_a_terminal, a_narrow_terminal_cuts_and_never_wraps, destroy_waits_until_nothing_is_left,
+        a_lock_that_is_interrupted_at_any_moment_leaves_the_queue, an_interrupt_says_what_goes_on]  # these begin first
+
+
+def processes_below(pid):
+    """All that descend from it, it not among them."""
+    children, found = {}, [pid]
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as stat:
+                children.setdefault(int(stat.read().rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+        except OSError:
+            continue
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
+def end_processes_below(pid):
+    """Until there is none, those that begin meanwhile among them."""
+    while below := processes_below(pid):
+        for one in below:
+            try:
+                os.kill(one, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        time.sleep(0.001)
+
+
+def adopt_orphans():
+    """What a process of ours has begun and left becomes our child, so that it is found."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+class Runner:
+    """A test in a process of its own, which writes into a pipe why it has failed."""
+
+    def __init__(self, number, test):
+        self.number, self.test, self.until = number, test, time.monotonic() + TEST_SECONDS
+        parent = os.getpid()
+        self.pipe, answer = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(answer)
+            return
+        os.close(self.pipe)
+        try:
+            adopt_orphans()
+            signal.signal(signal.SIGTERM, lambda *_: (end_processes_below(os.getpid()), os._exit(1)))
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+            if os.getppid() != parent:
+                os._exit(1)
+            os.write(answer, self.run().encode(errors="replace"))
+            end_processes_below(os.getpid())
+        finally:
+            os._exit(0)
+
+    def run(self):
+        t = Test()
+        try:
+            self.test(t)
+            return "ok"
+        except (AssertionError, subprocess.TimeoutExpired) as e:
+            return str(e)[:60000] or "assertion"
+        except Exception:  # pylint: disable=broad-except
+            return traceback.format_exc()[-60000:]
+        finally:
+            t.close()
+
+    def has_ended(self):
+        return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
+
+    def end(self):
+        """Of a test that takes too long."""
+        os.kill(self.pid, signal.SIGSTOP)
+        below = processes_below(self.pid)
+        for pid in (self.pid, *below):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.pipe)
+
+    def result(self):
+        os.set_blocking(self.pipe, False)  # what the test has begun may have it open
+        try:
+            return os.read(self.pipe, 65536).decode() or "it has ended without an answer"
+        except BlockingIOError:
+            return "it has ended without an answer"
+        finally:
+            os.close(self.pipe)
+
+
 def main():
     tests = [f for _, f in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
              if f.__module__ == __name__ and list(inspect.signature(f).parameters) == ["t"]]
@@ -1837,18 +1947,29 @@ def main():
     if len(sys.argv) > 1:
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever has started this may ignore it
-    failed = 0
-    for number, f in enumerate(tests, 1):
-        t = Test()
-        try:
-            f(t)
-            print(f"ok {number} - {f.__name__}", flush=True)
-        except (AssertionError, subprocess.TimeoutExpired) as e:
-            failed += 1
-            print(f"not ok {number} - {f.__name__}: {e}", flush=True)
-        finally:
-            t.close()
-    print(f"1..{len(tests)}")
+    print(f"1..{len(tests)}", flush=True)
+    failed, running, scratch = 0, [], tempfile.mkdtemp(prefix="fleetctl-tests-")
+    tempfile.tempdir = scratch
+    adopt_orphans()
+    to_come = sorted(enumerate(tests, 1), key=lambda t: t[1] not in LONG)
+    try:
+        while to_come or running:
+            while to_come and len(running) < AT_ONCE:
+                running.append(Runner(*to_come.pop(0)))
+            for r in list(running):
+                late = time.monotonic() >= r.until
+                if late:
+                    r.end()
+                elif not r.has_ended():
+                    continue
+                running.remove(r)
+                said = f"it takes more than {TEST_SECONDS} s" if late else r.result()
+                failed += said != "ok"
+                print(f"ok {r.number} - {r.test.__name__}" if said == "ok" else f"not ok {r.number} - {r.test.__name__}: {said}", flush=True)
+            time.sleep(0.01)
+    finally:
+        end_processes_below(os.getpid())
+        shutil.rmtree(scratch, ignore_errors=True)
     return 1 if failed or not tests else 0
 
 

@@ -13,13 +13,11 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/memory.h"
+#include "base/parse.h"
+#include "client/client.h"
+#include "client/fleetctl.h"
 #include "tests/lib/scratch.h"
-
-/* The program itself; its main() is a function here. */
-int fleetctl_main(int argc, char **argv);
-#define main fleetctl_main
-#include "client/fleetctl.c"
-#undef main
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

@@ -1,0 +1,275 @@
+#include "tests/lib/fake_curl.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum { WAITS_MAX = 100000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000 };
+
+static struct {
+        FakeAnswer *answers;
+        size_t n;
+        FILE *sent;
+        uint64_t now_ms;
+        unsigned n_waits, n_requests;
+} fake;
+
+void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
+        fake = (typeof(fake)) { .answers = answers, .n = n, .sent = sent, .now_ms = 1000 };
+}
+
+/* -- Time -- */
+
+static void pass(uint64_t ms) {
+        fake.now_ms += ms;
+        if (++fake.n_waits > WAITS_MAX) {
+                fprintf(stderr, "fleetctl waits without end\n");
+                abort();
+        }
+}
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret) {
+        *ret = (struct timespec) { .tv_sec = (id == CLOCK_REALTIME ? REAL_S : 0) + (time_t) fake.now_ms / 1000, .tv_nsec = (long) fake.now_ms % 1000 * 1000000 };
+        return 0;
+}
+
+int __wrap_usleep(useconds_t us);
+int __wrap_usleep(useconds_t us) {
+        pass(us / 1000);
+        return 0;
+}
+
+int __wrap_nanosleep(const struct timespec *span, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *span, struct timespec *left) {
+        pass((uint64_t) span->tv_sec * 1000 + (uint64_t) span->tv_nsec / 1000000);
+        return 0;
+}
+
+/* -- libcurl -- */
+
+struct Curl_easy {
+        curl_write_callback on_header, on_body;
+        void *header_data, *body_data;
+        const char *posted, *method;
+        char *url;
+        struct curl_slist *headers;
+        FakeAnswer *answer;
+        const char *rest; /* of the answer's body */
+        uint64_t begun_ms, due_ms;
+        bool done, told;
+        CURLcode code;
+};
+
+struct Curl_multi {
+        CURL *easy;
+        CURLMsg message;
+};
+
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
+
+CURL *curl_easy_init(void) { return calloc(1, sizeof(struct Curl_easy)); }
+
+void curl_easy_reset(CURL *easy) {
+        struct Curl_easy *e = easy;
+
+        free(e->url);
+        *e = (struct Curl_easy) {};
+}
+
+void curl_easy_cleanup(CURL *easy) {
+        curl_easy_reset(easy);
+        free(easy);
+}
+
+const char *curl_easy_strerror(CURLcode code) { return "an error of curl's"; }
+
+struct curl_slist *curl_slist_append(struct curl_slist *list, const char *s) {
+        struct curl_slist *item = calloc(1, sizeof(*item));
+
+        if (item)
+                item->data = strdup(s);
+        return item;
+}
+
+void curl_slist_free_all(struct curl_slist *list) {
+        if (list)
+                free(list->data);
+        free(list);
+}
+
+CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
+        struct Curl_easy *e = easy;
+        va_list ap;
+
+        va_start(ap, option);
+        if (option == CURLOPT_HEADERFUNCTION)
+                e->on_header = va_arg(ap, curl_write_callback);
+        else if (option == CURLOPT_HEADERDATA)
+                e->header_data = va_arg(ap, void *);
+        else if (option == CURLOPT_WRITEFUNCTION)
+                e->on_body = va_arg(ap, curl_write_callback);
+        else if (option == CURLOPT_WRITEDATA)
+                e->body_data = va_arg(ap, void *);
+        else if (option == CURLOPT_POSTFIELDS)
+                e->posted = va_arg(ap, const char *);
+        else if (option == CURLOPT_HTTPHEADER)
+                e->headers = va_arg(ap, struct curl_slist *);
+        else if (option == CURLOPT_CUSTOMREQUEST)
+                e->method = va_arg(ap, const char *);
+        else if (option == CURLOPT_URL)
+                e->url = strdup(va_arg(ap, const char *));
+        va_end(ap);
+        return CURLE_OK;
+}
+
+CURLcode curl_easy_getinfo(CURL *easy, CURLINFO info, ...) {
+        const struct Curl_easy *e = easy;
+        va_list ap;
+
+        va_start(ap, info);
+        *va_arg(ap, long *) = info == CURLINFO_RESPONSE_CODE && e->answer ? e->answer->status : 0;
+        va_end(ap);
+        return CURLE_OK;
+}
+
+static bool is_for(const FakeAnswer *a, const char *method, const char *path) {
+        size_t size = strlen(a->path);
+
+        if (!streq(a->method, method) || a->at_ms > fake.now_ms - 1000)
+                return false;
+        return size > 0 && a->path[size - 1] == '*' ? strncmp(a->path, path, size - 1) == 0 : streq(a->path, path);
+}
+
+static FakeAnswer *find(const char *method, const char *path) {
+        FakeAnswer *found = NULL;
+
+        for (size_t i = 0; i < fake.n; i++) {
+                FakeAnswer *a = &fake.answers[i];
+
+                if (is_for(a, method, path) && (!found || a->at_ms > found->at_ms || (a->at_ms == 0 && found->at_ms == 0 && found->used)))
+                        if (!found || a->at_ms > 0 || !a->used)
+                                found = a;
+        }
+        if (found)
+                found->used = true;
+        return found;
+}
+
+static void begin(struct Curl_easy *e) {
+        static FakeAnswer nothing = { .status = 404, .body = "{\"error\":{\"code\":404,\"message\":\"no answer is written down\"}}" };
+        static const char local[] = "http://localhost";
+        const char *path = starts_with(e->url, local) ? e->url + sizeof(local) - 1 : e->url;
+        char header[64];
+
+        if (++fake.n_requests > REQUESTS_MAX) {
+                fprintf(stderr, "fleetctl asks without end\n");
+                abort();
+        }
+        fprintf(fake.sent, "%s %s%s%s%s\n", e->method, path, e->headers ? streq(e->headers->data, "Content-Type: application/json") ? "" : " FORM" : "",
+                    e->posted ? " " : "", e->posted ?: "");
+        e->answer = find(e->method, path) ?: &nothing;
+        e->rest = e->answer->body ?: "";
+        e->begun_ms = fake.now_ms;
+        if (e->answer->index == 0)
+                return;
+        snprintf(header, sizeof(header), "X-Etcd-Index: %llu\r\n", (unsigned long long) e->answer->index);
+        (void) e->on_header(header, 1, strlen(header), e->header_data);
+}
+
+static bool give(struct Curl_easy *e, const char *bytes, size_t size) {
+        for (size_t at = 0, n; at < size; at += n) {
+                n = MIN(size - at, (size_t) PIECE);
+                if (e->on_body((char *) bytes + at, 1, n, e->body_data) != n)
+                        return false;
+        }
+        return true;
+}
+
+/* Give the lines that are due. */
+static void go_on(struct Curl_easy *e) {
+        while (*e->rest) {
+                size_t size = strcspn(e->rest, "\n");
+                const char *line = e->rest;
+                unsigned long ms;
+                char *end;
+
+                if (size == 3 && memcmp(line, "...", 3) == 0) {
+                        e->due_ms = UINT64_MAX;
+                        return;
+                }
+                if (*line == '@') {
+                        ms = strtoul(line + 1, &end, 10);
+                        e->due_ms = e->begun_ms + ms;
+                        if (fake.now_ms < e->due_ms)
+                                return;
+                        size -= (size_t) (end + 1 - line);
+                        line = end + 1;
+                }
+                size += line[size] == '\n';
+                e->rest = line + size;
+                if (!give(e, line, size)) {
+                        e->code = CURLE_WRITE_ERROR;
+                        e->done = true;
+                        return;
+                }
+        }
+        e->code = e->answer->code;
+        e->done = true;
+}
+
+CURLcode curl_easy_perform(CURL *easy) {
+        struct Curl_easy *e = easy;
+
+        begin(e);
+        go_on(e);
+        return e->code;
+}
+
+CURLM *curl_multi_init(void) { return calloc(1, sizeof(struct Curl_multi)); }
+CURLMcode curl_multi_remove_handle(CURLM *multi, CURL *easy) { return CURLM_OK; }
+
+CURLMcode curl_multi_cleanup(CURLM *multi) {
+        free(multi);
+        return CURLM_OK;
+}
+
+CURLMcode curl_multi_add_handle(CURLM *multi, CURL *easy) {
+        ((struct Curl_multi *) multi)->easy = easy;
+        return CURLM_OK;
+}
+
+CURLMcode curl_multi_perform(CURLM *multi, int *running) {
+        struct Curl_easy *e = ((struct Curl_multi *) multi)->easy;
+
+        if (!e->answer)
+                begin(e);
+        if (!e->done)
+                go_on(e);
+        *running = !e->done;
+        return CURLM_OK;
+}
+
+CURLMsg *curl_multi_info_read(CURLM *multi, int *left) {
+        struct Curl_multi *m = multi;
+        struct Curl_easy *e = m->easy;
+
+        if (!e->done || e->told)
+                return NULL;
+        e->told = true;
+        m->message = (CURLMsg) { .msg = CURLMSG_DONE, .easy_handle = e, .data.result = e->code };
+        return &m->message;
+}
+
+CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd *fds, unsigned n, int ms, int *ret) {
+        const struct Curl_easy *e = ((struct Curl_multi *) multi)->easy;
+
+        pass(MIN((uint64_t) ms, e->due_ms - fake.now_ms));
+        return CURLM_OK;
+}

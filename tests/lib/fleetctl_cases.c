@@ -1,0 +1,475 @@
+#include "tests/lib/fleetctl_cases.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <pty.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/parse.h"
+#include "client/fleetctl.h"
+#include "tests/lib/scratch.h"
+
+enum { FILE_MAX = 4 * 1024 * 1024, ENVIRONMENT_MAX = 8 };
+
+/* -- Reading -- */
+
+static void *more(void *items, size_t *capacity, size_t n, size_t size) {
+        if (n < *capacity)
+                return items;
+        *capacity = *capacity ? *capacity * 2 : 16;
+        items = realloc(items, *capacity * size);
+        assert(items);
+        return items;
+}
+
+/* "\n" and the like, in place. */
+static size_t unescape(char *s) {
+        static const char letters[] = "n\nt\te\033r\r\\\\";
+        char *to = s;
+        unsigned byte;
+
+        for (const char *from = s; *from; from++) {
+                const char *at = from[0] == '\\' && from[1] ? strchr(letters, from[1]) : NULL;
+
+                if (at && (at - letters) % 2 == 0) {
+                        *to++ = at[1];
+                        from++;
+                } else if (from[0] == '\\' && from[1] == 'x' && sscanf(from + 2, "%2x", &byte) == 1) {
+                        *to++ = (char) byte;
+                        from += 3;
+                } else
+                        *to++ = *from;
+        }
+        *to = 0;
+        return (size_t) (to - s);
+}
+
+/* Words with spaces between; quotes keep a word together. */
+static void split(Case *c, char *line) {
+        c->argv[c->argc++] = strdup("fleetctl");
+        while (*(line += strspn(line, " "))) {
+                char end = *line == '\'' ? *line++ : ' ';
+                size_t size = end == ' ' ? strcspn(line, " ") : strcspn(line, "'");
+
+                assert(c->argc < CASE_WORDS_MAX);
+                c->argv[c->argc] = strndup(line, size);
+                (void) unescape(c->argv[c->argc++]);
+                line += size + (line[size] == '\'');
+        }
+}
+
+static void append(char **text, const char *line, size_t size) {
+        size_t before = *text ? strlen(*text) : 0;
+
+        *text = realloc(*text, before + size + 2);
+        assert(*text);
+        memcpy(*text + before, line, size);
+        (*text)[before + size] = '\n';
+        (*text)[before + size + 1] = 0;
+}
+
+static void add_line(CaseFile *file, const char *line, size_t size) {
+        CaseTitle *title = file->n > 0 ? &file->titles[file->n - 1] : NULL;
+        Case *c = title && title->n > 0 ? &title->cases[title->n - 1] : NULL;
+
+        if (*line == '#') {
+                file->titles = more(file->titles, &file->capacity, file->n, sizeof(*file->titles));
+                file->titles[file->n++] = (CaseTitle) { .name = strndup(line + 2, size - 2), .shared = strdup("") };
+                return;
+        }
+        assert(title);
+        if (*line == '$') {
+                _cleanup_free_ char *words = strndup(line + 1, size - 1);
+
+                title->cases = more(title->cases, &title->capacity, title->n, sizeof(*title->cases));
+                title->cases[title->n] = (Case) { .title = title->name, .shared = title->shared, .given = strdup(""), .wanted = strdup("") };
+                c = &title->cases[title->n++];
+                c->memory = strstr(title->shared, "% memory\n");
+                append(&c->given, line, size);
+                split(c, words);
+        } else if (*line == '%' || *line == '>')
+                append(c ? &c->given : &title->shared, line, size);
+        else if (size > 0)
+                append(&c->wanted, line, size);
+}
+
+CaseFile *cases_read(const char *name) {
+        const char *srcdir = getenv("srcdir");
+        CaseFile *file = calloc(1, sizeof(*file));
+        size_t size;
+
+        assert(file && asprintf(&file->path, "%s/tests/client/cases/%s", srcdir ?: ".", name) > 0);
+        if (read_file_at(AT_FDCWD, file->path, FILE_MAX, &file->text, &size) < 0) {
+                fprintf(stderr, "%s cannot be read\n", file->path);
+                abort();
+        }
+        for (const char *line = file->text, *end; *line; line = end + (*end == '\n')) {
+                end = line + strcspn(line, "\n");
+                add_line(file, line, (size_t) (end - line));
+        }
+        return file;
+}
+
+CaseFile *cases_free(CaseFile *file) {
+        for (size_t i = 0; i < file->n; i++) {
+                CaseTitle *title = &file->titles[i];
+
+                for (size_t k = 0; k < title->n; k++) {
+                        for (size_t w = 0; w < title->cases[k].argc; w++)
+                                free(title->cases[k].argv[w]);
+                        free(title->cases[k].given);
+                        free(title->cases[k].wanted);
+                }
+                free(title->name);
+                free(title->shared);
+                free(title->cases);
+        }
+        free(file->titles);
+        free(file->path);
+        free(file->text);
+        free(file);
+        return NULL;
+}
+
+/* -- What a run is given -- */
+
+typedef struct Setup {
+        FakeAnswer answers[CASE_ANSWERS_MAX];
+        size_t n_answers;
+        char *held[2 * CASE_ANSWERS_MAX + 32], *environment[ENVIRONMENT_MAX], *before[ENVIRONMENT_MAX]; /* names, and their values without it */
+        size_t n_held, n_environment, input_size;
+        const char *input;
+        unsigned columns, rows;
+        bool terminal, full;
+} Setup;
+
+static char *hold(Setup *s, char *text) {
+        assert(text && s->n_held < ELEMENTS(s->held));
+        return s->held[s->n_held++] = text;
+}
+
+/* The next word of 'at', which goes on behind it. */
+static char *word(char **at) {
+        char *begin = *at, *end = begin + strcspn(begin, " ");
+
+        *at = *end ? end + 1 : end;
+        *end = 0;
+        return begin;
+}
+
+static void add_answer(Setup *s, char *line) {
+        static const struct { const char *word; CURLcode code; } codes[] = {
+                { "refused", CURLE_COULDNT_CONNECT }, { "timeout", CURLE_OPERATION_TIMEDOUT }, { "gone", CURLE_GOT_NOTHING }, { "partial", CURLE_PARTIAL_FILE },
+                { "large", CURLE_FILESIZE_EXCEEDED }, { "memory", CURLE_OUT_OF_MEMORY }, { "interrupted", CURLE_ABORTED_BY_CALLBACK }, { "other", CURLE_SSL_CONNECT_ERROR },
+        };
+        FakeAnswer *a = &s->answers[s->n_answers++];
+        char *status, *slash;
+
+        assert(s->n_answers < CASE_ANSWERS_MAX);
+        if (*line == '@')
+                a->at_ms = strtoull(word(&line) + 1, NULL, 10);
+        a->method = word(&line);
+        a->path = word(&line);
+        status = word(&line);
+        status[strcspn(status, "\n")] = 0;
+        slash = strchr(status, '/');
+        a->index = slash ? strtoull(slash + 1, NULL, 10) : 0;
+        a->status = strtol(status, NULL, 10);
+        for (size_t i = 0; i < ELEMENTS(codes); i++)
+                if (streq(codes[i].word, status)) {
+                        a->code = codes[i].code;
+                        a->status = streq(status, "partial") ? 200 : 0;
+                }
+        a->body = line;
+}
+
+static void put_file(char *line) {
+        char *name = word(&line);
+        size_t size = unescape(line);
+        int fd;
+
+        for (char *slash = name; (slash = strchr(slash + 1, '/'));) {
+                *slash = 0;
+                (void) mkdir(name, 0700);
+                *slash = '/';
+        }
+        if (*name && name[strlen(name) - 1] == '/')
+                return;
+        fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+        assert(fd >= 0 && write(fd, line, size) == (ssize_t) size);
+        close(fd);
+}
+
+static void add_setting(Setup *s, char *line) {
+        char *what = word(&line);
+
+        if (streq(what, "file"))
+                put_file(line);
+        else if (streq(what, "env")) {
+                char *equals = strchr(line, '=');
+
+                assert(equals && s->n_environment < ENVIRONMENT_MAX);
+                *equals = 0;
+                (void) unescape(equals + 1);
+                s->environment[s->n_environment] = line;
+                s->before[s->n_environment++] = getenv(line) ? hold(s, strdup(getenv(line))) : NULL;
+                (void) setenv(line, equals + 1, 1);
+        } else if (streq(what, "stdin")) {
+                s->input_size = unescape(line);
+                s->input = line;
+        } else if (streq(what, "terminal")) {
+                assert(sscanf(line, "%ux%u", &s->columns, &s->rows) == 2);
+                s->terminal = true;
+        } else if (streq(what, "full"))
+                s->full = true;
+        else if (!streq(what, "memory"))
+                fail_msg("%s: there is no such setting", what);
+}
+
+static void set_up(Setup *s, const char *lines) {
+        for (const char *line = lines, *end; *line; line = end + 1) {
+                const char *next;
+                char *copy;
+
+                end = strchr(line, '\n');
+                copy = hold(s, strndup(line + 2, (size_t) (end - line) - MIN((size_t) (end - line), (size_t) 2)));
+                if (*line == '%')
+                        add_setting(s, copy);
+                if (*line != '>')
+                        continue;
+                for (next = end + 1; next[0] == '>' && next[1] == '>'; next = end + 1) {
+                        size_t before = strlen(copy);
+
+                        end = strchr(next, '\n');
+                        s->held[s->n_held - 1] = copy = realloc(copy, before + (size_t) (end - next) + 1);
+                        copy[before] = '\n';
+                        memcpy(copy + before + 1, next + 3, (size_t) (end - next) - 3);
+                        copy[before + (size_t) (end - next) - 2] = 0;
+                }
+                if (!strstr(copy, " /fleet/v1/kv/value/")) { /* all but a value ends with a newline */
+                        s->held[s->n_held - 1] = copy = realloc(copy, strlen(copy) + 2);
+                        strcat(copy, "\n");
+                }
+                add_answer(s, copy);
+        }
+}
+
+/* -- Streams -- */
+
+typedef struct Streams {
+        int saved[3], own[3], master;
+        FILE *out, *err;
+        pthread_t reader;
+        FILE *said; /* on the terminal */
+} Streams;
+
+static void *read_terminal(void *userdata) {
+        Streams *s = userdata;
+        char buffer[4096];
+        ssize_t n;
+
+        while ((n = read(s->master, buffer, sizeof(buffer))) > 0)
+                assert(fwrite(buffer, 1, (size_t) n, s->said) == (size_t) n);
+        return NULL;
+}
+
+static void open_terminal(Streams *s, const Setup *setup) {
+        struct winsize size = { .ws_row = (unsigned short) setup->rows, .ws_col = (unsigned short) setup->columns };
+        sigset_t all, before;
+        struct termios t;
+        int fd;
+
+        assert(openpty(&s->master, &fd, NULL, NULL, &size) == 0);
+        assert(tcgetattr(fd, &t) == 0);
+        t.c_oflag &= ~(tcflag_t) OPOST;
+        t.c_lflag &= ~(tcflag_t) ECHO;
+        assert(tcsetattr(fd, TCSANOW, &t) == 0);
+        assert(write(s->master, setup->input ?: "", setup->input_size) == (ssize_t) setup->input_size);
+        for (int i = 0; i < 3; i++)
+                s->own[i] = i == 0 ? fd : dup(fd);
+        sigfillset(&all);
+        (void) pthread_sigmask(SIG_SETMASK, &all, &before); /* a child's end is for fleetctl */
+        assert(pthread_create(&s->reader, NULL, read_terminal, s) == 0);
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void streams_begin(Streams *s, const Setup *setup, FILE *said) {
+        *s = (Streams) { .master = -1, .out = stdout, .err = stderr, .said = said };
+        (void) fflush(NULL);
+        if (setup->terminal)
+                open_terminal(s, setup);
+        else {
+                for (int i = 0; i < 3; i++)
+                        s->own[i] = i == 1 && setup->full ? open("/dev/full", O_WRONLY | O_CLOEXEC) : memfd_create("stream", MFD_CLOEXEC);
+                assert(write(s->own[0], setup->input ?: "", setup->input_size) == (ssize_t) setup->input_size && lseek(s->own[0], 0, SEEK_SET) == 0);
+        }
+        for (int i = 0; i < 3; i++) {
+                s->saved[i] = fcntl(i, F_DUPFD_CLOEXEC, 10);
+                assert(dup2(s->own[i], i) == i);
+        }
+}
+
+static void take(int fd, Text *t) {
+        char buffer[4096];
+        ssize_t n;
+
+        for (off_t at = 0; (n = pread(fd, buffer, sizeof(buffer), at)) > 0; at += n)
+                text_append_bytes(t, buffer, (size_t) n);
+}
+
+static void streams_end(Streams *s, CaseResult *result) {
+        FILE *own_out = stdout, *own_err = stderr;
+
+        (void) fflush(stdout);
+        clearerr(s->out);
+        stdout = s->out;
+        stderr = s->err;
+        for (int i = 0; i < 3; i++) {
+                assert(dup2(s->saved[i], i) == i);
+                close(s->saved[i]);
+        }
+        if (own_out != s->out) /* a terminal's */
+                (void) fclose(own_out);
+        if (own_err != s->err)
+                (void) fclose(own_err);
+        if (s->master < 0) {
+                take(s->own[1], &result->out);
+                take(s->own[2], &result->err);
+        }
+        for (int i = 0; i < 3; i++)
+                close(s->own[i]);
+        if (s->master >= 0) {
+                (void) pthread_join(s->reader, NULL);
+                close(s->master);
+        }
+}
+
+/* -- Running -- */
+
+void case_result_done(CaseResult *result) {
+        text_done(&result->out);
+        text_done(&result->err);
+        text_done(&result->sent);
+}
+
+CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata) {
+        static const char *const unset[] = { "EDITOR", "SYSTEMD_EDITOR", "VISUAL", "NO_COLOR", "COLUMNS", "FLEETCTL_ASKS", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE" };
+        _cleanup_free_ char *scratch = scratch_new(), *before = getcwd(NULL, 0);
+        char *words[CASE_WORDS_MAX + 1], *argv[CASE_WORDS_MAX + 1] = {};
+        char *sent = NULL, *said = NULL;
+        size_t sent_size = 0, said_size = 0;
+        FILE *old_stdin = stdin, *sent_to = open_memstream(&sent, &sent_size), *said_to = open_memstream(&said, &said_size); /* not of our memory */
+        CaseResult result = {};
+        Setup setup = {};
+        Streams streams;
+
+        for (size_t i = 0; i < ELEMENTS(unset); i++)
+                (void) unsetenv(unset[i]);
+        (void) setenv("TERM", "xterm", 1);
+        (void) setenv("TZ", "UTC", 1);
+        (void) setenv("LC_ALL", "C.UTF-8", 1);
+        (void) setenv("FLEETCTL_ENDPOINT", "unix:///none/fleet.sock", 1);
+        assert(before && chdir(scratch) == 0);
+        set_up(&setup, c->given);
+        set_up(&setup, c->shared);
+        for (size_t i = 0; i < c->argc; i++)
+                argv[i] = words[i] = strdup(c->argv[i]);
+        fake_curl_begin(setup.answers, setup.n_answers, sent_to);
+
+        streams_begin(&streams, &setup, said_to);
+        stdin = fdopen(0, "r");
+        assert(stdin);
+        if (between)
+                between(userdata, true);
+        result.status = fleetctl_main((int) c->argc, argv);
+        if (between)
+                between(userdata, false);
+        (void) fclose(stdin); /* and with it 0, which the next line opens again */
+        stdin = old_stdin;
+        streams_end(&streams, &result);
+        assert(fclose(sent_to) == 0 && fclose(said_to) == 0);
+        text_append_bytes(&result.sent, sent, sent_size);
+        text_append_bytes(&result.out, said, said_size);
+        free(sent);
+        free(said);
+
+        for (size_t i = 0; i < c->argc; i++)
+                free(words[i]);
+        for (size_t i = setup.n_environment; i-- > 0;)
+                (void) (setup.before[i] ? setenv(setup.environment[i], setup.before[i], 1) : unsetenv(setup.environment[i]));
+        for (size_t i = 0; i < setup.n_held; i++)
+                free(setup.held[i]);
+        assert(chdir(before) == 0);
+        (void) scratch_free(TAKE_PTR(scratch));
+        return result;
+}
+
+/* -- Printing -- */
+
+static void print_lines(Text *t, char mark, const Text *lines) {
+        bool begins = true;
+
+        for (size_t at = 0, n; at < lines->size; at += n) {
+                unsigned char b = (unsigned char) lines->chars[at];
+
+                n = MAX(utf8_length(lines->chars + at, lines->size - at), (size_t) 1);
+                if (begins)
+                        text_printf(t, "%c ", mark);
+                begins = b == '\n';
+                if (n > 1)
+                        text_append_bytes(t, lines->chars + at, n);
+                else if (b == '\n' || (b >= ' ' && b != '\\' && b < 0x7f))
+                        text_append_char(t, (char) b);
+                else if (b == '\t' || b == '\033' || b == '\r' || b == '\\')
+                        text_printf(t, "\\%c", b == '\t' ? 't' : b == '\r' ? 'r' : b == '\\' ? '\\' : 'e');
+                else
+                        text_printf(t, "\\x%02x", b);
+        }
+        if (!begins)
+                text_append(t, "\\c\n");
+}
+
+/* Folders of this run in its output are called so. */
+static void name_folders(Text *t) {
+        static const char mark[] = "/fleetctl-";
+        char *at = t->chars;
+
+        while (at && (at = strstr(at, mark))) {
+                char *begin = at;
+
+                at += strlen(mark);
+                while (begin > t->chars && !strchr(" \n(", begin[-1]))
+                        begin--;
+                if (*begin != '/' || strlen(at) < 6)
+                        continue;
+                memset(at, 'X', 6);
+        }
+}
+
+char *case_print(const CaseResult *result) {
+        CaseResult copy = *result;
+        Text t = {};
+
+        print_lines(&t, '<', &copy.sent);
+        name_folders(&copy.out);
+        name_folders(&copy.err);
+        print_lines(&t, '|', &copy.out);
+        print_lines(&t, '!', &copy.err);
+        text_printf(&t, "= %d\n", copy.status);
+        return text_take(&t, NULL);
+}

@@ -1,0 +1,73 @@
+/* fleetctl, with a daemon whose answers are written down: all that it asks for and prints, and its exit status (tests/lib/fleetctl_cases.h). With
+ * an argument the titles that it matches; with CASES_WRITE=yes in the environment what comes is written into the files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "tests/lib/fleetctl_cases.h"
+
+static void all_runs_are_as_written(void **state) {
+        const CaseTitle *title = *state;
+        unsigned n_wrong = 0;
+
+        for (size_t i = 0; i < title->n; i++) {
+                Case *c = &title->cases[i];
+                if (getenv("CASES_SHOW"))
+                        print_message("%s", c->given);
+                CaseResult result = case_run(c, NULL, NULL);
+                char *got = case_print(&result);
+
+                assert_non_null(got);
+                case_result_done(&result);
+                if (!streq(got, c->wanted)) {
+                        if (!getenv("CASES_WRITE"))
+                                print_error("%s%s-- and not --\n%s\n", c->given, got, c->wanted);
+                        free(c->wanted);
+                        c->wanted = TAKE_PTR(got);
+                        n_wrong++;
+                }
+                free(got);
+        }
+        if (n_wrong > 0 && !getenv("CASES_WRITE"))
+                fail_msg("%u of %zu runs differ", n_wrong, title->n);
+}
+
+static void write_back(const CaseFile *file) {
+        FILE *f = fopen(file->path, "we");
+
+        assert_non_null(f);
+        for (size_t i = 0; i < file->n; i++) {
+                const CaseTitle *title = &file->titles[i];
+
+                fprintf(f, "%s# %s\n%s", i > 0 ? "\n" : "", title->name, title->shared);
+                for (size_t k = 0; k < title->n; k++)
+                        fprintf(f, "%s%s", title->cases[k].given, title->cases[k].wanted);
+        }
+        assert_int_equal(fclose(f), 0);
+}
+
+int main(int argc, char **argv) {
+        static const char *const names[] = { "lists", "cluster", "units", "waits", "files", "journal", "keys", "words" };
+        int n_failed = 0;
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                CaseFile *file = cases_read(names[i]);
+                struct CMUnitTest *tests = calloc(file->n, sizeof(*tests));
+
+                for (size_t k = 0; k < file->n; k++)
+                        tests[k] = (struct CMUnitTest) { .name = file->titles[k].name, .test_func = all_runs_are_as_written, .initial_state = &file->titles[k] };
+                n_failed += _cmocka_run_group_tests(names[i], tests, file->n, NULL, NULL);
+                if (getenv("CASES_WRITE"))
+                        write_back(file);
+                free(tests);
+                (void) cases_free(file);
+        }
+        return n_failed > 0;
+}

@@ -1,0 +1,80 @@
+/* fleetctl without memory: what it prints is whole, or it says why not and fails. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/fleetctl_cases.h"
+
+typedef struct Point {
+        unsigned n, count;
+} Point;
+
+static void fail_while_it_runs(void *userdata, bool runs) {
+        const Point *point = userdata;
+
+        if (runs)
+                alloc_fail_span(point->n, point->count);
+        else
+                alloc_pause(true);
+}
+
+/* False: it takes fewer allocations than that. */
+static bool try(const Case *c, const CaseResult *whole, Point *point) {
+        CaseResult result = case_run(c, fail_while_it_runs, point);
+        bool failed = alloc_has_failed(), same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""), said;
+
+        alloc_fail_at(0);
+        said = strstr(result.err.chars ?: "", "memory") || strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
+        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
+                print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n, point->count == 1 ? "" : " and all behind it",
+                            result.status, result.out.chars ?: "", result.err.chars ?: "");
+        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
+                fail();
+        case_result_done(&result);
+        return failed;
+}
+
+static void what_is_printed_is_whole_or_a_failure(void **state) {
+        const CaseTitle *title = *state;
+
+        for (size_t i = 0; i < title->n; i++) {
+                const Case *c = &title->cases[i];
+                CaseResult whole = case_run(c, NULL, NULL);
+
+                for (unsigned n = 1; try(c, &whole, &(Point) { n, 1 }); n++)
+                        ;
+                for (unsigned n = 1; try(c, &whole, &(Point) { n, UINT_MAX }); n += 7)
+                        ;
+                case_result_done(&whole);
+                alloc_pause(false);
+        }
+}
+
+int main(int argc, char **argv) {
+        static const char *const names[] = { "lists", "cluster", "units", "files", "journal", "keys" };
+        int n_failed = 0;
+
+        if (argc > 1)
+                cmocka_set_test_filter(argv[1]);
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                CaseFile *file = cases_read(names[i]);
+                struct CMUnitTest *tests = calloc(file->n, sizeof(*tests));
+                size_t n = 0;
+
+                for (size_t k = 0; k < file->n; k++)
+                        if (file->titles[k].n > 0 && file->titles[k].cases[0].memory)
+                                tests[n++] = (struct CMUnitTest) { .name = file->titles[k].name, .test_func = what_is_printed_is_whole_or_a_failure,
+                                                                   .initial_state = &file->titles[k] };
+                if (n > 0)
+                        n_failed += _cmocka_run_group_tests(names[i], tests, n, NULL, NULL);
+                free(tests);
+                (void) cases_free(file);
+        }
+        return n_failed > 0;
+}
