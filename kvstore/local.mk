@@ -42,6 +42,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-events \
 	tests/unit/test-floor \
 	tests/unit/test-results \
+	tests/unit/test-results_format \
 	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
@@ -80,6 +81,12 @@ tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_results_SOURCES = tests/unit/test-results.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_results_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_results_format_SOURCES = tests/unit/test-results_format.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_results_format_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_results_format_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_results_format_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
