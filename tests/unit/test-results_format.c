@@ -232,6 +232,7 @@ static void what_no_answer_to_the_command_says_is_malformed(void **state) {
                 { { .op = KV_TXN, .writes = writes, .n_writes = 2 }, "00 00 02 01 01 07 0400 05", -EBADMSG },            /* of fewer */
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 01  00 01 01 00 00", 0 },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 00  00 01 01 00 00", -EBADMSG }, /* found at no check */
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 00", -EBADMSG },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 0c 01 02  00 01 01 00 00", -EBADMSG },
                 { { .op = KV_TXN, .checks = checks, .n_checks = 1 }, "02 00 08 01     00 01 01 00 00", -EBADMSG },
         };
@@ -554,6 +555,10 @@ static int ask_and_keep(void *userdata) {
         KeptResult kept;
         int r;
 
+        r = decode("\0\2\1\5\034\0\5", 7, NULL, &post, &arena, &result);
+        if (r < 0)
+                return r;
+        same_node(&result.node, &written.node);
         r = results_new(&results, f->txn, 1000, 3, NOW_MS);
         if (r < 0)
                 return r;
