@@ -42,6 +42,7 @@ KVSTORE_TESTS = \
 	tests/unit/test-events \
 	tests/unit/test-floor \
 	tests/unit/test-results \
+	tests/unit/test-results_format \
 	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
@@ -81,6 +82,12 @@ tests_unit_test_results_SOURCES = tests/unit/test-results.c tests/lib/scratch.h 
 tests_unit_test_results_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
 
+tests_unit_test_results_format_SOURCES = tests/unit/test-results_format.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_results_format_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_results_format_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_results_format_LDADD = $(KVSTORE_TEST_LIBS)
+
 tests_unit_test_hub_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
@@ -106,8 +113,13 @@ tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_leader,--wrap=replica_is_open,--wrap=replica_send,--wrap=replica_answer \
 	-Wl,--wrap=replica_write_head,--wrap=replica_read_head,--wrap=raft_core_id,--wrap=raft_core_leads,--wrap=raft_core_commit_index \
 	-Wl,--wrap=raft_core_applied_index,--wrap=raft_core_servers,--wrap=peer_number,--wrap=peers_handle
-check_PROGRAMS += tests/unit/test-reads tests/unit/test-compare
-TESTS += tests/unit/test-reads tests/unit/test-compare
+check_PROGRAMS += tests/unit/test-reads tests/unit/test-compare tests/unit/test-propose
+TESTS += tests/unit/test-reads tests/unit/test-compare tests/unit/test-propose
+tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
+	-Wl,--wrap=replica_door_leader,--wrap=replica_door_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
+tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_reads_SOURCES = tests/unit/test-reads.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
 	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_reads_CFLAGS = $(TEST_CFLAGS)

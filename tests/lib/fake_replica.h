@@ -17,6 +17,7 @@ typedef struct FakeReplica {
                 PeerHandler run;
                 void *userdata;
         } handlers[_PEER_FRAME_MAX];
+        int (*send)(uint64_t to, PeerFrame type, const Writer *w); /* in the place of what is written down; NULL: none */
         Text said; /* "send TO: KIND A B C", "answer SESSION TO: KIND A B C", and what the test adds, a line each */
 } FakeReplica;
 

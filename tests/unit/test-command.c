@@ -1,7 +1,9 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -315,6 +317,355 @@ static void a_copied_result_outlives_what_it_borrowed(void **state) {
         assert_true(kv_bytes_equal(copy->written[1].prev.value, kv_string("[1 != 2]")));
 }
 
+/* -- Bytes -- */
+
+/* The bytes that 'text' says in hexadecimal digits; blanks mean nothing. */
+static size_t bytes_of(const char *text, uint8_t *ret) {
+        size_t n = 0;
+        unsigned v;
+
+        for (; *text; text++)
+                if (*text != ' ') {
+                        assert_int_equal(sscanf(text++, "%2x", &v), 1);
+                        ret[n++] = v;
+                }
+        return n;
+}
+
+static void commands_have_these_bytes(void **state) {
+        KvCheck checks[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") }, { .kind = KV_CHECK_MODIFIED, .key = kv_string("/b"), .index = 7 },
+                             { .kind = KV_CHECK_VALUE, .key = kv_string("/c"), .value = kv_string("v") } };
+        KvCommand writes[] = { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") },
+                               { .op = KV_DELETE, .key = kv_string("/b"), .recursive = true, .internal = true, .term = 5 } };
+        const struct {
+                KvCommand cmd;
+                const char *bytes;
+        } cases[] = {
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("v") }, "01 00 0000 02 2f61 01 76" },
+                { { .op = KV_CREATE, .key = kv_string("/a"), .dir = true }, "01 01 0100 02 2f61 00" },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true }, "01 04 0200 02 2f61 00" },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true }, "01 02 0400 02 2f61 00" },
+                { { .op = KV_POST, .key = kv_string("/a"), .has_ttl = true, .ttl_ms = 3 }, "01 03 0800 0300000000000000 02 2f61 00" },
+                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 }, "01 00 1000 0100000000000000 02 2f61 00" },
+                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("p") }, "01 00 2000 02 2f61 00 01 70" },
+                { { .op = KV_SET, .key = kv_string("/a"), .internal = true }, "01 00 4000 02 2f61 00" },
+                { { .op = KV_SET, .key = kv_string("/a"), .term = 1 }, "01 00 8000 0100000000000000 02 2f61 00" },
+                { { .op = KV_EXPIRE, .limit = 9, .dir = true, .refresh = true }, "01 06 0000 0900000000000000" },
+                { { .op = KV_EXPIRE, .has_ttl = true, .ttl_ms = 2, .prev_index = 1, .limit = 1 },
+                  "01 06 1800 0200000000000000 0100000000000000 0100000000000000" },
+                { { .op = KV_RAISE, .internal = true, .has_ttl = true, .prev_index = 4, .limit = 3 }, "01 07 4000 0300000000000000" },
+                { { .op = KV_TXN, .dir = true, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 2 },
+                  "01 05 0000 03 01 02 2f61  02 02 2f62 0700000000000000  03 02 2f63 01 76  02 00 0000 02 2f61 01 76  04 0200 02 2f62 00" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_writer_ Writer w = {};
+                uint8_t expected[128];
+
+                assert_int_equal(kv_command_encode(&cases[i].cmd, &w), 0);
+                assert_same_bytes(&w, expected, bytes_of(cases[i].bytes, expected));
+        }
+}
+
+static void bytes_that_are_no_command_are_told_from_those_of_a_newer_program(void **state) {
+        static const struct {
+                const char *bytes;
+                int r;
+        } cases[] = {
+                { "00 00 0000 02 2f61 00", -EBADMSG },
+                { "02", -ENOTSUP },
+                { "01 08 0000", -ENOTSUP },
+                { "01 08 00", -EBADMSG },
+                { "01 00 0001 02 2f61 00", -EBADMSG },                         /* flags that no command has */
+                { "01 05 0100 00 00", -EBADMSG },                              /* a transaction has no key */
+                { "01 05 c000 0100000000000000 00 00", 0 },
+                { "01 06 0100 0100000000000000", -EBADMSG },
+                { "01 07 0800 0100000000000000 0100000000000000", -EBADMSG },
+                { "01 00 1000 0000000000000000 02 2f61 00", -EBADMSG },        /* announced, and none */
+                { "01 00 8000 0000000000000000 02 2f61 00", -EBADMSG },
+                { "01 00 0800 0000000000000000 02 2f61 00", 0 },
+                { "01 05 0000 01 00 00 00", 0 },                               /* the shortest check */
+                { "01 05 0000 01 00", -EBADMSG },
+                { "01 05 0000 01 04 00 00", -EBADMSG },                        /* no kind of check */
+                { "01 05 0000 00 01 00 0000 00 00", 0 },                       /* the shortest write */
+                { "01 05 0000 00 01 00 0000 00", -EBADMSG },
+                { "01 05 0000 00 01 03 0000 00 00", -EBADMSG },                /* which no transaction makes */
+                { "01 05 0000 00 01 05 0000 00 00", -EBADMSG },
+                { "01 05 0000 00 01 06 0000 00 00", -EBADMSG },
+                { "01 05 0000 00 01 08 0000 00 00", -EBADMSG },
+                { "01 05 0000 00 01 00 4000 00 00", -EBADMSG },
+                { "01 05 0000 00 01 00 8000 0100000000000000 00 00", -EBADMSG },
+                { "01 05 0000 00 01 01 0000 00 00", 0 },
+                { "01 05 0000 00 01 02 0000 00 00", 0 },
+                { "01 05 0000 00 01 04 0000 00 00", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                _cleanup_free_ void *arena = NULL;
+                uint8_t bytes[64];
+                KvCommand cmd;
+
+                assert_int_equal(kv_command_decode(bytes, bytes_of(cases[i].bytes, bytes), &cmd, &arena), cases[i].r);
+        }
+}
+
+/* As large as a command, a key and a transaction may be, and by one larger. */
+static void what_is_larger_than_a_limit_is_not_decoded(void **state) {
+        _cleanup_free_ char *zeros = calloc(1, KV_COMMAND_MAX + 1);
+
+        for (unsigned more = 0; more < 2; more++) {
+                KvCheck few[2] = { { .key = { zeros, KV_KEY_MAX } }, { .kind = KV_CHECK_VALUE, .value = { zeros, KV_VALUE_MAX } } };
+                KvCommand key = { .op = KV_SET, .key = { zeros, KV_KEY_MAX + more } }, value = { .op = KV_SET, .value = { zeros, KV_VALUE_MAX + more } },
+                          prev = { .op = KV_SET, .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX + more } },
+                          txn = { .op = KV_TXN, .checks = few, .n_checks = 2 };
+                const KvCommand *each[] = { &key, &value, &prev, &txn, &txn };
+
+                for (size_t i = 0; i < ELEMENTS(each); i++) {
+                        _cleanup_free_ void *arena = NULL;
+                        _cleanup_writer_ Writer w = {};
+                        KvCommand out;
+
+                        few[0].key.size = KV_KEY_MAX + (i == 3 && more);
+                        few[1].value.size = KV_VALUE_MAX + (i == 4 && more);
+                        assert_int_equal(kv_command_encode(each[i], &w), 0);
+                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena), more ? -EBADMSG : 0);
+                }
+
+                /* Items. */
+                for (unsigned n_checks = 0; n_checks <= KV_TXN_ITEMS_MAX + more; n_checks += 5) {
+                        unsigned n_writes = KV_TXN_ITEMS_MAX + more - n_checks;
+                        _cleanup_free_ KvCheck *checks = calloc(n_checks + 1, sizeof(KvCheck));
+                        _cleanup_free_ KvCommand *writes = calloc(n_writes + 1, sizeof(KvCommand));
+                        KvCommand many = { .op = KV_TXN, .checks = checks, .n_checks = n_checks, .writes = writes, .n_writes = n_writes }, out;
+                        _cleanup_free_ void *arena = NULL;
+                        _cleanup_writer_ Writer w = {};
+
+                        assert_int_equal(kv_command_encode(&many, &w), 0);
+                        assert_int_equal(kv_command_decode(w.bytes, w.size, &out, &arena), more ? -EBADMSG : 0);
+                        n_checks += n_checks == 0 ? KV_TXN_ITEMS_MAX - 10 : 0;
+                }
+        }
+}
+
+static void batches_have_these_bytes(void **state) {
+        static const struct {
+                KvBatchHead head;
+                const char *bytes;
+        } heads[] = {
+                { { .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "02 0700000000000000 0800000000000000" },
+                { { .level = 1, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "02 0700000000000000 0800000000000000" },
+                { { .level = 2, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "03 0700000000000000 0800000000000000 0900000000000000" },
+                { { .level = 3, .cluster_ms = 7, .quota = 8, .quota_nodes = 9 }, "04 0700000000000000 0800000000000000 0900000000000000" },
+        };
+        static const KvBatchItem items[] = {
+                { .origin = 1, .number = 5, .floor = 4, .deadline_ms = 6, .command = "a", .command_size = 1 },
+                { .origin = 1, .number = 8, .floor = 4, .deadline_ms = 7, .command = "b", .command_size = 1 },
+                { .origin = 1, .number = 8, .floor = 4, .deadline_ms = 7 }, /* not above the one before */
+                { .origin = 2, .number = 9, .floor = 9 },
+                { .origin = 2, .number = 10, .floor = 9, .deadline_ms = 1 }, /* the group has no deadline */
+        };
+        static const char expected[] = "00 0100000000000000 0400000000000000 0600000000000000 02 00 01 61  03 01 01 62"
+                                       "00 0100000000000000 0400000000000000 0700000000000000 05 00 00"
+                                       "00 0200000000000000 0900000000000000 0000000000000000 01 00 00"
+                                       "00 0200000000000000 0900000000000000 0100000000000000 02 00 00";
+
+        for (size_t i = 0; i < ELEMENTS(heads); i++) {
+                _cleanup_writer_ Writer w = {};
+                uint8_t bytes[256];
+                KvBatchHead head;
+                KvBatch batch;
+                size_t size;
+
+                kv_batch_begin(&batch, &w, &heads[i].head);
+                size = bytes_of(heads[i].bytes, bytes);
+                assert_same_bytes(&w, bytes, size);
+                assert_int_equal(kv_batch_open(&batch, bytes, size, &head), 0);
+                assert_int_equal(head.level, heads[i].head.level ?: 1);
+                assert_int_equal(head.quota_nodes, head.level > 1 ? 9 : 0);
+                while (size-- > 0)
+                        assert_int_equal(kv_batch_open(&batch, bytes, size, &head), -EBADMSG);
+
+                for (size_t k = 0; k < ELEMENTS(items); k++)
+                        kv_batch_add(&batch, &w, &items[k]);
+                size = bytes_of(heads[i].bytes, bytes);
+                size += bytes_of(expected, bytes + size);
+                assert_same_bytes(&w, bytes, size);
+        }
+}
+
+static void malformed_batches_are_refused(void **state) {
+#define HEAD "02 0700000000000000 0800000000000000 "
+#define GROUP "00 0100000000000000 0400000000000000 0600000000000000 "
+        static const struct {
+                const char *bytes;
+                int n; /* items before the error, which is -EBADMSG; 100 more: the end */
+        } cases[] = {
+                { HEAD GROUP "02 00 00", 101 },
+                { HEAD GROUP "01 00 00", 101 },
+                { HEAD GROUP "00 00 00", 0 },  /* no step */
+                { HEAD GROUP "02 01 00", 0 },  /* the first one has the group's deadline */
+                { HEAD GROUP "02 00 00 01 05 00", 102 },
+                { HEAD GROUP "02 00 00" GROUP "03 00 00", 1 },  /* the same group */
+                { HEAD GROUP "02 00 00" GROUP "02 00 00", 102 },
+                { HEAD "01 00 00", 0 },        /* none is begun */
+                { HEAD "00 0000000000000000 0400000000000000 0600000000000000 01 00 00", 0 },
+                { HEAD "00 0100000000000000 0000000000000000 0600000000000000 01 00 00", 0 },
+                { HEAD "00 0100000000000000 ffffffffffffffff 0600000000000000 01 00 00", 101 },
+                { HEAD "00 0100000000000000 ffffffffffffffff 0600000000000000 02 00 00", 0 }, /* beyond the last number */
+                { HEAD "00 0100000000000000 0400000000000000 ffffffffffffffff 01 00 00 01 01 00", 1 }, /* and time */
+                { HEAD "00 0100000000000000 0400000000000000 0000000000000000 01 00 00 01 01 00", 1 }, /* none, then one */
+                { HEAD GROUP "02 00", 0 },
+                { "01 0700000000000000 0800000000000000 0100000000000000 0500000000000000 00", 101 },
+                { "01 0700000000000000 0800000000000000 0100000000000000 0500000000000000", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                uint8_t bytes[256];
+                KvBatchHead head;
+                KvBatchItem item;
+                KvBatch batch;
+
+                assert_int_equal(kv_batch_open(&batch, bytes, bytes_of(cases[i].bytes, bytes), &head), 0);
+                for (int n = 0; n < cases[i].n % 100; n++)
+                        assert_int_equal(kv_batch_next(&batch, &item), 1);
+                assert_int_equal(kv_batch_next(&batch, &item), cases[i].n >= 100 ? 0 : -EBADMSG);
+        }
+}
+
+static void a_batch_of_a_version_that_is_not_known_is_told_from_none(void **state) {
+        uint8_t bytes[25] = {};
+        KvBatchHead head;
+        KvBatch batch;
+
+        assert_int_equal(kv_batch_open(&batch, bytes, sizeof(bytes), &head), -EBADMSG);
+        bytes[0] = 2 + KV_LEVEL_MAX - 1;
+        assert_int_equal(kv_batch_open(&batch, bytes, sizeof(bytes), &head), 0);
+        assert_int_equal(head.level, KV_LEVEL_MAX);
+        bytes[0]++;
+        assert_int_equal(kv_batch_open(&batch, bytes, sizeof(bytes), &head), -ENOTSUP);
+        assert_int_equal(kv_batch_open(&batch, bytes, 16, &head), -EBADMSG);
+}
+
+/* -- Limits, at both edges -- */
+
+static void limits_are_checked_to_the_byte_and_named(void **state) {
+        enum { ITEMS = KV_TXN_ITEMS_MAX, ONE = 100 };
+        static char zeros[KV_VALUE_MAX + 1], key[KV_KEY_MAX + 1], deep[2 * KV_DEPTH_MAX + 2];
+        static KvCheck checks[ITEMS + 1];
+        static KvCommand writes[ITEMS + 1];
+        KvCheck strange = { .kind = _KV_CHECK_MAX, .key = kv_string("/a") }, wide = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX } },
+                wider = { .kind = KV_CHECK_VALUE, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } }, bad = { .key = kv_string("a") };
+        KvCommand post = { .op = KV_POST, .key = kv_string("/a") }, bad_write = { .op = KV_SET, .key = kv_string("/a//b") };
+        /* 20 for a check, 40 for a write, and what they hold: together KV_COMMAND_MAX. */
+        KvCheck one = { .kind = KV_CHECK_VALUE, .key = { key, ONE }, .value = { zeros, KV_COMMAND_MAX / 2 - 20 - ONE } };
+        KvCommand fits = { .op = KV_SET, .key = { key, ONE }, .value = { zeros, ONE }, .has_prev_value = true,
+                           .prev_value = { zeros, KV_COMMAND_MAX - KV_COMMAND_MAX / 2 - 40 - 2 * ONE } };
+        KvCommand exceeds = fits;
+        const struct {
+                KvCommand cmd;
+                KvStatus status;
+                const char *sentence;
+        } cases[] = {
+                { { .op = KV_SET, .key = { key, KV_KEY_MAX } }, KV_OK, "" },
+                { { .op = KV_SET, .key = { key, KV_KEY_MAX + 1 } }, KV_TOO_LARGE, "a key is at most 8192 bytes" },
+                { { .op = KV_SET, .key = { deep, 2 * KV_DEPTH_MAX } }, KV_OK, "" },
+                { { .op = KV_SET, .key = { deep, 2 * KV_DEPTH_MAX + 2 } }, KV_TOO_LARGE, "a key has at most 512 segments" },
+                { { .op = KV_POST, .key = { key, KV_KEY_MAX - 21 } }, KV_OK, "" },
+                { { .op = KV_POST, .key = { key, KV_KEY_MAX - 20 } }, KV_TOO_LARGE, "a key is at most 8192 bytes" },
+                { { .op = KV_SET, .key = { key, KV_KEY_MAX - 20 } }, KV_OK, "" },
+                { { .op = KV_SET, .key = kv_string("a") }, KV_INVALID, "a key begins with '/'" },
+                { { .op = KV_SET, .key = kv_string("/a//b") }, KV_INVALID, "a key has no empty segment" },
+                { { .op = KV_SET, .key = kv_string("/_fleet") }, KV_FORBIDDEN, "/_fleet is written by fleet alone" },
+                { { .op = KV_RAISE }, KV_FORBIDDEN, "expiry and feature level are fleet's to order" },
+                { { .op = KV_RAISE, .internal = true }, KV_OK, "" },
+                { { .op = _KV_OP_MAX }, KV_INVALID, "unknown operation 8" },
+                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX } }, KV_OK, "" },
+                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = { zeros, KV_VALUE_MAX + 1 } }, KV_TOO_LARGE,
+                  "a value is at most VALUE bytes" },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = { zeros, KV_VALUE_MAX + 1 } }, KV_TOO_LARGE, "a value is at most VALUE bytes" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS }, KV_OK, "" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = ITEMS + 1 }, KV_TOO_LARGE, "a transaction has at most ITEMS checks and writes" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS - 1 }, KV_OK, "" },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1, .writes = writes, .n_writes = ITEMS }, KV_TOO_LARGE, "a transaction has at most ITEMS checks and writes" },
+                { { .op = KV_TXN, .checks = &strange, .n_checks = 1 }, KV_INVALID, "unknown check 4" },
+                { { .op = KV_TXN, .checks = &bad, .n_checks = 1 }, KV_INVALID, "a key begins with '/'" },
+                { { .op = KV_TXN, .checks = &wide, .n_checks = 1 }, KV_OK, "" },
+                { { .op = KV_TXN, .checks = &wider, .n_checks = 1 }, KV_TOO_LARGE, "a value is at most VALUE bytes" },
+                { { .op = KV_TXN, .writes = &post, .n_writes = 1 }, KV_INVALID, "a transaction sets, creates, updates and deletes, nothing else" },
+                { { .op = KV_TXN, .writes = &bad_write, .n_writes = 1 }, KV_INVALID, "a key has no empty segment" },
+                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &fits, .n_writes = 1 }, KV_OK, "" },
+                { { .op = KV_TXN, .checks = &one, .n_checks = 1, .writes = &exceeds, .n_writes = 1 }, KV_TOO_LARGE, "a transaction is at most 256000 bytes" },
+        };
+
+        memset(key, 'k', sizeof(key));
+        for (size_t i = 0; i < sizeof(deep); i++)
+                deep[i] = i % 2 ? 'd' : '/';
+        key[0] = '/';
+        for (size_t i = 0; i < ELEMENTS(checks); i++) {
+                checks[i] = (KvCheck) { .key = kv_string("/a") };
+                writes[i] = (KvCommand) { .op = KV_SET, .key = kv_string("/a") };
+        }
+        exceeds.prev_value.size++;
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                KvStatus status = _KV_STATUS_MAX;
+                Error err = {};
+                char sentence[128];
+                int r = kv_command_check(&cases[i].cmd, &status, &err);
+
+                snprintf(sentence, sizeof(sentence), "%s", cases[i].sentence);
+                if (strstr(sentence, "VALUE"))
+                        snprintf(sentence, sizeof(sentence), "a value is at most %d bytes", KV_VALUE_MAX);
+                if (strstr(sentence, "ITEMS"))
+                        snprintf(sentence, sizeof(sentence), "a transaction has at most %d checks and writes", ITEMS);
+                assert_int_equal(status, cases[i].status);
+                assert_int_equal(r == 0, status == KV_OK);
+                assert_string_equal(err.message, sentence);
+        }
+}
+
+static void paths_are_cleaned_up_to_their_limits(void **state) {
+        _cleanup_free_ char *path = malloc(KV_KEY_MAX + 1);
+
+        for (unsigned deep = 0; deep < 2; deep++) {
+                _cleanup_free_ char *clean = NULL;
+                _cleanup_writer_ Writer up = {};
+                size_t size;
+
+                memset(path, 'a', KV_KEY_MAX + 1);
+                path[0] = '/';
+                assert_int_equal(kv_path_clean(path, KV_KEY_MAX, &clean, &size), 0);
+                assert_int_equal(size, KV_KEY_MAX);
+                assert_int_equal(clean[size], 0);
+
+                /* What is left again does not count; nor what would lead above the root. */
+                write_raw(&up, "/../../..", 9);
+                for (unsigned i = 0; i < KV_DEPTH_MAX + deep; i++)
+                        write_raw(&up, "/x/../d", 7);
+                free(TAKE_PTR(clean));
+                assert_int_equal(kv_path_clean(up.bytes, up.size, &clean, &size), deep ? -ENAMETOOLONG : 0);
+        }
+        for (unsigned i = 0; i < 2; i++) { /* only two dots lead up */
+                _cleanup_free_ char *clean = NULL;
+                size_t size;
+
+                assert_int_equal(kv_path_clean(i ? "/a/.x" : "/a/x.", 5, &clean, &size), 0);
+                assert_string_equal(clean, i ? "/a/.x" : "/a/x.");
+        }
+}
+
+static void words_of_what_is_not_known(void **state) {
+        assert_string_equal(kv_status_name(_KV_STATUS_MAX), "unknown status");
+        assert_string_equal(kv_action_name(_KV_ACTION_MAX), "unknown action");
+        assert_string_equal(kv_action_name(_KV_ACTION_MAX - 1), "expire");
+        assert_true(kv_bytes_equal((KvBytes) {}, (KvBytes) {}));
+        assert_false(kv_bytes_equal(kv_string("a"), kv_string("b")));
+        assert_false(kv_bytes_equal(kv_string("a"), kv_string("ab")));
+        assert_false(kv_path_hidden_from(kv_string("/a/_b"), kv_string("/c"))); /* not below it */
+        assert_true(kv_path_hidden_from(kv_string("/_"), kv_string("/")));
+        assert_false(kv_path_hidden_from((KvBytes) { "/a/_", 3 }, kv_string("/"))); /* what lies behind its end */
+        assert_false(kv_path_is_below((KvBytes) { "/a/", 2 }, kv_string("/a")));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_field_of_a_command_survives_the_log),
@@ -331,6 +682,15 @@ int main(void) {
                 cmocka_unit_test(below_hidden_and_ours_go_by_whole_segments),
                 cmocka_unit_test(commands_are_checked_before_they_reach_the_log),
                 cmocka_unit_test(a_copied_result_outlives_what_it_borrowed),
+                cmocka_unit_test(commands_have_these_bytes),
+                cmocka_unit_test(bytes_that_are_no_command_are_told_from_those_of_a_newer_program),
+                cmocka_unit_test(what_is_larger_than_a_limit_is_not_decoded),
+                cmocka_unit_test(batches_have_these_bytes),
+                cmocka_unit_test(malformed_batches_are_refused),
+                cmocka_unit_test(a_batch_of_a_version_that_is_not_known_is_told_from_none),
+                cmocka_unit_test(limits_are_checked_to_the_byte_and_named),
+                cmocka_unit_test(paths_are_cleaned_up_to_their_limits),
+                cmocka_unit_test(words_of_what_is_not_known),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
