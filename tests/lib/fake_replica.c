@@ -119,6 +119,8 @@ ANSWER(uint64_t, peer_number, (const PeerSession *session), (uintptr_t) session)
 
 int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w);
 int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w) {
+        if (fake.on_frame)
+                return fake.on_frame(type, false, to, w);
         text_append(&fake.said, "send ");
         note(w);
         return 0;
@@ -126,6 +128,10 @@ int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w
 
 void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w);
 void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w) {
+        if (fake.on_frame) {
+                (void) fake.on_frame(type, true, session_number, w);
+                return;
+        }
         text_printf(&fake.said, "answer %" PRIu64 " ", session_number);
         note(w);
 }
