@@ -153,7 +153,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* Transfers are written down as #1, #2, ... */
 static size_t number_of(uint64_t number) {
-        assert_int_not_equal(number, 0);
+        assert_int_equal(number & 1, 1); /* never 0 */
         for (size_t i = 0; i < world.n_numbers; i++)
                 if (world.numbers[i] == number)
                         return i + 1;
@@ -282,6 +282,9 @@ static void hear_ack(uint64_t offset, uint8_t what) {
         hear_ack_of(world.numbers[world.n_numbers - 1], offset, what, 0);
 }
 
+static void hear_begin(uint64_t number);
+static void hear_all(uint64_t number, uint64_t size);
+
 static void assert_idle(void) {
         fake_assert_said("");
         assert_int_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
@@ -297,7 +300,6 @@ static void a_tree_is_sent_in_a_window_of_chunks_from_the_loop(void **state) {
         assert_null(fake.said.chars);
         fake_assert_said(BEGINS("2") FOUR("2", "1"));
         assert_int_equal(loop_next_due_ms(&fake.loop), fake.now_ms + STEP_MS);
-        assert_int_equal(world.numbers[0] & 1, 1);
         fake_pass(5 * STEP_MS);
         fake_assert_said("");
 
@@ -335,6 +337,53 @@ static void a_silent_follower_is_sent_all_again_after_10_s(void **state) {
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "3"));
         end();
+}
+
+static void one_that_may_not_be_begun_again_waits_with_each_step(void **state) {
+        begin_sending();
+        world.may_not_send = true;
+        fake_pass(TRANSFER_SILENCE_MS);
+        hear_ack(0, SO_FAR);
+        fake_assert_said("");
+        world.may_not_send = false;
+        fake_pass(STEP_MS);
+        fake_assert_said(BEGINS("2") FOUR("2", "2"));
+        end();
+}
+
+static void each_descriptor_will_do(void **state) {
+        int saved = dup(0);
+
+        for (unsigned i = 0; i < 2; i++) {
+                begin();
+                if (i == 0)
+                        close(0);
+                make_checkpoint(0);
+                assert_true(i > 0 || fake.replica.folder.checkpoint.fd == 0);
+                if (i == 1)
+                        close(0);
+                transfers_send(t, 2, 50);
+                fake_assert_said(BEGINS("2") FOUR("2", "1"));
+                assert_null(transfers_free(t));
+                checkpoint_done(&fake.replica.folder.checkpoint);
+                assert_int_equal(transfers_new(&t, &fake.replica), 0);
+
+                hear_begin(4);
+                assert_int_equal(world.fd, 0);
+                transfers_drop(t);
+                assert_int_equal(fcntl(0, F_GETFD), -1);
+                hear_all(5, 1000);
+                assert_int_equal(fcntl(0, F_GETFD), -1);
+                assert_int_equal(dup2(transfers_whole(t)->fd, 0), 0);
+                close(transfers_whole(t)->fd);
+                transfers_whole(t)->fd = 0;
+                assert_non_null(transfers_whole(t));
+                transfers_drop(t);
+                assert_int_equal(fcntl(0, F_GETFD), -1);
+                assert_int_equal(dup2(saved, 0), 0);
+                end();
+        }
+        close(saved);
 }
 
 static void a_chunk_that_was_missed_is_sent_again_at_most_each_step(void **state) {
@@ -641,6 +690,10 @@ static void run_work(void) {
         work->done(work->userdata);
 }
 
+static void hear_begin(uint64_t number) {
+        assert_true(hear(9, (Chunk) { 5, number, 1000, 0, 500 }));
+}
+
 /* All of a tree of 'size' bytes in one chunk, and it is stored. */
 static void hear_all(uint64_t number, uint64_t size) {
         assert_true(hear(9, (Chunk) { 5, number, size, 0, size }));
@@ -932,6 +985,8 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_tree_is_sent_in_a_window_of_chunks_from_the_loop),
                 cmocka_unit_test(a_silent_follower_is_sent_all_again_after_10_s),
+                cmocka_unit_test(one_that_may_not_be_begun_again_waits_with_each_step),
+                cmocka_unit_test(each_descriptor_will_do),
                 cmocka_unit_test(a_chunk_that_was_missed_is_sent_again_at_most_each_step),
                 cmocka_unit_test(a_chunk_that_cannot_be_sent_is_tried_with_the_next_step),
                 cmocka_unit_test(a_chunk_that_cannot_be_read_is_not_sent),
