@@ -132,6 +132,8 @@ int __wrap_folder_incoming_open(const Folder *folder) {
 
 int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err);
 int __wrap_folder_incoming_finish(const Folder *folder, Checkpoint *ret, Error *err) {
+        if (world.finish_error < 0 && world.finish_text && !world.finish_text[0])
+                return world.finish_error;
         if (world.finish_error < 0)
                 return error_set(err, world.finish_error, "%s", world.finish_text ?: "it is so");
         *ret = (Checkpoint) { .fd = dup(world.fd), .meta = { .applied = 70, .applied_term = 4 }, .configuration = strdup("c"), .configuration_size = 1 };
@@ -364,6 +366,11 @@ static void each_descriptor_will_do(void **state) {
                         close(0);
                 transfers_send(t, 2, 50);
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
+                if (i == 0) {
+                        hear_ack(0, ROTTEN);
+                        assert_true(fake.replica.folder.rotten);
+                        assert_int_equal(fcntl(0, F_GETFD), -1);
+                }
                 assert_null(transfers_free(t));
                 checkpoint_done(&fake.replica.folder.checkpoint);
                 assert_int_equal(transfers_new(&t, &fake.replica), 0);
@@ -602,6 +609,33 @@ static void a_refused_tree_is_sent_again_after_a_second(void **state) {
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "2"));
         assert_false(fake.replica.folder.rotten);
+        end();
+}
+
+/* Also where some of its chunks are still to be sent, or all of it was whole for long. */
+static void nothing_of_a_refused_tree_is_sent_before(void **state) {
+        begin();
+        make_checkpoint(0);
+        world.n_sends = 1;
+        transfers_send(t, 2, 50);
+        fake_assert_said(BEGINS("2") "no chunk to 2 at 0\n");
+        world.n_sends = 2;
+        fake_pass(STEP_MS);
+        fake_assert_said("chunk 2 #1 0\nno chunk to 2 at 262144\n");
+        hear_ack(0, REFUSED);
+        world.n_sends = 0;
+        fake_pass(REFUSED_MS - 1);
+        fake_assert_said("");
+        fake_pass(1);
+        fake_assert_said(BEGINS("2") FOUR("2", "2"));
+        hear_ack(SIZE, WHOLE);
+        fake_pass(MESSAGE_MAX_MS - STEP_MS);
+        text_clear(&fake.said);
+        hear_ack(0, REFUSED);
+        fake_pass(REFUSED_MS - 1);
+        fake_assert_said("");
+        fake_pass(1);
+        fake_assert_said(BEGINS("2") FOUR("2", "3"));
         end();
 }
 
@@ -863,6 +897,7 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 { -ENOSPC, "no space", "log 4 (-28): a tree that replica 3 sent cannot be used: no space\nsession 9: ack 4 0 4\n" },
                 { -EDQUOT, "no quota", "log 4 (-122): a tree that replica 3 sent cannot be used: no quota\nsession 9: ack 4 0 4\n" },
                 { -EIO, "no luck", "log 4 (-5): a tree that replica 3 sent cannot be used: no luck\nsession 9: ack 4 0 2\n" },
+                { -EIO, "x", "log 4 (-5): a tree that replica 3 sent cannot be used: x\nsession 9: ack 4 0 2\n" },
         };
         char problem[300];
 
@@ -882,6 +917,11 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 text_clear(&fake.said);
                 transfers_problem(t, problem, sizeof(problem));
                 assert_string_equal(problem, "the tree that the leader sends cannot be used: another text");
+                world.finish_text = ""; /* nothing but the error */
+                world.finish_error = -EACCES;
+                hear_all(5, 1000);
+                transfers_problem(t, problem, sizeof(problem));
+                assert_string_equal(problem, "the tree that the leader sends cannot be used: Permission denied");
                 end();
         }
 }
@@ -955,6 +995,18 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
                 end();
         }
 
+        /* One that was stored ends it. */
+        begin();
+        world.total = 1024 * 1024;
+        world.room = ROOM;
+        world.finish_error = -ENOSPC;
+        hear_all(4, MANY);
+        world.finish_error = 0;
+        hear_all(5, MANY - 1);
+        hear_all(6, MANY);
+        assert_false(transfers_refuses(t));
+        end();
+
         /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason, too. */
         for (unsigned i = 0; i < 4; i++) {
                 begin();
@@ -1000,6 +1052,7 @@ int main(void) {
                 cmocka_unit_test(four_followers_are_sent_trees_at_a_time),
                 cmocka_unit_test(one_whose_tree_differs_gets_no_message_of_the_log),
                 cmocka_unit_test(a_refused_tree_is_sent_again_after_a_second),
+                cmocka_unit_test(nothing_of_a_refused_tree_is_sent_before),
                 cmocka_unit_test(a_tree_without_room_is_sent_again_after_10_s_and_told_once),
                 cmocka_unit_test(a_damaged_checkpoint_is_given_up_unless_there_is_another_one),
                 cmocka_unit_test(chunks_come_in_their_order_and_are_acknowledged),
