@@ -132,6 +132,17 @@ tests_unit_test_compare_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send_again \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_meta,--wrap=tree_kept_hash,--wrap=tree_abort
 tests_unit_test_compare_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test-raft_transfer
+TESTS += tests/unit/test-raft_transfer
+tests_unit_test_raft_transfer_SOURCES = tests/unit/test-raft_transfer.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_raft_transfer_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_transfer_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
+	-Wl,--wrap=replica_checkpoint,--wrap=replica_send_message,--wrap=replica_exchange,--wrap=replica_work_ended \
+	-Wl,--wrap=raft_core_match_index,--wrap=compare_may_send,--wrap=compare_differs,--wrap=loop_work \
+	-Wl,--wrap=folder_room,--wrap=folder_incoming_open,--wrap=folder_incoming_finish,--wrap=folder_incoming_discard
+tests_unit_test_raft_transfer_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results

@@ -38,8 +38,10 @@ tests_unit_test_raft_configuration_LDADD = $(RAFT_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-raft_log
 TESTS += tests/unit/test-raft_log
 tests_unit_test_raft_log_SOURCES = \
-	tests/unit/test-raft_log.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+	tests/unit/test-raft_log.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_log_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_log_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_log_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_log_format

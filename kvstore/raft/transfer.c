@@ -217,7 +217,6 @@ static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again)
                 return; /* Raft asks again */
 
         *s = (Sending) { .to = to, .index = index, .again = again, .term = replica_term(t->replica), .checkpoint = { .fd = -1 } };
-        s->heard_ms = loop_now_ms(t->replica->loop);
         *free_slot = s;
         /* We are inside an input of the core: begin from the loop. */
         (void) timer_start(&t->timer, t->replica->loop, 0);

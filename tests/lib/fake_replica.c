@@ -119,8 +119,10 @@ ANSWER(uint64_t, peer_number, (const PeerSession *session), (uintptr_t) session)
 
 int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w);
 int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w) {
-        if (fake.send)
-                return fake.send(to, type, w);
+        int r = fake.on_frame ? fake.on_frame(type, false, to, w) : 1;
+
+        if (r <= 0)
+                return r;
         text_append(&fake.said, "send ");
         note(w);
         return 0;
@@ -128,6 +130,8 @@ int __wrap_replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w
 
 void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w);
 void __wrap_replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w) {
+        if (fake.on_frame && fake.on_frame(type, true, session_number, w) <= 0)
+                return;
         text_printf(&fake.said, "answer %" PRIu64 " ", session_number);
         note(w);
 }

@@ -17,7 +17,8 @@ typedef struct FakeReplica {
                 PeerHandler run;
                 void *userdata;
         } handlers[_PEER_FRAME_MAX];
-        int (*send)(uint64_t to, PeerFrame type, const Writer *w); /* in the place of what is written down; NULL: none */
+        /* Instead of writing down a frame that is sent ('answer': to the session 'to'); its result is that of the sending. 1, or NULL: it is written down. */
+        int (*on_frame)(PeerFrame type, bool answer, uint64_t to, const Writer *w);
         Text said; /* "send TO: KIND A B C", "answer SESSION TO: KIND A B C", and what the test adds, a line each */
 } FakeReplica;
 

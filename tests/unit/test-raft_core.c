@@ -33,6 +33,7 @@ typedef struct Bench {
 static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
         Bench *b = userdata;
 
+        assert_true(b->core->busy); /* no input comes from inside another one */
         text_printf(&b->said, "meta %" PRIu64 " %" PRIu64 "\n", term, vote);
         return b->meta_error;
 }
@@ -40,6 +41,7 @@ static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
 static int on_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n) {
         Bench *b = userdata;
 
+        assert_true(b->core->busy);
         text_printf(&b->said, "append %" PRIu64 "..%" PRIu64 "\n", first, first + n - 1);
         b->generation = generation;
         b->written = first + n - 1;
@@ -49,6 +51,7 @@ static int on_append(void *userdata, uint64_t generation, uint64_t first, const 
 static void on_send(void *userdata, uint64_t to, const char *address, const RaftMessage *m) {
         Text *said = &((Bench *) userdata)->said;
 
+        assert_true(((Bench *) userdata)->core->busy);
         text_printf(said, "send %" PRIu64 " %s %" PRIu64, to, raft_message_type_name(m->type), m->term);
         switch (m->type) {
         case RAFT_MESSAGE_APPEND:
@@ -81,6 +84,8 @@ static int on_install(void *userdata, const RaftStateInfo *info, bool keep_state
 static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
         Bench *b = userdata;
 
+        assert_true(b->core->busy);
+        assert_true(n > 0);
         if (b->later)
                 return 0;
         if (b->slice > 0)
@@ -90,6 +95,8 @@ static int on_apply(void *userdata, uint64_t first, const RaftEntry *entries, si
 }
 
 static void on_changed(void *userdata, unsigned what) {
+        assert_int_not_equal(what, 0);
+        assert_true(((Bench *) userdata)->core->busy);
         ((Bench *) userdata)->changed |= what;
 }
 
@@ -311,6 +318,17 @@ static void a_sole_voter_that_lost_its_term_takes_a_new_one_when_it_leads_again(
         assert_int_equal(raft_core_state(b.core), RAFT_STATE_LEADER);
         assert_int_equal(raft_core_term(b.core), 10);
         assert_true(has_said(&b, "meta 10 1\n"));
+        assert_int_equal(raft_core_vote(b.core), 1);
+        done(&b);
+
+        start(&b, "Vs", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+        b.meta_error = -EIO;
+        b.now_ms = raft_core_timeout_ms(b.core);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), -EIO);
+        assert_int_equal(raft_core_error(b.core), -EIO);
+        assert_int_equal(raft_core_term(b.core), 9);
         done(&b);
 }
 
@@ -386,7 +404,100 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
         start(&b, "VVV", 2, 5);
         lead(&b, 3);
         assert_in_range(raft_core_timeout_ms(b.core) - b.now_ms, 76, 150);
+        assert_int_equal(b.core->raft.election_timeout, 400);
+        assert_int_equal(b.core->raft.heartbeat_timeout, 150);
+        assert_int_equal(b.core->raft.install_snapshot_timeout, 10000);
+        assert_int_equal(b.core->raft.max_inflight_entries, RAFT_MESSAGE_ENTRIES_MAX);
+        assert_null(b.core->raft.tracer);
         done(&b);
+
+        b = (Bench) { .now_ms = 1000 };
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 7, .address = "a:1", .election_ms = 500, .heartbeat_ms = 100, .install_ms = 3000 },
+                                       &ops, &b, &b.core), 0);
+        assert_int_equal(b.core->raft.election_timeout, 500);
+        assert_int_equal(b.core->raft.heartbeat_timeout, 100);
+        assert_int_equal(b.core->raft.install_snapshot_timeout, 3000);
+        assert_int_equal(raft_core_id(b.core), 7);
+        assert_int_equal(raft_core_first_index(b.core), 1);
+        assert_int_equal(raft_core_last_index(b.core), 0);
+        assert_int_equal(raft_core_entries_bytes(b.core), 0);
+        done(&b);
+        assert_null(raft_core_free(NULL));
+}
+
+/* Memory of the engine: the n-th allocation fails, and each one behind it. */
+static unsigned heap_left;
+
+static void *heap_malloc(void *data, size_t size) {
+        return heap_left > 0 && heap_left-- ? malloc(size) : NULL;
+}
+
+static void *heap_calloc(void *data, size_t n, size_t size) {
+        return heap_left > 0 && heap_left-- ? calloc(n, size) : NULL;
+}
+
+static void *heap_realloc(void *data, void *p, size_t size) {
+        return heap_left > 0 && heap_left-- ? realloc(p, size) : NULL;
+}
+
+static void heap_free(void *data, void *p) {
+        free(p);
+}
+
+static struct raft_heap heap = { .malloc = heap_malloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc };
+
+static void a_core_without_memory_says_so(void **state) {
+        uint64_t index = 77, term = 77;
+        RaftCore *core = NULL;
+        Bench b;
+        int r;
+
+        alloc_fail_at(1);
+        assert_int_equal(raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1" }, &ops, &b, &core), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(core);
+
+        raft_heap_set(&heap);
+        heap_left = 0;
+        r = raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1" }, &ops, &b, &core);
+        raft_heap_set_default();
+        assert_int_equal(r, -ENOMEM);
+        assert_null(core);
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        raft_heap_set(&heap);
+        r = raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term);
+        raft_heap_set_default();
+        assert_int_equal(r, -ENOMEM);
+        assert_int_equal(index, 77);
+        assert_int_equal(raft_core_error(b.core), -ENOMEM);
+        done(&b);
+
+        /* A configuration that becomes committed is read. */
+        start(&b, "VVV", 2, 1);
+        raft_heap_set(&heap);
+        r = receive_append(&b, 2, 2, 1, 1, 1, NULL, 0);
+        raft_heap_set_default();
+        assert_int_equal(r, -ENOMEM);
+        done(&b);
+}
+
+static void errors_of_the_engine_are_those_of_the_system(void **state) {
+        static const struct {
+                int rv, error;
+        } cases[] = {
+                { 0, 0 }, { RAFT_NOMEM, -ENOMEM }, { RAFT_BADID, -EINVAL }, { RAFT_DUPLICATEID, -EEXIST }, { RAFT_DUPLICATEADDRESS, -EEXIST },
+                { RAFT_BADROLE, -EINVAL }, { RAFT_MALFORMED, -EBADMSG }, { RAFT_NOTLEADER, -EREMOTE }, { RAFT_LEADERSHIPLOST, -ECONNABORTED },
+                { RAFT_SHUTDOWN, -ESHUTDOWN }, { RAFT_CANTBOOTSTRAP, -ENOTEMPTY }, { RAFT_CANTCHANGE, -EBUSY }, { RAFT_CORRUPT, -EUCLEAN },
+                { RAFT_CANCELED, -ECANCELED }, { RAFT_NAMETOOLONG, -ENAMETOOLONG }, { RAFT_TOOBIG, -EFBIG }, { RAFT_NOCONNECTION, -ENOTCONN },
+                { RAFT_BUSY, -EAGAIN }, { RAFT_IOERR, -EIO }, { RAFT_NOTFOUND, -ENOENT }, { RAFT_INVALID, -EINVAL },
+                { RAFT_UNAUTHORIZED, -EACCES }, { RAFT_NOSPACE, -ENOSPC }, { RAFT_TOOMANY, -EMFILE },
+                { RAFT_TOOMANY + 1, -EIO }, { 1000, -EIO }, { -1, -EIO }, { -1000, -EIO },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++)
+                assert_int_equal(raft_errno(cases[i].rv), cases[i].error);
 }
 
 /* The configuration that counts is the last one of log and state. */
@@ -721,6 +832,63 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         done(&b);
 }
 
+/* What is applied stays so, although the log begins anew behind an older state. */
+static void a_state_behind_what_is_applied_makes_nothing_be_applied_twice(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftEntry entries[] = { command(3), command(3), command(3) };
+
+        for (unsigned at_once = 0; at_once < 2; at_once++) {
+                Bench b;
+
+                start(&b, "VVV", 1, 5);
+                assert_int_equal(receive_append(&b, 2, 1, 5, 1, 5, NULL, 0), 0);
+                assert_int_equal(raft_core_applied_index(b.core), 5);
+                text_clear(&b.said);
+                b.core->handled = 3;
+                assert_int_equal(receive_append(&b, 2, 3, 5, 1, at_once ? 6 : 5, entries, 1), 0);
+                assert_said(&b, at_once ? "meta 3 0\nappend 6..6\napply 6..6\n" : "meta 3 0\nappend 6..6\n");
+                assert_int_equal(b.core->handled, at_once ? 6 : 5);
+                assert_int_equal(raft_core_applied_index(b.core), at_once ? 6 : 5);
+                done(&b);
+        }
+}
+
+static void entries_behind_a_configuration_are_applied_with_the_same_input(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVVs");
+        RaftEntry entries[] = { change_entry(2, &conf), command(2), command(2) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, entries, 3), 0);
+        assert_int_equal(durable(&b), 0);
+        text_clear(&b.said);
+        assert_int_equal(receive_append(&b, 2, 2, 4, 2, 4, NULL, 0), 0);
+        assert_said(&b, "send 2 append-result 2 rejected 0 last 4\napply 2..2\napply 3..4\n");
+        done(&b);
+}
+
+static void what_is_committed_and_not_applied_is_told(void **state) {
+        RaftEntry entry = command(4);
+        Bench b;
+
+        start_from_state(&b, "VVV", 4, 20);
+        b.later = true;
+        (void) take_changed(&b);
+        assert_int_equal(receive_append(&b, 2, 4, 20, 4, 20, &entry, 1), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_LEADER);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_append(&b, 2, 4, 21, 4, 21, NULL, 0), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT);
+        assert_int_equal(raft_core_applied_index(b.core), 20);
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_int_equal(take_changed(&b), 0);
+        b.later = false;
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), 0);
+        assert_int_equal(take_changed(&b), RAFT_CHANGED_COMMIT);
+        assert_int_equal(raft_core_applied_index(b.core), 21);
+        done(&b);
+}
+
 /* -- What nobody may say -- */
 
 static void messages_that_cannot_be_are_dropped(void **state) {
@@ -869,6 +1037,7 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
         Bench b;
 
         start(&b, "VVV", 4, 3);
+        assert_int_equal(receive_append(&b, 2, 4, 3, 4, 0, &entry, 1), 0); /* its write is under way */
         b.apply_error = -EIO;
         assert_int_equal(receive_append(&b, 2, 4, 3, 4, 3, NULL, 0), -EIO);
         text_clear(&b.said);
@@ -879,6 +1048,11 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
                          -EIO);
         assert_int_equal(raft_core_tick(b.core, b.now_ms + 100000), -EIO);
         assert_int_equal(raft_core_appended(b.core, b.now_ms, 1, 3), -EIO);
+        assert_int_equal(durable(&b), -EIO);
+        assert_int_equal(raft_core_apply(b.core, b.now_ms), -EIO);
+        assert_int_equal(raft_core_barrier(b.core, b.now_ms, &index, &term), -EIO);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EIO);
+        assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 2 }, &index, &err), -EIO);
         assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), -EIO);
@@ -974,7 +1148,20 @@ static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_conf
         assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), 0);
         assert_int_equal(raft_core_first_index(b.core), 6);
         assert_int_equal(raft_core_last_index(b.core), 6);
-        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 1), 0); /* again: nothing to do */
+        assert_int_equal(b.core->raft.trail.snapshot.index, 6);
+        assert_int_equal(b.core->raft.trail.snapshot.term, 2);
+        text_clear(&b.said);
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &info, 0), 0); /* again: nothing to do */
+        assert_int_equal(raft_core_first_index(b.core), 6);
+        assert_said(&b, "");
+
+        info.index = 7;
+        info.configuration = "nonsense";
+        info.configuration_size = 8;
+        assert_int_equal(receive_append(&b, 2, 2, 6, 2, 7, entries, 1), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_true(raft_core_checkpointed(b.core, b.now_ms, &info, 1) < 0);
+        assert_int_equal(raft_core_first_index(b.core), 6);
         done(&b);
 }
 
@@ -1093,6 +1280,50 @@ static void a_change_without_memory_changes_nothing(void **state) {
                 }
 }
 
+/* Of those without a vote it is seen how they follow. */
+static void only_standbys_are_watched_and_only_by_a_leader(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("sV");
+        RaftEntry entry = change_entry(1, &conf);
+        Bench b;
+
+        start(&b, "VVs", 2, 5);
+        lead(&b, 3);
+        for (size_t i = 0; i < b.core->n_peers; i++)
+                assert_int_equal(b.core->peers[i].close_since_ms, b.core->peers[i].id == 3 ? b.now_ms : 0);
+        assert_int_equal(b.core->n_peers, 2);
+        assert_int_equal(receive_append(&b, 2, raft_core_term(b.core) + 1, 0, 0, 0, NULL, 0), 0);
+        assert_int_equal(b.core->n_peers, 0);
+        done(&b);
+
+        begin_with(&b, 2); /* the standby comes first */
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 1, .first_index = 1, .entries = &entry, .n_entries = 1 }), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_true(raft_core_leads(b.core));
+        assert_int_equal(receive_result(&b, 1, raft_core_last_index(b.core)), 0);
+        assert_int_equal(b.core->n_peers, 1);
+        assert_int_equal(b.core->peers[0].close_since_ms, b.now_ms);
+        assert_int_equal(b.core->peers[0].id, 1);
+        done(&b);
+}
+
+static void a_barrier_is_an_entry_without_data(void **state) {
+        uint64_t index, term, bytes;
+        Bench b;
+
+        start(&b, "V", 4, 1);
+        assert_int_equal(durable(&b), 0);
+        bytes = raft_core_entries_bytes(b.core);
+        assert_int_equal(raft_core_barrier(b.core, b.now_ms, &index, &term), 0);
+        assert_int_equal(index, 3);
+        assert_int_equal(term, 5);
+        assert_int_equal(raft_core_entry(b.core, 3)->type, RAFT_ENTRY_BARRIER);
+        assert_int_equal(raft_core_entry(b.core, 3)->size, 0);
+        assert_int_equal(raft_core_submit(b.core, b.now_ms, "xyz", 3, &index, &term), 0);
+        assert_int_equal(raft_core_entry(b.core, 4)->size, 3);
+        assert_true(raft_core_entries_bytes(b.core) > bytes);
+        done(&b);
+}
+
 /* 4 follows closely for long enough. */
 static void catch_up(Bench *b) {
         for (unsigned i = 0; i < 30; i++) {
@@ -1196,6 +1427,12 @@ static void a_promotion_is_on_our_disk_only_after_the_promoted_server_has_it(voi
         assert_int_equal(receive_result(&b, 3, last + 2), 0);
         assert_int_equal(raft_core_applied_index(b.core), last + 2);
         assert_false(raft_core_change_pending(b.core));
+
+        /* It is over. */
+        text_clear(&b.said);
+        assert_int_equal(receive_result(&b, 4, last + 2), 0);
+        assert_false(has_said(&b, "append"));
+        assert_int_equal(raft_core_stored_index(b.core), last + 2);
         done(&b);
 }
 
@@ -1267,6 +1504,26 @@ static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state)
         }
         assert_int_equal(r, -ERESTART);
         assert_int_equal(b.now_ms - begun_ms, 2100); /* not at 2000 */
+        done(&b);
+
+        /* Its owner is told the very time. */
+        start(&b, "VVVs", 2, 5);
+        lead(&b, 3);
+        catch_up(&b);
+        begun_ms = b.now_ms;
+        assert_int_equal(change(&b, RAFT_CHANGE_PROMOTE, 4, NULL, false), 0);
+        r = 0;
+        for (unsigned i = 0; i < 100 && r == 0; i++) {
+                uint64_t due_ms = raft_core_timeout_ms(b.core);
+
+                assert_true(due_ms > b.now_ms && due_ms <= begun_ms + 2001);
+                b.now_ms = due_ms;
+                r = raft_core_tick(b.core, b.now_ms);
+                for (uint64_t from = 2; from <= 3 && r == 0; from++)
+                        r = receive_result(&b, from, 6);
+        }
+        assert_int_equal(r, -ERESTART);
+        assert_int_equal(b.now_ms - begun_ms, 2001);
         done(&b);
 }
 
@@ -1521,6 +1778,13 @@ int main(void) {
                 cmocka_unit_test(whether_a_log_fits_its_state),
                 cmocka_unit_test(a_core_needs_an_id_and_an_address),
                 cmocka_unit_test(times_that_are_not_given_are_the_defaults),
+                cmocka_unit_test(a_core_without_memory_says_so),
+                cmocka_unit_test(errors_of_the_engine_are_those_of_the_system),
+                cmocka_unit_test(a_state_behind_what_is_applied_makes_nothing_be_applied_twice),
+                cmocka_unit_test(entries_behind_a_configuration_are_applied_with_the_same_input),
+                cmocka_unit_test(what_is_committed_and_not_applied_is_told),
+                cmocka_unit_test(only_standbys_are_watched_and_only_by_a_leader),
+                cmocka_unit_test(a_barrier_is_an_entry_without_data),
                 cmocka_unit_test(a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term),
                 cmocka_unit_test(a_log_with_a_configuration_that_is_none_is_not_started_from),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),

@@ -10,6 +10,7 @@
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/raft/log_files.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/memory_disk.h"
 #include "tests/lib/scratch.h"
@@ -913,6 +914,146 @@ static void term_and_hardware_that_cannot_be_written_end_the_log(void **state) {
         }
 }
 
+/* The disk in memory needs some itself, which does not fail. */
+static const DiskOps *spared;
+
+static int spared_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
+        int r;
+
+        alloc_pause(true);
+        r = spared->open(disk, name, create, size, ret);
+        alloc_pause(false);
+        return r;
+}
+
+static int spared_list(Disk *disk, char ***ret, size_t *ret_n) {
+        int r;
+
+        alloc_pause(true);
+        r = spared->list(disk, ret, ret_n);
+        alloc_pause(false);
+        return r;
+}
+
+static int spared_rename(Disk *disk, const char *from, const char *to) {
+        int r;
+
+        alloc_pause(true);
+        r = spared->rename(disk, from, to);
+        alloc_pause(false);
+        return r;
+}
+
+/* Each allocation fails once: of making it, of opening it, of writing term and vote and entries. */
+static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
+        char data[300];
+        RaftEntry entry = entry_of(1, 1, data, 37);
+        bool failed = true;
+        DiskOps ops;
+
+        for (unsigned n = 1; failed; n++) {
+                Error err = {};
+                int r = 0;
+                Bench b;
+
+                assert_true(n < 500);
+                bench_init(&b, 1);
+                spared = b.disk->ops;
+                ops = *spared;
+                ops.open = spared_open;
+                ops.list = spared_list;
+                ops.rename = spared_rename;
+                b.disk->ops = &ops;
+                alloc_fail_at(n);
+                r = raft_log_create(b.disk, &meta, 1, &entry, 1, &small, &err);
+                if (r == 0)
+                        r = open_log(&b, &err);
+                if (r == 0)
+                        r = raft_log_write_meta(b.log, 2, 1);
+                if (r == 0)
+                        r = raft_log_write_hardware(b.log, meta.machine);
+                if (r == 0)
+                        r = append(&b, 1, 2, 1, 2);
+                if (r == 0)
+                        r = raft_log_flush(b.log, on_flushed, &b);
+                while (manual_loop_work(&b.loop))
+                        if (r == 0 && b.n_failed > 0)
+                                r = b.error;
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                if (r == 0)
+                        assert_int_equal(b.n_appended, 1);
+                else
+                        assert_int_equal(r, -ENOMEM);
+                if (!failed)
+                        assert_int_equal(r, 0);
+                bench_done(&b);
+        }
+}
+
+static void a_log_that_crashes_gives_all_back_and_says_nothing(void **state) {
+        RaftLog *log;
+        Bench b;
+
+        assert_null(raft_log_crash(NULL));
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 3, 1), 0);
+        turn_all(&b);
+        assert_int_equal(append(&b, 2, 4, 3, 1), 0);
+        assert_int_equal(append(&b, 3, 7, 3, 1), 0);
+        log = b.log;
+        b.log = raft_log_close(b.log, on_closed, &b);
+        b.loop.n = 0; /* nothing of it goes on */
+        assert_null(raft_log_crash(log));
+        assert_int_equal(b.n_closed, 0);
+        bench_done(&b);
+}
+
+static void what_was_loaded_can_be_looked_at_and_taken(void **state) {
+        const RaftEntry *items;
+        RaftEntry *taken;
+        uint64_t first;
+        size_t n;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 3, 1), 0);
+        turn_all(&b);
+        reopen(&b);
+        items = raft_log_entries(b.log, &n, &first);
+        assert_non_null(items);
+        assert_int_equal(n, 3);
+        assert_int_equal(first, 1);
+        assert_int_equal(raft_log_take_entries(b.log, &taken, &n, &first), 0);
+        assert_ptr_equal(taken, items);
+        assert_int_equal(n, 3);
+        assert_null(raft_log_entries_free(taken, n));
+        assert_null(raft_log_entries(b.log, &n, &first));
+        assert_int_equal(n, 0);
+        assert_int_equal(first, 1);
+        bench_done(&b);
+}
+
+/* While the cut is under way, what is behind it is replaced. */
+static void a_log_begins_at_most_behind_its_end(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 0; i < 8; i++)
+                assert_int_equal(append(&b, 1 + i, 1 + 8 * i, 8, 1), 0);
+        turn_all(&b);
+        assert_int_equal(raft_log_cut(b.log, 40), 0);
+        assert_int_equal(append(&b, 9, 2, 1, 2), 0);
+        assert_int_equal(raft_log_first_index(b.log), 1);
+        assert_int_equal(raft_log_last_index(b.log), 2);
+        assert_true(manual_loop_work(&b.loop));
+        assert_int_equal(raft_log_first_index(b.log), 3);
+        bench_done(&b);
+}
+
 static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         Bench b;
 
@@ -1127,6 +1268,10 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(cutting_before_an_empty_file_keeps_where_the_log_ends),
                 cmocka_unit_test(term_and_vote_are_written_beside_those_before),
                 cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
+                cmocka_unit_test(a_log_without_memory_says_so_and_can_be_opened_again),
+                cmocka_unit_test(a_log_that_crashes_gives_all_back_and_says_nothing),
+                cmocka_unit_test(what_was_loaded_can_be_looked_at_and_taken),
+                cmocka_unit_test(a_log_begins_at_most_behind_its_end),
                 cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
                 cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),
                 cmocka_unit_test(a_flush_ends_when_all_before_it_is_durable),

@@ -148,6 +148,142 @@ static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
   bench_done(&b);
 }
 
+/* Term and vote, and whose log it is; 'number': of the write. */
+static void assert_meta(Bench *b, const char *name, uint64_t number, uint64_t starts, uint64_t term, uint64_t vote, const char *hardware) {
+  _cleanup_writer_ Writer w = {};
+  uint8_t *bytes;
+  uint32_t crc;
+  size_t size;
+
+  write_raw(&w, "FLEETMET", 8);
+  write_u32(&w, 0);
+  write_u32(&w, 1);
+  write_u32(&w, 0);
+  write_u64(&w, number);
+  write_u64(&w, meta.cluster);
+  write_u64(&w, 5);
+  write_raw(&w, "machine-of-test", 16);
+  write_u64(&w, starts);
+  write_u64(&w, term);
+  write_u64(&w, vote);
+  write_raw(&w, hardware, 16);
+  while (w.size < 128)
+    write_u8(&w, 0);
+  assert_int_equal(w.error, 0);
+  crc = crc32c(0, w.bytes + 12, 116);
+  for (unsigned i = 0; i < 4; i++)
+    w.bytes[8 + i] = (uint8_t)(crc >> 8 * i);
+  bytes = memory_disk_file(&b->memory, name, &size);
+  assert_non_null(bytes);
+  assert_int_equal(size, 128);
+  assert_memory_equal(bytes, w.bytes, 128);
+}
+
+static const char no_hardware[16];
+
+static void term_and_vote_are_written_to_two_files_in_turn(void **state) {
+  static const uint8_t hardware[16] = "hardware-of-test";
+  uint8_t *other;
+  Error err = {};
+  size_t size;
+  Bench b = {};
+
+  manual_loop_init(&b.loop, 1);
+  memory_disk_init(&b.memory, 1);
+  b.disk = &b.memory.base;
+  assert_int_equal(raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), 0);
+  assert_null(memory_disk_file(&b.memory, "meta.a", &size));
+  assert_meta(&b, "meta.b", 1, 0, 1, 0, no_hardware);
+  assert_int_equal(open_log(&b, &err), 0);
+  assert_string_equal(err.message, "");
+  assert_meta(&b, "meta.b", 1, 0, 1, 0, no_hardware);
+  assert_meta(&b, "meta.a", 2, 1, 1, 0, no_hardware);
+  assert_int_equal(raft_log_write_meta(b.log, 7, 3), 0);
+  assert_meta(&b, "meta.b", 3, 1, 7, 3, no_hardware);
+  assert_int_equal(raft_log_write_hardware(b.log, hardware), 0);
+  assert_meta(&b, "meta.a", 4, 1, 7, 3, (const char *)hardware);
+  assert_meta(&b, "meta.b", 3, 1, 7, 3, no_hardware);
+  close_log(&b);
+  assert_int_equal(open_log(&b, &err), 0);
+  assert_meta(&b, "meta.b", 5, 2, 7, 3, (const char *)hardware);
+  assert_memory_equal(raft_log_meta(b.log)->hardware, hardware, 16);
+  assert_int_equal(raft_log_meta(b.log)->start_number, 2);
+  close_log(&b);
+
+  /* One of them is damaged, whichever: what it said is not known. */
+  for (unsigned i = 0; i < 2; i++) {
+    other = memory_disk_file(&b.memory, i ? "meta.a" : "meta.b", &size);
+    other[40] ^= 1;
+    err = (Error){};
+    assert_int_equal(open_log(&b, &err), -EUCLEAN);
+    assert_string_equal(err.message, i ? "meta.a is corrupt at offset 0"
+                                       : "meta.b is corrupt at offset 0");
+    err = (Error){};
+    assert_int_equal(
+        raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), -EUCLEAN);
+    other[40] ^= 1;
+  }
+  assert_int_equal(open_log(&b, &err), 0);
+  bench_done(&b);
+}
+
+/* As a crash leaves it between making and writing. */
+static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state) {
+  static const uint8_t zeroes[128];
+
+  for (size_t size = 0; size <= 128; size += 64) {
+    Error err = {};
+    Bench b = {};
+
+    manual_loop_init(&b.loop, 1);
+    memory_disk_init(&b.memory, 1);
+    b.disk = &b.memory.base;
+    assert_int_equal(memory_disk_put(&b.memory, "meta.b", zeroes, size), 0);
+    assert_int_equal(open_log(&b, &err), -ENOENT);
+    assert_string_equal(err.message, "there is no log");
+    assert_int_equal(
+        raft_log_create(b.disk, &meta, 1, NULL, 0, &small, &err), 0);
+    assert_meta(&b, "meta.b", 1, 0, 1, 0, no_hardware);
+
+    b.memory.fail = -EIO;
+    assert_int_equal(open_log(&b, &err), -EIO);
+    assert_string_equal(err.message, "cannot open meta.a: Input/output error");
+    b.memory.fail = 0;
+    assert_int_equal(memory_disk_put(&b.memory, "meta.a", zeroes, size), 0);
+    b.memory.fail = -EIO;
+    assert_int_equal(open_log(&b, &err), -EIO);
+    assert_string_equal(err.message, "cannot write meta.a: Input/output error");
+    b.memory.fail = 0;
+    assert_int_equal(open_log(&b, &err), 0);
+    bench_done(&b);
+  }
+}
+
+static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
+  static const struct {
+    uint64_t wanted, size;
+  } cases[] = {{0, 4 * 1024 * 1024}, {1, 4096}, {4095, 4096}, {4096, 4096}, {8192, 8192}};
+
+  for (size_t i = 0; i <= ELEMENTS(cases); i++) {
+    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_BARRIER};
+    RaftLogOptions options = {.file_size = i < ELEMENTS(cases) ? cases[i].wanted : 0};
+    Error err = {};
+    size_t size;
+    Bench b = {};
+
+    manual_loop_init(&b.loop, 1);
+    memory_disk_init(&b.memory, 1);
+    b.disk = &b.memory.base;
+    assert_int_equal(raft_log_create(b.disk, &meta, 1, &entry, 1,
+                                     i < ELEMENTS(cases) ? &options : NULL, &err),
+                     0);
+    assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size));
+    assert_int_equal(size, cases[i % ELEMENTS(cases)].size);
+    assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
+    bench_done(&b);
+  }
+}
+
 /* Whole by its sum: what another version may have written. */
 static void a_record_that_cannot_be_is_not_taken(void **state) {
   static const struct {
@@ -207,6 +343,9 @@ static void a_file_with_another_head_is_refused(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_files_are_laid_out_as_other_versions_know_them),
+      cmocka_unit_test(term_and_vote_are_written_to_two_files_in_turn),
+      cmocka_unit_test(a_file_for_term_and_vote_that_was_never_written_is_none),
+      cmocka_unit_test(a_file_of_the_log_has_4_mib_and_4_kib_at_least),
       cmocka_unit_test(a_record_that_cannot_be_is_not_taken),
       cmocka_unit_test(a_file_with_another_head_is_refused),
   };
