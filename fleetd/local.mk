@@ -149,9 +149,10 @@ tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(FLEETD_HOST)
 tests_unit_test_directory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 LEADER = tests/lib/leader.h tests/lib/leader.c
+SIDE_BY_SIDE = tests/lib/side_by_side.h tests/lib/side_by_side.c
 LEADER_WRAPS = -Wl,--wrap=kv_sync,--wrap=kv_sync_cancel,--wrap=kv_state
 tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tests/lib/fake_bus.c tests/lib/alloc.h tests/lib/alloc.c \
-	tests/lib/side_by_side.h tests/lib/side_by_side.c $(LEADER) $(FLEETD_HOST)
+	$(SIDE_BY_SIDE) $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -159,7 +160,8 @@ tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c $(SIDE_BY_SIDE) tests/sim/systemd.h tests/sim/systemd.c \
+	tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(AGENT_ROOM)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)

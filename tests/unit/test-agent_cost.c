@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "tests/lib/agent_room.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 
 enum {
         OTHERS = 60,       /* units that nothing happens to */
@@ -474,7 +475,7 @@ static void one_call_is_about_five_hundred_units_at_most(void **state) {
         room->bus->ops = real_ops;
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
                 in_a_room(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
@@ -497,5 +498,5 @@ int main(void) {
                 in_a_room(one_call_is_about_five_hundred_units_at_most),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

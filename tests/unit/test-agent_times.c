@@ -12,6 +12,7 @@
 #include "tests/lib/agent_room.h"
 #include "tests/lib/leader.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/side_by_side.h"
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
@@ -639,7 +640,5 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
         };
 
-        if (argc > 1)
-                cmocka_set_test_filter(argv[1]);
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }
