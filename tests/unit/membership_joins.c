@@ -39,6 +39,13 @@ static void an_old_image_of_a_host_is_refused(void **state) {
         snprintf(hello.machine_id, sizeof(hello.machine_id), "%s", THIRD_ID);
         hello.start_number = 0;
         assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
+
+        snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
+        snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
+        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        hello.raft_id = 1;
+        hello.start_number = m.start_number;
+        assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
 }
 
 static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void **state) {
@@ -256,6 +263,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 static void a_host_that_lost_its_replica_asks_at_once(void **state) {
         open_with(plain);
         assert_true(still_meet(h));
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 0);
         state_seen = is_lost;
         membership_state_changed(h->membership);

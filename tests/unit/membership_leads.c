@@ -143,6 +143,22 @@ static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
         assert_int_equal(presence_asked.n, 1);
 }
 
+static void a_leader_that_followed_meanwhile_counts_from_the_beginning(void **state) {
+        have_presence(THIRD_ID, PRESENCE_UP);
+        open_with(plain);
+        ticks(3);
+        open_with(plain);
+        ticks(5);
+        presence_asked = (Asked) { .hold = true };
+        state_seen = follows;
+        tick();
+        state_seen = NULL;
+        ticks(5);
+        assert_int_equal(presence_asked.n, 0);
+        tick();
+        assert_int_equal(presence_asked.n, 1);
+}
+
 /* -- Writing -- */
 
 static uint64_t entries(void) {
@@ -229,6 +245,21 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
         open_with(options);
         ticks(4);
         assert_int_equal(start_asked.n, 0);
+}
+
+static void a_start_that_is_on_record_is_not_published_again(void **state) {
+        ClusterMachine self = { .id = STILL_ID, .raft_id = 1, .start_number = peers_self(h->peers)->start_number, .start_nonce = "a", .peer = OWN };
+
+        DONE(__real_registry_member_started(h->registry, &self, on_done, done_));
+        open_with(plain);
+        start_asked = (Asked) { .hold = true };
+        ticks(3);
+        assert_int_equal(start_asked.n, 0);
+
+        state_seen = follows; /* a follower publishes its own, too */
+        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        ticks(2);
+        assert_int_equal(start_asked.n, 1);
 }
 
 static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
@@ -462,6 +493,10 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 view_level(&rows[i], options);
 
+        options.level_wait_ms = 1;
+        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4001, RAISE, 3 }, options);
+        options.level_wait_ms = 1000;
+
         /* Not beside another write. */
         view_level(&rows[1], options);
         presence_asked = (Asked) { .hold = true };
@@ -500,6 +535,8 @@ int membership_leads_tests(void) {
                 leading(a_machine_without_any_session_is_lost_after_six_ticks),
                 leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection),
                 leading(in_a_later_term_a_leader_counts_from_the_beginning),
+                leading(a_leader_that_followed_meanwhile_counts_from_the_beginning),
+                leading(a_start_that_is_on_record_is_not_published_again),
                 leading(a_leader_has_one_write_under_way_and_none_without_a_cause),
                 leading(where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes),
                 leading(a_leader_that_is_not_ready_writes_no_presence),
