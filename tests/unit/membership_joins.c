@@ -39,6 +39,13 @@ static void an_old_image_of_a_host_is_refused(void **state) {
         snprintf(hello.machine_id, sizeof(hello.machine_id), "%s", THIRD_ID);
         hello.start_number = 0;
         assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
+
+        snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
+        snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
+        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        hello.raft_id = 1;
+        hello.start_number = m.start_number;
+        assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
 }
 
 static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void **state) {
@@ -57,7 +64,21 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
                 assert_true(j.refused && starts_with(j.sentence, "alpha does not understand the request to join"));
+                assert_int_equal(j.cluster_id, 0);
+                assert_int_equal(j.lineage, 0);
+                assert_int_equal(j.raft_id, 0);
                 assert_null(admission.waits);
+        }
+
+        /* An address has 63 characters at most. */
+        for (size_t size = 62; size <= 64; size++) {
+                char address[65] = "";
+
+                memset(address, 'h', size);
+                memcpy(address + size - 5, ":2380", 5);
+                assert_int_equal(ask_to_join(JOIN_VERSION, address, 0).n, size == 64);
+                if (size < 64)
+                        (void) answer_admission(KV_COMPARE_FAILED, "");
         }
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
@@ -149,6 +170,7 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
         assert_int_equal(n_asked(), 1);
 
         say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        assert_int_equal(said("beta does not let this host in: no"), 1);
         membership_state_changed(h->membership);
         until(1999);
         assert_int_equal(n_asked(), 0);
@@ -211,6 +233,9 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         assert_int_equal(store.raft_id, 1);
         assert_int_equal(said("joined the cluster 1 by beta, as replica 1"), 1);
         assert_int_equal(said("cannot join"), 0);
+        (void) n_asked();
+        still_pass(h, 3000);
+        assert_int_equal(n_asked(), 0);
 }
 
 /* The leader has to hear a host before it gives it a replica, and may be known by its session alone. */
@@ -238,6 +263,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 static void a_host_that_lost_its_replica_asks_at_once(void **state) {
         open_with(plain);
         assert_true(still_meet(h));
+        membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 0);
         state_seen = is_lost;
         membership_state_changed(h->membership);
@@ -246,6 +272,12 @@ static void a_host_that_lost_its_replica_asks_at_once(void **state) {
 }
 
 /* -- Addresses that are dialed -- */
+
+static bool knows_third;
+
+static void note_third(void *userdata, const PeerState *peer) {
+        knows_third |= streq(peer->hello.address, THIRD);
+}
 
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
         MembershipOptions options = plain;
@@ -258,6 +290,9 @@ static void a_member_dials_members_and_no_other_host_that_dials_it(void **state)
         membership_state_changed(h->membership);
         still_pass(h, 100);
         assert_true(h->dial.done);
+        knows_third = false;
+        peers_each(h->peers, note_third, NULL);
+        assert_false(knows_third);
 }
 
 #define HEAD "# Written by fleetd: the other hosts of this cluster, for a start without memory of it.\n[Fleetd]\n"

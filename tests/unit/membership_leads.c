@@ -143,6 +143,22 @@ static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
         assert_int_equal(presence_asked.n, 1);
 }
 
+static void a_leader_that_followed_meanwhile_counts_from_the_beginning(void **state) {
+        have_presence(THIRD_ID, PRESENCE_UP);
+        open_with(plain);
+        ticks(3);
+        open_with(plain);
+        ticks(5);
+        presence_asked = (Asked) { .hold = true };
+        state_seen = follows;
+        tick();
+        state_seen = NULL;
+        ticks(5);
+        assert_int_equal(presence_asked.n, 0);
+        tick();
+        assert_int_equal(presence_asked.n, 1);
+}
+
 /* -- Writing -- */
 
 static uint64_t entries(void) {
@@ -231,6 +247,21 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
         assert_int_equal(start_asked.n, 0);
 }
 
+static void a_start_that_is_on_record_is_not_published_again(void **state) {
+        ClusterMachine self = { .id = STILL_ID, .raft_id = 1, .start_number = peers_self(h->peers)->start_number, .start_nonce = "a", .peer = OWN };
+
+        DONE(__real_registry_member_started(h->registry, &self, on_done, done_));
+        open_with(plain);
+        start_asked = (Asked) { .hold = true };
+        ticks(3);
+        assert_int_equal(start_asked.n, 0);
+
+        state_seen = follows; /* a follower publishes its own, too */
+        membership_set_client(h->membership, "http://10.0.0.9:2379");
+        ticks(2);
+        assert_int_equal(start_asked.n, 1);
+}
+
 static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
@@ -268,6 +299,73 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(vo
                 assert_int_equal(said("add replica 2"), rows[i].says ? 1 : 0);
                 if (rows[i].says)
                         assert_int_equal(said(rows[i].says), 1);
+        }
+}
+
+static void has_seats(KvState *state, size_t n, const KvMember *others) {
+        state->n_members = 1;
+        state->leader_id = state->raft_id;
+        state->members[0].match = state->commit;
+        state->members[0].reachable = true;
+        for (size_t i = 0; i < n; i++) {
+                state->members[state->n_members] = others[i];
+                state->members[state->n_members].match = state->commit;
+                state->members[state->n_members++].reachable = true;
+        }
+}
+
+static void has_a_second_voter(KvState *state) {
+        has_seats(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_VOTER, .address = OTHER } });
+}
+
+static void has_two_standbys(KvState *state) {
+        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                           { .raft_id = 3, .seat = KV_SEAT_STANDBY, .address = THIRD } });
+}
+
+static void has_a_standby_without_a_host(KvState *state) {
+        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                           { .raft_id = 4, .seat = KV_SEAT_STANDBY, .address = "10.0.0.4:2380" } });
+}
+
+static void has_a_voter_at_an_address_that_is_taken(KvState *state) {
+        has_seats(state, 2, (KvMember[]) { { .raft_id = 2, .seat = KV_SEAT_STANDBY, .address = OTHER },
+                                           { .raft_id = 4, .seat = KV_SEAT_VOTER, .address = THIRD } });
+}
+
+static void the_store_is_asked_for_the_change_of_members_that_is_due(void **state) {
+        static const struct {
+                void (*seats)(KvState *state);
+                const char *expected;
+        } rows[] = {
+                { has_a_second_voter, "demote 2" }, { has_a_standby_without_a_host, "remove 4" },
+                { has_a_voter_at_an_address_that_is_taken, "vacate 4" }, { has_two_standbys, "promote 2" },
+        };
+        MembershipOptions options = plain;
+
+        options.voters = 0;
+        adding.fake = true;
+        state_seen = has_a_second_voter;
+        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        open_with(plain);
+        ticks(3);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char message[64];
+
+                snprintf(message, sizeof(message), "|%.*s replica %s: ", (int) strcspn(rows[i].expected, " "), rows[i].expected,
+                         strchr(rows[i].expected, ' ') + 1);
+                state_seen = rows[i].seats;
+                if (i == 2) {
+                        have_member(THIRD_ID, 3, THIRD, 0);
+                        have_presence(THIRD_ID, PRESENCE_UP);
+                }
+                open_with(options);
+                adding.n = 0;
+                journal[0] = 0;
+                tick();
+                assert_string_equal(adding.last, rows[i].expected);
+                assert_int_equal(adding.n, 1);
+                assert_int_equal(said(message), 1);
         }
 }
 
@@ -395,6 +493,10 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 view_level(&rows[i], options);
 
+        options.level_wait_ms = 1;
+        view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4001, RAISE, 3 }, options);
+        options.level_wait_ms = 1000;
+
         /* Not beside another write. */
         view_level(&rows[1], options);
         presence_asked = (Asked) { .hold = true };
@@ -433,10 +535,13 @@ int membership_leads_tests(void) {
                 leading(a_machine_without_any_session_is_lost_after_six_ticks),
                 leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection),
                 leading(in_a_later_term_a_leader_counts_from_the_beginning),
+                leading(a_leader_that_followed_meanwhile_counts_from_the_beginning),
+                leading(a_start_that_is_on_record_is_not_published_again),
                 leading(a_leader_has_one_write_under_way_and_none_without_a_cause),
                 leading(where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes),
                 leading(a_leader_that_is_not_ready_writes_no_presence),
                 leading(a_change_of_members_that_fails_is_logged_unless_it_is_tried_again),
+                leading(the_store_is_asked_for_the_change_of_members_that_is_due),
                 leading(the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does),
                 leading(the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough),
         };

@@ -86,10 +86,27 @@ void __wrap_kv_forget(KvStore *store, uint64_t number) {
                 __real_kv_forget(store, number);
 }
 
-int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address) {
+static void note_change(const char *what, uint64_t raft_id, const char *address) {
         adding.n++;
+        snprintf(adding.last, sizeof(adding.last), "%s %llu%s", what, (unsigned long long) raft_id, address);
+}
+
+int __wrap_kv_member_add(KvStore *store, uint64_t raft_id, const char *address) {
+        note_change("add", raft_id, address);
         return adding.fake ? adding.result : __real_kv_member_add(store, raft_id, address);
 }
+
+#define PLAYED_CHANGE(change)                                                                              \
+        int __real_kv_member_##change(KvStore *store, uint64_t raft_id);                                   \
+        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id);                                   \
+        int __wrap_kv_member_##change(KvStore *store, uint64_t raft_id) {                                  \
+                note_change(#change, raft_id, "");                                                         \
+                return adding.fake ? adding.result : __real_kv_member_##change(store, raft_id);            \
+        }
+PLAYED_CHANGE(promote)
+PLAYED_CHANGE(demote)
+PLAYED_CHANGE(remove)
+PLAYED_CHANGE(vacate)
 
 ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
         static ClusterMachine many[KNOWN_MAX + 1];
@@ -302,9 +319,10 @@ void has_voters(KvState *state) {
         state->n_voters_reachable = n_reachable;
 }
 
-/* The other host is a member besides, in front of us. */
+/* The other host is a member besides, in front of us; what lies behind them is nobody's. */
 void has_two_members(KvState *state) {
         state->n_members = 2;
+        snprintf(state->members[2].address, sizeof(state->members[2].address), "%s", THIRD);
         state->members[1] = state->members[0];
         state->members[0].raft_id = 2;
         snprintf(state->members[0].address, sizeof(state->members[0].address), "%s", OTHER);
@@ -368,7 +386,7 @@ Joined hear_joined(void) {
                 j.refused = read_u8(&r);
                 sentence = read_string(&r, ERROR_MESSAGE_MAX);
                 j.cluster_id = read_u64(&r);
-                (void) read_u64(&r);
+                j.lineage = read_u64(&r);
                 j.raft_id = read_u64(&r);
                 assert_int_equal(reader_end(&r), 0);
                 snprintf(j.sentence, sizeof(j.sentence), "%s", sentence);
@@ -407,10 +425,20 @@ unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
 }
 
 unsigned n_asked(void) {
-        char unused[512];
-        size_t size;
+        _cleanup_free_ char *address = NULL;
+        char payload[512];
+        Reader r = {};
+        size_t size = 0;
+        unsigned n = n_heard(PEER_JOIN, &size, payload);
 
-        return n_heard(PEER_JOIN, &size, unused);
+        if (n == 0)
+                return 0;
+        r = reader_over(payload, size);
+        assert_int_equal(read_u8(&r), JOIN_VERSION);
+        address = read_string(&r, 63);
+        assert_int_equal(reader_end(&r), 0);
+        assert_string_equal(address, OWN);
+        return n;
 }
 
 /* The other host is up, and says nothing more. */

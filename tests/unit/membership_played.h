@@ -52,10 +52,12 @@ extern struct Raising {
         KvDone done;
         void *userdata;
 } raising;
+/* Changes of the members that membership asks for. */
 extern struct Adding {
         bool fake;
         int result;
         unsigned n;
+        char last[128]; /* "promote 2" */
 } adding;
 extern size_t n_many; /* made up machines of the cluster view; 0: as they are */
 extern bool fails_from_hello, fails_from_state; /* allocations fail from the next call of peer_hello(), of kv_state() */
@@ -120,7 +122,7 @@ void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cl
 typedef struct Joined {
         unsigned n;
         bool refused;
-        uint64_t cluster_id, raft_id;
+        uint64_t cluster_id, lineage, raft_id;
         char sentence[ERROR_MESSAGE_MAX];
 } Joined;
 
@@ -131,7 +133,7 @@ Joined answer_admission(KvStatus status, const char *sentence);
 
 /* Frames of that type on the session that the host dialed, since the last time; and the last one's payload. */
 unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]);
-unsigned n_asked(void); /* requests to join */
+unsigned n_asked(void); /* requests to join, each with this host's address */
 
 void be_up_and_fall_silent(void); /* the other host is up, and says nothing more */
 extern const char hung[];         /* the reason of its presence then */

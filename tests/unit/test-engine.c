@@ -275,6 +275,50 @@ static void without_memory_for_a_timer_the_next_change_is_one_for_all_units(void
         assert_int_equal(room.plans[4].n, 3);
 }
 
+/* A failure leaves nothing that was to be planned out, and begins with it. */
+static void what_could_not_be_planned_comes_first_the_next_time(void **state) {
+        three_run();
+        room_begin();
+        room.plan_error = -ENOMEM;
+        room_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "c.service" });
+        assert_int_equal(counts().pass_failures, 1);
+        room_fire(&room.again);
+        assert_string_equal(room.plans[2].names, "c.service a.service b.service ");
+}
+
+static void a_failure_without_memory_for_a_timer_is_tried_again_with_the_next_resync(void **state) {
+        three_run();
+        room_begin();
+        room.plan_error = -ENOMEM;
+        room.without_timers = true;
+        room_changed((RegistryChange) { .kind = CHANGED_STATE, .unit = "c.service" });
+        assert_int_equal(room.n_plans, 2);
+        assert_int_equal(room.n_warnings, 1);
+        room.without_timers = false;
+        room_fire(&room.sweep);
+        assert_int_equal(room.n_plans, 3);
+        assert_int_equal(room.plans[2].n, 3);
+}
+
+static void an_engine_without_memory_does_not_begin(void **state) {
+        Engine *none = NULL;
+
+        alloc_fail_at(1);
+        assert_int_equal(engine_new(&none, &room.loop.base, NULL, &(EngineOptions) {}), -ENOMEM);
+        alloc_fail_at(0);
+        assert_null(none);
+        assert_null(room.listener);
+}
+
+static void a_change_that_concerns_no_unit_makes_no_pass(void **state) {
+        three_run();
+        room_begin();
+        room_changed((RegistryChange) { .kind = CHANGED_CLUSTER });
+        assert_int_equal(room.n_plans, 1);
+        assert_int_equal(room.n_calls, 0);
+        assert_int_equal(counts().passes, 1);
+}
+
 /* -- Time -- */
 
 static void a_plan_that_time_changes_is_made_again_then(void **state) {
@@ -436,6 +480,16 @@ static void a_plan_from_before_leadership_was_lost_is_made_anew(void **state) {
 
 static void an_answer_that_comes_after_leadership_was_regained_ends_the_old_plan(void **state) {
         assert_planned_anew(false);
+}
+
+static void a_new_leader_does_not_wait_for_what_it_wrote_before(void **state) {
+        launch("a.service");
+        room_begin();
+        room_answer_at(KV_OK, room.picture.index + 1000);
+        assert_int_equal(room.n_plans, 1);
+        lose_and_regain();
+        room_turn();
+        assert_int_equal(room.n_plans, 2);
 }
 
 static void an_engine_may_end_at_any_time(void **state) {
@@ -620,6 +674,10 @@ int main(void) {
                 in_a_room(the_rest_of_a_plan_is_planned_next),
                 in_a_room(a_failure_for_want_of_memory_is_counted_and_tried_again_after_100_ms),
                 in_a_room(without_memory_for_a_timer_the_next_change_is_one_for_all_units),
+                in_a_room(what_could_not_be_planned_comes_first_the_next_time),
+                in_a_room(a_failure_without_memory_for_a_timer_is_tried_again_with_the_next_resync),
+                in_a_room(an_engine_without_memory_does_not_begin),
+                in_a_room(a_change_that_concerns_no_unit_makes_no_pass),
                 in_a_room(a_plan_that_time_changes_is_made_again_then),
                 in_a_room(a_resync_looks_at_all_units_if_anything_has_changed),
                 in_a_room(a_brake_is_30_s_unless_it_is_set),
@@ -627,6 +685,7 @@ int main(void) {
                 in_a_room(an_engine_begins_when_its_view_is_current_and_needs_a_whole_one_later),
                 in_a_room(a_plan_from_before_leadership_was_lost_is_made_anew),
                 in_a_room(an_answer_that_comes_after_leadership_was_regained_ends_the_old_plan),
+                in_a_room(a_new_leader_does_not_wait_for_what_it_wrote_before),
                 in_a_room(an_engine_may_end_at_any_time),
                 in_a_room(an_order_that_is_refused_twice_is_left_out_until_something_changes),
                 in_a_room(a_refusal_of_another_order_of_the_unit_counts_anew),
