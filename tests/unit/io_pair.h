@@ -1,6 +1,6 @@
 /* A real loop with a real listener in a scratch folder, and clients on it: what the tests of io/ stand on.
  *
- * Everything runs on one loop; a test says what it waits for, and a guard fails it after 10 s. */
+ * Everything runs on one loop; a test says what it waits for, and a guard fails it after 30 s. */
 #pragma once
 
 #include <errno.h>
@@ -126,7 +126,7 @@ static void pair_on_accepted(void *userdata, Stream *s) {
 }
 
 static void pair_on_guard(void *userdata) {
-        fail_msg("nothing happened for 10 s");
+        fail_msg("nothing happened for 30 s");
 }
 
 _unused_ static void pair_open(Pair *pair) {
@@ -141,7 +141,7 @@ _unused_ static void pair_open(Pair *pair) {
         if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) < 0)
                 fail_msg("%s", err.message);
         pair->guard = (Timer) { .fire = pair_on_guard };
-        assert_int_equal(timer_start(&pair->guard, pair->loop, 10000), 0);
+        assert_int_equal(timer_start(&pair->guard, pair->loop, 30000), 0);
 }
 
 _unused_ static void pair_close(Pair *pair) {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -169,6 +170,60 @@ static void a_seed_decides_every_number_and_numbers_stay_below_their_bound(void 
         assert_int_equal(random_below(&a, 1), 0);
 }
 
+/* By another implementation of the same generator (xoshiro256** of a state that splitmix64 made of 42). */
+static void numbers_of_a_seed_are_those_of_the_generator(void **state) {
+        static const uint64_t expected[] = { 0x15780b2e0c2ec716, 0x6104d9866d113a7e, 0xae17533239e499a1, 0xecb8ad4703b360a1, 0xfde6dc7fe2ec5e64, 0xc50da53101795238 };
+        Random r, same;
+
+        random_seed(&r, 42);
+        random_seed(&same, 42);
+        for (size_t i = 0; i < ELEMENTS(expected); i++) {
+                assert_true(random_u64(&r) == expected[i]);
+                assert_true(random_below(&same, 1000) == (expected[i] >> 32) * 1000 >> 32); /* the upper bits say enough */
+        }
+        assert_int_equal(random_seed_from_system(&r), 0);
+        assert_int_equal(random_seed_from_system(&same), 0);
+        assert_true(random_u64(&r) != random_u64(&same));
+}
+
+static uint64_t ms_of(clockid_t id) {
+        struct timespec ts;
+
+        assert_int_equal(clock_gettime(id, &ts), 0);
+        return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+}
+
+static void clocks_count_milliseconds(void **state) {
+        for (unsigned i = 0; i < 1000; i++) {
+                uint64_t monotonic = ms_of(CLOCK_MONOTONIC), real = ms_of(CLOCK_REALTIME);
+
+                assert_in_range(clock_monotonic_ms(), monotonic, ms_of(CLOCK_MONOTONIC));
+                assert_in_range(clock_real_ms(), real, ms_of(CLOCK_REALTIME));
+        }
+}
+
+static void arrays_grow_to_twice_their_size_or_what_is_wanted(void **state) {
+        static const struct {
+                size_t capacity, n, then;
+        } rows[] = { { 0, 0, 0 }, { 0, 1, 8 }, { 0, 8, 8 }, { 0, 9, 9 }, { 7, 8, 8 }, { 8, 8, 8 }, { 8, 9, 16 }, { 8, 16, 16 }, { 8, 17, 17 }, { 100, 50, 100 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                uint32_t *items = NULL;
+                size_t capacity = rows[i].capacity;
+
+                assert_int_equal(GROW(items, capacity, rows[i].n), 0);
+                assert_int_equal(capacity, rows[i].then);
+                assert_int_equal(items != NULL, rows[i].then != rows[i].capacity);
+                free(items);
+        }
+        uint32_t *items = NULL;
+        size_t capacity = 0;
+
+        assert_int_equal(GROW(items, capacity, SIZE_MAX / sizeof(*items) + 1), -ENOMEM); /* its size is no size_t */
+        assert_int_equal(capacity, 0);
+        assert_null(items);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(what_is_written_is_read),
@@ -180,6 +235,9 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(the_writer_remembers_its_failure),
                 cmocka_unit_test(the_checksum_is_castagnolis_with_and_without_the_processor),
                 cmocka_unit_test(a_seed_decides_every_number_and_numbers_stay_below_their_bound),
+                cmocka_unit_test(numbers_of_a_seed_are_those_of_the_generator),
+                cmocka_unit_test(clocks_count_milliseconds),
+                cmocka_unit_test(arrays_grow_to_twice_their_size_or_what_is_wanted),
         };
 
         if (argc > 1)

@@ -542,7 +542,7 @@ typedef struct Named {
 
 static void named_ran(Named *n) {
         if (n->dozes)
-                (void) poll(NULL, 0, 50);
+                (void) poll(NULL, 0, 150);
         n->n++;
         loop_uv_stop(n->pair->uv);
 }

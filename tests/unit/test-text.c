@@ -163,6 +163,35 @@ static void a_message_keeps_to_one_line_in_place(void **state) {
         assert_string_equal(text_keep_to_one_line(s), "a?b?c?d?\xc3\xa4");
 }
 
+static void sizes_are_said_in_the_largest_unit_that_is_exact(void **state) {
+        static const struct {
+                uint64_t size;
+                const char *text;
+        } rows[] = {
+                { 0, "0 bytes" }, { 1, "1 bytes" }, { 1023, "1023 bytes" }, { 1024, "1 KiB" }, { 1025, "1025 bytes" }, { 2048, "2 KiB" },
+                { 1048575, "1048575 bytes" }, { 1048576, "1 MiB" }, { 1049600, "1025 KiB" }, { 3145728, "3 MiB" }, { 1073741824, "1024 MiB" },
+        };
+        char text[32];
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_string_equal(size_text(rows[i].size, text), rows[i].text);
+}
+
+static void the_distance_of_two_words_counts_changed_bytes(void **state) {
+#define SIXTY_FOUR "1234567890123456789012345678901234567890123456789012345678901234"
+        static const struct {
+                const char *a, *b;
+                size_t distance;
+        } rows[] = {
+                { "", "", 0 }, { "", "abc", 3 }, { "abc", "", 3 }, { "start", "start", 0 }, { "start", "stop", 3 }, { "kitten", "sitting", 3 },
+                { "ab", "ba", 2 }, { "list", "lists", 1 }, { "xlist", "list", 1 }, { "flaw", "lawn", 2 }, { "a", "b", 1 },
+                { SIXTY_FOUR, SIXTY_FOUR, 0 }, { SIXTY_FOUR, "", 64 }, { SIXTY_FOUR "5", "", SIZE_MAX }, { "", SIXTY_FOUR "5", SIZE_MAX },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                assert_true(text_distance(rows[i].a, rows[i].b) == rows[i].distance);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
@@ -175,6 +204,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_name_cannot_drive_the_terminal),
                 cmocka_unit_test(lines_of_a_text_stay_lines),
                 cmocka_unit_test(a_message_keeps_to_one_line_in_place),
+                cmocka_unit_test(sizes_are_said_in_the_largest_unit_that_is_exact),
+                cmocka_unit_test(the_distance_of_two_words_counts_changed_bytes),
         };
 
         if (argc > 1)
