@@ -297,7 +297,8 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
 static void note_destroyed(Wait *w, Waited *u) {
         _cleanup_text_ Text t = {};
 
-        if (!u->wanted)
+        /* Of what was just submitted the daemon may not know yet; all others were there. */
+        if (!u->wanted && w->request->goal == WAIT_STATE)
                 return;
         set_word(u, "destroyed");
         if (w->request->goal == WAIT_ENDED || w->request->goal == WAIT_STOPPED) {
