@@ -215,6 +215,10 @@ static int ls_in_pages(Client *c, const char *key) {
         int r;
 
         kv_append_clean(&base, key, false);
+        if (base.error < 0) {
+                client_fail(base.error, NULL, "%s", "");
+                return -1;
+        }
         names.base_size = base.size;
         names.any = base.size == 0;
         r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false", print_name, &names, &err);

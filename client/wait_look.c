@@ -69,6 +69,8 @@ static void print_arrival(Wait *w, const Waited *u, const char *state) {
         }
         if (t.error >= 0)
                 puts(t.chars);
+        else if (w->result >= 0)
+                w->result = t.error;
         (void) fflush(stdout);
 }
 
