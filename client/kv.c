@@ -157,23 +157,25 @@ static int kv_get(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-static void print_key(const JsonValue *node) {
+static int print_key(const JsonValue *node) {
         const char *key = kv_text_of(node, "key");
 
-        (void) output_name(key, strlen(key));
+        return output_name(key, strlen(key));
 }
 
-static void print_names(const JsonValue *node, bool recursive, unsigned level) {
+static int print_names(const JsonValue *node, bool recursive, unsigned level) {
         const JsonValue *nodes = json_value_member(node, "nodes");
+        int r = 0;
 
-        for (size_t i = 0; i < json_value_count(nodes); i++) {
+        for (size_t i = 0; i < json_value_count(nodes) && r >= 0; i++) {
                 const JsonValue *child = json_value_item(nodes, i);
 
-                print_key(child);
+                r = print_key(child);
                 puts(kv_is_dir(child) ? "/" : "");
-                if (recursive && level < KV_LEVELS_MAX)
-                        print_names(child, recursive, level + 1);
+                if (r >= 0 && recursive && level < KV_LEVELS_MAX)
+                        r = print_names(child, recursive, level + 1);
         }
+        return r;
 }
 
 /* Names as they come, page by page. */
@@ -192,6 +194,7 @@ static bool is_hidden(const KvListed *node, size_t base) {
 
 static int print_name(void *userdata, const KvListed *node) {
         ListedNames *names = userdata;
+        int r;
 
         names->any = true;
         if ((node->key_size == names->base_size && node->dir) || is_hidden(node, names->base_size))
@@ -199,9 +202,9 @@ static int print_name(void *userdata, const KvListed *node) {
         if (names->limit > 0 && names->n == names->limit)
                 return -ECANCELED;
         names->n++;
-        (void) output_name(node->key, node->key_size);
+        r = output_name(node->key, node->key_size);
         puts(node->dir ? "/" : "");
-        return 0;
+        return r;
 }
 
 /* 1: done; 0: there is nothing, or no such answer: v2 has the words for it; -1: failed, and said so. */
@@ -212,6 +215,10 @@ static int ls_in_pages(Client *c, const char *key) {
         int r;
 
         kv_append_clean(&base, key, false);
+        if (base.error < 0) {
+                client_fail(base.error, NULL, "%s", "");
+                return -1;
+        }
         names.base_size = base.size;
         names.any = base.size == 0;
         r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false", print_name, &names, &err);
@@ -244,11 +251,8 @@ static int kv_ls(Client *c, char **args, size_t n) {
         r = kv_request(c, "GET", &path, NULL, &root, &node);
         if (r != EXIT_DONE || !node)
                 return r;
-        if (kv_is_dir(node))
-                print_names(node, c->options.recursive, 0);
-        else
-                (void) output_line(kv_text_of(node, "key"));
-        return EXIT_DONE;
+        r = kv_is_dir(node) ? print_names(node, c->options.recursive, 0) : output_line(kv_text_of(node, "key"));
+        return r < 0 && !output_has_failed() ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
 }
 
 void kv_add_field(Text *form, const char *name, const char *value) {
@@ -379,7 +383,9 @@ static int on_change(void *userdata, const char *line, size_t size) {
                 (void) output_line(line);
         else {
                 printf("%s ", kv_text_of(root, "action"));
-                print_key(node);
+                r = print_key(node);
+                if (r < 0)
+                        return r;
                 fputs(*kv_text_of(node, "value") ? " " : kv_is_dir(node) ? "/" : "", stdout);
                 (void) output_line(kv_text_of(node, "value"));
         }

@@ -153,26 +153,31 @@ static int fail_reply(const Reply *reply) {
         return client_fail(r < 0 ? r : -EBADMSG, &err, "Error:  ");
 }
 
-static void print_bytes(const JsonValue *object, const char *name, char before) {
+/* With a space before them; nothing where they are not there. */
+static int print_bytes(const JsonValue *object, const char *name) {
         _cleanup_free_ char *bytes = NULL;
         size_t size;
+        int r;
 
-        if (json_read_bytes(object, name, &bytes, &size, NULL) <= 0)
-                return;
-        if (before)
-                putchar(before);
-        (void) (streq(name, "key") ? output_name(bytes, size) : output_text(bytes, size));
+        r = json_read_bytes(object, name, &bytes, &size, NULL);
+        if (r <= 0)
+                return r == -ENOMEM ? r : 0;
+        putchar(' ');
+        return streq(name, "key") ? output_name(bytes, size) : output_text(bytes, size);
 }
 
-static void print_change(const JsonValue *change) {
+static int print_change(const JsonValue *change) {
         const JsonValue *node = json_value_member(change, "node");
+        int r;
 
         fputs(kv_text_of(change, "action"), stdout);
-        print_bytes(node, "key", ' ');
+        r = print_bytes(node, "key");
         if (kv_is_dir(node))
                 putchar('/');
-        print_bytes(node, "value", ' ');
+        if (r >= 0)
+                r = print_bytes(node, "value");
         putchar('\n');
+        return r;
 }
 
 int kv_txn(Client *c, char **args, size_t n) {
@@ -208,9 +213,9 @@ int kv_txn(Client *c, char **args, size_t n) {
         if (r < 0)
                 return client_fail(error_prefix(&err, r, "fleetd's answer"), &err, "%s", "");
         writes = json_value_member(root, "writes");
-        for (size_t i = 0; i < json_value_count(writes); i++)
-                print_change(json_value_item(writes, i));
-        return EXIT_DONE;
+        for (size_t i = 0; i < json_value_count(writes) && r >= 0; i++)
+                r = print_change(json_value_item(writes, i));
+        return r < 0 && !output_has_failed() ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
 }
 
 /* -- The stream of all changes -- */
@@ -243,7 +248,9 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 (void) output_line(line);
         else if (json_value_member(root, "action")) {
                 printf("%llu ", (unsigned long long) all->index);
-                print_change(root);
+                r = print_change(root);
+                if (r < 0)
+                        return r;
         }
         return fflush(stdout) == EOF ? -errno : 0;
 }

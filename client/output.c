@@ -72,10 +72,10 @@ static size_t unfinished(const char *bytes, size_t size) {
         return 0;
 }
 
-/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. */
+/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. Output is not written otherwise. */
 static int write_ascii(int fd, const char *bytes, size_t size) {
         char part[256];
-        int r = 0;
+        int r = fd == STDERR_FILENO ? 0 : -ENOMEM;
 
         for (size_t at = 0, n; at < size && r >= 0; at += n) {
                 for (n = 0; n < sizeof(part) && at + n < size; n++) {

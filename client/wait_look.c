@@ -69,6 +69,8 @@ static void print_arrival(Wait *w, const Waited *u, const char *state) {
         }
         if (t.error >= 0)
                 puts(t.chars);
+        else if (w->result >= 0)
+                w->result = t.error;
         (void) fflush(stdout);
 }
 
@@ -297,7 +299,8 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
 static void note_destroyed(Wait *w, Waited *u) {
         _cleanup_text_ Text t = {};
 
-        if (!u->wanted)
+        /* Of what was just submitted the daemon may not know yet; all others were there. */
+        if (!u->wanted && w->request->goal == WAIT_STATE)
                 return;
         set_word(u, "destroyed");
         if (w->request->goal == WAIT_ENDED || w->request->goal == WAIT_STOPPED) {

@@ -148,15 +148,21 @@ static bool is_for(const FakeAnswer *a, const char *method, const char *path) {
 }
 
 static FakeAnswer *find(const char *method, const char *path) {
-        FakeAnswer *found = NULL;
+        FakeAnswer *timed = NULL, *next = NULL, *last = NULL, *found;
 
         for (size_t i = 0; i < fake.n; i++) {
                 FakeAnswer *a = &fake.answers[i];
 
-                if (is_for(a, method, path) && (!found || a->at_ms > found->at_ms || (a->at_ms == 0 && found->at_ms == 0 && found->used)))
-                        if (!found || a->at_ms > 0 || !a->used)
-                                found = a;
+                if (!is_for(a, method, path))
+                        continue;
+                if (a->at_ms > 0 && (!timed || a->at_ms > timed->at_ms))
+                        timed = a;
+                if (a->at_ms == 0 && !a->used && !next)
+                        next = a;
+                if (a->at_ms == 0)
+                        last = a;
         }
+        found = timed ?: next ?: last;
         if (found)
                 found->used = true;
         return found;

@@ -241,12 +241,15 @@ static void add_setting(Setup *s, char *line) {
                 fail_msg("%s: there is no such setting", what);
 }
 
-static void set_up(Setup *s, const char *lines) {
+/* The settings among these lines, or the answers. */
+static void set_up(Setup *s, const char *lines, char which) {
         for (const char *line = lines, *end; *line; line = end + 1) {
                 const char *next;
                 char *copy;
 
                 end = strchr(line, '\n');
+                if (*line != which || line[1] == '>')
+                        continue;
                 copy = hold(s, strndup(line + 2, (size_t) (end - line) - MIN((size_t) (end - line), (size_t) 2)));
                 if (*line == '%')
                         add_setting(s, copy);
@@ -385,8 +388,10 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         (void) setenv("LC_ALL", "C.UTF-8", 1);
         (void) setenv("FLEETCTL_ENDPOINT", "unix:///none/fleet.sock", 1);
         assert(before && chdir(scratch) == 0);
-        set_up(&setup, c->given);
-        set_up(&setup, c->shared);
+        set_up(&setup, c->shared, '%');
+        set_up(&setup, c->given, '%');
+        set_up(&setup, c->given, '>');
+        set_up(&setup, c->shared, '>');
         for (size_t i = 0; i < c->argc; i++)
                 argv[i] = words[i] = strdup(c->argv[i]);
         fake_curl_begin(setup.answers, setup.n_answers, sent_to);
@@ -455,21 +460,40 @@ static void name_folders(Text *t) {
                 at += strlen(mark);
                 while (begin > t->chars && !strchr(" \n(", begin[-1]))
                         begin--;
-                if (*begin != '/' || strlen(at) < 6)
+                if ((*begin != '/' && *begin != '.') || strlen(at) < 6)
                         continue;
                 memset(at, 'X', 6);
         }
 }
 
-char *case_print(const CaseResult *result) {
-        CaseResult copy = *result;
+/* A release does not change the files: the version is VERSION there. */
+static void name_version(Text *t) {
+        static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n", "VERSION:\n\t" PACKAGE_VERSION "\n" };
+
+        for (size_t i = 0; i < ELEMENTS(before); i++) {
+                char *at = t->chars ? strstr(t->chars, before[i]) : NULL;
+                Text whole = {};
+
+                if (!at)
+                        continue;
+                at += strlen(before[i]) - strlen(PACKAGE_VERSION "\n");
+                text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
+                text_append(&whole, "VERSION");
+                text_append(&whole, at + strlen(PACKAGE_VERSION));
+                text_done(t);
+                *t = whole;
+        }
+}
+
+char *case_print(CaseResult *result) {
         Text t = {};
 
-        print_lines(&t, '<', &copy.sent);
-        name_folders(&copy.out);
-        name_folders(&copy.err);
-        print_lines(&t, '|', &copy.out);
-        print_lines(&t, '!', &copy.err);
-        text_printf(&t, "= %d\n", copy.status);
+        print_lines(&t, '<', &result->sent);
+        name_folders(&result->out);
+        name_folders(&result->err);
+        name_version(&result->out);
+        print_lines(&t, '|', &result->out);
+        print_lines(&t, '!', &result->err);
+        text_printf(&t, "= %d\n", result->status);
         return text_take(&t, NULL);
 }

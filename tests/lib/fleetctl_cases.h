@@ -57,4 +57,4 @@ typedef struct CaseResult {
 
 void case_result_done(CaseResult *result);
 CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata);
-char *case_print(const CaseResult *result);
+char *case_print(CaseResult *result);

@@ -17,8 +17,6 @@ static void all_runs_are_as_written(void **state) {
 
         for (size_t i = 0; i < title->n; i++) {
                 Case *c = &title->cases[i];
-                if (getenv("CASES_SHOW"))
-                        print_message("%s", c->given);
                 CaseResult result = case_run(c, NULL, NULL);
                 char *got = case_print(&result);
 
