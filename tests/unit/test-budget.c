@@ -265,6 +265,8 @@ static void what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused(void
 
         /* A second, to the microsecond. */
         b.waiting = 0;
+        b.free_us = 700000; /* over */
+        assert_int_equal(budget_check(&b, txn, 1000, &heavy, &cost, &status, &err), 0);
         b.free_us = 2000000;
         assert_int_equal(budget_check(&b, txn, 1000, &heavy, &cost, &status, &err), 0);
         b.free_us++;
@@ -331,15 +333,52 @@ static void a_count_without_a_share_ends_at_its_least(void **state) {
 
         lay_wide(32);
         for (unsigned more = 0; more < 2; more++) {
-                Budget b = { .counted_us = UINT64_MAX / 2, .light_us = UINT64_MAX / 2 };
+                Budget none = { .counted_us = UINT64_MAX / 2, .light_us = UINT64_MAX / 2 };
                 KvStatus status = KV_OK;
-                int r = budget_check(&b, txn, 1000, &sweep, &cost, &status, &err);
 
-                assert_int_equal(r, more ? -EBUSY : 0);
+                assert_int_equal(budget_check(&none, txn, 1000, &sweep, &cost, &status, &err), more ? -EBUSY : 0);
                 assert_int_equal(status, more ? KV_BUSY : KV_OK);
-                budget_done(&b);
                 (void) apply(set("/w/more", ""));
         }
+        for (unsigned over = 0; over < 2; over++) { /* 16 ms ahead, and a microsecond more */
+                Budget light = { .counted_us = UINT64_MAX / 2, .light_us = 1016000 + over };
+                KvStatus status = KV_OK;
+
+                assert_int_equal(budget_check(&light, txn, 1000, &sweep, &cost, &status, &err), over ? -EBUSY : 0);
+        }
+}
+
+/* What is on its way may be refused yet: then a command that is too large by it alone is not. */
+static void too_large_is_what_the_tree_makes_so(void **state) {
+        static char large[KV_VALUE_MAX];
+        KvCommand value = { .op = KV_SET, KEY("/a"), .value = { large, sizeof(large) } }, many[40];
+        KvCommand cmd = { .op = KV_TXN, .writes = many, .n_writes = ELEMENTS(many) };
+        Budget b = {};
+        KvStatus status = KV_OK;
+        uint64_t cost;
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(many); i++)
+                many[i] = (KvCommand) { .op = KV_SET, KEY("/a"), .refresh = true };
+        assert_int_equal(budget_check(&b, txn, 1000, &cmd, &cost, &status, &err), 0);
+        budget_take(&b, &value, COST_COMMAND);
+        assert_int_equal(budget_check(&b, txn, 1000, &cmd, &cost, &status, &err), -EBUSY);
+        assert_int_equal(status, KV_BUSY);
+        status = KV_OK;
+        cmd.internal = true;
+        assert_int_equal(budget_check(&b, txn, 1000, &cmd, &cost, &status, &err), 0);
+        assert_int_equal(status, KV_OK);
+        assert_int_equal(cost, COST_COMMAND_MAX);
+        budget_done(&b);
+        (void) apply(value);
+        for (unsigned internal = 0; internal < 2; internal++) {
+                status = KV_OK;
+                cmd.internal = internal;
+                assert_int_equal(budget_check(&b, txn, 1000, &cmd, &cost, &status, &err), -E2BIG);
+                assert_int_equal(status, KV_TOO_LARGE);
+                assert_non_null(strstr(err.message, "at most 16384 KiB are allowed: do it in parts"));
+        }
+        budget_done(&b);
 }
 
 int main(void) {
@@ -352,6 +391,7 @@ int main(void) {
                 ROOM(what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused),
                 ROOM(counts_have_their_own_shares),
                 ROOM(a_count_without_a_share_ends_at_its_least),
+                ROOM(too_large_is_what_the_tree_makes_so),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

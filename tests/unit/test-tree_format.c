@@ -132,6 +132,7 @@ static void nodes_have_these_bytes(void **state) {
 
                 write_u8(&w, 9); /* replaced */
                 tree_node_encode(&cases[i].node, &w);
+                assert_int_equal(w.error, 0);
                 assert_bytes(w.bytes, w.size, cases[i].bytes);
                 assert_int_equal(tree_node_decode(w.bytes, w.size, &node), 0);
                 assert_true(kv_bytes_equal(node.key, cases[i].node.key) && kv_bytes_equal(node.value, cases[i].node.value));
@@ -173,7 +174,9 @@ static void the_meta_has_these_bytes_in_each_version(void **state) {
 
                 m = meta;
                 m.level = level;
+                write_u8(&w, 9); /* replaced */
                 tree_meta_encode(&m, &w);
+                assert_int_equal(w.error, 0);
                 assert_int_equal(w.size, 1 + (level > 1 ? 24 : 22) * 8);
                 assert_int_equal(w.bytes[0], level > 1 ? 4 : 3);
                 for (unsigned i = 0; i < (w.size - 1) / 8; i++) {
