@@ -43,6 +43,8 @@ KVSTORE_TESTS = \
 	tests/unit/test-floor \
 	tests/unit/test-results \
 	tests/unit/test-results_format \
+	tests/unit/test-tree_format \
+	tests/unit/test-budget \
 	tests/unit/test-kvstore_memory
 check_PROGRAMS += $(KVSTORE_TESTS)
 TESTS += $(KVSTORE_TESTS)
@@ -81,6 +83,13 @@ tests_unit_test_kvstore_memory_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_results_SOURCES = tests/unit/test-results.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_results_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_results_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_tree_format_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_tree_format_LDADD = $(KVSTORE_TEST_LIBS)
+
+tests_unit_test_budget_SOURCES = tests/unit/test-budget.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_budget_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_budget_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_results_format_SOURCES = tests/unit/test-results_format.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/alloc.h tests/lib/alloc.c

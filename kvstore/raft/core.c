@@ -552,10 +552,6 @@ uint64_t raft_core_applied_index(const RaftCore *c) {
         return c->applied;
 }
 
-uint64_t raft_core_applied_term(const RaftCore *c) {
-        return c->applied_term;
-}
-
 uint64_t raft_core_first_index(const RaftCore *c) {
         return c->log.first;
 }

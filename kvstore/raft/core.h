@@ -237,7 +237,6 @@ bool raft_core_leads(const RaftCore *core);
 uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
 uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);
-uint64_t raft_core_applied_term(const RaftCore *core);
 uint64_t raft_core_first_index(const RaftCore *core);  /* of the entries in memory */
 uint64_t raft_core_last_index(const RaftCore *core);   /* of our log, in memory */
 uint64_t raft_core_entries_bytes(const RaftCore *core); /* what the entries in memory take */
