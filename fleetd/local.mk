@@ -158,7 +158,8 @@ tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts
+tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_listen,--wrap=loop_defer \
+	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c $(SIDE_BY_SIDE) tests/sim/systemd.h tests/sim/systemd.c \
 	tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
