@@ -14,7 +14,7 @@
 
 #include "base/memory.h"
 
-enum { AT_ONCE = 16, LIMIT_S = 120 };
+enum { AT_ONCE = 6, LIMIT_S = 120 };
 
 typedef struct Child {
         const struct CMUnitTest *test;
