@@ -102,8 +102,9 @@ tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/li
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_engine_memory_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c $(FLEETD_PICTURE)
+tests_unit_test_liveness_SOURCES = tests/unit/test-liveness.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_PICTURE)
 tests_unit_test_liveness_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_liveness_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_liveness_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_voters_SOURCES = tests/unit/test-voters.c $(FLEETD_PICTURE)
 tests_unit_test_voters_CFLAGS = $(TEST_CFLAGS)
@@ -165,7 +166,8 @@ tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts
+tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_listen,--wrap=loop_defer \
+	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
 tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 AGENT_ROOM = tests/lib/agent_room.h tests/lib/agent_room.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_ROOM)

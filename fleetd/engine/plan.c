@@ -235,7 +235,6 @@ static void judge(const Pass *pass, Position *p) {
 static int plan_new(Pass *pass, const ClusterUnit *u) {
         const ClusterMachine *m;
         Error why = {};
-        int r;
 
         /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be there, as
          * a newcomer: who has come since is not sent away. */
@@ -254,11 +253,8 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
                         return change(pass, s->machine, u, NULL, wanted_kind(u), "it runs there already");
         }
 
-        r = scheduler_pick(pass->view, u, &m, &why);
-        if (r == -ENOENT)
+        if (scheduler_pick(pass->view, u, &m, &why) < 0)
                 return 0;
-        if (r < 0)
-                return r;
         return change(pass, m, u, cluster_order(pass->cluster, m->id, u->name), wanted_kind(u), "%s", error_text(&why, 0));
 }
 
@@ -304,10 +300,7 @@ static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size
         Error why = {};
         int r;
 
-        r = scheduler_pick(pass->view, u, &m, &why);
-        if (r < 0 && r != -ENOENT)
-                return r;
-        found = r >= 0 && !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
+        found = scheduler_pick(pass->view, u, &m, &why) >= 0 && !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
         if (!found && replaced != SIZE_MAX)
                 return settle(pass, all, n, replaced);
 

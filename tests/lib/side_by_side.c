@@ -14,7 +14,7 @@
 
 #include "base/memory.h"
 
-enum { LIMIT_S = 300 };
+enum { AT_ONCE = 4, LIMIT_S = 300 };
 
 typedef struct Child {
         const struct CMUnitTest *test;
@@ -25,7 +25,7 @@ typedef struct Child {
 } Child;
 
 static Child *children;
-static size_t n_children, n_at_once;
+static size_t n_children;
 
 static void run(Child *child) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -49,7 +49,7 @@ static void start(Child *child) {
 static void start_from(const Child *first) {
         size_t n = 0;
 
-        for (size_t i = first - children; i < n_children && n < n_at_once; i++) {
+        for (size_t i = first - children; i < n_children && n < AT_ONCE; i++) {
                 if (!children[i].pid)
                         start(&children[i]);
                 n += !children[i].ended;
@@ -98,7 +98,7 @@ static bool matches(const char *name, const char *pattern) {
         return *pattern ? *name && (*pattern == '?' || *pattern == *name) && matches(name + 1, pattern + 1) : !*name;
 }
 
-int run_side_by_side(const struct CMUnitTest *tests, size_t n, size_t at_once, const char *filter) {
+int run_side_by_side(const struct CMUnitTest *tests, size_t n, const char *filter) {
         _cleanup_free_ struct CMUnitTest *waits = NEW0(struct CMUnitTest, n);
         int r;
 
@@ -107,7 +107,6 @@ int run_side_by_side(const struct CMUnitTest *tests, size_t n, size_t at_once, c
                 abort();
         signal(SIGCHLD, SIG_DFL); /* ignored, no child would leave its status */
         n_children = 0;
-        n_at_once = at_once;
         for (size_t i = 0; i < n; i++)
                 if (!filter || matches(tests[i].name, filter)) {
                         children[n_children] = (Child) { .test = &tests[i] };

@@ -2273,5 +2273,5 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test_setup_teardown(a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup, room_teardown),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 16, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

@@ -660,5 +660,5 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 8, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

@@ -498,5 +498,5 @@ int main(int argc, char *argv[]) {
                 in_a_room(one_call_is_about_five_hundred_units_at_most),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

@@ -298,6 +298,10 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         assert_step(s, AGENT_NOTHING);
         s->view.use_saved = true;
         assert_step(s, AGENT_START);
+        in_force(s, s->two, "deactivating"); /* not before it has stopped */
+        s->seen.job = true;
+        assert_step(s, AGENT_NOTHING);
+        s->seen.job = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "active");

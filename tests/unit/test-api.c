@@ -1918,5 +1918,5 @@ int main(int argc, char *argv[]) {
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before, fallen_setup, room_teardown),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

@@ -710,5 +710,5 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_change_is_told_when_it_was_made_and_once),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

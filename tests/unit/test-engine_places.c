@@ -84,6 +84,15 @@ static void an_order_says_why(void **state) {
         c = planned(&p);
         assert_string_equal(c.reason, "A is back");
         picture_free(&p);
+
+        two_machines(&p);
+        picture_unit(&p, "a.service", "", TARGET_LAUNCHED);
+        run_on(&p, "A", "a.service");
+        picture_unit(&p, "a.service", "MachineMetadata=rack=2\n", TARGET_LAUNCHED);
+        picture_machine(&p, "B", "rack=2", PRESENCE_UP);
+        c = planned(&p);
+        assert_string_equal(c.reason, "A does not fit any more; B is the only machine that qualifies");
+        picture_free(&p);
 }
 
 static EngineVerdict verdict(const Picture *p, Error *why) {

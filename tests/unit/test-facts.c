@@ -42,6 +42,49 @@ int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDon
         return publishing.error < 0 || publishing.held ? publishing.error : __real_registry_publish_facts(r, facts, done, userdata);
 }
 
+/* By which facts hear of changes, and what they deferred since. */
+static RegistryListener *listener;
+static const void *listening;
+static unsigned n_deferred;
+
+void __real_registry_listen(Registry *r, RegistryListener *l);
+void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_loop_defer(Loop *loop, Deferred *deferred);
+void __wrap_loop_defer(Loop *loop, Deferred *deferred);
+
+void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+        listener = l;
+        listening = l->userdata;
+        __real_registry_listen(r, l);
+}
+
+void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
+        n_deferred += deferred->userdata == listening;
+        __real_loop_defer(loop, deferred);
+}
+
+/* The interfaces of this machine, if 'faked'. */
+static struct ifaddrs *interfaces;
+static bool faked;
+
+int __real_getifaddrs(struct ifaddrs **ret);
+int __wrap_getifaddrs(struct ifaddrs **ret);
+void __real_freeifaddrs(struct ifaddrs *all);
+void __wrap_freeifaddrs(struct ifaddrs *all);
+
+int __wrap_getifaddrs(struct ifaddrs **ret) {
+        if (!faked)
+                return __real_getifaddrs(ret);
+        errno = EMFILE;
+        *ret = interfaces;
+        return interfaces ? 0 : -1;
+}
+
+void __wrap_freeifaddrs(struct ifaddrs *all) {
+        if (!faked)
+                __real_freeifaddrs(all);
+}
+
 static int room_setup(void **state) {
         Room *room = NEW0(Room, 1);
 
@@ -178,6 +221,57 @@ static void a_publication_for_another_machine_costs_nothing(void **state) {
         assert_string_equal(known(room)->name, "beta");
 }
 
+static void only_changes_of_this_machine_are_looked_at(void **state) {
+        static const struct {
+                int kind;
+                const char *machine; /* "": this one */
+                bool expected;
+        } rows[] = {
+                { CHANGED_ALL, NULL, true },    { CHANGED_MACHINE, NULL, true },   { CHANGED_MACHINE, "", true }, { CHANGED_MACHINE, "cccc", false },
+                { CHANGED_UNIT, NULL, false },  { CHANGED_TARGET, NULL, false },   { CHANGED_ORDER, "", false },  { CHANGED_STATE, "", false },
+                { CHANGED_PRESENCE, "", false }, { CHANGED_PROBLEM, NULL, false }, { CHANGED_CLUSTER, NULL, false },
+        };
+        Room *room = *state;
+
+        open_facts(room);
+        until_known_as(room, "beta");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *machine = rows[i].machine && !rows[i].machine[0] ? room->host->id : rows[i].machine;
+
+                n_deferred = 0;
+                listener->on_change(listener->userdata, &(RegistryChange) { .kind = rows[i].kind, .machine = machine });
+                assert_int_equal(n_deferred, rows[i].expected);
+        }
+}
+
+static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **state) {
+        struct sockaddr_in addresses[3] = { { .sin_family = AF_INET }, { .sin_family = AF_INET }, { .sin_family = AF_INET } };
+        struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+        struct ifaddrs all[] = {
+                { .ifa_flags = IFF_UP },
+                { .ifa_flags = IFF_UP, .ifa_addr = (struct sockaddr *) &six },
+                { .ifa_flags = IFF_UP | IFF_LOOPBACK, .ifa_addr = (struct sockaddr *) &addresses[0] },
+                { .ifa_addr = (struct sockaddr *) &addresses[0] },
+                { .ifa_flags = IFF_UP, .ifa_addr = (struct sockaddr *) &addresses[1] },
+                { .ifa_flags = IFF_UP, .ifa_addr = (struct sockaddr *) &addresses[2] },
+        };
+        char address[16] = "";
+
+        for (unsigned i = 0; i < ELEMENTS(addresses); i++)
+                addresses[i].sin_addr.s_addr = htonl(0xc0a80a0a + i); /* 192.168.10.10 */
+        for (unsigned i = 0; i + 1 < ELEMENTS(all); i++)
+                all[i].ifa_next = &all[i + 1];
+        faked = true;
+        interfaces = all;
+        assert_int_equal(facts_primary_address(address, sizeof(address)), 0);
+        assert_string_equal(address, "192.168.10.11");
+        all[3].ifa_next = NULL;
+        assert_int_equal(facts_primary_address(address, sizeof(address)), -ENODEV);
+        interfaces = NULL;
+        assert_int_equal(facts_primary_address(address, sizeof(address)), -EMFILE);
+        faked = false;
+}
+
 /* An answer, a pass and a pause are to come. */
 static void facts_that_are_freed_hear_no_more(void **state) {
         Room *room = *state;
@@ -231,7 +325,9 @@ int main(int argc, char *argv[]) {
                 in_a_room(facts_are_published_until_they_are_known_and_not_again),
                 in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),
                 in_a_room(a_publication_for_another_machine_costs_nothing),
+                in_a_room(only_changes_of_this_machine_are_looked_at),
                 in_a_room(facts_that_are_freed_hear_no_more),
+                cmocka_unit_test(the_address_that_lists_show_is_the_first_that_can_be_reached),
                 cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
         };
 

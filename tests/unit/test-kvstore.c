@@ -2467,5 +2467,5 @@ int main(int argc, char *argv[]) {
         };
 
         signal(SIGPIPE, SIG_IGN);
-        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

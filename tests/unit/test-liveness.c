@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +7,7 @@
 #include <cmocka.h>
 
 #include "fleetd/membership/liveness.h"
+#include "tests/lib/alloc.h"
 #include "tests/lib/picture.h"
 
 /* One host under watch, and what is seen of it. */
@@ -367,6 +369,36 @@ static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state)
         end(&w);
 }
 
+static int watch_twice(void *userdata) {
+        Watch *w = userdata;
+        Liveness *l = NULL;
+        LivenessChange *changes = NULL;
+        size_t n = 99;
+        int r = liveness_new(&l, NULL);
+
+        for (unsigned i = 0; i < 2 && r == 0; i++) {
+                assert_non_null(l);
+                r = liveness_tick(l, &w->picture.cluster, false, sign_of, w, &changes, &n);
+                if (r == 0) {
+                        assert_non_null(changes);
+                        assert_int_equal(n, 0);
+                }
+                free(changes);
+                changes = NULL;
+        }
+        liveness_free(l);
+        return r;
+}
+
+static void without_memory_nothing_is_said_of_hosts(void **state) {
+        Watch w = { .sign = healthy };
+
+        picture_machine(&w.picture, "A", "", PRESENCE_UP);
+        picture_machine(&w.picture, "B", "", PRESENCE_UP);
+        assert_true(alloc_fail_each("liveness", watch_twice, &w, 1) >= 6);
+        picture_free(&w.picture);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_host_that_beats_stays_up),
@@ -391,6 +423,7 @@ int main(void) {
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
                 cmocka_unit_test(a_new_leader_knows_why_a_host_is_away_and_since_when),
                 cmocka_unit_test(what_was_told_is_not_told_again_while_it_is_on_its_way),
+                cmocka_unit_test(without_memory_nothing_is_said_of_hosts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

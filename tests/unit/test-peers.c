@@ -1098,5 +1098,5 @@ int main(int argc, char *argv[]) {
                 SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 8, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }

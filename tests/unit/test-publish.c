@@ -194,5 +194,5 @@ int main(int argc, char *argv[]) {
                 in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
         };
 
-        return run_side_by_side(tests, ELEMENTS(tests), 4, argc > 1 ? argv[1] : NULL);
+        return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
 }
