@@ -1092,6 +1092,69 @@ static void a_replaced_write_is_not_reported(void **state) {
         done(&b);
 }
 
+/* To the very index: of what was replaced, and of what is reported. */
+static void what_is_stored_ends_before_what_was_replaced(void **state) {
+        RaftEntry first[] = { command(2), command(2), command(2) }, second[] = { command(3) };
+        uint64_t old_generation;
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, 99, 5), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 0);
+        done(&b);
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
+        old_generation = b.generation;
+        assert_int_equal(receive_append(&b, 3, 3, 3, 2, 1, second, 1), 0);
+        assert_true(has_said(&b, "append 4..4\n"));
+        assert_int_equal(raft_core_last_index(b.core), 4);
+        assert_int_equal(raft_core_entry(b.core, 4)->term, 3);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, old_generation, 4), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, old_generation, 4), 0); /* again */
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, b.generation, 3), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+}
+
+static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
+        bool failed = true;
+
+        for (unsigned n = 1; failed; n++) {
+                RaftEntry entries[] = { command(2), { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = "another", .size = 7 }, command(2) };
+                Bench b;
+                int r;
+
+                assert_true(n < 20);
+                start(&b, "VVV", 2, 1);
+                text_printf(&b.said, "%900s", ""); /* has room for what follows: the test's own memory does not fail */
+                alloc_fail_at(n);
+                r = receive_append(&b, 2, 2, 1, 1, 1, entries, 3);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_true(r == 0 || (failed && r == -ENOMEM));
+                assert_int_equal(raft_core_error(b.core), r);
+                if (r == 0 && raft_core_last_index(b.core) == 1)
+                        assert_true(failed); /* dropped whole */
+                else if (r == 0) {
+                        assert_int_equal(raft_core_last_index(b.core), 4);
+                        assert_true(has_said(&b, "append 2..4\n"));
+                        assert_int_equal(raft_core_entry(b.core, 2)->size, 2);
+                        assert_memory_equal(raft_core_entry(b.core, 2)->data, "do", 2);
+                        assert_int_equal(raft_core_entry(b.core, 3)->size, 7);
+                        assert_memory_equal(raft_core_entry(b.core, 3)->data, "another", 7);
+                }
+                done(&b);
+        }
+}
+
 static void a_write_that_a_state_has_replaced_is_not_reported(void **state) {
         RaftEntry entries[] = { command(1), command(1), command(1), command(1), command(1) };
         _cleanup_conf_ Conf conf = conf_of("VVV");
@@ -1785,6 +1848,8 @@ int main(void) {
                 cmocka_unit_test(what_is_committed_and_not_applied_is_told),
                 cmocka_unit_test(only_standbys_are_watched_and_only_by_a_leader),
                 cmocka_unit_test(a_barrier_is_an_entry_without_data),
+                cmocka_unit_test(what_is_stored_ends_before_what_was_replaced),
+                cmocka_unit_test(what_is_received_is_kept_as_it_came_or_not_at_all),
                 cmocka_unit_test(a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term),
                 cmocka_unit_test(a_log_with_a_configuration_that_is_none_is_not_started_from),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),

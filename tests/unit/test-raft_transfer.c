@@ -1007,6 +1007,17 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         assert_false(transfers_refuses(t));
         end();
 
+        /* Also a tree of one byte. */
+        begin();
+        world.total = 1024 * 1024;
+        world.room = 1;
+        world.finish_error = -ENOSPC;
+        hear_all(4, 1);
+        world.finish_error = 0;
+        hear_all(5, 1);
+        assert_true(transfers_refuses(t));
+        end();
+
         /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason, too. */
         for (unsigned i = 0; i < 4; i++) {
                 begin();
