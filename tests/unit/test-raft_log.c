@@ -987,6 +987,58 @@ static void a_log_that_cannot_be_read_says_which_file(void **state) {
         }
 }
 
+static int reversed_list(Disk *disk, char ***ret, size_t *ret_n) {
+        int r = spared_list(disk, ret, ret_n);
+
+        for (size_t i = 0; i < *ret_n / 2; i++) {
+                char *name = (*ret)[i];
+
+                (*ret)[i] = (*ret)[*ret_n - 1 - i];
+                (*ret)[*ret_n - 1 - i] = name;
+        }
+        return r;
+}
+
+/* In whatever order the disk lists them; each allocation fails once. */
+static void all_files_are_loaded_or_none(void **state) {
+        bool failed = true;
+        DiskOps ops;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 0; i < 20; i++)
+                assert_int_equal(append(&b, 1 + i, 1 + 8 * i, 8, 1), 0);
+        turn_all(&b);
+        b.log = raft_log_close(b.log, NULL, NULL);
+        turn_all(&b);
+        spared = b.disk->ops;
+        ops = *spared;
+        ops.open = spared_open;
+        ops.list = reversed_list;
+        ops.rename = spared_rename;
+        b.disk->ops = &ops;
+        for (unsigned n = 1; failed; n++) {
+                Error err = {};
+                int r;
+
+                assert_true(n < 500);
+                alloc_fail_at(n);
+                r = open_log(&b, &err);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+                if (r < 0)
+                        continue;
+                assert_int_equal(raft_log_first_index(b.log), 1);
+                assert_int_equal(raft_log_last_index(b.log), 160);
+                assert_holds(&b, 1, 160, NULL);
+                b.log = raft_log_close(b.log, NULL, NULL);
+        }
+        b.disk->ops = spared;
+        bench_done(&b);
+}
+
 static void one_entry_that_is_not_needed_is_not_kept(void **state) {
         uint64_t first;
         size_t n;
@@ -1330,6 +1382,7 @@ int main(void) {
                 cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
                 cmocka_unit_test(a_log_without_memory_says_so_and_can_be_opened_again),
                 cmocka_unit_test(a_log_that_cannot_be_read_says_which_file),
+                cmocka_unit_test(all_files_are_loaded_or_none),
                 cmocka_unit_test(one_entry_that_is_not_needed_is_not_kept),
                 cmocka_unit_test(a_log_that_crashes_gives_all_back_and_says_nothing),
                 cmocka_unit_test(what_was_loaded_can_be_looked_at_and_taken),

@@ -268,10 +268,14 @@ static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state
 static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
   static const struct {
     uint64_t wanted, size;
-  } cases[] = {{0, 4 * 1024 * 1024}, {1, 4096}, {4095, 4096}, {4096, 4096}, {8192, 8192}};
+    size_t entry;
+  } cases[] = {{0, 4 * 1024 * 1024}, {1, 4096}, {4095, 4096}, {4096, 4096}, {8192, 8192},
+               /* An entry that fits, to the byte; larger ones, which get a file of whole blocks. */
+               {5000, 5000, 5000 - 64}, {5000, 8192, 5008 - 64}, {4096, 8192, 6200 - 64}, {4096, 8192, 8192 - 64}, {4096, 12288, 8200 - 64}};
+  static char data[9000];
 
   for (size_t i = 0; i <= ELEMENTS(cases); i++) {
-    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_BARRIER};
+    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = i < ELEMENTS(cases) ? cases[i].entry : 0};
     RaftLogOptions options = {.file_size = i < ELEMENTS(cases) ? cases[i].wanted : 0};
     Error err = {};
     size_t size;
@@ -355,6 +359,7 @@ static void what_records_may_follow_each_other(void **state) {
       {.records = {{COMMAND, 1, 5}, {COMMAND, 3, 5}}, .corrupt = true},
       {.records = {{COMMAND, 1, 5}, {COMMAND, 1, 5}}, .corrupt = true},
       {.records = {{COMMAND, 1, 5}, {COMMAND, 2, 5, 3}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5, 2}}, .corrupt = true},
       {.records = {{COMMAND, 1, MAX}}, .first = 1, .last = 1},
       {.records = {{COMMAND, 1, MAX + 1}}, .first = 1, .last = 0, .torn = true},
       {.records = {{COMMAND, 7, 5, 9}}, .number = 65537, .first = 7, .last = 7},
@@ -399,6 +404,25 @@ static void a_file_that_was_only_made_is_empty(void **state) {
     assert_int_equal(raft_log_last_index(b.log), 0);
     assert_int_equal(raft_log_torn(b.log, &where), i >= 3);
     assert_string_equal(where, i >= 3 ? "log.00000001 at offset 0" : "");
+    bench_done(&b);
+  }
+}
+
+static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
+  static const char data[2048];
+
+  for (size_t size = 1984 - 8; size <= 1984; size += 8) {
+    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *)data, .size = size};
+    size_t n;
+    Bench b;
+
+    create_and_open(&b);
+    assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
+    turn_all(&b);
+    if (size < 1984)
+      assert_null(memory_disk_file(&b.memory, "log.next", &n));
+    else
+      assert_non_null(memory_disk_file(&b.memory, "log.next", &n));
     bench_done(&b);
   }
 }
@@ -522,6 +546,7 @@ int main(void) {
       cmocka_unit_test(a_file_of_the_log_has_4_mib_and_4_kib_at_least),
       cmocka_unit_test(what_records_may_follow_each_other),
       cmocka_unit_test(a_file_that_was_only_made_is_empty),
+      cmocka_unit_test(the_next_file_is_made_with_half_of_the_last_one),
       cmocka_unit_test(files_of_other_names_are_none_of_the_log),
       cmocka_unit_test(a_file_says_where_the_log_begins_once_those_before_are_gone),
       cmocka_unit_test(a_record_that_cannot_be_is_not_taken),
