@@ -40,7 +40,8 @@ uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index) {
                         stored = MAX(stored, w->generation == generation ? MIN(w->last, last_index) : w->last);
         }
         c->n_pending -= n;
-        memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
+        if (n > 0)
+                memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
         return stored;
 }
 
