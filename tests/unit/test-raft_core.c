@@ -943,6 +943,47 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         done(&b);
 }
 
+static void messages_at_the_limits_are_taken(void **state) {
+        static RaftEntry many[RAFT_MESSAGE_ENTRIES_MAX];
+        static char large[RAFT_ENTRY_SIZE_MAX + 1];
+        _cleanup_conf_ Conf conf = conf_of("VVVs");
+        RaftEntry falling[] = { command(2), command(1) }, change[] = { command(1), change_entry(1, &conf) };
+        Bench b;
+
+        for (size_t i = 0; i < ELEMENTS(many); i++)
+                many[i] = command(2);
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, many, ELEMENTS(many)), 0);
+        assert_int_equal(raft_core_last_index(b.core), 5 + ELEMENTS(many));
+        done(&b);
+
+        for (size_t more = 0; more < 2; more++) {
+                RaftEntry entry = { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + more };
+
+                start(&b, "VVV", 2, 5);
+                assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &entry, 1), 0);
+                assert_int_equal(raft_core_last_index(b.core), 6 - more);
+                text_clear(&b.said);
+                assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + more, 2, 0, NULL, 0), 0);
+                assert_int_equal(has_said(&b, "append-result"), !more);
+                done(&b);
+        }
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 0, falling, 2), 0);
+        assert_int_equal(raft_core_last_index(b.core), 1);
+        assert_int_equal(receive_append(&b, 2, 1, 1, 1, 0, change, 2), 0);
+        assert_int_equal(raft_core_last_index(b.core), 3);
+        assert_int_equal(b.core->raft.configuration_uncommitted_index, 3);
+        done(&b);
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        assert_int_equal(receive_snapshot(&b, 2, 2, 1, &conf), 0);
+        assert_true(has_said(&b, "install 1\n"));
+        done(&b);
+}
+
 static void another_leader_in_our_term_ends_the_core(void **state) {
         Bench b;
 
@@ -1951,6 +1992,7 @@ int main(void) {
                 cmocka_unit_test(a_core_that_ends_during_an_install_gives_everything_back),
                 cmocka_unit_test(a_received_state_that_is_older_than_ours_does_not_replace_it),
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
+                cmocka_unit_test(messages_at_the_limits_are_taken),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
                 cmocka_unit_test(a_leader_is_one_in_the_term_in_which_it_was_heard),
                 cmocka_unit_test(changes_are_told_and_nothing_else),
