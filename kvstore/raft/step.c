@@ -40,7 +40,8 @@ uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index) {
                         stored = MAX(stored, w->generation == generation ? MIN(w->last, last_index) : w->last);
         }
         c->n_pending -= n;
-        memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
+        if (n > 0)
+                memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
         return stored;
 }
 
@@ -65,8 +66,6 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
         if (first <= raft_entries_last(&c->log)) {
                 replace_pending(c, first);
                 raft_entries_truncate(&c->log, first);
-                if (c->unsent_from >= first)
-                        c->unsent_from = 0;
                 c->servers_stale = true;
         }
 
@@ -100,7 +99,6 @@ static int take_snapshot(RaftCore *c, const struct raft_update *update) {
         for (size_t i = 0; i < c->n_pending; i++)
                 c->pending[i].last = 0; /* first is at least 1 */
         raft_entries_reset(&c->log, c->install.index + 1);
-        c->unsent_from = 0;
 
         info = (RaftStateInfo) { .index = c->install.index,
                                 .term = c->install.term,

@@ -28,6 +28,7 @@ typedef struct Bench {
         bool later;   /* it takes none */
         RaftRules rules;
         unsigned changed; /* RAFT_CHANGED_ bits told since the last look */
+        RaftMessage sent; /* last; without what it borrows */
 } Bench;
 
 static int on_write_meta(void *userdata, uint64_t term, uint64_t vote) {
@@ -52,6 +53,7 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
         Text *said = &((Bench *) userdata)->said;
 
         assert_true(((Bench *) userdata)->core->busy);
+        ((Bench *) userdata)->sent = *m;
         text_printf(said, "send %" PRIu64 " %s %" PRIu64, to, raft_message_type_name(m->type), m->term);
         switch (m->type) {
         case RAFT_MESSAGE_APPEND:
@@ -425,19 +427,29 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
         assert_null(raft_core_free(NULL));
 }
 
-/* Memory of the engine: the n-th allocation fails, and each one behind it. */
+/* Memory of the engine: so many allocations succeed. None of them counts for those that fail elsewhere. */
 static unsigned heap_left;
 
+static void *heap_realloc(void *data, void *p, size_t size) {
+        void *q;
+
+        if (heap_left == 0)
+                return NULL;
+        heap_left--;
+        alloc_pause(true);
+        q = realloc(p, size);
+        alloc_pause(false);
+        return q;
+}
+
 static void *heap_malloc(void *data, size_t size) {
-        return heap_left > 0 && heap_left-- ? malloc(size) : NULL;
+        return heap_realloc(data, NULL, size);
 }
 
 static void *heap_calloc(void *data, size_t n, size_t size) {
-        return heap_left > 0 && heap_left-- ? calloc(n, size) : NULL;
-}
+        void *p = heap_realloc(data, NULL, n * size);
 
-static void *heap_realloc(void *data, void *p, size_t size) {
-        return heap_left > 0 && heap_left-- ? realloc(p, size) : NULL;
+        return p ? memset(p, 0, n * size) : NULL;
 }
 
 static void heap_free(void *data, void *p) {
@@ -457,8 +469,8 @@ static void a_core_without_memory_says_so(void **state) {
         alloc_fail_at(0);
         assert_null(core);
 
-        raft_heap_set(&heap);
         heap_left = 0;
+        raft_heap_set(&heap);
         r = raft_core_new(&(RaftCoreOptions) { .id = 1, .address = "a:1" }, &ops, &b, &core);
         raft_heap_set_default();
         assert_int_equal(r, -ENOMEM);
@@ -931,6 +943,47 @@ static void messages_that_cannot_be_are_dropped(void **state) {
         done(&b);
 }
 
+static void messages_at_the_limits_are_taken(void **state) {
+        static RaftEntry many[RAFT_MESSAGE_ENTRIES_MAX];
+        static char large[RAFT_ENTRY_SIZE_MAX + 1];
+        _cleanup_conf_ Conf conf = conf_of("VVVs");
+        RaftEntry falling[] = { command(2), command(1) }, change[] = { command(1), change_entry(1, &conf) };
+        Bench b;
+
+        for (size_t i = 0; i < ELEMENTS(many); i++)
+                many[i] = command(2);
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, many, ELEMENTS(many)), 0);
+        assert_int_equal(raft_core_last_index(b.core), 5 + ELEMENTS(many));
+        done(&b);
+
+        for (size_t more = 0; more < 2; more++) {
+                RaftEntry entry = { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + more };
+
+                start(&b, "VVV", 2, 5);
+                assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &entry, 1), 0);
+                assert_int_equal(raft_core_last_index(b.core), 6 - more);
+                text_clear(&b.said);
+                assert_int_equal(receive_append(&b, 2, 2, UINT64_MAX / 2 + more, 2, 0, NULL, 0), 0);
+                assert_int_equal(has_said(&b, "append-result"), !more);
+                done(&b);
+        }
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 0, falling, 2), 0);
+        assert_int_equal(raft_core_last_index(b.core), 1);
+        assert_int_equal(receive_append(&b, 2, 1, 1, 1, 0, change, 2), 0);
+        assert_int_equal(raft_core_last_index(b.core), 3);
+        assert_int_equal(b.core->raft.configuration_uncommitted_index, 3);
+        done(&b);
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        assert_int_equal(receive_snapshot(&b, 2, 2, 1, &conf), 0);
+        assert_true(has_said(&b, "install 1\n"));
+        done(&b);
+}
+
 static void another_leader_in_our_term_ends_the_core(void **state) {
         Bench b;
 
@@ -1090,6 +1143,72 @@ static void a_replaced_write_is_not_reported(void **state) {
         assert_int_equal(durable(&b), 0);
         assert_int_equal(raft_core_stored_index(b.core), 3);
         done(&b);
+}
+
+/* To the very index: of what was replaced, and of what is reported. */
+static void what_is_stored_ends_before_what_was_replaced(void **state) {
+        RaftEntry first[] = { command(2), command(2), command(2) }, second[] = { command(3) };
+        uint64_t old_generation;
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, 99, 5), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 0);
+        done(&b);
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
+        old_generation = b.generation;
+        assert_int_equal(receive_append(&b, 3, 3, 3, 2, 1, second, 1), 0);
+        assert_true(has_said(&b, "append 4..4\n"));
+        assert_int_equal(raft_core_last_index(b.core), 4);
+        assert_int_equal(raft_core_entry(b.core, 4)->term, 3);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, old_generation, 4), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, old_generation, 4), 0); /* again */
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 3), 0);
+        assert_int_equal(raft_core_appended(b.core, b.now_ms, b.generation, 3), 0);
+        assert_int_equal(raft_core_stored_index(b.core), 3);
+        done(&b);
+}
+
+static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
+        bool failed = true;
+
+        for (unsigned n = 1; failed; n++) {
+                RaftEntry entries[] = { command(2), { .term = 2, .type = RAFT_ENTRY_COMMAND, .data = "another", .size = 7 }, command(2) };
+                Bench b;
+                int r;
+
+                assert_true(n < 20);
+                start(&b, "VVV", 2, 1);
+                heap_left = UINT_MAX; /* the engine's own is not the matter here */
+                raft_heap_set(&heap);
+                alloc_fail_at(n);
+                r = receive_append(&b, 2, 2, 1, 1, 1, entries, 3);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                raft_heap_set_default();
+                heap_left = 0;
+                assert_true(r == 0 || (failed && r == -ENOMEM));
+                assert_int_equal(raft_core_error(b.core), r);
+                if (r == 0 && raft_core_last_index(b.core) == 1)
+                        assert_true(failed); /* dropped whole */
+                else if (r == 0) {
+                        assert_int_equal(raft_core_last_index(b.core), 4);
+                        assert_int_equal(b.written, 4);
+                        assert_int_equal(raft_core_entry(b.core, 2)->size, 2);
+                        assert_memory_equal(raft_core_entry(b.core, 2)->data, "do", 2);
+                        assert_int_equal(raft_core_entry(b.core, 3)->size, 7);
+                        assert_memory_equal(raft_core_entry(b.core, 3)->data, "another", 7);
+                }
+                done(&b);
+        }
 }
 
 static void a_write_that_a_state_has_replaced_is_not_reported(void **state) {
@@ -1303,6 +1422,72 @@ static void only_standbys_are_watched_and_only_by_a_leader(void **state) {
         assert_int_equal(b.core->n_peers, 1);
         assert_int_equal(b.core->peers[0].close_since_ms, b.now_ms);
         assert_int_equal(b.core->peers[0].id, 1);
+        done(&b);
+}
+
+static void votes_and_their_results_say_all_that_the_engine_says(void **state) {
+        RaftMessage m;
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        tick_until_due(&b);
+        assert_int_equal(b.sent.type, RAFT_MESSAGE_VOTE);
+        assert_int_equal(b.sent.term, 3);
+        assert_int_equal(b.sent.vote.candidate, 1);
+        assert_int_equal(b.sent.vote.last_index, 5);
+        assert_int_equal(b.sent.vote.last_term, 2);
+        assert_false(b.sent.vote.disrupt_leader);
+        assert_true(b.sent.vote.pre_vote);
+        done(&b);
+
+        for (unsigned pre = 0; pre < 2; pre++) {
+                start(&b, "VVV", 2, 5);
+                m = (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 3, .vote = { .candidate = 3, .last_index = 5, .last_term = 2, .pre_vote = pre } };
+                assert_int_equal(receive(&b, 3, m), 0);
+                assert_int_equal(b.sent.type, RAFT_MESSAGE_VOTE_RESULT);
+                assert_int_equal(b.sent.term, 3);
+                assert_true(b.sent.vote_result.granted);
+                assert_int_equal(b.sent.vote_result.pre_vote, pre);
+                assert_int_equal(b.sent.vote_result.features, 1);
+                assert_int_equal(b.sent.vote_result.capacity, 0);
+                assert_int_equal(raft_core_vote(b.core), pre ? 0 : 3);
+                m.vote.last_index = 4;
+                m.term = 4;
+                assert_int_equal(receive(&b, 3, m), 0);
+                assert_false(b.sent.vote_result.granted);
+                done(&b);
+        }
+
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, NULL, 0), 0);
+        m = (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW, .term = 2, .timeout_now = { .last_index = 5, .last_term = 2 } };
+        assert_int_equal(receive(&b, 2, m), 0);
+        assert_int_equal(b.sent.type, RAFT_MESSAGE_VOTE);
+        assert_int_equal(b.sent.term, 3);
+        assert_true(b.sent.vote.disrupt_leader);
+        assert_false(b.sent.vote.pre_vote);
+        done(&b);
+
+        start(&b, "VVV", 2, 5);
+        lead(&b, 3);
+        assert_int_equal(raft_core_transfer(b.core, b.now_ms, 2), 0);
+        assert_int_equal(b.sent.type, RAFT_MESSAGE_TIMEOUT_NOW);
+        assert_int_equal(b.sent.term, 3);
+        assert_int_equal(b.sent.timeout_now.last_index, 6);
+        assert_int_equal(b.sent.timeout_now.last_term, 3);
+        done(&b);
+}
+
+/* Its second part begins with the configuration. */
+static void the_rest_is_left_also_where_the_first_entry_is_rejected(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVVs");
+        RaftEntry entries[] = { command(3), change_entry(3, &conf) };
+        Bench b;
+
+        begin_with(&b, 1);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), 0);
+        assert_int_equal(receive_append(&b, 2, 3, 1, 2, 0, entries, 2), 0);
+        assert_said(&b, "meta 3 0\nsend 2 append-result 3 rejected 1 last 0\n");
         done(&b);
 }
 
@@ -1785,6 +1970,10 @@ int main(void) {
                 cmocka_unit_test(what_is_committed_and_not_applied_is_told),
                 cmocka_unit_test(only_standbys_are_watched_and_only_by_a_leader),
                 cmocka_unit_test(a_barrier_is_an_entry_without_data),
+                cmocka_unit_test(votes_and_their_results_say_all_that_the_engine_says),
+                cmocka_unit_test(the_rest_is_left_also_where_the_first_entry_is_rejected),
+                cmocka_unit_test(what_is_stored_ends_before_what_was_replaced),
+                cmocka_unit_test(what_is_received_is_kept_as_it_came_or_not_at_all),
                 cmocka_unit_test(a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term),
                 cmocka_unit_test(a_log_with_a_configuration_that_is_none_is_not_started_from),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),
@@ -1803,6 +1992,7 @@ int main(void) {
                 cmocka_unit_test(a_core_that_ends_during_an_install_gives_everything_back),
                 cmocka_unit_test(a_received_state_that_is_older_than_ours_does_not_replace_it),
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
+                cmocka_unit_test(messages_at_the_limits_are_taken),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
                 cmocka_unit_test(a_leader_is_one_in_the_term_in_which_it_was_heard),
                 cmocka_unit_test(changes_are_told_and_nothing_else),

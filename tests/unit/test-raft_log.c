@@ -944,6 +944,154 @@ static int spared_rename(Disk *disk, const char *from, const char *to) {
         return r;
 }
 
+/* A call of the disk that fails: the n-th of its kind. */
+static struct {
+        unsigned opens, sizes, reads, lists;
+        uint64_t size; /* instead of an error */
+} fault;
+
+static int faulty_open(Disk *disk, const char *name, bool create, uint64_t size, DiskFile **ret) {
+        return fault.opens > 0 && --fault.opens == 0 ? -EIO : spared->open(disk, name, create, size, ret);
+}
+
+static int faulty_size(DiskFile *file, uint64_t *ret) {
+        if (fault.sizes == 0 || --fault.sizes > 0)
+                return spared->size(file, ret);
+        *ret = fault.size;
+        alloc_fail_at(1); /* there is never so much */
+        return fault.size > 0 ? 0 : -EIO;
+}
+
+static int faulty_read(DiskFile *file, void *bytes, size_t size, uint64_t offset) {
+        return fault.reads > 0 && --fault.reads == 0 ? -EIO : spared->read(file, bytes, size, offset);
+}
+
+static int faulty_list(Disk *disk, char ***ret, size_t *ret_n) {
+        return fault.lists > 0 && --fault.lists == 0 ? -EIO : spared->list(disk, ret, ret_n);
+}
+
+static void a_log_that_cannot_be_read_says_which_file(void **state) {
+        static const struct {
+                unsigned opens, sizes, reads, lists;
+                uint64_t size;
+                int error;
+                const char *text;
+        } cases[] = {
+                { .opens = 1, .error = -EIO, .text = "cannot open meta.a: Input/output error" },
+                { .opens = 2, .error = -EIO, .text = "cannot open meta.b: Input/output error" },
+                { .opens = 3, .error = -EIO, .text = "cannot open meta.a: Input/output error" },
+                { .opens = 4, .error = -EIO, .text = "cannot open meta.b: Input/output error" },
+                { .opens = 5, .error = -EIO, .text = "cannot open log.00000001: Input/output error" },
+                { .reads = 1, .error = -EIO, .text = "cannot read meta.a: Input/output error" },
+                { .reads = 2, .error = -EIO, .text = "cannot read meta.b: Input/output error" },
+                { .reads = 3, .error = -EIO, .text = "cannot read log.00000001: Input/output error" },
+                { .lists = 1, .error = -EIO, .text = "cannot list the log's files: Input/output error" },
+                { .sizes = 1, .error = -EIO, .text = "cannot open log.00000001: Input/output error" },
+                { .sizes = 1, .size = SIZE_MAX / 2 + 1, .error = -EUCLEAN, .text = "log.00000001 is corrupt at offset 0: it is too large" },
+                { .sizes = 1, .size = SIZE_MAX / 2, .error = -ENOMEM, .text = "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                Error err = {};
+                DiskOps ops;
+                Bench b;
+
+                bench_init(&b, 1);
+                create_and_open(&b);
+                assert_int_equal(append(&b, 1, 1, 1, 1), 0);
+                turn_all(&b);
+                b.log = raft_log_close(b.log, NULL, NULL);
+                spared = b.disk->ops;
+                ops = *spared;
+                ops.open = faulty_open;
+                ops.size = faulty_size;
+                ops.read = faulty_read;
+                ops.list = faulty_list;
+                b.disk->ops = &ops;
+                fault.opens = cases[i].opens;
+                fault.sizes = cases[i].sizes;
+                fault.reads = cases[i].reads;
+                fault.lists = cases[i].lists;
+                fault.size = cases[i].size;
+                assert_int_equal(open_log(&b, &err), cases[i].error);
+                alloc_fail_at(0);
+                assert_string_equal(err.message, cases[i].text);
+                b.disk->ops = spared;
+                assert_int_equal(open_log(&b, &err), 0);
+                bench_done(&b);
+        }
+}
+
+static int reversed_list(Disk *disk, char ***ret, size_t *ret_n) {
+        int r = spared_list(disk, ret, ret_n);
+
+        for (size_t i = 0; i < *ret_n / 2; i++) {
+                char *name = (*ret)[i];
+
+                (*ret)[i] = (*ret)[*ret_n - 1 - i];
+                (*ret)[*ret_n - 1 - i] = name;
+        }
+        return r;
+}
+
+/* In whatever order the disk lists them; each allocation fails once. */
+static void all_files_are_loaded_or_none(void **state) {
+        bool failed = true;
+        DiskOps ops;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        for (uint64_t i = 0; i < 20; i++)
+                assert_int_equal(append(&b, 1 + i, 1 + 8 * i, 8, 1), 0);
+        turn_all(&b);
+        b.log = raft_log_close(b.log, NULL, NULL);
+        turn_all(&b);
+        spared = b.disk->ops;
+        ops = *spared;
+        ops.open = spared_open;
+        ops.list = reversed_list;
+        ops.rename = spared_rename;
+        b.disk->ops = &ops;
+        for (unsigned n = 1; failed; n++) {
+                Error err = {};
+                int r;
+
+                assert_true(n < 500);
+                alloc_fail_at(n);
+                r = open_log(&b, &err);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+                if (r < 0)
+                        continue;
+                assert_int_equal(raft_log_first_index(b.log), 1);
+                assert_int_equal(raft_log_last_index(b.log), 160);
+                assert_holds(&b, 1, 160, NULL);
+                b.log = raft_log_close(b.log, NULL, NULL);
+        }
+        b.disk->ops = spared;
+        bench_done(&b);
+}
+
+static void one_entry_that_is_not_needed_is_not_kept(void **state) {
+        uint64_t first;
+        size_t n;
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 3, 1), 0);
+        turn_all(&b);
+        b.applied = 2;
+        reopen(&b);
+        (void) raft_log_entries(b.log, &n, &first);
+        assert_int_equal(first, 2);
+        assert_int_equal(n, 2);
+        assert_int_equal(raft_log_first_index(b.log), 1);
+        bench_done(&b);
+}
+
 /* Each allocation fails once: of making it, of opening it, of writing term and vote and entries. */
 static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
         char data[300];
@@ -1269,6 +1417,9 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(term_and_vote_are_written_beside_those_before),
                 cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
                 cmocka_unit_test(a_log_without_memory_says_so_and_can_be_opened_again),
+                cmocka_unit_test(a_log_that_cannot_be_read_says_which_file),
+                cmocka_unit_test(all_files_are_loaded_or_none),
+                cmocka_unit_test(one_entry_that_is_not_needed_is_not_kept),
                 cmocka_unit_test(a_log_that_crashes_gives_all_back_and_says_nothing),
                 cmocka_unit_test(what_was_loaded_can_be_looked_at_and_taken),
                 cmocka_unit_test(a_log_begins_at_most_behind_its_end),

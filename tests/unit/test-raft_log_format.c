@@ -84,12 +84,18 @@ static void append(Bench *b, uint64_t index) {
 
 /* Completes a record with its sum. */
 static void seal_record(uint8_t *record, size_t size, uint64_t number) {
-  uint8_t seed[8] = {(uint8_t)number};
-  uint32_t crc = crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
+  uint8_t seed[8];
+  uint32_t crc;
+
+  for (unsigned i = 0; i < 8; i++)
+    seed[i] = (uint8_t)(number >> 8 * i);
+  crc = crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
 
   for (unsigned i = 0; i < 4; i++)
     record[i] = (uint8_t)(crc >> 8 * i);
 }
+
+static uint64_t file_number = 1; /* of the file that records are for */
 
 static void expect_record(Writer *w, uint8_t type, uint8_t flags,
                           uint32_t write, uint64_t index, uint64_t term,
@@ -108,7 +114,7 @@ static void expect_record(Writer *w, uint8_t type, uint8_t flags,
   write_raw(w, data, size);
   write_raw(w, zeroes, (8 - size % 8) % 8);
   assert_int_equal(w->error, 0);
-  seal_record(w->bytes + at, w->size - at, 1);
+  seal_record(w->bytes + at, w->size - at, file_number);
 }
 
 static void the_files_are_laid_out_as_other_versions_know_them(void **state) {
@@ -262,10 +268,14 @@ static void a_file_for_term_and_vote_that_was_never_written_is_none(void **state
 static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
   static const struct {
     uint64_t wanted, size;
-  } cases[] = {{0, 4 * 1024 * 1024}, {1, 4096}, {4095, 4096}, {4096, 4096}, {8192, 8192}};
+    size_t entry;
+  } cases[] = {{0, 4 * 1024 * 1024}, {1, 4096}, {4095, 4096}, {4096, 4096}, {8192, 8192},
+               /* An entry that fits, to the byte; larger ones, which get a file of whole blocks. */
+               {5000, 5000, 5000 - 64}, {5000, 8192, 5008 - 64}, {4096, 8192, 6200 - 64}, {4096, 8192, 8192 - 64}, {4096, 12288, 8200 - 64}};
+  static char data[9000];
 
   for (size_t i = 0; i <= ELEMENTS(cases); i++) {
-    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_BARRIER};
+    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_COMMAND, .data = data, .size = i < ELEMENTS(cases) ? cases[i].entry : 0};
     RaftLogOptions options = {.file_size = i < ELEMENTS(cases) ? cases[i].wanted : 0};
     Error err = {};
     size_t size;
@@ -282,6 +292,194 @@ static void a_file_of_the_log_has_4_mib_and_4_kib_at_least(void **state) {
     assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
     bench_done(&b);
   }
+}
+
+enum { COMMAND = 1, TRUNCATE = 4, RESET = 5 }; /* types of records */
+
+typedef struct Made {
+  uint8_t type;
+  uint64_t index;
+  unsigned size;
+  uint32_t write; /* 0: as many as records before, and one */
+} Made;
+
+/* A file that has these records (type 0 ends them), each of its own write, behind 'gap' other bytes. 'write': records before. */
+static void make_log_file(Bench *b, uint64_t number, const Made *records, uint32_t write, size_t gap, size_t more) {
+  static uint8_t zeroes[300 * 1024];
+  _cleanup_writer_ Writer w = {};
+  uint8_t head[16] = {};
+  char name[32];
+
+  file_number = number;
+  for (unsigned i = 0; i < 8; i++)
+    head[i] = (uint8_t)(number >> 8 * i);
+  write_raw(&w, "FLEETLOG", 8);
+  write_u32(&w, 1);
+  write_u32(&w, crc32c(0, head, sizeof(head)));
+  write_raw(&w, head, sizeof(head));
+  for (; gap > 0; gap--)
+    write_u8(&w, 1);
+  for (; records->type != 0; records++)
+    expect_record(&w, records->type, 1, records->write ?: ++write, records->index, records->type <= 3 ? 1 : 0, zeroes, records->size);
+  write_raw(&w, zeroes, more);
+  assert_int_equal(w.error, 0);
+  snprintf(name, sizeof(name), "log.%08u", (unsigned)number);
+  assert_int_equal(memory_disk_put(&b->memory, name, w.bytes, w.size), 0);
+  file_number = 1;
+}
+
+static void begin_without_files(Bench *b) {
+  Error err = {};
+
+  *b = (Bench){};
+  manual_loop_init(&b->loop, 1);
+  memory_disk_init(&b->memory, 1);
+  b->disk = &b->memory.base;
+  assert_int_equal(raft_log_create(b->disk, &meta, 1, NULL, 0, &small, &err), 0);
+}
+
+static void what_records_may_follow_each_other(void **state) {
+  enum { MAX = RAFT_ENTRY_SIZE_MAX };
+  static const struct {
+    Made records[4];
+    uint64_t number; /* of the file */
+    size_t gap;
+    bool corrupt, torn;
+    uint64_t first, last;
+  } cases[] = {
+      {.records = {{0}}, .first = 1, .last = 0},
+      {.records = {{COMMAND, 0, 5}}, .corrupt = true},
+      {.records = {{TRUNCATE, 0}}, .corrupt = true},
+      {.records = {{RESET, 0}, {COMMAND, 1, 5}}, .first = 1, .last = 1},
+      {.records = {{RESET, 9}, {COMMAND, 10, 5}}, .first = 10, .last = 10},
+      {.records = {{RESET, 9}, {COMMAND, 12, 5}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5}, {TRUNCATE, 2}}, .first = 1, .last = 1},
+      {.records = {{COMMAND, 1, 5}, {TRUNCATE, 3}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5}, {COMMAND, 2, 5}}, .first = 1, .last = 2},
+      {.records = {{COMMAND, 1, 5}, {COMMAND, 3, 5}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5}, {COMMAND, 1, 5}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5}, {COMMAND, 2, 5, 3}}, .corrupt = true},
+      {.records = {{COMMAND, 1, 5, 2}}, .corrupt = true},
+      {.records = {{COMMAND, 1, MAX}}, .first = 1, .last = 1},
+      {.records = {{COMMAND, 1, MAX + 1}}, .first = 1, .last = 0, .torn = true},
+      {.records = {{COMMAND, 7, 5, 9}}, .number = 65537, .first = 7, .last = 7},
+      {.records = {{0}}, .number = 5, .gap = 64, .first = 1, .last = 0, .torn = true},
+      {.records = {{COMMAND, 7, 5, 9}}, .number = 5, .gap = 64, .corrupt = true},
+      {.records = {{COMMAND, 7, 5, 0x80000001}}, .number = 5, .gap = 64, .corrupt = true},
+  };
+
+  for (size_t i = 0; i < ELEMENTS(cases); i++)
+    for (unsigned more = 0; more < 2; more++) {
+      Error err = {};
+      const char *where;
+      Bench b;
+      int r;
+
+      begin_without_files(&b);
+      make_log_file(&b, cases[i].number ?: 1, cases[i].records, 0, cases[i].gap, more * 512);
+      r = open_log(&b, &err);
+      if (r != (cases[i].corrupt ? -EUCLEAN : 0))
+        fail_msg("case %zu: %d %s", i, r, err.message);
+      if (r == 0) {
+        assert_int_equal(raft_log_first_index(b.log), cases[i].first);
+        assert_int_equal(raft_log_last_index(b.log), cases[i].last);
+        assert_int_equal(raft_log_torn(b.log, &where), cases[i].torn);
+      }
+      bench_done(&b);
+    }
+}
+
+/* As a full disk or a crash leaves it: made, and nothing in it; or hardly anything. */
+static void a_file_that_was_only_made_is_empty(void **state) {
+  static const uint8_t zeroes[4096], one[4096] = {1};
+
+  for (unsigned i = 0; i < 5; i++) {
+    Error err = {};
+    const char *where;
+    Bench b;
+
+    begin_without_files(&b);
+    assert_int_equal(memory_disk_put(&b.memory, "log.00000001", i < 3 ? zeroes : one, i == 0 ? 0 : i % 2 ? 1 : 4096), 0);
+    assert_int_equal(open_log(&b, &err), 0);
+    assert_int_equal(raft_log_last_index(b.log), 0);
+    assert_int_equal(raft_log_torn(b.log, &where), i >= 3);
+    assert_string_equal(where, i >= 3 ? "log.00000001 at offset 0" : "");
+    bench_done(&b);
+  }
+}
+
+static void the_next_file_is_made_with_half_of_the_last_one(void **state) {
+  static const char data[2048];
+
+  for (size_t size = 1984 - 8; size <= 1984; size += 8) {
+    RaftEntry entry = {.term = 1, .type = RAFT_ENTRY_COMMAND, .data = (void *)data, .size = size};
+    size_t n;
+    Bench b;
+
+    create_and_open(&b);
+    assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
+    turn_all(&b);
+    if (size < 1984)
+      assert_null(memory_disk_file(&b.memory, "log.next", &n));
+    else
+      assert_non_null(memory_disk_file(&b.memory, "log.next", &n));
+    bench_done(&b);
+  }
+}
+
+static void files_of_other_names_are_none_of_the_log(void **state) {
+  static const char *const names[] = {"abc.00000001", "log.x0000001", "log.0000/002", "log.0000:002", "log.0000001",
+                                      "log.0000000x", "log.", "log.00000000", "log-00000002"};
+  Error err = {};
+  size_t size;
+  Bench b;
+
+  begin_without_files(&b);
+  make_log_file(&b, 1, (Made[]){{COMMAND, 1, 5}, {0}}, 0, 0, 0);
+  for (size_t i = 0; i < ELEMENTS(names); i++)
+    assert_int_equal(memory_disk_put(&b.memory, names[i], "nonsense", 8), 0);
+  assert_int_equal(open_log(&b, &err), 0);
+  assert_int_equal(raft_log_last_index(b.log), 1);
+  for (size_t i = 0; i < ELEMENTS(names); i++)
+    assert_non_null(memory_disk_file(&b.memory, names[i], &size));
+  bench_done(&b);
+}
+
+/* The second file is of one record; the first of three entries, which go. */
+static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **state) {
+  static const struct {
+    Made record;
+    uint64_t first, last, first_then;
+  } cases[] = {
+      {{COMMAND, 4, 5}, 1, 4, 4},
+      {{TRUNCATE, 3}, 1, 2, 3},
+      {{RESET, 9}, 10, 9, 10},
+  };
+
+  for (size_t i = 0; i < ELEMENTS(cases); i++)
+    for (unsigned applied = 0; applied < 2; applied++) {
+      RaftLogOptions options = {.file_size = 4096, .applied = applied ? 100 : 0};
+      Error err = {};
+      size_t size;
+      Bench b;
+
+      begin_without_files(&b);
+      make_log_file(&b, 1, (Made[]){{COMMAND, 1, 5}, {COMMAND, 2, 5}, {COMMAND, 3, 5}, {0}}, 0, 0, 0);
+      make_log_file(&b, 2, (Made[]){cases[i].record, {0}}, 3, 0, 512);
+      assert_int_equal(raft_log_open(b.disk, &b.loop.base, &options, &events, &b, &b.log, &err), 0);
+      assert_int_equal(raft_log_first_index(b.log), cases[i].first);
+      assert_int_equal(raft_log_last_index(b.log), cases[i].last);
+      assert_int_equal(raft_log_cut(b.log, 2), 0);
+      turn_all(&b);
+      assert_non_null(memory_disk_file(&b.memory, "log.00000001", &size));
+      assert_int_equal(raft_log_first_index(b.log), cases[i].first);
+      assert_int_equal(raft_log_cut(b.log, 3), 0);
+      turn_all(&b);
+      assert_null(memory_disk_file(&b.memory, "log.00000001", &size));
+      assert_int_equal(raft_log_first_index(b.log), cases[i].first_then);
+      assert_int_equal(raft_log_size(b.log), 32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
+      bench_done(&b);
+    }
 }
 
 /* Whole by its sum: what another version may have written. */
@@ -346,6 +544,11 @@ int main(void) {
       cmocka_unit_test(term_and_vote_are_written_to_two_files_in_turn),
       cmocka_unit_test(a_file_for_term_and_vote_that_was_never_written_is_none),
       cmocka_unit_test(a_file_of_the_log_has_4_mib_and_4_kib_at_least),
+      cmocka_unit_test(what_records_may_follow_each_other),
+      cmocka_unit_test(a_file_that_was_only_made_is_empty),
+      cmocka_unit_test(the_next_file_is_made_with_half_of_the_last_one),
+      cmocka_unit_test(files_of_other_names_are_none_of_the_log),
+      cmocka_unit_test(a_file_says_where_the_log_begins_once_those_before_are_gone),
       cmocka_unit_test(a_record_that_cannot_be_is_not_taken),
       cmocka_unit_test(a_file_with_another_head_is_refused),
   };

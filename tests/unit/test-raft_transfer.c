@@ -570,12 +570,28 @@ static void one_of_a_later_term_replaces_that_of_an_earlier_one(void **state) {
 }
 
 static void four_followers_are_sent_trees_at_a_time(void **state) {
+        char problem[200] = "none";
+
         begin();
         make_checkpoint(0);
         for (uint64_t to = 2; to <= 6; to++)
                 transfers_send(t, to, 50);
         /* The last one that is free comes first. */
         fake_assert_said(BEGINS("5") FOUR("5", "1") BEGINS("4") FOUR("4", "2") BEGINS("3") FOUR("3", "3") BEGINS("2") FOUR("2", "4"));
+        hear_ack_of(world.numbers[0], 0, NO_ROOM, 0);
+        transfers_problem(t, problem, sizeof(problem));
+        assert_string_equal(problem, "replica 5 has no room on its disk for the tree, and cannot follow without it");
+        assert_int_equal(n_descriptors(), world.n_descriptors + 5);
+        transfers_drop(t);
+        assert_int_equal(n_descriptors(), world.n_descriptors + 1);
+        assert_int_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
+        text_clear(&fake.said);
+
+        world.n_numbers = 0;
+        for (uint64_t to = 2; to <= 6; to++)
+                transfers_send(t, to, 50);
+        fake_run();
+        text_clear(&fake.said);
         hear_ack_of(world.numbers[0], SIZE, WHOLE, 0);
         hear_ack_of(world.numbers[3], SIZE, WHOLE, 0);
         fake_assert_said("closing 5 term 5: 50 of 4, configuration 30 conf\nclosing 2 term 5: 50 of 4, configuration 30 conf\n");
@@ -583,6 +599,11 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
         fake_pass(STEP_MS);
         assert_idle();
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
+        world.match = 0;
+        for (uint64_t to = 2; to <= 5; to++)
+                transfers_send(t, to, 50);
+        fake_run();
+        assert_int_equal(n_descriptors(), world.n_descriptors + 5);
         end();
 }
 
@@ -899,7 +920,7 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 { -EIO, "no luck", "log 4 (-5): a tree that replica 3 sent cannot be used: no luck\nsession 9: ack 4 0 2\n" },
                 { -EIO, "x", "log 4 (-5): a tree that replica 3 sent cannot be used: x\nsession 9: ack 4 0 2\n" },
         };
-        char problem[300];
+        char problem[300] = "";
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 begin();
@@ -910,6 +931,9 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 run_work();
                 fake_assert_said(cases[i].said);
                 assert_int_equal(n_descriptors(), world.n_descriptors);
+                assert_true(transfers_refuses(t));
+                transfers_problem(t, problem, sizeof(problem));
+                assert_non_null(strstr(problem, cases[i].text));
                 world.finish_text = "another text";
                 assert_true(hear(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
                 run_work();
@@ -1005,6 +1029,17 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         hear_all(5, MANY - 1);
         hear_all(6, MANY);
         assert_false(transfers_refuses(t));
+        end();
+
+        /* Also a tree of one byte. */
+        begin();
+        world.total = 1024 * 1024;
+        world.room = 1;
+        world.finish_error = -ENOSPC;
+        hear_all(4, 1);
+        world.finish_error = 0;
+        hear_all(5, 1);
+        assert_true(transfers_refuses(t));
         end();
 
         /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason, too. */

@@ -404,6 +404,50 @@ static void without_peers_no_frames_are_handled(void **state) {
         assert_null(reads_free(NULL));
 }
 
+static void what_is_dropped_or_ended_leaves_nothing_to_be_done(void **state) {
+        Waiting a, b, c;
+
+        for (unsigned i = 0; i < 3; i++) {
+                begin("VVV");
+                asked(2, READ, 5, 9);
+                add(&a, 'a');
+                fake_run();
+                add(&b, 'b');
+                asked(3, READ, 5, 9);
+                if (i > 0)
+                        fake_run();
+                reads_set_unchecked(reads, true);
+                if (i == 0)
+                        add(&c, 'c');
+                text_clear(&fake.said);
+                if (i < 2)
+                        reads_drop(reads);
+                else
+                        reads_end(reads, KV_UNKNOWN);
+                if (i == 0)
+                        assert_null(fake.said.chars && fake.said.chars[0] ? fake.said.chars : NULL);
+                else
+                        assert_true(loop_next_due_ms(&fake.loop) == UINT64_MAX);
+                assert_null(reads_free(reads));
+                assert_true(loop_next_due_ms(&fake.loop) == UINT64_MAX);
+                fake_end();
+        }
+}
+
+static void a_question_without_memory_is_not_answered(void **state) {
+        _cleanup_writer_ Writer w = {};
+        PeerHandler run;
+
+        begin("V");
+        fake_frame(&w, 2, READ, 5, 9, 0, 0);
+        run = fake.handlers[PEER_TERM_CHECK].run;
+        alloc_fail_at(1);
+        run(fake.handlers[PEER_TERM_CHECK].userdata, (PeerSession *) (uintptr_t) 7, PEER_TERM_CHECK, w.bytes, w.size);
+        assert_true(alloc_has_failed());
+        alloc_fail_at(0);
+        end();
+}
+
 static void without_memory_there_is_none(void **state) {
         Reads *none = NULL;
 
@@ -429,6 +473,8 @@ int main(void) {
                 cmocka_unit_test(questions_of_other_hosts_are_answered_as_far_as_they_may_be),
                 cmocka_unit_test(at_the_end_all_are_answered_once_in_order),
                 cmocka_unit_test(without_peers_no_frames_are_handled),
+                cmocka_unit_test(what_is_dropped_or_ended_leaves_nothing_to_be_done),
+                cmocka_unit_test(a_question_without_memory_is_not_answered),
                 cmocka_unit_test(without_memory_there_is_none),
         };
 
