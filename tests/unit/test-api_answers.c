@@ -1,0 +1,1765 @@
+/* The APIs answer by answer: for each request its status, every field and the whole body, in tables. */
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "fleetd/api/cluster_v2.h"
+#include "kvstore/kvstore_internal.h"
+#include "tests/lib/host.h"
+#include "tests/lib/scratch.h"
+
+typedef struct Room {
+        Host *host;
+        Api *api;
+        char *socket, tcp[64];
+        uint64_t base; /* the index at which the test began */
+        char *answer;  /* the last one, whole */
+} Room;
+
+static void write_metrics(void *userdata, Text *t) {
+        text_append(t, "fleetd_figure 1\n");
+}
+
+static void room_open(Room *room, const ApiLimits *limits) {
+        ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
+                    .registry = room->host->registry,
+                               .machine_id = room->host->id, .name = "alpha", .access = CLIENT_READ_WRITE, .limits = limits,
+                    .metrics = write_metrics };
+        Error err = {};
+
+        room->api = api_free(room->api);
+        assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
+        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
+        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 || api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+                fail_msg("%s", err.message);
+        room->base = kv_index(room->host->store);
+}
+
+static Room *room_new(bool joins) {
+        Room *room = NEW0(Room, 1);
+
+        room->host = host_new(joins);
+        room->socket = scratch_path(room->host->scratch, "socket");
+        room_open(room, NULL);
+        return room;
+}
+
+static int room_setup(void **state) {
+        *state = room_new(false);
+        return 0;
+}
+
+/* No majority answers, and one had confirmed its tree. */
+static int lonely_setup(void **state) {
+        Room *room = room_new(true);
+
+        assert_int_equal(floor_confirm(&room->host->store->floor, 0), 0);
+        *state = room;
+        return 0;
+}
+
+static int room_teardown(void **state) {
+        Room *room = *state;
+
+        room->api = api_free(room->api);
+        host_free(room->host);
+        free(room->socket);
+        free(room->answer);
+        free(room);
+        return 0;
+}
+
+/* -- Answers that are expected -- */
+
+/* In what is expected these stand for what differs from run to run: "@3" for the index at which the test began and 3, "#3" for it in 20
+ * digits, "~100" for up to 60 seconds less than 100, "$A" for the address of the door, "$C" for the cluster's id, "$I" for this member's,
+ * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the time 100 seconds from now, "$J"
+ * for words of the JSON library. */
+static bool fits(const Room *room, const char *expected, const char *answer) {
+        KvPosition now;
+        KvState state;
+        char text[64];
+
+        kv_position(room->host->store, &now);
+        kv_state(room->host->store, &state);
+        while (*expected) {
+                uint64_t wanted, given;
+                char *end, *end_given;
+                struct tm tm = {};
+
+                if (*expected == '$' ? !strchr("ACDEIJRSTU", expected[1]) : !strchr("@#~",
+                    *expected) || expected[1] < '0' || expected[1] > '9') {
+                        if (*expected++ != *answer++)
+                                return false;
+                        continue;
+                }
+                wanted = strtoull(expected + (*expected == '$' ? 2 : 1), &end, 10);
+                if (*expected == '~') {
+                        given = strtoull(answer, &end_given, 10);
+                        if (end_given == answer || given > wanted || given + 60 < wanted)
+                                return false;
+                        answer = end_given;
+                } else if (starts_with(expected, "$R") || starts_with(expected, "$S")) {
+                        if (strtoull(answer, &end_given, 10) > (expected[1] == 'R' ? now.raft_index : UINT64_MAX) || end_given == answer)
+                                return false;
+                        answer = end_given;
+                } else if (starts_with(expected, "$J")) {
+                        answer += strcspn(answer, "\"");
+                } else if (starts_with(expected, "$D") || starts_with(expected, "$E")) {
+                        const char *rest = strptime(answer, "%Y-%m-%dT%H:%M:%S", &tm);
+                        int64_t due = rest ? (int64_t) timegm(&tm) - (int64_t) wanted : 0;
+
+                        if (!rest || due > time(NULL) + 1 || due < time(NULL) - 60)
+                                return false;
+                        if (rest[0] == '.')
+                                rest += 1 + strspn(rest + 1, "0123456789");
+                        answer = rest;
+                        end += *end == ';';
+                } else {
+                        if (*expected == '@' || *expected == '#')
+                                snprintf(text, sizeof(text), *expected == '@' ? "%" PRIu64 : "%020" PRIu64, room->base + wanted);
+                        else if (starts_with(expected, "$A"))
+                                snprintf(text, sizeof(text), "%s", room->tcp);
+                        else if (starts_with(expected, "$C"))
+                                snprintf(text, sizeof(text), "%" PRIx64, now.cluster_id);
+                        else if (starts_with(expected, "$I"))
+                                v2_member_id(&state, state.raft_id, text);
+                        else if (starts_with(expected, "$T"))
+                                snprintf(text, sizeof(text), "%" PRIu64, now.term);
+                        else
+                                fail_msg("%.8s: nothing stands behind it", expected);
+                        if (!starts_with(answer, text))
+                                return false;
+                        answer += strlen(text);
+                }
+                expected = end;
+        }
+        return *answer == 0;
+}
+
+#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+#define JSON "Content-Type: application/json\r\n"
+#define CLUSTER "X-Etcd-Cluster-Id: $C\r\n"
+#define KEYS(index) JSON CLUSTER "X-Etcd-Index: " index "\r\nX-Raft-Index: $R\r\nX-Raft-Term: $T\r\n"
+#define REFUSED(index) JSON CLUSTER "X-Etcd-Index: " index "\r\n"
+#define TEXT "Content-Type: text/plain; charset=utf-8\r\n"
+#define NOSNIFF "X-Content-Type-Options: nosniff\r\n"
+#define SERVER "Server: fleetd/" PACKAGE_VERSION "\r\n"
+
+typedef struct Row {
+        const char *request, *fields, *body; /* "METHOD TARGET"; 'fields' with the end of each line */
+        unsigned status;
+        const char *head, *answer; /* 'head': all fields but the length, the date and the end of the connection */
+} Row;
+
+static void send_row(Room *room, ApiDoor door, const Row *row) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "%s HTTP/1.1\r\n%s", row->request, row->fields ?: "");
+        if (!row->fields || !strstr(row->fields, "Host:"))
+                text_printf(&t, "Host: %s\r\n", door == API_SOCKET ? "fleet" : room->tcp);
+        if (row->body)
+                text_printf(&t, "Content-Length: %zu\r\n", strlen(row->body));
+        text_printf(&t, "Connection: close\r\n\r\n%s", row->body ?: "");
+        free(room->answer);
+        room->answer = host_ask(room->host, door == API_SOCKET ? room->socket : room->tcp, t.chars, t.size);
+}
+
+static void join_chunks(char *body) {
+        char *to = body, *from = body, *data;
+        size_t size;
+
+        while ((size = strtoul(from, &data, 16)) > 0) {
+                assert_true(starts_with(data, "\r\n") && strlen(data) >= size + 4);
+                memmove(to, data + 2, size);
+                to += size;
+                from = data + 2 + size;
+                assert_true(starts_with(from, "\r\n"));
+                from += 2;
+        }
+        assert_string_equal(from, "0\r\n\r\n");
+        *to = 0;
+}
+
+/* Cuts what no row says out of the last answer, and returns its body; 'ret_length' is what it says of its length, -1 for nothing. */
+static char *split(Room *room, int *ret_length) {
+        char *body = strstr(room->answer, "\r\n\r\n"), *from;
+
+        *ret_length = -1;
+        if (!body)
+                fail_msg("no answer: %s", room->answer);
+        body[2] = 0;
+        for (size_t i = 0; i < 4; i++) {
+                static const char *const cut[] = { "\r\nDate: ", "\r\nConnection: close\r\n", "\r\nContent-Length: ", "\r\n"
+                    "Transfer-Encoding: " };
+                char *end;
+
+                from = strstr(room->answer, cut[i]);
+                if (!from)
+                        continue;
+                if (i == 2)
+                        *ret_length = atoi(from + strlen(cut[i]));
+                if (i == 3)
+                        join_chunks(body + 4);
+                end = strstr(from + 2, "\r\n");
+                memmove(from, end, strlen(end) + 1);
+        }
+        return body + 4;
+}
+
+static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                unsigned status = 0;
+                int length, at = 0;
+                char *body;
+
+                send_row(room, door, &rows[i]);
+                body = split(room, &length);
+                (void) sscanf(room->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
+                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) || !fits(room, rows[i].answer, body))
+                        fail_msg("%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s", rows[i].request, rows[i].body ?: "", status,
+                                 room->answer + at, body, rows[i].status, rows[i].head, rows[i].answer);
+                if (length >= 0 && !starts_with(rows[i].request, "HEAD") && (size_t) length != strlen(body))
+                        fail_msg("%s: %d bytes are announced: %s", rows[i].request, length, body);
+        }
+}
+
+/* -- /v2/keys, as etcd 2 and 3.4 answer -- */
+
+static void a_value_is_set_read_and_removed(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/keys", NULL, NULL, 200, KEYS("0"), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
+                { "GET /v2/keys/", NULL, NULL, 200, KEYS("0"), "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
+                { "OPTIONS /v2/keys/a", NULL, NULL, 200, "", "" },
+                { "OPTIONS /v2/keys//a", NULL, NULL, 200, "", "" },
+                { "PATCH /v2/keys/a", NULL, NULL, 405, TEXT "Allow: HEAD,GET,PUT,POST,DELETE\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /v2/keys/a", NULL, NULL, 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "GET /v2/keys/x/y/z", NULL, NULL, 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/x\",\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "value=1", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a", FORM, "value=2", 200, KEYS("@2"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@2"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "GET /v2/keys/a/", NULL, NULL, 200, KEYS("@2"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "HEAD /v2/keys/a", NULL, NULL, 200, KEYS("@2"), "" },
+                { "GET /v2/keys/a?quorum=true", NULL, NULL, 200, KEYS("@2"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "HEAD /v2/keys/a?quorum=true", NULL, NULL, 200, KEYS("@2"), "" },
+                { "GET /v2/keys/a?quorum=true&wait=true", NULL, NULL, 200, KEYS("@2"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "GET /v2/keys/b?quorum=true", NULL, NULL, 404, REFUSED("@2"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/b\",\"index\":@2}\n" },
+                { "GET /v2/keys/a/b", NULL, NULL, 400, REFUSED("@2"),
+                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                { "GET /v2/keys/a/b/c", NULL, NULL, 400, REFUSED("@2"),
+                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                { "PUT /v2/keys/a/b", FORM, "value=1", 400, REFUSED("@2"),
+                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                { "POST /v2/keys/a", FORM, "value=1", 400, REFUSED("@2"),
+                  "{\"errorCode\":104,\"message\":\"Not a directory\",\"cause\":\"/a\",\"index\":@2}\n" },
+                { "PUT /v2/keys/a?value=3", NULL, NULL, 200, KEYS("@3"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/a?value=query", FORM, "value=body", 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                { "PUT /v2/keys/a", FORM, "value=first&value=second", 200, KEYS("@5"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"first\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"body\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
+                { "PUT /v2/keys/a", FORM, "value=%22%5C%0A%C3%A4&x=y", 200, KEYS("@6"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,"
+                  "\"createdIndex\":@6},\"prevNode\":{\"key\":\"/a\",\"value\":\"first\",\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5}}\n" },
+                { "PUT /v2/keys/a", NULL, "value=not+a+form", 200, KEYS("@7"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\\\"\\\\\\nä\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
+                { "PUT /v2/keys/a", JSON, "value=not+a+form", 200, KEYS("@8"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: APPLICATION/X-WWW-FORM-URLENCODED; charset=utf-8\r\n", "value=form", 200, KEYS("@9"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencode\r\n", "value=none", 200, KEYS("@10"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"form\",\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
+                { "PUT /v2/keys/a", "Content-Type: application/x-www-form-urlencoded; x\r\n", "value=1", 400, REFUSED("0"),
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"mime: invalid media parameter\",\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "value=%4", 400, REFUSED("0"),
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape \\\"%4\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/a?value=%4", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"invalid URL escape \\\"%4\\\"\",\"index\":0}\n" },
+                { "DELETE /v2/keys/a", FORM, "prevValue=no+body+is+read", 200, KEYS("@11"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@11,\"createdIndex\":@10},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                { "DELETE /v2/keys/a", NULL, NULL, 404, REFUSED("@11"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":@11}\n" },
+                { "PUT /v2/keys/", FORM, "value=1", 400, REFUSED("@11"),
+                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                { "PUT /v2/keys/?prevExist=true", FORM, "value=1", 400, REFUSED("@11"),
+                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                { "DELETE /v2/keys/", NULL, NULL, 400, REFUSED("@11"),
+                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                { "DELETE /v2/keys/?recursive=true", NULL, NULL, 400, REFUSED("@11"),
+                  "{\"errorCode\":107,\"message\":\"Root is read only\",\"cause\":\"/\",\"index\":@11}\n" },
+                { "PUT /v2/keys/%3Ca%3E%22%5C", FORM, "value=<&>", 201, KEYS("@12"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
+                  "\"createdIndex\":@12}}\n" },
+                { "GET /v2/keys/%3Ca%3E%22%5C", NULL, NULL, 200, KEYS("@12"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/\\u003ca\\u003e\\\"\\\\\",\"value\":\"\\u003c\",\"modifiedIndex\":@12,"
+                  "\"createdIndex\":@12}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void directories_are_made_listed_and_removed(void **state) {
+        static const Row rows[] = {
+                { "PUT /v2/keys/d", FORM, "dir=true", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/d", FORM, "dir=true", 403, REFUSED("@1"),
+                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
+                { "PUT /v2/keys/d", FORM, "value=1", 403, REFUSED("@1"),
+                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@1}\n" },
+                { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@1"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/d/x", FORM, "value=1", 201, KEYS("@2"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/d/e/y", FORM, "value=2", 201, KEYS("@3"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                { "PUT /v2/keys/d/e/z", FORM, "value=3", 201, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/e/z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}}\n" },
+                { "PUT /v2/keys/d/f", FORM, "dir=true", 201, KEYS("@5"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                { "PUT /v2/keys/d/_hidden", FORM, "value=4", 201, KEYS("@6"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
+                  "\"createdIndex\":@6}}\n" },
+                { "PUT /v2/keys/d/_secret/k", FORM, "value=5", 201, KEYS("@7"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_secret/k\",\"value\":\"5\",\"modifiedIndex\":@7,"
+                  "\"createdIndex\":@7}}\n" },
+                { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/d?sorted=true", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
+                  "\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
+                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\","
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/d?recursive=true&sorted=true&quorum=true", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
+                  "\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/e/z\","
+                  "\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\","
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/d?recursive=false", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\",\"dir\":true,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,"
+                  "\"createdIndex\":@5},{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],"
+                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "HEAD /v2/keys/d", NULL, NULL, 200, KEYS("@7"), "" },
+                { "GET /v2/keys/?recursive=true", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/e\","
+                  "\"dir\":true,\"nodes\":[{\"key\":\"/d/e/y\",\"value\":\"2\",\"modifiedIndex\":@3,\"createdIndex\":@3},"
+                  "{\"key\":\"/d/e/z\",\"value\":\"3\",\"modifiedIndex\":@4,\"createdIndex\":@4}],\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3},{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5},{\"key\":\"/d/x\","
+                  "\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}],\"modifiedIndex\":@1,\"createdIndex\":@1}]}}\n" },
+                { "GET /v2/keys/d/_hidden", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/_hidden\",\"value\":\"4\",\"modifiedIndex\":@6,"
+                  "\"createdIndex\":@6}}\n" },
+                { "GET /v2/keys/d/_secret", NULL, NULL, 200, KEYS("@7"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d/_secret\",\"dir\":true,\"nodes\":[{\"key\":\"/d/_secret/k\","
+                  "\"value\":\"5\",\"modifiedIndex\":@7,\"createdIndex\":@7}],\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                { "DELETE /v2/keys/d", NULL, NULL, 403, REFUSED("@7"),
+                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/d\",\"index\":@7}\n" },
+                { "DELETE /v2/keys/d?dir=true", NULL, NULL, 403, REFUSED("@7"),
+                  "{\"errorCode\":108,\"message\":\"Directory not empty\",\"cause\":\"/d\",\"index\":@7}\n" },
+                { "DELETE /v2/keys/d/f?dir=true", NULL, NULL, 200, KEYS("@8"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@8,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/d/f\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                { "DELETE /v2/keys/d/x?dir=true", NULL, NULL, 200, KEYS("@9"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d/x\",\"modifiedIndex\":@9,\"createdIndex\":@2},"
+                  "\"prevNode\":{\"key\":\"/d/x\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/d?dir=true&prevExist=true", FORM, "ttl=1000", 200, KEYS("@10"),
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@10,\"createdIndex\":@1},\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
+                { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@11"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@11,\"createdIndex\":@1},"
+                  "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,"
+                  "\"createdIndex\":@1}}\n" },
+                { "DELETE /v2/keys/d?recursive=true", NULL, NULL, 404, REFUSED("@11"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/d\",\"index\":@11}\n" },
+                { "PUT /v2/keys/file", FORM, "value=1", 201, KEYS("@12"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
+                { "PUT /v2/keys/file", FORM, "dir=true", 200, KEYS("@13"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/file\",\"dir\":true,\"modifiedIndex\":@13,\"createdIndex\":@13},"
+                  "\"prevNode\":{\"key\":\"/file\",\"value\":\"1\",\"modifiedIndex\":@12,\"createdIndex\":@12}}\n" },
+                { "POST /v2/keys/q", FORM, "value=1", 201, KEYS("@14"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#14\",\"value\":\"1\",\"modifiedIndex\":@14,"
+                  "\"createdIndex\":@14}}\n" },
+                { "POST /v2/keys/q", FORM, "value=2&ttl=1000", 201, KEYS("@15"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@15,\"createdIndex\":@15}}\n" },
+                { "POST /v2/keys/q?dir=true", NULL, NULL, 201, KEYS("@16"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#16\",\"dir\":true,\"modifiedIndex\":@16,\"createdIndex\":@16}}\n" },
+                { "POST /v2/keys/q?prevIndex=1&prevValue=x&prevExist=true", FORM, "value=4", 201, KEYS("@17"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/q/#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
+                  "\"createdIndex\":@17}}\n" },
+                { "POST /v2/keys/q?noValueOnSuccess=true", FORM, "value=5", 201, KEYS("@18"), "{\"action\":\"create\"}\n" },
+                { "POST /v2/keys/", FORM, "value=root", 201, KEYS("@19"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/#19\",\"value\":\"root\",\"modifiedIndex\":@19,"
+                  "\"createdIndex\":@19}}\n" },
+                { "GET /v2/keys/q?recursive=true&sorted=true", NULL, NULL, 200, KEYS("@19"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/q\",\"dir\":true,\"nodes\":[{\"key\":\"/q/#14\",\"value\":\"1\","
+                  "\"modifiedIndex\":@14,\"createdIndex\":@14},{\"key\":\"/q/#15\",\"value\":\"2\",\"expiration\":\"$E1000;Z\","
+                  "\"ttl\":~1000,\"modifiedIndex\":@15,\"createdIndex\":@15},{\"key\":\"/q/#16\",\"dir\":true,"
+                  "\"modifiedIndex\":@16,\"createdIndex\":@16},{\"key\":\"/q/#17\",\"value\":\"4\",\"modifiedIndex\":@17,"
+                  "\"createdIndex\":@17},{\"key\":\"/q/#18\",\"value\":\"5\",\"modifiedIndex\":@18,\"createdIndex\":@18}],"
+                  "\"modifiedIndex\":@14,\"createdIndex\":@14}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void conditions_decide_about_a_write(void **state) {
+        static const Row rows[] = {
+                { "PUT /v2/keys/a?prevExist=true", FORM, "value=1", 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?prevIndex=1", FORM, "value=1", 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?prevValue=1", FORM, "value=1", 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?prevExist=false&prevIndex=5&prevValue=x", FORM, "value=1", 201, KEYS("@1"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?prevExist=false", FORM, "value=2", 412, REFUSED("@1"),
+                  "{\"errorCode\":105,\"message\":\"Key already exists\",\"cause\":\"/a\",\"index\":@1}\n" },
+                { "PUT /v2/keys/a?prevExist=true", FORM, "value=2", 200, KEYS("@2"),
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?prevExist=true&prevValue=1", FORM, "value=3", 412, REFUSED("@2"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1 != 2]\",\"index\":@2}\n" },
+                { "PUT /v2/keys/a?prevExist=true&prevValue=2", FORM, "value=3", 200, KEYS("@3"),
+                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@2,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?prevValue=3", FORM, "value=4", 200, KEYS("@4"),
+                  "{\"action\":\"compareAndSwap\",\"node\":{\"key\":\"/a\",\"value\":\"4\",\"modifiedIndex\":@4,"
+                  "\"createdIndex\":@1},\"prevNode\":{\"key\":\"/a\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?prevIndex=1000", FORM, "value=5", 412, REFUSED("@4"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @4]\",\"index\":@4}\n" },
+                { "PUT /v2/keys/a?prevIndex=1000&prevValue=4", FORM, "value=5", 412, REFUSED("@4"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @4]\",\"index\":@4}\n" },
+                { "PUT /v2/keys/a?prevIndex=1000&prevValue=5", FORM, "value=5", 412, REFUSED("@4"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[5 != 4] [1000 != @4]\",\"index\":@4}\n" },
+                { "PUT /v2/keys/a?prevIndex=0", FORM, "value=5", 200, KEYS("@5"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"5\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"4\",\"modifiedIndex\":@4,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a?prevIndex=18446744073709551615", FORM, "value=6", 412, REFUSED("@5"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[18446744073709551615 != @5]\",\"index\":@5}\n" },
+                { "PUT /v2/keys/a?noValueOnSuccess=true", FORM, "value=6", 200, KEYS("@6"), "{\"action\":\"set\"}\n" },
+                { "PUT /v2/keys/a?noValueOnSuccess=true&prevValue=x", FORM, "value=7", 412, REFUSED("@6"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != 6]\",\"index\":@6}\n" },
+                { "PUT /v2/keys/n?noValueOnSuccess=true&prevExist=false", FORM, "value=7", 201, KEYS("@7"), "{\"action\":\"create\"}\n" },
+                { "DELETE /v2/keys/a?prevValue=x", NULL, NULL, 412, REFUSED("@7"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[x != 6]\",\"index\":@7}\n" },
+                { "DELETE /v2/keys/a?prevIndex=1000", NULL, NULL, 412, REFUSED("@7"),
+                  "{\"errorCode\":101,\"message\":\"Compare failed\",\"cause\":\"[1000 != @6]\",\"index\":@7}\n" },
+                { "DELETE /v2/keys/none?prevIndex=1", NULL, NULL, 404, REFUSED("@7"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@7}\n" },
+                { "DELETE /v2/keys/a?prevValue=6&noValueOnSuccess=true", NULL, NULL, 200, KEYS("@8"),
+                  "{\"action\":\"compareAndDelete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@8,\"createdIndex\":@6},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"6\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
+                { "DELETE /v2/keys/n?noValueOnSuccess=true&prevExist=false", NULL, NULL, 200, KEYS("@9"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/n\",\"modifiedIndex\":@9,\"createdIndex\":@7},"
+                  "\"prevNode\":{\"key\":\"/n\",\"value\":\"7\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                { "PUT /v2/keys/dir", FORM, "dir=true", 201, KEYS("@10"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/dir\",\"dir\":true,\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                { "PUT /v2/keys/dir?prevValue=1", FORM, "value=1", 403, REFUSED("@10"),
+                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
+                { "DELETE /v2/keys/dir?prevValue=1&recursive=true", NULL, NULL, 403, REFUSED("@10"),
+                  "{\"errorCode\":102,\"message\":\"Not a file\",\"cause\":\"/dir\",\"index\":@10}\n" },
+                { "GET /v2/keys/", NULL, NULL, 200, KEYS("@10"),
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/dir\",\"dir\":true,\"modifiedIndex\":@10,"
+                  "\"createdIndex\":@10}]}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void a_time_to_live_is_set_renewed_and_taken_away(void **state) {
+        static const Row rows[] = {
+                { "PUT /v2/keys/a", FORM, "value=1&ttl=1000", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a", NULL, NULL, 200, KEYS("@1"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true&ttl=2000", 200, KEYS("@2"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E2000;Z\",\"ttl\":~2000,"
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
+                  "\"expiration\":\"$E1000;Z\",\"ttl\":~1000,\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true&ttl=3000&prevExist=true", 200, KEYS("@3"),
+                  "{\"action\":\"update\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E3000;Z\",\"ttl\":~3000,"
+                  "\"modifiedIndex\":@3,\"createdIndex\":@2},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
+                  "\"expiration\":\"$E2000;Z\",\"ttl\":~2000,\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true", 400, REFUSED("0"),
+                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL value set\","
+                  "\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true&ttl=", 400, REFUSED("0"),
+                  "{\"errorCode\":212,\"message\":\"A TTL must be provided on refresh\",\"cause\":\"No TTL value set\","
+                  "\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true&ttl=10&value=1", 400, REFUSED("0"),
+                  "{\"errorCode\":211,\"message\":\"Value provided on refresh\",\"cause\":\"A value was provided on a refresh\","
+                  "\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "refresh=true&ttl=4000&value=", 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,"
+                  "\"modifiedIndex\":@4,\"createdIndex\":@4},\"prevNode\":{\"key\":\"/a\",\"value\":\"1\","
+                  "\"expiration\":\"$E3000;Z\",\"ttl\":~3000,\"modifiedIndex\":@3,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/none", FORM, "refresh=true&ttl=10&prevExist=true", 404, REFUSED("@4"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/none\",\"index\":@4}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=&value=2", 200, KEYS("@5"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"2\",\"modifiedIndex\":@5,\"createdIndex\":@5},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"expiration\":\"$E4000;Z\",\"ttl\":~4000,\"modifiedIndex\":@4,"
+                  "\"createdIndex\":@4}}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=31536000000", 200, KEYS("@6"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\","
+                  "\"ttl\":~31536000000,\"modifiedIndex\":@6,\"createdIndex\":@6},\"prevNode\":{\"key\":\"/a\",\"value\":\"2\","
+                  "\"modifiedIndex\":@5,\"createdIndex\":@5}}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=31536000001", 200, KEYS("@7"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"expiration\":\"$E31536000000;Z\",\"ttl\":~31536000000,"
+                  "\"modifiedIndex\":@6,\"createdIndex\":@6}}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=18446744073709551615", 200, KEYS("@8"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@8,\"createdIndex\":@8},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"\",\"modifiedIndex\":@7,\"createdIndex\":@7}}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=18446744073709551616", 400, REFUSED("0"),
+                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=-1", 400, REFUSED("0"),
+                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                { "PUT /v2/keys/a", FORM, "ttl=1s", 400, REFUSED("0"),
+                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?ttl=%20", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                { "PUT /v2/keys/d", FORM, "dir=true&ttl=1000", 201, KEYS("@9"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
+                { "PUT /v2/keys/d/k", FORM, "value=1&ttl=500", 201, KEYS("@10"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,"
+                  "\"modifiedIndex\":@10,\"createdIndex\":@10}}\n" },
+                { "GET /v2/keys/d?recursive=true", NULL, NULL, 200, KEYS("@10"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"nodes\":[{\"key\":\"/d/k\",\"value\":\"1\",\"expiration\":\"$E500;Z\",\"ttl\":~500,\"modifiedIndex\":@10,"
+                  "\"createdIndex\":@10}],\"modifiedIndex\":@9,\"createdIndex\":@9}}\n" },
+                { "POST /v2/keys/d", FORM, "value=1&ttl=31536000001", 201, KEYS("@11"),
+                  "{\"action\":\"create\",\"node\":{\"key\":\"/d/#11\",\"value\":\"1\",\"modifiedIndex\":@11,"
+                  "\"createdIndex\":@11}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void each_wrong_parameter_is_named(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/keys/?recursive=yes", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"recursive\\\"\","
+                  "\"index\":0}\n" },
+                { "GET /v2/keys/?sorted=", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"sorted\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?wait=tRue", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"wait\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?dir=2", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"dir\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?quorum=fALSE", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"quorum\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?stream=on", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"stream\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"noValueOnSuccess\\\"\","
+                  "\"index\":0}\n" },
+                { "GET /v2/keys/?prevExist=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for prevExist\",\"index\":0}\n" },
+                { "GET /v2/keys/?refresh=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for refresh\",\"index\":0}\n" },
+                { "GET /v2/keys/?prevIndex=", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?prevIndex=-1", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?waitIndex=a", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"waitIndex\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?waitIndex=18446744073709551616", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"waitIndex\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?prevValue=", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":201,\"message\":\"PrevValue is Required in POST form\","
+                  "\"cause\":\"\\\"prevValue\\\" cannot be empty\",\"index\":0}\n" },
+                { "HEAD /v2/keys/?wait=true", NULL, NULL, 400, REFUSED("0"), "" },
+                { "PUT /v2/keys/a?wait=true", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be used with GET requests\","
+                  "\"index\":0}\n" },
+                { "DELETE /v2/keys/a?wait=1", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"\\\"wait\\\" can only be used with GET requests\","
+                  "\"index\":0}\n" },
+                { "PUT /v2/keys/a?wait=false&sorted=0&stream=f&quorum=F&recursive=FALSE&dir=False", FORM, "value=1", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a?recursive=1&sorted=t&quorum=T", NULL, NULL, 200, KEYS("@1"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a?recursive=TRUE&sorted=True&quorum=true&unknown=x", NULL, NULL, 200, KEYS("@1"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/?prevIndex=x&recursive=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":203,\"message\":\"The given index in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"prevIndex\\\"\",\"index\":0}\n" },
+                { "GET /v2/keys/?recursive=x&sorted=y", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for \\\"recursive\\\"\","
+                  "\"index\":0}\n" },
+                { "PUT /v2/keys/a?prevValue=&noValueOnSuccess=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":201,\"message\":\"PrevValue is Required in POST form\","
+                  "\"cause\":\"\\\"prevValue\\\" cannot be empty\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?ttl=x&prevExist=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":202,\"message\":\"The given TTL in POST form is not a number\","
+                  "\"cause\":\"invalid value for \\\"ttl\\\"\",\"index\":0}\n" },
+                { "PUT /v2/keys/a?prevExist=x&refresh=x", NULL, NULL, 400, REFUSED("0"),
+                  "{\"errorCode\":209,\"message\":\"Invalid field\",\"cause\":\"invalid value for prevExist\",\"index\":0}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/keys//a", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
+                  "<a href=\"/v2/keys/a\">Moved Permanently</a>.\n\n" },
+                { "HEAD /v2/keys/a//", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a/\r\n", "" },
+                { "PUT /v2/keys/a/../b/", FORM, "value=1", 301, "Location: /v2/keys/b/\r\n", "" },
+                { "GET /v2/keys/./a?quorum=true&x=%20", NULL, NULL,
+                  301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a?quorum=true&x=%20\r\n",
+                  "<a href=\"/v2/keys/a?quorum=true&amp;x=%20\">Moved Permanently</a>.\n\n" },
+                { "GET /v2/keys/a/.", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/a\r\n",
+                  "<a href=\"/v2/keys/a\">Moved Permanently</a>.\n\n" },
+                { "GET /v2/keys/a/..", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys\r\n",
+                  "<a href=\"/v2/keys\">Moved Permanently</a>.\n\n" },
+                { "GET /v2/keys/a/...", NULL, NULL, 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "GET /v2/keys/.a", NULL, NULL, 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/.a\",\"index\":0}\n" },
+                { "GET /v2/keys//%3C%26%3E%22'%20%25%C3%A4", NULL, NULL,
+                  301, "Content-Type: text/html; charset=utf-8\r\nLocation: /v2/keys/%3C&%3E%22%27%20%25%C3%A4\r\n",
+                  "<a href=\"/v2/keys/%3C&amp;%3E%22%27%20%25%C3%A4\">Moved Permanently</a>.\n\n" },
+                { "GET /..", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /\r\n",
+                  "<a href=\"/\">Moved Permanently</a>.\n\n" },
+                { "GET //", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /\r\n",
+                  "<a href=\"/\">Moved Permanently</a>.\n\n" },
+                { "GET /nope/.", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /nope\r\n",
+                  "<a href=\"/nope\">Moved Permanently</a>.\n\n" },
+                { "OPTIONS /nope/.", NULL, NULL, 200, "", "" },
+                { "GET /%2e%2e/version", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /version\r\n",
+                  "<a href=\"/version\">Moved Permanently</a>.\n\n" },
+                { "OPTIONS *", NULL, NULL, 200, "", "" },
+                { "GET *", NULL, NULL, 400, "", "" },
+                { "GET /%", NULL, NULL, 400, TEXT, "400 Bad Request" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void a_watch_answers_with_the_first_change_from_its_index_on(void **state) {
+        static const Row rows[] = {
+                { "PUT /v2/keys/a", FORM, "value=1", 201, KEYS("@1"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "PUT /v2/keys/d/k", FORM, "value=2&ttl=1000", 201, KEYS("@2"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "PUT /v2/keys/d/_h", FORM, "value=3", 201, KEYS("@3"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                { "DELETE /v2/keys/a", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"delete\",\"node\":{\"key\":\"/a\",\"modifiedIndex\":@4,\"createdIndex\":@1},"
+                  "\"prevNode\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/a?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/?wait=true&waitIndex=1&recursive=true", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1}}\n" },
+                { "GET /v2/keys/d?wait=true&waitIndex=1&recursive=true", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "GET /v2/keys/d/k?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+                { "GET /v2/keys/d/_h?wait=true&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/_h\",\"value\":\"3\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n" },
+                { "GET /v2/keys/d/k?wait=1&quorum=false&waitIndex=1", NULL, NULL, 200, KEYS("@4"),
+                  "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"expiration\":\"$E1000;Z\",\"ttl\":~1000,"
+                  "\"modifiedIndex\":@2,\"createdIndex\":@2}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+/* -- /fleet/v1/kv -- */
+
+static void a_value_is_its_bytes_with_its_indexes_beside_it(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON, "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a", NULL, "one", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
+                { "PUT /fleet/v1/kv/value/a?ttl=1000", NULL, "two", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@2,"
+                  "\"ttl\":~1000},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1}}\n" },
+                { "GET /fleet/v1/kv/value/a", NULL, NULL,
+                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: @2\r\n"
+                    "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
+                  "two" },
+                { "HEAD /fleet/v1/kv/value/a?quorum=true", NULL, NULL,
+                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @2\r\nX-Fleet-Modified-Index: @2\r\n"
+                    "X-Fleet-Created-Index: @2\r\n" NOSNIFF "X-Fleet-TTL: ~1000\r\n",
+                  "" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=true", NULL, "three", 200, JSON,
+                  "{\"action\":\"update\",\"index\":@3,\"node\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@3},"
+                  "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@2,\"ttl\":~1000}}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=false", NULL, "four", 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"key already exists: /a\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevExist=false&prevIndex=1", NULL, "four", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: what must not exist has none; leave out prevIndex or prevExist"
+                  "\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=1000", NULL, "four", 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @3]\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/none?prevIndex=1000", NULL, "four", 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: /none\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/none?prevExist=true", NULL, "four", 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: /none\"},\"index\":@3}\n" },
+                { "PUT /fleet/v1/kv/value/new?prevExist=false", NULL, "", 201, JSON,
+                  "{\"action\":\"create\",\"index\":@4,\"node\":{\"createdIndex\":@4,\"key\":\"/new\",\"modifiedIndex\":@4}}\n" },
+                { "GET /fleet/v1/kv/value/new", NULL, NULL,
+                  200, "Content-Type: application/octet-stream\r\nX-Fleet-Index: @4\r\nX-Fleet-Modified-Index: @4\r\n"
+                    "X-Fleet-Created-Index: @4\r\n" NOSNIFF,
+                  "" },
+                { "PUT /fleet/v1/kv/value/a", FORM, "value=1", 415, JSON,
+                  "{\"error\":{\"code\":415,\"message\":\"the body is the value itself,"
+                  " of type application/octet-stream: curl -T FILE\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a", "Content-Type: text/plain\r\n", "five", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@5,\"node\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@5},"
+                  "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/a\",\"modifiedIndex\":@3}}\n" },
+                { "PUT /fleet/v1/kv/value/a/b", NULL, "1", 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a directory: /a\"},\"index\":@5}\n" },
+                { "PUT /fleet/v1/kv/value/d/k", NULL, "1", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@6,\"node\":{\"createdIndex\":@6,\"key\":\"/d/k\",\"modifiedIndex\":@6}}\n" },
+                { "PUT /fleet/v1/kv/value/d", NULL, "1", 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
+                { "GET /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"it is a directory: GET /fleet/v1/kv/list?prefix=KEY\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/d", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"not a file: /d\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/d?dir=true", NULL, NULL, 409, JSON,
+                  "{\"error\":{\"code\":409,\"message\":\"directory not empty: /d\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/a?prevIndex=1000", NULL, NULL, 412, JSON,
+                  "{\"error\":{\"code\":412,\"message\":\"compare failed: [1000 != @5]\"},\"index\":@6}\n" },
+                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 200, JSON,
+                  "{\"action\":\"delete\",\"index\":@7,\"node\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@7},"
+                  "\"prevNode\":{\"createdIndex\":@5,\"key\":\"/a\",\"modifiedIndex\":@5}}\n" },
+                { "DELETE /fleet/v1/kv/value/a", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found: /a\"},\"index\":@7}\n" },
+                { "DELETE /fleet/v1/kv/value/d?recursive=true", NULL, NULL, 200, JSON,
+                  "{\"action\":\"delete\",\"index\":@8,\"node\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@8},\"prevNode\":{\"createdIndex\":@6,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@6}}\n" },
+                { "PUT /fleet/v1/kv/value/", NULL, "1", 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
+                { "DELETE /fleet/v1/kv/value/", NULL, NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"root is read only: /\"},\"index\":@8}\n" },
+                { "GET /fleet/v1/kv/value", NULL, NULL, 400, JSON, "{\"error\":{\"code\":400,\"message\":\"a key begins with '/'\"}}\n" },
+                { "GET /fleet/v1/kv/value//a", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
+                  " and no '/' at its end\"}}\n" },
+                { "GET /fleet/v1/kv/value/a/", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
+                  " and no '/' at its end\"}}\n" },
+                { "GET /fleet/v1/kv/value/../a", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"a key has no empty part, none of '.' and '..',"
+                  " and no '/' at its end\"}}\n" },
+                { "PUT /fleet/v1/kv/value/_fleet/unit/a.service", NULL, "1", 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"/_fleet is written by fleet alone\"}}\n" },
+                { "GET /fleet/v1/kv/value/_fleet", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"key not found\"},\"index\":@8}\n" },
+                { "PUT /fleet/v1/kv/value/f?ttl=31536000001", NULL, "1", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@9,\"node\":{\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+                { "PUT /fleet/v1/kv/value/f?ttl=31536000000", NULL, "1", 200, JSON,
+                  "{\"action\":\"set\",\"index\":@10,\"node\":{\"createdIndex\":@10,\"key\":\"/f\",\"modifiedIndex\":@10,"
+                  "\"ttl\":~31536000000},\"prevNode\":{\"createdIndex\":@9,\"key\":\"/f\",\"modifiedIndex\":@9}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/kv", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                { "GET /fleet/v1/kv/", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                { "GET /fleet/v1/kv/lists", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                { "GET /fleet/v1/kv/list/a", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                { "GET /fleet/v1/kv/list%00", NULL, NULL, 404, JSON,
+                  "{\"error\":{\"code\":404,\"message\":\"there are /fleet/v1/kv/changes, /list, /txn and /value/KEY\"}}\n" },
+                { "PUT /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                  "{\"error\":{\"code\":405,\"message\":\"PUT is not for this path; it takes GET,HEAD\"}}\n" },
+                { "HEAD /fleet/v1/kv/changes", NULL, NULL, 405, JSON "Allow: GET\r\n", "" },
+                { "GET /fleet/v1/kv/txn", NULL, NULL, 405, JSON "Allow: POST\r\n",
+                  "{\"error\":{\"code\":405,\"message\":\"GET is not for this path; it takes POST\"}}\n" },
+                { "POST /fleet/v1/kv/value/a", NULL, "1", 405, JSON "Allow: GET,HEAD,PUT,DELETE\r\n",
+                  "{\"error\":{\"code\":405,\"message\":\"POST is not for this path; it takes GET,HEAD,PUT,DELETE\"}}\n" },
+                { "POST /fleet/v1/kv/txn?quorum=true", JSON, "{}", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: this takes no parameters\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?prevIndex=1", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: this takes quorum\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?quoru=true", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quoru: this takes quorum\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=true&quorum=true", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: given twice\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: expected true or false\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: there is a NUL in it\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\": this takes quorum\"}}\n" },
+                { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=0", NULL, "1", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to 18446744073709551615\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a?prevIndex=18446744073709551616", NULL, "1", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prevIndex: expected a number from 1 to 18446744073709551615\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a?ttl=-1", NULL, "1", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"ttl: expected a number from 0 to 18446744073709551615\"}}\n" },
+                { "PUT /fleet/v1/kv/value/a?quorum=true", NULL, "1", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: this takes prevExist prevIndex ttl\"}}\n" },
+                { "DELETE /fleet/v1/kv/value/a?ttl=1", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"ttl: this takes dir prevIndex recursive\"}}\n" },
+                { "GET /fleet/v1/kv/list?limit=0", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"limit: expected a number from 1 to 10000\"}}\n" },
+                { "GET /fleet/v1/kv/list?limit=10001", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"limit: expected a number from 1 to 10000\"}}\n" },
+                { "GET /fleet/v1/kv/list?limit=10000", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=a", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key begins with '/'\"}}\n" },
+                { "GET /fleet/v1/kv/list?prefix=", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key begins with '/'\"}}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/a/", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and '..',"
+                  " and no '/' at its end\"}}\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  " with the same prefix\"}}\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  " with the same prefix\"}}\n" },
+                { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the answer before,"
+                  " with the same prefix\"}}\n" },
+                { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"recursive: expected true or false\"}}\n" },
+                { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"after: expected a number from 0 to 18446744073709551614\"}}\n" },
+                { "GET /fleet/v1/kv/changes?progress=3601", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"progress: expected a number from 0 to 3600\"}}\n" },
+                { "GET /fleet/v1/kv/changes?limit=1", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"limit: this takes after prefix progress\"}}\n" },
+                { "GET /fleet/v1/kv/changes?prefix=//", NULL, NULL, 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"prefix: a key has no empty part, none of '.' and '..',"
+                  " and no '/' at its end\"}}\n" },
+                { "OPTIONS /fleet/v1/kv/list", NULL, NULL, 405, JSON "Allow: GET,HEAD\r\n",
+                  "{\"error\":{\"code\":405,\"message\":\"OPTIONS is not for this path; it takes GET,HEAD\"}}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void a_list_comes_in_pages(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON, "{\"nodes\":[]}\n" },
+                { "PUT /fleet/v1/kv/value/d/a", NULL, "1", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1}}\n" },
+                { "PUT /fleet/v1/kv/value/d/e/b?ttl=1000", NULL, "2", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,"
+                  "\"ttl\":~1000}}\n" },
+                { "PUT /fleet/v1/kv/value/d/_h", NULL, "3", 201, JSON,
+                  "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3}}\n" },
+                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
+                  "\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
+                  "\"modifiedIndex\":@2},{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,\"ttl\":~1000,"
+                  "\"value\":\"2\"}]}\n" },
+                { "HEAD /fleet/v1/kv/list", NULL, NULL, 200, JSON, "" },
+                { "GET /fleet/v1/kv/list?recursive=false&values=false", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&recursive=false&quorum=true", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3,\"value\":\"3\"},{\"createdIndex\":@1,"
+                  "\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
+                  "\"modifiedIndex\":@2}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d/a", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1,\"value\":\"1\"}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d/a/b", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/none", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/_fleet", NULL, NULL, 200, JSON, "{\"index\":@3,\"nodes\":[]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=5&values=false", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,\"key\":\"/d/a\","
+                  "\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\",\"modifiedIndex\":@2},"
+                  "{\"createdIndex\":@2,\"key\":\"/d/e/b\",\"modifiedIndex\":@2,\"ttl\":~1000}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=4&values=false", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@1},{\"createdIndex\":@3,\"key\":\"/d/_h\",\"modifiedIndex\":@3},{\"createdIndex\":@1,"
+                  "\"key\":\"/d/a\",\"modifiedIndex\":@1},{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\","
+                  "\"modifiedIndex\":@2}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"Lw\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@1}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=1&values=false&nextPageToken=Lw", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L19o\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/_h\","
+                  "\"modifiedIndex\":@3}]}\n" },
+                { "GET /fleet/v1/kv/list?prefix=/d&limit=2&values=false&nextPageToken=L19o", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L2U\",\"nodes\":[{\"createdIndex\":@1,\"key\":\"/d/a\",\"modifiedIndex\":@1},"
+                  "{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d/e\",\"modifiedIndex\":@2}]}\n" },
+                { "GET /fleet/v1/kv/list?limit=1", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L2Q\",\"nodes\":[{\"createdIndex\":@1,\"dir\":true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@1}]}\n" },
+                { "GET /fleet/v1/kv/list?limit=1&nextPageToken=L2Q", NULL, NULL, 200, JSON,
+                  "{\"index\":@3,\"nextPageToken\":\"L2QvX2g\",\"nodes\":[{\"createdIndex\":@3,\"key\":\"/d/_h\","
+                  "\"modifiedIndex\":@3,\"value\":\"3\"}]}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+static void a_transaction_says_what_it_wrote_or_what_refused_it(void **state) {
+        static const Row rows[] = {
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":false}],\"writes\":[{\"action\":\"create\","
+                    "\"key\":\"/a\",\"value\":\"1\"},"
+                    "{\"action\":\"set\",\"key\":\"/d/k\",\"value64\":\"AP8=\",\"ttl\":1000},{\"action\":\"set\",\"key\":\"/e\","
+                    "\"dir\":true}]}",
+                  200, JSON,
+                  "{\"index\":@3,\"writes\":[{\"action\":\"create\",\"node\":{\"createdIndex\":@1,\"key\":\"/a\","
+                  "\"modifiedIndex\":@1,\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
+                  "\"modifiedIndex\":@2,\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@3,"
+                  "\"dir\":true,\"key\":\"/e\",\"modifiedIndex\":@3}}]}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"},{\"key\":\"/d\",\"exists\":true}],"
+                    "\"writes\":[{\"action\":\"update\",\"key\":\"/a\",\"value\":\"2\"},"
+                    "{\"action\":\"set\",\"key\":\"/d/k\",\"refresh\":true,\"ttl\":2000},{\"action\":\"delete\",\"key\":\"/e\","
+                    "\"dir\":true}]}",
+                  200, JSON,
+                  "{\"index\":@6,\"writes\":[{\"action\":\"update\",\"node\":{\"createdIndex\":@1,\"key\":\"/a\","
+                  "\"modifiedIndex\":@4,\"value\":\"2\"},\"prevNode\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@1,"
+                  "\"value\":\"1\"}},{\"action\":\"set\",\"node\":{\"createdIndex\":@5,\"key\":\"/d/k\",\"modifiedIndex\":@5,"
+                  "\"ttl\":~2000,\"value64\":\"AP8=\"},\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,"
+                  "\"ttl\":~1000,\"value64\":\"AP8=\"}},{\"action\":\"delete\",\"node\":{\"createdIndex\":@3,\"dir\":true,"
+                  "\"key\":\"/e\",\"modifiedIndex\":@6},\"prevNode\":{\"createdIndex\":@3,\"dir\":true,\"key\":\"/e\","
+                  "\"modifiedIndex\":@3}}]}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}", 200, JSON,
+                  "{\"index\":@6,\"writes\":[]}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true},{\"key\":\"/a\",\"exists\":false}],"
+                    "\"writes\":[{\"action\":\"delete\",\"key\":\"/a\"}]}",
+                  412, JSON,
+                  "{\"error\":{\"at\":\"checks[1]\",\"code\":412,\"message\":\"checks[1]: the key exists\"},"
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"exists\":true}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"value\":\"\"}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/none\",\"modifiedIndex\":7}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the key does not exist\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"modifiedIndex\":1000}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the modified index is @4, not 1000\"},"
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"value\":\"1\"}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: the value is another one\"},"
+                  "\"found\":{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/d\",\"value\":\"1\"}]}", 412, JSON,
+                  "{\"error\":{\"at\":\"checks[0]\",\"code\":412,\"message\":\"checks[0]: it is a directory, and has no value\"},"
+                  "\"found\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@2},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/b\"},{\"action\":\"update\","
+                    "\"key\":\"/none\",\"value\":\"1\"}]}",
+                  404, JSON,
+                  "{\"error\":{\"at\":\"writes[1]\",\"code\":404,\"message\":\"writes[1]: key not found: /none\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"checks\":[{\"key\":\"/a\",\"exists\":true}],\"writes\":[{\"action\":\"create\","
+                    "\"key\":\"/a\"}]}",
+                  412, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":412,\"message\":\"writes[0]: key already exists: /a\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\"}]}", 409, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a file: /d\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"dir\":true}]}", 409, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: directory not empty: /d\"},"
+                  "\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/a/b\"}]}", 409, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":409,\"message\":\"writes[0]: not a directory: /a\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/\",\"recursive\":true}]}", 403, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: root is read only: /\"},\"index\":@6}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/unit/a.service\"}]}", 403, JSON,
+                  "{\"error\":{\"at\":\"writes[0]\",\"code\":403,\"message\":\"writes[0]: key: what is below /_fleet is fleet's own"
+                  "\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/ok\"},{\"action\":\"post\",\"key\":\"/b\"}]}",
+                  400, JSON,
+                  "{\"error\":{\"at\":\"writes[1]\",\"code\":400,\"message\":\"writes[1]: action: expected set, create,"
+                  " update or delete\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{}", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: {\\\"checks\\\": [...],"
+                  " \\\"writes\\\": [...]}\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "[]", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"expected an object\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "", 400, JSON, "{\"error\":{\"code\":400,\"message\":\"$J\"}}\n" },
+                { "POST /fleet/v1/kv/txn", NULL, "{}", 415, JSON,
+                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                { "POST /fleet/v1/kv/txn", "Content-Type: application/jsonx\r\n", "{}", 415, JSON,
+                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                { "POST /fleet/v1/kv/txn", "Content-Type: Application/JSON; charset=utf-8\r\n", "{}", 400, JSON,
+                  "{\"error\":{\"code\":400,\"message\":\"nothing to check and nothing to write: {\\\"checks\\\": [...],"
+                  " \\\"writes\\\": [...]}\"}}\n" },
+                { "POST /fleet/v1/kv/txn", "Content-Type: text/plain\r\n", "{}", 415, JSON,
+                  "{\"error\":{\"code\":415,\"message\":\"only an application/json body is taken\"}}\n" },
+                { "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"delete\",\"key\":\"/d\",\"recursive\":true}]}", 200, JSON,
+                  "{\"index\":@7,\"writes\":[{\"action\":\"delete\",\"node\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\","
+                  "\"modifiedIndex\":@7},\"prevNode\":{\"createdIndex\":@2,\"dir\":true,\"key\":\"/d\",\"modifiedIndex\":@2}}]}\n" },
+                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON,
+                  "{\"index\":@7,\"nodes\":[{\"createdIndex\":@1,\"key\":\"/a\",\"modifiedIndex\":@4,\"value\":\"2\"}]}\n" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+/* -- What clients of etcd look for beside the keys -- */
+
+static void clients_of_etcd_find_version_health_members_and_rights(void **state) {
+        static const Row rows[] = {
+                { "GET /version", NULL, NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "PUT /version", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /health", NULL, NULL, 200, TEXT, "{\"health\":\"true\"}" },
+                { "HEAD /health", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "" },
+                { "OPTIONS /health", NULL, NULL, 200, "", "" },
+                { "OPTIONS /v2/nope", NULL, NULL, 200, "", "" },
+                { "GET /v2/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
+                { "HEAD /v2/machines", NULL, NULL, 200, TEXT, "" },
+                { "POST /v2/machines", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /v2/machines/", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "GET /v2/members/1", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"Not found\"}" },
+                { "GET /v2/members/x", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"Not found\"}" },
+                { "PATCH /v2/members", NULL, NULL, 405, TEXT "Allow: GET,POST,DELETE,PUT\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "PUT /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 405, TEXT CLUSTER NOSNIFF, "Method Not Allowed\n" },
+                { "DELETE /v2/members/", NULL, NULL, 405, TEXT CLUSTER NOSNIFF, "Method Not Allowed\n" },
+                { "DELETE /v2/members/x", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: x\"}" },
+                { "DELETE /v2/members/0012", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: 12\"}" },
+                { "DELETE /v2/members/000", NULL, NULL, 404, JSON CLUSTER, "{\"message\":\"No such member: 0\"}" },
+                { "DELETE /v2/members/0123456789abcdef", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: 123456789abcdef\"}" },
+                { "DELETE /v2/members/0ffffffffffffffff", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: ffffffffffffffff\"}" },
+                { "DELETE /v2/members/1ffffffffffffffff", NULL, NULL, 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: 1ffffffffffffffff\"}" },
+                { "PUT /v2/members/1", NULL, "{}", 415, JSON CLUSTER, "{\"message\":\"Bad Content-Type , accept application/json\"}" },
+                { "PUT /v2/members/1", JSON, "{\"peerURLs\":[\"http://a:1\"]}", 404, JSON CLUSTER,
+                  "{\"message\":\"No such member: 1\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\",\"https://b:2\",\"unix://c\",\"unixs://d\"]}",
+                  409, JSON CLUSTER,
+                  "{\"message\":\"members come by Join= in their own fleetd.conf,"
+                  " and go with their state; they are not changed here\"}" },
+                { "POST /v2/members", "Content-Type: application/json; charset=utf-8\r\n", "{\"peerURLs\":[\"http://a:1\"]}",
+                  409, JSON CLUSTER,
+                  "{\"message\":\"members come by Join= in their own fleetd.conf,"
+                  " and go with their state; they are not changed here\"}" },
+                { "POST /v2/members", "Content-Type: text/plain; x\r\n", "{\"peerURLs\":[\"http://a:1\"]}", 415, JSON CLUSTER,
+                  "{\"message\":\"Bad Content-Type text/plain, accept application/json\"}" },
+                { "POST /v2/members", NULL, "{\"peerURLs\":[\"http://a:1\"]}", 415, JSON CLUSTER,
+                  "{\"message\":\"Bad Content-Type , accept application/json\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[]}", 400, JSON CLUSTER, "{\"message\":\"no valid URLs given\"}" },
+                { "POST /v2/members", JSON, "{}", 400, JSON CLUSTER, "{\"message\":\"no valid URLs given\"}" },
+                { "POST /v2/members", JSON, "[]", 400, JSON CLUSTER, "{\"message\":\"expected an object with \\\"peerURLs\\\"\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":1}", 400, JSON CLUSTER,
+                  "{\"message\":\"peerURLs: expected a list of strings\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[1]}", 400, JSON CLUSTER,
+                  "{\"message\":\"peerURLs: expected a list of strings\"}" },
+                { "POST /v2/members", JSON, "{", 400, JSON CLUSTER, "{\"message\":\"$J\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"a:1\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"URL scheme must be http, https, unix, or unixs: a:1\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"URL address does not have the form \\\"host:port\\\": http://a\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a/b:1\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"URL address does not have the form \\\"host:port\\\": http://a/b:1\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:b\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"parse \\\"http://a:b\\\": invalid port \\\":b\\\" after host\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1b/\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"parse \\\"http://a:1b/\\\": invalid port \\\":1b/\\\" after host\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1/b\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"URL must not contain a path: http://a:1/b\"}" },
+                { "POST /v2/members", JSON, "{\"peerURLs\":[\"http://a:1\",\"ftp://a:1\"]}", 400, JSON CLUSTER,
+                  "{\"message\":\"URL scheme must be http, https, unix, or unixs: ftp://a:1\"}" },
+                { "GET /v2/auth/users", NULL, NULL, 200, JSON CLUSTER, "{\"users\":null}\n" },
+                { "HEAD /v2/auth/roles", NULL, NULL, 200, JSON CLUSTER, "" },
+                { "GET /v2/auth/roles", NULL, NULL, 200, JSON CLUSTER, "{\"roles\":null}\n" },
+                { "PUT /v2/auth/users", NULL, NULL, 405, TEXT "Allow: GET,HEAD\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /v2/auth/users/root", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "GET /v2/auth/enable", NULL, NULL, 200, JSON CLUSTER, "{\"enabled\":false}\n" },
+                { "PUT /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
+                  "{\"message\":\"auth: there are no users here: rights go with the door (fleet-api(7))\"}" },
+                { "DELETE /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER, "{\"message\":\"auth: already disabled\"}" },
+                { "POST /v2/auth/enable", NULL, NULL, 405, TEXT "Allow: GET,PUT,DELETE\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /v2/members", NULL, NULL, 200, JSON CLUSTER,
+                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}]}\n" },
+                { "GET /v2/members/leader", NULL, NULL, 200, JSON CLUSTER,
+                  "{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}\n" },
+                { "GET /v2/stats/self", NULL, NULL, 200, JSON,
+                  "{\"name\":\"alpha\",\"id\":\"$I\",\"state\":\"StateLeader\",\"startTime\":\"$DZ\","
+                  "\"leaderInfo\":{\"leader\":\"$I\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},\"recvAppendRequestCnt\":0,"
+                  "\"sendAppendRequestCnt\":0}" },
+                { "GET /v2/stats/leader", NULL, NULL, 200, JSON, "{\"leader\":\"$I\",\"followers\":{}}" },
+                { "GET /v2/stats/store", NULL, NULL, 200, JSON,
+                  "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":0,\"deleteSuccess\":0,\"deleteFail\":0,"
+                  "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,\"createFail\":0,\"compareAndSwapSuccess\":0,"
+                  "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":0,\"expireCount\":0,"
+                  "\"watchers\":0}" },
+                { "POST /v2/stats/store", NULL, NULL, 405, TEXT "Allow: GET\r\n" NOSNIFF, "Method Not Allowed\n" },
+                { "GET /v2/stats/nope", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
+                { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: /run/fleet.sock\"}}" },
+                { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: /run/fleet.sock\"}}" },
+                { "GET /fleet/v1x", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
+                { "GET /version", "Host: [::1\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1' is not this door: a name that points here is not enough\"}}" },
+                { "GET /version", "Host: localhost:12a\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"Host 'localhost:12a' is not this door: a name that points here is not eno"
+                  "ugh\"}}" },
+                { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: [::1]x\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1]x' is not this door: a name that points here is not enough\"}}" },
+                { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: 127.1.2.3x\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"Host '127.1.2.3x' is not this door: a name that points here is not enough"
+                  "\"}}" },
+                { "GET /version", "Host: 128.1.2.3\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"Host '128.1.2.3' is not this door: a name that points here is not enough"
+                  "\"}}" },
+                { "GET /version", "Host: localhost\r\nOrigin: http://localhost\r\n", NULL, 200, JSON,
+                  "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "GET /version", "Host: localhost\r\nOrigin: https://localhost\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: https://localhost) are refu"
+                  "sed\"}}" },
+                { "GET /version", "Host: localhost\r\nOrigin: http://elsewhere\r\n", NULL, 403, JSON,
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: http://elsewhere) are refus"
+                  "ed\"}}" },
+        };
+
+        play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+/* -- /fleet/v1, over the socket -- */
+
+#define BETA "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define GAMMA "cccccccccccccccccccccccccccccccc"
+#define DELTA "dddddddddddddddddddddddddddddddd"
+#define ETA "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
+
+typedef struct Record {
+        const char *key, *value; /* below /_fleet/ */
+} Record;
+
+static void on_written(void *userdata, const KvResult *result) {
+        assert_int_equal(result->status, KV_OK);
+}
+
+/* As another host of the cluster writes it. */
+static void write_records(Room *room, const Record *records, size_t n) {
+        Registry *r = room->host->registry;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_text_ Text key = {};
+                KvCommand cmd = { .op = KV_SET, .internal = true, .value = kv_string(records[i].value) };
+                uint64_t number;
+
+                text_printf(&key, "/_fleet/%s", records[i].key);
+                cmd.key = (KvBytes) { key.chars, key.size };
+                assert_int_equal(kv_propose(room->host->store, &cmd, on_written, NULL, &number), 0);
+        }
+        HOST_UNTIL(room->host, kv_index(room->host->store) == room->base + n && registry_cluster(r)->index == room->base + n);
+        room->base += n;
+}
+
+static const Record hosts[] = {
+        { "machine/" BETA "/facts", "{\"address\":\"10.0.0.2\",\"metadata\":{\"gpu\":\"no\",\"zone\":\"a\"},\"name\":\"beta\","
+                    "\"version\":\"7\"}" },
+        { "machine/" BETA "/presence", "{\"state\":\"up\",\"since\":5000}" },
+        { "machine/" BETA "/metadata/gpu", "yes" },
+        { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
+        { "machine/" GAMMA "/presence", "{\"state\":\"away\",\"reason\":\"it is silent\"}" },
+        { "machine/" DELTA "/facts", "{\"address\":\"10.0.0.4\",\"name\":\"delta\"}" },
+        { "machine/" DELTA "/presence", "{\"state\":\"lost\"}" },
+        { "machine/" ETA "/presence", "{\"state\":\"up\"}" },
+};
+
+#define UNIT_TEXT(more) "\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\""
+
+static const Record units[] = {
+        { "unit/a.service", "{\"hash\":\"0000000000000000000000000000000000000001\",\"text\":\"[Service]\\nExecStart=/bin/a\\n\"}" },
+        { "target/a.service", "launched" },
+        { "machine/" BETA "/unit/a.service", "{\"order\":\"run\",\"reason\":\"it has the fewest units\",\"since\":1,\"term\":1}" },
+        { "state/a.service/" BETA, "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
+                    "\"since\":1500,\"sub\":\"running\"}" },
+        { "state/a.service/" GAMMA, "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        { "state/b.service/" BETA, "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        { "state/b.service/" DELTA, "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
+        { "unit/w.service", "{\"text\":\"[Service]\\nExecStart=/bin/w\\n[X-Fleet]\\nMachineMetadata=gpu=maybe\\n\"}" },
+        { "target/w.service", "launched" },
+        { "unit/g.service", "{\"text\":\"[Service]\\nExecStart=/bin/g\\n[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=yes\\n\"}" },
+        { "target/g.service", "launched" },
+        { "machine/" BETA "/unit/g.service", "{\"order\":\"load\"}" },
+};
+
+static void machines_are_listed_and_their_metadata_changed(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}]}" },
+                { "GET /fleet/v1/machines?all=true", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"},"
+                  "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"presence\":\"lost\","
+                  "\"primaryIP\":\"10.0.0.4\"}]}" },
+                { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"metadata\":{\"gpu\":\"yes\","
+                  "\"zone\":\"a\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}]}" },
+                { "GET /fleet/v1/machines?nextPageToken=x", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"illegal base64 data at input byte 0\"}}" },
+                { "PUT /fleet/v1/machines", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET and PATCH supported against this resource\"}}" },
+                { "GET /fleet/v1/machines/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"},"
+                    "{\"op\":\"remove\",\"path\":\"/" BETA "/metadata/zone\"}]",
+                  204, JSON SERVER,
+                  "" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/l\",\"value\":{\"value\":\"w\"}}]",
+                  204, JSON SERVER,
+                  "" },
+                { "PATCH /fleet/v1/machines", JSON, "[]", 204, JSON SERVER, "" },
+                { "PATCH /fleet/v1/machines", JSON, "{}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: expected an array of operations\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"move\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid op: expect add, remove, or replace\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/k\"}]", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a value\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"replace\",\"path\":\"/" GAMMA "/metadata/k\",\"value\":\"\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid value: add and replace require a value\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"" GAMMA "/metadata/k\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/meta/k\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/.\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "/metadata/..\",\"value\":\"v\"}]",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"//metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/nobody/metadata/k\",\"value\":\"v\"}]",
+                  204, JSON SERVER,
+                  "" },
+                { "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" GAMMA "0/metadata/k\",\"value\":\"v\"}]",
+                  204, JSON SERVER,
+                  "" },
+                { "GET /fleet/v1/machines", NULL, NULL, 200, JSON SERVER,
+                  "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"metadata\":{\"gpu\":\"yes\"},\"presence\":\"up\",\"primaryIP\":\"10.0.0.2\",\"since\":5000,\"version\":\"7\"},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"metadata\":{\"k\":\"v\",\"l\":\"w\"},"
+                  "\"presence\":\"away\"}]}" },
+        };
+        Room *room = *state;
+
+        write_records(room, hosts, ELEMENTS(hosts));
+        play(room, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void states_are_those_of_machines_that_are_there(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state?unitName=a.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state?unitName=", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state?machineID=" DELTA, NULL, NULL, 200, JSON SERVER, "{}" },
+                { "GET /fleet/v1/state?machineID=&unitName=b.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state/a.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"running\"}" },
+                { "GET /fleet/v1/state/a.service?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
+                  "{\"hash\":\"0000000000000000000000000000000000000001\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"since\":1500,\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\","
+                  "\"systemdSubState\":\"running\"}" },
+                { "GET /fleet/v1/state/none.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit state does not exist\"}}" },
+                { "GET /fleet/v1/state/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PUT /fleet/v1/state", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "GET /fleet/v1/state?nextPageToken=ZAABAA==&nextPageToken=ZAABAA==", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"too many values for page token\"}}" },
+                { "GET /fleet/v1/state?nextPageToken=ZAABAA==", NULL, NULL, 200, JSON SERVER,
+                  "{\"states\":[{\"hash\":\"0000000000000000000000000000000000000001\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"running\"},"
+                  "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a.service\","
+                  "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},"
+                  "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b.service\","
+                  "\"systemdActiveState\":\"inactive\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"}]}" },
+                { "GET /fleet/v1/state?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
+        };
+        Room *room = *state;
+
+        write_records(room, hosts, ELEMENTS(hosts));
+        write_records(room, units, ELEMENTS(units));
+        play(room, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void why_and_plan_tell_each_machines_part(void **state) {
+#define PLANNED(name, more) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\"}"
+        static const Row rows[] = {
+                { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest units\",\"units\":2},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
+                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"a.service\","
+                  "\"reason\":\"it has the fewest units\"}" },
+                { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"presence\":\"up\",\"reason\":\"MachineMetadata=gpu=maybe, and it has gpu=yes\",\"rule\":\"MachineMetadata\","
+                  "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
+                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"w.service\","
+                  "\"reason\":\"gamma: its fleetd does not answer; delta: it is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not "
+                  "said yet what it is; beta: MachineMetadata=gpu=maybe, and it has gpu=yes\"}" },
+                { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
+                  "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":\"beta\","
+                  "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\",\"units\":2},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
+                  "\"reason\":\"its fleetd does not answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"presence\":\"lost\",\"reason\":\"it is lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
+                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it is\"}],\"name\":\"g.service\"}" },
+                { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/why", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PUT /fleet/v1/why/a.service", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a.service", "") "," PLANNED("n.service", "") ","
+                    PLANNED("g.service", "[X-Fleet]\\nGlobal=true\\n") "]}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"stay\",\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"reason\":\"beta has it, and still qualifies\"},{\"action\":\"place\","
+                  "\"hostname\":\"beta\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"n.service\","
+                  "\"reason\":\"beta is the only machine that qualifies\"},{\"action\":\"stay\",\"hostname\":\"beta\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"g.service\",\"reason\":\"global\"}]}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a.service", "[X-Fleet]\\nMachineMetadata=gpu=none\\n") "]}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"gamma: its fleetd does not answer; delta: i"
+                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: it is there\"}]}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("n.service",
+                    "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"it has not said yet what it is\"}]}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("t@.service", "") "," PLANNED("n.service",
+                    "[X-Fleet]\\nConflicts=a.service\\n") "]}",
+                  200, JSON SERVER,
+                  "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs nowhere; its instances do"
+                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"gamma: its fleetd does not answer; delta: it is los"
+                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: Conflicts=a.service,"
+                  " and a.service runs there\"}]}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to fleet itself\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("a", "") "]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"a: unit name must contain \\\".\\\"\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"name\":\"a.service\",\"text\":\"[Service\"}]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"a.service: line 1: unable to find end of section\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[{\"text\":\"[Service]\\nExecStart=/bin/true\\n\"}]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
+                { "POST /fleet/v1/plan", JSON, "{\"units\":[]}", 200, JSON SERVER, "{\"units\":[]}" },
+                { "POST /fleet/v1/plan", JSON, "{}", 200, JSON SERVER, "{\"units\":[]}" },
+                { "POST /fleet/v1/plan", JSON, "{", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                { "GET /fleet/v1/plan", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+        };
+#undef PLANNED
+        Room *room = *state;
+
+        write_records(room, hosts, ELEMENTS(hosts));
+        write_records(room, units, ELEMENTS(units));
+        play(room, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
+        static const Record problems[] = {
+                { "machine/" BETA "/problem/z.service", "{\"kind\":\"held\",\"text\":\"too many are gone\",\"unit\":3}" },
+                { "machine/" BETA "/problem/a.service", "{\"kind\":\"taken\",\"text\":\"its name is taken\"}" },
+                { "machine/" DELTA "/problem/r.service", "{\"kind\":\"refused\",\"text\":\"no unit\"}" },
+                { "machine/" DELTA "/problem/q.service", "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"asked\"}" },
+        };
+        static const Row rows[] = {
+                { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
+                  "{\"problems\":[{\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"a.service\","
+                  "\"reason\":\"its name is taken\"},{\"kind\":\"held\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"z.service\",\"reason\":\"too many are gone\"},{\"confirmed\":true,\"kind\":\"held\","
+                  "\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\",\"reason\":\"asked\"},"
+                  "{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"r.service\","
+                  "\"reason\":\"no unit\"}]}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}",
+                  204, SERVER,
+                  "" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}",
+                  204, SERVER,
+                  "" },
+                { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER,
+                  "{\"problems\":[{\"confirmed\":true,\"kind\":\"taken\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
+                  "\"name\":\"a.service\",\"reason\":\"its name is taken\"},{\"confirmed\":true,\"kind\":\"held\","
+                  "\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"z.service\",\"reason\":\"too many are gone\"},"
+                  "{\"confirmed\":true,\"kind\":\"held\",\"machineID\":\"dddddddddddddddddddddddddddddddd\",\"name\":\"q.service\","
+                  "\"reason\":\"asked\"},{\"kind\":\"refused\",\"machineID\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"name\":\"r.service\",\"reason\":\"no unit\"}]}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}",
+                  404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has nothing to ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"machineID\":\"" BETA "\",\"names\":[\"a.service\"]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\"}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
+                    "\"none.service\"]}",
+                  404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has nothing to ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}",
+                  404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has nothing to ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has nothing to ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has nothing to ask about it\"}}" },
+                { "POST /fleet/v1/directory", JSON, "{", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                { "DELETE /fleet/v1/directory", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET and POST supported against this resource\"}}" },
+                { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+        };
+        Room *room = *state;
+
+        write_records(room, hosts, ELEMENTS(hosts));
+        write_records(room, problems, ELEMENTS(problems));
+        play(room, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void units_are_changed_one_by_one_and_many_at_once(void **state) {
+        static const Row rows[] = {
+                { "GET /fleet/v1/units", NULL, NULL, 200, JSON SERVER, "{}" },
+                { "GET /fleet/v1/units/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                { "POST /fleet/v1/units", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "POST /fleet/v1/units/u.service", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET, PUT and DELETE supported against this resource\"}}" },
+                { "PUT /fleet/v1/units/", JSON, "{}", 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\"}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist and options field empty\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"\"," UNIT_TEXT("") "}", 201, SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"name\":\"u.service\"," UNIT_TEXT("") "}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}", 204, SERVER, "" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"replace\":false," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"unit exists\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\",\"expectedHash\":\"0123456789\"," UNIT_TEXT("# "
+                    "2\\n") "}",
+                  409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its hash is 86943ac, not 0123456\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"loaded\",\"expectedState\":\"launched\"," UNIT_TEXT("# "
+                    "2\\n") "}",
+                  409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the unit was changed meanwhile: its target state is loaded,"
+                  " not launched\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"desiredState\":\"launched\",\"expectedState\":\"loaded\"," UNIT_TEXT("# "
+                    "2\\n") "}",
+                  204, SERVER,
+                  "" },
+                { "PUT /fleet/v1/units/v.service", JSON, "{\"expectedState\":\"loaded\"," UNIT_TEXT("# 2\\n") "}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"unit does not exist any longer\"}}" },
+                { "PUT /fleet/v1/units/u.service", JSON, "{\"destroy\":true}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"destroy is for a batch: use DELETE\"}}" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"loaded\"," UNIT_TEXT("") "}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{" UNIT_TEXT("") "}", 201, SERVER, "" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"launched\"}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"cannot activate template \\\"t@.service\\\"\"}}" },
+                { "PUT /fleet/v1/units/t@.service", JSON, "{\"desiredState\":\"inactive\"}", 204, SERVER, "" },
+                { "PUT /fleet/v1/units/fleetd.service", JSON, "{" UNIT_TEXT("") "}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to fleet itself\"}}" },
+                { "PUT /fleet/v1/units/u.service", NULL, "{}", 415, JSON SERVER,
+                  "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json;x\r\n", "{}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/json \t; x\r\n", "{}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"must provide DesiredState to update existing unit\"}}" },
+                { "PUT /fleet/v1/units/u.service", "Content-Type: application/jso\r\n", "{}", 415, JSON SERVER,
+                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is application/json\"}}" },
+                { "GET /fleet/v1/batch", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+                { "POST /fleet/v1/batch", FORM, "{}", 415, JSON SERVER,
+                  "{\"error\":{\"code\":415,\"message\":\"only acceptable Content-Type is application/json\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"launched\"},"
+                    "{\"name\":\"x.service\"," UNIT_TEXT("") "}]}",
+                  204, SERVER,
+                  "" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"u.service\",\"desiredState\":\"loaded\"},"
+                    "{\"name\":\"u.service\",\"desiredState\":\"launched\"}]}",
+                  400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"u.service: named twice\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true},{\"name\":\"y.service\","
+                    "\"destroy\":true}]}",
+                  404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"y.service: unit does not exist\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true,\"expectedHash\":\"1\"}]}",
+                  409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"x.service: the unit was changed meanwhile: its hash is 86943ac, not 1\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"name\":\"x.service\",\"destroy\":true}]}", 204, SERVER, "" },
+                { "POST /fleet/v1/batch", JSON, "{\"units\":[{\"desiredState\":\"loaded\"}]}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\": unit name cannot be empty\"}}" },
+                { "POST /fleet/v1/batch", JSON, "{}", 204, SERVER, "" },
+                { "DELETE /fleet/v1/units/u.service", NULL, NULL, 204, SERVER, "" },
+                { "DELETE /fleet/v1/units/u.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                { "GET /fleet/v1/state", NULL, NULL, 200, JSON SERVER, "{}" },
+        };
+
+        play(*state, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+static void the_socket_has_routes_of_its_own(void **state) {
+        static const Row rows[] = {
+                { "GET /metrics", NULL, NULL, 200, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" SERVER,
+                  "fleetd_figure 1\n" },
+                { "PUT /metrics", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "GET /version", NULL, NULL, 200, JSON SERVER, "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
+                { "OPTIONS /version", NULL, NULL, 200, SERVER, "" },
+                { "OPTIONS /nope", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /", NULL, NULL, 405, JSON SERVER, "{\"error\":{\"code\":405,\"message\":\"\"}}" },
+                { "GET /x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1", NULL, NULL, 405, JSON SERVER, "{\"error\":{\"code\":405,\"message\":\"\"}}" },
+                { "GET /fleet/v1/", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /v1-alpha/state", NULL, NULL, 200, JSON SERVER, "{}" },
+                { "GET /v1-alphax/state", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units%00", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "GET /fleet/v1/units?a=%4", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"invalid URL escape \\\"%4\\\"\"}}" },
+                { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
+                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},\"level\":1,"
+                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+                { "GET /v1-alpha/cluster", NULL, NULL, 200, JSON SERVER,
+                  "{\"clusterId\":\"$C\",\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},\"level\":1,"
+                  "\"levelKnown\":3,\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+                { "PUT /fleet/v1/cluster", JSON, "{}", 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "GET /fleet/v1/cluster/level", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only PUT supported against this resource\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: $J\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":0}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":\"1\"}", 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a whole number\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd knows 3 at most\"}}" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
+                { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the feature level is 2, and does not go back\"}}" },
+                { "GET /v2/members", NULL, NULL, 200, JSON CLUSTER,
+                  "{\"members\":[{\"id\":\"$I\",\"name\":\"alpha\",\"peerURLs\":[],\"clientURLs\":[\"http://$A\"]}]}\n" },
+                { "GET /fleet/v1/cluster/adopting", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only DELETE supported against this resource\"}}" },
+                { "DELETE /fleet/v1/cluster/adopting", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"no host is waited for\"}}" },
+                { "PUT /fleet/v1/discovery", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"only HTTP GET supported against this resource\"}}" },
+                { "PUT /fleet/v1/events", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "GET /fleet/v1/events?x=1", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"x: this takes details=BOOL, and then after=INDEX\"}}" },
+                { "GET /fleet/v1/events?details=x", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"details: this takes details=BOOL, and then after=INDEX\"}}" },
+                { "GET /fleet/v1/events?after=1", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"after: only with details=true\"}}" },
+                { "GET /fleet/v1/events?details=true&after=x", NULL, NULL, 400, JSON SERVER,
+                  "{\"error\":{\"code\":400,\"message\":\"after: this takes details=BOOL, and then after=INDEX\"}}" },
+                { "GET /fleet/v1/journal/a.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                { "POST /fleet/v1/journal/a.service", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
+                { "GET /fleet/v1/status/a.service", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
+                { "GET /fleet/v1/kill/a.service", NULL, NULL, 405, JSON SERVER,
+                  "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
+                { "GET /fleet/v1//x", NULL, NULL, 301, "Content-Type: text/html; charset=utf-8\r\nLocation: /fleet/v1/x\r\n" SERVER,
+                  "<a href=\"/fleet/v1/x\">Moved Permanently</a>.\n\n" },
+                { "GET /%2e%2e/x", NULL, NULL, 404, JSON SERVER, "{\"error\":{\"code\":404,\"message\":\"\"}}" },
+                { "PUT /v2/keys/_fleet/unit/a.service", FORM, "value=1", 401, REFUSED("0"),
+                  "{\"errorCode\":110,\"message\":\"The request requires user authentication\","
+                  "\"cause\":\"Insufficient credentials\",\"index\":0}\n" },
+                { "GET /v2/keys/_fleet/none", NULL, NULL, 404, REFUSED("0"),
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/_fleet\",\"index\":0}\n" },
+                { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
+                { "GET *", NULL, NULL, 400, SERVER, "" },
+                { "GET /%", NULL, NULL, 400, TEXT SERVER, "400 Bad Request" },
+        };
+
+        play(*state, API_SOCKET, rows, ELEMENTS(rows));
+}
+
+/* -- Without a majority -- */
+
+static void without_a_leader_reads_say_how_old_they_are(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/keys/a", NULL, NULL, 404, JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Fleet-Stale: $S\r\n",
+                  "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/a\",\"index\":0}\n" },
+                { "GET /v2/keys/", NULL, NULL,
+                  200, JSON "X-Etcd-Cluster-Id: 0\r\nX-Etcd-Index: 0\r\nX-Raft-Index: $R\r\nX-Raft-Term: $T\r\nX-Fleet-Stale: $S\r\n",
+                  "{\"action\":\"get\",\"node\":{\"dir\":true}}\n" },
+                { "GET /fleet/v1/kv/value/a", NULL, NULL, 404, JSON "X-Fleet-Stale: $S\r\n",
+                  "{\"error\":{\"code\":404,\"message\":\"key not found\"}}\n" },
+                { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON "X-Fleet-Stale: $S\r\n", "{\"nodes\":[]}\n" },
+                { "GET /health", NULL, NULL, 503, TEXT "X-Fleet-Stale: $S\r\nRetry-After: 1\r\n",
+                  "{\"health\":\"false\",\"reason\":\"this host waits to be let into a cluster\"}" },
+                { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
+                { "GET /v2/members", NULL, NULL, 200, JSON "X-Etcd-Cluster-Id: 0\r\n", "{\"members\":[]}\n" },
+                { "GET /v2/members/leader", NULL, NULL, 503, JSON "X-Etcd-Cluster-Id: 0\r\nRetry-After: 1\r\n",
+                  "{\"message\":\"During election\"}" },
+                { "GET /v2/stats/leader", NULL, NULL, 403, JSON, "{\"message\":\"not current leader\"}" },
+                { "GET /v2/stats/self", NULL, NULL, 200, JSON,
+                  "{\"name\":\"alpha\",\"id\":\"0\",\"state\":\"StateFollower\",\"startTime\":\"$DZ\","
+                  "\"leaderInfo\":{\"leader\":\"0\",\"uptime\":\"$S.$Ss\",\"startTime\":\"$DZ\"},\"recvAppendRequestCnt\":0,"
+                  "\"sendAppendRequestCnt\":0}" },
+        };
+        Room *room = *state;
+
+        room->host->store->leaderless_ms = loop_now_ms(room->host->loop) - KV_STALE_MS; /* as if it had waited */
+        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
+}
+
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_value_is_set_read_and_removed),
+                in_a_room(directories_are_made_listed_and_removed),
+                in_a_room(conditions_decide_about_a_write),
+                in_a_room(a_time_to_live_is_set_renewed_and_taken_away),
+                in_a_room(each_wrong_parameter_is_named),
+                in_a_room(a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one),
+                in_a_room(a_watch_answers_with_the_first_change_from_its_index_on),
+                in_a_room(a_value_is_its_bytes_with_its_indexes_beside_it),
+                in_a_room(what_a_path_does_not_take_is_refused_with_what_it_takes),
+                in_a_room(a_list_comes_in_pages),
+                in_a_room(a_transaction_says_what_it_wrote_or_what_refused_it),
+                in_a_room(clients_of_etcd_find_version_health_members_and_rights),
+                in_a_room(machines_are_listed_and_their_metadata_changed),
+                in_a_room(states_are_those_of_machines_that_are_there),
+                in_a_room(why_and_plan_tell_each_machines_part),
+                in_a_room(what_a_unit_directory_asks_is_listed_and_answered),
+                in_a_room(units_are_changed_one_by_one_and_many_at_once),
+                in_a_room(the_socket_has_routes_of_its_own),
+                cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup, room_teardown),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
