@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -33,9 +34,8 @@ static void write_metrics(void *userdata, Text *t) {
 
 static void room_open(Room *room, const ApiLimits *limits) {
         ApiOptions options = { .network = room->host->network, .peers = room->host->peers, .store = room->host->store,
-                    .registry = room->host->registry,
-                               .machine_id = room->host->id, .name = "alpha", .access = CLIENT_READ_WRITE, .limits = limits,
-                    .metrics = write_metrics };
+                               .registry = room->host->registry, .machine_id = room->host->id, .name = "alpha", .access = CLIENT_READ_WRITE,
+                               .limits = limits, .metrics = write_metrics };
         Error err = {};
 
         room->api = api_free(room->api);
@@ -227,9 +227,11 @@ static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
                 send_row(room, door, &rows[i]);
                 body = split(room, &length);
                 (void) sscanf(room->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
-                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) || !fits(room, rows[i].answer, body))
-                        fail_msg("%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s", rows[i].request, rows[i].body ?: "", status,
-                                 room->answer + at, body, rows[i].status, rows[i].head, rows[i].answer);
+                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) || !fits(room, rows[i].answer, body)) {
+                        fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n", rows[i].request, rows[i].body ?: "", status,
+                                room->answer + at, body, rows[i].status, rows[i].head, rows[i].answer); /* longer than what cmocka prints */
+                        fail();
+                }
                 if (length >= 0 && !starts_with(rows[i].request, "HEAD") && (size_t) length != strlen(body))
                         fail_msg("%s: %d bytes are announced: %s", rows[i].request, length, body);
         }
@@ -1706,6 +1708,372 @@ static void the_socket_has_routes_of_its_own(void **state) {
         play(*state, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+/* -- Streams -- */
+
+typedef struct StreamReader {
+        int fd;
+        bool ended;
+        char text[32 * 1024];
+        size_t size;
+} StreamReader;
+
+static int connect_to(const Room *room, ApiDoor door) {
+        struct sockaddr_un local = { .sun_family = AF_UNIX };
+        struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        int fd = socket(door == API_SOCKET ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+
+        snprintf(local.sun_path, sizeof(local.sun_path), "%s", room->socket);
+        tcp.sin_port = htons(atoi(strchr(room->tcp, ':') + 1));
+        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local)) : connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
+        assert_int_equal(r, 0);
+        return fd;
+}
+
+static void say(Room *room, int fd, const char *request) {
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n\r\n", request, room->tcp);
+        assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
+}
+
+static void stream_open(Room *room, StreamReader *s, ApiDoor door, const char *request) {
+        *s = (StreamReader) { .fd = connect_to(room, door) };
+        say(room, s->fd, request);
+}
+
+static bool stream_has(StreamReader *s, const char *text) {
+        ssize_t n;
+
+        while ((n = recv(s->fd, s->text + s->size, sizeof(s->text) - 1 - s->size, MSG_DONTWAIT)) > 0)
+                s->size += n;
+        s->ended = s->ended || n == 0;
+        s->text[s->size] = 0;
+        return text ? strstr(s->text, text) != NULL : s->ended;
+}
+
+/* What has come since, with the bodies of its chunks alone, is that. */
+static void stream_says(Room *room, StreamReader *s, const char *expected) {
+        _cleanup_text_ Text t = {};
+        const char *last = strrchr(expected, '\n');
+
+        assert_non_null(last);
+        for (unsigned lines = 0;; host_turn(room->host)) {
+                const char *data;
+                size_t size, n = 0;
+
+                lines = 0;
+                (void) stream_has(s, NULL);
+                text_clear(&t);
+                for (const char *p = s->text; (size = strtoul(p, (char **) &data, 16)) > 0 && strlen(data) >= size + 4; p = data + 2 + size + 2)
+                        text_append_bytes(&t, data + 2, size);
+                for (const char *p = t.chars; p && *p; p++)
+                        lines += *p == '\n';
+                for (const char *p = expected; *p; p++)
+                        n += *p == '\n';
+                if (lines >= n)
+                        break;
+        }
+        if (!fits(room, expected, t.chars)) {
+                fprintf(stderr, "said:\n%sinstead of:\n%s", t.chars, expected); /* longer than what cmocka prints */
+                fail();
+        }
+        s->size = 0;
+}
+
+static void stream_begins(Room *room, StreamReader *s, const char *head) {
+        char *end, *date;
+
+        HOST_UNTIL(room->host, stream_has(s, "\r\n\r\n"));
+        end = strstr(s->text, "\r\n\r\n") + 2;
+        *end = 0;
+        date = strstr(s->text, "Date: ");
+        assert_non_null(date);
+        memmove(date, strstr(date, "\r\n") + 2, strlen(strstr(date, "\r\n") + 2) + 1);
+        if (!fits(room, head, s->text))
+                fail_msg("begins with:\n%sinstead of:\n%s", s->text, head);
+        memmove(s->text, end + 2, s->size - (end + 2 - s->text) + 1);
+        s->size -= end + 2 - s->text;
+}
+
+/* By a reset: who only says that he sends no more may still wait for the answer. */
+static void leave(int fd) {
+        const struct linger reset = { .l_onoff = 1 };
+
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
+        close(fd);
+}
+
+static void put(Room *room, const char *target, const char *form) {
+        const Row row = { target, FORM, form, 0, NULL, NULL };
+
+        send_row(room, API_LOOPBACK, &row);
+        if (!starts_with(room->answer, "HTTP/1.1 20"))
+                fail_msg("%s: %s", target, room->answer);
+}
+
+#define CHUNKED "Transfer-Encoding: chunked\r\n"
+
+static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/keys/other?wait=true", NULL, NULL, 500, REFUSED("0"),
+                  "{\"errorCode\":300,\"message\":\"Raft Internal Error\",\"cause\":\"too many watches\",\"index\":0}\n" },
+        };
+        ApiLimits limits = api_limits_default;
+        Room *room = *state;
+        StreamReader s;
+
+        put(room, "PUT /v2/keys/d/old", "value=0");
+        limits.watches = 1;
+        room_open(room, &limits);
+        stream_open(room, &s, API_LOOPBACK, "GET /v2/keys/d?wait=true&stream=true&recursive=true");
+        stream_begins(room, &s, "HTTP/1.1 200 OK\r\n" KEYS("@0") CHUNKED);
+        assert_int_equal(room->api->n_watching, 1);
+        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
+
+        put(room, "PUT /v2/keys/x", "value=not+here");
+        put(room, "PUT /v2/keys/d/_hidden", "value=neither");
+        put(room, "PUT /v2/keys/d/k", "value=1");
+        put(room, "PUT /v2/keys/d/k", "value=2");
+        put(room, "DELETE /v2/keys/d?recursive=true", "");
+        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
+                              "{\"action\":\"set\",\"node\":{\"key\":\"/d/k\",\"value\":\"2\",\"modifiedIndex\":@4,\"createdIndex\":@4},"
+                              "\"prevNode\":{\"key\":\"/d/k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
+                              "{\"action\":\"delete\",\"node\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},"
+                              "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
+        leave(s.fd);
+        HOST_UNTIL(room->host, room->api->n_watching == 0);
+
+        stream_open(room, &s, API_LOOPBACK, "GET /v2/keys/other?wait=true");
+        stream_begins(room, &s, "HTTP/1.1 200 OK\r\n" KEYS("@5") CHUNKED);
+        assert_int_equal(room->api->n_watching, 1);
+        put(room, "PUT /v2/keys/other", "value=1");
+        HOST_UNTIL(room->host, stream_has(&s, "0\r\n\r\n"));
+        assert_int_equal(room->api->n_watching, 0);
+        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n");
+        close(s.fd);
+}
+
+/* As when a snapshot has replaced the tree. */
+static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(void **state) {
+        Room *room = *state;
+        StreamReader watch, changes;
+
+        put(room, "PUT /v2/keys/a", "value=1");
+        stream_open(room, &watch, API_LOOPBACK, "GET /v2/keys/a?wait=true");
+        stream_begins(room, &watch, "HTTP/1.1 200 OK\r\n" KEYS("@1") CHUNKED);
+        stream_open(room, &changes, API_LOOPBACK, "GET /fleet/v1/kv/changes");
+        stream_begins(room, &changes, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_says(room, &changes, "{\"index\":@1}\n");
+        hub_cleared(kv_hub(room->host->store), room->base + 50);
+        HOST_UNTIL(room->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
+        stream_says(room, &watch, "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd recovery\",\"index\":@50}\n");
+        stream_says(room, &changes, "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list again, and go on after "
+                                    "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
+        assert_int_equal(room->api->n_watching, 0);
+        close(watch.fd);
+        close(changes.fd);
+}
+
+static void changes_are_told_with_what_was_there_before(void **state) {
+        Room *room = *state;
+        StreamReader s;
+
+        stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?prefix=/d&progress=0");
+        stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        put(room, "PUT /v2/keys/d/k", "value=1");
+        put(room, "PUT /v2/keys/d/k", "refresh=true&ttl=1000");
+        put(room, "PUT /v2/keys/e", "value=1");
+        put(room, "PUT /v2/keys/d/k?prevValue=1", "value=2");
+        put(room, "DELETE /v2/keys/d/k", "");
+        stream_says(room, &s, "{\"index\":@0}\n"
+                              "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,\"value\":\"1\"}}\n"
+                              "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"},"
+                              "\"prevNode\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n"
+                              "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@4,\"value\":\"2\"},"
+                              "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n"
+                              "{\"action\":\"delete\",\"index\":@5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@5},"
+                              "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
+        assert_int_equal(room->api->n_watching, 1);
+        leave(s.fd);
+        HOST_UNTIL(room->host, room->api->n_watching == 0);
+
+        stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
+        stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_says(room, &s, "{\"index\":0}\n"
+                              "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/e\",\"modifiedIndex\":@3,\"value\":\"1\"}}\n"
+                              "{\"index\":@5}\n"
+                              "{\"index\":@5}\n");
+        leave(s.fd);
+        HOST_UNTIL(room->host, room->api->n_watching == 0);
+}
+
+static void events_name_what_has_changed_and_with_details_how(void **state) {
+        static const Record later[] = {
+                { "machine/" BETA "/problem/z.service", "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"too many are gone\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"lost\",\"reason\":\"it is silent\"}" },
+                { "target/a.service", "loaded" },
+        };
+        static const Row rows[] = {
+                { "DELETE /fleet/v1/units/a.service", NULL, NULL, 204, SERVER, "" },
+        };
+        Room *room = *state;
+        StreamReader plain, details;
+
+        stream_open(room, &plain, API_SOCKET, "GET /fleet/v1/events");
+        stream_begins(room, &plain, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
+        write_records(room, hosts, 3);
+        write_records(room, units, 4);
+        write_records(room, later, ELEMENTS(later));
+        room->base -= 10;
+        stream_says(room, &plain, "{}\n"
+                                  "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
+                                  "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
+                                  "{\"index\":@3,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
+                                  "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\"}\n"
+                                  "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\"}\n"
+                                  "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
+                                  "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\"}\n"
+                                  "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\"}\n"
+                                  "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
+                                  "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n");
+        close(plain.fd);
+        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+        play(room, API_SOCKET, rows, ELEMENTS(rows));
+
+        stream_open(room, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
+        stream_begins(room, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_says(room, &details,
+                    "{\"index\":0}\n"
+                    "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
+                    "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"up\"}\n"
+                    "{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n"
+                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
+                    "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}\n"
+                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\",\"reason\":\"it has the fewest units\",\"term\":1}\n"
+                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
+                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\",\"time\":$S,\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
+                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it is silent\",\"was\":{\"presence\":\"up\"}}\n"
+                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\",\"was\":{\"value\":\"launched\"}}\n"
+                    "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
+                    "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{\"value\":\"loaded\"}}\n"
+                    "{\"index\":@12}\n");
+        leave(details.fd);
+        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+}
+
+
+/* -- Requests that end before their answer -- */
+
+enum { THREADS = 4 }; /* of the pool */
+
+typedef struct Hold {
+        _Atomic bool ends;
+        bool ended;
+        Work work;
+} Hold;
+
+static void hold_thread(void *userdata) {
+        Hold *hold = userdata;
+
+        while (!hold->ends)
+                usleep(1000);
+}
+
+static void release_thread(void *userdata) {
+        ((Hold *) userdata)->ended = true;
+}
+
+/* Nothing is written to the log before release(). */
+static void hold_log(Room *room, Hold holds[static THREADS]) {
+        for (unsigned i = 0; i < THREADS; i++) {
+                holds[i] = (Hold) { .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] } };
+                assert_int_equal(loop_work(room->host->loop, &holds[i].work), 0);
+        }
+}
+
+static void release_log(Room *room, Hold holds[static THREADS]) {
+        for (unsigned i = 0; i < THREADS; i++)
+                holds[i].ends = true;
+        HOST_UNTIL(room->host, holds[0].ended && holds[1].ended && holds[2].ended && holds[3].ended);
+}
+
+static bool is_pending(const Room *room) {
+        const Request *request = TAILQ_FIRST(&room->api->requests);
+
+        return request && request->forget;
+}
+
+static int begin(Room *room, ApiDoor door, const char *request, const char *fields, const char *body) {
+        int fd = connect_to(room, door);
+        _cleanup_text_ Text t = {};
+
+        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %zu\r\n\r\n%s", request, room->tcp, fields, strlen(body), body);
+        assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
+        HOST_UNTIL(room->host, is_pending(room));
+        return fd;
+}
+
+static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void **state) {
+        static const struct {
+                ApiDoor door;
+                const char *request, *fields, *body;
+        } rows[] = {
+                { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
+                { API_LOOPBACK, "PUT /fleet/v1/kv/value/b", "", "1" },
+                { API_LOOPBACK, "POST /fleet/v1/kv/txn", JSON, "{\"writes\":[{\"action\":\"set\",\"key\":\"/c\",\"value\":\"1\"}]}" },
+                { API_SOCKET, "PUT /fleet/v1/units/u.service", JSON, "{" UNIT_TEXT("") "}" },
+                { API_SOCKET, "PATCH /fleet/v1/machines", JSON, "[{\"op\":\"add\",\"path\":\"/" BETA "/metadata/k\",\"value\":\"v\"}]" },
+                { API_SOCKET, "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}" },
+        };
+        static const Row there[] = {
+                { "GET /v2/keys/?sorted=true", NULL, NULL, 200, KEYS("@6"),
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1},"
+                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/c\",\"value\":\"1\",\"modifiedIndex\":@3,"
+                  "\"createdIndex\":@3}]}}\n" },
+        };
+        Room *room = *state;
+        uint64_t base = room->base;
+        Hold holds[THREADS];
+        KvState now;
+        int fd;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                hold_log(room, holds);
+                fd = begin(room, rows[i].door, rows[i].request, rows[i].fields, rows[i].body);
+                if (rows[i].door == API_LOOPBACK) {
+                        leave(fd);
+                        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+                } else {
+                        room_open(room, NULL);
+                        close(fd);
+                }
+                release_log(room, holds);
+        }
+        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.level == 2));
+        room->base = base;
+        play(room, API_LOOPBACK, there, ELEMENTS(there));
+        assert_non_null(cluster_unit(registry_cluster(room->host->registry), "u.service"));
+}
+
+static int joining_setup(void **state) {
+        *state = room_new(true);
+        return 0;
+}
+
+static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(void **state) {
+        static const char *const requests[] = { "GET /v2/keys/a", "GET /fleet/v1/kv/list", "HEAD /v2/keys/" };
+        Room *room = *state;
+
+        for (size_t i = 0; i < ELEMENTS(requests); i++) {
+                int fd = begin(room, API_LOOPBACK, requests[i], "", "");
+
+                leave(fd);
+                HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+        }
+        room->api = api_free(room->api);
+        host_pause(room->host, 1500); /* the time that they were given is over: nobody is called */
+}
+
 /* -- Without a majority -- */
 
 static void without_a_leader_reads_say_how_old_they_are(void **state) {
@@ -1758,6 +2126,12 @@ int main(void) {
                 in_a_room(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_room(units_are_changed_one_by_one_and_many_at_once),
                 in_a_room(the_socket_has_routes_of_its_own),
+                in_a_room(a_watch_streams_changes_until_its_reader_leaves),
+                in_a_room(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
+                in_a_room(changes_are_told_with_what_was_there_before),
+                in_a_room(events_name_what_has_changed_and_with_details_how),
+                in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
+                cmocka_unit_test_setup_teardown(a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup, room_teardown),
         };
 
