@@ -114,7 +114,7 @@ if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-call_spec tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
+	tests/unit/test-call_spec tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
 TESTS += $(FLEETD_EDGE_TESTS)
 
@@ -139,6 +139,10 @@ tests_unit_test_api_SOURCES = tests/unit/test-api.c $(SIDE_BY_SIDE) $(FLEETD_HOS
 tests_unit_test_api_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=pairs_get,--wrap=pairs_set
 tests_unit_test_api_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_service_SOURCES = tests/unit/test-service.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_service_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with_location
+tests_unit_test_service_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
 tests_unit_test_api_answers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

@@ -357,6 +357,186 @@ static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(voi
         assert_non_null(strstr(room->err.message, "/30-c.conf"));
 }
 
+/* Each is read by its own name into its own place, and neither less nor more than its bounds is taken. */
+static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
+#define AT(member) offsetof(Settings, member)
+        static const struct {
+                const char *option;
+                size_t at;
+                uint64_t usual;
+                const char *least, *below, *most, *above;
+                uint64_t least_value, most_value;
+        } rows[] = {
+                { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
+                { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
+                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024, 240 * 1024 },
+                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536, 16 << 20 },
+                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000", "10000001", 1000, 10000000 },
+                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297", 1 << 20, 64 << 20 },
+                { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
+                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16, 1000000 },
+                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000", "1000001", 0, 1000000 },
+                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024, 32 << 10 },
+                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10, 256 << 10 },
+                { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
+                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024, 16 << 20 },
+                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865", 16 << 10, 64 << 20 },
+                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185", 32 << 20, 16ull << 30 },
+                { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+                { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+                { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
+                { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+                { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+                { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
+                { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
+        };
+#undef AT
+        Room *room = *state;
+
+        config(room, "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *given[] = { NULL, rows[i].least, rows[i].most, rows[i].below, rows[i].above };
+                const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
+
+                for (size_t k = 0; k < ELEMENTS(given); k++) {
+                        bool buffer = streq(rows[i].option, "limit-answer-size") && k == 2; /* it bounds the other */
+                        char option[100];
+
+                        if (k > 0 && !given[k])
+                                continue;
+                        snprintf(option, sizeof(option), "--%s=%s", rows[i].option, given[k] ?: "");
+                        if (k >= ELEMENTS(values)) {
+                                assert_true(told(room, option, NULL, NULL) < 0);
+                                assert_refused(room, rows[i].option);
+                                continue;
+                        }
+                        if (told(room, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL, NULL) < 0)
+                                fail_msg("%s: %s", option, room->err.message);
+                        if (*(uint64_t *) ((char *) &room->settings + rows[i].at) != values[k])
+                                fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
+                }
+        }
+        /* Together. */
+        assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL), -EINVAL);
+        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2097151"), -EINVAL);
+        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
+        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
+        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
+        assert_int_equal(told(room, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
+        assert_int_equal(told(room, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
+        assert_int_equal(told(room, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
+        assert_int_equal(told(room, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"), 0);
+}
+
+static void every_path_and_name_has_its_place(void **state) {
+#define AT(member) offsetof(Settings, member)
+        static const struct {
+                const char *option, *value;
+                size_t at;
+        } rows[] = {
+                { "state-directory", "/a", AT(state_directory) },
+                { "runtime-directory", "/b", AT(runtime_directory) },
+                { "unit-directory", "", AT(unit_directory) },
+                { "cluster-file", "/d", AT(cluster_file) },
+                { "listen-client", "[::1]:1", AT(listen_client) },
+                { "advertise-client", "https://h:65535", AT(advertise_client) },
+                { "advertise-client", "http://h:1", AT(advertise_client) },
+                { "listen-socket", "/e", AT(listen_socket) },
+                { "peer-key", "/f", AT(peer_key) },
+                { "name", "a-B.9_z", AT(name) },
+                { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
+                { "backup", "x", AT(backup) },
+                { "restore", "y", AT(restore) },
+        };
+#undef AT
+        static const char *const refused[] = {
+                "--advertise-client=http://h:65536", "--advertise-client=http://h:0", "--advertise-client=http://:1", "--advertise-client=http://h",
+                "--advertise-client=ftp://h:1", "--advertise-client=http://a b:1", "--advertise-client=http://h:x",
+                "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--name=a/b", "--listen-peer=[::]:1",
+                "--backup=", "--restore=", "--force", "--voters=x", "--agent=", "--config",
+        };
+        char long_name[] = "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", long_url[240] = "--advertise-client=http://";
+        Room *room = *state;
+
+        config(room, "");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char option[100], name[100];
+
+                snprintf(option, sizeof(option), "--%s=%s", rows[i].option, rows[i].value);
+                if (told(room, option, NULL, NULL) < 0)
+                        fail_msg("%s: %s", option, room->err.message);
+                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
+                snprintf(name, sizeof(name), "--%s", rows[i].option);
+                assert_int_equal(told(room, name, rows[i].value, NULL), 0);
+                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
+        }
+        for (size_t i = 0; i < ELEMENTS(refused); i++)
+                if (told(room, refused[i], NULL, NULL) >= 0)
+                        fail_msg("%s is taken", refused[i]);
+        assert_int_equal(told(room, long_name, NULL, NULL), 0);
+        memset(long_url + strlen(long_url), 'h', strlen("--advertise-client=") + 200 - 2 - strlen(long_url));
+        strcat(long_url, ":1");
+        assert_int_equal(told(room, long_url, NULL, NULL), 0);
+        memcpy(long_url + strlen(long_url) - 2, "h:1", 4);
+        assert_int_equal(told(room, long_url, NULL, NULL), -EINVAL);
+
+        assert_int_equal(told(room, "--recover", "--force", NULL), 0);
+        assert_true(room->settings.recover && room->settings.force);
+        assert_int_equal(told(room, "--recover", NULL, NULL), 0);
+        assert_true(room->settings.recover && !room->settings.force);
+        assert_int_equal(told(room, "--recover", "--backup=x", NULL), -EINVAL);
+        assert_refused(room, "--recover, --backup and --restore are one at a time");
+        assert_int_equal(told(room, "--restore=y", "--backup=x", NULL), -EINVAL);
+        assert_int_equal(told(room, "--backup=", NULL, NULL), -EINVAL);
+        assert_refused(room, "--backup and --restore need the name of a file");
+        assert_int_equal(told(room, "--force", NULL, NULL), -EINVAL);
+        assert_refused(room, "--force goes with --recover");
+        assert_int_equal(told(room, "--engine=no", "--debug=yes", "--client-access=off"), 0);
+        assert_true(!room->settings.engine && room->settings.debug && room->settings.agent);
+        assert_int_equal(room->settings.client_access, CLIENT_OFF);
+}
+
+static void drop_in(const char *dir, unsigned number, const char *ending) {
+        _cleanup_free_ char *path = NULL;
+        char name[40], text[40];
+
+        snprintf(name, sizeof(name), "%s%03u%s", number == 0 ? "." : "", number, ending);
+        snprintf(text, sizeof(text), "[Fleetd]\nName=n%u\n", number);
+        path = scratch_path(dir, name);
+        scratch_write(path, text);
+}
+
+static void drop_ins_are_read_in_order_and_counted(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d");
+
+        config(room, "");
+        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* there is none */
+        assert_int_equal(settings_read_drop_ins(&room->settings, room->config, &room->err), -ENOTDIR);
+        assert_non_null(strstr(room->err.message, "cannot list "));
+        assert_int_equal(mkdir(dir, 0700), 0);
+        drop_in(dir, 0, ".conf");
+        drop_in(dir, 1, ".cnf");
+        for (unsigned i = 0; i < 256; i++)
+                drop_in(dir, 2 + i, ".conf");
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
+        assert_string_equal(room->settings.name, "n257");
+        drop_in(dir, 999, ".conf");
+        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -E2BIG);
+        assert_non_null(strstr(room->err.message, ": more than 256 files"));
+}
+
+static void the_source_of_the_settings_is_named(void **state) {
+        static char *const without[] = { (char *) "fleetd", (char *) "--agent=no" };
+        static char *const with[] = { (char *) "fleetd", (char *) "--config=/a", (char *) "--config", (char *) "/b", (char *) "--agent=no" };
+
+        assert_string_equal(settings_source(2, without), "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d");
+        assert_string_equal(settings_source(5, with), "/b");
+        assert_string_equal(settings_source(2, with), "/a");
+}
+
 int main(void) {
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
         const struct CMUnitTest tests[] = {
@@ -375,6 +555,10 @@ int main(void) {
                 in_a_room(a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out),
                 in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
                 in_a_room(what_has_not_changed_is_not_taken),
+                in_a_room(every_limit_has_its_default_its_bounds_and_its_place),
+                in_a_room(every_path_and_name_has_its_place),
+                in_a_room(drop_ins_are_read_in_order_and_counted),
+                cmocka_unit_test(the_source_of_the_settings_is_named),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
