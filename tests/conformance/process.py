@@ -1,0 +1,284 @@
+"""The daemon as a process: process.py PROGRAM SCRATCH. Options that end it at once, exit statuses, what it says to its service manager, the
+descriptors that it leaves to clients, and a reload. Prints a result for each behaviour."""
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+
+PROGRAM, SCRATCH = sys.argv[1], sys.argv[2]
+PATIENCE = 60
+
+
+def path(name):
+    return os.path.join(SCRATCH, name)
+
+
+def run(*options):
+    """One that ends by itself: its exit status, and what it wrote."""
+    p = subprocess.run([PROGRAM, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+    return p.returncode, p.stdout, p.stderr
+
+
+def same(found, expected):
+    assert found == expected, f"{found!r}, not {expected!r}"
+
+
+class Daemon:
+    """One that runs until it is asked to stop; its messages to the service manager are in 'told'."""
+    count = 0
+
+    def __init__(self, *options, config="", limit=None, watchdog=None):
+        Daemon.count += 1
+        self.name = f"d{Daemon.count}"
+        self.config, self.log_path, self.sock = path(self.name + ".conf"), path(self.name + ".log"), path(self.name + ".sock")
+        self.write(config)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(path(self.name + ".notify"))
+        self.notify.settimeout(0.2)
+        self.told = []
+        environment = dict(os.environ, NOTIFY_SOCKET=path(self.name + ".notify"))
+        environment.pop("JOURNAL_STREAM", None)
+        if watchdog:
+            environment["WATCHDOG_USEC"] = str(watchdog)
+
+        def limits():
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if limit:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+        with open(self.log_path, "w") as log:
+            self.p = subprocess.Popen(["timeout", "-k", "5", "300", PROGRAM, *self.options(), *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      env=environment, preexec_fn=limits)
+
+    def options(self):
+        return [f"--config={self.config}", f"--state-directory={path(self.name)}", f"--runtime-directory={path(self.name + '-run')}",
+                "--unit-directory=", "--cluster-file=", f"--listen-socket={self.sock}", "--listen-client=off", "--agent=no", "--name=alpha",
+                "--machine-id=" + "a" * 32]
+
+    def write(self, text):
+        with open(self.config, "w") as f:
+            f.write(text)
+
+    def wait_told(self, message):
+        """Until it says so; returns what it said before."""
+        before = []
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                said = self.notify.recv(4096).decode()
+            except socket.timeout:
+                assert self.p.poll() is None and time.monotonic() < end, f"{message} was not said: {before}; {self.log()}"
+                continue
+            self.told.append(said)
+            if said == message:
+                return before
+            before.append(said)
+
+    def log(self):
+        with open(self.log_path) as f:
+            return f.read()
+
+    def wait_log(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.log():
+            assert time.monotonic() < end, f"{text!r} is not in: {self.log()}"
+            time.sleep(0.02)
+
+    def pid(self):
+        """timeout's child"""
+        with open(f"/proc/{self.p.pid}/task/{self.p.pid}/children") as f:
+            return int(f.read().split()[0])
+
+    def soft_limit(self):
+        with open(f"/proc/{self.pid()}/limits") as f:
+            return int(re.search(r"^Max open files +(\d+)", f.read(), re.M).group(1))
+
+    def ask(self, method, target, body=""):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(PATIENCE)
+        s.connect(self.sock)
+        s.sendall((f"{method} {target} HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+                   f"Content-Length: {len(body)}\r\n\r\n{body}").encode())
+        answer = b""
+        while piece := s.recv(65536):
+            answer += piece
+        s.close()
+        return int(answer.split()[1])
+
+    def signal(self, number):
+        os.kill(self.pid(), number)
+
+    def ends(self):
+        self.signal(signal.SIGTERM)
+        same(self.p.wait(PATIENCE), 0)
+
+    def close(self):
+        if self.p.poll() is None:
+            self.p.terminate()  # timeout(1) passes it on
+            self.p.wait()
+        self.notify.close()
+
+
+def daemon(*options, **how):
+    d = Daemon(*options, **how)
+    daemons.append(d)
+    return d
+
+
+daemons = []
+
+
+# -- What ends it at once --
+
+def help_and_version_end_well():
+    for option in ("--help", "-h"):
+        status, out, err = run("--agent=no", option)
+        same((status, err), (0, ""))
+        lines = out.split("\n")
+        same(lines[0], "fleetd [OPTION...]")
+        for line in ("  -h --help                    show this",
+                     "     --recover --force         the majority is lost for ever: make this host a cluster of one, and end",
+                     "     --state-directory=DIR     log, tree and last assignment (/var/lib/fleet)",
+                     "     --advertise-client=URL    where clients elsewhere reach this host's key API (none)",
+                     "     --debug=BOOL              log what the daemon looks at, too",
+                     "Each option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5)."):
+            assert line in lines, f"{line!r} is not in {out}"
+        at = lines.index("     --limit-connections-per-client=N ")
+        same(lines[at + 1], "                               of one address, or one user of the socket; 0: no limit of its own (0)")
+        assert "     --limit-backlog-size=SIZE " + "of a stream that its reader has not taken (256K)" in lines, out  # of exactly 25 characters
+    version = run("--version")
+    assert re.fullmatch(r"fleetd version \S+\n", version[1]), version
+    same(version, run("version"))
+    same(version, run("--nonsense", "--version"))
+    same((version[0], version[2]), (0, ""))
+
+
+def what_was_told_wrongly_ends_with_status_2():
+    for options, message in ((["--nope"], "fleetd: unknown option or missing value: --nope; see fleetd --help\n"),
+                             (["--agent=no", "version"], "fleetd: fleetd takes no arguments, but got 'version'; did you mean fleetctl?\n"),
+                             ([f"--config={path('none.conf')}"], f"fleetd: cannot read {path('none.conf')}: No such file or directory\n"),
+                             ([f"--config={SCRATCH}"], f"fleetd: cannot read {SCRATCH}: Invalid argument\n")):
+        same(run(*options), (2, "", message))
+
+
+def what_the_machine_lacks_ends_with_status_1():
+    open(path("empty.conf"), "w").close()
+    same(run("--config=/proc/self/mem"), (1, "", "fleetd: cannot read /proc/self/mem: Input/output error\n"))  # a disk that fails
+    common = [f"--config={path('empty.conf')}", "--unit-directory=", "--cluster-file=", "--listen-client=off", "--agent=no", "--machine-id=" + "b" * 32]
+    status, _, err = run(*common, "--state-directory=/proc/no", f"--listen-socket={path('x.sock')}")
+    same((status, err.split("\n")[-2]), (1, "fleetd: cannot use the state directory /proc/no: No such file or directory"))
+    status, _, err = run(*common, f"--state-directory={path('nokey')}", f"--runtime-directory={path('nokey-run')}", f"--listen-socket={path('x.sock')}",
+                         "--listen-peer=127.0.0.1:1", f"--peer-key={path('none.key')}")
+    same(status, 1)
+    assert path("none.key") in err.split("\n")[-2], err
+    status, _, err = run(*common, f"--state-directory={path('nosock')}", f"--runtime-directory={path('nosock-run')}", "--listen-socket=/proc/no/x.sock")
+    same(status, 1)
+    assert "/proc/no/x.sock" in err.split("\n")[-2], err
+    status, _, err = run(*common, f"--state-directory={path('nothing')}", f"--backup={path('copy')}")
+    same(status, 1)
+    assert err.startswith("fleetd: "), err
+
+
+# -- While it runs --
+
+def it_says_when_it_is_ready_and_when_it_stops():
+    d = daemon(watchdog=600000)
+    before = d.wait_told("READY=1")
+    assert "EXTEND_TIMEOUT_USEC=600000000" in before and before[0] == "WATCHDOG=1", before
+    for _ in range(3):
+        d.wait_told("WATCHDOG=1")
+    assert re.search(r"^fleetd \S+ runs on alpha$", d.log(), re.M), d.log()
+    d.wait_log("leader, term")
+    leads = "STATUS=leader, term 2, 1 of 1 voters reachable"
+    if leads not in d.told:
+        d.wait_told(leads)
+    status, _, err = run(*d.options())
+    same((status, err.split("\n")[-2]), (1, f"fleetd: another fleetd is running on {path(d.name)}"))
+    status, _, err = run(*d.options(), f"--backup={path('copy')}")
+    same((status, err), (1, f"fleetd: another fleetd is running on {path(d.name)}\n"))
+    same(d.ask("PUT", "/v2/keys/a", "value=1"), 201)
+    same(d.ask("GET", "/metrics"), 200)
+    d.ends()
+    d.wait_told("STOPPING=1")
+    assert "stopping; units are not touched\n" in d.log()
+    same(run(*d.options(), f"--backup={path('copy')}")[0], 0)
+    same(os.path.exists(path("copy")), True)
+
+
+def an_interrupt_ends_it_well_too():
+    d = daemon()
+    d.wait_told("READY=1")
+    d.signal(signal.SIGINT)
+    same(d.p.wait(PATIENCE), 0)
+
+
+def clients_leave_descriptors_to_the_daemon():
+    says = "LimitConnections= is {} instead of {}: only {} descriptors are allowed; LimitNOFILE= of fleetd.service gives more\n"
+    for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000)),  # one door
+                                          (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000)),
+                                          (["--limit-connections=16"], (256, 528), 528, None),
+                                          (["--limit-connections=17"], (256, 528), 528, says.format(16, 17, 528)),
+                                          (["--limit-connections=100"], (256, 4000), 612, None),
+                                          (["--limit-connections=100"], (2000, 4000), 2000, None),
+                                          (["--listen-socket=", "--limit-connections=1000"], (256, 528), 256, None)):
+        d = daemon(*options, limit=limit)
+        d.wait_told("READY=1")
+        same(d.soft_limit(), soft)
+        found = [line + "\n" for line in d.log().split("\n") if "LimitConnections=" in line]
+        same(found, [message] if message else [])
+        d.ends()
+
+
+def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
+    d = daemon(limit=(256, 1000))
+    d.wait_told("READY=1")
+    same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 201)
+    d.write("[Fleetd]\nLimitValueSize=1K\nQuota=1M\nDebug=yes\nBrakeSec=5s\n")
+    d.signal(signal.SIGHUP)
+    d.wait_told("RELOADING=1")
+    same([m for m in d.wait_told("READY=1") if not m.startswith("STATUS=")], [])
+    log = d.log()
+    for line in (f"Reloading configuration from {d.config}", "BrakeSec= is in force as it is now", "LimitValueSize= is in force as it is now",
+                 "Debug= is in force as it is now", "Quota= was changed, and stays as it was until fleetd is restarted; that touches no unit"):
+        same(log.count(line + "\n"), 1)
+    same(log.count("LimitConnections= is 488 instead of 10000"), 2)
+    assert "LimitConnections= is in force" not in log, log
+    same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 400)
+    same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1024), 200)
+
+    d.write("[Fleetd]\nLimitValueSize=2K\nNope=1\n")
+    d.signal(signal.SIGHUP)
+    d.wait_told("RELOADING=1")
+    d.wait_told("READY=1")
+    assert d.log().endswith(f"the configuration stays as it was: {d.config}: line 3: unknown setting Nope=; see fleetd.conf(5)\n"), d.log()
+    same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 400)
+
+    d.write("")
+    d.signal(signal.SIGHUP)
+    d.wait_told("RELOADING=1")
+    d.wait_told("READY=1")
+    same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 200)
+    d.ends()
+
+
+def main():
+    for name, f in list(globals().items()):
+        if not callable(f) or name in ("main", "run", "same", "path", "daemon", "Daemon") or f.__module__ != "__main__":
+            continue
+        try:
+            f()
+            print(f"ok {name}", flush=True)
+        except Exception as e:  # a result, whatever went wrong
+            print(f"not ok {name}: {str(e)[:500]!r} at line {traceback.extract_tb(e.__traceback__)[1].lineno}", flush=True)
+        finally:
+            for d in daemons:
+                d.close()
+            daemons.clear()
+
+
+main()

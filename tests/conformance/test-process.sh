@@ -1,0 +1,9 @@
+#!/bin/bash
+# The daemon as a process: its exit statuses, its words to the service manager, and what it does at a signal.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+python3 "$here/process.py" "${CHECK_BUILD:-build}/fleetd/fleetd" "$scratch"
+[ $? -eq 0 ] && echo "ok ends" || echo "not ok ends"
