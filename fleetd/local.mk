@@ -145,6 +145,7 @@ tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_sendv_with
 tests_unit_test_service_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOST)
 tests_unit_test_api_answers_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)

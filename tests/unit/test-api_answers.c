@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
+#include "fleetd/metrics.h"
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -228,7 +229,8 @@ static void play(Room *room, ApiDoor door, const Row *rows, size_t n) {
                 body = split(room, &length);
                 (void) sscanf(room->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
                 if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) || !fits(room, rows[i].answer, body)) {
-                        fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n", rows[i].request, rows[i].body ?: "", status,
+                        fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n", rows[i].request,
+                    rows[i].body ?: "", status,
                                 room->answer + at, body, rows[i].status, rows[i].head, rows[i].answer); /* longer than what cmocka prints */
                         fail();
                 }
@@ -1708,6 +1710,199 @@ static void the_socket_has_routes_of_its_own(void **state) {
         play(*state, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+/* -- Figures -- */
+
+static bool counts_are_played;
+
+void __real_kv_counts(const KvStore *store, KvCounts *ret);
+void __wrap_kv_counts(const KvStore *store, KvCounts *ret);
+void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
+        __real_kv_counts(store, ret);
+        for (KvAction a = 0; counts_are_played && a < _KV_ACTION_MAX; a++) {
+                ret->done[a] = 100 + a;
+                ret->refused[a] = 200 + a;
+        }
+        if (!counts_are_played)
+                return;
+        ret->entries_bytes = 301;
+        ret->window_bytes = 302;
+        ret->cost.total = 303;
+        ret->cost_max.total = 304;
+        ret->deferred = 305;
+}
+
+void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
+void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
+        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5, .unscheduled = 6,
+                                .unschedule_failures = 7 };
+}
+
+static const RegistryCounts *played_counts(void) {
+        static const RegistryCounts counts = { .done = 401, .failed = 402 };
+
+        return &counts;
+}
+
+const RegistryCounts *__real_registry_counts(const Registry *r);
+const RegistryCounts *__wrap_registry_counts(const Registry *r);
+const RegistryCounts *__wrap_registry_counts(const Registry *r) {
+        return counts_are_played ? played_counts() : __real_registry_counts(r);
+}
+
+static void each_figure_is_written_under_its_own_name(void **state) {
+        static const Row rows[] = {
+                { "GET /v2/stats/store", NULL, NULL, 200, JSON,
+                  "{\"getsSuccess\":11,\"getsFail\":12,\"setsSuccess\":101,\"setsFail\":201,\"deleteSuccess\":106,\"deleteFail\":206,"
+                  "\"updateSuccess\":103,\"updateFail\":203,\"createSuccess\":102,\"createFail\":202,\"compareAndSwapSuccess\":104,"
+                  "\"compareAndSwapFail\":204,\"compareAndDeleteSuccess\":105,\"compareAndDeleteFail\":205,\"expireCount\":107,"
+                  "\"watchers\":13}" },
+        };
+        static const char figures[] =
+                "# HELP fleet_engine_leader_start_time When this host's engine began to place units, in seconds since 1970; 0: "
+                "it does not.\n"
+                "# TYPE fleet_engine_leader_start_time gauge\n"
+                "fleet_engine_leader_start_time 1\n"
+                "# HELP fleet_engine_task_count_total Orders that the engine gave.\n"
+                "# TYPE fleet_engine_task_count_total counter\n"
+                "fleet_engine_task_count_total{type=\"attemptscheduleunit\"} 4\n"
+                "fleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n"
+                "# HELP fleet_engine_task_failure_count_total Orders that were overtaken, and planned again.\n"
+                "# TYPE fleet_engine_task_failure_count_total counter\n"
+                "fleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} 5\n"
+                "fleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n"
+                "# HELP fleet_engine_reconcile_count_total Passes of the engine.\n"
+                "# TYPE fleet_engine_reconcile_count_total counter\n"
+                "fleet_engine_reconcile_count_total 2\n"
+                "# HELP fleet_engine_reconcile_failure_count_total Passes that came to nothing.\n"
+                "# TYPE fleet_engine_reconcile_failure_count_total counter\n"
+                "fleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n"
+                "# HELP fleet_registry_operation_count_total Transactions of the registry.\n"
+                "# TYPE fleet_registry_operation_count_total counter\n"
+                "fleet_registry_operation_count_total{type=\"set\"} 401\n"
+                "# HELP fleet_registry_operation_failed_count_total Those that were refused, overtaken, or whose outcome is unknown.\n"
+                "# TYPE fleet_registry_operation_failed_count_total counter\n"
+                "fleet_registry_operation_failed_count_total{type=\"set\"} 402\n"
+                "# HELP fleet_units Units of the cluster.\n"
+                "# TYPE fleet_units gauge\n"
+                "fleet_units 3\n"
+                "# HELP fleet_machines Machines of the cluster, by presence.\n"
+                "# TYPE fleet_machines gauge\n"
+                "fleet_machines{presence=\"up\"} 2\n"
+                "fleet_machines{presence=\"away\"} 1\n"
+                "fleet_machines{presence=\"lost\"} 1\n"
+                "fleet_machines{presence=\"left\"} 0\n"
+                "# HELP fleet_store_has_leader Whether this host knows a leader.\n"
+                "# TYPE fleet_store_has_leader gauge\n"
+                "fleet_store_has_leader 1\n"
+                "# HELP fleet_store_is_leader Whether this host leads.\n"
+                "# TYPE fleet_store_is_leader gauge\n"
+                "fleet_store_is_leader 1\n"
+                "# HELP fleet_store_term Raft's term.\n"
+                "# TYPE fleet_store_term gauge\n"
+                "fleet_store_term $T\n"
+                "# HELP fleet_store_index The store's index, as applied here.\n"
+                "# TYPE fleet_store_index gauge\n"
+                "fleet_store_index @0\n"
+                "# HELP fleet_store_raft_index Raft's index, as applied here.\n"
+                "# TYPE fleet_store_raft_index gauge\n"
+                "fleet_store_raft_index $R\n"
+                "# HELP fleet_store_log_memory_bytes Bytes of the log's entries that are in memory.\n"
+                "# TYPE fleet_store_log_memory_bytes gauge\n"
+                "fleet_store_log_memory_bytes 301\n"
+                "# HELP fleet_store_event_window_bytes Bytes of the event windows in memory.\n"
+                "# TYPE fleet_store_event_window_bytes gauge\n"
+                "fleet_store_event_window_bytes 302\n"
+                "# HELP fleet_store_apply_cost_total Cost of the entries that were applied here, in bytes.\n"
+                "# TYPE fleet_store_apply_cost_total counter\n"
+                "fleet_store_apply_cost_total 303\n"
+                "# HELP fleet_store_apply_cost_max Cost of the costliest of them.\n"
+                "# TYPE fleet_store_apply_cost_max gauge\n"
+                "fleet_store_apply_cost_max 304\n"
+                "# HELP fleet_store_deferred_total Commands that did not fit into their entry's budget.\n"
+                "# TYPE fleet_store_deferred_total counter\n"
+                "fleet_store_deferred_total 305\n"
+                "# HELP fleet_store_operations_total Users' changes that were applied here.\n"
+                "# TYPE fleet_store_operations_total counter\n"
+                "fleet_store_operations_total{action=\"set\"} 101\n"
+                "fleet_store_operations_total{action=\"create\"} 102\n"
+                "fleet_store_operations_total{action=\"update\"} 103\n"
+                "fleet_store_operations_total{action=\"compareAndSwap\"} 104\n"
+                "fleet_store_operations_total{action=\"compareAndDelete\"} 105\n"
+                "fleet_store_operations_total{action=\"delete\"} 106\n"
+                "fleet_store_operations_total{action=\"expire\"} 107\n"
+                "# HELP fleet_store_operations_refused_total Users' changes that were refused.\n"
+                "# TYPE fleet_store_operations_refused_total counter\n"
+                "fleet_store_operations_refused_total{action=\"set\"} 201\n"
+                "fleet_store_operations_refused_total{action=\"create\"} 202\n"
+                "fleet_store_operations_refused_total{action=\"update\"} 203\n"
+                "fleet_store_operations_refused_total{action=\"compareAndSwap\"} 204\n"
+                "fleet_store_operations_refused_total{action=\"compareAndDelete\"} 205\n"
+                "fleet_store_operations_refused_total{action=\"delete\"} 206\n"
+                "fleet_store_operations_refused_total{action=\"expire\"} 207\n"
+                "# HELP fleet_loop_turn_cpu_seconds CPU time of the turns of the event loop.\n"
+                "# TYPE fleet_loop_turn_cpu_seconds histogram\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0001\"} 1\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.00025\"} 3\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0005\"} 6\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.001\"} 10\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.0025\"} 15\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.005\"} 21\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.01\"} 28\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.02\"} 36\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.05\"} 45\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"0.1\"} 55\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"1\"} 66\n"
+                "fleet_loop_turn_cpu_seconds_bucket{le=\"+Inf\"} 1000\n"
+                "fleet_loop_turn_cpu_seconds_sum 2.500000\n"
+                "fleet_loop_turn_cpu_seconds_count 1000\n"
+                "# HELP fleet_loop_turn_cpu_max_seconds CPU time of the longest turn since the start.\n"
+                "# TYPE fleet_loop_turn_cpu_max_seconds gauge\n"
+                "fleet_loop_turn_cpu_max_seconds 0.001500\n"
+                "# HELP fleet_loop_turn_wall_max_seconds Wall time of the longest turn since the start.\n"
+                "# TYPE fleet_loop_turn_wall_max_seconds gauge\n"
+                "fleet_loop_turn_wall_max_seconds 0.003000\n"
+                "# HELP fleet_loop_work_total Work of the event loop that grows with its input.\n"
+                "# TYPE fleet_loop_work_total counter\n"
+                "fleet_loop_work_total{unit=\"nodes\"} 21\n"
+                "fleet_loop_work_total{unit=\"bytes\"} 22\n"
+                "# HELP fleet_loop_turn_work_max The most such work of one turn since the start.\n"
+                "# TYPE fleet_loop_turn_work_max gauge\n"
+                "fleet_loop_turn_work_max{unit=\"nodes\"} 23\n"
+                "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
+        Room *room = *state;
+        Loop *loop = room->host->loop;
+        _cleanup_text_ Text t = {};
+        Turns turns;
+
+        write_records(room, hosts, ELEMENTS(hosts));
+        write_records(room, units, ELEMENTS(units));
+        counts_are_played = true;
+        room->api->gets = 11;
+        room->api->gets_failed = 12;
+        room->api->n_watching = 13;
+        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
+        room->api->n_watching = 0;
+
+        turns = loop->turns;
+        loop->turns = (Turns) { .n = 1000, .cpu_ns = 2500000000, .cpu_max_ns = 1500000, .wall_max_ns = 3000000,
+                                .total = { .nodes = 21, .bytes = 22 }, .most = { .nodes = 23, .bytes = 24 } };
+        for (size_t i = 0; i < TURN_BUCKETS; i++)
+                loop->turns.buckets[i] = i + 1;
+        metrics_write(&t, loop, room->host->store, room->host->registry, (const Engine *) room);
+        loop->turns = turns;
+        counts_are_played = false;
+        assert_int_equal(t.error, 0);
+        if (!fits(room, figures, t.chars)) {
+                fprintf(stderr, "%s", t.chars); /* longer than what cmocka prints */
+                fail();
+        }
+
+        text_clear(&t);
+        metrics_write(&t, loop, room->host->store, room->host->registry, NULL); /* of a host without an engine */
+        assert_non_null(strstr(t.chars, "\nfleet_engine_leader_start_time 0\n"));
+}
+
+
 /* -- Streams -- */
 
 typedef struct StreamReader {
@@ -1724,7 +1919,8 @@ static int connect_to(const Room *room, ApiDoor door) {
 
         snprintf(local.sun_path, sizeof(local.sun_path), "%s", room->socket);
         tcp.sin_port = htons(atoi(strchr(room->tcp, ':') + 1));
-        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local)) : connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
+        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local))
+                               : connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
         assert_int_equal(r, 0);
         return fd;
 }
@@ -1764,7 +1960,8 @@ static void stream_says(Room *room, StreamReader *s, const char *expected) {
                 lines = 0;
                 (void) stream_has(s, NULL);
                 text_clear(&t);
-                for (const char *p = s->text; (size = strtoul(p, (char **) &data, 16)) > 0 && strlen(data) >= size + 4; p = data + 2 + size + 2)
+                for (const char *p = s->text; (size = strtoul(p, (char **) &data, 16)) > 0 && strlen(data) >= size + 4;
+                     p = data + 2 + size + 2)
                         text_append_bytes(&t, data + 2, size);
                 for (const char *p = t.chars; p && *p; p++)
                         lines += *p == '\n';
@@ -1849,7 +2046,8 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
         put(room, "PUT /v2/keys/other", "value=1");
         HOST_UNTIL(room->host, stream_has(&s, "0\r\n\r\n"));
         assert_int_equal(room->api->n_watching, 0);
-        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,\"createdIndex\":@6}}\n");
+        stream_says(room, &s, "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,"
+                    "\"createdIndex\":@6}}\n");
         close(s.fd);
 }
 
@@ -1867,7 +2065,8 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
         hub_cleared(kv_hub(room->host->store), room->base + 50);
         HOST_UNTIL(room->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
         stream_says(room, &watch, "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd recovery\",\"index\":@50}\n");
-        stream_says(room, &changes, "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list again, and go on after "
+        stream_says(room, &changes, "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list "
+                    "again, and go on after "
                                     "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
         assert_int_equal(room->api->n_watching, 0);
         close(watch.fd);
@@ -1886,10 +2085,13 @@ static void changes_are_told_with_what_was_there_before(void **state) {
         put(room, "PUT /v2/keys/d/k?prevValue=1", "value=2");
         put(room, "DELETE /v2/keys/d/k", "");
         stream_says(room, &s, "{\"index\":@0}\n"
-                              "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,\"value\":\"1\"}}\n"
-                              "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"},"
+                              "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,"
+                    "\"value\":\"1\"}}\n"
+                              "{\"action\":\"set\",\"index\":@2,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,"
+                    "\"ttl\":~1000,\"value\":\"1\"},"
                               "\"prevNode\":{\"createdIndex\":@1,\"key\":\"/d/k\",\"modifiedIndex\":@1,\"value\":\"1\"},\"refresh\":true}\n"
-                              "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@4,\"value\":\"2\"},"
+                              "{\"action\":\"compareAndSwap\",\"index\":@4,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\","
+                    "\"modifiedIndex\":@4,\"value\":\"2\"},"
                               "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@2,\"ttl\":~1000,\"value\":\"1\"}}\n"
                               "{\"action\":\"delete\",\"index\":@5,\"node\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@5},"
                               "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
@@ -1900,7 +2102,8 @@ static void changes_are_told_with_what_was_there_before(void **state) {
         stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
         stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
         stream_says(room, &s, "{\"index\":0}\n"
-                              "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/e\",\"modifiedIndex\":@3,\"value\":\"1\"}}\n"
+                              "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/e\",\"modifiedIndex\":@3,"
+                    "\"value\":\"1\"}}\n"
                               "{\"index\":@5}\n"
                               "{\"index\":@5}\n");
         leave(s.fd);
@@ -1947,15 +2150,23 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                     "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
                     "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"up\"}\n"
                     "{\"index\":@3,\"kind\":\"metadata\",\"machine\":\"" BETA "\",\"name\":\"gpu\",\"time\":$S,\"value\":\"yes\"}\n"
-                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
+                    "{\"index\":@4,\"kind\":\"unit\",\"name\":\"a.service\",\"time\":$S,"
+                    "\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}\n"
                     "{\"index\":@5,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"launched\"}\n"
-                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\",\"reason\":\"it has the fewest units\",\"term\":1}\n"
-                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
-                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\",\"time\":$S,\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
-                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it is silent\",\"was\":{\"presence\":\"up\"}}\n"
-                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\",\"was\":{\"value\":\"launched\"}}\n"
-                    "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
-                    "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,\"was\":{\"value\":\"loaded\"}}\n"
+                    "{\"index\":@6,\"kind\":\"order\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,\"order\":\"run\","
+                    "\"reason\":\"it has the fewest units\",\"term\":1}\n"
+                    "{\"index\":@7,\"kind\":\"state\",\"machine\":\"" BETA "\",\"name\":\"a.service\",\"time\":$S,"
+                    "\"active\":\"active\",\"load\":\"loaded\",\"since\":1500,\"sub\":\"running\"}\n"
+                    "{\"index\":@8,\"kind\":\"problem\",\"machine\":\"" BETA "\",\"name\":\"z.service\",\"time\":$S,"
+                    "\"confirmed\":true,\"problem\":\"held\",\"reason\":\"too many are gone\"}\n"
+                    "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\",\"time\":$S,\"presence\":\"lost\",\"reason\":\"it "
+                    "is silent\",\"was\":{\"presence\":\"up\"}}\n"
+                    "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\",\"time\":$S,\"value\":\"loaded\","
+                    "\"was\":{\"value\":\"launched\"}}\n"
+                    "{\"index\":@11,\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                    "\"was\":{\"hash\":\"dc244fef41a3382ca41f5c4ebc8b33614902a7ea\"}}\n"
+                    "{\"index\":@12,\"kind\":\"target\",\"name\":\"a.service\",\"removed\":true,\"time\":$S,"
+                    "\"was\":{\"value\":\"loaded\"}}\n"
                     "{\"index\":@12}\n");
         leave(details.fd);
         HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
@@ -2027,8 +2238,10 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
         };
         static const Row there[] = {
                 { "GET /v2/keys/?sorted=true", NULL, NULL, 200, KEYS("@6"),
-                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,\"createdIndex\":@1},"
-                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/c\",\"value\":\"1\",\"modifiedIndex\":@3,"
+                  "{\"action\":\"get\",\"node\":{\"dir\":true,\"nodes\":[{\"key\":\"/a\",\"value\":\"1\",\"modifiedIndex\":@1,"
+                    "\"createdIndex\":@1},"
+                  "{\"key\":\"/b\",\"value\":\"1\",\"modifiedIndex\":@2,\"createdIndex\":@2},{\"key\":\"/c\",\"value\":\"1\","
+                    "\"modifiedIndex\":@3,"
                   "\"createdIndex\":@3}]}}\n" },
         };
         Room *room = *state;
@@ -2126,12 +2339,14 @@ int main(void) {
                 in_a_room(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_room(units_are_changed_one_by_one_and_many_at_once),
                 in_a_room(the_socket_has_routes_of_its_own),
+                in_a_room(each_figure_is_written_under_its_own_name),
                 in_a_room(a_watch_streams_changes_until_its_reader_leaves),
                 in_a_room(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
                 in_a_room(changes_are_told_with_what_was_there_before),
                 in_a_room(events_name_what_has_changed_and_with_details_how),
                 in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
-                cmocka_unit_test_setup_teardown(a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
+                                                room_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_reads_say_how_old_they_are, lonely_setup, room_teardown),
         };
 
