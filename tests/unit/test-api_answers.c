@@ -1733,8 +1733,8 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
-        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5, .unscheduled = 6,
-                                .unschedule_failures = 7 };
+        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5,
+                                .unscheduled = 6, .unschedule_failures = 7 };
 }
 
 static const RegistryCounts *played_counts(void) {
@@ -2290,8 +2290,8 @@ static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(vo
 static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {
         static const Row fits_in[] = {
                 { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@0"),
-                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/a\",\"value\":\"1\",\"modifiedIndex\":@0,"
-                  "\"createdIndex\":@0}],\"modifiedIndex\":@0,\"createdIndex\":@0}}\n" },
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/a\",\"value\":\"1\","
+                  "\"modifiedIndex\":@0,\"createdIndex\":@0}],\"modifiedIndex\":@0,\"createdIndex\":@0}}\n" },
         };
         static const Row refused[] = {
                 { "GET /v2/keys/d", NULL, NULL, 400, REFUSED("@1"),
