@@ -215,26 +215,6 @@ static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
         return 0;
 }
 
-int api_state_read(const char *json, size_t size, ApiState *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        int r;
-
-        r = json_value_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = read_state(root, ret, err);
-        if (r < 0)
-                return r;
-
-        ret->source = TAKE_PTR(root);
-        return 0;
-}
-
-void api_state_done(ApiState *state) {
-        json_value_free(state->source);
-        *state = (ApiState) {};
-}
-
 void api_machine_write(Text *t, const ApiMachine *machine) {
         json_open(t, NULL, '{');
         json_add_string(t, "hostname", machine->hostname);

@@ -59,13 +59,9 @@ typedef struct ApiState {
         uint64_t since_ms;
         const char *job;   /* why its last start never began: "dependency", "unsupported", ... */
         bool finished;     /* ended as it should, and is not to be run again */
-        JsonValue *source; /* set by api_state_read(), owned */
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
-int api_state_read(const char *json, size_t size, ApiState *ret, Error *err);
-void api_state_done(ApiState *state);
-#define _cleanup_api_state_ _cleanup_(api_state_done)
 
 /* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "problem" (what its replica suffers from), "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {

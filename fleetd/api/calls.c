@@ -5,6 +5,7 @@
  * PEER_CALL_CANCEL (number) when the client has left. PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the
  * child waits. A host that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it has to
  * hold too much. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -125,7 +126,8 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
         PeerSession *session;
 
         if (r->request) {
-                if (r->held.size == 0 && line_data(r->request, r->api->machine_id, bytes, size) == 0)
+                assert(r->held.size == 0); /* else the child is paused */
+                if (line_data(r->request, r->api->machine_id, bytes, size) == 0)
                         return;
                 text_append_bytes(&r->held, bytes, size);
                 child_pause(r->child, true);
@@ -146,8 +148,7 @@ static void running_on_exit(void *userdata, int status) {
 
         r->child = NULL;
         if (r->request) {
-                if (r->held.size > 0)
-                        (void) line_data(r->request, r->api->machine_id, r->held.chars, r->held.size);
+                assert(r->held.size == 0); /* a child that is paused does not end: its output has not been read */
                 line_exit(r->request, status);
         } else if ((session = peers_session(r->api->options.peers, r->session))) {
                 write_u64(&w, r->number);

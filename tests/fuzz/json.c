@@ -50,14 +50,12 @@ static void read_records(const char *json, size_t size) {
 
 static void read_pages(const char *json, size_t size) {
         _cleanup_api_page_ ApiPage units = {}, states = {}, machines = {};
-        _cleanup_api_state_ ApiState state = {};
         char message[64];
         int code;
 
         (void) api_units_page_read(json, size, &units, NULL);
         (void) api_states_page_read(json, size, &states, NULL);
         (void) api_machines_page_read(json, size, &machines, NULL);
-        (void) api_state_read(json, size, &state, NULL);
         (void) api_error_read(json, size, &code, message, sizeof(message));
 }
 

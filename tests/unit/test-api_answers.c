@@ -1733,8 +1733,8 @@ void __wrap_kv_counts(const KvStore *store, KvCounts *ret) {
 
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret);
 void __wrap_engine_counts(const Engine *e, EngineCounts *ret) {
-        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5, .unscheduled = 6,
-                                .unschedule_failures = 7 };
+        *ret = (EngineCounts) { .leader_since_s = 1, .passes = 2, .pass_failures = 3, .scheduled = 4, .schedule_failures = 5,
+                                .unscheduled = 6, .unschedule_failures = 7 };
 }
 
 static const RegistryCounts *played_counts(void) {
@@ -2287,6 +2287,42 @@ static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(vo
         host_pause(room->host, 1500); /* the time that they were given is over: nobody is called */
 }
 
+static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {
+        static const Row fits_in[] = {
+                { "GET /v2/keys/d", NULL, NULL, 200, KEYS("@0"),
+                  "{\"action\":\"get\",\"node\":{\"key\":\"/d\",\"dir\":true,\"nodes\":[{\"key\":\"/d/a\",\"value\":\"1\","
+                  "\"modifiedIndex\":@0,\"createdIndex\":@0}],\"modifiedIndex\":@0,\"createdIndex\":@0}}\n" },
+        };
+        static const Row refused[] = {
+                { "GET /v2/keys/d", NULL, NULL, 400, REFUSED("@1"),
+                  "{\"errorCode\":210,\"message\":\"Invalid POST form\",\"cause\":\"the answer would be more than 1 nodes or 32 MiB: "
+                  "list the directories in it one by one\",\"index\":@1}\n" },
+        };
+        ApiLimits limits = api_limits_default;
+        Room *room = *state;
+
+        put(room, "PUT /v2/keys/d/a", "value=1");
+        limits.answer_nodes = 1;
+        room_open(room, &limits);
+        play(room, API_LOOPBACK, fits_in, ELEMENTS(fits_in));
+        put(room, "PUT /v2/keys/d/b", "value=1");
+        play(room, API_LOOPBACK, refused, ELEMENTS(refused));
+
+        for (unsigned n = 100; n <= 101; n++) {
+                _cleanup_text_ Text body = {};
+                Row row = { "POST /fleet/v1/directory", JSON, NULL, n == 100 ? 404 : 400, JSON SERVER,
+                            n == 100 ? "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has nothing to ask about it\"}}"
+                                     : "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
+
+                text_append(&body, "{\"kind\":\"held\",\"names\":[\"x\"");
+                for (unsigned i = 1; i < n; i++)
+                        text_append(&body, ",\"x\"");
+                text_append(&body, "]}");
+                row.body = body.chars;
+                play(room, API_SOCKET, &row, 1);
+        }
+}
+
 /* -- Without a majority -- */
 
 static void without_a_leader_reads_say_how_old_they_are(void **state) {
@@ -2344,6 +2380,7 @@ int main(void) {
                 in_a_room(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
                 in_a_room(changes_are_told_with_what_was_there_before),
                 in_a_room(events_name_what_has_changed_and_with_details_how),
+                in_a_room(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),
                 in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
                 cmocka_unit_test_setup_teardown(a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
                                                 room_teardown),

@@ -30,6 +30,7 @@ struct Child {
 
 static Child children[CHILDREN_MAX];
 static unsigned n_children;
+static bool spawn_fails;
 
 UvLoop *__wrap_loop_uv(Loop *base);
 UvLoop *__wrap_loop_uv(Loop *base) {
@@ -41,6 +42,8 @@ int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], cons
         Child *c = &children[n_children++];
 
         assert_true(n_children <= CHILDREN_MAX);
+        if (spawn_fails)
+                return error_set(err, -EAGAIN, "cannot run it");
         *c = (Child) { .events = events, .userdata = userdata };
         for (size_t i = 0; argv[i]; i++)
                 snprintf(c->line + strlen(c->line), sizeof(c->line) - strlen(c->line), "%s ", argv[i]);
@@ -402,6 +405,156 @@ static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) 
         assert_true(h->client.closing || !h->client.open);
 }
 
+/* -- A client of this host -- */
+
+static void have_unit(Still *h, const char *name) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n";
+        Unit *unit = NULL;
+        UnitChange change = {};
+
+        assert_int_equal(unit_parse(name, text, strlen(text), &unit, NULL), 0);
+        change.unit = unit;
+        assert_done(h, registry_change_units(h->registry, &change, 1, on_done, done_));
+        unit_free(unit);
+}
+
+static void what_is_wrong_with_a_call_is_said(void **state) {
+#define WEB "/fleet/v1/journal/web.service?machine=" STILL_ID
+#define ERROR(status, message) "HTTP/1.1 " status, "{\"error\":{\"code\":" status ",\"message\":\"" message "\"}}"
+        static const struct {
+                const char *method, *target, *status, *body;
+        } rows[] = {
+                { "POST", WEB, ERROR("405", "only GET supported against this resource") },
+                { "GET", "/fleet/v1/reload/web.service", ERROR("405", "only POST supported against this resource") },
+                { "GET", "/fleet/v1/journal/none.service", ERROR("404", "unit does not exist") },
+                { "GET", "/fleet/v1/journal/none.service?machine=x", ERROR("404", "unit does not exist") },
+                { "GET", "/fleet/v1/journal/idle.service?machine=x", ERROR("404", "machine x does not exist") },
+                { "GET", "/fleet/v1/journal/idle.service", ERROR("404", "idle.service is on no machine") },
+                { "GET", "/fleet/v1/journal/x?machine=" STILL_ID, ERROR("400", "unit name must contain \\\".\\\"") },
+                { "GET", WEB "&output=0123456789012345678901234567890",
+                  ERROR("400", "output: journalctl has no format '0123456789012345678901234567890'") },
+                { "GET", WEB "&output=01234567890123456789012345678901", ERROR("400", "output: longer than 31 bytes") },
+                { "GET", WEB "&since=01234567890123456789012345678901234567890123456789012345678901234",
+                  ERROR("400", "since: longer than 63 bytes") },
+                { "GET", WEB "&until=%21", ERROR("400", "until: expected a time as journalctl(1) takes it") },
+                { "GET", WEB "&whom=01234567890123456", ERROR("400", "whom: longer than 15 bytes") },
+                { "GET", WEB "&lines=x", ERROR("400", "lines: expected a number up to 100000") },
+                { "GET", WEB "&lines=100001", ERROR("400", "lines: expected a number up to 100000") },
+                { "GET", WEB "&follow=x", ERROR("400", "follow: expected true or false") },
+        };
+        Still *h = *state;
+
+        have_unit(h, "idle.service");
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *answer = ask(h, rows[i].method, rows[i].target);
+
+                assert_says(answer, rows[i].status);
+                assert_says(answer, rows[i].body);
+        }
+        assert_int_equal(n_children, 0);
+        spawn_fails = true;
+        assert_says(ask(h, "GET", WEB), "HTTP/1.1 503");
+        assert_says((const char *) h->client.said.bytes, "\"cannot run it\"");
+        spawn_fails = false;
+        for (unsigned i = 0; i < JOURNALS; i++) { /* what failed has taken no place */
+                peer_calls(h, i, CALL_JOURNAL, "web.service", true);
+                assert_int_equal(n_children, i + 2);
+        }
+
+        still_part(h);
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 503");
+        assert_says((const char *) h->client.said.bytes,
+                    "\"web.service is on beta, which cannot be reached from here (Transport endpoint is not connected)\"");
+}
+
+static void what_a_client_asks_for_is_what_is_run(void **state) {
+        static const struct {
+                const char *method, *target, *line;
+        } rows[] = {
+                { "GET", "journal/web.service?machine=" STILL_ID,
+                  "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit web.service " },
+                { "GET", "journal/web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" STILL_ID,
+                  "journalctl --no-pager --quiet --lines=100000 --output=cat --since=1 --until=2 --merge --follow --unit web.service " },
+                { "GET", "status/web.service?machine=" STILL_ID,
+                  "systemctl --no-pager status --full --lines=10 -- web.service " },
+                { "GET", "show/web.service?properties=Id,Names&machine=" STILL_ID,
+                  "systemctl --no-pager show --property=Id,Names -- web.service " },
+                { "GET", "dependencies/web.service?machine=" STILL_ID,
+                  "systemctl --no-pager list-dependencies -- web.service " },
+                { "POST", "reload/web.service?machine=" STILL_ID,
+                  "systemctl --no-pager reload -- web.service " },
+                { "POST", "kill/web.service?signal=SIGHUP&whom=main&machine=" STILL_ID,
+                  "systemctl --no-pager kill --signal=SIGHUP --kill-whom=main -- web.service " },
+                { "POST", "reset-failed/web.service?machine=" STILL_ID,
+                  "systemctl --no-pager reset-failed -- web.service " },
+        };
+        Still *h = *state;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char target[200];
+
+                snprintf(target, sizeof(target), "/fleet/v1/%s", rows[i].target);
+                assert_says(ask(h, rows[i].method, target), "HTTP/1.1 200");
+                assert_int_equal(n_children, i + 1);
+                assert_string_equal(children[i].line, rows[i].line);
+                still_leave(h);
+                assert_true(children[i].killed);
+        }
+}
+
+static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
+        Still *h = *state;
+
+        assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
+        assert_says((const char *) h->client.said.bytes, "Content-Type: application/x-ndjson\r\n");
+        children[0].events->on_output(children[0].userdata, "a\"b", 3);
+        still_run(h);
+        assert_true(client_hears(h, "{\"machine\":\"" STILL_ID "\",\"data\":\"a\\\"b\"}\n"));
+        assert_false(children[0].paused);
+
+        client_reads(h, false);
+        children[0].events->on_output(children[0].userdata, "held", 4);
+        still_run(h);
+        assert_true(children[0].paused);
+        assert_false(client_hears(h, "held"));
+        client_reads(h, true);
+        assert_true(client_hears(h, "{\"machine\":\"" STILL_ID "\",\"data\":\"held\"}\n"));
+        assert_false(children[0].paused);
+
+        children[0].events->on_output(children[0].userdata, "more", 4);
+        children[0].events->on_exit(children[0].userdata, 7);
+        still_run(h);
+        assert_true(client_hears(h, "\"more\"}\n"));
+        assert_true(client_hears(h, "{\"exit\":7}\n"));
+        assert_false(children[0].killed); /* it has ended by itself */
+        assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
+}
+
+static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state) {
+        _cleanup_writer_ Writer cancel = {};
+        _cleanup_text_ Text said = {};
+        Still *h = *state;
+
+        peer_calls(h, 5, CALL_JOURNAL, "web.service", true);
+        peer_calls(h, 6, CALL_STATUS, "web.service", false);
+        assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
+        assert_int_equal(n_children, 3);
+        write_u64(&cancel, 5);
+        assert_true(still_say(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
+        assert_true(children[0].killed);
+        assert_false(children[1].killed || children[2].killed);
+        still_part(h);
+        assert_true(children[1].killed);
+        assert_false(children[2].killed);
+
+        assert_true(still_meet(h));
+        write_u8(&cancel, 99); /* a question in a form that is not known */
+        assert_true(still_say(h, PEER_CALL, cancel.bytes, cancel.size));
+        assert_int_equal(peer_hears(h, &said), 1);
+        assert_string_equal(said.chars, "the other host does not understand the question: another version?\n");
+        assert_int_equal(n_children, 3);
+}
+
 int main(void) {
 #define on_a_host(f) cmocka_unit_test_setup_teardown(f, host_setup, host_teardown)
         const struct CMUnitTest tests[] = {
@@ -413,6 +566,10 @@ int main(void) {
                 on_a_host(a_slow_reader_of_another_hosts_journal_loses_nothing),
                 on_a_host(a_slow_reader_gets_what_came_before_the_other_host_was_lost),
                 on_a_host(an_older_host_that_knows_no_credit_is_held_to_a_bound),
+                on_a_host(what_is_wrong_with_a_call_is_said),
+                on_a_host(what_a_client_asks_for_is_what_is_run),
+                on_a_host(a_slow_client_holds_up_the_child_and_gets_all),
+                on_a_host(a_host_that_cancels_or_is_lost_ends_its_own_calls_alone),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -389,8 +390,80 @@ static void a_view_with_large_texts_goes_in_parts(void **state) {
         picture_free(&p);
 }
 
+static void a_member_is_read_whole_or_not_at_all(void **state) {
+        static const char key[] = "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        static const char nonce16[] = "0123456789abcdef", nonce17[] = "0123456789abcdef0";
+        static const char *const wrong[] = {
+                "{", "{\"raftId\":\"1\"}", "{}", "{\"raftId\":0}", "{\"raftId\":1,\"start\":\"1\"}", "{\"raftId\":1,\"level\":\"1\"}",
+                "{\"raftId\":1,\"nonce\":1}",
+                "{\"raftId\":1,\"peer\":1}", "{\"raftId\":1,\"client\":1}",
+        };
+        char peer[65] = "", client[CLUSTER_URL_SIZE + 1] = "", json[600];
+        const ClusterMachine *m;
+        Picture p = {};
+        Error err = {};
+
+        memset(peer, 'p', 63);
+        memset(client, 'c', CLUSTER_URL_SIZE - 1);
+        for (size_t i = 0; i < ELEMENTS(wrong); i++) {
+                snprintf(json, sizeof(json), "{\"raftId\":7,\"start\":3,\"level\":2,\"nonce\":\"%s\",\"peer\":\"%s\",\"client\":\"%s\"}",
+                         nonce16, peer, client);
+                picture_put(&p, key, json);
+                m = cluster_machine(&p.cluster, id);
+                assert_false(cluster_machine_lacks(m, LAYOUT_MEMBER));
+                assert_int_equal(m->raft_id, 7);
+                assert_int_equal(m->start_number, 3);
+                assert_int_equal(m->level, 2);
+                assert_string_equal(m->start_nonce, nonce16);
+                assert_string_equal(m->peer, peer);
+                assert_string_equal(m->client, client);
+                if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) != -EBADMSG)
+                        fail_msg("%s is read", wrong[i]);
+                assert_true(cluster_machine_lacks(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
+        }
+        /* What is too long. */
+        snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
+        assert_non_null(strstr(err.message, "raftId is missing, or peer or nonce is too long"));
+        peer[63] = 'p';
+        snprintf(json, sizeof(json), "{\"raftId\":7,\"peer\":\"%s\"}", peer);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
+        client[CLUSTER_URL_SIZE - 1] = 'c';
+        snprintf(json, sizeof(json), "{\"raftId\":7,\"client\":\"%s\"}", client);
+        picture_put(&p, key, json);
+        m = cluster_machine(&p.cluster, id);
+        assert_int_equal(m->raft_id, 7);
+        assert_string_equal(m->client, "");
+        assert_string_equal(m->peer, "");
+        picture_free(&p);
+}
+
+static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) {
+        static const char key[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/metadata/zone";
+        static const char lineage[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/reported";
+        static const char *const wrong[] = { "", "0123456789abcde", "0123456789abcdef0", "0123456789abcdeg" };
+        char value[METADATA_VALUE_MAX + 2] = "";
+        Picture p = {};
+
+        memset(value, 'v', METADATA_VALUE_MAX);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX, 1, 1, NULL), 0);
+        assert_string_equal(pairs_get(&p.cluster.machines->metadata, "zone"), value);
+        value[METADATA_VALUE_MAX] = 'v';
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX + 1, 2, 2, NULL), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "a\0b", 3, 3, 3, NULL), -EBADMSG);
+        assert_true(cluster_put(&p.cluster, key, strlen(key), "\x01", 1, 4, 4, NULL) < 0);
+
+        assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), "0123456789abcdef", 16, 5, 5, NULL), 0);
+        assert_int_equal(p.cluster.machines->reported, 0x0123456789abcdef);
+        for (size_t i = 0; i < ELEMENTS(wrong); i++)
+                assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), wrong[i], strlen(wrong[i]), 6, 6, NULL), -EBADMSG);
+        picture_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_member_is_read_whole_or_not_at_all),
+                cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
                 cmocka_unit_test(a_picture_holds_what_its_keys_say),
                 cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
                 cmocka_unit_test(an_entry_ends_with_its_last_key),

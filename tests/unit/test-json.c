@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 #include <errno.h>
 
@@ -496,8 +497,135 @@ static void arrays_in_one_another_have_a_limit(void **state) {
         assert_string_equal(err.message, "more than 2048 objects and arrays in one another");
 }
 
+/* -- Members of the wrong kind -- */
+
+static int read_order(const char *json, size_t size, Error *err) {
+        _cleanup_order_ Order order = {};
+
+        return order_record_read(json, size, &order, err);
+}
+
+static int read_presence(const char *json, size_t size, Error *err) {
+        PresenceRecord presence;
+
+        return presence_record_read(json, size, &presence, err);
+}
+
+static int read_problem(const char *json, size_t size, Error *err) {
+        _cleanup_problem_ Problem problem = {};
+
+        return problem_record_read(json, size, &problem, err);
+}
+
+static int read_state_record(const char *json, size_t size, Error *err) {
+        _cleanup_unit_state_ UnitState state = {};
+
+        return state_record_read(json, size, &state, err);
+}
+
+static int read_facts(const char *json, size_t size, Error *err) {
+        _cleanup_machine_ Machine machine = {};
+
+        return facts_record_read("00000000000000000000000000000001", json, size, &machine, err);
+}
+
+static int read_unit_record(const char *json, size_t size, Error *err) {
+        _cleanup_unit_ Unit *unit = NULL;
+
+        return unit_record_read("a.service", json, size, &unit, err);
+}
+
+static int read_api_unit(const char *json, size_t size, Error *err) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+
+        return api_unit_read(json, size, &unit, err);
+}
+
+static int read_units_page(const char *json, size_t size, Error *err) {
+        _cleanup_api_page_ ApiPage page = {};
+
+        return api_units_page_read(json, size, &page, err);
+}
+
+static int read_states_page(const char *json, size_t size, Error *err) {
+        _cleanup_api_page_ ApiPage page = {};
+
+        return api_states_page_read(json, size, &page, err);
+}
+
+static int read_machines_page(const char *json, size_t size, Error *err) {
+        _cleanup_api_page_ ApiPage page = {};
+
+        return api_machines_page_read(json, size, &page, err);
+}
+
+static void each_member_of_the_wrong_kind_is_named(void **state) {
+        static const struct {
+                int (*read)(const char *json, size_t size, Error *err);
+                const char *good;   /* each of 'members' in turn is put before its end */
+                const char *members; /* names, each behind a letter: a string, a number, a bool, an object, an array, a target state */
+        } rows[] = {
+                { read_order, "{\"order\":\"run\"}", "sreason nsince nterm nunit" },
+                { read_presence, "{\"state\":\"up\"}", "nlosses nlost nquiet nsince sreason" },
+                { read_problem, "{\"kind\":\"held\"}", "bconfirmed nunit stext" },
+                { read_state_record, "{\"x\":1}", "sload sactive ssub shash sjob nsince bdone" },
+                { read_facts, "{\"x\":1}", "saddress sboot sname speer sversion nraftId nlevel bquadlet ometadata" },
+                { read_unit_record, "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "sowner spath" },
+                { read_api_unit, "{\"name\":\"a.service\"}",
+                  "sexpectedHash shash smachineID sowner sreason stext tcurrentState tdesiredState "
+                  "texpectedState bdestroy bglobal breplace aoptions" },
+                { read_units_page, "{\"x\":1}", "snextPageToken aunits" },
+                { read_states_page, "{\"x\":1}", "snextPageToken astates" },
+                { read_machines_page, "{\"x\":1}", "snextPageToken amachines" },
+        };
+        static const struct {
+                int (*read)(const char *json, size_t size, Error *err);
+                const char *before, *after, *members; /* the object stands between */
+        } inner[] = {
+                { read_states_page, "{\"states\":[{\"name\":\"a.service\"", "}]}",
+                  "shash sjob smachineID ssystemdActiveState ssystemdLoadState ssystemdSubState nsince bfinished" },
+                { read_machines_page, "{\"machines\":[{\"id\":\"1\"", "}]}",
+                  "shostname spresence sprimaryIP sproblem srole sversion nsince nunits ometadata" },
+                { read_api_unit, "{\"options\":[{\"x\":\"1\"", "}]}", "ssection sname svalue" },
+        };
+        static const char *const kinds[] = { ['s'] = "a string", ['n'] = "a whole number", ['b'] = "true or false",
+                                             ['o'] = "an object of strings", ['a'] = "an array", ['t'] = "a string" };
+
+        for (size_t i = 0; i < ELEMENTS(rows) + ELEMENTS(inner); i++) {
+                size_t k = i < ELEMENTS(rows) ? 0 : i - ELEMENTS(rows);
+                int (*read)(const char *json, size_t size, Error *err) = i < ELEMENTS(rows) ? rows[i].read : inner[k].read;
+                const char *good = i < ELEMENTS(rows) ? rows[i].good : inner[k].before, *after = i < ELEMENTS(rows) ? "}" : inner[k].after;
+                char json[300], expected[100], name[40];
+
+                for (const char *p = i < ELEMENTS(rows) ? rows[i].members : inner[k].members; *p; p += strspn(p, " ")) {
+                        size_t n = strcspn(p + 1, " ");
+                        Error err = {};
+
+                        snprintf(name, sizeof(name), "%.*s", (int) n, p + 1);
+                        snprintf(json, sizeof(json), "%.*s,\"%s\":%s%s", (int) (strlen(good) - (i < ELEMENTS(rows))), good, name,
+                                 *p == 's' || *p == 't' ? "7" : "\"x\"", after);
+                        if (read(json, strlen(json), &err) != -EBADMSG)
+                                fail_msg("%s is read", json);
+                        snprintf(expected, sizeof(expected), "%s: expected %s", name, kinds[(unsigned char) *p]);
+                        if (!strstr(err.message, expected))
+                                fail_msg("%s: %s, not %s", json, err.message, expected);
+                        p += 1 + n;
+                }
+                snprintf(json, sizeof(json), "%s%s", good, i < ELEMENTS(rows) ? "" : after);
+                assert_int_equal(read(json, strlen(json), NULL), 0);
+                if (i < ELEMENTS(rows))
+                        assert_int_equal(read("[]", 2, NULL), -EBADMSG);
+        }
+        assert_int_equal(read_states_page("{\"states\":[1]}", 14, NULL), -EBADMSG);
+        assert_int_equal(read_machines_page("{\"machines\":[1]}", 16, NULL), -EBADMSG);
+        assert_int_equal(read_units_page("{\"units\":[1]}", 13, NULL), -EBADMSG);
+        assert_int_equal(read_machines_page("{\"machines\":[{\"metadata\":{\"a\":1}}]}", 35, NULL), -EBADMSG);
+        assert_int_equal(read_facts("{\"metadata\":{\"a\":\"b\",\"c\":1}}", 29, NULL), -EBADMSG);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(each_member_of_the_wrong_kind_is_named),
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
                 cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
                 cmocka_unit_test(orders_presences_and_states_are_read_back),

@@ -132,8 +132,65 @@ static void only_what_systemd_says_makes_states_differ(void **state) {
         assert_false(unit_state_equal(&a, &b));
 }
 
+static void metadata_are_taken_up_to_their_bounds(void **state) {
+        char key[METADATA_KEY_MAX + 2], value[METADATA_VALUE_MAX + 2];
+        _cleanup_text_ Text many = {};
+        Pairs metadata = {};
+        Error err = {};
+
+        memset(key, 'k', sizeof(key) - 1);
+        memset(value, 'v', sizeof(value) - 1);
+        key[METADATA_KEY_MAX] = value[METADATA_VALUE_MAX] = 0;
+        assert_int_equal(machine_metadata_check(key, value, &err), 0);
+        key[METADATA_KEY_MAX] = 'k';
+        key[METADATA_KEY_MAX + 1] = 0;
+        assert_int_equal(machine_metadata_check(key, "", &err), -EINVAL);
+        assert_string_equal(err.message, "metadata key kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk... is longer than 128 bytes");
+        value[METADATA_VALUE_MAX] = 'v';
+        value[METADATA_VALUE_MAX + 1] = 0;
+        assert_int_equal(machine_metadata_check("k", value, &err), -EINVAL);
+        assert_string_equal(err.message, "the value of metadata key k is longer than 256 bytes");
+        for (const char *p = "azAZ09_.-"; *p; p++)
+                assert_int_equal(machine_metadata_check((char[]) { *p, 0 }, "", NULL), 0);
+        for (const char *p = "`{@[/:, ~"; *p; p++)
+                assert_int_equal(machine_metadata_check((char[]) { *p, 0 }, "", NULL), -EINVAL);
+        assert_int_equal(machine_metadata_check("k", " ~\x80", NULL), 0);
+        assert_int_equal(machine_metadata_check("k", "\x1f", NULL), -EINVAL);
+        assert_int_equal(machine_metadata_check("k", "\x7f", NULL), -EINVAL);
+
+        for (unsigned i = 0; i < METADATA_KEYS_MAX; i++)
+                text_printf(&many, "k%u=v,", i);
+        assert_int_equal(machine_metadata_parse(many.chars, &metadata, &err), 0);
+        assert_int_equal(metadata.n, METADATA_KEYS_MAX);
+        pairs_done(&metadata);
+        text_append(&many, "k0=again");
+        assert_int_equal(machine_metadata_parse(many.chars, &metadata, &err), 0);
+        pairs_done(&metadata);
+        text_append(&many, ",one=more");
+        assert_int_equal(machine_metadata_parse(many.chars, &metadata, &err), -EINVAL);
+        assert_string_equal(err.message, "more than 128 metadata keys");
+}
+
+static void lists_of_names_are_equal_name_by_name(void **state) {
+        _cleanup_names_ Names a = {}, b = {};
+
+        assert_true(names_equal(&a, &b));
+        assert_int_equal(names_add(&a, "one", 3), 0);
+        assert_false(names_equal(&a, &b));
+        assert_int_equal(names_add(&b, "one", 3), 0);
+        assert_true(names_equal(&a, &b));
+        assert_int_equal(names_add(&a, "two", 3), 0);
+        assert_int_equal(names_add(&b, "three", 5), 0);
+        assert_false(names_equal(&a, &b));
+        names_cut(&a, 1);
+        names_cut(&b, 1);
+        assert_true(names_equal(&a, &b));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(metadata_are_taken_up_to_their_bounds),
+                cmocka_unit_test(lists_of_names_are_equal_name_by_name),
                 cmocka_unit_test(metadata_is_read_and_shown_sorted),
                 cmocka_unit_test(metadata_that_is_no_pair_is_refused_by_name),
                 cmocka_unit_test(pairs_replace_remove_and_keep_their_order),

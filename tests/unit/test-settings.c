@@ -451,12 +451,14 @@ static void every_path_and_name_has_its_place(void **state) {
         };
 #undef AT
         static const char *const refused[] = {
-                "--advertise-client=http://h:65536", "--advertise-client=http://h:0", "--advertise-client=http://:1", "--advertise-client=http://h",
+                "--advertise-client=http://h:65536", "--advertise-client=http://h:0", "--advertise-client=http://:1",
+                "--advertise-client=http://h",
                 "--advertise-client=ftp://h:1", "--advertise-client=http://a b:1", "--advertise-client=http://h:x",
                 "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--name=a/b", "--listen-peer=[::]:1",
                 "--backup=", "--restore=", "--force", "--voters=x", "--agent=", "--config",
         };
-        char long_name[] = "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", long_url[240] = "--advertise-client=http://";
+        static const char long_name[] = "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        char long_url[240] = "--advertise-client=http://";
         Room *room = *state;
 
         config(room, "");
@@ -530,7 +532,8 @@ static void drop_ins_are_read_in_order_and_counted(void **state) {
 
 static void the_source_of_the_settings_is_named(void **state) {
         static char *const without[] = { (char *) "fleetd", (char *) "--agent=no" };
-        static char *const with[] = { (char *) "fleetd", (char *) "--config=/a", (char *) "--config", (char *) "/b", (char *) "--agent=no" };
+        static char *const with[] = { (char *) "fleetd", (char *) "--config=/a", (char *) "--config", (char *) "/b",
+                                      (char *) "--agent=no" };
 
         assert_string_equal(settings_source(2, without), "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d");
         assert_string_equal(settings_source(5, with), "/b");
