@@ -659,7 +659,7 @@ static void writing_to_who_has_left_ends_the_stream_with_an_error(void **state) 
 
 typedef struct Crowd {
         Pair *pair;
-        unsigned in_turn[300];
+        unsigned in_turn[1000];
 } Crowd;
 
 static void crowd_on_accepted(void *userdata, Stream *s) {
@@ -673,11 +673,11 @@ static void crowd_on_accepted(void *userdata, Stream *s) {
 
 /* Some of them in a turn, so that others have theirs between; and none is taken twice. */
 static void a_crowd_at_the_door_is_let_in_completely(void **state) {
-        enum { N = 200, PER_TURN = 64 + 1 }; /* one more is taken at the end of the turn */
+        enum { N = 200, PER_TURN = 64 + 1 }; /* one more is taken at the end of the turn; newer versions of libuv take one in each turn */
         Pair *pair = *state;
         Crowd crowd = { .pair = pair };
         struct sockaddr_un a = { .sun_family = AF_UNIX };
-        unsigned turns = 0;
+        unsigned turns = 0, per_turn = 0;
         int fds[N];
 
         pair->on_accepted = crowd_on_accepted;
@@ -688,14 +688,16 @@ static void a_crowd_at_the_door_is_let_in_completely(void **state) {
                 fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
                 assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
         }
-        for (unsigned i = 0; i < 100 && pair->n_accepted < N; i++)
+        for (unsigned i = 0; i < 2 * N && pair->n_accepted < N; i++)
                 turn(pair, 1);
         assert_int_equal(pair->n_accepted, N);
         for (unsigned i = 0; i < ELEMENTS(crowd.in_turn); i++)
                 if (crowd.in_turn[i] > 0) {
-                        assert_int_equal(crowd.in_turn[i], MIN(N - turns * PER_TURN, (unsigned) PER_TURN));
+                        per_turn = per_turn ?: crowd.in_turn[i];
+                        assert_int_equal(crowd.in_turn[i], MIN(N - turns * per_turn, per_turn));
                         turns++;
                 }
+        assert_true(per_turn == PER_TURN || (per_turn == 1 && uv_version() > 0x012c02));
         turn(pair, 2);
         assert_null(pair->loop->first); /* nothing goes on to ask */
         for (int i = 0; i < N; i++) {
