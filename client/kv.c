@@ -223,7 +223,8 @@ static int ls_in_pages(Client *c, const char *key) {
         names.any = base.size == 0;
         r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false", print_name, &names, &err);
         if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
-                client_fail(r, &err, "%s", "");
+                if (!output_has_failed())
+                        client_fail(r, &err, "%s", "");
                 return -1;
         }
         return r == -ECANCELED || (r == 0 && names.any);

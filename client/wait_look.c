@@ -299,9 +299,11 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
 static void note_destroyed(Wait *w, Waited *u) {
         _cleanup_text_ Text t = {};
 
-        /* Of what was just submitted the daemon may not know yet; all others were there. */
-        if (!u->wanted && w->request->goal == WAIT_STATE)
+        /* Of what was just submitted the daemon may not know yet. All others were there, but the one that is asked first may lag. */
+        if (!u->wanted && (w->request->goal == WAIT_STATE || !u->was_missing)) {
+                u->was_missing = true;
                 return;
+        }
         set_word(u, "destroyed");
         if (w->request->goal == WAIT_ENDED || w->request->goal == WAIT_STOPPED) {
                 finish(w, u, PHASE_DONE);
