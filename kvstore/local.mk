@@ -180,7 +180,8 @@ FAKE_PARTS = \
 	-Wl,--wrap=raft_core_servers,--wrap=peers_handle
 check_PROGRAMS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
 TESTS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
-FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/alloc.h tests/lib/alloc.c
+FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_replica_SOURCES = tests/unit/test-raft_replica.c $(FAKE_PARTS_SOURCES)
 tests_unit_test_raft_replica_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_replica_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)

@@ -76,7 +76,8 @@ void parts_look(void) {
         number("pending", p->pending);
         number("tree", p->tree ? (uint64_t) number_of(p->tree) : 99);
         if (p->shown)
-                text_printf(&fake.said, " shown %d (%" PRIu64 "%s)", number_of(p->shown), p->shown_applied, p->shown_wrong ? ", wrong" : "");
+                text_printf(&fake.said, " shown %d (%" PRIu64 "%s)", number_of(p->shown), p->shown_applied,
+                            p->shown_wrong ? ", wrong" : "");
         if (p->error < 0)
                 text_printf(&fake.said, " error %d \"%s\"", p->error, p->reason);
         flag("told-failed", p->told_failed);
@@ -211,7 +212,8 @@ void parts_begin_closed(void) {
                 .room = { UINT64_MAX, UINT64_MAX }, .total = { UINT64_MAX, UINT64_MAX },
                 .hello = { .raft_id = 2, .address = "b:2" }, .self = { .name = "self", .start_number = 1 },
                 .options = {
-                        .tree_path = "/tree", .log_disk = &disk, .peers = (Peers *) &peers_at, .machine_id = "m", .boot_id = "b", .hardware_id = "h",
+                        .tree_path = "/tree", .log_disk = &disk, .peers = (Peers *) &peers_at, .machine_id = "m", .boot_id = "b",
+                        .hardware_id = "h",
                         .address = "a:1", .quota = 1234, .election_ms = 400, .heartbeat_ms = 150, .checkpoint_entries = 1000,
                         .checkpoint_kept = 500, .checkpoint_bytes = 100000, .memory_bytes = 4000, .log_file_size = 4096,
                         .events = { .apply = on_apply, .held = on_held, .committed = on_committed, .settled = on_settled,
@@ -316,7 +318,8 @@ WRAP(const RaftEntry *, raft_core_entry, (const RaftCore *core, uint64_t index))
 
         if (index < parts.first || index > parts.last)
                 return NULL;
-        e = (RaftEntry) { .term = index < 10 ? 4 : 5, .type = RAFT_ENTRY_COMMAND, .size = parts.entry_bytes - raft_entry_bytes(&(RaftEntry) {}) };
+        e = (RaftEntry) { .term = index < 10 ? 4 : 5, .type = RAFT_ENTRY_COMMAND,
+                          .size = parts.entry_bytes - raft_entry_bytes(&(RaftEntry) {}) };
         return &e;
 }
 
@@ -431,7 +434,8 @@ static void say_log_id(const RaftLog *log) {
         assert_ptr_equal(log, &log_at);
 }
 
-WRAP(int, raft_log_open, (Disk *d, Loop *loop, const RaftLogOptions *o, const RaftLogEvents *events, void *userdata, RaftLog **ret, Error *err)) {
+WRAP(int, raft_log_open, (Disk *d, Loop *loop, const RaftLogOptions *o, const RaftLogEvents *events, void *userdata, RaftLog **ret,
+                          Error *err)) {
         int r = result_said("raft_log_open", err);
 
         say("log open: file %" PRIu64 ", applied %" PRIu64 ", loaded %" PRIu64, o->file_size, o->applied, o->loaded_bytes);
@@ -917,8 +921,10 @@ static void say_frame(const char *what, uint64_t to, PeerFrame type, const void 
         RaftMessage m;
 
         if (type == PEER_RAFT && raft_message_decode(r.bytes, r.left, &m) >= 0) {
-                say("%s %" PRIu64 " (%" PRIu64 " %" PRIu64 " %" PRIu64 ") %s term %" PRIu64 ": prev %" PRIu64 " of %" PRIu64 ", commit %" PRIu64, what, to,
-                    cluster_id, from, head, raft_message_type_name(m.type), m.term, m.append.prev_index, m.append.prev_term, m.append.commit);
+                text_printf(&fake.said, "%s %" PRIu64 " (%" PRIu64 " %" PRIu64 " %" PRIu64 ") %s", what, to, cluster_id, from, head,
+                            raft_message_type_name(m.type));
+                say(" term %" PRIu64 ": prev %" PRIu64 " of %" PRIu64 ", commit %" PRIu64, m.term, m.append.prev_index, m.append.prev_term,
+                    m.append.commit);
                 raft_message_done(&m);
         } else
                 say("%s %" PRIu64 " type %d: %.*s", what, to, type, (int) size, (const char *) bytes);

@@ -1,6 +1,6 @@
-/* A real replica whose parts are played: core, log, folder, tree, transfers, comparison and sessions. Each call that has an effect is written
- * down; what can be asked is what the test says, and each call can fail. With tests/lib/fake_replica.h, whose loop and time it uses, and
- * $(FAKE_PARTS), which leads the calls here. */
+/* A real replica whose parts are played: core, log, folder, tree, transfers, comparison and sessions. Each call that has an effect is
+ * written down; what can be asked is what the test says, and each call can fail. With tests/lib/fake_replica.h, whose loop and time it
+ * uses, and $(FAKE_PARTS), which leads the calls here. */
 #pragma once
 
 #include "kvstore/raft/replica_internal.h"

@@ -1,5 +1,5 @@
-/* What the replica does for its core: messages, installs, entries that are applied in slices; and what memory forgets of the log. The parts are
- * played; tests/sim/ has the real ones. */
+/* What the replica does for its core: messages, installs, entries that are applied in slices; and what memory forgets of the log. The parts
+ * are played; tests/sim/ has the real ones. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -16,7 +16,8 @@
 
 #define p (parts.p)
 #define ops replica_core_ops
-enum { SLICE_ENTRIES = 256, SLICE_BYTES = 4 * 1024 * 1024, SLICE_HELD_BYTES = 8 * 1024 * 1024, FORGET_AGAIN_MS = 2000 }; /* obey.c's, forget.c's */
+/* obey.c's, forget.c's */
+enum { SLICE_ENTRIES = 256, SLICE_BYTES = 4 * 1024 * 1024, SLICE_HELD_BYTES = 8 * 1024 * 1024, FORGET_AGAIN_MS = 2000 };
 
 static void lead(void) {
         parts.state = RAFT_STATE_LEADER;
@@ -49,7 +50,8 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
 
 static void followers_are_told_what_is_committed_once(void **state) {
         RaftEntry none[3];
-        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 5, .append = { .prev_index = 12, .prev_term = 5, .commit = 14, .entries = none } };
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 5,
+                          .append = { .prev_index = 12, .prev_term = 5, .commit = 14, .entries = none } };
 
         parts_begin();
         replica_on_notice(p);
@@ -187,7 +189,8 @@ static RaftEntry command(size_t size) {
 }
 
 static void entries_are_applied_in_one_transaction(void **state) {
-        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER }, { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
+        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER },
+                           { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
 
         parts_begin();
         fake_run(); /* a new turn */
@@ -211,9 +214,11 @@ static void each_call_that_fails_ends_the_replica(void **state) {
         } cases[] = {
                 { "tree_begin_write", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" stop!\n") },
+                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
+                                             " error\" stop!\n") },
                 { "tree_meta", -EIO, 0, SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
-                                             "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" stop!\n") },
+                                             "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
+                                             " error\" stop!\n") },
                 { "apply", -ENOTSUP, 0, SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nfolder distrust\n"
                                              "= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a feature level"
                                              " that this one does not know: upgrade this host\" stop!\n") },
@@ -247,7 +252,8 @@ static void each_call_that_fails_ends_the_replica(void **state) {
                                                   "= tree 1 error -28 \"cannot apply entry 11 and those behind it: No space left on"
                                                   " device\" entries 3 bytes 149 stop!\n") },
         };
-        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER }, { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
+        RaftEntry e[3] = { command(1), { .term = 6, .type = RAFT_ENTRY_BARRIER },
+                           { .term = 7, .type = RAFT_ENTRY_CHANGE, .data = "CONF", .size = 4 } };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();

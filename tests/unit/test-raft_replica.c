@@ -42,7 +42,8 @@ static RaftMessage append(uint64_t term) {
 
 static RaftMessage snapshot(uint64_t index, uint64_t term) {
         return (RaftMessage) { .type = RAFT_MESSAGE_SNAPSHOT, .term = term,
-                               .snapshot = { .index = index, .index_term = 5, .configuration_index = 1, .configuration = "conf", .configuration_size = 4 } };
+                               .snapshot = { .index = index, .index_term = 5, .configuration_index = 1,
+                                             .configuration = "conf", .configuration_size = 4 } };
 }
 
 static void lead(void) {
@@ -927,7 +928,8 @@ static void a_checkpoint_is_due_with_so_many_entries_or_bytes(void **state) {
                 uint64_t entries, bytes;
                 bool due;
         } cases[] = {
-                { 1000, 1000, true }, { 999, 1000, false }, { 1000, 999, false }, { 999, 100000, true }, { 0, 99999, false }, { 0, 100000, true },
+                { 1000, 1000, true }, { 999, 1000, false }, { 1000, 999, false }, { 999, 100000, true }, { 0, 99999, false },
+                { 0, 100000, true },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
