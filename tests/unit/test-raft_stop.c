@@ -190,6 +190,19 @@ static void a_replica_opens_what_is_there(void **state) {
         assert_null(p);
         parts_end();
 
+        /* With a configuration of its own only, its settings say whether there are others. */
+        for (unsigned join = 0; join < 2; join++) {
+                parts_begin_closed();
+                parts.configuration_size = 1;
+                parts_fail("raft_log_open", -EUCLEAN);
+                assert_int_equal(replica_open(&p, &fake.loop, &parts.options, join, NULL), join ? 0 : -EUCLEAN);
+                if (join) {
+                        assert_true(p->lost);
+                        assert_int_equal(p->drop_fd, -1);
+                }
+                parts_end();
+        }
+
         /* Alone it says nothing to anybody. */
         parts_begin_closed();
         parts.options.peers = NULL;
