@@ -1385,6 +1385,16 @@ static void closing_gives_all_back(void **state) {
         expect("folder cancel\nlog close\nclose tree 1\ntransfers free\ncompare free\nfolder done\nclosed it\n");
         parts_end();
 
+        /* Without a log nothing is to be waited for. */
+        parts_begin_closed();
+        parts_fail("raft_log_open", -ENOENT);
+        parts.trees[1].applied = 0;
+        assert_int_equal(replica_open(&p, &fake.loop, &parts.options, true, NULL), 0);
+        replica_close(p, on_closed, (void *) "it");
+        fake_run();
+        assert_null(p);
+        parts_end();
+
         /* While a worker reads. */
         parts_begin();
         fail_now(-EIO);
