@@ -152,6 +152,48 @@ tests_unit_test_raft_transfer_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=raft_core_match_index,--wrap=compare_may_send,--wrap=compare_differs,--wrap=loop_work \
 	-Wl,--wrap=folder_room,--wrap=folder_incoming_open,--wrap=folder_incoming_finish,--wrap=folder_incoming_discard
 tests_unit_test_raft_transfer_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+
+# The replica itself, whose parts are played.
+FAKE_PARTS = \
+	-Wl,--wrap=loop_work,--wrap=raft_core_leader,--wrap=raft_core_match_index,--wrap=raft_core_entry,--wrap=raft_core_new \
+	-Wl,--wrap=raft_core_free,--wrap=raft_core_log_fits,--wrap=raft_core_start,--wrap=raft_core_receive,--wrap=raft_core_tick \
+	-Wl,--wrap=raft_core_apply,--wrap=raft_core_submit,--wrap=raft_core_appended,--wrap=raft_core_installed \
+	-Wl,--wrap=raft_core_checkpointed,--wrap=raft_core_change,--wrap=raft_core_transfer,--wrap=raft_log_open,--wrap=raft_log_close \
+	-Wl,--wrap=raft_log_crash,--wrap=raft_log_meta,--wrap=raft_log_torn,--wrap=raft_log_last_index,--wrap=raft_log_oldest_write_ms \
+	-Wl,--wrap=raft_log_take_entries,--wrap=raft_log_entries_free,--wrap=raft_log_entries,--wrap=raft_log_write_meta,--wrap=raft_log_append \
+	-Wl,--wrap=raft_log_reset,--wrap=raft_log_cut,--wrap=bootstrap_found,--wrap=bootstrap_join,--wrap=bootstrap_set_aside \
+	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=folder_open,--wrap=folder_open_nothing \
+	-Wl,--wrap=folder_done,--wrap=folder_rebuild,--wrap=folder_rebuilt,--wrap=folder_room,--wrap=folder_closed,--wrap=folder_distrust \
+	-Wl,--wrap=folder_read_identity,--wrap=folder_copy,--wrap=folder_probe,--wrap=folder_adopt,--wrap=folder_forget_checkpoint \
+	-Wl,--wrap=folder_cancel,--wrap=folder_install,--wrap=folder_lose,--wrap=folder_is_lost,--wrap=folder_set_aside,--wrap=folder_found \
+	-Wl,--wrap=tree_begin_read,--wrap=tree_begin_write,--wrap=tree_commit,--wrap=tree_abort,--wrap=tree_close,--wrap=tree_meta \
+	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_empty,--wrap=tree_set_work \
+	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \
+	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_bulk \
+	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=compare_new,--wrap=compare_free \
+	-Wl,--wrap=compare_applied,--wrap=compare_committed,--wrap=compare_settled,--wrap=compare_on_frame,--wrap=compare_differs \
+	-Wl,--wrap=compare_undecided,--wrap=compare_exchanged,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_hello \
+	-Wl,--wrap=peers_session,--wrap=peers_send_raft,--wrap=peer_reply,--wrap=raft_core_state,--wrap=raft_core_role \
+	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \
+	-Wl,--wrap=raft_core_entries_bytes,--wrap=raft_core_timeout_ms,--wrap=raft_core_installing,--wrap=raft_core_is_behind \
+	-Wl,--wrap=raft_core_error,--wrap=raft_core_id,--wrap=raft_core_commit_index,--wrap=raft_core_applied_index \
+	-Wl,--wrap=raft_core_servers,--wrap=peers_handle
+check_PROGRAMS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
+TESTS += tests/unit/test-raft_replica tests/unit/test-raft_obey tests/unit/test-raft_stop
+FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_raft_replica_SOURCES = tests/unit/test-raft_replica.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_raft_replica_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_replica_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_raft_replica_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_raft_obey_SOURCES = tests/unit/test-raft_obey.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_raft_obey_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_obey_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_raft_obey_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_raft_stop_SOURCES = tests/unit/test-raft_stop.c $(FAKE_PARTS_SOURCES)
+tests_unit_test_raft_stop_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_stop_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_PARTS)
+tests_unit_test_raft_stop_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-command tests/fuzz/fuzz-apply tests/fuzz/fuzz-results

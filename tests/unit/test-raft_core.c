@@ -353,6 +353,8 @@ static void whether_a_log_fits_its_state(void **state) {
                 { 5, 9, 1, 0, 0 },         /* nothing at all, and not in place */
                 { 5, 9, 6, 0, 1 },
                 { 5, 9, 8, 0, 0 },
+                { 1, 9, 3, 0, 0 },
+                { 0, 0, 2, 0, -EUCLEAN },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {

@@ -1,0 +1,941 @@
+#include "tests/lib/fake_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "kvstore/apply.h"
+#include "kvstore/raft/compare.h"
+#include "kvstore/raft/entries.h"
+#include "kvstore/raft/transfer.h"
+
+FakeParts parts;
+static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
+static int disk_settle(Disk *disk);
+static int disk_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
+static Disk disk = { .ops = &(DiskOps) { .settle = disk_settle, .room = disk_room } };
+
+/* -- What is said -- */
+
+void parts_say(const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        text_vprintf(&fake.said, format, ap);
+        va_end(ap);
+        text_append_char(&fake.said, '\n');
+}
+#define say parts_say
+
+void parts_expect(Said expected) {
+        const char *is = fake.said.chars ?: "";
+
+        if (!streq(is, expected.text))
+                fail_msg("line %u: expected\n%sis\n%s", expected.line, expected.text, is);
+        text_clear(&fake.said);
+}
+
+void parts_forget(void) {
+        text_clear(&fake.said);
+}
+
+static void timer(const char *name, const Timer *t) {
+        if (timer_armed(t))
+                text_printf(&fake.said, " %s+%" PRId64, name, (int64_t) (t->due_ms - fake.now_ms));
+}
+
+static void number(const char *name, uint64_t n) {
+        if (n != 0)
+                text_printf(&fake.said, " %s %" PRIu64, name, n);
+}
+
+static void flag(const char *name, bool is) {
+        if (is)
+                text_printf(&fake.said, " %s", name);
+}
+
+static int number_of(const void *tree) {
+        return tree ? (int) ((const char *) tree - tree_at) : -1;
+}
+
+void parts_look(void) {
+        const Replica *p = parts.p;
+
+        text_append(&fake.said, "=");
+        flag("coreless", !p->core);
+        flag("logless", !p->log);
+        flag("log-closing", p->closing_log);
+        number("pending", p->pending);
+        number("tree", p->tree ? (uint64_t) number_of(p->tree) : 99);
+        if (p->shown)
+                text_printf(&fake.said, " shown %d (%" PRIu64 "%s)", number_of(p->shown), p->shown_applied,
+                            p->shown_wrong ? ", wrong" : "");
+        if (p->error < 0)
+                text_printf(&fake.said, " error %d \"%s\"", p->error, p->reason);
+        flag("told-failed", p->told_failed);
+        flag("stopping", p->stopping);
+        flag("restarting", p->restarting);
+        flag("exchange", p->exchange);
+        flag("damaged", p->damaged);
+        flag("lost", p->lost);
+        flag("silent", p->leader_silent);
+        flag("closing", p->closing);
+        flag("founded", p->founded);
+        flag("not-started", !p->started);
+        flag("not-serving", !p->in_service);
+        flag("copying", p->copying);
+        flag("probing", p->copying && p->probing);
+        flag("copy-untold", !p->copy_told);
+        flag("dropping", p->dropping);
+        flag("held", p->held);
+        number("depth", p->depth);
+        number("changed", p->changed);
+        number("overheard", p->overheard.id);
+        number("overheard-term", p->overheard.term);
+        number("transfer-to", p->transfer_to);
+        number("transfer-due", p->transfer_due_ms);
+        number("waited", p->write_waited_ms);
+        number("entries", p->entries_since);
+        number("bytes", p->bytes_since);
+        number("previous", p->previous_checkpoint);
+        number("durable", p->durable_index);
+        number("attempts", p->n_attempts);
+        number("back", p->back_ms);
+        number("retry", p->copy_retry_ms);
+        number("forget", p->forget_bytes);
+        number("id", p->identity.raft_id == 1 ? 0 : p->identity.raft_id + 1000);
+        number("cluster", p->identity.cluster_id == 70 ? 0 : p->identity.cluster_id + 1000);
+        timer("tick", &p->tick);
+        timer("silence", &p->silence);
+        timer("stop", &p->stop_timer);
+        timer("comeback", &p->comeback);
+        timer("forget-again", &p->forget_again);
+        flag("settle!", p->settle.loop);
+        flag("apply!", p->apply.loop);
+        flag("notice!", p->notice.loop);
+        flag("stop!", p->stop.loop);
+        flag("closed!", p->closed_deferred.loop);
+        text_append(&fake.said, "\n");
+}
+
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+        if (fields->error != 0)
+                say("log %d (%d): %s", priority, fields->error, sentence);
+        else
+                say("log %d: %s", priority, sentence);
+}
+
+/* -- What fails -- */
+
+void parts_fail_after(const char *name, int error, unsigned skip) {
+        for (size_t i = 0; i < ELEMENTS(parts.fails); i++)
+                if (!parts.fails[i].name) {
+                        parts.fails[i].name = name;
+                        parts.fails[i].error = error;
+                        parts.fails[i].skip = skip;
+                        return;
+                }
+        fail_msg("too many failures");
+}
+
+void parts_fail(const char *name, int error) {
+        parts_fail_after(name, error, 0);
+}
+
+static int result(const char *name) {
+        for (size_t i = 0; i < ELEMENTS(parts.fails); i++)
+                if (parts.fails[i].name && streq(parts.fails[i].name, name)) {
+                        if (parts.fails[i].skip > 0) {
+                                parts.fails[i].skip--;
+                                return 0;
+                        }
+                        parts.fails[i].name = NULL;
+                        return parts.fails[i].error;
+                }
+        return 0;
+}
+
+/* The same with the sentence that such a function writes. */
+static int result_said(const char *name, Error *err) {
+        int r = result(name);
+
+        return r < 0 && !parts.wordless ? error_set(err, r, "%s did it", name) : r;
+}
+
+/* -- Beginning and ending -- */
+
+static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry, uint64_t *ret_cost) {
+        say("apply %" PRIu64, index);
+        *ret_cost = parts.cost;
+        return result("apply");
+}
+
+static uint64_t on_held(void *userdata) {
+        return parts.held;
+}
+
+static void on_committed(void *userdata) {
+        say("committed");
+}
+
+static void on_settled(void *userdata, unsigned changed) {
+        say("settled %u", changed);
+}
+
+static void on_replaced(void *userdata) {
+        say("replaced");
+}
+
+static void on_failed(void *userdata, int error, const char *reason) {
+        say("failed %d: %s", error, reason);
+}
+
+void parts_begin_closed(void) {
+        fake_begin("VVVs");
+        fake.servers.items[3].role = RAFT_ROLE_SPARE;
+        for (size_t i = 0; i < fake.servers.n; i++)
+                fake.servers.items[i].address = (char *) "a:1";
+        fake.commit = 12;
+        parts = (FakeParts) {
+                .state = RAFT_STATE_FOLLOWER, .role = RAFT_ROLE_VOTER, .leader = 2, .term = 5, .first = 1, .last = 20, .stored = 15,
+                .timeout_ms = UINT64_MAX, .entry_bytes = PART_ENTRY, .file_size = 8000, .configuration_size = 4,
+                .log_last = 20, .log_first = 1, .log_entries = 20,
+                .meta = { .cluster = 70, .id = 1, .start_number = 3, .term = 5, .vote = 2 },
+                .room = { UINT64_MAX, UINT64_MAX }, .total = { UINT64_MAX, UINT64_MAX },
+                .hello = { .raft_id = 2, .address = "b:2" }, .self = { .name = "self", .start_number = 1 },
+                .options = {
+                        .tree_path = "/tree", .log_disk = &disk, .peers = (Peers *) &peers_at, .machine_id = "m", .boot_id = "b",
+                        .hardware_id = "h",
+                        .address = "a:1", .quota = 1234, .election_ms = 400, .heartbeat_ms = 150, .checkpoint_entries = 1000,
+                        .checkpoint_kept = 500, .checkpoint_bytes = 100000, .memory_bytes = 4000, .log_file_size = 4096,
+                        .events = { .apply = on_apply, .held = on_held, .committed = on_committed, .settled = on_settled,
+                                    .replaced = on_replaced, .failed = on_failed },
+                },
+        };
+        for (size_t i = 0; i < PART_TREES; i++)
+                parts.trees[i] = (TreeMeta) { .applied = 10, .applied_term = 5, .configuration_index = 1 };
+        log_set_sink(on_log, NULL);
+        log_set_max_priority(LOG_DEBUG);
+}
+
+void parts_start(void) {
+        Error err = {};
+
+        assert_int_equal(replica_open(&parts.p, &fake.loop, &parts.options, false, &err), 0);
+        assert_int_equal(replica_start(parts.p, &err), 0);
+        fake_run();
+        parts_forget();
+}
+
+void parts_begin(void) {
+        parts_begin_closed();
+        parts_start();
+}
+
+void parts_work(void) {
+        Work *w = parts.works[0];
+
+        assert_true(parts.n_works > 0);
+        memmove(parts.works, parts.works + 1, --parts.n_works * sizeof(Work *));
+        w->work(w->userdata);
+        w->done(w->userdata);
+}
+
+void parts_end(void) {
+        parts.p = replica_crash(parts.p);
+        assert_int_equal(parts.n_txns, 0);
+        log_set_sink(NULL, NULL);
+        log_set_max_priority(LOG_INFO);
+        fake_end();
+}
+
+/* -- The loop's work, and the disk -- */
+
+#define WRAP(type, name, parameters) \
+        type __wrap_##name parameters; \
+        type __wrap_##name parameters
+
+WRAP(int, loop_work, (Loop *loop, Work *work)) {
+        int r = result("loop_work");
+
+        if (r < 0)
+                return r;
+        say("work %s nice %d", work->name, work->nice);
+        assert_true(parts.n_works < ELEMENTS(parts.works));
+        parts.works[parts.n_works++] = work;
+        return 0;
+}
+
+static int disk_settle(Disk *d) {
+        say("disk settle");
+        return result("settle");
+}
+
+static int disk_room(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_free = parts.room[0];
+        *ret_total = parts.total[0];
+        return result("room");
+}
+
+/* -- The core -- */
+
+#define ASKED(type, name, value) WRAP(type, name, (const RaftCore *core)) { return value; }
+
+ASKED(RaftState, raft_core_state, parts.state)
+ASKED(RaftServerRole, raft_core_role, parts.role)
+ASKED(uint64_t, raft_core_term, parts.term)
+ASKED(uint64_t, raft_core_first_index, parts.first)
+ASKED(uint64_t, raft_core_last_index, parts.last)
+ASKED(uint64_t, raft_core_stored_index, parts.stored)
+ASKED(uint64_t, raft_core_entries_bytes, (parts.last + 1 - parts.first) * parts.entry_bytes + parts.more_bytes)
+ASKED(uint64_t, raft_core_timeout_ms, parts.timeout_ms)
+ASKED(bool, raft_core_installing, parts.installing)
+ASKED(bool, raft_core_is_behind, parts.behind)
+ASKED(int, raft_core_error, parts.core_error)
+
+WRAP(uint64_t, raft_core_leader, (const RaftCore *core, const char **ret)) {
+        *ret = "b:2";
+        return parts.leader;
+}
+
+WRAP(int, raft_core_match_index, (const RaftCore *core, uint64_t id, uint64_t *ret)) {
+        if (parts.match[id] == UINT64_MAX)
+                return -ENOENT;
+        *ret = parts.match[id];
+        return 0;
+}
+
+WRAP(const RaftEntry *, raft_core_entry, (const RaftCore *core, uint64_t index)) {
+        static RaftEntry e;
+
+        if (index < parts.first || index > parts.last)
+                return NULL;
+        e = (RaftEntry) { .term = index < 10 ? 4 : 5, .type = RAFT_ENTRY_COMMAND,
+                          .size = parts.entry_bytes - raft_entry_bytes(&(RaftEntry) {}) };
+        return &e;
+}
+
+WRAP(int, raft_core_new, (const RaftCoreOptions *o, const RaftCoreOps *ops, void *userdata, RaftCore **ret)) {
+        int r = result("raft_core_new");
+
+        say("core new %" PRIu64 " %s %u %u", o->id, o->address, o->election_ms, o->heartbeat_ms);
+        assert_ptr_equal(ops, &replica_core_ops);
+        assert_ptr_equal(userdata, parts.p ?: userdata);
+        if (r >= 0)
+                *ret = (RaftCore *) &core_at;
+        return r;
+}
+
+WRAP(RaftCore *, raft_core_free, (RaftCore *core)) {
+        if (core)
+                say("core free");
+        return NULL;
+}
+
+WRAP(int, raft_core_log_fits, (const RaftCoreStart *s)) {
+        say("fits: %zu entries from %" PRIu64, s->n_entries, s->first_index);
+        if (s->state)
+                say("  %" PRIu64 " of term %" PRIu64, s->state->index, s->state->term);
+        return parts.misfit ? 0 : 1;
+}
+
+static void say_info(const char *name, const RaftStateInfo *i) {
+        say("%s %" PRIu64 " of term %" PRIu64 ", configuration %" PRIu64 " (%zu bytes)", name, i->index, i->term, i->configuration_index,
+            i->configuration_size);
+}
+
+WRAP(int, raft_core_start, (RaftCore *core, uint64_t now_ms, const RaftCoreStart *s)) {
+        int r = result("raft_core_start");
+
+        assert_int_equal(now_ms, fake.now_ms);
+        say("core start term %" PRIu64 " vote %" PRIu64 ", %zu entries from %" PRIu64 "%s", s->term, s->vote, s->n_entries, s->first_index,
+            s->take ? ", taken" : "");
+        if (s->state)
+                say_info("  state", s->state);
+        if (r == 1) { /* an operation inside fails and says so */
+                replica_fail(parts.p, -EFAULT, "inside");
+                return -EFAULT;
+        }
+        return r;
+}
+
+/* Inputs of the core: at the loop's time, within an input. */
+static int input(uint64_t now_ms, const char *name) {
+        assert_int_equal(now_ms, fake.now_ms);
+        assert_int_equal(parts.p->depth, 1);
+        return result(name);
+}
+
+WRAP(int, raft_core_receive, (RaftCore *core, uint64_t now_ms, uint64_t from, const char *address, const RaftMessage *m)) {
+        say("core receive %s of %" PRIu64 " at %s term %" PRIu64 "%s", raft_message_type_name(m->type), from, address, m->term,
+            parts.p->incoming ? ", incoming" : "");
+        return input(now_ms, "raft_core_receive");
+}
+
+WRAP(int, raft_core_tick, (RaftCore *core, uint64_t now_ms)) {
+        say("core tick");
+        if (parts.timeout_ms <= now_ms)
+                parts.timeout_ms = UINT64_MAX;
+        return input(now_ms, "raft_core_tick");
+}
+
+WRAP(int, raft_core_apply, (RaftCore *core, uint64_t now_ms)) {
+        say("core apply");
+        return input(now_ms, "raft_core_apply");
+}
+
+WRAP(int, raft_core_submit, (RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index, uint64_t *ret_term)) {
+        say("core submit %.*s", (int) size, (const char *) data);
+        *ret_index = 21;
+        *ret_term = 5;
+        return input(now_ms, "raft_core_submit");
+}
+
+WRAP(int, raft_core_appended, (RaftCore *core, uint64_t now_ms, uint64_t generation, uint64_t last_index)) {
+        say("core appended %" PRIu64 " %" PRIu64, generation, last_index);
+        return input(now_ms, "raft_core_appended");
+}
+
+WRAP(int, raft_core_installed, (RaftCore *core, uint64_t now_ms)) {
+        say("core installed");
+        parts.installing = false;
+        return input(now_ms, "raft_core_installed");
+}
+
+WRAP(int, raft_core_checkpointed, (RaftCore *core, uint64_t now_ms, const RaftStateInfo *info, unsigned trailing)) {
+        say_info("core checkpointed", info);
+        say("  trailing %u", trailing);
+        return input(now_ms, "raft_core_checkpointed");
+}
+
+WRAP(int, raft_core_change, (RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index, Error *err)) {
+        int r = input(now_ms, "raft_core_change");
+
+        say("core change %d of %" PRIu64, change->kind, change->id);
+        return r < 0 ? error_set(err, r, "no change") : 0;
+}
+
+WRAP(int, raft_core_transfer, (RaftCore *core, uint64_t now_ms, uint64_t id)) {
+        say("core transfer %" PRIu64, id);
+        return input(now_ms, "raft_core_transfer");
+}
+
+/* -- The log -- */
+
+static void say_log_id(const RaftLog *log) {
+        assert_ptr_equal(log, &log_at);
+}
+
+WRAP(int, raft_log_open, (Disk *d, Loop *loop, const RaftLogOptions *o, const RaftLogEvents *events, void *userdata, RaftLog **ret,
+                          Error *err)) {
+        int r = result_said("raft_log_open", err);
+
+        say("log open: file %" PRIu64 ", applied %" PRIu64 ", loaded %" PRIu64, o->file_size, o->applied, o->loaded_bytes);
+        assert_true(d == &disk && loop == &fake.loop && events->appended == replica_on_appended && events->failed == replica_on_log_failed);
+        assert_ptr_equal(userdata, parts.p ?: userdata);
+        assert_ptr_equal(o->cancelled, &((Replica *) userdata)->folder.cancelled);
+        if (r >= 0)
+                *ret = (RaftLog *) &log_at;
+        return r;
+}
+
+WRAP(RaftLog *, raft_log_close, (RaftLog *log, void (*closed)(void *userdata), void *userdata)) {
+        if (!log)
+                return NULL;
+        say_log_id(log);
+        say("log close");
+        if (closed && parts.log_closes_later)
+                parts.log_closed = closed;
+        else if (closed)
+                closed(userdata);
+        return NULL;
+}
+
+WRAP(RaftLog *, raft_log_crash, (RaftLog *log)) {
+        if (log)
+                say("log crash");
+        return NULL;
+}
+
+WRAP(const RaftLogMeta *, raft_log_meta, (const RaftLog *log)) {
+        say_log_id(log);
+        return &parts.meta;
+}
+
+WRAP(bool, raft_log_torn, (const RaftLog *log, const char **ret)) {
+        *ret = parts.torn;
+        return parts.torn;
+}
+
+WRAP(uint64_t, raft_log_last_index, (const RaftLog *log)) {
+        return parts.log_last;
+}
+
+WRAP(uint64_t, raft_log_oldest_write_ms, (const RaftLog *log)) {
+        return parts.oldest_ms;
+}
+
+WRAP(int, raft_log_take_entries, (RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first)) {
+        int r = result("raft_log_take_entries");
+
+        if (r < 0)
+                return r;
+        *ret = calloc(parts.log_entries + 1, sizeof(RaftEntry));
+        assert_non_null(*ret);
+        *ret_n = parts.log_entries;
+        *ret_first = parts.log_first;
+        return 0;
+}
+
+WRAP(const RaftEntry *, raft_log_entries, (const RaftLog *log, size_t *ret_n, uint64_t *ret_first)) {
+        *ret_n = parts.log_entries;
+        *ret_first = parts.log_first;
+        return NULL;
+}
+
+WRAP(RaftEntry *, raft_log_entries_free, (RaftEntry *entries, size_t n)) {
+        assert_non_null(entries);
+        free(entries);
+        say("entries free %zu", n);
+        return NULL;
+}
+
+WRAP(int, raft_log_write_meta, (RaftLog *log, uint64_t term, uint64_t vote)) {
+        say("log meta %" PRIu64 " %" PRIu64, term, vote);
+        return result("raft_log_write_meta");
+}
+
+WRAP(int, raft_log_append, (RaftLog *log, uint64_t generation, uint64_t first, const RaftEntry *entries, size_t n)) {
+        say("log append %" PRIu64 ": %" PRIu64 " %zu", generation, first, n);
+        return result("raft_log_append");
+}
+
+WRAP(int, raft_log_reset, (RaftLog *log, uint64_t index)) {
+        say("log reset %" PRIu64, index);
+        return result("raft_log_reset");
+}
+
+WRAP(int, raft_log_cut, (RaftLog *log, uint64_t index)) {
+        say("log cut %" PRIu64, index);
+        return result("raft_log_cut");
+}
+
+/* -- What bootstrap.c does -- */
+
+WRAP(int, bootstrap_found, (Folder *folder, Disk *d, Random *random, const char *address, uint64_t size, Error *err)) {
+        say("found %s %" PRIu64, address, size);
+        assert_ptr_equal(d, &disk);
+        return result_said("bootstrap_found", err);
+}
+
+WRAP(int, bootstrap_join, (Folder *folder, Disk *d, const Identity *identity, uint64_t size, Error *err)) {
+        say("join as %" PRIu64 " of %" PRIu64 " %" PRIu64, identity->raft_id, identity->cluster_id, size);
+        assert_ptr_equal(d, &disk);
+        return result_said("bootstrap_join", err);
+}
+
+WRAP(int, bootstrap_set_aside, (Disk *d, Error *err)) {
+        say("set log aside");
+        assert_ptr_equal(d, &disk);
+        return result_said("bootstrap_set_aside", err);
+}
+
+WRAP(int, bootstrap_check, (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err)) {
+        int r = result_said("bootstrap_check", err);
+
+        if (r >= 0)
+                *ret = (Identity) { meta->cluster, 71, meta->id };
+        return r;
+}
+
+WRAP(int, bootstrap_own_hardware, (const char *hardware_id, RaftLog *log, bool change)) {
+        say("own hardware %s%s", hardware_id, change ? " (changed)" : "");
+        return result("bootstrap_own_hardware");
+}
+
+WRAP(int, bootstrap_mark_tree, (Tree *tree, const Identity *identity, const char *path, Error *err)) {
+        say("mark tree %d with %" PRIu64 " in %s", number_of(tree), identity->cluster_id, path);
+        return result_said("bootstrap_mark_tree", err);
+}
+
+/* -- The folder -- */
+
+static Tree *new_tree(void) {
+        assert_true(parts.n_trees + 1 < PART_TREES);
+        return (Tree *) &tree_at[++parts.n_trees];
+}
+
+WRAP(int, folder_open, (Folder *f, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err)) {
+        int r = result_said("folder_open", err);
+
+        say("folder open %s %s %s %" PRIu64, path, machine_id, boot_id, quota);
+        f->path = (char *) path;
+        f->rotten = r == -EUCLEAN && parts.rotten;
+        if (r >= 0)
+                *ret = new_tree();
+        return r;
+}
+
+WRAP(int, folder_open_nothing, (const Folder *f, Tree **ret, Error *err)) {
+        int r = result_said("folder_open_nothing", err);
+
+        say("folder open nothing");
+        if (r >= 0)
+                *ret = new_tree();
+        return r;
+}
+
+WRAP(void, folder_done, (Folder *f)) {
+        say("folder done");
+        checkpoint_done(&f->checkpoint);
+}
+
+WRAP(int, folder_rebuild, (const Folder *f, Tree **ret, bool *ret_rotten, Error *err)) {
+        int r = result_said("folder_rebuild", err);
+
+        say("folder rebuild");
+        *ret_rotten = parts.rotten;
+        if (r >= 0)
+                *ret = new_tree();
+        return r;
+}
+
+WRAP(void, folder_rebuilt, (Folder *f)) {
+        say("folder rebuilt");
+        f->distrusted = false;
+}
+
+WRAP(int, folder_room, (const Folder *f, uint64_t *ret_free, uint64_t *ret_total)) {
+        *ret_free = parts.room[1];
+        *ret_total = parts.total[1];
+        return result("folder_room");
+}
+
+WRAP(void, folder_closed, (Folder *f)) {
+        say("folder closed");
+}
+
+WRAP(void, folder_distrust, (Folder *f)) {
+        say("folder distrust");
+        f->distrusted = true;
+}
+
+WRAP(int, folder_read_identity, (const Folder *f, uint64_t *ret_cluster_id, uint64_t *ret_lineage)) {
+        *ret_cluster_id = 70;
+        *ret_lineage = 71;
+        return result("folder_read_identity");
+}
+
+WRAP(int, folder_copy, (const Folder *f, Tree *tree, Checkpoint *ret, Error *err)) {
+        int r = result_said("folder_copy", err);
+
+        say("folder copy of tree %d", number_of(tree));
+        if (r >= 0) {
+                *ret = (Checkpoint) { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC), .size = 3000,
+                                      .meta = parts.trees[number_of(tree)], .configuration = strdup("conf"), .configuration_size = 4 };
+                assert_true(ret->fd >= 0);
+        }
+        return r;
+}
+
+WRAP(int, folder_probe, (const Folder *f, Tree *tree, Error *err)) {
+        say("folder probe of tree %d", number_of(tree));
+        return result_said("folder_probe", err);
+}
+
+WRAP(void, folder_adopt, (Folder *f, Checkpoint *c)) {
+        say("folder adopt %" PRIu64, c->meta.applied);
+        checkpoint_done(&f->checkpoint);
+        f->checkpoint = *c;
+        *c = (Checkpoint) { .fd = -1 };
+}
+
+WRAP(void, folder_forget_checkpoint, (Folder *f)) {
+        say("folder forget checkpoint");
+        checkpoint_done(&f->checkpoint);
+}
+
+WRAP(void, folder_cancel, (Folder *f)) {
+        say("folder cancel");
+}
+
+WRAP(int, folder_install, (Folder *f, Checkpoint *incoming, bool replace, Tree **ret, Error *err)) {
+        int r = result_said("folder_install", err);
+
+        say("folder install %" PRIu64 "%s", incoming->meta.applied, replace ? ", replace" : "");
+        if (r < 0)
+                return r;
+        f->checkpoint.meta = incoming->meta;
+        if (replace)
+                *ret = new_tree();
+        return r;
+}
+
+WRAP(int, folder_lose, (const Folder *f, const char *reason)) {
+        say("folder lose: %s", reason);
+        return result("folder_lose");
+}
+
+WRAP(int, folder_is_lost, (const Folder *f, char *ret, size_t size)) {
+        int r = result("folder_is_lost");
+
+        if (r > 0)
+                snprintf(ret, size, "it was lost");
+        return r;
+}
+
+WRAP(int, folder_set_aside, (Folder *f, Tree **ret, Error *err)) {
+        int r = result_said("folder_set_aside", err);
+
+        say("folder set aside");
+        if (r >= 0)
+                *ret = new_tree();
+        return r;
+}
+
+WRAP(int, folder_found, (const Folder *f)) {
+        say("folder found");
+        return result("folder_found");
+}
+
+/* -- The tree -- */
+
+static int begin(Tree *tree, const char *name, TreeTxn **ret) {
+        int r = result(name);
+
+        assert_non_null(tree);
+        if (r < 0)
+                return r;
+        parts.n_txns++;
+        *ret = (TreeTxn *) &txn_at[number_of(tree)];
+        return 0;
+}
+
+static TreeMeta *meta_of(const TreeTxn *txn) {
+        return &parts.trees[(const char *) txn - txn_at];
+}
+
+WRAP(int, tree_begin_read, (Tree *tree, TreeTxn **ret)) {
+        return begin(tree, "tree_begin_read", ret);
+}
+
+WRAP(int, tree_begin_write, (Tree *tree, TreeTxn **ret)) {
+        say("begin");
+        return begin(tree, "tree_begin_write", ret);
+}
+
+WRAP(int, tree_commit, (TreeTxn *txn)) {
+        say("commit");
+        parts.n_txns--;
+        return result("tree_commit");
+}
+
+WRAP(void, tree_abort, (TreeTxn *txn)) {
+        if (txn)
+                parts.n_txns--;
+}
+
+WRAP(Tree *, tree_close, (Tree *tree)) {
+        if (tree)
+                say("close tree %d", number_of(tree));
+        return NULL;
+}
+
+WRAP(int, tree_meta, (TreeTxn *txn, TreeMeta *ret)) {
+        int r = result("tree_meta");
+
+        if (r >= 0)
+                *ret = *meta_of(txn);
+        return r;
+}
+
+WRAP(int, tree_set_meta, (TreeTxn *txn, const TreeMeta *meta)) {
+        say("set meta: configuration %" PRIu64, meta->configuration_index);
+        return result("tree_set_meta");
+}
+
+WRAP(int, tree_configuration, (TreeTxn *txn, KvBytes *ret)) {
+        int r = result("tree_configuration");
+
+        if (r >= 0)
+                *ret = (KvBytes) { (const uint8_t *) "conf", parts.configuration_size };
+        return r;
+}
+
+WRAP(int, tree_set_configuration, (TreeTxn *txn, KvBytes configuration)) {
+        say("set configuration %.*s", (int) configuration.size, (const char *) configuration.data);
+        return result("tree_set_configuration");
+}
+
+WRAP(int, apply_empty, (TreeTxn *txn, uint64_t index, uint64_t term)) {
+        say("apply empty %" PRIu64 " of term %" PRIu64, index, term);
+        return result("apply_empty");
+}
+
+WRAP(void, tree_set_work, (Tree *tree, TurnWork *work)) {
+        say("work of tree %d: %s", number_of(tree), work == &fake.loop.turns.now ? "turn" : work ? "other" : "none");
+}
+
+WRAP(uint64_t, tree_touched, (const TreeTxn *txn)) {
+        return parts.touched;
+}
+
+WRAP(uint64_t, tree_file_size, (const Tree *tree)) {
+        assert_non_null(tree);
+        return parts.file_size;
+}
+
+/* A configuration is as many servers as it has bytes. */
+WRAP(int, raft_configuration_decode_servers, (const void *bytes, size_t size, RaftServers *ret)) {
+        int r = result("raft_configuration_decode_servers");
+
+        if (r < 0)
+                return r;
+        ret->items = calloc(size, sizeof(*ret->items));
+        assert_non_null(ret->items);
+        ret->n = size;
+        return 0;
+}
+
+/* -- Transfers and comparison -- */
+
+WRAP(int, transfers_new, (Transfers **ret, Replica *p)) {
+        int r = result("transfers_new");
+
+        if (r >= 0)
+                *ret = (Transfers *) &transfers_at;
+        return r;
+}
+
+WRAP(Transfers *, transfers_free, (Transfers *t)) {
+        if (t)
+                say("transfers free");
+        return NULL;
+}
+
+WRAP(void, transfers_drop, (Transfers *t)) {
+        say("transfers drop");
+}
+
+WRAP(bool, transfers_busy, (const Transfers *t)) {
+        return parts.busy;
+}
+
+WRAP(void, transfers_send, (Transfers *t, uint64_t to, uint64_t index)) {
+        say("transfers send %" PRIu64 " %" PRIu64, to, index);
+}
+
+WRAP(void, transfers_step, (Transfers *t)) {
+        say("transfers step");
+}
+
+WRAP(bool, transfers_on_bulk, (Transfers *t, PeerSession *session, const void *payload, size_t size)) {
+        say("bulk %.*s", (int) size, (const char *) payload);
+        return parts.wanted;
+}
+
+WRAP(void, transfers_on_ack, (Transfers *t, const void *payload, size_t size)) {
+        say("ack %.*s", (int) size, (const char *) payload);
+}
+
+WRAP(Checkpoint *, transfers_whole, (Transfers *t)) {
+        return parts.whole;
+}
+
+WRAP(Checkpoint *, transfers_received, (Transfers *t, const RaftMessage *message)) {
+        return parts.received;
+}
+
+WRAP(int, compare_new, (Compare **ret, Replica *p)) {
+        int r = result("compare_new");
+
+        if (r >= 0)
+                *ret = (Compare *) &compare_at;
+        return r;
+}
+
+WRAP(Compare *, compare_free, (Compare *c)) {
+        if (c)
+                say("compare free");
+        return NULL;
+}
+
+WRAP(void, compare_applied, (Compare *c, TreeTxn *txn, uint64_t index)) {
+        say("compare %" PRIu64, index);
+}
+
+WRAP(void, compare_committed, (Compare *c, bool committed)) {
+        say("compare %s", committed ? "committed" : "not committed");
+}
+
+WRAP(void, compare_settled, (Compare *c, unsigned changed)) {
+        say("compare settled %u", changed);
+}
+
+WRAP(void, compare_on_frame, (Compare *c, PeerSession *session, const void *payload, size_t size)) {
+        say("compare frame %.*s", (int) size, (const char *) payload);
+}
+
+WRAP(bool, compare_differs, (const Compare *c)) {
+        return parts.differs;
+}
+
+WRAP(bool, compare_undecided, (const Compare *c)) {
+        return parts.undecided;
+}
+
+WRAP(void, compare_exchanged, (Compare *c, bool taken)) {
+        say("compare exchanged%s", taken ? ", taken" : "");
+}
+
+/* -- Sessions -- */
+
+WRAP(const PeerHello *, peers_self, (const Peers *peers)) {
+        return &parts.self;
+}
+
+WRAP(void, peers_set_self, (Peers *peers, const PeerHello *self)) {
+        say("self %s: %" PRIu64 " of %" PRIu64 ", %" PRIu64 ", start %" PRIu64, self->name, self->raft_id, self->cluster_id, self->lineage,
+            self->start_number);
+}
+
+WRAP(const PeerHello *, peer_hello, (const PeerSession *session)) {
+        return &parts.hello;
+}
+
+WRAP(PeerSession *, peers_session, (Peers *peers, uint64_t number)) {
+        return parts.no_session ? NULL : (PeerSession *) &peers_at;
+}
+
+static void say_frame(const char *what, uint64_t to, PeerFrame type, const void *bytes, size_t size) {
+        Reader r = reader_over(bytes, size);
+        uint64_t cluster_id = read_u64(&r), from = read_u64(&r), head = read_u64(&r);
+        RaftMessage m;
+
+        if (type == PEER_RAFT && raft_message_decode(r.bytes, r.left, &m) >= 0) {
+                text_printf(&fake.said, "%s %" PRIu64 " (%" PRIu64 " %" PRIu64 " %" PRIu64 ") %s", what, to, cluster_id, from, head,
+                            raft_message_type_name(m.type));
+                say(" term %" PRIu64 ": prev %" PRIu64 " of %" PRIu64 ", commit %" PRIu64, m.term, m.append.prev_index, m.append.prev_term,
+                    m.append.commit);
+                raft_message_done(&m);
+        } else
+                say("%s %" PRIu64 " type %d: %.*s", what, to, type, (int) size, (const char *) bytes);
+}
+
+WRAP(int, peers_send_raft, (Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size)) {
+        say_frame("send", raft_id, type, payload, size);
+        return result("peers_send_raft");
+}
+
+WRAP(int, peer_reply, (PeerSession *session, PeerFrame type, const void *payload, size_t size)) {
+        say_frame("reply", 0, type, payload, size);
+        return 0;
+}
