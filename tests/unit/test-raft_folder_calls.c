@@ -197,7 +197,7 @@ static int rebuild(Room *r, Error *err) {
         Tree *tree = NULL;
         int e = folder_rebuild(&r->folder, &tree, &rotten, err);
 
-        assert_false(rotten);
+        assert_false(e == 0 && rotten);
         assert_int_equal(e == 0, tree != NULL);
         tree_close(tree);
         return e;
@@ -220,6 +220,7 @@ static void receive_tree(Room *r, const char *call, const char *path) {
         size_t size;
         int fd;
 
+        alloc_pause(true);
         fail_calls(NULL, NULL);
         room_put(r, 9, "theirs");
         fd = folder_incoming_open(&r->folder);
@@ -229,6 +230,7 @@ static void receive_tree(Room *r, const char *call, const char *path) {
         assert_int_equal(pwrite_all(fd, bytes, size, 0), 0);
         close(fd);
         fail_calls(call, path);
+        alloc_pause(false);
 }
 
 static int finish_incoming(Room *r, Error *err) {
@@ -254,7 +256,9 @@ static int install(Room *r, bool replace, Error *err) {
         int e;
 
         receive_tree(r, NULL, NULL);
+        alloc_pause(true);
         assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), 0);
+        alloc_pause(false);
         fail_calls(call, path);
         e = folder_install(&r->folder, &c, replace, &r->tree, err);
         checkpoint_done(&c);
@@ -433,12 +437,248 @@ static void without_a_fault_each_of_these_succeeds(void **state) {
         }
 }
 
+/* Of the live tree: it is not trusted, and made again. */
+static void a_live_tree_that_cannot_be_synced_is_made_again(void **state) {
+        static const char *const calls[] = { NULL, "openat", "fsync" };
+        Room *r = *state;
+
+        for (size_t i = 0; i < ELEMENTS(calls); i++) {
+                begin(r);
+                room_put(r, 8, "later"); /* not in the checkpoint */
+                room_stop(r);
+                fail_calls(calls[i], "/live/data.mdb");
+                if (i == 1) { /* the rebuild opens it, too */
+                        assert_int_equal(room_try_open(r, NULL), -EIO);
+                        fail_calls(NULL, NULL);
+                        room_crash(r);
+                }
+                room_open(r);
+                fail_calls(NULL, NULL);
+                assert_int_equal(room_has(r, "live/witness"), i == 0);
+                assert_tree_holds(r->tree, i == 0 ? 8 : 7, i == 0 ? "later" : "mine");
+        }
+}
+
+static void what_is_not_there_need_not_be_removed(void **state) {
+        Error err = {};
+        Room *r = *state;
+
+        begin(r);
+        folder_distrust(&r->folder);
+        assert_int_equal(install_both(r, &err), 0);
+        assert_int_equal(room_opens(r), 1);
+
+        begin(r);
+        folder_distrust(&r->folder);
+        assert_int_equal(rebuild(r, &err), 0);
+
+        begin(r);
+        room_rename(r, "checkpoint", "elsewhere");
+        assert_int_equal(set_aside(r, &err), 0);
+        assert_false(room_has(r, "old/checkpoint"));
+        assert_true(room_has(r, "old/live/witness") && room_has(r, "checkpoint"));
+}
+
+static void a_marker_that_is_too_short_to_be_one_is_not_shortened(void **state) {
+        Room *r = *state;
+
+        begin(r);
+        room_make_file(r, "trusted", "hown\n");
+        assert_int_equal(unshow(r, NULL), -EBADMSG);
+        assert_string_equal(room_marker(r), "hown\n");
+        room_make_file(r, "trusted", "shown\n");
+        assert_int_equal(unshow(r, NULL), 0);
+        assert_string_equal(room_marker(r), "");
+}
+
+static void what_runs_off_the_loop_ends_when_it_is_cancelled(void **state) {
+        Checkpoint c = { .fd = -1 };
+        Tree *tree = NULL;
+        Room *r = *state;
+        bool rotten;
+
+        begin(r);
+        receive_tree(r, NULL, NULL);
+        folder_cancel(&r->folder);
+        assert_int_equal(copy(r, NULL), -ECANCELED);
+        assert_int_equal(probe(r, NULL), -ECANCELED);
+        assert_false(room_has(r, "checkpoint.new"));
+        assert_int_equal(rebuild(r, NULL), -ECANCELED);
+        assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), -ECANCELED);
+        assert_int_equal(room_stat(r, "incoming/next.mdb").st_size, 0);
+        assert_true(room_has(r, "live/witness"));
+
+        room_crash(r); /* without a checkpoint, too */
+        free(r->path);
+        r->path = scratch_path(r->scratch, "new");
+        room_open(r);
+        room_make_file(r, "live/witness", "x");
+        folder_cancel(&r->folder);
+        assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), -ECANCELED);
+        assert_true(!tree && room_has(r, "live/witness"));
+}
+
+static void a_checkpoint_says_which_state_it_is(void **state) {
+        Checkpoint c = { .fd = -1 };
+        Room *r = *state;
+
+        room_open(r);
+        room_put(r, 5, "mine");
+        room_checkpoint(r); /* before the first configuration */
+        assert_int_equal(checkpoint_info(&r->folder.checkpoint).configuration_size, 0);
+        assert_null(checkpoint_info(&r->folder.checkpoint).configuration);
+        put_configuration(r);
+        assert_int_equal(folder_copy(&r->folder, r->tree, &c, NULL), 0);
+        assert_state(&c, 5);
+        assert_int_equal(c.size, room_stat(r, "checkpoint/data.mdb").st_size);
+        checkpoint_done(&c);
+        assert_int_equal(c.fd, -1);
+        assert_null(c.configuration);
+}
+
+static void the_room_is_that_of_the_file_system(void **state) {
+        uint64_t available = 0, total = 0;
+        Room *r = *state;
+        struct statvfs st;
+
+        room_open(r);
+        assert_int_equal(folder_room(&r->folder, &available, &total), 0);
+        assert_int_equal(statvfs(r->path, &st), 0);
+        assert_int_equal(total, (uint64_t) st.f_blocks * st.f_frsize);
+        assert_in_range(available, 0, total);
+}
+
+/* That the file is there is what counts. */
+static void a_reason_that_cannot_be_read_is_one(void **state) {
+        char reason[64] = "";
+        Room *r = *state;
+
+        begin(r);
+        assert_int_equal(lose(r, NULL), 0);
+        fail_calls("openat", "/lost");
+        assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 1);
+        fail_calls(NULL, NULL);
+        assert_string_equal(reason, "the log lacks what it had");
+}
+
+/* -- A file that is mostly free -- */
+
+static char said[2048];
+
+static void keep_said(void *userdata, int priority, const LogFields *fields, const char *message) {
+        snprintf(said + strlen(said), sizeof(said) - strlen(said), "%s\n", message);
+}
+
+static void a_tree_that_cannot_shrink_stays_or_is_made_again(void **state) {
+        static const struct {
+                const char *call, *path;
+                bool stays;
+                const char *message; /* behind the path */
+        } cases[] = {
+                { NULL, NULL, true, " from %ju to %ju KiB\n" },
+                { "unlinkat", "/trusted", true, " stays at %ju KiB, most of it free: Input/output error\n" },
+                { "renameat", "/live/data.mdb", false, " cannot be used, rebuilding it: cannot rename " },
+        };
+        Room *r = *state;
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                uintmax_t before, after;
+                char expected[256];
+
+                begin(r);
+                room_stop(r);
+                tree_file_swell(r->path, 22, false);
+                before = (uintmax_t) room_stat(r, "live/data.mdb").st_size / 1024;
+                fail_calls(cases[i].call, cases[i].path);
+                said[0] = 0;
+                log_set_sink(keep_said, NULL);
+                room_open(r);
+                log_set_sink(NULL, NULL);
+                fail_calls(NULL, NULL);
+                after = (uintmax_t) room_stat(r, "live/data.mdb").st_size / 1024;
+                assert_int_equal(after == before, i == 1);
+                _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"")
+                snprintf(expected, sizeof(expected), cases[i].message, before, after);
+                _Pragma("GCC diagnostic pop")
+                if (!strstr(said, expected))
+                        fail_msg("case %zu: '%s' is not in '%s'", i, expected, said);
+                assert_int_equal(room_has(r, "live/witness"), cases[i].stays);
+                assert_int_equal(folder_was_shown(&r->folder), cases[i].stays);
+                assert_int_equal(room_says_shown(r), cases[i].stays);
+                assert_int_equal(room_opens(r), 1);
+                assert_false(cases[i].stays && room_has(r, "checkpoint.new"));
+                assert_tree_holds(r->tree, 7, "mine");
+        }
+}
+
+/* -- Without memory -- */
+
+static int open_nothing(Room *r, Error *err) {
+        Tree *tree = NULL;
+        int e;
+
+        make_dir_in(r, "incoming");
+        e = folder_open_nothing(&r->folder, &tree, err);
+        alloc_pause(true);
+        if (e == 0)
+                assert_tree_holds(tree, 0, NULL);
+        tree_close(tree);
+        return e;
+}
+
+static int copy_all(Room *r, Error *err) {
+        Checkpoint c = { .fd = -1 };
+        int e = folder_copy(&r->folder, r->tree, &c, err);
+
+        if (e == 0)
+                assert_state(&c, 7);
+        checkpoint_done(&c);
+        return e;
+}
+
+static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) {
+        static int (*const acts[])(Room *r, Error *err) = { reopen, reopen_by_hand, rebuild, copy_all, probe, open_nothing, finish_incoming, install_both, set_aside };
+        unsigned descriptors = n_descriptors();
+        Room *r = *state;
+
+        for (size_t i = 0; i < ELEMENTS(acts); i++)
+                for (unsigned n = 1, failed = 1; failed; n++) {
+                        Error err = {};
+                        int e;
+
+                        assert_true(n < 200);
+                        copy_error = 0;
+                        begin(r);
+                        alloc_fail_at(n);
+                        e = acts[i](r, &err);
+                        failed = alloc_has_failed();
+                        alloc_fail_at(0);
+                        if (e != 0 && (e != -ENOMEM || !failed))
+                                fail_msg("act %zu, allocation %u: %s", i, n, error_text(&err, e));
+                        room_crash(r);
+                        assert_int_equal(n_descriptors(), descriptors);
+                        if (acts[i] == set_aside)
+                                continue;
+                        room_open(r);
+                        assert_state(&r->folder.checkpoint, r->folder.checkpoint.meta.applied == 9 ? 9 : 7);
+                }
+}
+
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_room(a_call_that_fails_is_returned_with_its_reason),
                 in_a_room(without_a_fault_each_of_these_succeeds),
+                in_a_room(a_live_tree_that_cannot_be_synced_is_made_again),
+                in_a_room(what_is_not_there_need_not_be_removed),
+                in_a_room(a_marker_that_is_too_short_to_be_one_is_not_shortened),
+                in_a_room(what_runs_off_the_loop_ends_when_it_is_cancelled),
+                in_a_room(a_checkpoint_says_which_state_it_is),
+                in_a_room(the_room_is_that_of_the_file_system),
+                in_a_room(a_reason_that_cannot_be_read_is_one),
+                in_a_room(a_tree_that_cannot_shrink_stays_or_is_made_again),
+                in_a_room(what_fails_for_want_of_memory_says_so_and_works_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
