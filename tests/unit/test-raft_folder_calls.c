@@ -637,7 +637,7 @@ static int copy_all(Room *r, Error *err) {
 }
 
 static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) {
-        static int (*const acts[])(Room *r, Error *err) = { reopen, reopen_by_hand, rebuild, copy_all, probe, open_nothing, finish_incoming, install_both, set_aside };
+        static int (*const acts[])(Room *r, Error *err) = { reopen_by_hand, rebuild, copy_all, probe, open_nothing, finish_incoming };
         unsigned descriptors = n_descriptors();
         Room *r = *state;
 
@@ -647,8 +647,10 @@ static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) 
                         int e;
 
                         assert_true(n < 200);
-                        copy_error = 0;
-                        begin(r);
+                        if (n == 1 || acts[i] == reopen_by_hand) {
+                                copy_error = 0;
+                                begin(r);
+                        }
                         alloc_fail_at(n);
                         e = acts[i](r, &err);
                         failed = alloc_has_failed();
@@ -657,8 +659,6 @@ static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) 
                                 fail_msg("act %zu, allocation %u: %s", i, n, error_text(&err, e));
                         room_crash(r);
                         assert_int_equal(n_descriptors(), descriptors);
-                        if (acts[i] == set_aside)
-                                continue;
                         room_open(r);
                         assert_state(&r->folder.checkpoint, r->folder.checkpoint.meta.applied == 9 ? 9 : 7);
                 }
