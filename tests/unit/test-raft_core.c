@@ -691,6 +691,10 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         start(&b, "VVV", 5, 10);
         assert_int_equal(receive(&b, 2, vote), 0);
         assert_said(&b, "send 2 vote-result 5 refused\n");
+        vote.term = 9; /* its own is the higher one */
+        vote.vote.last_index = vote.vote.last_term = 1;
+        assert_int_equal(receive(&b, 2, vote), 0);
+        assert_said(&b, "send 2 vote-result 9 refused\n");
         done(&b);
 }
 
@@ -804,6 +808,8 @@ static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
         assert_true(raft_core_installing(b.core));
         assert_int_equal(receive_snapshot(&b, 2, 2, 60, &conf), 0);
         assert_said(&b, "");
+
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EAGAIN);
 
         /* A heartbeat may name a commit index that we do not hold yet. */
         assert_int_equal(receive_append(&b, 2, 2, 50, 2, 50, NULL, 0), 0);
@@ -2015,6 +2021,19 @@ static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
         done(&b);
 }
 
+static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
+        Bench b;
+
+        start(&b, "VVVVV", 2, 5);
+        tick_until_due(&b);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 3,
+                                                        .vote_result = { .granted = true, .pre_vote = true, .features = 5, .capacity = 9 } }), 0);
+        assert_true(b.core->raft.candidate_state.votes[1].grant);
+        assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
+        assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);
+        done(&b);
+}
+
 static void the_sender_of_a_snapshot_is_the_leader(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         Bench b;
@@ -2202,6 +2221,7 @@ int main(void) {
                 cmocka_unit_test(a_log_that_is_not_the_engine_s_ends_the_core),
                 cmocka_unit_test(what_is_committed_is_applied_between_the_parts_of_a_message),
                 cmocka_unit_test(a_vote_stays_where_a_follower_asks_for_others),
+                cmocka_unit_test(what_a_voter_can_do_is_known_by_its_vote),
                 cmocka_unit_test(the_sender_of_a_snapshot_is_the_leader),
                 cmocka_unit_test(what_is_applied_beyond_an_installed_state_stays_so),
                 cmocka_unit_test(a_voter_knows_the_configuration_that_it_just_holds),
