@@ -1928,7 +1928,8 @@ static int take_a_snapshot(Bench *b, const Conf *conf) {
 }
 
 static int count_a_checkpoint(Bench *b, const Conf *conf) {
-        RaftStateInfo info = { .index = 1, .term = 1, .configuration_index = 1, .configuration = conf->bytes, .configuration_size = conf->size };
+        RaftStateInfo info = { .index = 1, .term = 1, .configuration_index = 1,
+                               .configuration = conf->bytes, .configuration_size = conf->size };
 
         return raft_core_checkpointed(b->core, b->now_ms, &info, 0);
 }
@@ -2027,7 +2028,7 @@ static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
         start(&b, "VVVVV", 2, 5);
         tick_until_due(&b);
         assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 3,
-                                                        .vote_result = { .granted = true, .pre_vote = true, .features = 5, .capacity = 9 } }), 0);
+                                                        .vote_result = { true, true, .features = 5, .capacity = 9 } }), 0);
         assert_true(b.core->raft.candidate_state.votes[1].grant);
         assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
         assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);

@@ -144,6 +144,13 @@ static void make_dir_in(const Room *r, const char *name) {
         assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
 }
 
+static void prepare(Room *r) {
+        assert_int_equal(folder_show(&r->folder), 0);
+        room_make_file(r, "live/witness", "x");
+        make_dir_in(r, "checkpoint.new");
+        make_dir_in(r, "old");
+}
+
 /* A new one, whose tree and checkpoint are at 7, shown, and with files in each place that is cleared. */
 static void begin(Room *r) {
         static unsigned n;
@@ -157,10 +164,7 @@ static void begin(Room *r) {
         room_put(r, 7, "mine");
         put_configuration(r);
         room_checkpoint(r);
-        assert_int_equal(folder_show(&r->folder), 0);
-        room_make_file(r, "live/witness", "x");
-        make_dir_in(r, "checkpoint.new");
-        make_dir_in(r, "old");
+        prepare(r);
 }
 
 static int reopen(Room *r, Error *err) {
@@ -390,7 +394,10 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
                 int e;
 
                 copy_error = 0;
-                begin(r);
+                if (r->tree && r->folder.checkpoint.meta.applied == 7)
+                        prepare(r); /* the one of the case before */
+                else
+                        begin(r);
                 if (cases[i].act == read_identity)
                         assert_int_equal(folder_write_identity(&r->folder, 1, 2), 0);
                 fail_calls(cases[i].call, streq(path, "/@") ? strrchr(r->path, '/') : path);

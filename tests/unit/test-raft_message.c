@@ -182,7 +182,8 @@ static void values_that_no_version_sends_are_refused(void **state) {
                 if (type >= 1 && type <= 3)
                         raft_message_done(&back);
         }
-        assert_int_equal(raft_message_decode((const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back), -EBADMSG); /* its end */
+        /* A type that nobody sends, at the very end. */
+        assert_int_equal(raft_message_decode((const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back), -EBADMSG);
         for (size_t more = 0; more <= 1; more++) { /* the second entry's term may not go round */
                 _cleanup_writer_ Writer w = {};
 

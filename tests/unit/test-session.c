@@ -53,7 +53,9 @@ static size_t bench_queued(const Stream *s) {
         return container_of(s, const Bench, stream)->queued;
 }
 
-static const StreamOps stream_ops = { .write = bench_write, .pause = bench_pause, .close = bench_close, .finish = bench_finish, .queued = bench_queued };
+static const StreamOps stream_ops = {
+        .write = bench_write, .pause = bench_pause, .close = bench_close, .finish = bench_finish, .queued = bench_queued,
+};
 
 static void on_hello(void *userdata, PeerSession *s) {
         ((Bench *) userdata)->n_hellos++;
@@ -77,7 +79,9 @@ static void on_other(void *userdata, PeerSession *s) {
 static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {
 }
 
-static const SessionEvents events = { .on_hello = on_hello, .on_frame = on_frame, .on_pong = on_other, .on_end = on_end, .on_gone = on_gone };
+static const SessionEvents events = {
+        .on_hello = on_hello, .on_frame = on_frame, .on_pong = on_other, .on_end = on_end, .on_gone = on_gone,
+};
 
 static PeerHello hello_of(char digit, uint64_t nonce) {
         PeerHello hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
