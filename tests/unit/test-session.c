@@ -315,6 +315,43 @@ static void a_last_word_lingers_and_is_then_cut_off(void **state) {
         b.write_error = 0;
 }
 
+static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
+        _cleanup_writer_ Writer w = {};
+        uint8_t head[FRAME_HEAD];
+        Bench b = {};
+
+        assert_int_equal(begin(&b, false), 0);
+        assert_string_equal(b.session->address, "127.0.0.1:1");
+        hello_write(&w, &b.other);
+        frame_head(head, PEER_HELLO, w.size);
+        for (size_t i = 0; i < sizeof(head); i++)
+                b.stream.events->on_read(b.session, head + i, 1);
+        for (size_t i = 0; i < w.size; i++)
+                b.stream.events->on_read(b.session, w.bytes + i, 1);
+        assert_int_equal(b.n_hellos, 1);
+        assert_string_equal(peer_hello(b.session)->machine_id, b.other.machine_id);
+        done(&b);
+}
+
+static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
+        Bench b = {};
+        size_t before;
+
+        begin_open(&b);
+        before = b.n_written;
+        assert_int_equal(session_ping(b.session), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        b.queued = PEER_QUEUE_MAX;
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(session_send(b.session, PEER_RAFT, "abc", 3), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        b.queued = 0;
+        b.stream.events->on_drain(b.session);
+        assert_int_equal(b.n_written - before, FRAME_HEAD + 3 * (FRAME_HEAD + 3));
+        assert_int_equal(peer_queued(b.session), 0);
+        done(&b);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_session_whose_first_word_cannot_be_said_does_not_begin),
@@ -326,6 +363,8 @@ int main(void) {
                 cmocka_unit_test(what_cannot_be_sent_is_an_error_or_the_end),
                 cmocka_unit_test(without_memory_for_part_of_a_frame_the_session_ends),
                 cmocka_unit_test(a_last_word_lingers_and_is_then_cut_off),
+                cmocka_unit_test(a_hello_that_comes_byte_by_byte_is_one),
+                cmocka_unit_test(all_that_waits_in_a_lane_leaves_when_there_is_room),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
