@@ -118,6 +118,17 @@ tests_unit_test_raft_folder_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
 tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/unit/test-raft_folder_calls
+TESTS += tests/unit/test-raft_folder_calls
+tests_unit_test_raft_folder_calls_SOURCES = tests/unit/test-raft_folder_calls.c tests/lib/folder_room.h tests/lib/folder_room.c \
+	tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c \
+	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
+tests_unit_test_raft_folder_calls_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
+tests_unit_test_raft_folder_calls_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=read_file_at \
+	-Wl,--wrap=fsync,--wrap=fstat,--wrap=fstatat,--wrap=ftruncate,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat \
+	-Wl,--wrap=pread,--wrap=pwrite,--wrap=open,--wrap=openat
+tests_unit_test_raft_folder_calls_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
+
 # Parts of the replica, which is played.
 FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_leader,--wrap=replica_is_open,--wrap=replica_send,--wrap=replica_answer \
 	-Wl,--wrap=replica_write_head,--wrap=replica_read_head,--wrap=raft_core_id,--wrap=raft_core_leads,--wrap=raft_core_commit_index \

@@ -46,16 +46,16 @@ int raft_configuration_check(const void *bytes, size_t size) {
         Reader r = reader_over(bytes, size);
         uint64_t n;
 
-        if (size > RAFT_CONFIGURATION_SIZE_MAX || read_u8(&r) != 1)
+        if (read_u8(&r) != 1)
                 return -EBADMSG;
 
         n = read_u64(&r);
-        if (r.failed || n == 0 || n > RAFT_SERVERS_MAX)
+        if (n == 0 || n > RAFT_SERVERS_MAX) /* also where bytes are missing */
                 return -EBADMSG;
 
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t id = read_u64(&r);
-                const uint8_t *end = r.left > 0 ? memchr(r.bytes, 0, r.left) : NULL;
+                const uint8_t *end = memchr(r.bytes, 0, r.left);
 
                 if (r.failed || id == 0 || !end || end == r.bytes || end - r.bytes > RAFT_ADDRESS_MAX)
                         return -EBADMSG;

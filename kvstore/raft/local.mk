@@ -20,7 +20,9 @@ RAFT_TEST_LIBS = kvstore/raft/libraftcore.a $(RAFT_LIBS) io/libio.a base/libbase
 
 check_PROGRAMS += tests/unit/test-raft_message
 TESTS += tests/unit/test-raft_message
+tests_unit_test_raft_message_SOURCES = tests/unit/test-raft_message.c tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_message_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_message_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_message_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_core
@@ -32,7 +34,9 @@ tests_unit_test_raft_core_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_configuration
 TESTS += tests/unit/test-raft_configuration
+tests_unit_test_raft_configuration_SOURCES = tests/unit/test-raft_configuration.c tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_raft_configuration_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_raft_configuration_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_raft_configuration_LDADD = $(RAFT_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_log

@@ -6,6 +6,14 @@ tests_unit_test_peers_SOURCES = tests/unit/test-peers.c $(SIDE_BY_SIDE)
 tests_unit_test_peers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_peers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_peers_LDADD = kvstore/libkvstore.a $(IO_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test-session
+TESTS += tests/unit/test-session
+tests_unit_test_session_SOURCES = tests/unit/test-session.c tests/lib/manual_loop.h tests/lib/manual_loop.c \
+	tests/lib/alloc.h tests/lib/alloc.c
+tests_unit_test_session_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_session_LDFLAGS = $(FAILING_ALLOCATIONS)
+tests_unit_test_session_LDADD = kvstore/libkvstore.a $(IO_TEST_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-session

@@ -9,7 +9,8 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "kvstore/raft/core.h"
+#include "kvstore/raft/core_internal.h"
+#include "tests/lib/alloc.h"
 
 static int encode(const RaftServer *items, size_t n, bool decode) {
         RaftServers servers = { .items = (RaftServer *) items, .n = n }, back = {};
@@ -82,10 +83,44 @@ static void bytes_beyond_the_bounds_are_no_configuration(void **state) {
         }
 }
 
+static void a_configuration_has_one_to_64_servers(void **state) {
+        for (uint64_t n = 0; n <= RAFT_SERVERS_MAX + 1; n++) {
+                _cleanup_writer_ Writer w = {};
+
+                write_u8(&w, 1);
+                write_u64(&w, n);
+                for (uint64_t id = 1; id <= n; id++)
+                        write_server(&w, id, RAFT_ADDRESS_MAX, 1);
+                assert_int_equal(raft_configuration_check(w.bytes, w.size), n >= 1 && n <= RAFT_SERVERS_MAX ? 0 : -EBADMSG);
+                assert_in_range(w.size, 0, RAFT_CONFIGURATION_SIZE_MAX);
+                for (size_t size = 0; n == 1 && size < w.size; size++)
+                        assert_int_equal(raft_configuration_check(w.bytes, size), -EBADMSG);
+        }
+}
+
+static void without_memory_there_is_neither_bytes_nor_servers(void **state) {
+        RaftServer items[] = { { .id = 1, .address = (char *) "a:1", .role = RAFT_ROLE_VOTER },
+                               { .id = 2, .address = (char *) "b:1", .role = RAFT_ROLE_STANDBY } };
+        unsigned failures = 0;
+
+        for (bool failed = true; failed; failures++) {
+                int r;
+
+                alloc_fail_at(failures + 1);
+                r = encode(items, ELEMENTS(items), true);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+        }
+        assert_true(failures >= 5); /* the bytes, the servers and their addresses */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_configuration_has_bounds),
                 cmocka_unit_test(bytes_beyond_the_bounds_are_no_configuration),
+                cmocka_unit_test(a_configuration_has_one_to_64_servers),
+                cmocka_unit_test(without_memory_there_is_neither_bytes_nor_servers),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

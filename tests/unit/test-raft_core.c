@@ -57,6 +57,8 @@ static void on_send(void *userdata, uint64_t to, const char *address, const Raft
         text_printf(said, "send %" PRIu64 " %s %" PRIu64, to, raft_message_type_name(m->type), m->term);
         switch (m->type) {
         case RAFT_MESSAGE_APPEND:
+                if (m->append.n_entries > 0)
+                        assert_ptr_equal(m->append.entries, raft_core_entry(((Bench *) userdata)->core, m->append.prev_index + 1));
                 text_printf(said, " behind %" PRIu64 " %zu\n", m->append.prev_index, m->append.n_entries);
                 return;
         case RAFT_MESSAGE_APPEND_RESULT:
@@ -431,12 +433,15 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
 
 /* Memory of the engine: so many allocations succeed. None of them counts for those that fail elsewhere. */
 static unsigned heap_left;
+static bool heap_failed;
 
 static void *heap_realloc(void *data, void *p, size_t size) {
         void *q;
 
-        if (heap_left == 0)
+        if (heap_left == 0) {
+                heap_failed = true;
                 return NULL;
+        }
         heap_left--;
         alloc_pause(true);
         q = realloc(p, size);
@@ -688,6 +693,10 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         start(&b, "VVV", 5, 10);
         assert_int_equal(receive(&b, 2, vote), 0);
         assert_said(&b, "send 2 vote-result 5 refused\n");
+        vote.term = 9; /* its own is the higher one */
+        vote.vote.last_index = vote.vote.last_term = 1;
+        assert_int_equal(receive(&b, 2, vote), 0);
+        assert_said(&b, "send 2 vote-result 9 refused\n");
         done(&b);
 }
 
@@ -801,6 +810,8 @@ static void a_second_snapshot_while_one_is_in_work_is_dropped(void **state) {
         assert_true(raft_core_installing(b.core));
         assert_int_equal(receive_snapshot(&b, 2, 2, 60, &conf), 0);
         assert_said(&b, "");
+
+        assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EAGAIN);
 
         /* A heartbeat may name a commit index that we do not hold yet. */
         assert_int_equal(receive_append(&b, 2, 2, 50, 2, 50, NULL, 0), 0);
@@ -1200,7 +1211,7 @@ static void what_is_received_is_kept_as_it_came_or_not_at_all(void **state) {
                 assert_true(r == 0 || (failed && r == -ENOMEM));
                 assert_int_equal(raft_core_error(b.core), r);
                 if (r == 0 && raft_core_last_index(b.core) == 1)
-                        assert_true(failed); /* dropped whole */
+                        assert_true(failed && !has_said(&b, "append 2")); /* dropped whole */
                 else if (r == 0) {
                         assert_int_equal(raft_core_last_index(b.core), 4);
                         assert_int_equal(b.written, 4);
@@ -1908,6 +1919,189 @@ static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **stat
         done(&b);
 }
 
+/* -- An engine without memory, and without its entries -- */
+
+static int commit_the_configuration(Bench *b, const Conf *conf) {
+        return receive_append(b, 2, 2, 1, 1, 1, NULL, 0);
+}
+
+static int take_a_snapshot(Bench *b, const Conf *conf) {
+        return receive_snapshot(b, 2, 2, 50, conf);
+}
+
+static int count_a_checkpoint(Bench *b, const Conf *conf) {
+        RaftStateInfo info = { .index = 1, .term = 1, .configuration_index = 1,
+                               .configuration = conf->bytes, .configuration_size = conf->size };
+
+        return raft_core_checkpointed(b->core, b->now_ms, &info, 0);
+}
+
+static void an_engine_without_memory_ends_the_core(void **state) {
+        static const struct {
+                int (*act)(Bench *b, const Conf *conf);
+                unsigned n; /* of its allocations fail in turn: those in which we read the configuration */
+        } acts[] = { { commit_the_configuration, UINT_MAX }, { take_a_snapshot, 1 }, { count_a_checkpoint, UINT_MAX } };
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+
+        for (size_t i = 0; i < ELEMENTS(acts); i++)
+                for (unsigned n = 0, failed = 1; failed && n < acts[i].n; n++) {
+                        Bench b;
+                        int r;
+
+                        assert_true(n < 50);
+                        start(&b, "VVV", 2, 1);
+                        heap_left = n;
+                        heap_failed = false;
+                        raft_heap_set(&heap);
+                        r = acts[i].act(&b, &conf);
+                        raft_heap_set_default();
+                        heap_left = 0;
+                        failed = heap_failed;
+                        if (r != (failed ? -ENOMEM : 0) || raft_core_error(b.core) != r)
+                                fail_msg("act %zu, allocation %u: %d", i, n, r);
+                        done(&b);
+                }
+}
+
+/* Nothing of this can be with a sound engine; going on would write a log that lies, or apply what is not there. */
+static void a_log_that_is_not_the_engine_s_ends_the_core(void **state) {
+        RaftEntry entry = command(2), other = command(3);
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        raft_entries_truncate(&b.core->log, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 0, &entry, 1), -ESHUTDOWN);
+        assert_false(has_said(&b, "append 6"));
+        done(&b);
+
+        start(&b, "VVV", 2, 5);
+        raft_entries_cut(&b.core->log, 4);
+        assert_int_equal(receive_append(&b, 2, 3, 2, 2, 0, &other, 1), -ESHUTDOWN);
+        assert_false(has_said(&b, "append 3"));
+        done(&b);
+
+        start(&b, "VVV", 2, 5);
+        raft_entries_cut(&b.core->log, 4); /* what is to be applied begins before it */
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, NULL, 0), -ESHUTDOWN);
+        assert_false(has_said(&b, "apply"));
+        done(&b);
+
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 1, NULL, 0), 0);
+        raft_entries_truncate(&b.core->log, 4); /* it ends before what is committed */
+        text_clear(&b.said);
+        assert_int_equal(receive_append(&b, 2, 2, 5, 2, 5, NULL, 0), -ESHUTDOWN);
+        assert_false(has_said(&b, "apply"));
+        done(&b);
+}
+
+/* The configuration ends the first part: what is committed is applied before the second. */
+static void what_is_committed_is_applied_between_the_parts_of_a_message(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVVs");
+        RaftEntry first[] = { command(2), command(2) }, second[] = { command(2), change_entry(2, &conf), command(2) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive_append(&b, 2, 2, 1, 1, 1, first, 2), 0);
+        assert_int_equal(durable(&b), 0);
+        text_clear(&b.said);
+        assert_int_equal(receive_append(&b, 2, 2, 3, 2, 3, second, 3), 0);
+        assert_said(&b, "append 4..4\napply 2..3\nappend 5..6\n");
+        done(&b);
+}
+
+static void a_vote_stays_where_a_follower_asks_for_others(void **state) {
+        Bench b;
+
+        start(&b, "VVV", 2, 5);
+        assert_int_equal(receive(&b, 3, (RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 3,
+                                                        .vote = { .candidate = 3, .last_index = 5, .last_term = 2 } }), 0);
+        assert_int_equal(raft_core_vote(b.core), 3);
+        tick_until_due(&b);
+        assert_true(has_said(&b, " pre\n"));
+        assert_int_equal(raft_core_vote(b.core), 3);
+        assert_int_equal(raft_core_term(b.core), 3);
+        done(&b);
+}
+
+static void what_a_voter_can_do_is_known_by_its_vote(void **state) {
+        Bench b;
+
+        start(&b, "VVVVV", 2, 5);
+        tick_until_due(&b);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 3,
+                                                        .vote_result = { true, true, .features = 5, .capacity = 9 } }), 0);
+        assert_true(b.core->raft.candidate_state.votes[1].grant);
+        assert_int_equal(b.core->raft.candidate_state.votes[1].features, 5);
+        assert_int_equal(b.core->raft.candidate_state.votes[1].capacity, 9);
+        done(&b);
+}
+
+static void the_sender_of_a_snapshot_is_the_leader(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        Bench b;
+
+        start(&b, "VVV", 1, 5);
+        assert_int_equal(receive_snapshot(&b, 3, 2, 50, &conf), 0);
+        assert_int_equal(raft_core_leader(b.core, NULL), 3);
+        done(&b);
+}
+
+static void what_is_applied_beyond_an_installed_state_stays_so(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+
+        for (uint64_t applied = 49; applied <= 51; applied++) {
+                Bench b;
+
+                start(&b, "VVV", 1, 5);
+                b.core->applied = applied;
+                b.core->applied_term = 1;
+                assert_int_equal(receive_snapshot(&b, 2, 2, 50, &conf), 0);
+                assert_true(has_said(&b, applied < 50 ? "install 50\n" : "install 50 keep\n"));
+                assert_int_equal(raft_core_installed(b.core, b.now_ms), 0);
+                assert_int_equal(raft_core_applied_index(b.core), MAX(applied, 50));
+                assert_int_equal(b.core->applied_term, applied < 50 ? 2 : 1);
+                assert_int_equal(b.core->handled, 50);
+                done(&b);
+        }
+}
+
+/* The configuration in force is the one at the very index that a voter holds. */
+static void a_voter_knows_the_configuration_that_it_just_holds(void **state) {
+        Bench b;
+
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_result(&b, 2, 6), 0);
+        assert_int_equal(receive_result(&b, 3, 6), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_MOVE, 3, "c:9", false), 0);
+        assert_int_equal(durable(&b), 0);
+        assert_int_equal(receive_result(&b, 2, 7), 0);
+        assert_int_equal(receive_result(&b, 3, 7), 0);
+        assert_int_equal(raft_core_committed_configuration_index(b.core), 7);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 3, NULL, false), 0); /* 1 and 2 of 1, 2 and 4 */
+        done(&b);
+}
+
+/* Else it would lead with entries that may be lost with it. */
+static void a_sole_voter_with_an_entry_under_way_begins_no_term(void **state) {
+        Bench b;
+
+        for (unsigned stored = 0; stored < 2; stored++) {
+                start(&b, "Vs", 4, 1);
+                if (stored)
+                        assert_int_equal(durable(&b), 0);
+                assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 9 }), 0);
+                assert_int_equal(raft_core_state(b.core), RAFT_STATE_FOLLOWER);
+                text_clear(&b.said);
+                tick_until_due(&b);
+                assert_int_equal(has_said(&b, "meta 10 1\n"), stored);
+                assert_int_equal(raft_core_term(b.core), stored ? 10 : 9);
+                done(&b);
+        }
+}
+
 static void configurations_come_back_and_damaged_ones_are_refused(void **state) {
         _cleanup_conf_ Conf conf = conf_of("Vs-");
         _cleanup_(raft_servers_done) RaftServers servers = {};
@@ -2026,6 +2220,15 @@ int main(void) {
                 cmocka_unit_test(a_server_that_has_followed_for_two_seconds_has_caught_up),
                 cmocka_unit_test(a_server_knows_its_role_and_that_a_configuration_is_not_committed),
                 cmocka_unit_test(leadership_is_handed_over_and_submissions_wait_elsewhere),
+                cmocka_unit_test(an_engine_without_memory_ends_the_core),
+                cmocka_unit_test(a_log_that_is_not_the_engine_s_ends_the_core),
+                cmocka_unit_test(what_is_committed_is_applied_between_the_parts_of_a_message),
+                cmocka_unit_test(a_vote_stays_where_a_follower_asks_for_others),
+                cmocka_unit_test(what_a_voter_can_do_is_known_by_its_vote),
+                cmocka_unit_test(the_sender_of_a_snapshot_is_the_leader),
+                cmocka_unit_test(what_is_applied_beyond_an_installed_state_stays_so),
+                cmocka_unit_test(a_voter_knows_the_configuration_that_it_just_holds),
+                cmocka_unit_test(a_sole_voter_with_an_entry_under_way_begins_no_term),
                 cmocka_unit_test(configurations_come_back_and_damaged_ones_are_refused),
         };
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "kvstore/raft/message.h"
+#include "tests/lib/alloc.h"
 
 static void there_and_back(const RaftMessage *m, RaftMessage *ret, Writer *w) {
         *w = (Writer) {};
@@ -45,6 +46,31 @@ static void an_append_comes_back_with_its_entries(void **state) {
                         assert_memory_equal(back.append.entries[i].data, entries[i].data, entries[i].size);
         }
         raft_message_done(&back);
+        assert_null(back.append.entries);
+        assert_int_equal(back.append.n_entries, 0);
+        raft_message_done(&back); /* once more does no harm */
+}
+
+static void flags_come_back_in_each_combination(void **state) {
+        for (unsigned i = 0; i < 4; i++) {
+                RaftMessage m = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 4, .vote_result = { i & 1, i & 2, 0, 0 } }, back;
+                _cleanup_writer_ Writer w;
+
+                there_and_back(&m, &back, &w);
+                assert_int_equal(back.vote_result.granted, i & 1);
+                assert_int_equal(back.vote_result.pre_vote, (i & 2) != 0);
+                assert_int_equal(w.bytes[3], i); /* behind version, type and term */
+        }
+}
+
+static void without_memory_for_its_entries_a_message_is_not_read(void **state) {
+        static const uint8_t append[] = { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, RAFT_ENTRY_COMMAND, 0, 0 };
+        RaftMessage back;
+
+        alloc_fail_at(1);
+        assert_int_equal(raft_message_decode(append, sizeof(append), &back), -ENOMEM);
+        assert_true(alloc_has_failed());
+        alloc_fail_at(0);
 }
 
 static void every_other_message_comes_back_whole(void **state) {
@@ -124,8 +150,18 @@ static void more_entries_than_the_limit_are_refused_before_memory_is_taken(void 
         write_u8(&w, RAFT_MESSAGE_APPEND);
         for (unsigned i = 0; i < 4; i++)
                 write_varint(&w, 1);
-        w.size--;
         write_varint(&w, UINT64_MAX);
+        assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
+}
+
+static void one_entry_more_than_the_limit_is_refused(void **state) {
+        static RaftEntry entries[RAFT_MESSAGE_ENTRIES_MAX + 1];
+        RaftMessage m = { .type = RAFT_MESSAGE_APPEND, .term = 9, .append = { .entries = entries, .n_entries = ELEMENTS(entries) } }, back;
+        _cleanup_writer_ Writer w = {};
+
+        for (size_t i = 0; i < ELEMENTS(entries); i++)
+                entries[i] = (RaftEntry) { .term = 3, .type = RAFT_ENTRY_BARRIER };
+        raft_message_encode(&w, &m);
         assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
 }
 
@@ -146,6 +182,8 @@ static void values_that_no_version_sends_are_refused(void **state) {
                 if (type >= 1 && type <= 3)
                         raft_message_done(&back);
         }
+        /* A type that nobody sends, at the very end. */
+        assert_int_equal(raft_message_decode((const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back), -EBADMSG);
         for (size_t more = 0; more <= 1; more++) { /* the second entry's term may not go round */
                 _cleanup_writer_ Writer w = {};
 
@@ -173,6 +211,7 @@ static void values_that_no_version_sends_are_refused(void **state) {
                         raft_message_done(&back);
         }
         assert_string_equal(raft_message_type_name(0), "unknown");
+        assert_string_equal(raft_message_type_name(RAFT_MESSAGE_APPEND), "append");
         assert_string_equal(raft_message_type_name(RAFT_MESSAGE_TIMEOUT_NOW), "timeout-now");
         assert_string_equal(raft_message_type_name(RAFT_MESSAGE_TIMEOUT_NOW + 1), "unknown");
 }
@@ -198,10 +237,13 @@ static void the_largest_message_fits_its_limit(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_append_comes_back_with_its_entries),
+                cmocka_unit_test(flags_come_back_in_each_combination),
+                cmocka_unit_test(without_memory_for_its_entries_a_message_is_not_read),
                 cmocka_unit_test(every_other_message_comes_back_whole),
                 cmocka_unit_test(a_message_cut_anywhere_or_followed_by_anything_is_refused),
                 cmocka_unit_test(a_newer_version_and_an_unknown_type_are_told_from_damage),
                 cmocka_unit_test(more_entries_than_the_limit_are_refused_before_memory_is_taken),
+                cmocka_unit_test(one_entry_more_than_the_limit_is_refused),
                 cmocka_unit_test(values_that_no_version_sends_are_refused),
                 cmocka_unit_test(the_largest_message_fits_its_limit),
         };

@@ -1,0 +1,371 @@
+/* One session over a stream that the test plays: what it says and how it ends where a write fails, the other side stalls or lies, and
+ * memory is short. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "kvstore/session/session.h"
+#include "tests/lib/alloc.h"
+#include "tests/lib/manual_loop.h"
+
+enum { LARGE = 5000 }; /* beyond what is copied onto the stack */
+
+typedef struct Bench {
+        Stream stream;
+        ManualLoop loop;
+        PeerSession *session;
+        PeerHello self, other;
+        size_t queued, n_written; /* bytes */
+        int write_error;
+        bool paused, closed, finished, gone;
+        unsigned n_hellos, n_ends;
+        int error;
+        char reason[128];
+} Bench;
+
+static int bench_write(Stream *s, const void *bytes, size_t size, Shared *shared) {
+        Bench *b = container_of(s, Bench, stream);
+
+        if (b->write_error < 0)
+                return b->write_error;
+        b->n_written += size;
+        return 0;
+}
+
+static void bench_pause(Stream *s, bool paused) {
+        container_of(s, Bench, stream)->paused = paused;
+}
+
+static void bench_close(Stream *s) {
+        container_of(s, Bench, stream)->closed = true;
+}
+
+static void bench_finish(Stream *s) {
+        container_of(s, Bench, stream)->finished = true;
+}
+
+static size_t bench_queued(const Stream *s) {
+        return container_of(s, const Bench, stream)->queued;
+}
+
+static const StreamOps stream_ops = {
+        .write = bench_write, .pause = bench_pause, .close = bench_close, .finish = bench_finish, .queued = bench_queued,
+};
+
+static void on_hello(void *userdata, PeerSession *s) {
+        ((Bench *) userdata)->n_hellos++;
+}
+
+static void on_end(void *userdata, PeerSession *s, int error, const char *reason) {
+        Bench *b = userdata;
+
+        b->n_ends++;
+        b->error = error;
+        snprintf(b->reason, sizeof(b->reason), "%s", reason);
+}
+
+static void on_gone(void *userdata, PeerSession *s) {
+        ((Bench *) userdata)->gone = true;
+}
+
+static void on_other(void *userdata, PeerSession *s) {
+}
+
+static void on_frame(void *userdata, PeerSession *s, const Frame *frame) {
+}
+
+static const SessionEvents events = {
+        .on_hello = on_hello, .on_frame = on_frame, .on_pong = on_other, .on_end = on_end, .on_gone = on_gone,
+};
+
+static PeerHello hello_of(char digit, uint64_t nonce) {
+        PeerHello hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+
+        memset(hello.machine_id, digit, 32);
+        memset(hello.boot_id, '1', 32);
+        snprintf(hello.address, sizeof(hello.address), "127.0.0.1:1");
+        snprintf(hello.name, sizeof(hello.name), "%c", digit);
+        return hello;
+}
+
+static int begin(Bench *b, bool dialed) {
+        *b = (Bench) { .stream = { .ops = &stream_ops, .peer_address = "127.0.0.1:1" }, .write_error = b->write_error };
+        manual_loop_init(&b->loop, 1);
+        b->self = hello_of('a', 1);
+        b->other = hello_of('b', 2);
+        return session_new(&b->session, &b->loop.base, &b->stream, NULL, dialed, &b->self, &events, b);
+}
+
+static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
+        _cleanup_free_ uint8_t *bytes = malloc(FRAME_HEAD + size);
+
+        frame_head(bytes, type, size);
+        memcpy(bytes + FRAME_HEAD, payload, size);
+        b->stream.events->on_read(b->session, bytes, FRAME_HEAD + size);
+}
+
+static void say_hello(Bench *b, const PeerHello *hello) {
+        _cleanup_writer_ Writer w = {};
+
+        hello_write(&w, hello);
+        say(b, PEER_HELLO, w.bytes, w.size);
+}
+
+static void begin_open(Bench *b) {
+        assert_int_equal(begin(b, true), 0);
+        say_hello(b, &b->other);
+        assert_int_equal(b->n_hellos, 1);
+        session_open(b->session);
+        assert_int_equal(b->session->state, SESSION_OPEN);
+        assert_false(timer_armed(&b->session->timer) || b->paused);
+}
+
+static void done(Bench *b) {
+        if (b->session->state != SESSION_ENDED)
+                session_cut(b->session, 0, "the test is over");
+        assert_true(b->closed || b->finished);
+        assert_int_equal(b->n_ends, 1);
+        assert_false(b->gone);
+        b->stream.events->on_close(b->session, 0, NULL);
+        assert_true(b->gone);
+        loop_done(&b->loop.base);
+}
+
+static void fire(Timer *timer) {
+        assert_true(timer_armed(timer));
+        timer_stop(timer);
+        timer->fire(timer->userdata);
+}
+
+static void assert_ended(const Bench *b, int error, const char *reason) {
+        assert_int_equal(b->session->state, SESSION_ENDED);
+        assert_int_equal(b->error, error);
+        assert_string_equal(b->reason, reason);
+}
+
+/* -- */
+
+static void a_session_whose_first_word_cannot_be_said_does_not_begin(void **state) {
+        static const struct {
+                int write_error, error;
+        } cases[] = { { -EPIPE, -ENOTCONN }, { -ENOMEM, -ENOMEM } };
+
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                Bench b = { .write_error = cases[i].write_error };
+
+                assert_int_equal(begin(&b, true), cases[i].error);
+                assert_null(b.session);
+                assert_null(b.stream.events);
+                assert_true(b.closed);
+                assert_int_equal(b.n_ends, 0);
+                loop_done(&b.loop.base);
+        }
+}
+
+static void without_memory_a_session_does_not_begin_and_its_stream_is_closed(void **state) {
+        unsigned failures = 0;
+
+        for (bool failed = true; failed; failures++) {
+                Bench b = {};
+                int r;
+
+                alloc_fail_at(failures + 1);
+                r = begin(&b, true);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+                assert_int_equal(b.closed, failed);
+                if (failed)
+                        loop_done(&b.loop.base);
+                else
+                        done(&b);
+        }
+        assert_true(failures > 2); /* the session, its timer, its hello */
+}
+
+static void a_session_that_cannot_answer_a_hello_ends(void **state) {
+        Bench b = {};
+
+        assert_int_equal(begin(&b, false), 0);
+        say_hello(&b, &b.other);
+        b.write_error = -ENOMEM;
+        session_open(b.session);
+        assert_ended(&b, -ENOMEM, "cannot say our hello");
+        done(&b);
+}
+
+static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
+        Bench b = {};
+
+        begin_open(&b);
+        b.session->written = 2 * PEER_QUEUE_MAX;
+        b.stream.held = b.queued = PEER_QUEUE_MAX;
+        assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
+        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), 0);
+        b.queued -= 1;
+        fire(&b.session->stall); /* more than half is still there */
+        assert_true(timer_armed(&b.session->stall));
+        b.queued -= 1;
+        b.stream.held = PEER_QUEUE_MAX / 2;
+        b.session->n_waiting = 0;
+        fire(&b.session->stall);
+        assert_false(timer_armed(&b.session->stall));
+        assert_int_equal(b.session->state, SESSION_OPEN);
+
+        b.stream.held = PEER_QUEUE_MAX;
+        assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
+        fire(&b.session->stall);
+        assert_ended(&b, -ETIMEDOUT, "it takes nothing off its full queue");
+        done(&b);
+}
+
+static void an_open_session_keeps_its_identity(void **state) {
+        for (unsigned i = 0; i < 4; i++) {
+                Bench b = {};
+                PeerHello again;
+
+                begin_open(&b);
+                again = b.other;
+                again.raft_id = 7;
+                if (i == 1)
+                        again.machine_id[31] = 'c';
+                else if (i == 2)
+                        again.boot_id[31] = '2';
+                else if (i == 3)
+                        again.nonce++;
+                say_hello(&b, &again);
+                assert_int_equal(b.n_hellos, i == 0 ? 2 : 1);
+                if (i == 0)
+                        assert_int_equal(peer_hello(b.session)->raft_id, 7);
+                else
+                        assert_ended(&b, -EBADMSG, "it changed its identity on an open session");
+                done(&b);
+        }
+}
+
+static void a_refusal_that_cannot_be_read_ends_the_session(void **state) {
+        Bench b = {};
+
+        assert_int_equal(begin(&b, true), 0);
+        say(&b, PEER_REFUSED, "", 0);
+        assert_ended(&b, -EBADMSG, "its refusal is malformed");
+        done(&b);
+}
+
+static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
+        static char large[LARGE];
+        Bench b = {};
+
+        begin_open(&b);
+        b.write_error = -EPIPE;
+        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOTCONN);
+        b.write_error = 0;
+        for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its lane */
+                b.queued = waits ? PEER_QUEUE_MAX : 0;
+                alloc_fail_at(1);
+                assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), -ENOMEM);
+                alloc_fail_at(0);
+        }
+        assert_int_equal(peer_queued(b.session), 0);
+        assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), 0);
+        assert_int_equal(peer_queued(b.session), FRAME_HEAD + sizeof(large));
+        b.queued = 0;
+        b.write_error = -ENOMEM;
+        assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOMEM);
+        assert_int_equal(b.session->state, SESSION_OPEN);
+        b.stream.events->on_drain(b.session);
+        assert_ended(&b, -ENOMEM, "no memory for what waited to be sent");
+        done(&b);
+}
+
+static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
+        uint8_t head[FRAME_HEAD];
+        Bench b = {};
+
+        begin_open(&b);
+        frame_head(head, PEER_PING, 8);
+        alloc_fail_at(1);
+        b.stream.events->on_read(b.session, head, sizeof(head));
+        alloc_fail_at(0);
+        assert_ended(&b, -ENOMEM, "no memory for its frame");
+        done(&b);
+}
+
+static void a_last_word_lingers_and_is_then_cut_off(void **state) {
+        Bench b = {};
+
+        begin_open(&b);
+        session_bye(b.session, "stop");
+        assert_true(b.finished && !b.closed);
+        assert_ended(&b, 0, "closed by us");
+        fire(&b.session->timer);
+        assert_true(b.closed);
+        done(&b);
+
+        begin_open(&b);
+        b.write_error = -EPIPE; /* there is no last word */
+        session_bye(b.session, "stop");
+        assert_true(b.closed && !b.finished);
+        done(&b);
+        b.write_error = 0;
+}
+
+static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
+        _cleanup_writer_ Writer w = {};
+        uint8_t head[FRAME_HEAD];
+        Bench b = {};
+
+        assert_int_equal(begin(&b, false), 0);
+        assert_string_equal(b.session->address, "127.0.0.1:1");
+        hello_write(&w, &b.other);
+        frame_head(head, PEER_HELLO, w.size);
+        for (size_t i = 0; i < sizeof(head); i++)
+                b.stream.events->on_read(b.session, head + i, 1);
+        for (size_t i = 0; i < w.size; i++)
+                b.stream.events->on_read(b.session, w.bytes + i, 1);
+        assert_int_equal(b.n_hellos, 1);
+        assert_string_equal(peer_hello(b.session)->machine_id, b.other.machine_id);
+        done(&b);
+}
+
+static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
+        Bench b = {};
+        size_t before;
+
+        begin_open(&b);
+        before = b.n_written;
+        assert_int_equal(session_ping(b.session), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        b.queued = PEER_QUEUE_MAX;
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(session_send(b.session, PEER_RAFT, "abc", 3), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        b.queued = 0;
+        b.stream.events->on_drain(b.session);
+        assert_int_equal(b.n_written - before, FRAME_HEAD + 3 * (FRAME_HEAD + 3));
+        assert_int_equal(peer_queued(b.session), 0);
+        done(&b);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_session_whose_first_word_cannot_be_said_does_not_begin),
+                cmocka_unit_test(without_memory_a_session_does_not_begin_and_its_stream_is_closed),
+                cmocka_unit_test(a_session_that_cannot_answer_a_hello_ends),
+                cmocka_unit_test(a_full_queue_may_take_its_time_as_long_as_it_moves),
+                cmocka_unit_test(an_open_session_keeps_its_identity),
+                cmocka_unit_test(a_refusal_that_cannot_be_read_ends_the_session),
+                cmocka_unit_test(what_cannot_be_sent_is_an_error_or_the_end),
+                cmocka_unit_test(without_memory_for_part_of_a_frame_the_session_ends),
+                cmocka_unit_test(a_last_word_lingers_and_is_then_cut_off),
+                cmocka_unit_test(a_hello_that_comes_byte_by_byte_is_one),
+                cmocka_unit_test(all_that_waits_in_a_lane_leaves_when_there_is_room),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
