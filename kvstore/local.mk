@@ -118,7 +118,7 @@ tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests
 tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
 tests_unit_test_rescue_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
 	-Wl,--wrap=open_dir,--wrap=mkdirat,--wrap=mkdir,--wrap=renameat2,--wrap=fsync_dir,--wrap=fsync,--wrap=remove_tree_at,--wrap=pwrite_all \
-	-Wl,--wrap=folder_open,--wrap=folder_write_identity,--wrap=raft_log_open,--wrap=raft_log_take_entries,--wrap=random_seed_from_system \
+	-Wl,--wrap=folder_open,--wrap=folder_closed,--wrap=folder_write_identity,--wrap=raft_log_open,--wrap=raft_log_take_entries,--wrap=random_seed_from_system \
 	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_restored,--wrap=file_sum_check
 tests_unit_test_rescue_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c

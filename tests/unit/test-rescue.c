@@ -25,6 +25,7 @@ enum { N_KEYS = 400, PAGE = 4096 };
 /* -- Calls that fail, beside those of the database -- */
 
 static unsigned n_removals;       /* of trees of files since the test said so */
+static unsigned n_renamed;        /* what was made is in its place */
 static uint64_t entries_ahead;    /* the log begins so much later than it does */
 static bool entries_are_unknown;  /* what is in the log is of a newer version */
 
@@ -49,7 +50,6 @@ static int fails_with_errno(void) {
 STAND_IN(mkdirat, fails_with_errno(), (int dir_fd, const char *name, mode_t mode), dir_fd, name, mode)
 STAND_IN(mkdir, fails_with_errno(), (const char *name, mode_t mode), name, mode)
 STAND_IN(fsync, fails_with_errno(), (int fd), fd)
-STAND_IN(renameat2, fails_with_errno(), (int from_fd, const char *from, int to_fd, const char *to, unsigned flags), from_fd, from, to_fd, to, flags)
 STAND_IN(open_dir, fails(NULL), (const char *path, mode_t mode), path, mode)
 STAND_IN(fsync_dir, fails(NULL), (int dir_fd), dir_fd)
 STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint64_t offset), fd, bytes, size, offset)
@@ -57,6 +57,15 @@ STAND_IN(folder_write_identity, fails(NULL), (const Folder *folder, uint64_t clu
 STAND_IN(random_seed_from_system, fails(NULL), (Random *random), random)
 STAND_IN(file_sum_check, fails(NULL), (int fd, const _Atomic bool *cancelled), fd, cancelled)
 STAND_IN(bootstrap_check, fails(err), (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret, err)
+
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+        int r = fails_with_errno() ?: __real_renameat2(from_fd, from, to_fd, to, flags);
+
+        n_renamed += r == 0;
+        return r;
+}
 
 /* The last one takes the workshop away, whatever becomes of it. */
 int __real_remove_tree_at(int dir_fd, const char *name);
@@ -86,6 +95,13 @@ AS_ONE(raft_log_open, 0, (Disk *disk, Loop *loop, const RaftLogOptions *options,
 AS_ONE(bootstrap_own_hardware, fails(NULL), (const char *hardware_id, RaftLog *log, bool change), hardware_id, log, change)
 AS_ONE(bootstrap_restored, fails(err), (Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk, identity, term, err)
 
+void __real_folder_closed(Folder *folder);
+void __wrap_folder_closed(Folder *folder);
+void __wrap_folder_closed(Folder *folder) {
+        failing_calls_end(); /* of what comes behind it nobody can be told any more */
+        __real_folder_closed(folder);
+}
+
 int __real_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);
 int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first);
 int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, uint64_t *ret_first) {
@@ -104,6 +120,7 @@ typedef struct Room {
         char *scratch, *file;
         Trio trio;
         KvRescueOptions options; /* what rescue() is given beside the paths */
+        unsigned fail_at;        /* the call of it that fails; 0: none */
 } Room;
 
 static int make_room(void **state) {
@@ -164,7 +181,10 @@ static int rescue(Room *room, unsigned number, int (*run)(const KvRescueOptions 
         assert_int_equal(disk_real_open(h->raft_path, &o.log_disk), 0);
         snprintf(o.machine_id, sizeof(o.machine_id), "%032x", number + 0xa0);
         snprintf(o.boot_id, sizeof(o.boot_id), "%032x", 99);
+        if (room->fail_at > 0)
+                failing_call(room->fail_at, EIO);
         r = run(&o, file, ret, err);
+        failing_calls_end();
         disk_real_close(o.log_disk);
         return r;
 }
@@ -431,7 +451,6 @@ static void assert_says(Room *room, int (*run)(const KvRescueOptions *o, const c
         if (!strstr(err.message, sentence))
                 fail_msg("'%s' is not in '%s'", sentence, err.message);
         assert_int_equal(ret.cluster_id, 0);
-        assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK), error == -EEXIST || run != kv_restore ? access(room->trio.hosts[1].tree_path, F_OK) : -1);
 }
 
 static void each_refusal_says_what_is_wrong(void **state) {
@@ -451,8 +470,8 @@ static void each_refusal_says_what_is_wrong(void **state) {
         write_backup(room, CLUSTER);
         must(room, 1, kv_restore, &ret);
         assert_says(room, kv_restore, room->file, -EEXIST, "/tree1 is there: a backup is restored where there is no replica; move it and the log away first");
-        entries_ahead = 1000;
-        assert_says(room, kv_backup, other, -EUCLEAN, "/tree1 ends with entry 4294967346, but the log begins with 4294968347: entries are missing");
+        entries_ahead = 2 * KV_RESCUE_RAISE;
+        assert_says(room, kv_backup, other, -EUCLEAN, "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
         entries_ahead = 0;
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
         assert_says(room, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
@@ -476,7 +495,7 @@ static void an_entry_that_cannot_be_read_ends_it(void **state) {
 }
 
 /* The first, second, third ... call fails: that is said, and nothing is left but what was there. */
-static void sweep(Room *room, const char *name, bool restored, const char *file, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err)) {
+static void sweep(Room *room, const char *name, const char *file, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err)) {
         unsigned n = 0;
         int r;
 
@@ -485,13 +504,15 @@ static void sweep(Room *room, const char *name, bool restored, const char *file,
                 KvRescue ret = {};
                 Error err = {};
 
-                remove_host(room, 1);
-                if (restored)
-                        must(room, 1, kv_restore, &(KvRescue) {});
-                n_removals = 0;
-                failing_call(++n, EIO);
+                if (n_renamed > 0 && run != kv_backup) { /* until then nothing has changed */
+                        remove_host(room, 1);
+                        if (run != kv_restore)
+                                must(room, 1, kv_restore, &(KvRescue) {});
+                }
+                n_removals = n_renamed = 0;
+                room->fail_at = ++n;
                 r = rescue(room, 1, run, file, &ret, &err);
-                failing_calls_end();
+                room->fail_at = 0;
                 if (r != (failing.failed ? -EIO : 0) && !(failing.failed && r == -EUCLEAN && strstr(err.message, "damaged")))
                         fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r, err.message);
                 if (failing.failed && (!err.message[0] || ret.cluster_id != 0))
@@ -507,10 +528,9 @@ static void each_call_that_fails_is_said(void **state) {
         Room *room = *state;
 
         write_backup(room, CLUSTER);
-        sweep(room, "restore", false, room->file, kv_restore);
-        sweep(room, "backup", true, other, kv_backup);
-        sweep(room, "recover", true, NULL, recover);
-        sweep(room, "look", true, NULL, look);
+        sweep(room, "restore", room->file, kv_restore);
+        sweep(room, "backup", other, kv_backup);
+        sweep(room, "recover", NULL, recover);
 }
 
 #define in_a_room(f) cmocka_unit_test_setup_teardown(f, make_room, end_room)
