@@ -56,7 +56,8 @@ STAND_IN(pwrite_all, fails(NULL), (int fd, const void *bytes, size_t size, uint6
 STAND_IN(folder_write_identity, fails(NULL), (const Folder *folder, uint64_t cluster_id, uint64_t lineage), folder, cluster_id, lineage)
 STAND_IN(random_seed_from_system, fails(NULL), (Random *random), random)
 STAND_IN(file_sum_check, fails(NULL), (int fd, const _Atomic bool *cancelled), fd, cancelled)
-STAND_IN(bootstrap_check, fails(err), (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret, err)
+STAND_IN(bootstrap_check, fails(err), (const Folder *folder, const RaftLogMeta *meta, Identity *ret, Error *err), folder, meta, ret,
+         err)
 
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
@@ -71,7 +72,9 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
 int __real_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name) {
-        return n_removals++ == 0 || streq(name, "work") ? fails(NULL) ?: __real_remove_tree_at(dir_fd, name) : __real_remove_tree_at(dir_fd, name);
+        bool counts = n_removals++ == 0 || streq(name, "work");
+
+        return (counts ? fails(NULL) : 0) ?: __real_remove_tree_at(dir_fd, name);
 }
 
 /* The others' insides fail in tests of their own. */
@@ -88,12 +91,15 @@ int __wrap_remove_tree_at(int dir_fd, const char *name) {
                 return r;                                           \
         }
 
-AS_ONE(folder_open, 0, (Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err),
+AS_ONE(folder_open, 0,
+       (Folder *folder, const char *path, const char *machine_id, const char *boot_id, uint64_t quota, Tree **ret, Error *err),
        folder, path, machine_id, boot_id, quota, ret, err)
-AS_ONE(raft_log_open, 0, (Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata, RaftLog **ret, Error *err),
+AS_ONE(raft_log_open, 0,
+       (Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events, void *userdata, RaftLog **ret, Error *err),
        disk, loop, options, events, userdata, ret, err)
 AS_ONE(bootstrap_own_hardware, fails(NULL), (const char *hardware_id, RaftLog *log, bool change), hardware_id, log, change)
-AS_ONE(bootstrap_restored, fails(err), (Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk, identity, term, err)
+AS_ONE(bootstrap_restored, fails(err), (Folder *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err), folder, disk,
+       identity, term, err)
 
 void __real_folder_closed(Folder *folder);
 void __wrap_folder_closed(Folder *folder);
@@ -315,14 +321,16 @@ static void write_backup(Room *room, uint64_t cluster_id) {
         } nodes[] = { { "/_fleet", true }, { "/_fleet/moot", true }, { "/_fleet/moot/a", false }, { "/_fleet/moot/b", false },
                       { "/_fleet/kept", false }, { "/moot", false } };
         _cleanup_free_ char *path = scratch_path(room->scratch, "written"), *copy = scratch_path(room->scratch, "copied"), *data = NULL;
-        TreeMeta meta = { .index = INDEX, .applied = APPLIED, .applied_term = 7, .cluster_ms = CLUSTER_MS, .cluster_id = cluster_id, .lineage = LINEAGE };
+        TreeMeta meta = { .index = INDEX, .applied = APPLIED, .applied_term = 7, .cluster_ms = CLUSTER_MS, .cluster_id = cluster_id,
+                          .lineage = LINEAGE };
         TreeTxn *txn;
         Tree *tree;
 
         assert_int_equal(tree_open(path, &(TreeOptions) {}, &tree, NULL), 0);
         assert_int_equal(tree_begin_write(tree, &txn), 0);
         for (size_t i = 0; i < ELEMENTS(nodes); i++)
-                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(nodes[i].key), .dir = nodes[i].dir, .created = 1, .modified = 1 }), 0);
+                assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(nodes[i].key), .dir = nodes[i].dir, .created = 1,
+                                                           .modified = 1 }), 0);
         assert_int_equal(tree_add_event(txn, TREE_WINDOW_USERS, 99, kv_string("event"), 10), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
@@ -442,8 +450,9 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(recovered.raft_id, 1);
 }
 
-static void assert_says(Room *room, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err), const char *file, int error,
-                        const char *sentence) {
+typedef int (*Run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err);
+
+static void assert_says(Room *room, Run run, const char *file, int error, const char *sentence) {
         KvRescue ret = {};
         Error err = {};
 
@@ -469,9 +478,11 @@ static void each_refusal_says_what_is_wrong(void **state) {
 
         write_backup(room, CLUSTER);
         must(room, 1, kv_restore, &ret);
-        assert_says(room, kv_restore, room->file, -EEXIST, "/tree1 is there: a backup is restored where there is no replica; move it and the log away first");
+        assert_says(room, kv_restore, room->file, -EEXIST,
+                    "/tree1 is there: a backup is restored where there is no replica; move it and the log away first");
         entries_ahead = 2 * KV_RESCUE_RAISE;
-        assert_says(room, kv_backup, other, -EUCLEAN, "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
+        assert_says(room, kv_backup, other, -EUCLEAN,
+                    "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
         entries_ahead = 0;
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
         assert_says(room, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
@@ -495,7 +506,7 @@ static void an_entry_that_cannot_be_read_ends_it(void **state) {
 }
 
 /* The first, second, third ... call fails: that is said, and nothing is left but what was there. */
-static void sweep(Room *room, const char *name, const char *file, int (*run)(const KvRescueOptions *o, const char *file, KvRescue *ret, Error *err)) {
+static void sweep(Room *room, const char *name, const char *file, Run run) {
         unsigned n = 0;
         int r;
 
