@@ -36,6 +36,7 @@ if HAVE_CMOCKA
 KVSTORE_TESTS = \
 	tests/unit/test-command \
 	tests/unit/test-tree \
+	tests/unit/test-tree_calls \
 	tests/unit/test-apply \
 	tests/unit/test-cost \
 	tests/unit/test-hub \
@@ -55,6 +56,16 @@ tests_unit_test_command_LDADD = $(KVSTORE_TEST_LIBS)
 tests_unit_test_tree_SOURCES = tests/unit/test-tree.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_tree_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_tree_LDADD = $(KVSTORE_TEST_LIBS)
+
+# What tests/lib/failing_database.c stands in for.
+FAILING_DATABASE = -Wl,--wrap=mdb_env_create,--wrap=mdb_env_open,--wrap=mdb_env_copyfd2,--wrap=mdb_txn_begin,--wrap=mdb_txn_renew,--wrap=mdb_txn_commit \
+	-Wl,--wrap=mdb_dbi_open,--wrap=mdb_stat,--wrap=mdb_get,--wrap=mdb_put,--wrap=mdb_del \
+	-Wl,--wrap=mdb_cursor_open,--wrap=mdb_cursor_get,--wrap=mdb_cursor_put,--wrap=mdb_cursor_del
+tests_unit_test_tree_calls_SOURCES = tests/unit/test-tree_calls.c tests/lib/failing_database.h tests/lib/failing_database.c \
+	tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_tree_calls_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
+tests_unit_test_tree_calls_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE)
+tests_unit_test_tree_calls_LDADD = $(KVSTORE_TEST_LIBS)
 
 tests_unit_test_apply_SOURCES = tests/unit/test-apply.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/model.h tests/lib/model.c
@@ -102,8 +113,13 @@ tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-rescue
 TESTS += tests/unit/test-kvstore tests/unit/test-rescue
-tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests/lib/trio.c tests/lib/scratch.h tests/lib/scratch.c
-tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_rescue_SOURCES = tests/unit/test-rescue.c tests/lib/trio.h tests/lib/trio.c tests/lib/scratch.h tests/lib/scratch.c \
+	tests/lib/failing_database.h tests/lib/failing_database.c
+tests_unit_test_rescue_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
+tests_unit_test_rescue_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
+	-Wl,--wrap=open_dir,--wrap=mkdirat,--wrap=mkdir,--wrap=renameat2,--wrap=fsync_dir,--wrap=fsync,--wrap=remove_tree_at,--wrap=pwrite_all \
+	-Wl,--wrap=folder_open,--wrap=folder_closed,--wrap=folder_write_identity,--wrap=raft_log_open,--wrap=raft_log_take_entries,--wrap=random_seed_from_system \
+	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_restored,--wrap=file_sum_check
 tests_unit_test_rescue_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)

@@ -233,8 +233,9 @@ static int check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta 
         if (r < 0)
                 return r;
         r = tree_begin_read(copy, &txn);
-        if (r == 0)
-                r = tree_check(txn, err);
+        if (r < 0)
+                return error_set(err, r, "cannot read the copy in %s: %s", path, strerror(-r));
+        r = tree_check(txn, err);
         if (r == 0)
                 r = tree_meta(txn, ret_meta);
         return r;

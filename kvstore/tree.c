@@ -129,7 +129,7 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
 
         r = tree_error(mdb_env_create(&tree->env));
         if (r < 0)
-                return r;
+                return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
         /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that would need all readers to stop. */
         tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
         mdb_env_set_mapsize(tree->env, tree->map_size);

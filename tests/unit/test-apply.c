@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -616,6 +617,398 @@ static void too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages(vo
         assert_int_equal(tree_check(f->txn, NULL), 0);
 }
 
+/* -- All of an answer -- */
+
+/* The tree before each of them: index 10, cluster time 1000. */
+static const KvNode before[] = {
+        { .key = { "/a", 2 }, .value = { "v", 1 }, .created = 3, .modified = 4, .expires_ms = 5000 },
+        { .key = { "/d", 2 }, .dir = true, .created = 1, .modified = 1 },
+        { .key = { "/d/x", 4 }, .value = { "w", 1 }, .created = 2, .modified = 2 },
+        { .key = { "/due", 4 }, .value = { "z", 1 }, .created = 6, .modified = 8, .expires_ms = 900 },
+        { .key = { "/due2", 5 }, .dir = true, .created = 7, .modified = 7, .expires_ms = 1000 },
+        { .key = { "/e", 2 }, .dir = true, .created = 5, .modified = 5 },
+};
+
+static int print_short(void *userdata, const KvNode *node) {
+        text_printf(userdata, "%.*s%s%.*s %llu/%llu/%llu, ", (int) node->key.size, (const char *) node->key.data, node->dir ? "/" : "=",
+                    (int) node->value.size, (const char *) node->value.data, (unsigned long long) node->created,
+                    (unsigned long long) node->modified, (unsigned long long) node->expires_ms);
+        return 1;
+}
+
+static void print_answer(Text *t, const KvResult *r) {
+        model_print_result(t, r);
+        text_printf(t, " at %llu", (unsigned long long) r->now_ms);
+        if (r->refused_at > 0)
+                text_printf(t, " refused %zu", r->refused_at);
+        if (r->has_found) {
+                text_append(t, " found ");
+                print_short(t, &r->found);
+        }
+        for (size_t i = 0; i < r->n_written; i++) {
+                text_printf(t, " %s ", kv_action_name(r->written[i].action));
+                print_short(t, &r->written[i].node);
+                if (r->written[i].has_prev) {
+                        text_append(t, "<- ");
+                        print_short(t, &r->written[i].prev);
+                }
+        }
+}
+
+/* What stands in kvstore/cost.h, of a command that looks up, passes, makes directories and changes so much. */
+static void each_command_answers_changes_and_costs_what_is_written_here(void **state) {
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/n"), .value = kv_string("1") },
+                { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("2"), .prev_index = 4 },
+                { .op = KV_SET, .key = kv_string("/n"), .value = kv_string("3"), .has_prev_value = true },
+                { .op = KV_CREATE, .key = kv_string("/e") },
+        };
+        KvCheck checks[] = {
+                { .kind = KV_CHECK_MODIFIED, .key = kv_string("/a"), .index = 4 },
+                { .kind = KV_CHECK_MODIFIED, .key = kv_string("/none") },
+                { .kind = KV_CHECK_VALUE, .key = kv_string("/d/x"), .value = kv_string("v") },
+                { .kind = KV_CHECK_EXISTS, .key = kv_string("/none") },
+        };
+        const struct {
+                KvCommand cmd;
+                const char *answer, *events, *tree; /* NULL: as before */
+                uint64_t cost;
+        } table[] = {
+                { { .op = KV_SET, .key = kv_string("/n/m/o"), .value = kv_string("1"), .has_ttl = true, .ttl_ms = 50 },
+                  "ok set 11 cause= key=/n/m/o value=1 file 11/11/1050 at 1000",
+                  "set 11 key=/n/m/o value=1 file 11/11/1050\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ 11/11/0, "
+                  "/n/m/ 11/11/0, /n/m/o=1 11/11/1050, ", 17717 },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new") },
+                  "ok set 11 cause= key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "set 11 key=/a value=new file 11/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/a=new 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
+                { { .op = KV_SET, .key = kv_string("/a"), .dir = true },
+                  "ok set 11 cause= key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "set 11 key=/a value= dir 11/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/a/ 11/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { { .op = KV_SET, .key = kv_string("/a"), .refresh = true, .has_ttl = true, .ttl_ms = 70 },
+                  "ok set 11 cause= key=/a value=v file 11/11/1070 <- key=/a value=v file 3/4/5000 at 1000",
+                  "set 11 refresh key=/a value= file 11/11/1070 <- key=/a value= file 3/4/5000\n",
+                  "/a=v 11/11/1070, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 10766 },
+                { { .op = KV_SET, .key = kv_string("/d/y"), .refresh = true, .has_ttl = true },
+                  "key not found get 10 cause=/d/y at 1000",
+                  "",
+                  NULL, 3594 },
+                { { .op = KV_SET, .key = kv_string("/d"), .value = kv_string("1") },
+                  "not a file get 10 cause=/d at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_SET, .key = kv_string("/a/b/c") },
+                  "not a directory get 10 cause=/a at 1000",
+                  "",
+                  NULL, 3596 },
+                { { .op = KV_SET, .key = kv_string("/") },
+                  "root is read only get 10 cause=/ at 1000",
+                  "",
+                  NULL, 2048 },
+                { { .op = KV_SET, .key = kv_string("/a"), .term = 8 },
+                  "term has changed get 10 cause= at 1000",
+                  "",
+                  NULL, 2048 },
+                { { .op = KV_CREATE, .key = kv_string("/d/y"), .value = kv_string("1") },
+                  "ok create 11 cause= key=/d/y value=1 file 11/11/0 at 1000",
+                  "create 11 key=/d/y value=1 file 11/11/0\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /d/y=1 11/11/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 7706 },
+                { { .op = KV_CREATE, .key = kv_string("/a"), .value = kv_string("1") },
+                  "key already exists get 10 cause=/a at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_CREATE, .key = kv_string("/n"), .dir = true, .has_ttl = true, .ttl_ms = 9 },
+                  "ok create 11 cause= key=/n value= dir 11/11/1009 at 1000",
+                  "create 11 key=/n value= dir 11/11/1009\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n/ 11/11/1009, ", 9483 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("new"), .has_ttl = true, .ttl_ms = 3 },
+                  "ok update 11 cause= key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000 at 1000",
+                  "update 11 key=/a value=new file 3/11/1003 <- key=/a value=v file 3/4/5000\n",
+                  "/a=new 3/11/1003, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 10780 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .refresh = true },
+                  "ok update 11 cause= key=/a value=v file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "update 11 refresh key=/a value= file 3/11/0 <- key=/a value= file 3/4/5000\n",
+                  "/a=v 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8974 },
+                { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 3 },
+                  "ok update 11 cause= key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0 at 1000",
+                  "update 11 key=/d value= dir 1/11/1003 <- key=/d value= dir 1/1/0\n",
+                  "/a=v 3/4/5000, /d/ 1/1/1003, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8970 },
+                { { .op = KV_UPDATE, .key = kv_string("/d"), .value = kv_string("1") },
+                  "not a file get 10 cause=/d at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_UPDATE, .key = kv_string("/d/n/m") },
+                  "key not found get 10 cause=/d/n at 1000",
+                  "",
+                  NULL, 3596 },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("new"), .prev_index = 4 },
+                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("new"), .has_prev_value = true,
+                    .prev_value = kv_string("v") },
+                  "ok compareAndSwap 11 cause= key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "compareAndSwap 11 key=/a value=new file 3/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/a=new 3/11/0, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8988 },
+                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 3 },
+                  "compare failed get 10 cause=[3 != 4] at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("w"), .prev_index = 4 },
+                  "compare failed get 10 cause=[w != v] at 1000",
+                  "",
+                  NULL, 2570 },
+                { { .op = KV_SET, .key = kv_string("/a"), .has_prev_value = true, .prev_index = 5 },
+                  "compare failed get 10 cause=[ != v] [5 != 4] at 1000",
+                  "",
+                  NULL, 2566 },
+                { { .op = KV_SET, .key = kv_string("/d"), .prev_index = 1 },
+                  "not a file get 10 cause=/d at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_POST, .key = kv_string("/d"), .value = kv_string("1") },
+                  "ok create 11 cause= key=/d/00000000000000000011 value=1 file 11/11/0 at 1000",
+                  "create 11 key=/d/00000000000000000011 value=1 file 11/11/0\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/00000000000000000011=1 11/11/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ "
+                  "7/7/1000, /e/ 5/5/0, ", 7801 },
+                { { .op = KV_POST, .key = kv_string("/") },
+                  "ok create 11 cause= key=/00000000000000000011 value= file 11/11/0 at 1000",
+                  "create 11 key=/00000000000000000011 value= file 11/11/0\n",
+                  "/00000000000000000011= 11/11/0, /a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ "
+                  "7/7/1000, /e/ 5/5/0, ", 7786 },
+                { { .op = KV_POST, .key = kv_string("/a") },
+                  "not a directory get 10 cause=/a at 1000",
+                  "",
+                  NULL, 3097 },
+                { { .op = KV_DELETE, .key = kv_string("/a") },
+                  "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .recursive = true },
+                  "ok delete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "delete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 4 },
+                  "ok compareAndDelete 11 cause= key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000 at 1000",
+                  "compareAndDelete 11 key=/a value= file 3/11/0 <- key=/a value=v file 3/4/5000\n",
+                  "/d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 8976 },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("w") },
+                  "compare failed get 10 cause=[w != v] at 1000",
+                  "",
+                  NULL, 2570 },
+                { { .op = KV_DELETE, .key = kv_string("/e") },
+                  "not a file get 10 cause=/e at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_DELETE, .key = kv_string("/e"), .dir = true },
+                  "ok delete 11 cause= key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0 at 1000",
+                  "delete 11 key=/e value= dir 5/11/0 <- key=/e value= dir 5/5/0\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, ", 7178 },
+                { { .op = KV_DELETE, .key = kv_string("/d"), .dir = true },
+                  "directory not empty get 10 cause=/d at 1000",
+                  "",
+                  NULL, 2690 },
+                { { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+                  "ok delete 11 cause= key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0 at 1000",
+                  "delete 11 key=/d value= dir 1/11/0 <- key=/d value= dir 1/1/0\n",
+                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ", 7567 },
+                { { .op = KV_DELETE, .key = kv_string("/d/y") },
+                  "key not found get 10 cause=/d/y at 1000",
+                  "",
+                  NULL, 3078 },
+                { { .op = KV_DELETE, .key = kv_string("/"), .recursive = true },
+                  "root is read only get 10 cause=/ at 1000",
+                  "",
+                  NULL, 2048 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 1 },
+                  "ok expire 11 cause= at 1000",
+                  "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ", 8986 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9 },
+                  "ok expire 12 cause= at 1000",
+                  "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n"
+                  "expire 12 key=/due2 value= dir 7/12/0 <- key=/due2 value= dir 7/7/1000\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /e/ 5/5/0, ", 15923 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 900, .prev_index = 6 },
+                  "ok expire 11 cause= at 1000",
+                  "expire 11 key=/due value= file 6/11/0 <- key=/due value=z file 6/8/900\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due2/ 7/7/1000, /e/ 5/5/0, ", 9503 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 900, .prev_index = 7 },
+                  "ok expire 10 cause= at 1000",
+                  "",
+                  NULL, 2564 },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 9, .has_ttl = true, .ttl_ms = 901, .prev_index = 6 },
+                  "ok expire 10 cause= at 1000",
+                  "",
+                  NULL, 2564 },
+                { { .op = KV_EXPIRE, .limit = 9 },
+                  "not permitted get 10 cause=expiry and feature level are fleet's to order at 1000",
+                  "",
+                  NULL, 2048 },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 3 },
+                  "ok set 13 cause= at 1000 set /n=1 11/11/0,  delete /d/ 1/12/0, <- /d/ 1/1/0,  compareAndSwap /a=2 "
+                  "3/13/0, <- /a=v 3/4/5000, ",
+                  "set 11 key=/n value=1 file 11/11/0\n"
+                  "delete 12 key=/d value= dir 1/12/0 <- key=/d value= dir 1/1/0\n"
+                  "compareAndSwap 13 key=/a value=2 file 3/13/0 <- key=/a value=v file 3/4/5000\n",
+                  "/a=2 3/13/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 37561 },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 1 },
+                  "ok set 11 cause= at 1000 set /n=1 11/11/0, ",
+                  "set 11 key=/n value=1 file 11/11/0\n",
+                  "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 8726 },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 1 },
+                  "ok set 10 cause= at 1000",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 3, .writes = writes, .n_writes = 3 },
+                  "compare failed get 10 cause=/d/x at 1000 refused 3 found /d/x=w 2/2/0, ",
+                  "",
+                  NULL, 3611 },
+                { { .op = KV_TXN, .checks = checks + 3, .n_checks = 1, .writes = writes, .n_writes = 3 },
+                  "compare failed get 10 cause=/none at 1000 refused 1",
+                  "",
+                  NULL, 2565 },
+                { { .op = KV_TXN, .checks = checks, .n_checks = 2, .writes = writes, .n_writes = 4 },
+                  "compare failed get 10 cause=/n at 1000 refused 6",
+                  "",
+                  NULL, 38079 },
+                { { .op = KV_TXN, .writes = writes + 4, .n_writes = 1 },
+                  "key already exists get 10 cause=/e at 1000 refused 1",
+                  "",
+                  NULL, 2562 },
+                { { .op = KV_TXN, .internal = true, .writes = writes, .n_writes = 2 },
+                  "ok set 12 cause= at 1000",
+                  "set 11 key=/n value=1 file 11/11/0\n"
+                  "delete 12 key=/d value= dir 1/12/0 <- key=/d value= dir 1/1/0\n",
+                  "/a=v 3/4/5000, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, /n=1 11/11/0, ", 29598 },
+                { { .op = KV_RAISE, .internal = true, .limit = 2 },
+                  "ok set 10 cause= at 1000",
+                  "",
+                  NULL, 2048 },
+        };
+        Fixture *f = *state;
+        TreeTxn *outer = f->txn;
+        static const char unchanged[] = "/a=v 3/4/5000, /d/ 1/1/0, /d/x=w 2/2/0, /due=z 6/8/900, /due2/ 7/7/1000, /e/ 5/5/0, ";
+
+        for (size_t i = 0; i < ELEMENTS(before); i++)
+                assert_int_equal(tree_put(outer, &before[i]), 0);
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                _cleanup_text_ Text answer = {}, tree = {};
+                Cost cost = {};
+                ApplySink sink = { .on_event = on_event, .userdata = f, .cost = &cost };
+                KvResult result;
+
+                text_clear(&f->events);
+                f->meta = (TreeMeta) { .index = 10, .cluster_ms = 1000, .level = KV_LEVEL_COST };
+                assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
+                assert_int_equal(apply_command(f->txn, &f->meta, &table[i].cmd, 7, &f->arena, &sink, &result), 0);
+                print_answer(&answer, &result);
+                assert_int_equal(tree_walk(f->txn, kv_string("/"), true, print_short, &tree), 0);
+                tree_abort(f->txn);
+                f->txn = outer;
+                if (!streq(answer.chars, table[i].answer) || !streq(f->events.chars ?: "", table[i].events) ||
+                    !streq(tree.chars, table[i].tree ?: unchanged) || cost.total != table[i].cost)
+                        fail_msg("command %zu: %s\n%s%s\n%llu", i, answer.chars, f->events.chars ?: "", tree.chars,
+                                 (unsigned long long) cost.total);
+                assert_int_equal(f->meta.index, result.index);
+        }
+}
+
+/* -- Quotas, at their edges -- */
+
+static void the_room_of_a_quota_ends_where_its_last_byte_is_used(void **state) {
+        static const KvNode there = { .key = { "/abc", 4 }, .value = { "1234", 4 } };
+        static const TreeMeta used = { .n_nodes = 2, .n_bytes = 100 };
+        const struct {
+                KvCommand cmd;
+                const KvNode *prev;
+                uint64_t weight; /* 0: it takes no room */
+        } table[] = {
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") }, NULL, 100 + 14 + 3 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789") }, &there, 100 + 6 + 2 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123") }, &there, 0 },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0") }, &there, 0 },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789"), .refresh = true }, &there, 0 },
+                { { .op = KV_SET, .key = kv_string("/abc"), .value = kv_string("0123456789"), .refresh = true }, NULL,
+                  100 + 14 + 3 * APPLY_NODE_WEIGHT },
+        };
+        TreeMeta full = { .n_bytes = APPLY_QUOTA - APPLY_NODE_WEIGHT - 14 };
+        Error err = {};
+
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                TreeMeta meta = used;
+
+                meta.quota = table[i].weight > 0 ? table[i].weight : 1;
+                assert_int_equal(apply_room(&meta, &table[i].cmd, table[i].prev, &err), 0);
+                meta.quota = table[i].weight - 1;
+                if (table[i].weight > 0)
+                        assert_int_equal(apply_room(&meta, &table[i].cmd, table[i].prev, &err), -EDQUOT);
+        }
+        assert_string_equal(err.message, "the quota of 497 bytes for users' keys is used up");
+        assert_int_equal(apply_room(&full, &table[0].cmd, NULL, &err), 0);
+        full.n_bytes++;
+        assert_int_equal(apply_room(&full, &table[0].cmd, NULL, &err), -EDQUOT);
+
+        for (unsigned quota = 2; quota < 4; quota++) {
+                TreeMeta meta = used;
+
+                meta.quota_nodes = quota;
+                assert_int_equal(apply_room(&meta, &table[0].cmd, NULL, &err), quota == 2 ? -EDQUOT : 0);
+                assert_int_equal(apply_room(&meta, &table[1].cmd, &there, &err), 0);
+        }
+        assert_string_equal(err.message, "the quota of 2 nodes (QuotaKeys=) for users' keys is used up");
+}
+
+/* In a tree in which "/a" holds "1234", and below /_fleet "/_fleet/a" does. */
+static void a_quota_is_used_up_to_its_last_byte(void **state) {
+        const struct {
+                KvCommand cmd;
+                uint64_t weight; /* of its owner's nodes afterwards; 0: it takes no room */
+        } table[] = {
+                { { .op = KV_SET, .key = kv_string("/b"), .value = kv_string("12") }, 6 + 4 + 2 * APPLY_NODE_WEIGHT },
+                { { .op = KV_CREATE, .key = kv_string("/b/c/d"), .value = kv_string("12") }, 6 + 2 + 4 + 8 + 4 * APPLY_NODE_WEIGHT },
+                { { .op = KV_POST, .key = kv_string("/b") }, 6 + 2 + 23 + 3 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345") }, 7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345") }, 7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("12345"), .refresh = true }, 0 },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("4321") }, 0 },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("12345"), .prev_index = 1 }, 7 + APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("12345"), .internal = true },
+                  7 + 9 + 5 + 2 * APPLY_NODE_WEIGHT },
+                { { .op = KV_SET, .key = kv_string("/_fleet/b"), .internal = true }, 7 + 13 + 9 + 3 * APPLY_NODE_WEIGHT },
+                { { .op = KV_DELETE, .key = kv_string("/a") }, 0 },
+        };
+        KvCommand own = { .op = KV_SET, .key = kv_string("/_fleet/a"), .value = kv_string("1234"), .internal = true };
+        Fixture *f = *state;
+        TreeTxn *outer = f->txn;
+
+        assert_int_equal(set(f, "/a", "1234").status, KV_OK);
+        assert_int_equal(apply(f, own).status, KV_OK);
+        for (size_t i = 0; i < 2 * ELEMENTS(table); i++) {
+                uint64_t weight = table[i / 2].weight, quota = MAX(weight, 1u) - (weight > 0 ? i % 2 : 0);
+                bool ours = kv_path_is_ours(table[i / 2].cmd.key);
+                KvResult result;
+                char cause[128];
+
+                f->meta = (TreeMeta) { .index = 2, .quota = quota };
+                assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
+                result = apply(f, table[i / 2].cmd);
+                if (weight > 0 && i % 2) {
+                        snprintf(cause, sizeof(cause), "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
+                                 ours ? "/_fleet" : "users' keys");
+                        assert_refused(f, result, KV_TOO_LARGE, cause);
+                } else if (result.status != KV_OK) {
+                        fail_msg("command %zu: %.*s", i / 2, (int) result.cause.size, (const char *) result.cause.data);
+                }
+                tree_abort(f->txn);
+                f->txn = outer;
+        }
+}
+
 /* -- Batches -- */
 
 typedef struct Answers {
@@ -639,6 +1032,10 @@ static void batch_add(KvBatch *b, Writer *w, uint64_t number, KvCommand cmd) {
 
         assert_int_equal(kv_command_encode(&cmd, &bytes), 0);
         kv_batch_add(b, w, &(KvBatchItem) { .origin = 1, .number = number, .floor = 1, .command = bytes.bytes, .command_size = bytes.size });
+}
+
+static void keep_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+        *(KvResult *) userdata = *result;
 }
 
 static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
@@ -680,6 +1077,73 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         assert_int_equal(meta.quota, 1000);
         assert_int_equal(meta.applied_term, 4);
         assert_int_equal(meta.cluster_ms, 5000);
+}
+
+/* What was asked for, of each command that is refused; and of which entry the answer is. */
+static void a_refused_command_says_what_it_was_to_do(void **state) {
+        KvCommand write = { .op = KV_SET, .key = kv_string("/file/x") };
+        const struct {
+                KvCommand cmd;
+                KvStatus status;
+                KvAction action;
+        } table[] = {
+                { { .op = KV_SET, .key = kv_string("/file"), .value = kv_string("v") }, KV_OK, KV_ACTION_SET },
+                { { .op = KV_SET, .key = kv_string("/file/x") }, KV_NOT_DIR, KV_ACTION_SET },
+                { { .op = KV_SET, .key = kv_string("/file"), .prev_index = 9 }, KV_COMPARE_FAILED, KV_ACTION_CAS },
+                { { .op = KV_SET, .key = kv_string("/file"), .has_prev_value = true }, KV_COMPARE_FAILED, KV_ACTION_CAS },
+                { { .op = KV_CREATE, .key = kv_string("/file") }, KV_EXISTS, KV_ACTION_CREATE },
+                { { .op = KV_POST, .key = kv_string("/file") }, KV_NOT_DIR, KV_ACTION_CREATE },
+                { { .op = KV_UPDATE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_UPDATE },
+                { { .op = KV_DELETE, .key = kv_string("/none") }, KV_NOT_FOUND, KV_ACTION_DELETE },
+                { { .op = KV_DELETE, .key = kv_string("/file"), .prev_index = 9 }, KV_COMPARE_FAILED, KV_ACTION_CAD },
+                { { .op = KV_DELETE, .key = kv_string("/file"), .has_prev_value = true }, KV_COMPARE_FAILED, KV_ACTION_CAD },
+                { { .op = KV_EXPIRE }, KV_FORBIDDEN, KV_ACTION_EXPIRE },
+                { { .op = KV_TXN, .writes = &write, .n_writes = 1 }, KV_NOT_DIR, KV_ACTION_SET },
+        };
+        Fixture *f = *state;
+
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                _cleanup_writer_ Writer batch = {};
+                KvResult result = {};
+                ApplySink sink = { .on_result = keep_result, .userdata = &result };
+                KvBatch b;
+
+                kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 + i });
+                batch_add(&b, &batch, i + 1, table[i].cmd);
+                assert_int_equal(apply_batch(f->txn, 70 + i, 3, batch.bytes, batch.size, &sink), 0);
+                if (result.status != table[i].status || result.action != table[i].action)
+                        fail_msg("command %zu: %s, %s", i, kv_status_name(result.status), kv_action_name(result.action));
+                assert_int_equal(result.index, 1);
+                assert_int_equal(result.now_ms, 5000 + i);
+                assert_int_equal(result.raft_index, 70 + i);
+                assert_int_equal(result.term, 3);
+                assert_false(result.internal || result.again);
+        }
+}
+
+static void a_command_that_comes_again_is_answered_and_not_done_again(void **state) {
+        Fixture *f = *state;
+        KvResult result = {};
+        ApplySink sink = { .on_result = keep_result, .userdata = &result };
+        KvCommand cmd = { .op = KV_SET, .key = kv_string("/_fleet/a"), .internal = true };
+        _cleanup_writer_ Writer command = {};
+
+        assert_int_equal(kv_command_encode(&cmd, &command), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                _cleanup_writer_ Writer batch = {};
+                KvBatch b;
+
+                sink.forgetful = i == 2;
+                kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
+                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 1, .number = 1, .floor = 1, .deadline_ms = 9000,
+                                                          .command = command.bytes, .command_size = command.size });
+                assert_int_equal(apply_batch(f->txn, 70 + i, 3 + i, batch.bytes, batch.size, &sink), 0);
+                assert_int_equal(result.status, KV_OK);
+                assert_int_equal(result.again, i == 1);
+                assert_int_equal(result.index, i == 2 ? 2 : 1); /* the one that forgets does it twice */
+                assert_int_equal(result.raft_index, i == 2 ? 72 : 70);
+                assert_int_equal(result.term, i == 2 ? 5 : 3);
+        }
 }
 
 static void an_entry_that_cannot_be_read_stops_the_replica(void **state) {
@@ -903,6 +1367,11 @@ int main(void) {
                 TEST(the_feature_level_goes_up_and_never_down_and_batches_follow_it),
                 TEST(a_program_that_knows_less_stops_and_skips_nothing),
                 TEST(too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages),
+                TEST(each_command_answers_changes_and_costs_what_is_written_here),
+                TEST(the_room_of_a_quota_ends_where_its_last_byte_is_used),
+                TEST(a_quota_is_used_up_to_its_last_byte),
+                TEST(a_refused_command_says_what_it_was_to_do),
+                TEST(a_command_that_comes_again_is_answered_and_not_done_again),
                 TEST(a_batch_answers_each_command_and_moves_the_meta_once),
                 TEST(an_entry_that_cannot_be_read_stops_the_replica),
                 TEST(random_stories_end_as_in_the_model),

@@ -142,6 +142,42 @@ static void an_event_survives_its_bytes(void **state) {
         assert_int_equal(event_decode(9, w.bytes, w.size, &decoded), -ENOTSUP);
 }
 
+/* Byte 0 is the version, 1 the action, 2 the flags. */
+static void bytes_that_are_no_event_are_refused(void **state) {
+        static const struct {
+                size_t at;
+                uint8_t value;
+                int error;
+        } table[] = {
+                { 0, 0, -EBADMSG }, { 0, 1, 0 }, { 0, 2, -ENOTSUP }, { 1, _KV_ACTION_MAX - 1, 0 }, { 1, _KV_ACTION_MAX, -EBADMSG },
+                { 1, 255, -EBADMSG }, { 2, 1, 0 }, { 2, 2, 0 }, { 2, 4, -EBADMSG }, { 2, 8, -EBADMSG }, { 2, 12, -EBADMSG },
+                { 2, 16, -EBADMSG }, { 2, 128, -EBADMSG },
+        };
+        const KvEvent event = { .action = KV_ACTION_SET, .node = { .key = kv_string("/a") } };
+        KvEvent back = { .index = 77 };
+        _cleanup_writer_ Writer w = {};
+
+        assert_int_equal(event_encode(&event, &w), 0);
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                uint8_t was = w.bytes[table[i].at];
+
+                w.bytes[table[i].at] = table[i].value;
+                if (event_decode(9, w.bytes, w.size, &back) != table[i].error)
+                        fail_msg("byte %zu: %u", table[i].at, table[i].value);
+                w.bytes[table[i].at] = was;
+        }
+        for (size_t size = 0; size < w.size; size++)
+                assert_int_equal(event_decode(9, w.bytes, size, &back), -EBADMSG);
+        for (unsigned size = 0; size < 3; size++) { /* of the key */
+                KvEvent named = { .node.key = { "/a", size } };
+                _cleanup_writer_ Writer bytes = {};
+
+                assert_int_equal(event_encode(&named, &bytes), 0);
+                assert_int_equal(event_decode(9, bytes.bytes, bytes.size, &back), size < 2 ? -EBADMSG : 0);
+        }
+        assert_int_equal(back.index, 9);
+}
+
 static void the_window_survives_a_restart_and_a_copy(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *to = scratch_path(f->scratch, "copy");
@@ -221,6 +257,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
                 TEST(an_event_survives_its_bytes),
+                TEST(bytes_that_are_no_event_are_refused),
                 TEST(the_window_survives_a_restart_and_a_copy),
                 TEST(the_window_forgets_where_the_hub_does),
                 TEST(large_events_make_the_window_shorter),

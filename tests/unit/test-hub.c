@@ -60,6 +60,7 @@ typedef struct Watcher {
         Text told;
         bool close_inside;
         struct Watcher *closes; /* another one, closed when this one is told */
+        unsigned *n_watches;    /* if given: how many there are behind closing inside */
         uint64_t oldest, current;
 } Watcher;
 
@@ -71,6 +72,8 @@ static void on_event(void *userdata, HubEvent *event) {
                     (unsigned long long) e->index);
         if (w->close_inside)
                 w->watch = watch_close(w->watch);
+        if (w->n_watches)
+                *w->n_watches = hub_watches(w->f->hub);
         if (w->closes)
                 w->closes->watch = watch_close(w->closes->watch);
 }
@@ -627,6 +630,235 @@ static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others
         free(watches);
 }
 
+/* -- What is kept of an event -- */
+
+static void keep_event(void *userdata, HubEvent *event) {
+        HubEvent **kept = userdata;
+
+        *kept = hub_event_ref(event);
+}
+
+static void an_event_is_a_copy_of_all_that_was_published(void **state) {
+        static const WatchEvents keeping = { .on_event = keep_event, .on_cleared = on_cleared };
+        WatchOptions options = { .key = kv_string("/k"), .once = true };
+        char key[] = "/k", value[] = "new", prev[] = "old one";
+        KvEvent event = { .action = KV_ACTION_CAS, .index = 101, .now_ms = 99,
+                          .node = { .key = kv_string(key), .value = kv_string(value), .created = 5, .modified = 101 },
+                          .has_prev = true, .prev = { .key = kv_string(key), .value = kv_string(prev), .created = 5, .modified = 7 } };
+        HubEvent *kept = NULL;
+        Fixture *f = *state;
+        uint64_t oldest;
+        size_t size, with_prev = sizeof(HubEvent) + strlen(key) + strlen(value) + strlen(prev);
+        Watch *unused;
+
+        assert_int_equal(hub_watch(f->hub, &options, &keeping, &kept, &unused, &oldest), 0);
+        hub_publish(f->hub, &event);
+        memset(key, 'x', sizeof(key));
+        memset(value, 'x', sizeof(value));
+        memset(prev, 'x', sizeof(prev));
+        run(f);
+        assert_non_null(kept);
+        assert_true(kv_bytes_equal(kept->event.node.key, kv_string("/k")) && kv_bytes_equal(kept->event.prev.key, kv_string("/k")));
+        assert_true(kv_bytes_equal(kept->event.node.value, kv_string("new")));
+        assert_true(kv_bytes_equal(kept->event.prev.value, kv_string("old one")));
+        assert_int_equal(kept->event.action, KV_ACTION_CAS);
+        assert_int_equal(kept->event.node.created, 5);
+        assert_int_equal(kept->event.prev.modified, 7);
+        assert_int_equal(kept->event.now_ms, 99);
+        assert_int_equal(hub_window_bytes(f->hub), with_prev);
+
+        /* The forms that readers have made of it count, and go with it. */
+        kept->encoded = shared_new("12345", 5);
+        kept->line = shared_new("123", 3);
+        size = hub_window_bytes(f->hub);
+        assert_int_equal(size, with_prev + 8);
+        assert_null(hub_event_unref(kept));
+        assert_null(hub_event_unref(NULL));
+        hub_cleared(f->hub, 200);
+        run(f);
+        assert_int_equal(hub_window_bytes(f->hub), 0);
+}
+
+/* -- Limits, at their edges -- */
+
+/* A crowd at one key, each change of which is a turn's share. */
+enum { N_CROWD = HUB_VISITS_PER_TURN };
+
+typedef struct Crowd {
+        Watcher watcher;
+        Watch *watches[N_CROWD];
+} Crowd;
+
+static Crowd *crowd_new(Fixture *f) {
+        WatchOptions options = { .key = kv_string("/crowd"), .refreshes = true };
+        Crowd *crowd = NEW0(Crowd, 1);
+        uint64_t oldest;
+
+        crowd->watcher.f = f;
+        for (size_t i = 0; i < N_CROWD; i++)
+                assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd->watcher, &crowd->watches[i], &oldest), 0);
+        return crowd;
+}
+
+static void crowd_free(Crowd *crowd) {
+        for (size_t i = 0; i < N_CROWD; i++)
+                watch_close(crowd->watches[i]);
+        text_done(&crowd->watcher.told);
+        free(crowd);
+}
+
+static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
+        for (unsigned more = 0; more < 2; more++) {
+                _cleanup_watcher_ Watcher w = {};
+                Fixture *f = *state;
+                Crowd *crowd = crowd_new(f);
+                uint64_t index, waiting;
+
+                watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+                assert_true(watch_is_current(w.watch));
+                set(f, "/crowd");
+                index = waiting = f->index;
+                assert_true(watch_is_current(w.watch) && watch_is_told(w.watch, &index)); /* that one's watchers are found */
+                assert_int_equal(index, waiting);
+                for (unsigned i = 0; i < HUB_PENDING_MAX + more; i++)
+                        set(f, "/b");
+                if (more) {
+                        index = f->index;
+                        assert_false(watch_is_current(w.watch) || watch_is_told(w.watch, &index));
+                        for (size_t i = 0; i < N_CROWD; i++)
+                                crowd->watches[i] = NULL; /* cleared, each of them */
+                        assert_told(&w, "cleared");
+                } else {
+                        index = f->index;
+                        assert_false(watch_is_current(w.watch));
+                        assert_true(watch_is_told(w.watch, &index));
+                        assert_int_equal(index, waiting); /* what came behind it may still concern the watch */
+                        index = 5;
+                        assert_true(watch_is_told(w.watch, &index));
+                        assert_int_equal(index, 5);
+                        assert_told(&w, "");
+                        assert_true(watch_is_current(w.watch));
+                }
+                run(f);
+                crowd_free(crowd);
+        }
+}
+
+static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
+        enum { SIZE = 1024 * 1024 };
+        _cleanup_free_ char *value = calloc(1, SIZE);
+        _cleanup_watcher_ Watcher w = {};
+        Fixture *f = *state;
+        Crowd *crowd = crowd_new(f);
+        KvEvent large = { .action = KV_ACTION_SET, .node = { .key = kv_string("/b"), .value = { value, SIZE } } };
+        unsigned n = 0;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        set(f, "/crowd");
+        for (; n < HUB_WAITING_BYTES / SIZE - 1; n++) { /* with what each takes besides its value one less than would just fit */
+                large.index = ++f->index;
+                hub_publish(f->hub, &large);
+        }
+        assert_true(hub_watches(f->hub) == N_CROWD + 1 && watch_is_told(w.watch, &(uint64_t) { 0 }));
+        large.index = ++f->index;
+        hub_publish(f->hub, &large);
+        assert_false(watch_is_told(w.watch, &(uint64_t) { 0 }));
+        for (size_t i = 0; i < N_CROWD; i++)
+                crowd->watches[i] = NULL;
+        assert_told(&w, "cleared");
+        assert_int_equal(hub_watches(f->hub), 0);
+        crowd_free(crowd);
+}
+
+/* Events that a watch has yet to be told: as many as there may be, and one more. */
+static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
+        for (unsigned more = 0; more < 2; more++) {
+                Fixture other = { .index = 100 };
+                Watcher w = {};
+                unsigned n = 0;
+
+                loop_init(&other.loop, &test_ops, 1);
+                assert_int_equal(hub_new(&other.hub, &other.loop, HUB_PENDING_MAX + 1, other.index), 0);
+                for (unsigned i = 0; i < HUB_PENDING_MAX + more; i++)
+                        set(&other, "/a");
+                watch(&other, &w, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
+                run(&other);
+                for (const char *p = w.told.chars; (p = strstr(p, "set /a")); p++)
+                        n++;
+                assert_int_equal(n, more ? 0 : HUB_PENDING_MAX);
+                assert_int_equal(!!strstr(w.told.chars, "cleared"), more);
+                done(&w);
+                hub_free(other.hub);
+                loop_done(&other.loop);
+        }
+}
+
+static void the_windows_begin_where_they_reach_back_to(void **state) {
+        Fixture *f = *state;
+        WatchOptions users = { .key = kv_string("/a"), .since = 39 };
+        WatchOptions ours = { .key = kv_string("/_fleet/a"), .internal = true, .since = 49 };
+        WatchOptions both = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 49 };
+        _cleanup_watcher_ Watcher w = {};
+        KvEvent event = { .action = KV_ACTION_SET, .index = 60, .node = { .key = kv_string("/a") } };
+        uint64_t oldest = 0;
+
+        hub_reach_back(f->hub, 40, 50);
+        w.f = f;
+        assert_int_equal(hub_watch(f->hub, &users, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 40);
+        assert_int_equal(hub_watch(f->hub, &ours, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 50);
+        assert_int_equal(hub_watch(f->hub, &both, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
+        assert_int_equal(oldest, 50);
+        assert_int_equal(hub_remember(f->hub, &event), 0);
+        users.since = 40;
+        watch(f, &w, users);
+        assert_told(&w, "set /a 60, ");
+}
+
+static void what_is_closed_while_it_is_told_is_gone_at_once(void **state) {
+        _cleanup_watcher_ Watcher w = { .close_inside = true };
+        Fixture *f = *state;
+
+        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        w.n_watches = &(unsigned) { 9 };
+        set(f, "/a");
+        run(f);
+        assert_int_equal(*w.n_watches, 0);
+}
+
+static void a_hidden_name_at_the_end_of_a_path_is_hidden(void **state) {
+        _cleanup_watcher_ Watcher above = {}, root = {};
+        Fixture *f = *state;
+
+        watch(f, &above, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
+        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true, .hidden_rule = true });
+        set(f, "/a/_");
+        set(f, "/_");
+        set(f, "/a_/b");
+        assert_told(&above, "");
+        assert_told(&root, "set /a_/b 103, ");
+}
+
+/* The work of finding watchers is the loop's to share out, in this turn and in the next. */
+static void the_search_counts_as_work_of_the_turn_that_does_it(void **state) {
+        Fixture *f = *state;
+        Crowd *crowd = crowd_new(f);
+        uint64_t found, later;
+
+        (void) turns_end_work(&f->loop.turns);
+        set(f, "/crowd");
+        set(f, "/crowd");
+        found = f->loop.turns.now.nodes;
+        (void) turns_end_work(&f->loop.turns);
+        loop_run_due(&f->loop, 1);
+        later = f->loop.turns.now.nodes;
+        crowd_free(crowd);
+        run(f);
+        assert_int_equal(found, N_CROWD + 2); /* the root, the place, and each watch */
+        assert_int_equal(later, N_CROWD + 2);
+}
+
 static void too_many_watches_are_refused(void **state) {
         Fixture *f = *state;
         WatchOptions options = { .key = kv_string("/a") };
@@ -802,6 +1034,14 @@ int main(void) {
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),
                 TEST(many_changes_to_what_many_watch_are_spread_over_turns),
                 TEST(a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others),
+                TEST(an_event_is_a_copy_of_all_that_was_published),
+                TEST(so_many_changes_wait_for_the_search_and_no_more),
+                TEST(so_many_bytes_wait_for_the_search_and_no_more),
+                TEST(a_watch_may_be_so_far_behind_and_no_further),
+                TEST(the_windows_begin_where_they_reach_back_to),
+                TEST(what_is_closed_while_it_is_told_is_gone_at_once),
+                TEST(a_hidden_name_at_the_end_of_a_path_is_hidden),
+                TEST(the_search_counts_as_work_of_the_turn_that_does_it),
                 TEST(too_many_watches_are_refused),
                 TEST(what_was_absent_before_a_new_tree_may_be_there),
                 TEST(what_was_absent_before_changes_were_lost_may_be_there),

@@ -1,0 +1,507 @@
+/* Tree and state machine with the first, second, third ... call of the database failing: each failure is said as what it is, and the tree
+ * stays as it was. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <lmdb.h>
+
+#include "kvstore/apply.h"
+#include "kvstore/events.h"
+#include "tests/lib/failing_database.h"
+#include "tests/lib/scratch.h"
+
+/* -- A tree with something of everything -- */
+
+enum { N_LARGE = 12 };
+
+typedef struct Room {
+        char *scratch, *path;
+        Tree *tree;
+        char long_dir[487], long_key[600], new_long_key[600];
+        unsigned checks_from; /* this call on, what a scenario cannot read is damaged; 0: it checks nothing */
+        Error err;            /* of a check */
+        const KvCommand *cmd; /* of scenarios that apply one */
+        unsigned level;
+        KvStatus status;
+} Room;
+
+static char large[KV_VALUE_MAX];
+
+static void lay(TreeTxn *txn, const char *key, bool dir, KvBytes value, uint64_t expires_ms) {
+        KvNode node = { .key = kv_string(key), .dir = dir, .value = value, .created = 1, .modified = 1, .expires_ms = expires_ms };
+
+        assert_int_equal(tree_put(txn, &node), 0);
+}
+
+static int setup(void **state) {
+        Room *room = NEW0(Room, 1);
+        TreeMeta meta = { .index = 10, .cluster_ms = 5000 };
+        TreeTxn *txn;
+        char key[600];
+
+        room->scratch = scratch_new();
+        room->path = scratch_path(room->scratch, "tree");
+        assert_int_equal(tree_open(room->path, &(TreeOptions) {}, &room->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(room->tree, &txn), 0);
+        lay(txn, "/a", false, kv_string("v"), 9000);
+        lay(txn, "/d", true, (KvBytes) {}, 0);
+        lay(txn, "/d/e", true, (KvBytes) {}, 0);
+        lay(txn, "/d/e/f", false, kv_string("v"), 8000);
+        lay(txn, "/empty", true, (KvBytes) {}, 0);
+        lay(txn, "/due", true, (KvBytes) {}, 2000);
+        for (unsigned i = 0; i < N_LARGE; i++) {
+                snprintf(key, sizeof(key), "/due/%02u", i);
+                lay(txn, key, false, (KvBytes) { large, sizeof(large) }, 0);
+        }
+        lay(txn, "/due soon", false, kv_string("v"), 3000);
+        memset(room->long_dir, 'd', sizeof(room->long_dir) - 1);
+        room->long_dir[0] = '/';
+        lay(txn, room->long_dir, true, (KvBytes) {}, 0);
+        for (unsigned i = 0; i < 4; i++) {
+                snprintf(room->long_key, sizeof(room->long_key), "%s/%u", room->long_dir, i);
+                lay(txn, room->long_key, false, kv_string("v"), 0);
+        }
+        snprintf(room->new_long_key, sizeof(room->new_long_key), "%s/new", room->long_dir);
+        for (unsigned i = 1; i < 4; i++)
+                assert_int_equal(tree_put_result(txn, i / 2 + 1, i, kv_string("record")), 0);
+        for (unsigned i = 0; i < _TREE_WINDOW_MAX; i++)
+                for (unsigned index = 1; index < 4; index++)
+                        assert_int_equal(tree_add_event(txn, i, index, kv_string("event"), TREE_WINDOW_BYTES / 3), 0);
+        assert_int_equal(tree_set_configuration(txn, kv_string("configuration")), 0);
+        assert_int_equal(tree_set_meta(txn, &meta), 0);
+        assert_int_equal(tree_commit(txn), 0);
+        *state = room;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Room *room = *state;
+
+        tree_close(room->tree);
+        scratch_free(room->scratch);
+        free(room->path);
+        free(room);
+        return 0;
+}
+
+static uint64_t whole_hash(Tree *tree) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        uint64_t hash, kept;
+
+        assert_int_equal(tree_begin_read(tree, &txn), 0);
+        assert_int_equal(tree_check(txn, NULL), 0);
+        assert_int_equal(tree_hash(txn, &hash), 0);
+        assert_int_equal(tree_kept_hash(txn, &kept), 0);
+        assert_true(hash == kept);
+        return hash;
+}
+
+/* Runs 'scenario', which ends what it begins, until none of its calls fails; each one that does is its answer. Returns how many did. */
+static unsigned sweep(Room *room, const char *name, int (*scenario)(Room *room)) {
+        uint64_t before = room->tree ? whole_hash(room->tree) : 0;
+        unsigned n = 0;
+        int r;
+
+        do {
+                failing_call(++n, EIO);
+                r = scenario(room);
+                failing_calls_end();
+                if (r != (failing.failed ? -EIO : 0) &&
+                    !(failing.failed && r == -EUCLEAN && room->checks_from > 0 && n >= room->checks_from))
+                        fail_msg("%s, call %u%s: %d", name, n, failing.failed ? " failed" : "s", r);
+                if (room->tree && whole_hash(room->tree) != before)
+                        fail_msg("%s, call %u: the tree has changed", name, n);
+        } while (failing.failed && n < 2000);
+        assert_false(failing.failed);
+        return n - 1;
+}
+
+/* -- The tree -- */
+
+static int open_again(Room *room) {
+        Tree *tree = NULL;
+        Error err = {};
+        int r = tree_open(room->path, &(TreeOptions) {}, &tree, &err);
+
+        tree_close(tree);
+        return r;
+}
+
+static int open_to_read(Room *room) {
+        Tree *tree = NULL;
+        Error err = {};
+        int r = tree_open(room->path, &(TreeOptions) { .read_only = true }, &tree, &err);
+
+        tree_close(tree);
+        return r;
+}
+
+static void opening_says_which_call_failed(void **state) {
+        Room *room = *state;
+
+        room->tree = tree_close(room->tree);
+        assert_true(sweep(room, "open", open_again) > 8);
+        assert_true(sweep(room, "open to read", open_to_read) > 8);
+}
+
+static int begin_and_end(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL, *second = NULL;
+        TreeMeta meta;
+        int r;
+
+        for (unsigned i = 0; i < 2; i++) { /* the second one is the first one renewed, and sees another state */
+                r = tree_begin_read(room->tree, &txn);
+                if (r < 0)
+                        return r;
+                r = tree_meta(txn, &meta);
+                if (r < 0)
+                        return r;
+                tree_abort(TAKE_PTR(txn));
+                r = tree_begin_write(room->tree, &txn);
+                if (r < 0)
+                        return r;
+                assert_int_equal(tree_set_meta(txn, &meta), 0);
+                r = tree_begin_nested(txn, &second);
+                if (r < 0)
+                        return r;
+                r = tree_commit(TAKE_PTR(second));
+                if (r < 0)
+                        return r;
+                r = tree_commit(TAKE_PTR(txn));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static void transactions_say_which_call_failed(void **state) {
+        assert_true(sweep(*state, "transactions", begin_and_end) > 8);
+}
+
+static int go_on(void *userdata, const KvNode *node) {
+        return 1;
+}
+
+static int scan_on(void *userdata, const KvNode *node, bool below) {
+        return 1;
+}
+
+static int event_on(void *userdata, uint64_t index, KvBytes event) {
+        return 1;
+}
+
+static int result_on(void *userdata, uint64_t slot, KvBytes record) {
+        return 1;
+}
+
+static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
+        return TREE_DROP;
+}
+
+enum { READ_GET, READ_WALK, READ_CHILDREN, READ_LONG, READ_FROM, READ_SCAN, READ_COUNT_LONG, READ_FIRST_DUE, READ_CONFIGURATION, READ_USED,
+       READ_HASH, READ_CHECK, READ_EVENTS, READ_RESULT, READ_RESULT_BEFORE, READ_LAST_RESULT, READ_RESULTS, _READ_MAX };
+
+static unsigned reading;
+
+static int read_one(Room *room, TreeTxn *txn) {
+        uint64_t n = 0;
+        KvBytes bytes;
+        KvNode node;
+        int r;
+
+        switch (reading) {
+        case READ_GET:
+                return tree_get(txn, kv_string("/a"), &node);
+        case READ_WALK:
+                return tree_walk(txn, kv_string("/d"), true, go_on, NULL);
+        case READ_CHILDREN:
+                return tree_walk(txn, kv_string("/"), false, go_on, NULL);
+        case READ_LONG:
+                return tree_walk(txn, kv_string(room->long_dir), false, go_on, NULL);
+        case READ_FROM:
+                return tree_walk_from(txn, kv_string("/"), kv_string("/d/e"), true, go_on, NULL);
+        case READ_SCAN:
+                r = tree_scan(txn, kv_string("/"), scan_on, NULL);
+                return r < 0 ? r : 0;
+        case READ_COUNT_LONG:
+                r = tree_count_long(txn, kv_string(room->long_key), 100, &n);
+                if (r == 0)
+                        assert_int_equal(n, 5);
+                return r;
+        case READ_FIRST_DUE:
+                return tree_first_due(txn, 5000, &node);
+        case READ_CONFIGURATION:
+                return tree_configuration(txn, &bytes);
+        case READ_USED:
+                return tree_used_size(txn, &n);
+        case READ_HASH:
+                return tree_hash(txn, &n);
+        case READ_CHECK:
+                room->err = (Error) {};
+                r = tree_check(txn, &room->err);
+                if (r < 0)
+                        assert_string_equal(room->err.message,
+                                            r == -EUCLEAN ? "a node of the tree is damaged" : "cannot read the tree: Input/output error");
+                return r;
+        case READ_EVENTS:
+                return tree_events(txn, TREE_WINDOW_USERS, event_on, NULL);
+        case READ_RESULT:
+                return tree_result(txn, 1, 1, &bytes);
+        case READ_RESULT_BEFORE:
+                return tree_result_before(txn, 1, 9, &n, &bytes);
+        case READ_LAST_RESULT:
+                return tree_result_before(txn, 2, 9, &n, &bytes);
+        default:
+                return tree_results(txn, 0, result_on, NULL);
+        }
+}
+
+static int read_by_loop(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r = tree_begin_read(room->tree, &txn);
+
+        return r < 0 ? r : read_one(room, txn);
+}
+
+static int read_by_worker(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeReader *reader;
+        int r;
+
+        assert_int_equal(tree_reader_new(room->tree, &reader), 0);
+        r = tree_reader_begin(reader, &txn);
+        if (r == 0)
+                r = tree_walk(txn, kv_string("/"), true, go_on, NULL);
+        tree_abort(TAKE_PTR(txn));
+        tree_reader_free(reader);
+        return r;
+}
+
+static void reading_says_which_call_failed(void **state) {
+        char name[32];
+
+        for (reading = 0; reading < _READ_MAX; reading++) {
+                snprintf(name, sizeof(name), "read %u", reading);
+                ((Room *) *state)->checks_from = reading == READ_CHECK;
+                assert_true(sweep(*state, name, read_by_loop) >= 2);
+        }
+        assert_true(sweep(*state, "worker", read_by_worker) > 10);
+}
+
+enum { WRITE_NEW, WRITE_OVER, WRITE_DELETE, WRITE_DELETE_BELOW, WRITE_DELETE_LONG, WRITE_CONFIGURATION, WRITE_EVENT, WRITE_FORGET,
+       WRITE_RESULT, WRITE_RESULT_OVER, WRITE_DROP_RESULTS, WRITE_EMPTY_ENTRY, _WRITE_MAX };
+
+static unsigned writing;
+
+static int write_one(Room *room, TreeTxn *txn) {
+        const KvNode node = { .key = kv_string(writing == WRITE_NEW ? "/new" : "/a"), .created = 1, .modified = 1, .expires_ms = 7000 };
+
+        switch (writing) {
+        case WRITE_NEW:
+        case WRITE_OVER:
+                return tree_put(txn, &node);
+        case WRITE_DELETE:
+                return tree_delete(txn, kv_string("/a"));
+        case WRITE_DELETE_BELOW:
+                return tree_delete_below(txn, kv_string("/d"));
+        case WRITE_DELETE_LONG:
+                return tree_delete_below(txn, kv_string(room->long_dir));
+        case WRITE_CONFIGURATION:
+                return tree_set_configuration(txn, kv_string("new"));
+        case WRITE_EVENT:
+                return tree_add_event(txn, TREE_WINDOW_USERS, 9, kv_string("event"), TREE_WINDOW_BYTES); /* all others go */
+        case WRITE_FORGET:
+                return tree_forget_events(txn, 9);
+        case WRITE_RESULT:
+                return tree_put_result(txn, 1, 8, kv_string("record"));
+        case WRITE_RESULT_OVER:
+                return tree_put_result(txn, 1, 1, kv_string("another"));
+        case WRITE_DROP_RESULTS:
+                return tree_results(txn, 0, drop_result, NULL);
+        default:
+                return apply_empty(txn, 9, 9);
+        }
+}
+
+/* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told is all that matters. */
+static int write_and_take_back(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r = tree_begin_write(room->tree, &txn);
+
+        return r < 0 ? r : write_one(room, txn);
+}
+
+static void writing_says_which_call_failed(void **state) {
+        char name[32];
+
+        for (writing = 0; writing < _WRITE_MAX; writing++) {
+                snprintf(name, sizeof(name), "write %u", writing);
+                assert_true(sweep(*state, name, write_and_take_back) >= 2);
+        }
+}
+
+static int copy_tree(Room *room) {
+        _cleanup_free_ char *to = scratch_path(room->scratch, "copy");
+        Error err = {};
+        TreeMeta meta;
+        int r;
+
+        r = tree_copy(room->tree, to, 0, &meta, &err);
+        assert_int_equal(access(to, F_OK), r < 0 ? -1 : 0);
+        if (r < 0)
+                return r;
+        assert_int_equal(meta.index, 10);
+        to = strcat(realloc(to, strlen(to) + 20), "/data.mdb");
+        assert_int_equal(unlink(to), 0);
+        *strrchr(to, '/') = 0;
+        assert_int_equal(rmdir(to), 0);
+        return 0;
+}
+
+static void a_copy_in_which_a_call_fails_leaves_nothing(void **state) {
+        ((Room *) *state)->checks_from = 2; /* behind LMDB's copying */
+        assert_true(sweep(*state, "copy", copy_tree) > 20);
+}
+
+/* What LMDB says, as whoever asks is told. */
+static void each_code_of_the_database_is_an_errno(void **state) {
+        static const struct {
+                int code, error;
+        } table[] = {
+                { MDB_NOTFOUND, -ENOENT }, { MDB_KEYEXIST, -EEXIST }, { MDB_MAP_FULL, -ENOSPC }, { MDB_TXN_FULL, -E2BIG },
+                { MDB_READERS_FULL, -EBUSY }, { MDB_PAGE_NOTFOUND, -EUCLEAN }, { MDB_CORRUPTED, -EUCLEAN }, { MDB_PANIC, -EUCLEAN },
+                { MDB_VERSION_MISMATCH, -EUCLEAN }, { MDB_INVALID, -EUCLEAN }, { MDB_INCOMPATIBLE, -EUCLEAN }, { MDB_CURSOR_FULL, -EIO },
+                { ENOSPC, -ENOSPC }, { ENOMEM, -ENOMEM }, { 1, -1 },
+        };
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        Room *room = *state;
+        uint64_t size;
+
+        assert_int_equal(tree_begin_read(room->tree, &txn), 0);
+        for (size_t i = 0; i < ELEMENTS(table); i++) {
+                failing_call(1, table[i].code);
+                assert_int_equal(tree_used_size(txn, &size), table[i].error);
+        }
+        failing_calls_end();
+        assert_int_equal(tree_used_size(txn, &size), 0);
+}
+
+/* -- The state machine -- */
+
+static void ignore_event(void *userdata, const KvEvent *event) {
+}
+
+static int apply_one_command(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_arena_ Arena arena = {};
+        TreeMeta meta;
+        KvResult result;
+        int r;
+
+        r = tree_begin_write(room->tree, &txn);
+        if (r < 0)
+                return r;
+        assert_int_equal(tree_meta(txn, &meta), 0);
+        meta.level = room->level;
+        r = apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event }, &result);
+        if (r == 0 && result.status != room->status)
+                fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(room->status));
+        return r;
+}
+
+static void commands_say_which_call_failed(void **state) {
+        Room *room = *state;
+        KvCommand writes[] = {
+                { .op = KV_SET, .key = kv_string("/n/m"), .value = kv_string("v") },
+                { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
+        };
+        KvCheck checks[] = {
+                { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
+                { .kind = KV_CHECK_ABSENT, .key = kv_string("/b") },
+        };
+        const struct {
+                KvCommand cmd;
+                KvStatus status;
+        } table[] = {
+                { { .op = KV_SET, .key = kv_string("/x/y/z"), .has_ttl = true, .ttl_ms = 5 }, KV_OK },
+                { { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("w") }, KV_OK },
+                { { .op = KV_SET, .key = kv_string("/a"), .refresh = true }, KV_OK },
+                { { .op = KV_SET, .key = kv_string("/a/b") }, KV_NOT_DIR },
+                { { .op = KV_SET, .key = kv_string("/d") }, KV_NOT_FILE },
+                { { .op = KV_SET, .key = kv_string("/x/y"), .refresh = true }, KV_NOT_FOUND },
+                { { .op = KV_SET, .key = kv_string(room->new_long_key) }, KV_OK },
+                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 }, KV_OK },
+                { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 2 }, KV_COMPARE_FAILED },
+                { { .op = KV_CREATE, .key = kv_string("/x/y") }, KV_OK },
+                { { .op = KV_CREATE, .key = kv_string("/a") }, KV_EXISTS },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .value = kv_string("w") }, KV_OK },
+                { { .op = KV_UPDATE, .key = kv_string("/d"), .has_ttl = true, .ttl_ms = 5 }, KV_OK },
+                { { .op = KV_UPDATE, .key = kv_string("/a"), .has_prev_value = true, .prev_value = kv_string("v") }, KV_OK },
+                { { .op = KV_UPDATE, .key = kv_string("/x/y") }, KV_NOT_FOUND },
+                { { .op = KV_POST, .key = kv_string("/d") }, KV_OK },
+                { { .op = KV_DELETE, .key = kv_string("/a") }, KV_OK },
+                { { .op = KV_DELETE, .key = kv_string("/a"), .prev_index = 1 }, KV_OK },
+                { { .op = KV_DELETE, .key = kv_string("/empty"), .dir = true }, KV_OK },
+                { { .op = KV_DELETE, .key = kv_string("/d"), .dir = true }, KV_DIR_NOT_EMPTY },
+                { { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true }, KV_OK },
+                { { .op = KV_EXPIRE, .internal = true, .limit = 100 }, KV_OK },
+                { { .op = KV_TXN, .writes = writes, .n_writes = 2, .checks = checks, .n_checks = 2 }, KV_OK },
+                { { .op = KV_TXN, .writes = writes, .n_writes = 1, .checks = checks, .n_checks = 2 }, KV_OK },
+        };
+        char name[32];
+
+        for (size_t i = 0; i < 2 * ELEMENTS(table); i++) {
+                room->cmd = &table[i / 2].cmd;
+                room->status = table[i / 2].status;
+                room->level = i % 2 ? KV_LEVEL_COST : KV_LEVEL_FIRST;
+                snprintf(name, sizeof(name), "command %zu, level %u", i / 2, room->level);
+                assert_true(sweep(room, name, apply_one_command) >= 3);
+        }
+}
+
+static int apply_entry(Room *room) {
+        _cleanup_writer_ Writer batch = {};
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvBatch b;
+        int r;
+
+        kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 6000, .level = 1 });
+        for (unsigned i = 0; i < 2; i++) {
+                KvCommand cmd = { .op = KV_SET, .key = kv_string(i == 0 ? "/a" : "/b"), .value = kv_string("1") };
+                _cleanup_writer_ Writer command = {};
+
+                assert_int_equal(kv_command_encode(&cmd, &command), 0);
+                kv_batch_add(&b, &batch, &(KvBatchItem) { .origin = 9, .number = i + 1, .floor = 1, .deadline_ms = 100000,
+                                                          .command = command.bytes, .command_size = command.size });
+        }
+        r = tree_begin_write(room->tree, &txn);
+        if (r == 0)
+                r = tree_results(txn, 0, drop_result, NULL); /* these are no answers */
+        return r < 0 ? r : apply_batch(txn, 11, 1, batch.bytes, batch.size, NULL);
+}
+
+static void entries_say_which_call_failed(void **state) {
+        assert_true(sweep(*state, "entry", apply_entry) > 8);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+                TEST(opening_says_which_call_failed),
+                TEST(transactions_say_which_call_failed),
+                TEST(reading_says_which_call_failed),
+                TEST(writing_says_which_call_failed),
+                TEST(a_copy_in_which_a_call_fails_leaves_nothing),
+                TEST(each_code_of_the_database_is_an_errno),
+                TEST(commands_say_which_call_failed),
+                TEST(entries_say_which_call_failed),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
