@@ -403,6 +403,47 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         assert_int_equal(n_starts, 1);
 }
 
+static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void **state) {
+        static const char earlier[] = "b0000000000000000000000000000000";
+        Room *room = *state;
+        char noted[32];
+
+        run_unit(room, "web.service");
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        close_agent(room);
+        change_note(room, "\"startedBoot\":\"", earlier);
+        change_note(room, "\"ownedBoot\":\"", earlier);
+        open_agent(room);
+        settle(room);
+        order_to(room, "web.service", TUNED, ORDER_RUN);
+        snprintf(noted, sizeof(noted), "\"unit\":%llu}",
+                 (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
+        UNTIL(room, notes_say(room, noted));
+        assert_false(notes_say(room, "Boot\":\"b0000000000000000000000000000001\""));
+        assert_int_equal(n_starts, 1);
+}
+
+/* The write of the note would have the agent plan again, too, but takes long. */
+static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"ran\":", "true,\"starting\":true");
+        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        leader.gone = true;
+        bent.write_file = write_noted;
+        last_written[0] = 0;
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        open_agent(room);
+        run_ms(room, WRITE_MS / 2);
+        assert_true(world_loop_is_working(room->loop));
+        assert_string_equal(last_written, ONE);
+        assert_int_equal(n_starts, 1);
+        world_loop_set_work_ms(room->loop, 0, 2);
+}
+
 /* The second stop is seen by no daemon. */
 static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
         Room *room = *state;
@@ -482,6 +523,18 @@ static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
         scratch_write(path, "rubbish");
         open_agent(room);
         UNTIL(room, is_noted(room, "web.service"));
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        assert_int_equal(n_starts, 1);
+}
+
+static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        open_agent(room);
+        settle(room);
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
         assert_int_equal(n_starts, 1);
@@ -579,22 +632,25 @@ static int remove_noted(Systemd *s, const char *name) {
         return real_ops->remove_file(s, name);
 }
 
+static bool resets_fail;
+
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_resets++;
-        return real_ops->reset_failed(s, name, done, userdata);
+        return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
 }
 
 static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name(void **state) {
         static const struct {
                 const char *active;
-                bool conflicting;
+                bool conflicting, fails;
                 unsigned n;
-        } rows[] = { { "failed", false, 1 }, { "inactive", false, 0 }, { "failed", true, 0 } };
+        } rows[] = { { "failed", false, false, 1 }, { "inactive", false, false, 0 }, { "failed", true, false, 0 }, { "failed", false, true, 1 } };
         Room *room = *state;
 
         bent.reset_failed = reset_counted;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 n_resets = 0;
+                resets_fail = rows[i].fails;
                 run_unit(room, "web.service");
                 pretence.change = rows[i].conflicting ? with_conflict : NULL;
                 change(room, rows[i].active, SYSTEMD_END_UNKNOWN);
@@ -648,11 +704,14 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
                 in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
                 in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
+                in_a_bent_room(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
+                in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
                 in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
+                in_a_bent_room(what_an_earlier_daemon_started_is_finished_when_it_ends),
                 in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
                 in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
                 in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
