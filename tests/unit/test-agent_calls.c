@@ -465,6 +465,21 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
         until_calls(room, 1, 3000);
 }
 
+static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void **state) {
+        static const char replacing[] = "\"replacing\":true";
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.write_file = write_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -EIO };
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, vain.n > 0 && notes_say(room, replacing));
+        vain.unit = NULL;
+        order_to(room, "web.service", TWO, ORDER_LOAD);
+        UNTIL(room, notes_say(room, "\"order\":\"load\""));
+        assert_false(notes_say(room, replacing));
+}
+
 /* Its notes do not say yet whose file runs. */
 static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged(void **state) {
         Room *room = *state;
@@ -707,6 +722,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
                 in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
                 in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
+                in_a_bent_room(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
