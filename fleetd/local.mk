@@ -203,6 +203,7 @@ tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_publish_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fake_bus.h tests/lib/fake_bus.c \
 	tests/lib/scratch.h tests/lib/scratch.c

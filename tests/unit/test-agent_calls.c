@@ -555,6 +555,33 @@ static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state
         assert_int_equal(n_starts, 1);
 }
 
+static void of_the_host(SystemdUnit *seen) {
+        seen->owner = SYSTEMD_CONFLICTING;
+        seen->invocation_id[0] ^= n_reason; /* 1: that of another unit */
+}
+
+/* What ends under a name that the host has taken since is ours only if it is what was started here. */
+static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
+        Room *room = *state;
+        uint64_t began_ms;
+
+        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        run_unit(room, "web.service");
+        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        pretence.change = of_the_host;
+        n_reason = 1;
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
+        assert_true(agent_sees_foreign(room->agent, "web.service"));
+        for (began_ms = world_now_ms(room->world); world_now_ms(room->world) < began_ms + 1000;)
+                room_turn(room, began_ms + 1000);
+        assert_false(notes_say(room, "\"done\":true"));
+        n_reason = 0;
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, notes_say(room, "\"done\":true"));
+        assert_int_equal(n_starts, 1);
+}
+
 static void with_our_file(SystemdUnit *seen) {
         snprintf(seen->load, sizeof(seen->load), "loaded");
         seen->owner = SYSTEMD_OURS;
@@ -647,6 +674,15 @@ static int remove_noted(Systemd *s, const char *name) {
         return real_ops->remove_file(s, name);
 }
 
+static int removal; /* the result of the next one */
+
+static int remove_once(Systemd *s, const char *name) {
+        int r = removal;
+
+        removal = 0;
+        return r < 0 ? r : real_ops->remove_file(s, name);
+}
+
 static bool resets_fail;
 
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
@@ -704,6 +740,22 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
         count_messages(NULL);
 }
 
+static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **state) {
+        Room *room = *state;
+
+        bent.remove_file = remove_once;
+        for (unsigned gone = 0; gone < 2; gone++) {
+                run_unit(room, "web.service");
+                removal = gone ? -ENOENT : -EIO;
+                count_messages("cannot remove the file of web.service");
+                host_order(room->host, "web.service", ORDER_STOP);
+                UNTIL(room, is_gone(room, "web.service"));
+                assert_int_equal(removal, 0);
+                assert_int_equal(n_said, !gone);
+        }
+        count_messages(NULL);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
@@ -728,11 +780,13 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
                 in_a_bent_room(what_an_earlier_daemon_started_is_finished_when_it_ends),
+                in_a_bent_room(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
                 in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
                 in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
                 in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
                 in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
+                in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);
