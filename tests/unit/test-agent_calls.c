@@ -231,6 +231,15 @@ static void units_that_could_not_be_read_are_read_again_after_half_a_second(void
         assert_in_range(world_now_ms(room->world) - began_ms, 0, 1000);
 }
 
+static void all_units_are_read_when_any_may_have_changed(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        pretence = (Pretence) { .unit = "web.service", .active = "failed" };
+        events.on_changed(events.userdata, NULL);
+        UNTIL(room, says(room, "web.service", "failed"));
+}
+
 /* -- Starts and stops -- */
 
 static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
@@ -478,6 +487,27 @@ static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void
         order_to(room, "web.service", TWO, ORDER_LOAD);
         UNTIL(room, notes_say(room, "\"order\":\"load\""));
         assert_false(notes_say(room, replacing));
+}
+
+static void without_an_invocation(SystemdUnit *seen) {
+        seen->invocation_id[0] = 0;
+}
+
+static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation };
+        open_agent(room);
+        settle(room);
+        run_ms(room, 3000);
+        assert_int_equal(vain.n, 0);
+        pretence.held = false;
+        until_calls(room, 1, 3000);
 }
 
 /* Its notes do not say yet whose file runs. */
@@ -765,6 +795,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
                 in_a_bent_room(without_the_cluster_a_missing_file_is_put_back_as_it_was),
                 in_a_bent_room(units_that_could_not_be_read_are_read_again_after_half_a_second),
+                in_a_bent_room(all_units_are_read_when_any_may_have_changed),
                 in_a_bent_room(a_start_that_was_refused_is_not_noted_as_made),
                 in_a_bent_room(a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
                 in_a_bent_room(the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
@@ -775,6 +806,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
                 in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
                 in_a_bent_room(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
+                in_a_bent_room(a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),

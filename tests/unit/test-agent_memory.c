@@ -1,4 +1,5 @@
 /* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is virtual. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "fleetd/agent/facts.h"
 #include "fleetd/agent/notes.h"
+#include "fleetd/agent/publish.h"
 #include "tests/lib/agent_room.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
@@ -166,12 +168,25 @@ static int begin(void *userdata) {
         return r;
 }
 
+static int begin_publisher(void *userdata) {
+        Room *room = userdata;
+        Publisher *publisher = NULL;
+        int r;
+
+        r = publisher_new(&publisher, world_loop(room->loop), room->host->registry, NULL, NULL);
+        if (r == 0)
+                assert_non_null(publisher);
+        publisher_free(publisher);
+        return r;
+}
+
 static void an_agent_that_cannot_begin_says_so(void **state) {
         Room *room = *state;
 
         close_agent(room);
         world_set_short(room->world, NULL);
         (void) alloc_fail_each("an agent begins", begin, room, 1);
+        (void) alloc_fail_each("a publisher begins", begin_publisher, room, 1);
         open_agent(room);
 }
 
@@ -261,6 +276,7 @@ static int begin_facts(void *userdata) {
         if (r == 0)
                 assert_non_null(facts);
         r = r ?: facts_set(facts, &machine);
+        assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         facts_free(facts);
         return r;
 }

@@ -192,7 +192,10 @@ static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
         begun_ms = loop_now_ms(room->host->loop);
         publish(room, "web.service", "running");
+        timed = room->publisher;
         HOST_UNTIL(room->host, room->idle > 0);
+        timed = NULL;
+        assert_int_equal(delayed_ms, 1000);
         assert_true(loop_now_ms(room->host->loop) - begun_ms >= 1000); /* after a pause */
         assert_int_equal(registry_counts(room->host->registry)->failed, 1);
         assert_true(publisher_ready(room->publisher));
