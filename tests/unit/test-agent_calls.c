@@ -546,6 +546,22 @@ static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that
         UNTIL(room, is_gone(room, "web.service"));
 }
 
+static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.stage_file = stage_without_space;
+        count_messages("cannot write the file of web.service");
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, n_said == 1);
+        run_ms(room, 2000);
+        assert_int_equal(n_stops, 0);
+        count_messages(NULL);
+        bent.stage_file = real_ops->stage_file;
+        UNTIL(room, n_starts == 2);
+        assert_int_equal(n_stops, 1);
+}
+
 static void the_index_of_an_order_to_stop_is_noted(void **state) {
         Room *room = *state;
         char floor[64];
@@ -809,6 +825,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
+                in_a_bent_room(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
                 in_a_bent_room(what_an_earlier_daemon_started_is_finished_when_it_ends),
