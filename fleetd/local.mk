@@ -126,6 +126,7 @@ tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_notes_SOURCES = tests/unit/test-notes.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_notes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_notes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir
 tests_unit_test_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_PICTURE)
 tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
@@ -203,6 +204,7 @@ tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_publish_SOURCES = tests/unit/test-publish.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
 tests_unit_test_publish_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_publish_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_publish_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_systemd_bus_SOURCES = tests/unit/test-systemd_bus.c tests/lib/fake_bus.h tests/lib/fake_bus.c \
 	tests/lib/scratch.h tests/lib/scratch.c

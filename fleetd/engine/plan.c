@@ -247,7 +247,7 @@ static int plan_new(Pass *pass, const ClusterUnit *u) {
         }
 
         for (const ClusterState *s = u->states; s; s = s->next) {
-                if (!is_stray(s) || !s->state.active || !streq(s->state.active, "active"))
+                if (!is_stray(s) || !streq(s->state.active, "active"))
                         continue;
                 if (scheduler_may_return(pass->view, u, s->machine))
                         return change(pass, s->machine, u, NULL, wanted_kind(u), "it runs there already");

@@ -296,8 +296,12 @@ static void say_hello(StillWire *w) {
         say_on(w, PEER_HELLO, hello.bytes, hello.size);
 }
 
-void still_part(Still *h) {
+void still_hang_up(Still *h) {
         wire_leave(&h->asking);
+}
+
+void still_part(Still *h) {
+        still_hang_up(h);
         wire_leave(&h->asked);
 }
 

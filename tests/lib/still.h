@@ -72,6 +72,8 @@ void still_leave(Still *h);
 bool still_meet(Still *h);
 /* Its sessions end without a word. */
 void still_part(Still *h);
+/* The session that it dialed ends without a word. */
+void still_hang_up(Still *h);
 /* Its kernel refuses the connection that the host asks for; false: it asks for none. */
 bool still_refuse(Still *h);
 /* Says a frame on the session that it may come on; false: that one is over. */

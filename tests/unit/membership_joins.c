@@ -191,6 +191,7 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
 static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void **state) {
         open_with(plain);
         assert_true(still_meet(h));
+        h->now_ms = 1; /* any time may be that of a request */
         membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 1);
         membership_peer_changed(h->membership, STILL_OTHER_ID);
@@ -341,6 +342,26 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
         assert_int_equal(said("cannot write"), 0);
         umask(mask);
+}
+
+/* Addresses of any length; and a daemon whose standard input is closed. */
+static void the_shortest_addresses_are_remembered_with_the_lowest_descriptor(void **state) {
+        _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
+        MembershipOptions options = plain;
+        int input = dup(STDIN_FILENO);
+
+        assert_true(input > STDIN_FILENO);
+        options.join = &nobody;
+        options.cluster_file = path;
+        open_with(options);
+        have_member(STILL_OTHER_ID, 2, "b", 0);
+        assert_file(path, HEAD "Join=b\n");
+        assert_int_equal(close(STDIN_FILENO), 0);
+        have_member(THIRD_ID, 3, "c", 0);
+        assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+        close(input);
+        assert_file(path, HEAD "Join=b c\n");
+        assert_int_equal(said("cannot write"), 0);
 }
 
 static void a_file_that_cannot_be_written_is_logged_once(void **state) {
@@ -566,6 +587,7 @@ int membership_joins_tests(void) {
                 leading(a_host_that_lost_its_replica_asks_at_once),
                 leading(a_member_dials_members_and_no_other_host_that_dials_it),
                 leading(the_addresses_of_the_other_hosts_are_remembered_in_a_file),
+                leading(the_shortest_addresses_are_remembered_with_the_lowest_descriptor),
                 leading(a_file_that_cannot_be_written_is_logged_once),
                 leading(no_more_than_1024_addresses_are_known),
                 leading(a_follower_reports_the_problem_of_its_replica_in_its_heartbeats),

@@ -98,6 +98,23 @@ static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state
         assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
+/* Its kernel is heard on the session that this host dialed. */
+static void a_host_that_dials_no_session_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
+        h->kernels_unknown = true;
+        be_up_and_fall_silent();
+        still_hang_up(h);
+        for (unsigned i = 0; i < 8; i++) {
+                tick();
+                say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        }
+        for (unsigned i = 0; i < 5; i++) {
+                tick();
+                assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd closed its session");
+        }
+        tick();
+        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+}
+
 static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) {
         be_up_and_fall_silent();
         have_presence(THIRD_ID, PRESENCE_UP);
@@ -532,6 +549,7 @@ int membership_leads_tests(void) {
                 leading(a_tick_that_is_more_than_250_ms_late_counts_against_nobody),
                 leading(a_tick_without_a_majority_counts_against_nobody),
                 leading(a_host_is_lost_three_seconds_after_its_kernel_was_heard),
+                leading(a_host_that_dials_no_session_is_lost_three_seconds_after_its_kernel_was_heard),
                 leading(a_machine_without_any_session_is_lost_after_six_ticks),
                 leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection),
                 leading(in_a_later_term_a_leader_counts_from_the_beginning),

@@ -231,6 +231,15 @@ static void units_that_could_not_be_read_are_read_again_after_half_a_second(void
         assert_in_range(world_now_ms(room->world) - began_ms, 0, 1000);
 }
 
+static void all_units_are_read_when_any_may_have_changed(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        pretence = (Pretence) { .unit = "web.service", .active = "failed" };
+        events.on_changed(events.userdata, NULL);
+        UNTIL(room, says(room, "web.service", "failed"));
+}
+
 /* -- Starts and stops -- */
 
 static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
@@ -403,6 +412,47 @@ static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void *
         assert_int_equal(n_starts, 1);
 }
 
+static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void **state) {
+        static const char earlier[] = "b0000000000000000000000000000000";
+        Room *room = *state;
+        char noted[32];
+
+        run_unit(room, "web.service");
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        close_agent(room);
+        change_note(room, "\"startedBoot\":\"", earlier);
+        change_note(room, "\"ownedBoot\":\"", earlier);
+        open_agent(room);
+        settle(room);
+        order_to(room, "web.service", TUNED, ORDER_RUN);
+        snprintf(noted, sizeof(noted), "\"unit\":%llu}",
+                 (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
+        UNTIL(room, notes_say(room, noted));
+        assert_false(notes_say(room, "Boot\":\"b0000000000000000000000000000001\""));
+        assert_int_equal(n_starts, 1);
+}
+
+/* The write of the note would have the agent plan again, too, but takes long. */
+static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"ran\":", "true,\"starting\":true");
+        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        leader.gone = true;
+        bent.write_file = write_noted;
+        last_written[0] = 0;
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        open_agent(room);
+        run_ms(room, WRITE_MS / 2);
+        assert_true(world_loop_is_working(room->loop));
+        assert_string_equal(last_written, ONE);
+        assert_int_equal(n_starts, 1);
+        world_loop_set_work_ms(room->loop, 0, 2);
+}
+
 /* The second stop is seen by no daemon. */
 static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
         Room *room = *state;
@@ -419,6 +469,42 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
         open_agent(room);
         settle(room);
         run_ms(room, 1500);
+        assert_int_equal(vain.n, 0);
+        pretence.held = false;
+        until_calls(room, 1, 3000);
+}
+
+static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void **state) {
+        static const char replacing[] = "\"replacing\":true";
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.write_file = write_in_vain;
+        vain = (Vain) { .unit = "web.service", .error = -EIO };
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, vain.n > 0 && notes_say(room, replacing));
+        vain.unit = NULL;
+        order_to(room, "web.service", TWO, ORDER_LOAD);
+        UNTIL(room, notes_say(room, "\"order\":\"load\""));
+        assert_false(notes_say(room, replacing));
+}
+
+static void without_an_invocation(SystemdUnit *seen) {
+        seen->invocation_id[0] = 0;
+}
+
+static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        change_note(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation };
+        open_agent(room);
+        settle(room);
+        run_ms(room, 3000);
         assert_int_equal(vain.n, 0);
         pretence.held = false;
         until_calls(room, 1, 3000);
@@ -460,6 +546,22 @@ static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that
         UNTIL(room, is_gone(room, "web.service"));
 }
 
+static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.stage_file = stage_without_space;
+        count_messages("cannot write the file of web.service");
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, n_said == 1);
+        run_ms(room, 2000);
+        assert_int_equal(n_stops, 0);
+        count_messages(NULL);
+        bent.stage_file = real_ops->stage_file;
+        UNTIL(room, n_starts == 2);
+        assert_int_equal(n_stops, 1);
+}
+
 static void the_index_of_an_order_to_stop_is_noted(void **state) {
         Room *room = *state;
         char floor[64];
@@ -484,6 +586,45 @@ static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
         UNTIL(room, is_noted(room, "web.service"));
         change(room, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        assert_int_equal(n_starts, 1);
+}
+
+static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        open_agent(room);
+        settle(room);
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        assert_int_equal(n_starts, 1);
+}
+
+static void of_the_host(SystemdUnit *seen) {
+        seen->owner = SYSTEMD_CONFLICTING;
+        seen->invocation_id[0] ^= n_reason; /* 1: that of another unit */
+}
+
+/* What ends under a name that the host has taken since is ours only if it is what was started here. */
+static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
+        Room *room = *state;
+        uint64_t began_ms;
+
+        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        run_unit(room, "web.service");
+        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        pretence.change = of_the_host;
+        n_reason = 1;
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
+        assert_true(agent_sees_foreign(room->agent, "web.service"));
+        for (began_ms = world_now_ms(room->world); world_now_ms(room->world) < began_ms + 1000;)
+                room_turn(room, began_ms + 1000);
+        assert_false(notes_say(room, "\"done\":true"));
+        n_reason = 0;
+        change(room, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(room, notes_say(room, "\"done\":true"));
         assert_int_equal(n_starts, 1);
 }
 
@@ -579,22 +720,34 @@ static int remove_noted(Systemd *s, const char *name) {
         return real_ops->remove_file(s, name);
 }
 
+static int removal; /* the result of the next one */
+
+static int remove_once(Systemd *s, const char *name) {
+        int r = removal;
+
+        removal = 0;
+        return r < 0 ? r : real_ops->remove_file(s, name);
+}
+
+static bool resets_fail;
+
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_resets++;
-        return real_ops->reset_failed(s, name, done, userdata);
+        return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
 }
 
 static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name(void **state) {
         static const struct {
                 const char *active;
-                bool conflicting;
+                bool conflicting, fails;
                 unsigned n;
-        } rows[] = { { "failed", false, 1 }, { "inactive", false, 0 }, { "failed", true, 0 } };
+        } rows[] = { { "failed", false, false, 1 }, { "inactive", false, false, 0 }, { "failed", true, false, 0 }, { "failed", false, true, 1 } };
         Room *room = *state;
 
         bent.reset_failed = reset_counted;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 n_resets = 0;
+                resets_fail = rows[i].fails;
                 run_unit(room, "web.service");
                 pretence.change = rows[i].conflicting ? with_conflict : NULL;
                 change(room, rows[i].active, SYSTEMD_END_UNKNOWN);
@@ -633,6 +786,22 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(voi
         count_messages(NULL);
 }
 
+static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **state) {
+        Room *room = *state;
+
+        bent.remove_file = remove_once;
+        for (unsigned gone = 0; gone < 2; gone++) {
+                run_unit(room, "web.service");
+                removal = gone ? -ENOENT : -EIO;
+                count_messages("cannot remove the file of web.service");
+                host_order(room->host, "web.service", ORDER_STOP);
+                UNTIL(room, is_gone(room, "web.service"));
+                assert_int_equal(removal, 0);
+                assert_int_equal(n_said, !gone);
+        }
+        count_messages(NULL);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
@@ -642,22 +811,31 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
                 in_a_bent_room(without_the_cluster_a_missing_file_is_put_back_as_it_was),
                 in_a_bent_room(units_that_could_not_be_read_are_read_again_after_half_a_second),
+                in_a_bent_room(all_units_are_read_when_any_may_have_changed),
                 in_a_bent_room(a_start_that_was_refused_is_not_noted_as_made),
                 in_a_bent_room(a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
                 in_a_bent_room(the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
                 in_a_bent_room(what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
                 in_a_bent_room(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
                 in_a_bent_room(a_finished_unit_stays_finished_when_our_own_section_is_edited),
+                in_a_bent_room(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
+                in_a_bent_room(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
                 in_a_bent_room(a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
+                in_a_bent_room(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
+                in_a_bent_room(a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
                 in_a_bent_room(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
                 in_a_bent_room(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
+                in_a_bent_room(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
                 in_a_bent_room(the_index_of_an_order_to_stop_is_noted),
                 in_a_bent_room(what_a_daemon_adopted_is_finished_when_it_ends),
+                in_a_bent_room(what_an_earlier_daemon_started_is_finished_when_it_ends),
+                in_a_bent_room(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
                 in_a_bent_room(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
                 in_a_bent_room(what_ran_last_is_noted_when_the_daemon_stops),
                 in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
                 in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
+                in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

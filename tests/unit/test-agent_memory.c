@@ -1,4 +1,5 @@
 /* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is virtual. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "fleetd/agent/facts.h"
 #include "fleetd/agent/notes.h"
+#include "fleetd/agent/publish.h"
 #include "tests/lib/agent_room.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
@@ -118,6 +120,33 @@ static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void 
         }
 }
 
+/* Neither an order nor a note names it. */
+static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/one\n";
+        Room *room = *state;
+        bool failed = true;
+
+        for (unsigned n = 1; failed; n++) {
+                uint64_t began_ms;
+
+                close_agent(room);
+                assert_int_equal(real_ops->write_file(room->bus, "stray.service", text, strlen(text)), 0);
+                open_agent(room);
+                settle(room);
+                began_ms = world_now_ms(room->world);
+                alloc_fail_at(n);
+                alloc_pause(true);
+                UNTIL_SHORT(room, state_of(room, "stray.service"));
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                alloc_pause(false);
+                assert_in_range(world_now_ms(room->world) - began_ms, 0, SOON_MS);
+                assert_int_equal(real_ops->remove_file(room->bus, "stray.service"), 0);
+                sim_systemd_change(room->systemd, "stray.service");
+                UNTIL(room, is_gone(room, "stray.service"));
+        }
+}
+
 /* An agent that was begun has all that it needs. */
 static int begin(void *userdata) {
         Room *room = userdata;
@@ -139,12 +168,25 @@ static int begin(void *userdata) {
         return r;
 }
 
+static int begin_publisher(void *userdata) {
+        Room *room = userdata;
+        Publisher *publisher = NULL;
+        int r;
+
+        r = publisher_new(&publisher, world_loop(room->loop), room->host->registry, NULL, NULL);
+        if (r == 0)
+                assert_non_null(publisher);
+        publisher_free(publisher);
+        return r;
+}
+
 static void an_agent_that_cannot_begin_says_so(void **state) {
         Room *room = *state;
 
         close_agent(room);
         world_set_short(room->world, NULL);
         (void) alloc_fail_each("an agent begins", begin, room, 1);
+        (void) alloc_fail_each("a publisher begins", begin_publisher, room, 1);
         open_agent(room);
 }
 
@@ -234,6 +276,7 @@ static int begin_facts(void *userdata) {
         if (r == 0)
                 assert_non_null(facts);
         r = r ?: facts_set(facts, &machine);
+        assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         facts_free(facts);
         return r;
 }
@@ -246,6 +289,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
                 in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
+                cmocka_unit_test_setup_teardown(a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, room_setup, room_teardown),
                 cmocka_unit_test(notes_are_saved_as_a_whole_or_say_that_they_are_not),

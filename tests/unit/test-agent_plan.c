@@ -212,6 +212,7 @@ static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
         assert_step(s, AGENT_NOTE);
         s->note.unit = s->tuned;
         s->note.index = 26;
+        assert_step(s, AGENT_NOTE);
         s->note.unit_index = 25;
         assert_step(s, AGENT_NOTHING);
 }
@@ -492,6 +493,12 @@ static void load_writes_and_notes_and_starts_nothing(void **state) {
         assert_step(s, AGENT_NOTE);
         owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
+        s->note.stopping = true;
+        assert_step(s, AGENT_NOTE);
+        s->note.stopping = false;
+        noted(s, ORDER_RUN, "");
+        assert_step(s, AGENT_NOTE);
+        noted(s, ORDER_LOAD, "");
         s->order.index = 21;
         assert_step(s, AGENT_NOTE);
 }
@@ -652,6 +659,9 @@ static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
         s->seen.job = false;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT); /* it runs */
+        s->view.fresh = false;
+        assert_step(s, AGENT_ADOPT);
+        s->view.fresh = true;
         s->note.starting = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING); /* and that it ended on its own changes nothing */

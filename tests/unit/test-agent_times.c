@@ -619,6 +619,19 @@ static void a_note_whose_folder_is_removed_while_it_is_written_is_written_again_
         assert_int_equal(n_unnoted, 0);
 }
 
+/* Nothing else is to be done. */
+static void a_removed_folder_of_notes_is_made_again_by_the_next_pass(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        while (world_loop_is_working(room->loop))
+                run_ms(room, 1);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->host->agent_path), 0);
+        agent_state_changed(room->agent);
+        run_ms(room, 50);
+        assert_true(is_noted(room, "web.service"));
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_state_that_passes_is_published_when_it_lasts_and_its_successor_at_once),
@@ -641,6 +654,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_that_began_while_its_start_was_noted_is_not_started_again),
                 in_a_bent_room(a_start_waits_for_systemd_when_its_note_is_on_disk),
                 in_a_bent_room(a_note_whose_folder_is_removed_while_it_is_written_is_written_again_at_once),
+                in_a_bent_room(a_removed_folder_of_notes_is_made_again_by_the_next_pass),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

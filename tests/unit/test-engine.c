@@ -154,6 +154,24 @@ static void all_units_are_looked_at_also_when_the_first_need_nothing(void **stat
         assert_int_equal(room.plans[4].n, MANY - LOOKED_AT);
 }
 
+/* As many as one plan looks at: it has no place for others. */
+static void units_that_have_changed_are_planned_before_all_are(void **state) {
+        char name[16];
+
+        for (unsigned i = 0; i < MANY; i++)
+                run_on_a(name_of_many(name, i));
+        room_begin();
+        assert_int_equal(room.n_plans, 2);
+        for (unsigned i = 0; i < LOOKED_AT; i++)
+                room_hear((RegistryChange) { .kind = CHANGED_STATE, .unit = name_of_many(name, i) });
+        engine_set_brake(room.engine, 5000);
+        room_turn();
+        assert_int_equal(room.n_plans, 5);
+        assert_int_equal(room.plans[2].n, LOOKED_AT);
+        assert_int_equal(room.plans[3].n, LOOKED_AT);
+        assert_int_equal(room.plans[4].n, MANY - LOOKED_AT);
+}
+
 static void a_change_is_planned_for_those_that_it_concerns(void **state) {
         static const RegistryChange one = { .kind = CHANGED_STATE, .unit = "b.service" };
         TurnWork before;
@@ -492,6 +510,19 @@ static void a_new_leader_does_not_wait_for_what_it_wrote_before(void **state) {
         assert_int_equal(room.n_plans, 2);
 }
 
+/* A tree that was exchanged may be older than what was written to the former one. */
+static void what_a_leader_wrote_is_waited_for_once(void **state) {
+        three_run();
+        launch("d.service");
+        room_begin();
+        room_carry_out();
+        assert_int_equal(room.n_calls, 1);
+        room.picture.cluster.index = 0;
+        room_hear((RegistryChange) { .kind = CHANGED_STATE, .unit = "a.service" });
+        room_turn();
+        assert_string_equal(room.plans[room.n_plans - 1].names, "a.service ");
+}
+
 static void an_engine_may_end_at_any_time(void **state) {
         launch("a.service");
         room_begin();
@@ -670,6 +701,7 @@ int main(void) {
                 in_a_room(a_large_plan_is_written_in_parts_each_when_the_one_before_is_known),
                 in_a_room(orders_that_could_not_be_written_are_planned_again_from_the_first_unit_on),
                 in_a_room(all_units_are_looked_at_also_when_the_first_need_nothing),
+                in_a_room(units_that_have_changed_are_planned_before_all_are),
                 in_a_room(a_change_is_planned_for_those_that_it_concerns),
                 in_a_room(the_rest_of_a_plan_is_planned_next),
                 in_a_room(a_failure_for_want_of_memory_is_counted_and_tried_again_after_100_ms),
@@ -686,6 +718,7 @@ int main(void) {
                 in_a_room(a_plan_from_before_leadership_was_lost_is_made_anew),
                 in_a_room(an_answer_that_comes_after_leadership_was_regained_ends_the_old_plan),
                 in_a_room(a_new_leader_does_not_wait_for_what_it_wrote_before),
+                in_a_room(what_a_leader_wrote_is_waited_for_once),
                 in_a_room(an_engine_may_end_at_any_time),
                 in_a_room(an_order_that_is_refused_twice_is_left_out_until_something_changes),
                 in_a_room(a_refusal_of_another_order_of_the_unit_counts_anew),

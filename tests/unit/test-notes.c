@@ -15,6 +15,36 @@
 
 static const char boot[] = "b0000000000000000000000000000001", invocation[] = "10000000000000000000000000000000";
 
+/* The next call of these fails with that. */
+static int mkdir_error, fsync_error, fdopendir_error;
+
+int __real_mkdirat(int fd, const char *name, mode_t mode);
+int __wrap_mkdirat(int fd, const char *name, mode_t mode);
+int __real_fsync_dir(int fd);
+int __wrap_fsync_dir(int fd);
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+
+static bool fails(int *error) {
+        if (*error == 0)
+                return false;
+        errno = *error;
+        *error = 0;
+        return true;
+}
+
+int __wrap_mkdirat(int fd, const char *name, mode_t mode) {
+        return fails(&mkdir_error) ? -1 : __real_mkdirat(fd, name, mode);
+}
+
+int __wrap_fsync_dir(int fd) {
+        return fails(&fsync_error) ? -errno : __real_fsync_dir(fd);
+}
+
+DIR *__wrap_fdopendir(int fd) {
+        return fails(&fdopendir_error) ? NULL : __real_fdopendir(fd);
+}
+
 static Unit *unit_of(const char *name, const char *text) {
         Unit *unit = NULL;
 
@@ -54,7 +84,7 @@ static void the_first_notes_are_empty_and_make_their_folder(void **state) {
 
 static void what_was_saved_comes_back_to_the_byte(void **state) {
         static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
-        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *record = NULL;
+        _cleanup_free_ char *path = scratch_path(*state, "assignment"), *bad = scratch_path(*state, "assignment.bad"), *record = NULL;
         const Note *web, *job;
         struct stat st;
         Notes n;
@@ -109,6 +139,7 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         assert_true(job->stopping);
         assert_false(web->stopping);
         assert_false(n.dirty);
+        assert_int_equal(access(bad, F_OK), -1);
         notes_close(&n);
 }
 
@@ -209,6 +240,7 @@ static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"before\":\"short\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"[Service\"}", "{\"name\":\"b.service\",\"order\":\"hold\",\"text\":\"\"}",
                 "{\"order\":\"run\",\"text\":\"\"}", "{\"name\":\"b.service\",\"order\":\"run\"}",
+                "{\"name\":\"b.service\",\"order\":\"run\",\"text\":\"\",\"replacing\":5}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../assignment\"}",
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"../unit\"}", /* which is there, and a unit */
                 "{\"name\":\"b.service\",\"order\":\"run\",\"hash\":\"0123456789012345678901234567890123456789\"}",
@@ -646,6 +678,76 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         notes_close(&n);
 }
 
+static void an_error_of_the_folder_of_texts_is_one_of_the_save(void **state) {
+        _cleanup_free_ char *path = scratch_path(*state, "assignment");
+        int *errors[] = { &mkdir_error, &fsync_error };
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        for (size_t i = 0; i < ELEMENTS(errors); i++) {
+                *errors[i] = ENOSPC;
+                assert_int_equal(notes_save(&n), -ENOSPC);
+                assert_int_equal(*errors[i], 0);
+                assert_int_equal(access(path, F_OK), -1); /* it would name texts that may not be there */
+        }
+        assert_int_equal(notes_save(&n), 0);
+        notes_close(&n);
+}
+
+static void texts_that_cannot_be_listed_stay_and_cost_no_descriptor(void **state) {
+        int fd_open;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note_large_ones(&n);
+        assert_int_equal(notes_save(&n), 0);
+        fd_open = lowest_fd();
+        notes_remove(&n, "u0.service");
+        fdopendir_error = ENOMEM;
+        assert_int_equal(notes_save(&n), 0);
+        assert_int_equal(fdopendir_error, 0);
+        assert_int_equal(lowest_fd(), fd_open);
+        assert_int_equal(n_texts(*state), 12);
+        notes_close(&n);
+}
+
+/* As of a daemon whose standard input is closed. */
+static void the_lowest_descriptor_serves_as_any_other(void **state) {
+        NotesWrite *write;
+        Notes n;
+
+        for (unsigned when = 0; when < 3; when++) { /* it is of the folder, of a write, of the texts */
+                _cleanup_free_ char *dir = scratch_path(*state, (char[]) { 'a' + when, 0 });
+                int input = dup(STDIN_FILENO), fd;
+
+                assert_true(input > STDIN_FILENO);
+                if (when == 0)
+                        close(STDIN_FILENO);
+                assert_int_equal(notes_open(&n, dir, NULL), 0);
+                note_large_ones(&n);
+                assert_int_equal(notes_save(&n), 0);
+                notes_remove(&n, "u0.service");
+                if (when == 1)
+                        close(STDIN_FILENO);
+                assert_int_equal(notes_write_new(&n, &write), 1);
+                if (when == 2)
+                        close(STDIN_FILENO);
+                notes_write_run(write);
+                assert_int_equal(notes_write_end(&n, write), 0);
+                write = notes_write_free(write);
+                assert_int_equal(n_texts(dir), 11);
+                notes_close(&n);
+                assert_int_equal(fcntl(STDIN_FILENO, F_GETFD), -1); /* it is closed again */
+                assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
+                close(input);
+                fd = dup(STDIN_FILENO);
+                notes_close(&n); /* closes nothing that others have opened since */
+                assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0 && fcntl(fd, F_GETFD) >= 0);
+                close(fd);
+        }
+}
+
 int main(void) {
 #define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
         const struct CMUnitTest tests[] = {
@@ -665,6 +767,9 @@ int main(void) {
                 in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
                 in_scratch(what_cannot_be_written_leaves_what_is_there_as_it_was),
                 in_scratch(a_text_that_was_written_before_another_failed_is_not_written_again),
+                in_scratch(an_error_of_the_folder_of_texts_is_one_of_the_save),
+                in_scratch(texts_that_cannot_be_listed_stay_and_cost_no_descriptor),
+                in_scratch(the_lowest_descriptor_serves_as_any_other),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

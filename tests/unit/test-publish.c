@@ -15,6 +15,19 @@ typedef struct Room {
         unsigned idle;
 } Room;
 
+/* The last delay of the publisher's timer. */
+static const void *timed;
+static uint64_t delayed_ms;
+
+int __real_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
+
+int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
+        if (timer->userdata == timed)
+                delayed_ms = delay_ms;
+        return __real_timer_start(timer, loop, delay_ms);
+}
+
 static void on_idle(void *userdata) {
         ((Room *) userdata)->idle++;
 }
@@ -102,6 +115,23 @@ static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(voi
         assert_true(publisher_ready(room->publisher));
 }
 
+static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **state) {
+        static const struct {
+                int due_ms, expected_ms; /* from now on */
+        } rows[] = { { 900, 900 }, { 901, 900 }, { 899, 899 }, { 1, 1 }, { 0, 0 }, { -1, 0 } };
+        Room *room = *state;
+        uint64_t now_ms;
+
+        HOST_UNTIL(room->host, loop_now_ms(room->host->loop) > 1);
+        now_ms = loop_now_ms(room->host->loop);
+        timed = room->publisher;
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                publisher_later(room->publisher, now_ms + rows[i].due_ms);
+                assert_int_equal(delayed_ms, rows[i].expected_ms);
+        }
+        timed = NULL;
+}
+
 static void at_most_five_transactions_go_out_in_a_second(void **state) {
         Room *room = *state;
         uint64_t begun_ms = loop_now_ms(room->host->loop);
@@ -162,7 +192,10 @@ static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
         assert_int_equal(publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
         begun_ms = loop_now_ms(room->host->loop);
         publish(room, "web.service", "running");
+        timed = room->publisher;
         HOST_UNTIL(room->host, room->idle > 0);
+        timed = NULL;
+        assert_int_equal(delayed_ms, 1000);
         assert_true(loop_now_ms(room->host->loop) - begun_ms >= 1000); /* after a pause */
         assert_int_equal(registry_counts(room->host->registry)->failed, 1);
         assert_true(publisher_ready(room->publisher));
@@ -187,6 +220,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_success_costs_no_pause),
                 in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
                 in_a_room(who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may),
+                in_a_room(the_earliest_of_several_times_counts_and_a_past_one_is_now),
                 in_a_room(at_most_five_transactions_go_out_in_a_second),
                 in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
                 in_a_room(what_an_order_brings_about_is_told_at_once),
