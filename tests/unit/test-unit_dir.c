@@ -450,6 +450,7 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
                 { "eo", SYSTEMD_END_ITSELF },         /* a oneshot */
                 { "EO", SYSTEMD_END_ITSELF },         /* out of its start, with the job of it */
                 { "EDO", SYSTEMD_END_ITSELF },
+                { "aieO", SYSTEMD_END_ITSELF },       /* as it left the active state before */
                 { "aki", SYSTEMD_END_STOPPED },
                 { "akf", SYSTEMD_END_FAILED },
                 { "aI", SYSTEMD_END_STOPPED, true, 2 },
