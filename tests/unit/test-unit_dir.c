@@ -74,7 +74,6 @@ static bool is_staged(Lab *lab, const char *name) {
         return faccessat(lab->dir.fd, staged, F_OK, 0) == 0;
 }
 
-/* A symbolic link at 'path' to what the format says. */
 static void make_link(const char *folder, const char *name, const char *target) {
         _cleanup_free_ char *path = scratch_path(folder, name);
 
@@ -92,14 +91,14 @@ static void note_warning(void *userdata, int priority, const LogFields *fields, 
 }
 
 static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
+        static const char *const names[] = { "a.service", ".b.service", "c@.service", "d@1.service", "README" };
         _cleanup_free_ char *file = NULL;
         Lab *lab = *state;
         Error err = {};
         UnitDir other;
 
-        for (size_t i = 0; i < 5; i++)
-                assert_int_equal(write_file_at(lab->dir.fd, ((const char *[]) { "a.service", ".b.service", "c@.service", "d@1.service", "README" })[i],
-                                               TWO, strlen(TWO), 0644), 0);
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                assert_int_equal(write_file_at(lab->dir.fd, names[i], TWO, strlen(TWO), 0644), 0);
         assert_int_equal(write_file_at(lab->dir.fd, "e.service", "\0", 1, 0644), 0);
         assert_int_equal(mkdirat(lab->dir.fd, "f.service", 0755), 0);
         unit_dir_close(&lab->dir);
