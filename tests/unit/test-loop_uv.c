@@ -316,7 +316,7 @@ static void a_status_tells_exit_codes_and_signals_apart(void **state) {
 
 /* What a child has started may write on when it is gone. */
 static void a_child_has_ended_when_nobody_writes_for_it_any_more(void **state) {
-        static const char *const argv[] = { "/bin/sh", "-c", "sleep 1000 & echo $!; exit 5", NULL };
+        static const char *const argv[] = { "/bin/sh", "-c", "sleep 30 & echo $!; exit 5", NULL };
         Lab *lab = *state;
         pid_t writer;
 
