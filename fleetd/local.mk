@@ -113,7 +113,7 @@ endif
 
 if HAVE_CMOCKA
 FLEETD_EDGE_TESTS = tests/unit/test-agent_plan tests/unit/test-notes tests/unit/test-directory_diff tests/unit/test-settings \
-	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-directory tests/unit/test-publish \
+	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-unit_dir tests/unit/test-unit_folder tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
 	tests/unit/test-call_spec tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_EDGE_TESTS)
@@ -131,6 +131,16 @@ tests_unit_test_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_PICTURE)
 tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_unit_dir_SOURCES = tests/unit/test-unit_dir.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_unit_dir_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
+tests_unit_test_unit_dir_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_unit_folder_SOURCES = tests/unit/test-unit_folder.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_unit_folder_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_folder_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_trim_SOURCES = tests/unit/test-trim.c
+tests_unit_test_trim_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_trim_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_settings_SOURCES = tests/unit/test-settings.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_settings_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_settings_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

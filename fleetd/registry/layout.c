@@ -102,7 +102,7 @@ static LayoutKind parse(const Segments *s, LayoutKey *ret) {
                 return LAYOUT_UNIT;
         if (s->n == 2 && segment_is(s, 0, "target") && copy_name(s, 1, ret->unit))
                 return LAYOUT_TARGET;
-        if (s->n == 2 && segment_is(s, 0, "cluster") && copy_name(s, 1, ret->unit))
+        if (s->n == 2 && segment_is(s, 0, "cluster") && !segment_is(s, 1, "member") && copy_name(s, 1, ret->unit)) /* that is a directory */
                 return LAYOUT_CLUSTER;
         if (s->n == 3 && segment_is(s, 0, "machine") && copy_machine(s, 1, ret->machine)) {
                 if (segment_is(s, 2, "facts"))

@@ -460,10 +460,141 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         picture_free(&p);
 }
 
+#define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+/* Whether the view knows of the key, by what it says. */
+static bool has(const Picture *p, LayoutKind kind) {
+        const ClusterMachine *m = cluster_machine(&p->cluster, A);
+        const ClusterUnit *u = cluster_any_unit(&p->cluster, "a.service");
+
+        switch (kind) {
+        case LAYOUT_UNIT:
+                return u && u->unit && u->index > 0;
+        case LAYOUT_TARGET:
+                return u && u->target == TARGET_LOADED && u->target_index > 0;
+        case LAYOUT_FACTS:
+                return m && m->facts && pairs_get(&m->metadata, "own");
+        case LAYOUT_METADATA:
+                return m && pairs_get(&m->metadata, "a.service") && m->set.n > 0;
+        case LAYOUT_PRESENCE:
+                return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 && m->losses == 2 && m->lost_ms == 3 && m->quiet_ms == 4
+                       && streq(m->presence_reason, "why");
+        case LAYOUT_REPORTED:
+                return m && m->reported == 0xabc;
+        case LAYOUT_MEMBER:
+                return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
+        case LAYOUT_ORDER:
+                return cluster_order(&p->cluster, A, "a.service") && u && u->orders && cluster_load(m) == 1;
+        case LAYOUT_PROBLEM:
+                return cluster_problem(&p->cluster, A, "a.service");
+        case LAYOUT_STATE:
+                return cluster_state(&p->cluster, A, "a.service") && u && u->states;
+        case LAYOUT_CLUSTER:
+                return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
+        default:
+                return false;
+        }
+}
+
+static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
+        static const struct {
+                LayoutKind kind;
+                const char *key, *value, *dir;
+        } rows[] = {
+                { LAYOUT_UNIT, "/_fleet/unit/a.service", "{\"text\":\"[Service]\\nExecStart=/a\\n\"}", "/_fleet/unit" },
+                { LAYOUT_TARGET, "/_fleet/target/a.service", "loaded", "/_fleet/target" },
+                { LAYOUT_FACTS, "/_fleet/machine/" A "/facts", "{\"metadata\":{\"own\":\"1\"}}", "/_fleet/machine" },
+                { LAYOUT_METADATA, "/_fleet/machine/" A "/metadata/a.service", "1", "/_fleet/machine/" A "/metadata" },
+                { LAYOUT_PRESENCE, "/_fleet/machine/" A "/presence",
+                  "{\"losses\":2,\"lost\":3,\"quiet\":4,\"reason\":\"why\",\"since\":5,\"state\":\"up\"}", "/_fleet/machine/" A },
+                { LAYOUT_REPORTED, "/_fleet/machine/" A "/reported", "0000000000000abc", "/_fleet/machine/" A },
+                { LAYOUT_MEMBER, "/_fleet/cluster/member/" A, "{\"raftId\":3,\"peer\":\"p\",\"client\":\"c\"}", "/_fleet/cluster/member" },
+                { LAYOUT_ORDER, "/_fleet/machine/" A "/unit/a.service", "{\"order\":\"run\"}", "/_fleet/machine/" A "/unit" },
+                { LAYOUT_PROBLEM, "/_fleet/machine/" A "/problem/a.service", "{\"kind\":\"held\"}", "/_fleet/machine/" A "/problem" },
+                { LAYOUT_STATE, "/_fleet/state/a.service/" A, "{\"load\":\"loaded\",\"active\":\"active\",\"sub\":\"running\"}", "/_fleet/state/a.service" },
+                { LAYOUT_CLUSTER, "/_fleet/cluster/adopting", "77", "/_fleet/cluster" },
+        };
+
+        assert_int_equal(ELEMENTS(rows), _LAYOUT_MAX);
+        for (size_t i = 0; i < ELEMENTS(rows) * 2; i++) {
+                const char *gone = i % 2 ? rows[i / 2].dir : rows[i / 2].key;
+                size_t size = strlen(gone);
+                Picture p = {};
+
+                picture_remove(&p, gone); /* nothing is there */
+                for (size_t k = 0; k < ELEMENTS(rows); k++)
+                        picture_put(&p, rows[k].key, rows[k].value);
+                for (size_t k = 0; k < ELEMENTS(rows); k++)
+                        if (!has(&p, rows[k].kind))
+                                fail_msg("%s has not come", rows[k].key);
+                assert_int_equal(p.cluster.index, p.index);
+                picture_remove(&p, gone);
+                for (size_t k = 0; k < ELEMENTS(rows); k++) {
+                        bool below = strncmp(rows[k].key, gone, size) == 0 && (rows[k].key[size] == 0 || rows[k].key[size] == '/');
+
+                        if (has(&p, rows[k].kind) == below)
+                                fail_msg("%s, when %s goes", rows[k].key, gone);
+                }
+                picture_remove(&p, "/_fleetx");
+                picture_remove(&p, "/_fleet");
+                assert_null(p.cluster.units);
+                assert_null(p.cluster.machines);
+                assert_false(p.cluster.adopting);
+                picture_free(&p);
+        }
+}
+
+static bool note_pattern(void *userdata, const Pattern *pattern) {
+        Text *t = userdata;
+
+        text_printf(t, "%s:%zu ", pattern->text, pattern->n);
+        return !streq(pattern->text, "stop*");
+}
+
+/* By what they begin with: those that cannot match are not compared. */
+static void the_patterns_that_match_a_name_are_found(void **state) {
+        static const char *const patterns[] = { "web", "web*", "web?", "we[ab]*", "*b1", "db*", "stop*", "*" };
+        static const struct {
+                const char *name, *found;
+                size_t compared;
+        } rows[] = {
+                { "web", "*:1 we[ab]*:1 web*:1 web:2 ", 6 }, { "web1", "*:1 *b1:1 we[ab]*:1 web?:1 web*:1 ", 6 }, { "we", "*:1 ", 3 }, { "db", "*:1 db*:1 ", 3 },
+                { "", "*:1 ", 2 }, { "stopped", "*:1 stop*:1 ", 3 },
+        };
+        char longest[PATTERNS_NAME_MAX + 2];
+        ClusterUnit u = {}, other = {};
+        Patterns p = {};
+
+        for (size_t i = 0; i < ELEMENTS(patterns); i++)
+                assert_int_equal(patterns_add(&p, patterns[i], &u), 0);
+        assert_int_equal(patterns_add(&p, "web", &other), 0);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_text_ Text t = {};
+
+                assert_int_equal(patterns_match(&p, rows[i].name, note_pattern, &t), rows[i].compared);
+                assert_string_equal(t.chars, rows[i].found);
+        }
+
+        /* What begins with more than any name has matches none. */
+        memset(longest, 'x', sizeof(longest));
+        longest[PATTERNS_NAME_MAX + 1] = 0;
+        assert_int_equal(patterns_add(&p, longest, &u), 0);
+        assert_null(patterns_find(&p, longest));
+        assert_int_equal(patterns_remove(&p, longest, &u), 0);
+        longest[PATTERNS_NAME_MAX] = 0;
+        assert_int_equal(patterns_add(&p, longest, &u), 0);
+        assert_non_null(patterns_find(&p, longest));
+        assert_int_equal(patterns_remove(&p, longest, &other), 1); /* it is not among them */
+        assert_non_null(patterns_find(&p, longest));
+        assert_int_equal(patterns_drain(&p, SIZE_MAX), ELEMENTS(patterns) + 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_member_is_read_whole_or_not_at_all),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
+                cmocka_unit_test(each_key_comes_and_goes_alone_or_with_its_directory),
+                cmocka_unit_test(the_patterns_that_match_a_name_are_found),
                 cmocka_unit_test(a_picture_holds_what_its_keys_say),
                 cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
                 cmocka_unit_test(an_entry_ends_with_its_last_key),

@@ -340,6 +340,37 @@ static void a_refused_file_is_told_to_the_cluster_until_it_is_mended(void **stat
         UNTIL(room, unit(room, "web.service") && !problem(room, "web.service"));
 }
 
+static size_t problems(Room *room) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+
+        return m ? HASH_COUNT(m->problems) : 0;
+}
+
+static void the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end(void **state) {
+        enum { PROBLEMS_MAX = 1000, BEYOND = 3 };
+        Room *room = *state;
+        char name[32];
+
+        room->directory = directory_free(room->directory);
+        for (unsigned i = 0; i < PROBLEMS_MAX + BEYOND; i++) {
+                snprintf(name, sizeof(name), "u%04u.service", i);
+                write_unit(room, name, "[Service\n");
+        }
+        watch(room);
+        for (size_t n = 50; n <= PROBLEMS_MAX; n += 50)
+                UNTIL(room, problems(room) >= n);
+        snprintf(name, sizeof(name), "u%04u.service.error", PROBLEMS_MAX + BEYOND - 1);
+        UNTIL(room, is_there(room, name)); /* beside its file each is said */
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(problems(room), PROBLEMS_MAX);
+        assert_non_null(problem(room, "u0999.service"));
+        assert_null(problem(room, "u1000.service"));
+        write_unit(room, "u0000.service", ONE);
+        UNTIL(room, problem(room, "u1000.service") && !problem(room, "u0000.service"));
+        host_pause(room->host, QUIET_MS);
+        assert_int_equal(problems(room), PROBLEMS_MAX);
+}
+
 static void a_file_is_not_read_while_it_is_written(void **state) {
         _cleanup_free_ char *path = NULL;
         Room *room = *state;
@@ -696,6 +727,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(another_folder_in_its_place_is_watched_and_what_it_lacks_is_held),
                 in_a_room(a_name_that_is_taken_is_told_and_taken_over_when_people_say_so),
                 in_a_room(a_refused_file_is_told_to_the_cluster_until_it_is_mended),
+                in_a_room(the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end),
                 in_a_room(a_file_is_not_read_while_it_is_written),
                 in_a_room(drop_ins_are_part_of_their_unit_and_watched),
                 in_a_room(a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it),

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cmocka.h>
 
@@ -186,6 +187,131 @@ static void a_tree_is_removed_without_following_links_out_of_it(void **state) {
         assert_int_equal(remove_tree_at(lab->fd, "tree"), 0);
 }
 
+static void a_folder_is_read_by_name_with_what_is_wrong_with_each_file(void **state) {
+        static const struct {
+                const char *name, *text; /* NULL: it cannot be read, ... */
+                int error;               /* ... for this reason */
+        } expected[] = { { "a.conf", "1" }, { "b.conf", NULL, -EFBIG }, { "c.conf", "" }, { "d.conf", NULL, -ELOOP } };
+        FolderFile *files = NULL;
+        Lab *lab = *state;
+        size_t n = 0;
+
+        assert_int_equal(mkdirat(lab->fd, "folder", 0700), 0);
+        assert_int_equal(read_folder_at(lab->fd, "folder", ".conf", 0, 5, &files, &n), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(symlinkat("a.conf", lab->fd, "folder/d.conf"), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder/c.conf", "", 0, 0600), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder/a.conf", "1", 1, 0600), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder/b.conf", "123456", 6, 0600), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder/.e.conf", "1", 1, 0600), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder/f.conf~", "1", 1, 0600), 0);
+
+        assert_int_equal(read_folder_at(lab->fd, "folder", ".conf", ELEMENTS(expected), 5, &files, &n), 0);
+        assert_int_equal(n, ELEMENTS(expected));
+        for (size_t i = 0; i < n; i++) {
+                assert_string_equal(files[i].name, expected[i].name);
+                assert_int_equal(files[i].error, expected[i].error);
+                assert_int_equal(files[i].size, expected[i].text ? strlen(expected[i].text) : 0);
+                assert_string_equal(files[i].text ? files[i].text : "none", expected[i].text ? expected[i].text : "none");
+        }
+        folder_files_free(files, n);
+
+        files = NULL;
+        n = 7;
+        assert_int_equal(read_folder_at(lab->fd, "folder", ".conf", ELEMENTS(expected) - 1, 5, &files, &n), -E2BIG);
+        assert_int_equal(read_folder_at(lab->fd, "none", ".conf", 9, 5, &files, &n), -ENOENT);
+        assert_int_equal(read_folder_at(lab->fd, "folder/a.conf", ".conf", 9, 5, &files, &n), -ENOTDIR);
+        assert_null(files);
+        assert_int_equal(n, 7);
+}
+
+static void a_staged_file_is_not_there_until_it_is_committed(void **state) {
+        Lab *lab = *state;
+
+        assert_int_equal(commit_file_at(lab->fd, "unit"), -ENOENT);
+        assert_int_equal(stage_file_at(lab->fd, "unit", "text", 4, 0600), 0);
+        assert_int_equal(faccessat(lab->fd, "unit", F_OK, 0), -1);
+        assert_int_equal(stage_file_at(lab->fd, "unit", "more", 4, 0600), 0);
+        assert_int_equal(commit_file_at(lab->fd, "unit"), 0);
+        assert_true(file_holds_at(lab->fd, "unit", "more", 4));
+        assert_int_equal(faccessat(lab->fd, temporary("unit"), F_OK, 0), -1);
+
+        /* What stands in the way of either stays, and nothing else is left. */
+        assert_int_equal(mkdirat(lab->fd, "folder", 0700), 0);
+        assert_int_equal(write_file_at(lab->fd, "folder", "text", 4, 0600), -EISDIR);
+        assert_int_equal(faccessat(lab->fd, temporary("folder"), F_OK, 0), -1);
+        assert_int_equal(mkdirat(lab->fd, temporary("unit"), 0700), 0);
+        assert_int_equal(write_file_at(lab->fd, "unit", "text", 4, 0600), -EISDIR);
+        assert_true(file_holds_at(lab->fd, "unit", "more", 4));
+}
+
+static void a_folder_that_was_replaced_is_opened_again(void **state) {
+        char path[128], file[128];
+        Lab *lab = *state;
+        int fd, before;
+
+        snprintf(path, sizeof(path), "%s/folder", lab->path);
+        fd = before = open_dir(path, 0700);
+        assert_int_equal(reopen_dir(path, 0700, &fd), 0);
+        assert_int_equal(fd, before);
+
+        assert_int_equal(renameat(lab->fd, "folder", lab->fd, "aside"), 0);
+        assert_int_equal(reopen_dir(path, 0700, &fd), 1); /* and made */
+        assert_int_equal(write_file_at(fd, "file", "", 0, 0600), 0);
+        assert_int_equal(faccessat(lab->fd, "folder/file", F_OK, 0), 0);
+        assert_int_equal(reopen_dir(path, 0700, &fd), 0);
+
+        snprintf(file, sizeof(file), "%s/folder/file", lab->path);
+        before = fd;
+        assert_int_equal(reopen_dir(file, 0700, &fd), -ENOTDIR);
+        assert_int_equal(fd, before);
+        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        close(fd);
+}
+
+static void the_room_of_a_file_system_is_what_others_than_root_may_fill(void **state) {
+        uint64_t available = 0, total = 0;
+        Lab *lab = *state;
+        struct statvfs st;
+
+        assert_int_equal(room_at(lab->fd, &available, &total), 0);
+        assert_int_equal(fstatvfs(lab->fd, &st), 0);
+        assert_int_equal(total, (uint64_t) st.f_blocks * st.f_frsize);
+        assert_true(total > 0 && available <= total);
+        assert_in_range(available, 0, total - (uint64_t) (st.f_bfree - st.f_bavail) * st.f_frsize);
+        assert_int_equal(room_at(-1, &available, &total), -EBADF);
+}
+
+static void all_bytes_are_written_in_order_or_an_error_is_said(void **state) {
+        char bytes[8] = "";
+        int fds[2];
+
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        assert_int_equal(write_all(fds[1], "abcd", 4), 0);
+        assert_int_equal(write_all(fds[1], "e", 0), 0);
+        assert_int_equal(read(fds[0], bytes, sizeof(bytes)), 4);
+        assert_string_equal(bytes, "abcd");
+        assert_int_equal(write_all(fds[0], "a", 1), -EBADF);
+        assert_int_equal(pread_all(fds[0], bytes, 1, 0), -ESPIPE);
+        assert_int_equal(pread_all(-1, bytes, 1, 0), -EBADF);
+        assert_int_equal(fsync_dir(-1), -EBADF);
+        close(fds[0]);
+        close(fds[1]);
+}
+
+static void what_is_no_folder_is_removed_as_a_tree_of_one(void **state) {
+        Lab *lab = *state;
+
+        assert_int_equal(write_file_at(lab->fd, "file", "", 0, 0600), 0);
+        assert_int_equal(symlinkat("file", lab->fd, "link"), 0);
+        assert_int_equal(remove_tree_at(lab->fd, "link"), 0);
+        assert_int_equal(faccessat(lab->fd, "file", F_OK, 0), 0);
+        assert_int_equal(remove_tree_at(lab->fd, "file"), 0);
+        assert_int_equal(faccessat(lab->fd, "file", F_OK, 0), -1);
+        assert_int_equal(remove_tree_at(-1, "file"), -EBADF);
+        assert_int_equal(open_dir("", 0700), -ENOENT);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -198,6 +324,12 @@ int main(int argc, char **argv) {
                 T(folders_are_made_with_all_above_them),
                 T(bytes_at_an_offset_are_all_or_an_error),
                 T(a_tree_is_removed_without_following_links_out_of_it),
+                T(a_folder_is_read_by_name_with_what_is_wrong_with_each_file),
+                T(a_staged_file_is_not_there_until_it_is_committed),
+                T(a_folder_that_was_replaced_is_opened_again),
+                T(the_room_of_a_file_system_is_what_others_than_root_may_fill),
+                T(all_bytes_are_written_in_order_or_an_error_is_said),
+                T(what_is_no_folder_is_removed_as_a_tree_of_one),
         };
 
         if (argc > 1)

@@ -85,6 +85,7 @@ static void orders_presences_and_states_are_read_back(void **state) {
         text_clear(&t);
         assert_int_equal(presence_record_read(presence_json, strlen(presence_json), &presence, NULL), 0);
         assert_int_equal(presence.presence, PRESENCE_AWAY);
+        assert_string_equal(presence.reason, "");
         presence_record_write(&t, presence);
         assert_text(&t, presence_json);
 
@@ -284,6 +285,108 @@ static void errors_carry_a_message_even_an_empty_one(void **state) {
         api_error_write(&t, 500, NULL);
         assert_text(&t, "{\"error\":{\"code\":500,\"message\":\"\"}}");
         assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
+}
+
+static void an_error_of_any_shape_is_read_or_refused(void **state) {
+        static const struct {
+                const char *json;
+                int r, code;
+                const char *message;
+        } rows[] = {
+                { "{\"error\":{\"code\":999,\"message\":\"a\\nb\"}}", 0, 999, "a?b" },
+                { "{\"error\":{\"code\":1000,\"message\":\"0123456789\"}}", 0, 999, "0123456" }, /* as much as there is room for */
+                { "{\"error\":{}}", 0, 0, "" },
+                { "{\"error\":[]}", -EBADMSG }, { "{\"error\":{\"code\":\"1\"}}", -EBADMSG }, { "{\"error\":{\"message\":1}}", -EBADMSG }, { "{", -EBADMSG },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char message[8] = "before";
+                int code = 7;
+
+                assert_int_equal(api_error_read(rows[i].json, strlen(rows[i].json), &code, message, sizeof(message)), rows[i].r);
+                assert_int_equal(code, rows[i].r == 0 ? rows[i].code : 7);
+                assert_string_equal(message, rows[i].r == 0 ? rows[i].message : "before");
+        }
+}
+
+static void values_are_written_with_commas_where_they_are_due(void **state) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text t = {};
+
+        json_open(&t, NULL, '{');
+        json_add_bool(&t, "t", true);
+        json_add_bool(&t, "not", false);
+        json_add_false(&t, "f");
+        json_add_u64(&t, "n", 10);
+        json_add_u64(&t, "none", 0);
+        json_add_string(&t, "empty", "");
+        json_add_string_always(&t, "e", NULL);
+        json_open(&t, "a", '[');
+        json_add_item(&t, "x");
+        json_add_item(&t, "");
+        json_open(&t, NULL, '[');
+        json_close(&t, ']');
+        json_open(&t, NULL, '{');
+        json_close(&t, '}');
+        json_close(&t, ']');
+        json_add_u64(&t, "z", 19);
+        json_close(&t, '}');
+        assert_text(&t, "{\"t\":true,\"f\":false,\"n\":10,\"e\":\"\",\"a\":[\"x\",\"\",[],{}],\"z\":19}");
+        assert_int_equal(json_value_parse(t.chars, t.size, &root, NULL), 0);
+        assert_int_equal(json_value_type(json_value_member(root, "t")), JSON_VALUE_BOOL);
+        assert_int_equal(json_value_type(json_value_member(root, "f")), JSON_VALUE_BOOL);
+        assert_int_equal(json_value_type(json_value_member(root, "n")), JSON_VALUE_NUMBER);
+        assert_int_equal(json_value_type(json_value_member(root, "e")), JSON_VALUE_STRING);
+        assert_int_equal(json_value_type(json_value_member(root, "a")), JSON_VALUE_ARRAY);
+        assert_int_equal(json_value_type(root), JSON_VALUE_OBJECT);
+        assert_int_equal(json_value_type(NULL), JSON_VALUE_NULL);
+}
+
+static int stop_at_second(void *userdata, const char *name, const JsonValue *v) {
+        unsigned *n = userdata;
+
+        return ++*n == 2 ? -EINTR : 0;
+}
+
+static void numbers_and_flags_are_read_as_such_and_members_until_one_is_enough(void **state) {
+        static const char json[] = "{\"a\":0,\"b\":9223372036854775807,\"c\":-1,\"d\":1.0,\"t\":true,\"f\":false,\"r\":1.5}";
+        _cleanup_json_ JsonValue *root = NULL;
+        uint64_t n = 5;
+        unsigned count = 0;
+        bool b = false;
+
+        assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
+        assert_int_equal(json_value_u64(NULL, &n), -EBADMSG);
+        assert_int_equal(json_read_u64(root, "none", &n, NULL), 0);
+        assert_int_equal(json_read_u64(root, "c", &n, NULL), -EBADMSG);
+        assert_int_equal(json_read_u64(root, "d", &n, NULL), -EBADMSG);
+        assert_int_equal(n, 5);
+        assert_int_equal(json_read_u64(root, "a", &n, NULL), 0);
+        assert_int_equal(n, 0);
+        assert_int_equal(json_read_u64(root, "b", &n, NULL), 0);
+        assert_true(n == INT64_MAX);
+        assert_int_equal(json_value_type(json_value_member(root, "r")), JSON_VALUE_NUMBER);
+        assert_int_equal(json_read_bool(root, "t", &b, NULL), 0);
+        assert_true(b);
+        assert_int_equal(json_read_bool(root, "none", &b, NULL), 0);
+        assert_true(b);
+        assert_int_equal(json_read_bool(root, "f", &b, NULL), 0);
+        assert_false(b);
+        assert_int_equal(json_value_each(root, stop_at_second, &count), -EINTR);
+        assert_int_equal(count, 2);
+}
+
+static void a_text_is_read_up_to_its_limit(void **state) {
+        _cleanup_free_ char *text = malloc(JSON_SIZE_MAX + 1);
+        _cleanup_json_ JsonValue *root = NULL;
+        Error err = {};
+
+        memset(text, ' ', JSON_SIZE_MAX + 1);
+        memcpy(text, "[]", 2);
+        assert_int_equal(json_value_parse(text, JSON_SIZE_MAX + 1, &root, &err), -EFBIG);
+        assert_string_equal(err.message, "the JSON text is too large: 16777217 bytes, at most 16777216 are taken");
+        assert_null(root);
+        assert_int_equal(json_value_parse_large(text, JSON_SIZE_MAX, &root, NULL), 0);
 }
 
 static void bytes_of_any_kind_go_through_as_text_or_in_base64(void **state) {
@@ -636,6 +739,10 @@ int main(void) {
                 cmocka_unit_test(an_answer_with_many_empty_options_is_read_and_no_such_request_is),
                 cmocka_unit_test(pages_name_the_next_one_and_empty_ones_are_empty),
                 cmocka_unit_test(errors_carry_a_message_even_an_empty_one),
+                cmocka_unit_test(an_error_of_any_shape_is_read_or_refused),
+                cmocka_unit_test(values_are_written_with_commas_where_they_are_due),
+                cmocka_unit_test(numbers_and_flags_are_read_as_such_and_members_until_one_is_enough),
+                cmocka_unit_test(a_text_is_read_up_to_its_limit),
                 cmocka_unit_test(bytes_of_any_kind_go_through_as_text_or_in_base64),
                 cmocka_unit_test(bytes_are_said_one_way),
                 cmocka_unit_test(values_are_asked_for_without_fear),

@@ -46,7 +46,7 @@ static void keys_that_are_not_ours_are_left_alone(void **state) {
                 "/unit/a.service", "/_fleet/machine/0123/facts", "/_fleet/machine/0123456789ABCDEF0123456789abcdef/facts",
                 "/_fleet/machine/0123456789abcdef0123456789abcdef/other", "/_fleet/machine/0123456789abcdef0123456789abcdef/unit",
                 "/_fleet/machine/0123456789abcdef0123456789abcdef/unit/a/b", "/_fleet/state/a.service", "/_fleet/state/a.service/x",
-                "/_fleet/other/a.service", "/_fleet/a/b/c/d/e/f/g",
+                "/_fleet/cluster/member", "/_fleet/other/a.service", "/_fleet/a/b/c/d/e/f/g",
         };
         char name[300] = "/_fleet/unit/";
         LayoutKey k;

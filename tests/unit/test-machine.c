@@ -94,6 +94,41 @@ static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
         assert_false(machine_equal(&machine, &copy));
 }
 
+static void each_fact_makes_machines_differ(void **state) {
+        for (size_t i = 0; i < 11; i++) {
+                _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3, .level = 4 }, copy = {};
+                char **const texts[] = { &machine.name, &machine.address, &machine.client, &machine.peer, &machine.version, &machine.boot_id };
+
+                for (size_t k = 0; k < ELEMENTS(texts); k++)
+                        assert_non_null(*texts[k] = strdup("value"));
+                machine.quadlet = true;
+                assert_int_equal(pairs_set(&machine.metadata, "zone", "a"), 0);
+                assert_int_equal(machine_copy(&machine, &copy), 0);
+                assert_true(machine_equal(&machine, &copy));
+                if (i < ELEMENTS(texts)) {
+                        free(*texts[i]);
+                        *texts[i] = NULL;
+                        assert_false(machine_equal(&machine, &copy));
+                        *texts[i] = strdup("");
+                } else if (i == ELEMENTS(texts))
+                        machine.id[31] = '2';
+                else if (i == ELEMENTS(texts) + 1)
+                        machine.raft_id++;
+                else if (i == ELEMENTS(texts) + 2)
+                        machine.level++;
+                else if (i == ELEMENTS(texts) + 3)
+                        machine.quadlet = false;
+                else
+                        assert_int_equal(pairs_set(&machine.metadata, "zone2", "a"), 0);
+                assert_false(machine_equal(&machine, &copy));
+                assert_false(machine_equal(&copy, &machine));
+                machine_done(&copy);
+                assert_int_equal(machine_copy(&machine, &copy), 0);
+                assert_true(machine_equal(&machine, &copy));
+        }
+        assert_true(machine_equal(&(Machine) { .name = NULL }, &(Machine) { .name = (char[]) { "" } }));
+}
+
 static void an_id_is_32_hex_digits(void **state) {
         assert_true(machine_id_is_valid("0123456789abcdef0123456789abcdef"));
         assert_false(machine_id_is_valid("0123456789ABCDEF0123456789abcdef"));
@@ -110,6 +145,19 @@ static void states_have_names_both_ways(void **state) {
         for (Presence p = 0; p < _PRESENCE_MAX; p++)
                 assert_int_equal(presence_from_string(presence_to_string(p)), p);
 
+        for (ProblemKind k = 0; k < _PROBLEM_MAX; k++)
+                assert_int_equal(problem_kind_from_string(problem_kind_to_string(k)), k);
+
+        assert_string_equal(problem_kind_to_string(PROBLEM_REFUSED), "refused");
+        assert_string_equal(problem_kind_to_string(PROBLEM_TAKEN), "taken");
+        assert_string_equal(problem_kind_to_string(PROBLEM_HELD), "held");
+        assert_null(problem_kind_to_string(_PROBLEM_MAX));
+        assert_int_equal(problem_kind_from_string("lost"), _PROBLEM_INVALID);
+        assert_string_equal(target_state_to_string(TARGET_INACTIVE), "inactive");
+        assert_string_equal(order_kind_to_string(ORDER_STOP), "stop");
+        assert_string_equal(presence_to_string(PRESENCE_LEFT), "left");
+        assert_null(order_kind_to_string(_ORDER_MAX));
+        assert_null(target_state_to_string(_TARGET_MAX));
         assert_string_equal(target_state_to_string(TARGET_LAUNCHED), "launched");
         assert_string_equal(order_kind_to_string(ORDER_LOAD), "load");
         assert_string_equal(presence_to_string(PRESENCE_AWAY), "away");
@@ -130,6 +178,30 @@ static void only_what_systemd_says_makes_states_differ(void **state) {
         assert_false(unit_state_equal(&a, &c));
         b.done = true;
         assert_false(unit_state_equal(&a, &b));
+}
+
+static void each_part_of_a_state_makes_states_differ(void **state) {
+        static const char *const rows[][5] = { /* load, active, sub, hash, job */
+                { "loaded", "active", "running", "abc", "" },          { "masked", "active", "running", "abc", "" },
+                { "loaded", "failed", "running", "abc", "" },          { "loaded", "active", "exited", "abc", "" },
+                { "loaded", "active", "running", "abd", "" },          { "loaded", "active", "running", NULL, "" },
+                { "loaded", "active", "running", "abc", "dependency" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t k = 0; k < ELEMENTS(rows); k++) {
+                        _cleanup_unit_state_ UnitState a = {}, b = {}, copy = {};
+
+                        assert_int_equal(unit_state_init(&a, rows[i][0], rows[i][1], rows[i][2], rows[i][3], 7, true), 0);
+                        assert_int_equal(unit_state_init(&b, rows[k][0], rows[k][1], rows[k][2], rows[k][3], 8, true), 0);
+                        strcpy(a.job, rows[i][4]);
+                        strcpy(b.job, rows[k][4]);
+                        assert_int_equal(unit_state_equal(&a, &b), i == k);
+                        assert_int_equal(unit_state_copy(&a, &copy), 0);
+                        assert_true(unit_state_equal(&a, &copy));
+                        assert_int_equal(copy.since_ms, 7);
+                        assert_true(copy.done);
+                }
 }
 
 static void metadata_are_taken_up_to_their_bounds(void **state) {
@@ -182,15 +254,52 @@ static void lists_of_names_are_equal_name_by_name(void **state) {
         assert_int_equal(names_add(&a, "two", 3), 0);
         assert_int_equal(names_add(&b, "three", 5), 0);
         assert_false(names_equal(&a, &b));
+        assert_true(names_have(&a, "one") && names_have(&a, "two"));
+        assert_false(names_have(&a, "three") || names_have(&a, ""));
+        names_cut(&a, 2);
+        assert_int_equal(a.n, 2);
         names_cut(&a, 1);
         names_cut(&b, 1);
         assert_true(names_equal(&a, &b));
+        names_cut(&a, 0);
+        assert_int_equal(names_add(&a, "other and more", 5), 0);
+        assert_false(names_equal(&a, &b));
+        assert_string_equal(a.items[0], "other");
+        names_cut(&a, 0);
+        assert_int_equal(a.n, 0);
+        assert_false(names_have(&a, "one"));
+}
+
+static void pairs_are_equal_pair_by_pair_and_found_by_key(void **state) {
+        _cleanup_pairs_ Pairs a = {}, b = {};
+
+        assert_true(pairs_equal(&a, &b));
+        assert_null(pairs_get(&a, "b"));
+        assert_int_equal(pairs_add(&a, "b", "1"), 0);
+        assert_false(pairs_equal(&a, &b));
+        assert_false(pairs_equal(&b, &a));
+        assert_int_equal(pairs_add(&b, "b", "2"), 0);
+        assert_false(pairs_equal(&a, &b));
+        assert_int_equal(pairs_set(&b, "b", "1"), 0);
+        assert_true(pairs_equal(&a, &b));
+        assert_int_equal(pairs_add(&b, "d", "1"), 0);
+        assert_false(pairs_equal(&a, &b));
+        assert_int_equal(pairs_add(&a, "e", "1"), 0);
+        assert_false(pairs_equal(&a, &b));
+        for (const char *key = "acf"; *key; key++)
+                assert_null(pairs_get(&a, (char[]) { *key, 0 }));
+        assert_string_equal(pairs_get(&a, "e"), "1");
+        assert_int_equal(pairs_set(&a, "none", NULL), 0);
+        assert_int_equal(a.n, 2);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(metadata_are_taken_up_to_their_bounds),
                 cmocka_unit_test(lists_of_names_are_equal_name_by_name),
+                cmocka_unit_test(pairs_are_equal_pair_by_pair_and_found_by_key),
+                cmocka_unit_test(each_fact_makes_machines_differ),
+                cmocka_unit_test(each_part_of_a_state_makes_states_differ),
                 cmocka_unit_test(metadata_is_read_and_shown_sorted),
                 cmocka_unit_test(metadata_that_is_no_pair_is_refused_by_name),
                 cmocka_unit_test(pairs_replace_remove_and_keep_their_order),

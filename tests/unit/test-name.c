@@ -97,6 +97,27 @@ static void names_that_belong_to_the_host_are_refused(void **state) {
                 assert_false(unit_name_is_refused(taken[i], NULL));
 }
 
+static void why_a_name_is_refused_is_said(void **state) {
+        static const char systemd[] = "systemd itself depends on a unit of that name (systemd.special(7))", own[] = "a unit of that name belongs to fleet itself";
+        static const char host[] = "units of that type belong to the host they are on";
+        static const struct {
+                const char *name, *reason; /* NULL: it is taken */
+        } rows[] = {
+                { "dbus.service", systemd }, { "dbus.container", systemd }, { "blockdev@a.target", systemd }, { "blockdev.target", NULL },
+                { "fleet.service", own }, { "fleet.socket", own }, { "fleetd.service", own }, { "fleetd.socket", own }, { "fleet.container", own },
+                { "systemd-x.service", "names that start with systemd- are systemd's own" }, { "systemdx.service", NULL },
+                { "fleet-check-a.service", "names that start with fleet-check- are reserved for fleet's own checks" }, { "fleet-check.service", NULL },
+                { "a.busname", host }, { "a.device", host }, { "a.scope", host }, { "a.slice", host }, { "a.snapshot", host }, { "a.service", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *reason = NULL;
+
+                assert_int_equal(unit_name_is_refused(rows[i].name, &reason), rows[i].reason != NULL);
+                assert_string_equal(reason ? reason : "", rows[i].reason ? rows[i].reason : "");
+        }
+}
+
 static void a_name_comes_apart_at_the_first_at_and_the_last_dot(void **state) {
         static const struct {
                 const char *name, *prefix, *instance, *template_name, *type;
@@ -180,6 +201,7 @@ int main(void) {
                 cmocka_unit_test(names_are_judged_by_fleets_rules_in_fleets_words),
                 cmocka_unit_test(all_types_that_fleet_took_and_quadlets_are_types),
                 cmocka_unit_test(names_that_belong_to_the_host_are_refused),
+                cmocka_unit_test(why_a_name_is_refused_is_said),
                 cmocka_unit_test(a_name_comes_apart_at_the_first_at_and_the_last_dot),
                 cmocka_unit_test(what_people_type_becomes_a_name),
                 cmocka_unit_test(specifiers_become_parts_of_the_name),

@@ -136,6 +136,8 @@ static void metadata_is_collected_over_lines_spellings_and_sections(void **state
         }
 }
 
+#define SIXTY_THREE "123456789012345678901234567890123456789012345678901234567890123"
+
 static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **state) {
         static const struct {
                 const char *lines, *sentence;
@@ -147,6 +149,12 @@ static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **sta
                 { "X-ConditionMachineMetadata=a=b c=d\n",
                   "line 2: X-ConditionMachineMetadata=a=b c=d: expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"" },
                 { "MachineMetadata=\"a=b\" \"c=d=e\"\n", "line 2: MachineMetadata=c=d=e: expected key=value with one '='" },
+                { "MachineMetadata=\"ssd\" \"c=d\"\n", "line 2: MachineMetadata=ssd: expected key=value, for example ssd=true" },
+                { "MachineMetadata=a b\n", "line 2: MachineMetadata=a b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=a\"b\n", "line 2: MachineMetadata=a\"b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=a\\b\n", "line 2: MachineMetadata=a\\b: expected key=value, for example gpu=true" },
+                { "MachineMetadata=" SIXTY_THREE "\n", "line 2: MachineMetadata=" SIXTY_THREE ": expected key=value, for example " SIXTY_THREE "=true" },
+                { "MachineMetadata=" SIXTY_THREE "4\n", "line 2: MachineMetadata=" SIXTY_THREE "4: expected key=value, for example gpu=true" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -185,7 +193,26 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                 { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
                 { "MachineID=abc\n", "MachineID=abc: no machine has this id: give all 32 hex digits, or the first 8" },
                 { "[X-fleet]\nA=b\n", "nobody reads section [X-fleet]; did you mean [X-Fleet]?" },
+                { "Conflcits=a\n", "[X-Fleet] has no option Conflcits; did you mean Conflicts?" },
+                { "Conficsts=a\n", "[X-Fleet] has no option Conficsts; did you mean Conflicts?" },
+                { "Conflictabc=a\n", "[X-Fleet] has no option Conflictabc" },
+                { "X-Conflict=a\n", "[X-Fleet] has no option X-Conflict" }, /* an old spelling is not suggested */
+                { "[X-Fleetd]\nColour=red\n", "[X-Fleetd] has no option Colour" },
+                { "[X-Fleetd]\nGlobals=true\n", "[X-Fleetd] has no option Globals; did you mean Global?" },
+                { "[Fleet]\nA=b\n", "nobody reads section [Fleet]; did you mean [X-Fleet]?" },
+                { "[xfleet]\nA=b\n", "nobody reads section [xfleet]; did you mean [X-Fleet]?" },
+                { "[Fleets]\nA=b\n", NULL },
                 { "MachineID=12345678\n", NULL },
+                { "MachineID=0123456789abcdef0123456789abcdef\n", NULL },
+                { "MachineID=1234567\n", "MachineID=1234567: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=123456789\n", "MachineID=123456789: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=0123456789abcdef0123456789abcde\n",
+                  "MachineID=0123456789abcdef0123456789abcde: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=0123456789abcdef0123456789abcdef0\n",
+                  "MachineID=0123456789abcdef0123456789abcdef0: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=0123456G\n", "MachineID=0123456G: no machine has this id: give all 32 hex digits, or the first 8" },
+                { "MachineID=%b\n", NULL }, /* a specifier of systemd */
+                { "Global=\nGlobal=off\nGlobal=0\n", NULL },
                 { "Global=no\nX-Conflicts=a\nX-ConditionMachineOf=b\n[Service]\nColour=red\n", NULL },
         };
 
@@ -211,12 +238,130 @@ static void what_grows_is_bounded(void **state) {
         text_append(&many, "\n");
         assert_int_equal(read_lines("a.service", many.chars, &p, NULL, &err), -EINVAL);
 
+        assert_true(ends_with(err.message, ": Conflicts=: more than 1024 names"));
+
         text_append(&wide, "MachineOf=");
         for (int i = 0; i < 500; i++)
                 text_append(&wide, "%n");
         text_append(&wide, "\n");
         assert_int_equal(read_lines("long-name.service", wide.chars, &p, NULL, &err), -EINVAL);
         assert_true(ends_with(err.message, ": too long"));
+}
+
+static void as_many_items_are_taken_as_the_limit_says(void **state) {
+        static const struct {
+                const char *option, *sentence;
+        } rows[] = {
+                { "MachineOf", "MachineOf=: more than 1024 names" },
+                { "Conflicts", "Conflicts=: more than 1024 names" },
+                { "Replaces", "Replaces=: more than 1024 names" },
+                { "MachineMetadata", "MachineMetadata=: more than 1024 pairs" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_file_ UnitFile file = {};
+                _cleanup_placement_ Placement p = {};
+                Placement none = {};
+                Error err = {};
+                char value[32];
+
+                for (int k = 0; k <= OPTION_ITEMS_MAX; k++) {
+                        if (k == OPTION_ITEMS_MAX)
+                                assert_int_equal(options_read(&file, "a.service", &p, NULL, &err), 0);
+                        snprintf(value, sizeof(value), "k%d=v", k);
+                        assert_int_equal(unit_file_add(&file, "X-Fleet", rows[i].option, value, 0), 0);
+                }
+                assert_int_equal(p.machine_of.n + p.conflicts.n + p.replaces.n + p.metadata.n, OPTION_ITEMS_MAX);
+                assert_int_equal(options_read(&file, "a.service", &none, NULL, &err), -EINVAL);
+                assert_string_equal(err.message, rows[i].sentence); /* without a line: it came from no text */
+        }
+}
+
+/* "MachineOf=", and 'size' bytes in names of at most 100. */
+static int read_sized(const char *name, const char *option, size_t size, bool blanks, Error *err) {
+        _cleanup_unit_file_ UnitFile file = {};
+        _cleanup_placement_ Placement p = {};
+        _cleanup_text_ Text value = {};
+
+        for (size_t i = 0; i < size; i++)
+                text_append_char(&value, blanks && i % 101 == 100 ? ' ' : 'x');
+        assert_int_equal(unit_file_add(&file, "X-Fleet", option, value.chars, 3), 0);
+        return options_read(&file, name, &p, NULL, err);
+}
+
+static void an_item_is_as_long_as_the_limit_says(void **state) {
+        static const struct {
+                const char *name, *option;
+                size_t size; /* is taken; one more is not */
+                bool blanks;
+        } rows[] = {
+                { "a.service", "MachineOf", OPTION_ITEM_MAX }, { NULL, "MachineOf", OPTION_ITEM_MAX },
+                { "a.service", "Replaces", OPTION_ITEM_MAX }, { "a.service", "Conflicts", OPTION_ITEM_MAX },
+                { NULL, "Conflicts", OPTION_ITEM_MAX * 64, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                Error err = {};
+
+                assert_int_equal(read_sized(rows[i].name, rows[i].option, rows[i].size, rows[i].blanks, &err), 0);
+                assert_int_equal(read_sized(rows[i].name, rows[i].option, rows[i].size + 1, rows[i].blanks, &err), -EINVAL);
+                assert_true(starts_with(err.message, "line 3: "));
+                assert_non_null(strstr(err.message, rows[i].option));
+                assert_true(ends_with(err.message, "x: too long"));
+        }
+}
+
+/* What is put in for specifiers counts: "%n" is as long as the name. */
+static void an_item_is_measured_with_its_specifiers_put_in(void **state) {
+        static const struct {
+                const char *option;
+                unsigned n; /* names of 16 bytes */
+                int r;
+        } rows[] = { { "MachineOf", 64, 0 }, { "MachineOf", 65, -EINVAL }, { "Conflicts", 65, 0 }, { "Conflicts", 500, 0 } };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_file_ UnitFile file = {};
+                _cleanup_placement_ Placement p = {};
+                _cleanup_text_ Text value = {};
+                Error err = {};
+
+                for (unsigned k = 0; k < rows[i].n; k++)
+                        text_append(&value, "%n");
+                assert_int_equal(unit_file_add(&file, "X-Fleet", rows[i].option, value.chars, 0), 0);
+                assert_int_equal(options_read(&file, "12345678.service", &p, NULL, &err), rows[i].r);
+                assert_int_equal(p.machine_of.n + p.conflicts.n, rows[i].r == 0 ? 1 : 0);
+        }
+}
+
+static void warnings_have_their_line_and_the_last_says_how_many_are_left_out(void **state) {
+        static const struct {
+                int n; /* lines to be warned of */
+                size_t n_warnings;
+                const char *last;
+                unsigned line;
+        } rows[] = {
+                { 0, 0 },
+                { 1, 1, "[X-Fleet] has no option Colour", 2 },
+                { WARNINGS_MAX, WARNINGS_MAX, "[X-Fleet] has no option Colour", WARNINGS_MAX + 1 },
+                { WARNINGS_MAX + 1, WARNINGS_MAX + 1, "1 more warning is left out", WARNINGS_MAX + 2 },
+                { WARNINGS_MAX + 3, WARNINGS_MAX + 1, "3 more warnings are left out", WARNINGS_MAX + 2 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_warnings_ Warnings warnings = {};
+                _cleanup_placement_ Placement p = {};
+                _cleanup_text_ Text lines = {};
+
+                for (int k = 0; k < rows[i].n; k++)
+                        text_append(&lines, "Colour=red\n");
+                assert_int_equal(read_lines("a.service", lines.chars ? lines.chars : "", &p, &warnings, NULL), 0);
+                assert_int_equal(warnings_add_rest(&warnings), 0);
+                assert_int_equal(warnings.n, rows[i].n_warnings);
+                if (warnings.n == 0)
+                        continue;
+                assert_string_equal(warnings.items[warnings.n - 1].sentence, rows[i].last);
+                assert_int_equal(warnings.items[warnings.n - 1].line, rows[i].line);
+        }
 }
 
 static void after_some_warnings_the_others_are_counted(void **state) {
@@ -250,6 +395,10 @@ int main(void) {
                 cmocka_unit_test(without_a_name_specifiers_stay),
                 cmocka_unit_test(what_is_hardly_meant_is_a_warning),
                 cmocka_unit_test(what_grows_is_bounded),
+                cmocka_unit_test(as_many_items_are_taken_as_the_limit_says),
+                cmocka_unit_test(an_item_is_as_long_as_the_limit_says),
+                cmocka_unit_test(an_item_is_measured_with_its_specifiers_put_in),
+                cmocka_unit_test(warnings_have_their_line_and_the_last_says_how_many_are_left_out),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

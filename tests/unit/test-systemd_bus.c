@@ -337,6 +337,29 @@ static void a_staged_text_is_put_in_force_without_being_written_again(void **sta
         assert_int_equal(access(staged, F_OK), -1);
 }
 
+/* The others are missing from it, too: they are looked at before systemd reads it. */
+static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/one\n";
+        Room *room = *state;
+
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0); /* none was in it */
+        assert_int_equal(room->changed, 0);
+        for (unsigned i = 1; i <= 2; i++) {
+                assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+                assert_int_equal(i == 1 ? ops(room)->write_file(room->systemd, "b.service", text, strlen(text))
+                                        : ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)), -ESTALE);
+                assert_int_equal(room->changed, i);
+                assert_string_equal(room->last_changed, "all");
+        }
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", text, strlen(text)), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        scratch_write(room->folder, "");
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", text, strlen(text)), -ENOTDIR);
+        assert_int_equal(ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)), -ENOTDIR);
+        assert_int_equal(room->changed, 2);
+}
+
 /* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or to another link to it. The file
  * itself may be gone, with our folder. */
 static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
@@ -932,6 +955,7 @@ int main(void) {
                 in_a_room(a_name_that_an_install_section_takes_from_the_host_is_refused_before_anything_is_linked),
                 in_a_room(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
                 in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
+                in_a_room(an_exchanged_folder_is_told_before_a_file_is_written_in_it),
                 in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
                 in_a_room(a_mask_of_the_host_is_not_taken_away),
                 in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),

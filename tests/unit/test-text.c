@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <wchar.h>
 
 #include <cmocka.h>
 
@@ -70,6 +71,14 @@ static void a_failure_is_remembered_and_nothing_more_is_appended(void **state) {
         assert_int_equal(t.size, 1);
         assert_null(text_take(&t, NULL));
         assert_null(t.chars);
+
+        text_append(&t, "a");
+        text_printf(&t, "%ls", (const wchar_t[]) { 0x20ac, 0 }); /* no character of the "C" locale */
+        assert_int_equal(t.error, -ENOMEM);
+        text_clear(&t);
+        text_append(&t, "b");
+        assert_string_equal(t.chars, "b");
+        text_done(&t);
 }
 
 static void json_escapes_what_json_and_html_must_not_see(void **state) {
@@ -82,6 +91,8 @@ static void json_escapes_what_json_and_html_must_not_see(void **state) {
                 { "<a href=&>", "\\u003ca href=\\u0026\\u003e" },
                 { "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80" },
                 { "\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa", "\\u2028\\u2029\xe2\x80\xaa" },
+                { "\xe2\x80\xa7\xe2\x81\xa8\xe1\x80\xa8", "\xe2\x80\xa7\xe2\x81\xa8\xe1\x80\xa8" },
+                { " !#%';=?[]~", " !#%';=?[]~" },
                 { "\xff", "\\ufffd" },
                 { "\xc3", "\\ufffd" },                             /* cut */
                 { "\xc0\xaf", "\\ufffd\\ufffd" },                 /* overlong */
@@ -135,6 +146,52 @@ static void a_plain_text_is_utf8_without_nul(void **state) {
         assert_false(text_is_plain("\xc3", 1));
 }
 
+/* Unicode 15, table 3-7: the edges of each row. */
+static void utf8_is_what_unicode_says(void **state) {
+        static const struct {
+                const char *bytes;
+                size_t length; /* 0: none */
+        } rows[] = {
+                { "\x7f", 1 }, { "\x80", 0 }, { "\xbf", 0 }, { "\xc1\xbf", 0 }, { "\xc2\x80", 2 }, { "\xc2\xbf", 2 }, { "\xc2\x7f", 0 }, { "\xc2\xc0", 0 },
+                { "\xdf\xbf", 2 }, { "\xe0\x9f\xbf", 0 }, { "\xe0\xa0\x80", 3 }, { "\xe0\xa0\x7f", 0 }, { "\xe0\xa0\xc0", 0 }, { "\xe1\x80\x80", 3 },
+                { "\xed\x9f\xbf", 3 }, { "\xed\xa0\x80", 0 }, { "\xee\x80\x80", 3 }, { "\xee\xa0\x80", 3 }, { "\xef\xbf\xbf", 3 }, { "\xf0\x8f\xbf\xbf", 0 },
+                { "\xf0\x90\x80\x80", 4 }, { "\xf0\x90\x80\x7f", 0 }, { "\xf1\x80\x80\x80", 4 }, { "\xf3\xbf\xbf\xbf", 4 }, { "\xf4\x8f\xbf\xbf", 4 },
+                { "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 }, { "\xff", 0 },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++)
+                for (size_t size = 1; size <= strlen(rows[i].bytes); size++) {
+                        size_t n = size < rows[i].length ? 0 : rows[i].length;
+
+                        if (utf8_length(rows[i].bytes, size) != n)
+                                fail_msg("row %zu, %zu bytes: not %zu", i, size, n);
+                }
+}
+
+static void what_is_shown_ends_at_the_edges_of_each_range(void **state) {
+        static const char *const shown[] = {
+                " ", "~", "\xc2\xa0", "\xd8\x9b", "\xd8\x9d", "\xd9\x9c", "\xe2\x80\x8d", "\xe2\x80\x90", "\xe2\x80\xa7", "\xe2\x80\xaf",
+                "\xe2\x81\xa5", "\xe2\x81\xaa", "\xe2\x82\x8e", "\xe2\x82\xa8", "\xe1\x80\x8e", "\xe1\x81\xa6", "\xc3\x9c", "\xc3\x80",
+        };
+        static const char *const escaped[] = {
+                "\x1f", "\x7f", "\xc2\x80", "\xc2\x9f", "\xd8\x9c", "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8", "\xe2\x80\xae", "\xe2\x81\xa6",
+                "\xe2\x81\xa9",
+        };
+
+        for (size_t i = 0; i < ELEMENTS(shown); i++) {
+                _cleanup_text_ Text t = {};
+
+                text_append_printable(&t, shown[i]);
+                assert_string_equal(t.chars, shown[i]);
+        }
+        for (size_t i = 0; i < ELEMENTS(escaped); i++) {
+                _cleanup_text_ Text t = {};
+
+                text_append_printable(&t, escaped[i]);
+                assert_int_equal(t.size, 4 * strlen(escaped[i]));
+        }
+}
+
 static void a_name_cannot_drive_the_terminal(void **state) {
         _cleanup_text_ Text t = {};
 
@@ -155,6 +212,10 @@ static void lines_of_a_text_stay_lines(void **state) {
 
         text_append_printable_bytes(&t, "a\tb\r\nc\rd\x1b]0;x\a\n\0", 16, true);
         assert_string_equal(t.chars, "a\tb\r\nc\\x0dd\\x1b]0;x\\x07\n\\x00");
+        text_clear(&t);
+        text_append_printable_bytes(&t, "a\r\n", 2, true); /* what follows is not of the text */
+        text_append_printable_bytes(&t, "\t\r\n", 3, false);
+        assert_string_equal(t.chars, "a\\x0d\\x09\\x0d\\x0a");
 }
 
 static void a_message_keeps_to_one_line_in_place(void **state) {
@@ -169,7 +230,7 @@ static void sizes_are_said_in_the_largest_unit_that_is_exact(void **state) {
                 const char *text;
         } rows[] = {
                 { 0, "0 bytes" }, { 1, "1 bytes" }, { 1023, "1023 bytes" }, { 1024, "1 KiB" }, { 1025, "1025 bytes" }, { 2048, "2 KiB" },
-                { 1048575, "1048575 bytes" }, { 1048576, "1 MiB" }, { 1049600, "1025 KiB" }, { 3145728, "3 MiB" }, { 1073741824, "1024 MiB" },
+                { 1048575, "1048575 bytes" }, { 1048576, "1 MiB" }, { 1572864, "1536 KiB" }, { 1049600, "1025 KiB" }, { 3145728, "3 MiB" }, { 1073741824, "1024 MiB" },
         };
         char text[32];
 
@@ -201,6 +262,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(json_escapes_what_json_and_html_must_not_see),
                 cmocka_unit_test(base64_carries_all_bytes_in_one_form),
                 cmocka_unit_test(a_plain_text_is_utf8_without_nul),
+                cmocka_unit_test(utf8_is_what_unicode_says),
+                cmocka_unit_test(what_is_shown_ends_at_the_edges_of_each_range),
                 cmocka_unit_test(a_name_cannot_drive_the_terminal),
                 cmocka_unit_test(lines_of_a_text_stay_lines),
                 cmocka_unit_test(a_message_keeps_to_one_line_in_place),

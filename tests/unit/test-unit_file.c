@@ -215,6 +215,25 @@ static void configuration_joins_continued_lines_and_skips_comments_between(void 
         assert_int_equal(unit_file_find(&file, "Fleetd", "Empty")->line, 10);
 }
 
+static void configuration_may_end_in_the_middle_of_a_line(void **state) {
+        static const struct {
+                const char *text, *value; /* NULL: there is no option */
+        } rows[] = {
+                { "[S]\nA=1 \\", "1" }, { "[S]\nA=1 \\\n", "1" }, { "[S]\nA=1\\\n#x\n\\\n2", "1  2" }, { "[S]\nA=1\\\n\nB=2", "1" }, { "[S]\r\nA=1\r\n", "1" },
+                { "[S]\n\\", NULL }, { "[S]\n \\\n ", NULL }, { "[S]", NULL }, { "", NULL }, { "[S]\nA=1\n;A=2\n#A=3\n ;A=4", "1" }, { "[S]\n\tA=1", "1" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_unit_file_ UnitFile file = {};
+                _cleanup_free_ char *text = malloc(strlen(rows[i].text) + 1); /* with nothing behind it */
+
+                memcpy(text, rows[i].text, strlen(rows[i].text));
+                text = realloc(text, strlen(rows[i].text) ?: 1);
+                assert_int_equal(unit_file_parse(text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, NULL), 0);
+                assert_string_equal(unit_file_get(&file, "S", "A") ?: "none", rows[i].value ?: "none");
+        }
+}
+
 static void configuration_without_section_or_equals_is_an_error(void **state) {
         static const struct {
                 const char *text, *sentence;
@@ -336,6 +355,7 @@ int main(void) {
                 cmocka_unit_test(options_share_the_name_of_their_section),
                 cmocka_unit_test(the_last_of_equal_names_counts),
                 cmocka_unit_test(configuration_joins_continued_lines_and_skips_comments_between),
+                cmocka_unit_test(configuration_may_end_in_the_middle_of_a_line),
                 cmocka_unit_test(configuration_without_section_or_equals_is_an_error),
                 cmocka_unit_test(printing_and_parsing_again_changes_nothing),
                 cmocka_unit_test(unit_files_of_this_machine_are_the_same_when_printed),

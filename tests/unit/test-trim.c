@@ -1,0 +1,56 @@
+/* When memory is returned to the system: by the clock, and soon after much was freed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "fleetd/trim.h"
+
+static uint64_t now_ms = 1000;
+
+static uint64_t test_now_ms(const Loop *loop) {
+        return now_ms;
+}
+
+static void test_wake_at(Loop *loop, uint64_t due_ms) {
+}
+
+static const LoopOps ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
+
+static void it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed(void **state) {
+        Loop loop = {};
+        Trim trim = {};
+
+        loop_init(&loop, &ops, 1);
+        trim_stop(&trim); /* it was not started */
+        assert_int_equal(trim_start(&trim, &loop), 0);
+        assert_ptr_equal(loop.on_freed, &trim.freed);
+        assert_true(trim.timer.due_ms == now_ms + TRIM_MS);
+
+        loop_defer(&loop, loop.on_freed);
+        loop_run_due(&loop, 10);
+        assert_true(trim.timer.due_ms == now_ms + TRIM_SOON_MS);
+        now_ms += TRIM_SOON_MS - 1;
+        loop_defer(&loop, loop.on_freed); /* more of it does not put it off */
+        loop_run_due(&loop, 10);
+        assert_true(trim.timer.due_ms == now_ms + 1);
+        now_ms++;
+        loop_run_due(&loop, 10);
+        assert_true(trim.timer.due_ms == now_ms + TRIM_MS);
+
+        loop_defer(&loop, loop.on_freed);
+        trim_stop(&trim);
+        assert_null(loop.on_freed);
+        now_ms += 10 * TRIM_MS;
+        assert_true(loop_next_due_ms(&loop) == UINT64_MAX);
+        loop_done(&loop);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = { cmocka_unit_test(it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed) };
+
+        return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
+}
