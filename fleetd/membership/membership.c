@@ -585,7 +585,8 @@ static void membership_on_tick(void *userdata) {
                 peers_each(m->peers, membership_beat_one, m);
                 return;
         }
-        (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, m->trouble, m->trouble_size);
+        if (state.leader_machine_id[0])
+                (void) peers_send(m->peers, state.leader_machine_id, PEER_BEAT, m->trouble, m->trouble_size);
 }
 
 /* -- Events -- */
