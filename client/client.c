@@ -126,10 +126,10 @@ static int listing_read(Client *c, const char *path, int (*read)(const char *, s
         return 0;
 }
 
-/* Of a daemon that does not say which unit is global: from the options, as fleet's clients did. */
+/* Of a daemon that does not say which unit is global, as fleet's: from the options, as its clients did. One that sends hashes says it. */
 static int note_global(ApiUnit *unit) {
         _cleanup_placement_ Placement placement = {};
-        int r = unit->global || !unit->file ? 0 : options_read(unit->file, unit->name, &placement, NULL, NULL);
+        int r = unit->global || unit->hash || !unit->file ? 0 : options_read(unit->file, unit->name, &placement, NULL, NULL);
 
         unit->global = unit->global || placement.global;
         return r == -ENOMEM ? r : 0;

@@ -400,7 +400,7 @@ static int run_line(int argc, char **argv) {
 
 int fleetctl_main(int argc, char **argv) {
         (void) setlocale(LC_ALL, "");
-        (void) signal(SIGCHLD, SIG_DFL); /* ignored by whatever has started this, the status of a child would be lost */
+        (void) signal(SIGCHLD, SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
         output_init();
         return output_finish(run_line(argc, argv));
 }

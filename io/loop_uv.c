@@ -487,7 +487,7 @@ int loop_uv_new(UvLoop **ret) {
 
         /* A client that left must not end the daemon. */
         signal(SIGPIPE, SIG_IGN);
-        /* Ignored by whatever has started this, the status of a child would be lost. */
+        /* If the parent process ignored it, the exit status of a child would be lost. */
         signal(SIGCHLD, SIG_DFL);
         *ret = TAKE_PTR(loop);
         return 0;

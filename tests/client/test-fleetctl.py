@@ -1863,7 +1863,7 @@ def processes_below(pid):
 
 
 def end_processes_below(pid):
-    """Until there is none, those that begin meanwhile among them."""
+    """Until there is none, those that begin meanwhile among them. This process adopts orphans: each of them becomes its child."""
     while below := processes_below(pid):
         for one in below:
             try:
@@ -1871,11 +1871,9 @@ def end_processes_below(pid):
             except ProcessLookupError:
                 pass
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            os.waitpid(-1, 0)
         except ChildProcessError:
-            pass
-        time.sleep(0.001)
+            return
 
 
 def adopt_orphans():
@@ -1893,6 +1891,7 @@ class Runner:
         self.pid = os.fork()
         if self.pid:
             os.close(answer)
+            self.pidfd = os.pidfd_open(self.pid)
             return
         os.close(self.pipe)
         try:
@@ -1918,19 +1917,15 @@ class Runner:
         finally:
             t.close()
 
-    def has_ended(self):
-        return os.waitpid(self.pid, os.WNOHANG)[0] == self.pid
-
-    def end(self):
+    def kill(self):
         """Of a test that takes too long."""
         os.kill(self.pid, signal.SIGSTOP)
-        below = processes_below(self.pid)
-        for pid in (self.pid, *below):
+        for pid in (self.pid, *processes_below(self.pid)):
             os.kill(pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        os.close(self.pipe)
 
     def result(self):
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
         os.set_blocking(self.pipe, False)  # what the test has begun may have it open
         try:
             return os.read(self.pipe, 65536).decode() or "it has ended without an answer"
@@ -1946,7 +1941,8 @@ def main():
     tests.sort(key=lambda f: f.__code__.co_firstlineno)
     if len(sys.argv) > 1:
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever has started this may ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the parent process may ignore them
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     print(f"1..{len(tests)}", flush=True)
     failed, running, scratch = 0, [], tempfile.mkdtemp(prefix="fleetctl-tests-")
     tempfile.tempdir = scratch
@@ -1956,17 +1952,17 @@ def main():
         while to_come or running:
             while to_come and len(running) < AT_ONCE:
                 running.append(Runner(*to_come.pop(0)))
-            for r in list(running):
-                late = time.monotonic() >= r.until
+            first = min(r.until for r in running)
+            ended = select.select([r.pidfd for r in running], [], [], max(first - time.monotonic(), 0))[0]
+            for r in [r for r in running if r.pidfd in ended or time.monotonic() >= r.until]:
+                late = r.pidfd not in ended
                 if late:
-                    r.end()
-                elif not r.has_ended():
-                    continue
+                    r.kill()
                 running.remove(r)
-                said = f"it takes more than {TEST_SECONDS} s" if late else r.result()
+                said = r.result()
+                said = f"it takes more than {TEST_SECONDS} s" if late else said
                 failed += said != "ok"
                 print(f"ok {r.number} - {r.test.__name__}" if said == "ok" else f"not ok {r.number} - {r.test.__name__}: {said}", flush=True)
-            time.sleep(0.01)
     finally:
         end_processes_below(os.getpid())
         shutil.rmtree(scratch, ignore_errors=True)

@@ -61,7 +61,7 @@ void __wrap_kv_state(KvStore *store, KvState *ret) {
         *ret = room.state;
 }
 
-/* The engine asks nobody else. */
+/* The only one that the engine may ask. */
 static Registry *the_registry(void) {
         return (Registry *) &room;
 }

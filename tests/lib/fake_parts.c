@@ -163,11 +163,11 @@ static int result(const char *name) {
         return 0;
 }
 
-/* The same with the sentence that such a function writes. */
+/* The same for a function that also sets a message. */
 static int result_said(const char *name, Error *err) {
         int r = result(name);
 
-        return r < 0 && !parts.wordless ? error_set(err, r, "%s did it", name) : r;
+        return r < 0 && !parts.no_message ? error_set(err, r, "%s did it", name) : r;
 }
 
 /* -- Beginning and ending -- */

@@ -23,7 +23,7 @@ typedef struct FakeParts {
         bool behind, installing, misfit;
         uint64_t leader, term, first, last, stored, timeout_ms, cost, held, touched;
         uint64_t match[8]; /* by id; UINT64_MAX: unknown */
-        size_t entry_bytes, more_bytes; /* that each entry takes, PART_ENTRY; and memory's part of the log besides */
+        size_t entry_bytes, more_bytes; /* that each entry takes, PART_ENTRY; and what the log takes in memory besides */
 
         bool busy, differs, undecided, wanted; /* transfers; comparison; a chunk counts */
         Checkpoint *received, *whole;
@@ -47,7 +47,7 @@ typedef struct FakeParts {
                 int error;
                 unsigned skip; /* calls before */
         } fails[4];
-        bool wordless; /* what fails leaves no sentence */
+        bool no_message; /* a call that fails sets none */
         Work *works[4];
         size_t n_works;
 } FakeParts;

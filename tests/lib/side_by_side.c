@@ -105,7 +105,7 @@ int run_side_by_side(const struct CMUnitTest *tests, size_t n, const char *filte
         children = NEW0(Child, n);
         if (!waits || !children)
                 abort();
-        signal(SIGCHLD, SIG_DFL); /* ignored, no child would leave its status */
+        signal(SIGCHLD, SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
         n_children = 0;
         for (size_t i = 0; i < n; i++)
                 if (!filter || matches(tests[i].name, filter)) {

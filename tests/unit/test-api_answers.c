@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -2178,7 +2179,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
 enum { THREADS = 4 }; /* of the pool */
 
 typedef struct Hold {
-        _Atomic bool ends;
+        sem_t release;
         bool ended;
         Work work;
 } Hold;
@@ -2186,8 +2187,8 @@ typedef struct Hold {
 static void hold_thread(void *userdata) {
         Hold *hold = userdata;
 
-        while (!hold->ends)
-                usleep(1000);
+        while (sem_wait(&hold->release) < 0)
+                ;
 }
 
 static void release_thread(void *userdata) {
@@ -2198,13 +2199,14 @@ static void release_thread(void *userdata) {
 static void hold_log(Room *room, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++) {
                 holds[i] = (Hold) { .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] } };
+                assert_int_equal(sem_init(&holds[i].release, 0, 0), 0);
                 assert_int_equal(loop_work(room->host->loop, &holds[i].work), 0);
         }
 }
 
 static void release_log(Room *room, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++)
-                holds[i].ends = true;
+                assert_int_equal(sem_post(&holds[i].release), 0);
         HOST_UNTIL(room->host, holds[0].ended && holds[1].ended && holds[2].ended && holds[3].ended);
 }
 

@@ -746,7 +746,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_host_dies_at_each_step_of_its_files_and_none_is_torn),
         };
 
-        signal(SIGCHLD, SIG_DFL); /* ignored by whatever has started this, the status of a child would be lost */
+        signal(SIGCHLD, SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
         signal(SIGPIPE, SIG_IGN);
         log_set_max_priority(LOG_ERR);
         if (argc == 5) {

@@ -133,7 +133,7 @@ static int setup(void **state) {
         Lab *lab = NEW0(Lab, 1);
 
         failing = NULL;
-        signal(SIGCHLD, SIG_IGN); /* as what has started a daemon may leave it */
+        signal(SIGCHLD, SIG_IGN); /* as a parent process may do */
         assert_int_equal(loop_uv_new(&lab->uv), 0);
         lab->loop = loop_uv_base(lab->uv);
         lab->tick = (Timer) { .fire = on_tick, .userdata = lab };

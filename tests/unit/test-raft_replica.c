@@ -816,7 +816,7 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         parts_work();
         p->copy_retry_ms = 0;
         parts_forget();
-        parts.wordless = true;
+        parts.no_message = true;
         parts_fail("folder_copy", -EIO);
         replica_checkpoint(p);
         parts_work();
