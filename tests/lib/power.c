@@ -208,23 +208,29 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset) {
         return pwrite(fd, bytes, size, offset);
 }
 
-/* Where the next write goes, or -1 where that has no meaning. */
+static bool is_file(int fd) {
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Of a file: where the next write goes. */
 static off_t position(int fd) {
         struct stat st;
 
-        if (!recorded || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return -1;
-        return fcntl(fd, F_GETFL) & O_APPEND ? st.st_size : lseek(fd, 0, SEEK_CUR);
+        return fcntl(fd, F_GETFL) & O_APPEND && fstat(fd, &st) == 0 ? st.st_size : lseek(fd, 0, SEEK_CUR);
 }
 
 ssize_t write(int fd, const void *bytes, size_t size) {
         off_t offset;
         ssize_t n;
 
+        if (!is_file(fd)) /* and not under the mutex: a pipe's reader may be about to write to a file */
+                return syscall(SYS_write, fd, bytes, size);
         lock();
         offset = position(fd);
         n = syscall(SYS_write, fd, bytes, size);
-        if (n > 0 && offset >= 0)
+        if (n > 0)
                 written(fd, bytes, n, offset);
         unlock();
         return n;
@@ -244,11 +250,12 @@ ssize_t writev(int fd, const struct iovec *parts, int n_parts) {
         off_t offset;
         ssize_t n;
 
+        if (!is_file(fd))
+                return syscall(SYS_writev, fd, parts, n_parts);
         lock();
         offset = position(fd);
         n = syscall(SYS_writev, fd, parts, n_parts);
-        if (offset >= 0)
-                written_parts(fd, parts, n_parts, n, offset);
+        written_parts(fd, parts, n_parts, n, offset);
         unlock();
         return n;
 }

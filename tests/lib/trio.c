@@ -1,7 +1,9 @@
 #include "tests/lib/trio.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "tests/lib/scratch.h"
 
@@ -195,6 +197,30 @@ KvStatus trio_put(TrioHost *h, const char *key, const char *value) {
                 return KV_UNKNOWN;
         MUST(trio_until(h->trio, answer_came, &a));
         return a.status;
+}
+
+/* -- Cutting the log -- */
+
+enum { CUTS_MAX = 500, CUT_MS = 20 };
+
+static bool is_removed(void *path) {
+        return access(path, F_OK) < 0;
+}
+
+void trio_cut_log(TrioHost *h, void (*put_many)(TrioHost *h, const char *prefix, unsigned n)) {
+        char prefix[32], path[PATH_MAX], last[PATH_MAX] = "";
+
+        for (unsigned number = 1; number < 1000; number++) {
+                snprintf(path, sizeof(path), "%s/log.%08u", h->raft_path, number);
+                if (access(path, F_OK) == 0)
+                        memcpy(last, path, sizeof(path));
+        }
+        for (unsigned i = 0; i < CUTS_MAX && !is_removed(last); i++) {
+                snprintf(prefix, sizeof(prefix), "cut%u", i);
+                put_many(h, prefix, 1);
+                (void) trio_until_for(h->trio, CUT_MS, is_removed, last);
+        }
+        MUST(is_removed(last));
 }
 
 KvStatus trio_sync(TrioHost *h) {

@@ -118,16 +118,8 @@ static void look_at_key(void *host, char *key) {
         }
 }
 
-static bool log_was_cut(void *host) {
-        char path[PATH_MAX];
-
-        snprintf(path, sizeof(path), "%s/log.00000001", ((TrioHost *) host)->raft_path);
-        return access(path, F_OK) < 0;
-}
-
 /* One host: founds, writes, makes checkpoints, cuts, closes; then the machine is booted anew, and it rebuilds. */
 static void load_alone(const char *folder) {
-        char key[64];
         Trio t;
 
         trio_new(&t, folder, false);
@@ -136,12 +128,7 @@ static void load_alone(const char *folder) {
         must_open(&t, 0);
         MUST(trio_until(&t, trio_is_led, &t.hosts[0]));
         put_many(&t.hosts[0], "first", 120);
-        /* Checkpoints are made beside the writes, and on a busy machine after them. */
-        for (unsigned i = 0; !log_was_cut(&t.hosts[0]) && i < 1000; i++) {
-                snprintf(key, sizeof(key), "/more/%u", i);
-                put(&t.hosts[0], key);
-                (void) trio_until_for(&t, 20, log_was_cut, &t.hosts[0]);
-        }
+        trio_cut_log(&t.hosts[0], put_many);
         trio_close(&t, 0);
         t.boot++;
         must_open(&t, 0);
@@ -235,7 +222,7 @@ static void load_pair(const char *folder) {
         trio_let_in(&t, 0, 1, false);
         put_many(&t.hosts[1], "follower", 5);
         trio_close(&t, 1);
-        put_many(&t.hosts[0], "behind", 60);
+        trio_cut_log(&t.hosts[0], put_many);
         must_open(&t, 1);
         MUST(trio_until(&t, was_reset, &t.hosts[1]));
         MUST(trio_sync(&t.hosts[1]) == KV_OK);
