@@ -54,8 +54,8 @@ static void list_members(const KvStore *s, KvState *ret) {
 
                 *m = (KvMember) { .raft_id = server->id, .seat = seat_of(server->role), .reachable = server->id == ret->raft_id };
                 snprintf(m->address, sizeof(m->address), "%s", server->address[0] == '-' ? "" : server->address);
-                if (lead && raft_core_match_index(s->replica->core, server->id, &m->match) < 0)
-                        m->match = 0;
+                if (lead)
+                        (void) raft_core_match_index(s->replica->core, server->id, &m->match);
         }
         if (s->peers)
                 peers_each(s->peers, look_at_peer, &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });

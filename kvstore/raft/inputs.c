@@ -172,7 +172,7 @@ static void hold(Replica *p, uint64_t from, const char *address, const void *byt
 }
 
 static void receive(Replica *p, uint64_t from, const char *address, const void *bytes, size_t size) {
-        RaftMessage message;
+        _cleanup_(raft_message_done) RaftMessage message = {};
         int r;
 
         r = raft_message_decode(bytes, size, &message);
@@ -184,15 +184,12 @@ static void receive(Replica *p, uint64_t from, const char *address, const void *
         if (message.type == RAFT_MESSAGE_SNAPSHOT && p->copying) {
                 /* The tree cannot be exchanged under a copy of it that is being made. */
                 hold(p, from, address, bytes, size);
-                raft_message_done(&message);
                 return;
         }
         if (message.type == RAFT_MESSAGE_SNAPSHOT) {
                 p->incoming = transfers_received(p->transfers, &message);
-                if (!p->incoming && message.snapshot.index > raft_core_commit_index(p->core)) {
-                        raft_message_done(&message);
+                if (!p->incoming && message.snapshot.index > raft_core_commit_index(p->core))
                         return;
-                }
         }
 
         if ((message.type == RAFT_MESSAGE_APPEND || message.type == RAFT_MESSAGE_SNAPSHOT) && message.term >= raft_core_term(p->core))
@@ -207,7 +204,6 @@ static void receive(Replica *p, uint64_t from, const char *address, const void *
         r = raft_core_receive(p->core, loop_now_ms(p->loop), from, address, &message);
         p->incoming = NULL;
         replica_leave(p, r);
-        raft_message_done(&message);
 
         if (p->core && !p->restarting && p->error == 0 && raft_core_installing(p->core)) {
                 replica_enter(p);

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "io/loop_uv.h"
-#include "kvstore/session/session.h"
+#include "kvstore/session/peers_internal.h"
 #include "tests/lib/side_by_side.h"
 
 enum {
@@ -517,6 +517,32 @@ static void a_cut_session_is_dialed_again_and_its_end_is_told_before(void **stat
         ask(&a, &b, "again");
         UNTIL(lab, a.n_answered == 1);
         stop(&a, "");
+        stop(&b, "");
+}
+
+/* Its silence is judged for so long. */
+static void a_host_without_sessions_is_forgotten_after_ten_minutes(void **state) {
+        static const struct {
+                unsigned ago_s;
+                bool stays;
+        } times[] = { { 0, true }, { 590, true }, { 600, false } };
+        Lab *lab = *state;
+        Member a = {}, b = {};
+
+        start(&a, lab, ID_A, "a", 1);
+        start(&b, lab, ID_B, "b", 2);
+        know_one(&a, &b);
+        UNTIL(lab, has_dialed(&a, &b) && state_of(&b, &a).accepted);
+        stop(&a, "");
+        UNTIL(lab, !state_of(&b, &a).accepted);
+        for (size_t i = 0; i < ELEMENTS(times); i++) {
+                host_find(b.peers, ID_A)->used_ms = loop_now_ms(lab->loop) - times[i].ago_s * 1000;
+                assert_true(timer_armed(&b.peers->tick));
+                timer_stop(&b.peers->tick);
+                b.peers->tick.fire(b.peers->tick.userdata);
+                assert_int_equal(host_find(b.peers, ID_A) != NULL, times[i].stays);
+        }
+        assert_false(timer_armed(&b.peers->tick)); /* nothing is left to watch over */
         stop(&b, "");
 }
 
@@ -1067,6 +1093,7 @@ int main(int argc, char *argv[]) {
                 PLAIN(a_raft_id_given_later_is_said_on_open_sessions),
                 PLAIN(a_cut_session_is_dialed_again_and_its_end_is_told_before),
                 SECURE(a_cut_session_is_dialed_again_and_its_end_is_told_before),
+                PLAIN(a_host_without_sessions_is_forgotten_after_ten_minutes),
                 PLAIN(a_host_that_starts_anew_is_found_again),
                 SECURE(a_host_that_starts_anew_is_found_again),
                 PLAIN(a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew),

@@ -1,5 +1,6 @@
 /* The leader's side of proposals, to another host that says what it likes: the bounds of what is kept for it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -741,6 +742,22 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
         assert_false(h->asked.open);
 }
 
+/* An answer of the leader's is given only when this host has recorded how far it is ahead of its own tree. */
+static void what_cannot_be_recorded_is_not_acknowledged(void **state) {
+        static const int errors[] = { 0, -ENOTDIR };
+        Still *h = *state;
+        const ProposalsOptions *options = &h->store->proposals->options;
+        Floor before = h->store->floor;
+
+        for (size_t i = 0; i < ELEMENTS(errors); i++) {
+                h->store->floor = (Floor) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1, .met = true };
+                assert_int_equal(options->ahead(options->userdata, 3 * FLOOR_STEP + i), errors[i]);
+                assert_int_equal(h->store->promised, 3 * FLOOR_STEP + i);
+                closep(&h->store->floor.dir_fd);
+        }
+        h->store->floor = before;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define HOST(f) cmocka_unit_test_setup_teardown(f, host, host_end)
@@ -764,6 +781,7 @@ int main(void) {
                 HOST(answers_that_fit_into_no_frame_come_in_several),
                 HOST(a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand),
                 HOST(a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut),
+                HOST(what_cannot_be_recorded_is_not_acknowledged),
         };
 
         log_set_max_priority(LOG_EMERG);

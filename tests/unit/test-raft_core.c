@@ -431,15 +431,16 @@ static void times_that_are_not_given_are_the_defaults(void **state) {
         assert_null(raft_core_free(NULL));
 }
 
-/* Memory of the engine: so many allocations succeed. None of them counts for those that fail elsewhere. */
+/* Memory of the engine: so many allocations succeed, then all fail, or one. None of them counts for those that fail elsewhere. */
 static unsigned heap_left;
-static bool heap_failed;
+static bool heap_failed, heap_fails_once;
 
 static void *heap_realloc(void *data, void *p, size_t size) {
         void *q;
 
         if (heap_left == 0) {
                 heap_failed = true;
+                heap_left = heap_fails_once ? UINT_MAX : 0;
                 return NULL;
         }
         heap_left--;
@@ -466,6 +467,7 @@ static void heap_free(void *data, void *p) {
 static struct raft_heap heap = { .malloc = heap_malloc, .free = heap_free, .calloc = heap_calloc, .realloc = heap_realloc };
 
 static void a_core_without_memory_says_so(void **state) {
+        RaftEntry entry = command(2);
         uint64_t index = 77, term = 77;
         RaftCore *core = NULL;
         Bench b;
@@ -499,6 +501,18 @@ static void a_core_without_memory_says_so(void **state) {
         r = receive_append(&b, 2, 2, 1, 1, 1, NULL, 0);
         raft_heap_set_default();
         assert_int_equal(r, -ENOMEM);
+        done(&b);
+
+        /* Entries are received, for which the engine needs none itself. */
+        start(&b, "VVV", 2, 1);
+        heap_fails_once = true;
+        raft_heap_set(&heap);
+        r = receive_append(&b, 2, 2, 1, 1, 0, &entry, 1);
+        raft_heap_set_default();
+        heap_fails_once = false;
+        heap_left = 0;
+        assert_int_equal(r, -ENOMEM);
+        assert_false(has_said(&b, "append 2"));
         done(&b);
 }
 

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "kvstore/file_sum.h"
-#include "kvstore/tree.h"
+#include "kvstore/tree_internal.h"
 #include "tests/lib/scratch.h"
 
 typedef struct Fixture {
@@ -408,6 +408,48 @@ static void a_replaced_node_expires_by_its_new_time_only(void **state) {
         assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
         assert_int_equal(tree_first_due(f->txn, UINT64_MAX, &node), -ENOENT);
         assert_whole(f->txn);
+}
+
+/* What an entry may touch is limited: each change counts a page, and the bytes that it writes. */
+static void each_change_touches_a_page_and_what_it_writes(void **state) {
+        enum { PAGE = 4096, RECORD = 21 /* of a node with a key of 2 bytes: docs/FORMATS.md */ };
+        Fixture *f = *state;
+        uint64_t before;
+
+        before = tree_touched(f->txn);
+        put_dir(f, "/d");
+        assert_int_equal(tree_touched(f->txn) - before, PAGE + RECORD);
+        for (unsigned i = 0; i < 3; i++)
+                put(f, (const char *[]) { "/d/a", "/d/b", "/d/c" }[i], "");
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_delete_below(f->txn, kv_string("/d")), 0);
+        assert_int_equal(tree_touched(f->txn) - before, 3 * PAGE);
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_delete(f->txn, kv_string("/d")), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE);
+
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 1, kv_string("event"), 1), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE + 8 + strlen("event"));
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 2, kv_string("large"), TREE_WINDOW_BYTES), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE + 8 + strlen("large") + PAGE); /* the first one goes */
+
+        before = tree_touched(f->txn);
+        assert_int_equal(tree_put_result(f->txn, 1, 1, kv_string("record")), 0);
+        assert_int_equal(tree_touched(f->txn) - before, PAGE + strlen("record"));
+}
+
+static void a_window_that_has_fewer_events_than_it_says_is_damaged(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_OURS, 1, kv_string("event"), 1), 0);
+        f->txn->meta.windows[TREE_WINDOW_USERS].n = TREE_WINDOW_EVENTS + 1;
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_USERS, 2, kv_string("event"), 1), -EUCLEAN);
+        assert_int_equal(f->txn->meta.windows[TREE_WINDOW_OURS].n, 1);
+
+        f->txn->meta.windows[TREE_WINDOW_OURS].n = TREE_WINDOW_EVENTS + 2;
+        assert_int_equal(tree_add_event(f->txn, TREE_WINDOW_OURS, 2, kv_string("event"), 1), -EUCLEAN);
 }
 
 static void users_and_fleet_are_counted_apart(void **state) {
@@ -1040,6 +1082,8 @@ int main(void) {
                 TEST(children_are_listed_beside_a_directory_whose_key_is_just_not_cut),
                 TEST(the_first_due_is_the_earliest_then_the_oldest_then_by_key),
                 TEST(a_replaced_node_expires_by_its_new_time_only),
+                TEST(each_change_touches_a_page_and_what_it_writes),
+                TEST(a_window_that_has_fewer_events_than_it_says_is_damaged),
                 TEST(users_and_fleet_are_counted_apart),
                 TEST(meta_and_configuration_are_kept),
                 TEST(the_map_has_room_for_the_quota_that_the_tree_carries),
