@@ -123,11 +123,12 @@ static int estimate_get(Estimate *e, KvBytes key, KvNode *ret) {
         return r == -ENOTUNIQ ? -ENOENT : r;
 }
 
-/* Whether the first 'size' bytes of a key are there: whatever is stored has all its parents. */
-static bool is_there(const Estimate *e, KvBytes key, size_t size) {
+/* 1: the first 'size' bytes of a key are there (whatever is stored has all its parents); 0: they are not. */
+static int is_there(const Estimate *e, KvBytes key, size_t size) {
         KvNode node;
+        int r = tree_get(e->txn, (KvBytes) { key.data, size }, &node);
 
-        return tree_get(e->txn, (KvBytes) { key.data, size }, &node) == 0;
+        return r == -ENOENT || r == -ENOTUNIQ ? 0 : r < 0 ? r : 1;
 }
 
 /* Size of the topmost directory at or above 'key' that an earlier write has removed; SIZE_MAX: none. */
@@ -152,9 +153,10 @@ static void estimate_made(Estimate *e, size_t key, size_t value, bool expires) {
 }
 
 /* The ways to a key that are missing, and what apply pays for finding them one by one. 'removed': what is so long or longer is missing. */
-static void estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
+static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
         const char *p = key.data;
         size_t ends[KV_DEPTH_MAX + 1], n = 0, low = 0, high;
+        int r;
 
         for (size_t i = 1; i < key.size && n < ELEMENTS(ends); i++)
                 if (p[i] == '/')
@@ -162,7 +164,10 @@ static void estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
         for (high = n; low < high;) {
                 size_t middle = low == 0 && high == n ? n - 1 : low + (high - low) / 2; /* commonly nothing is missing */
 
-                if (ends[middle] < removed && is_there(e, key, ends[middle]))
+                r = ends[middle] < removed ? is_there(e, key, ends[middle]) : 0;
+                if (r < 0)
+                        return r;
+                if (r > 0)
                         low = middle + 1;
                 else
                         high = middle;
@@ -177,6 +182,7 @@ static void estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
                 cost_ways(&e->result.cost, 1, ends[i]);
                 estimate_made(e, ends[i], 0, false);
         }
+        return 0;
 }
 
 static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
@@ -308,8 +314,9 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
         LongGroup *group;
         int r;
 
-        if (unsure)
-                estimate_ways(e, cmd->key, makes, removed);
+        r = unsure ? estimate_ways(e, cmd->key, makes, removed) : 0;
+        if (r < 0)
+                return r;
         if (unsure && makes && tree_is_long(cmd->key)) {
                 r = estimate_group(e, cmd->key, &group);
                 if (r < 0)
@@ -332,6 +339,7 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         size_t removed = removed_above(e, cmd->key), old;
         Cost quoted = {};
         KvNode node;
+        bool there;
         int r;
 
         r = estimate_get(e, cmd->key, &node);
@@ -340,12 +348,14 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         old = old_size(e, cmd->key, r == 0 ? &node : NULL);
         if (cmd->op != KV_DELETE)
                 return estimate_write(e, cmd, r == 0 ? &node : NULL, old, removed);
+        there = r == 0;
+        r = there ? 0 : estimate_ways(e, cmd->key, false, removed);
         if (r < 0)
-                estimate_ways(e, cmd->key, false, removed);
+                return r;
         if (cmd->has_prev_value)
                 cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         cost_add(&e->result.cost, &quoted);
-        return estimate_delete(e, cmd, r == 0 ? &node : NULL, old);
+        return estimate_delete(e, cmd, there ? &node : NULL, old);
 }
 
 /* The child gets the next index as its name, and may be a long key where its directory is none. */

@@ -298,19 +298,12 @@ static bool core_leads(const Replica *p) {
         return p->core && !p->restarting && !p->closing && raft_core_state(p->core) == RAFT_STATE_LEADER;
 }
 
-/* Tells whoever is ready. 0 also while nobody is. */
+/* Of a leader with a transfer that is due: tells a voter that is ready. 0 also while none is. */
 static int transfer_step(Replica *p) {
         const RaftServers *servers;
         uint64_t to = 0, match, now = loop_now_ms(p->loop);
         bool hopeful = false;
         int r;
-
-        if (p->transfer_due_ms == 0)
-                return 0;
-        if (!core_leads(p)) {
-                p->transfer_due_ms = 0;
-                return 0;
-        }
 
         servers = raft_core_servers(p->core);
         for (size_t i = 0; i < servers->n && to == 0; i++) {
@@ -505,7 +498,10 @@ void replica_settle(Replica *p) {
         if (p->closing)
                 return;
 
-        (void) transfer_step(p);
+        if (!core_leads(p))
+                p->transfer_due_ms = 0;
+        if (p->transfer_due_ms > 0)
+                (void) transfer_step(p);
         if (p->core && !p->restarting && p->error == 0) {
                 if (!compare_differs(p->compare) && !compare_undecided(p->compare)) {
                         tell_checkpoint(p);

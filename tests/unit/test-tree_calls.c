@@ -12,6 +12,7 @@
 #include <lmdb.h>
 
 #include "kvstore/apply.h"
+#include "kvstore/estimate.h"
 #include "kvstore/events.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
@@ -29,6 +30,7 @@ typedef struct Room {
         const KvCommand *cmd; /* of scenarios that apply one */
         unsigned level;
         KvStatus status;
+        EstimateLimits limits;
 } Room;
 
 static char large[KV_VALUE_MAX];
@@ -465,6 +467,35 @@ static void commands_say_which_call_failed(void **state) {
         }
 }
 
+static int estimate_one_command(Room *room) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        Counted known = { .now_ms = 1 };
+        Estimated estimated;
+        int r = tree_begin_read(room->tree, &txn);
+
+        return r < 0 ? r : cost_estimate(txn, NULL, &known, room->cmd, &room->limits, &estimated);
+}
+
+static void estimates_say_which_call_failed(void **state) {
+        static const KvCommand commands[] = {
+                { .op = KV_SET, .key = { "/x/y/z", 6 } },
+                { .op = KV_SET, .key = { "/a", 2 } },
+                { .op = KV_POST, .key = { "/d", 2 } },
+                { .op = KV_DELETE, .key = { "/d", 2 }, .recursive = true },
+                { .op = KV_DELETE, .key = { "/due", 4 }, .recursive = true },
+                { .op = KV_DELETE, .key = { "/empty", 6 }, .dir = true },
+        };
+        Room *room = *state;
+        char name[32];
+
+        for (size_t i = 0; i < 2 * ELEMENTS(commands); i++) {
+                room->cmd = &commands[i / 2];
+                room->limits = (EstimateLimits) { .cost = i % 2 ? 1 : UINT64_MAX, .counted = UINT64_MAX };
+                snprintf(name, sizeof(name), "estimate %zu", i);
+                assert_true(sweep(room, name, estimate_one_command) >= 2);
+        }
+}
+
 static int apply_entry(Room *room) {
         _cleanup_writer_ Writer batch = {};
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
@@ -500,6 +531,7 @@ int main(void) {
                 TEST(a_copy_in_which_a_call_fails_leaves_nothing),
                 TEST(each_code_of_the_database_is_an_errno),
                 TEST(commands_say_which_call_failed),
+                TEST(estimates_say_which_call_failed),
                 TEST(entries_say_which_call_failed),
         };
 
