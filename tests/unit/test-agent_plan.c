@@ -104,6 +104,13 @@ static void owned(Scene *s, const char *boot) {
                 assert_non_null(reason_);                                                                 \
         } while (false)
 
+static void assert_reason(const Scene *s, const char *expected) {
+        const char *reason = NULL;
+
+        (void) agent_plan(&s->view, &reason);
+        assert_string_equal(reason, expected);
+}
+
 /* -- Rows -- */
 
 static void nothing_is_done_before_systemd_was_asked(void **state) {
@@ -290,6 +297,7 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         assert_step(s, AGENT_WRITE);
         in_force(s, s->two, "inactive");
         assert_step(s, AGENT_START);
+        assert_reason(s, "a replacement that had begun is finished");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.stopping = false;
@@ -305,6 +313,9 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->seen.job = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
+        s->note.replacing = false;
+        assert_reason(s, "assigned before, and the cluster cannot be asked");
+        s->note.replacing = true;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
         s->view.use_saved = false;
