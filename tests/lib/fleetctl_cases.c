@@ -274,6 +274,10 @@ static void set_up(Setup *s, const char *lines, char which) {
 
 /* -- Streams -- */
 
+/* Behind the output on a terminal: no text of fleetctl has this byte. The reader does not wait for the end of file, because Linux may report it
+ * before the last bytes (n_tty_read()). */
+enum { TERMINAL_END = 0xff };
+
 typedef struct Streams {
         int saved[3], own[3], master;
         FILE *out, *err;
@@ -283,11 +287,15 @@ typedef struct Streams {
 
 static void *read_terminal(void *userdata) {
         Streams *s = userdata;
-        char buffer[4096];
+        unsigned char buffer[4096];
+        bool ended = false;
         ssize_t n;
 
-        while ((n = read(s->master, buffer, sizeof(buffer))) > 0)
+        while (!ended && (n = read(s->master, buffer, sizeof(buffer))) > 0) {
+                ended = buffer[n - 1] == TERMINAL_END;
+                n -= ended;
                 assert(fwrite(buffer, 1, (size_t) n, s->said) == (size_t) n);
+        }
         return NULL;
 }
 
@@ -353,7 +361,8 @@ static void streams_end(Streams *s, CaseResult *result) {
         if (s->master < 0) {
                 take(s->own[1], &result->out);
                 take(s->own[2], &result->err);
-        }
+        } else
+                assert(write(s->own[1], (const unsigned char[]) { TERMINAL_END }, 1) == 1);
         for (int i = 0; i < 3; i++)
                 close(s->own[i]);
         if (s->master >= 0) {
