@@ -126,7 +126,7 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
                         break;
                 r = remove_part(c, part, &max, err);
                 in_vain = r == 0 ? in_vain + 1 : 0;
-                more = part->n > 1 && (part->more || max < PART_MAX);
+                more = part->n > 1 && (r == 0 || part->more || max < PART_MAX);
         }
         part_clear(part);
         return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
