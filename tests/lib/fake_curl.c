@@ -183,9 +183,9 @@ static void begin(struct Curl_easy *e) {
         e->answer = find(e->method, path) ?: &nothing;
         e->rest = e->answer->body ?: "";
         e->begun_ms = fake.now_ms;
-        if (e->answer->index == 0)
+        if (!e->answer->index)
                 return;
-        snprintf(header, sizeof(header), "X-Etcd-Index: %llu\r\n", (unsigned long long) e->answer->index);
+        snprintf(header, sizeof(header), "X-Etcd-Index: %s\r\n", e->answer->index);
         (void) e->on_header(header, 1, strlen(header), e->header_data);
 }
 

@@ -12,7 +12,7 @@ typedef struct FakeAnswer {
         const char *method, *path; /* the path with its query; one that ends in "*" stands for all that begin so */
         uint64_t at_ms;            /* from when on it is given, in place of those before; 0: once, the last one of these always */
         long status;
-        uint64_t index;            /* X-Etcd-Index, 0: none */
+        const char *index;         /* X-Etcd-Index, NULL: none */
         CURLcode code;             /* how it ends */
         const char *body;          /* its lines may begin with "@MS ": they come so much later; "...": it does not end */
         bool used;

@@ -188,7 +188,7 @@ static void add_answer(Setup *s, char *line) {
         status = word(&line);
         status[strcspn(status, "\n")] = 0;
         slash = strchr(status, '/');
-        a->index = slash ? strtoull(slash + 1, NULL, 10) : 0;
+        a->index = slash ? slash + 1 : NULL;
         a->status = strtol(status, NULL, 10);
         for (size_t i = 0; i < ELEMENTS(codes); i++)
                 if (streq(codes[i].word, status)) {
