@@ -144,6 +144,7 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
                 if (r == -EREMOTEIO && *ret_code == 210 && !in_parts) {
                         in_parts = true;
+                        *err = (Error) {}; /* a failure to come has its own reason */
                         r = remove_leaves(c, key, err);
                         if (r < 0)
                                 return r;
