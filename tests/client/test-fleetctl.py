@@ -68,8 +68,8 @@ class Test:
                     assert part in text, f"{where}: {name} has no {part!r}:\n{text!r}"
         return got[1]
 
-    def terminal(self, *args, columns=80, rows=24, term="xterm"):
-        return Terminal([PROGRAM, *args], self.dir, {**self.env, "TERM": term}, columns, rows)
+    def terminal(self, *args, columns=80, rows=24, term="xterm", blocked=()):
+        return Terminal([PROGRAM, *args], self.dir, {**self.env, "TERM": term}, columns, rows, blocked)
 
     def on_terminal(self, *args, columns=80, typed="", **kwargs):
         """What a terminal gets, on which this is typed."""
@@ -79,9 +79,9 @@ class Test:
 
 
 class Terminal:
-    """A program on a terminal of its own, which it controls."""
+    """A program on a terminal of its own, which it controls. Its parent process has blocked these signals."""
 
-    def __init__(self, command, cwd, env, columns, rows):
+    def __init__(self, command, cwd, env, columns, rows, blocked=()):
         import fcntl
         import struct
         import termios
@@ -93,7 +93,7 @@ class Terminal:
         termios.tcsetattr(other, termios.TCSANOW, attributes)
         self.before = termios.tcgetattr(other)
         self.process = subprocess.Popen(command, cwd=cwd, env=env, stdin=other, stdout=other, stderr=other, start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+                                        preexec_fn=lambda: (fcntl.ioctl(0, termios.TIOCSCTTY, 0), signal.pthread_sigmask(signal.SIG_BLOCK, blocked)))
         os.close(other)
 
     def read(self, seconds):
@@ -1646,6 +1646,11 @@ def an_interrupt_says_what_goes_on(t):
     assert terminal.screen()[2:] == ["fleetctl: the cluster goes on starting nowhere.service (fleetctl unload takes that back)",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
+    terminal = t.terminal("start", "--wait", "nowhere", columns=200, blocked=[signal.SIGINT])
+    terminal.wait_for("needs metadata region=mars")
+    os.write(terminal.me, b"\003")
+    assert terminal.end() == 1
+    assert terminal.screen()[1:] == ["fleetctl: the cluster goes on running nowhere.service (fleetctl stop ends that)", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
              "fleetctl: nowhere.service is wanted and waits for a machine: fleetctl unload nowhere.service takes that back\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
