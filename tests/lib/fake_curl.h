@@ -1,5 +1,5 @@
 /* libcurl as far as client/connection.c goes, with a daemon that answers what is written down, and the clock of the process. Time passes only
- * during a call that sleeps or waits for an answer: link with --wrap of clock_gettime, nanosleep and usleep. */
+ * during a call that sleeps or waits for an answer: link with --wrap of clock_gettime, nanosleep, sigtimedwait and usleep. */
 #pragma once
 
 #include <curl/curl.h>

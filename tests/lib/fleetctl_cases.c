@@ -475,6 +475,24 @@ static void name_folders(Text *t) {
         }
 }
 
+/* Who holds a lock is called "HOST PID". */
+static void name_holder(Text *t) {
+        char host[64] = "", holder[96];
+        Text whole = {};
+        char *at;
+
+        (void) gethostname(host, sizeof(host) - 1);
+        snprintf(holder, sizeof(holder), "value=%s%%20%ld&", host, (long) getpid());
+        at = t->chars ? strstr(t->chars, holder) : NULL;
+        if (!at)
+                return;
+        text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
+        text_append(&whole, "value=HOST%20PID&");
+        text_append(&whole, at + strlen(holder));
+        text_done(t);
+        *t = whole;
+}
+
 /* A release does not change the files: the version is VERSION there. */
 static void name_version(Text *t) {
         static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n", "VERSION:\n\t" PACKAGE_VERSION "\n" };
@@ -497,6 +515,7 @@ static void name_version(Text *t) {
 char *case_print(CaseResult *result) {
         Text t = {};
 
+        name_holder(&result->sent);
         print_lines(&t, '<', &result->sent);
         name_folders(&result->out);
         name_folders(&result->err);
