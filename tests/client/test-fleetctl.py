@@ -98,10 +98,13 @@ class Terminal:
 
     def read(self, seconds):
         ready, _, _ = select.select([self.me], [], [], seconds)
-        try:
-            part = os.read(self.me, 65536) if ready else None
-        except OSError:
-            part = b""
+        part = None
+        for _ in range(2 if ready else 0):  # Linux may report the end before the last bytes (n_tty_read()), once
+            try:
+                part = os.read(self.me, 65536)
+                break
+            except OSError:
+                part = b""
         self.said += part or b""
         return part
 
@@ -1955,8 +1958,9 @@ def main():
     tests.sort(key=lambda f: f.__code__.co_firstlineno)
     if len(sys.argv) > 1:
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the parent process may ignore them
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # the parent process may ignore them, as a shell does in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"1..{len(tests)}", flush=True)
     failed, running, scratch = 0, [], tempfile.mkdtemp(prefix="fleetctl-tests-")
     tempfile.tempdir = scratch
