@@ -74,7 +74,7 @@ struct Curl_easy {
         struct curl_slist *headers;
         FakeAnswer *answer;
         const char *rest; /* of the answer's body */
-        uint64_t begun_ms, due_ms;
+        uint64_t begun_ms, due_ms, timeout_ms;
         bool done, told;
         CURLcode code;
 };
@@ -136,6 +136,8 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
                 e->headers = va_arg(ap, struct curl_slist *);
         else if (option == CURLOPT_CUSTOMREQUEST)
                 e->method = va_arg(ap, const char *);
+        else if (option == CURLOPT_TIMEOUT_MS)
+                e->timeout_ms = (uint64_t) va_arg(ap, long);
         else if (option == CURLOPT_URL)
                 e->url = strdup(va_arg(ap, const char *));
         va_end(ap);
@@ -248,6 +250,8 @@ CURLcode curl_easy_perform(CURL *easy) {
 
         begin(e);
         go_on(e);
+        if (e->code == CURLE_OPERATION_TIMEDOUT)
+                pass(e->timeout_ms);
         return e->code;
 }
 

@@ -13,7 +13,7 @@ typedef struct FakeAnswer {
         uint64_t at_ms;            /* from when on it is given, in place of those before; 0: once, the last one of these always */
         long status;
         const char *index;         /* X-Etcd-Index, NULL: none */
-        CURLcode code;             /* how it ends */
+        CURLcode code;             /* how it ends; CURLE_OPERATION_TIMEDOUT: when its time is over */
         const char *body;          /* its lines may begin with "@MS ": they come so much later; "...": it does not end */
         bool used;
 } FakeAnswer;
