@@ -64,6 +64,12 @@ int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct times
         return signal;
 }
 
+int __wrap_gethostname(char *name, size_t size);
+int __wrap_gethostname(char *name, size_t size) {
+        strncpy(name, getenv("FAKE_HOST") ?: "host", size);
+        return 0;
+}
+
 /* -- libcurl -- */
 
 struct Curl_easy {

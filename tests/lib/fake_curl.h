@@ -1,5 +1,6 @@
 /* libcurl as far as client/connection.c goes, with a daemon that answers what is written down, and the clock of the process. Time passes only
- * during a call that sleeps or waits for an answer: link with --wrap of clock_gettime, nanosleep, sigtimedwait and usleep. */
+ * during a call that sleeps or waits for an answer. The host is called FAKE_HOST in the environment, or "host". Link with --wrap of clock_gettime,
+ * gethostname, nanosleep, sigtimedwait and usleep. */
 #pragma once
 
 #include <curl/curl.h>

@@ -475,20 +475,18 @@ static void name_folders(Text *t) {
         }
 }
 
-/* Who holds a lock is called "HOST PID". */
+/* Who holds a lock is called "host PID". */
 static void name_holder(Text *t) {
-        char host[64] = "", holder[96];
+        char mark[40], *at;
         Text whole = {};
-        char *at;
 
-        (void) gethostname(host, sizeof(host) - 1);
-        snprintf(holder, sizeof(holder), "value=%s%%20%ld&", host, (long) getpid());
-        at = t->chars ? strstr(t->chars, holder) : NULL;
+        snprintf(mark, sizeof(mark), "%%20%ld&ttl=", (long) getpid());
+        at = t->chars ? strstr(t->chars, mark) : NULL;
         if (!at)
                 return;
         text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
-        text_append(&whole, "value=HOST%20PID&");
-        text_append(&whole, at + strlen(holder));
+        text_append(&whole, "%20PID&ttl=");
+        text_append(&whole, at + strlen(mark));
         text_done(t);
         *t = whole;
 }
