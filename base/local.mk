@@ -33,6 +33,11 @@ TESTS += tests/unit/test-parse
 tests_unit_test_parse_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_parse_LDADD = $(BASE_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test-clock
+TESTS += tests/unit/test-clock
+tests_unit_test_clock_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_clock_LDADD = $(BASE_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test-file
 TESTS += tests/unit/test-file
 tests_unit_test_file_CFLAGS = $(TEST_CFLAGS)

@@ -155,8 +155,6 @@ Connection *connection_free(Connection *c) {
 /* Why nobody answers at the socket, and what to type. A second look at the file tells more than curl does; it is for
  * the sentence only. */
 static int socket_problem(const Connection *c, Error *err) {
-        if (access(c->socket, F_OK) < 0 && errno == ENOENT)
-                return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
         if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
                 return error_set(err, -EACCES,
                                  "cannot reach fleetd at %s: permission denied; you are not in group fleet (usermod -aG fleet $USER)",

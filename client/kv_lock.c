@@ -142,7 +142,10 @@ static int lock_queue(Lock *lock) {
                 return EXIT_FAILED;
         }
         text_append(&lock->key, kv_text_of(node, "key"));
-        return lock->key.error < 0 || lock->key.size == 0 ? client_fail(-ENOMEM, NULL, "%s", "") : EXIT_DONE;
+        r = lock->key.error;
+        if (r >= 0 && lock->key.size == 0)
+                r = error_set(&err, -EBADMSG, "fleetd's answer names no key");
+        return r < 0 ? client_fail(r, &err, "%s", "") : EXIT_DONE;
 }
 
 /* 1: it is our turn; 0: 'before' is who holds it, or waits just before us, as of *ret_index; negative: it cannot be told. */

@@ -126,7 +126,7 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
                         break;
                 r = remove_part(c, part, &max, err);
                 in_vain = r == 0 ? in_vain + 1 : 0;
-                more = part->n > 1 && (part->more || max < PART_MAX);
+                more = part->n > 1 && (r == 0 || part->more || max < PART_MAX);
         }
         part_clear(part);
         return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
@@ -144,6 +144,7 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
                 if (r == -EREMOTEIO && *ret_code == 210 && !in_parts) {
                         in_parts = true;
+                        *err = (Error) {}; /* a failure to come has its own reason */
                         r = remove_leaves(c, key, err);
                         if (r < 0)
                                 return r;

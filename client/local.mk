@@ -27,7 +27,7 @@ check_PROGRAMS += $(CLIENT_TESTS)
 TESTS += $(CLIENT_TESTS)
 EXTRA_DIST += tests/client/cases
 CLIENT_CASES = tests/lib/fleetctl_cases.h tests/lib/fleetctl_cases.c tests/lib/fake_curl.h tests/lib/fake_curl.c tests/lib/scratch.h tests/lib/scratch.c
-CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=nanosleep,--wrap=usleep
+CLIENT_WRAPS = -Wl,--wrap=clock_gettime,--wrap=gethostname,--wrap=nanosleep,--wrap=sigtimedwait,--wrap=usleep
 
 tests_unit_test_client_SOURCES = tests/unit/test-client.c $(CLIENT_CASES)
 tests_unit_test_client_CFLAGS = $(TEST_CFLAGS) $(CURL_CFLAGS)

@@ -142,12 +142,15 @@ static void check_deadlines(Wait *w) {
         }
 }
 
-/* Waits for something to look at; the subscription is given up where there are no events to be had. */
-static void rest(Wait *w, Stream **events, uint64_t *look_ms, bool attended) {
+/* Waits for something to look at; the subscription is given up where there are no events to be had. 'next_ms': when units that are dirty are
+ * looked at, which were too many at once. */
+static void rest(Wait *w, Stream **events, uint64_t *look_ms, uint64_t next_ms, bool attended) {
         uint64_t now_ms = clock_monotonic_ms(), until_ms = *look_ms;
 
         for (size_t i = 0; i < w->n; i++)
                 if (w->units[i].phase < PHASE_DONE) {
+                        if (w->units[i].dirty)
+                                until_ms = MIN(until_ms, next_ms);
                         if (w->units[i].deadline_ms > 0)
                                 until_ms = MIN(until_ms, w->units[i].deadline_ms);
                         if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
@@ -222,7 +225,7 @@ static int run(Wait *w, const sigset_t *interrupts, bool attended) {
                 check_deadlines(w);
                 if (w->n_left == 0)
                         break;
-                rest(w, &events, &look_ms, attended);
+                rest(w, &events, &look_ms, next_ms, attended);
                 if (sigtimedwait(interrupts, NULL, &(struct timespec) {}) > 0)
                         return interrupted(w);
                 if (clock_monotonic_ms() >= look_ms) {

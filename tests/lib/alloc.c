@@ -36,12 +36,47 @@ bool alloc_has_failed(void) {
         return atomic_load(&failed);
 }
 
-bool alloc_fails(void) {
+/* -- Where they come from; of one thread -- */
+
+enum { LINES_MAX = 1000, NOTED_MAX = 200 };
+
+static struct {
+        bool on;
+        const void *lines[LINES_MAX]; /* return addresses */
+        size_t n_lines, n;
+        unsigned numbers[NOTED_MAX];
+} noted;
+
+void alloc_note_new(void) {
+        noted.n = 0;
+        alloc_fail_span(UINT_MAX, 1); /* counts */
+        noted.on = true;
+}
+
+size_t alloc_noted(const unsigned **ret) {
+        noted.on = false;
+        *ret = noted.numbers;
+        return noted.n;
+}
+
+static void note(const void *from, unsigned number) {
+        for (size_t i = 0; i < noted.n_lines; i++)
+                if (noted.lines[i] == from)
+                        return;
+        if (noted.n_lines == LINES_MAX || noted.n == NOTED_MAX)
+                return;
+        noted.lines[noted.n_lines++] = from;
+        noted.numbers[noted.n++] = number;
+}
+
+static bool fails(const void *caller) {
         unsigned from = atomic_load(&first), n;
 
         if (from == 0 || atomic_load(&paused))
                 return false;
         n = atomic_fetch_add(&passed, 1) + 1;
+        if (noted.on)
+                note(caller, n);
         if (n < from || n > atomic_load(&last))
                 return false;
         atomic_store(&failed, true);
@@ -49,11 +84,15 @@ bool alloc_fails(void) {
         return true;
 }
 
+bool alloc_fails(void) {
+        return fails(__builtin_return_address(0));
+}
+
 #define WRAP(type, name, parameters, arguments)                 \
         type __real_##name parameters;                          \
         type __wrap_##name parameters;                          \
         type __wrap_##name parameters {                         \
-                return alloc_fails() ? NULL : __real_##name arguments; \
+                return fails(__builtin_return_address(0)) ? NULL : __real_##name arguments; \
         }
 
 WRAP(void *, malloc, (size_t size), (size))
@@ -67,7 +106,7 @@ int __wrap_vasprintf(char **ret, const char *format, va_list ap);
 int __wrap_asprintf(char **ret, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 int __wrap_vasprintf(char **ret, const char *format, va_list ap) {
-        return alloc_fails() ? -1 : __real_vasprintf(ret, format, ap);
+        return fails(__builtin_return_address(0)) ? -1 : __real_vasprintf(ret, format, ap);
 }
 
 int __wrap_asprintf(char **ret, const char *format, ...) {

@@ -5,11 +5,17 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* From now on the n-th allocation fails, once; 0: none does. */
 void alloc_fail_at(unsigned n);
 /* The n-th and the count - 1 behind it fail (UINT_MAX: all of them). */
 void alloc_fail_span(unsigned n, unsigned count);
+
+/* From now on none fails, and those are noted that come from a line of the program that no noted one has come from before. */
+void alloc_note_new(void);
+/* Their numbers, for alloc_fail_at(). */
+size_t alloc_noted(const unsigned **ret);
 
 /* Until it is called with false, none fails and none counts: for what a scenario prepares, and looks at. */
 void alloc_pause(bool paused);

@@ -1,5 +1,7 @@
 #include "tests/lib/fake_curl.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +11,7 @@
 
 #include "base/memory.h"
 
-enum { WAITS_MAX = 100000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000 };
+enum { WAITS_MAX = 100000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000, FOR_CHILD_S = 3600 };
 
 static struct {
         FakeAnswer *answers;
@@ -51,6 +53,23 @@ int __wrap_nanosleep(const struct timespec *span, struct timespec *left) {
         return 0;
 }
 
+/* A wait of an hour is for the end of a command alone, which takes the time that it takes. */
+int __real_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
+int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
+int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span) {
+        int signal = __real_sigtimedwait(set, info, span->tv_sec >= FOR_CHILD_S ? span : &(struct timespec) {});
+
+        if (signal < 0 && (span->tv_sec > 0 || span->tv_nsec > 0))
+                pass((uint64_t) span->tv_sec * 1000 + (uint64_t) span->tv_nsec / 1000000);
+        return signal;
+}
+
+int __wrap_gethostname(char *name, size_t size);
+int __wrap_gethostname(char *name, size_t size) {
+        strncpy(name, getenv("FAKE_HOST") ?: "host", size);
+        return 0;
+}
+
 /* -- libcurl -- */
 
 struct Curl_easy {
@@ -61,7 +80,7 @@ struct Curl_easy {
         struct curl_slist *headers;
         FakeAnswer *answer;
         const char *rest; /* of the answer's body */
-        uint64_t begun_ms, due_ms;
+        uint64_t begun_ms, due_ms, timeout_ms;
         bool done, told;
         CURLcode code;
 };
@@ -123,6 +142,8 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
                 e->headers = va_arg(ap, struct curl_slist *);
         else if (option == CURLOPT_CUSTOMREQUEST)
                 e->method = va_arg(ap, const char *);
+        else if (option == CURLOPT_TIMEOUT_MS)
+                e->timeout_ms = (uint64_t) va_arg(ap, long);
         else if (option == CURLOPT_URL)
                 e->url = strdup(va_arg(ap, const char *));
         va_end(ap);
@@ -183,9 +204,9 @@ static void begin(struct Curl_easy *e) {
         e->answer = find(e->method, path) ?: &nothing;
         e->rest = e->answer->body ?: "";
         e->begun_ms = fake.now_ms;
-        if (e->answer->index == 0)
+        if (!e->answer->index)
                 return;
-        snprintf(header, sizeof(header), "X-Etcd-Index: %llu\r\n", (unsigned long long) e->answer->index);
+        snprintf(header, sizeof(header), "X-Etcd-Index: %s\r\n", e->answer->index);
         (void) e->on_header(header, 1, strlen(header), e->header_data);
 }
 
@@ -235,6 +256,8 @@ CURLcode curl_easy_perform(CURL *easy) {
 
         begin(e);
         go_on(e);
+        if (e->code == CURLE_OPERATION_TIMEDOUT)
+                pass(e->timeout_ms);
         return e->code;
 }
 

@@ -188,7 +188,7 @@ static void add_answer(Setup *s, char *line) {
         status = word(&line);
         status[strcspn(status, "\n")] = 0;
         slash = strchr(status, '/');
-        a->index = slash ? strtoull(slash + 1, NULL, 10) : 0;
+        a->index = slash ? slash + 1 : NULL;
         a->status = strtol(status, NULL, 10);
         for (size_t i = 0; i < ELEMENTS(codes); i++)
                 if (streq(codes[i].word, status)) {
@@ -274,6 +274,10 @@ static void set_up(Setup *s, const char *lines, char which) {
 
 /* -- Streams -- */
 
+/* Behind the output on a terminal: no text of fleetctl has this byte. The reader does not wait for the end of file, because Linux may report it
+ * before the last bytes (n_tty_read()). */
+enum { TERMINAL_END = 0xff };
+
 typedef struct Streams {
         int saved[3], own[3], master;
         FILE *out, *err;
@@ -283,11 +287,15 @@ typedef struct Streams {
 
 static void *read_terminal(void *userdata) {
         Streams *s = userdata;
-        char buffer[4096];
+        unsigned char buffer[4096];
+        bool ended = false;
         ssize_t n;
 
-        while ((n = read(s->master, buffer, sizeof(buffer))) > 0)
+        while (!ended && (n = read(s->master, buffer, sizeof(buffer))) > 0) {
+                ended = buffer[n - 1] == TERMINAL_END;
+                n -= ended;
                 assert(fwrite(buffer, 1, (size_t) n, s->said) == (size_t) n);
+        }
         return NULL;
 }
 
@@ -353,7 +361,8 @@ static void streams_end(Streams *s, CaseResult *result) {
         if (s->master < 0) {
                 take(s->own[1], &result->out);
                 take(s->own[2], &result->err);
-        }
+        } else
+                assert(write(s->own[1], (const unsigned char[]) { TERMINAL_END }, 1) == 1);
         for (int i = 0; i < 3; i++)
                 close(s->own[i]);
         if (s->master >= 0) {
@@ -466,6 +475,22 @@ static void name_folders(Text *t) {
         }
 }
 
+/* Who holds a lock is called "host PID". */
+static void name_holder(Text *t) {
+        char mark[40], *at;
+        Text whole = {};
+
+        snprintf(mark, sizeof(mark), "%%20%ld&ttl=", (long) getpid());
+        at = t->chars ? strstr(t->chars, mark) : NULL;
+        if (!at)
+                return;
+        text_append_bytes(&whole, t->chars, (size_t) (at - t->chars));
+        text_append(&whole, "%20PID&ttl=");
+        text_append(&whole, at + strlen(mark));
+        text_done(t);
+        *t = whole;
+}
+
 /* A release does not change the files: the version is VERSION there. */
 static void name_version(Text *t) {
         static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n", "VERSION:\n\t" PACKAGE_VERSION "\n" };
@@ -488,6 +513,7 @@ static void name_version(Text *t) {
 char *case_print(CaseResult *result) {
         Text t = {};
 
+        name_holder(&result->sent);
         print_lines(&t, '<', &result->sent);
         name_folders(&result->out);
         name_folders(&result->err);

@@ -11,7 +11,8 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fleetctl_cases.h"
 
-enum { STRIDE = 11 }; /* not all points of all runs, which take minutes: CHECK_ALL=yes in the environment */
+/* Each line of the program that allocates, once. Of all runs not all points, which take minutes: CHECK_ALL=yes in the environment. */
+enum { STRIDE = 11 };
 
 typedef struct Point {
         unsigned n, count;
@@ -26,18 +27,27 @@ static void fail_while_it_runs(void *userdata, bool runs) {
                 alloc_pause(true);
 }
 
-/* False: it takes fewer allocations than that. */
-static bool try(const Case *c, const CaseResult *whole, Point *point) {
+static void note_while_it_runs(void *userdata, bool runs) {
+        if (runs)
+                alloc_note_new();
+        else
+                alloc_pause(true);
+}
+
+/* False: it takes fewer allocations than that. 'first': it is the first one of its line that fails, which has to be the reason that is printed where
+ * the exit status is another one. */
+static bool try(const Case *c, const CaseResult *whole, Point *point, bool first) {
         CaseResult result = case_run(c, fail_while_it_runs, point);
         bool failed = alloc_has_failed(), same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""), said;
 
         alloc_fail_at(0);
         said = strstr(result.err.chars ?: "", "memory") || strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
-        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
+        if (!same && !said
+            && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0) || (first && result.status != whole->status))) {
                 print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n, point->count == 1 ? "" : " and all behind it",
                             result.status, result.out.chars ?: "", result.err.chars ?: "");
-        if (!same && !said && (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0)))
                 fail();
+        }
         case_result_done(&result);
         return failed;
 }
@@ -48,11 +58,15 @@ static void what_is_printed_is_whole_or_a_failure(void **state) {
 
         for (size_t i = 0; i < title->n; i++) {
                 const Case *c = &title->cases[i];
-                CaseResult whole = case_run(c, NULL, NULL);
+                CaseResult whole = case_run(c, note_while_it_runs, NULL);
+                const unsigned *lines;
+                size_t n_lines = alloc_noted(&lines);
 
-                for (unsigned n = 1 + (unsigned) i % stride; try(c, &whole, &(Point) { n, 1 }); n += stride)
+                for (size_t k = 0; k < n_lines; k++)
+                        (void) try(c, &whole, &(Point) { lines[k], 1 }, true);
+                for (unsigned n = 1 + (unsigned) i % stride; try(c, &whole, &(Point) { n, 1 }, false); n += stride)
                         ;
-                for (unsigned n = 1; try(c, &whole, &(Point) { n, UINT_MAX }); n += 3 * stride)
+                for (unsigned n = 1; try(c, &whole, &(Point) { n, UINT_MAX }, false); n += 3 * stride)
                         ;
                 case_result_done(&whole);
                 alloc_pause(false);

@@ -357,6 +357,11 @@ static void numbers_and_flags_are_read_as_such_and_members_until_one_is_enough(v
 
         assert_int_equal(json_value_parse(json, strlen(json), &root, NULL), 0);
         assert_int_equal(json_value_u64(NULL, &n), -EBADMSG);
+        assert_int_equal(json_value_u64(json_value_member(root, "b"), &n), 0);
+        assert_true(n == INT64_MAX);
+        assert_int_equal(json_value_u64(json_value_member(root, "a"), &n), 0);
+        assert_int_equal(n, 0);
+        n = 5;
         assert_int_equal(json_read_u64(root, "none", &n, NULL), 0);
         assert_int_equal(json_read_u64(root, "c", &n, NULL), -EBADMSG);
         assert_int_equal(json_read_u64(root, "d", &n, NULL), -EBADMSG);
