@@ -203,6 +203,9 @@ def it_says_when_it_is_ready_and_when_it_stops():
     same((status, err), (1, f"fleetd: another fleetd is running on {path(d.name)}\n"))
     same(d.ask("PUT", "/v2/keys/a", "value=1"), 201)
     same(d.ask("GET", "/metrics"), 200)
+    with open("/proc/sys/kernel/random/boot_id") as f, open(path(d.name + "/tree/trusted")) as marker:
+        boot_id = f.read().strip().replace("-", "")
+        assert f"\nboot {boot_id}\n" in marker.read(), boot_id
     d.ends()
     d.wait_told("STOPPING=1")
     assert "stopping; units are not touched\n" in d.log()

@@ -99,7 +99,7 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         if (streq(property, "Type"))
                 return sd_bus_message_append(reply, "v", "s", u->oneshot ? "oneshot" : "simple");
         if (streq(property, "RemainAfterExit"))
-                return sd_bus_message_append(reply, "v", "b", 0);
+                return sd_bus_message_append(reply, "v", "b", (int) u->remains);
         if (streq(property, "NeedDaemonReload"))
                 return sd_bus_message_append(reply, "v", "b", u->need_reload);
         if (streq(property, "Result") && streq(interface, "org.freedesktop.systemd1.Service"))

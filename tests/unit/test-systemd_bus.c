@@ -824,6 +824,19 @@ static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void *
         assert_int_equal(room->error, 0);
 }
 
+static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(void **state) {
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+
+        for (unsigned i = 0; i < 4; i++) {
+                u->oneshot = i & 1;
+                u->remains = i & 2;
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                assert_int_equal(room->units[0].oneshot, i == 1);
+        }
+}
+
 /* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
 static void a_property_that_is_not_answered_fails_the_listing(void **state) {
         static const char *const name = "web.service", *const properties[] = { "FragmentPath", "InvocationID", "Conflicts", "ActiveState" };
@@ -982,6 +995,7 @@ int main(void) {
                 in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
+                in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
                 in_a_room(a_property_that_is_not_answered_fails_the_listing),
                 in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
