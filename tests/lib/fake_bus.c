@@ -76,7 +76,7 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         }
         if (is_late_property(f, name, property)) {
                 free(name);
-                return -ETIMEDOUT;
+                return f->fails_typed ? sd_bus_message_append(reply, "v", "x", INT64_C(1)) : -ETIMEDOUT;
         }
         u = unit_of(f, name);
         free(name);

@@ -33,6 +33,7 @@ typedef struct FakeBus {
         const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
         const char *fail_part;  /* only those that name this, too; NULL: all */
         const char *fail_property, *fail_property_of; /* this property of that unit is not answered in time */
+        bool fails_typed;       /* it is answered, but has another type */
         unsigned n_failed_properties;
         bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
         bool deaf;              /* but held calls are done all the same, as when only the answer got lost */

@@ -838,23 +838,35 @@ static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(vo
 }
 
 /* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
-static void a_property_that_is_not_answered_fails_the_listing(void **state) {
-        static const char *const name = "web.service", *const properties[] = { "FragmentPath", "InvocationID", "Conflicts", "ActiveState" };
+static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
+        static const struct {
+                const char *property, *of;
+        } rows[] = {
+                { "FragmentPath", "web.service" }, { "SourcePath", "web.service" }, { "NeedDaemonReload", "web.service" },
+                { "InvocationID", "web.service" }, { "Result", "web.service" },     { "Type", "web.service" },
+                { "RemainAfterExit", "web.service" }, { "Conflicts", "web.service" }, { "ActiveState", "other.service" },
+                { "Job", "other.service" },
+        };
+        static const char *const names[] = { "web.service", "web.container" };
         Room *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        _cleanup_free_ char *file = scratch_path(room->folder, name);
+        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
         scratch_write(file, "[Service]\n");
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
         snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
-        for (size_t i = 0; i <= ELEMENTS(properties); i++) {
-                room->fake->fail_property = i < ELEMENTS(properties) ? properties[i] : NULL;
-                room->fake->fail_property_of = i < 3 ? "web.service" : "other.service";
-                ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
+        for (size_t i = 0; i < 2 * ELEMENTS(rows) + 1; i++) {
+                bool fails = i < 2 * ELEMENTS(rows);
+
+                room->fake->fails_typed = i % 2;
+                room->fake->fail_property = fails ? rows[i / 2].property : NULL;
+                room->fake->fail_property_of = fails ? rows[i / 2].of : NULL;
+                ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
                 UNTIL(room, room->listed == i + 1);
-                assert_int_equal(room->error, i < ELEMENTS(properties) ? -ETIMEDOUT : 0);
+                if (room->error != (!fails ? 0 : i % 2 ? -ENXIO : -ETIMEDOUT))
+                        fail_msg("%s: %d", fails ? rows[i / 2].property : "all", room->error);
         }
-        assert_int_equal(room->n_units, 1);
+        assert_int_equal(room->n_units, ELEMENTS(names));
         assert_false(room->units[0].held);
 }
 
@@ -996,7 +1008,7 @@ int main(void) {
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
                 in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
-                in_a_room(a_property_that_is_not_answered_fails_the_listing),
+                in_a_room(a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing),
                 in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
                 in_a_room(who_goes_answers_all_that_was_under_way),
