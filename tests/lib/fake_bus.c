@@ -156,6 +156,7 @@ static void obey(FakeBus *f, const char *member, const char *name) {
 
 static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         const char *name;
+        int runtime, force = 0;
 
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
         while (sd_bus_message_read(m, "s", &name) > 0) {
@@ -164,12 +165,12 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
                 obey(f, member, name);
         }
         assert(sd_bus_message_exit_container(m) >= 0);
-        if (!streq(member, "DisableUnitFiles")) {
-                int runtime, force;
-
+        if (streq(member, "DisableUnitFiles"))
+                assert(sd_bus_message_read(m, "b", &runtime) >= 0);
+        else
                 assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
-                text_append(&f->said, force ? " by force" : "");
-        }
+        assert(runtime); /* nothing of ours outlives the boot */
+        text_append(&f->said, force ? " by force" : "");
 }
 
 static bool names_part(sd_bus_message *m, const char *part) {

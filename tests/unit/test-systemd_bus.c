@@ -29,7 +29,7 @@ typedef struct Room {
         /* what came */
         unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
         char last_changed[64], last_job[80], sentence[400];
-        int error;
+        int error, list_error;
         SystemdUnit units[8];
         size_t n_units;
         bool stopping;
@@ -84,7 +84,7 @@ static void on_listed(void *userdata, int error, const SystemdUnit *units, size_
         Room *room = userdata;
 
         room->listed++;
-        room->error = error;
+        room->error = room->list_error = error;
         room->n_units = MIN(n, ELEMENTS(room->units));
         for (size_t i = 0; i < room->n_units; i++)
                 room->units[i] = units[i];
@@ -636,6 +636,62 @@ static void a_refused_call_says_what_systemd_said(void **state) {
         assert_true(ops(room)->is_ready(room->systemd));
 }
 
+static int begin_call(Room *room, const char *verb, size_t n) {
+        static const char *const names[] = { "a.service", "b.service" };
+
+        switch (verb[0]) {
+        case 'l':
+                return ops(room)->link(room->systemd, names, n, on_done, room);
+        case 'u':
+                return ops(room)->unlink(room->systemd, names, n, on_done, room);
+        case 's':
+                return (streq(verb, "stop") ? ops(room)->stop : ops(room)->start)(room->systemd, names[0], on_done, room);
+        default:
+                return streq(verb, "reload") ? ops(room)->reload(room->systemd, on_done, room) : ops(room)->reset_failed(room->systemd, names[0], on_done, room);
+        }
+}
+
+static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later(void **state) {
+        static const struct {
+                const char *verb;
+                size_t n;
+                const char *member, *fail_name, *sentence;
+                int error;
+        } rows[] = {
+                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists", "systemd will not start a.service: no", -EEXIST },
+                { "stop", 1, "StopUnit", "com.example.NotKnown", "systemd will not stop a.service: no", -EIO },
+                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC", "systemd will not reset a.service: no", -ENOSPC },
+                { "reload", 1, "Reload", "System.Error.ENOSPC", "systemd will not reload its units: no", -ENOSPC },
+                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists", "systemd will not link a.service: no", -EEXIST },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
+                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink the units: no", -ENOSPC },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
+                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink a.service: no", -ENOSPC },
+        };
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
+        room->fake->fail_message = "no";
+        room->fake->signals_first = true; /* a stop ends */
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                room->fake->fail = rows[i].member;
+                room->fake->fail_name = rows[i].fail_name;
+                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
+                UNTIL(room, room->done == 2 * i + 1);
+                assert_string_equal(room->sentence, rows[i].sentence);
+                assert_int_equal(room->error, rows[i].error);
+
+                room->fake->fail = NULL;
+                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
+                UNTIL(room, room->done == 2 * i + 2);
+                assert_string_equal(room->sentence, "");
+                assert_int_equal(room->error, 0);
+                assert_non_null(strstr(room->fake->said.chars, rows[i].member));
+                text_clear(&room->fake->said);
+        }
+}
+
 static void a_stop_ends_when_its_job_has_ended(void **state) {
         Room *room = *state;
 
@@ -888,6 +944,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
         fake_bus_disconnect(room->fake);
         UNTIL(room, room->done == 2 && room->listed == 2);
         assert_true(room->error == -ECONNRESET || room->error == -ETIMEDOUT);
+        assert_int_equal(room->list_error, -ETIMEDOUT); /* of sd-bus */
         assert_int_equal(room->unready, 1);
         UNTIL(room, room->ready == 2);
         assert_int_equal(room->fake->connections, 2);
@@ -897,6 +954,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
 }
 
 static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
+        static const char *const names[] = { "web.service" };
         Room *room = *state;
 
         room->fake->fail = "Get";
@@ -909,6 +967,19 @@ static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(v
         UNTIL(room, room->ready == 2);
         list(room, "web.service", false);
         assert_int_equal(room->error, 0);
+
+        /* A listing that is under way is answered at once, and not with what has come of it. */
+        fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        room->fake->hold = "ListUnitsByNames";
+        ops(room)->list(room->systemd, names, 1, false, on_listed, room);
+        UNTIL(room, room->fake->n_held == 1);
+        room->fake->fail = "Get";
+        fake_bus_job_new(room->fake, "shutdown.target");
+        UNTIL(room, room->listed == 2);
+        assert_int_equal(room->list_error, -ECONNRESET);
+        assert_int_equal(room->n_units, 0);
+        room->fake->hold = room->fake->fail = NULL;
+        UNTIL(room, room->ready == 3);
 }
 
 static void while_there_is_no_connection_calls_say_so(void **state) {
@@ -996,6 +1067,7 @@ int main(void) {
                 in_a_room(a_state_that_changes_while_it_is_read_is_read_again),
                 in_a_room(a_start_ends_when_its_job_is_queued),
                 in_a_room(a_refused_call_says_what_systemd_said),
+                in_a_room(each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later),
                 in_a_room(a_stop_ends_when_its_job_has_ended),
                 in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
                 in_a_room(linking_enables_what_is_to_be_installed),
