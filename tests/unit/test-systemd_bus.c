@@ -893,6 +893,42 @@ static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(vo
         }
 }
 
+/* What a unit is bound to must run, and what it is in conflict with must have ended for good. */
+static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **state) {
+        static const struct {
+                const char *kind, *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
+                bool job, held;
+                const char *other; /* NULL: another service */
+        } rows[] = {
+                { "c", "inactive", false, false },  { "c", "failed", false, false },   { "c", "inactive", true, true },
+                { "c", "active", false, true },     { "c", "activating", false, true }, { "c", "deactivating", false, true },
+                { "c", NULL, false, true },         { "c", "active", false, false, "shutdown.target" },
+                { "b", "active", false, false },    { "b", "reloading", false, false }, { "b", "active", true, false },
+                { "b", "inactive", false, true },   { "b", "activating", false, true }, { "b", "failed", false, true },
+                { "b", NULL, false, true },         { "b", "inactive", false, false, "shutdown.target" },
+                { "r", "active", false, false },    { "r", "reloading", false, false }, { "r", "inactive", false, true },
+        };
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\n", 10), 0);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *name = rows[i].other ?: "other.service";
+                FakeUnit *u, *other;
+
+                room->fake->n_units = 0;
+                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                snprintf(rows[i].kind[0] == 'c' ? u->conflicts : rows[i].kind[0] == 'b' ? u->binds_to : u->requires, sizeof(u->conflicts), "%s", name);
+                if (rows[i].active) {
+                        other = fake_bus_unit(room->fake, name, "loaded", rows[i].active, "dead");
+                        other->job = rows[i].job;
+                }
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                if (room->units[0].held != rows[i].held)
+                        fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there", rows[i].held ? "not held" : "held");
+        }
+}
+
 /* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
 static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
         static const struct {
@@ -1080,6 +1116,7 @@ int main(void) {
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
                 in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
+                in_a_room(a_unit_is_held_by_the_states_of_those_that_it_depends_on),
                 in_a_room(a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing),
                 in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
