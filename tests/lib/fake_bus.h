@@ -13,6 +13,7 @@ typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
         char alias[64];         /* another name of it */
         char binds_to[64], requires[64], conflicts[64];
+        unsigned n_idle;        /* so often it is in conflict with idle.service, before that */
         bool oneshot, remains;  /* Type=oneshot, RemainAfterExit=yes */
         bool need_reload, job;
         unsigned char invocation[16];

@@ -927,6 +927,20 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
                 if (room->units[0].held != rows[i].held)
                         fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there", rows[i].held ? "not held" : "held");
         }
+        /* 64 of them are looked at. */
+        for (unsigned n_idle = 63; n_idle < 65; n_idle++) {
+                FakeUnit *u;
+
+                room->fake->n_units = 0;
+                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                u->n_idle = n_idle;
+                snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
+                fake_bus_unit(room->fake, "idle.service", "loaded", "inactive", "dead");
+                fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                assert_int_equal(room->units[0].held, n_idle < 64);
+        }
 }
 
 /* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
