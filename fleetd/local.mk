@@ -137,6 +137,7 @@ tests_unit_test_unit_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
 tests_unit_test_unit_dir_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_unit_folder_SOURCES = tests/unit/test-unit_folder.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_unit_folder_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_unit_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
 tests_unit_test_unit_folder_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_trim_SOURCES = tests/unit/test-trim.c
 tests_unit_test_trim_CFLAGS = $(TEST_CFLAGS)

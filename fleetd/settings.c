@@ -429,11 +429,8 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                         return error_set(err, -EINVAL, starts_with(argv[i], "-") ? "unknown option or missing value: %s; see fleetd --help"
                                                        : "fleetd takes no arguments, but got '%s'; did you mean fleetctl?", argv[i]);
                 t--;
-                if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata)) {
-                        r = settings_set(s, t, "", err);
-                        if (r < 0)
-                                return r;
-                }
+                if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata))
+                        (void) settings_set(s, t, "", err); /* clears it */
                 seen[t] = true;
                 r = settings_set(s, t, value, err);
                 if (r < 0)

@@ -525,6 +525,7 @@ UvLoop *loop_uv_free(UvLoop *loop) {
         while (uv_loop_alive(&loop->uv) || loop->base.first)
                 if (uv_run(&loop->uv, UV_RUN_ONCE) == 0 && loop->base.first)
                         (void) loop_run_due(&loop->base, RUN_BUDGET);
+        assert(!loop->guests);
 
         uv_close((uv_handle_t *) &loop->prepare, NULL);
         uv_close((uv_handle_t *) &loop->check, NULL);

@@ -162,8 +162,8 @@ bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind);
 bool cluster_machine_is_unreadable(const ClusterMachine *m); /* its facts, metadata or presence: it keeps what it has, and gets nothing */
 bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
 
-/* Put one key's value into the cluster view; other keys are left out. A value that does not parse makes the key unreadable
- * (the value that it had before goes), with a message in 'err' and -EBADMSG; -ENOMEM. */
+/* Put one key's value into the cluster view; other keys are left out. Returns 0; -ENOMEM; or -EBADMSG with a message in 'err': a value
+ * that does not parse makes the key unreadable (the value that it had before goes). */
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size, uint64_t created,
                 uint64_t modified, Error *err);
 int cluster_remove(Cluster *c, const char *key, size_t key_size); /* a directory's removal removes all below it */

@@ -7,6 +7,7 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
         Order order = {
                 .kind = c->order,
                 .unit_index = c->unit_index,
+                .reason = (char *) c->reason, /* borrowed */
                 .term = term,
                 .since_ms = c->since_ms,
         };
@@ -25,12 +26,7 @@ static int add_order(Transaction *t, uint64_t term, const OrderChange *c) {
         if (c->presence_index > 0)
                 transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
-        order.reason = strdup(c->reason);
-        if (!order.reason)
-                return -ENOMEM;
         order_record_write(&value, &order);
-        order_done(&order);
-
         transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ORDER, c->unit, c->machine, &value);
         return 0;
 }

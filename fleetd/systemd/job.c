@@ -63,8 +63,6 @@ static int call_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *un
         call->slot = sd_bus_slot_unref(call->slot);
         if (e) {
                 call->error = streq(e->name, SYSTEMD ".UnitExists") ? -EEXIST : -sd_bus_error_get_errno(e);
-                if (call->error == 0)
-                        call->error = -EIO;
                 snprintf(call->sentence, sizeof(call->sentence), "systemd will not %s: %s", call->what, e->message ?: e->name);
                 job_call_finish(call);
         } else if (call->answer)

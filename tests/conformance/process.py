@@ -28,6 +28,15 @@ def same(found, expected):
     assert found == expected, f"{found!r}, not {expected!r}"
 
 
+def boot_id():
+    """The kernel's, with the start of process 1 in its last 8 bytes: a container has a boot of its own."""
+    with open("/proc/sys/kernel/random/boot_id") as f:
+        kernel = bytes.fromhex(f.read().strip().replace("-", ""))
+    with open("/proc/1/stat") as f:
+        started = int(f.read().rsplit(")", 1)[1].split()[19])
+    return (kernel[:8] + (int.from_bytes(kernel[8:], sys.byteorder) ^ started).to_bytes(8, sys.byteorder)).hex()
+
+
 class Daemon:
     """One that runs until it is asked to stop; its messages to the service manager are in 'told'."""
     count = 0
@@ -203,6 +212,8 @@ def it_says_when_it_is_ready_and_when_it_stops():
     same((status, err), (1, f"fleetd: another fleetd is running on {path(d.name)}\n"))
     same(d.ask("PUT", "/v2/keys/a", "value=1"), 201)
     same(d.ask("GET", "/metrics"), 200)
+    with open(path(d.name + "/tree/trusted")) as marker:
+        same(marker.read().split("\n")[1], "boot " + boot_id())
     d.ends()
     d.wait_told("STOPPING=1")
     assert "stopping; units are not touched\n" in d.log()
@@ -268,7 +279,7 @@ def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
 
 def main():
     for name, f in list(globals().items()):
-        if not callable(f) or name in ("main", "run", "same", "path", "daemon", "Daemon") or f.__module__ != "__main__":
+        if not callable(f) or name in ("main", "run", "same", "path", "daemon", "boot_id", "Daemon") or f.__module__ != "__main__":
             continue
         try:
             f()

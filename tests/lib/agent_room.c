@@ -219,6 +219,10 @@ int bent_room_setup(void **state) {
 
 int bent_room_teardown(void **state) {
         leader.gone = false;
+        close_agent(*state);
+        assert_null(events.on_ready);
+        assert_null(events.on_changed);
+        assert_null(events.on_job_removed);
         room_free(*state);
         return 0;
 }

@@ -44,7 +44,7 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
                         return -EINVAL;
                 unit_path(u ? u->name : name, path);
                 assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "", u ? u->load : "not-found", u ? u->active : "inactive", u ? u->sub : "dead",
-                                             "", path, u && u->job ? 7u : 0u, "", "/") >= 0);
+                                             "", path, u && u->job ? 1u : 0u, "", "/") >= 0);
         }
         return sd_bus_message_close_container(reply);
 }
@@ -55,6 +55,15 @@ static bool is_late_property(FakeBus *f, const char *name, const char *property)
 
         f->n_failed_properties += late;
         return late;
+}
+
+static int append_conflicts(const FakeUnit *u, sd_bus_message *reply) {
+        assert(sd_bus_message_open_container(reply, 'v', "as") >= 0 && sd_bus_message_open_container(reply, 'a', "s") >= 0);
+        for (unsigned i = 0; i < u->n_idle; i++)
+                assert(sd_bus_message_append(reply, "s", "idle.service") >= 0);
+        assert(!u->conflicts[0] || sd_bus_message_append(reply, "s", u->conflicts) >= 0);
+        assert(sd_bus_message_close_container(reply) >= 0);
+        return sd_bus_message_close_container(reply);
 }
 
 static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
@@ -76,7 +85,7 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         }
         if (is_late_property(f, name, property)) {
                 free(name);
-                return -ETIMEDOUT;
+                return f->fails_typed ? sd_bus_message_append(reply, "v", "x", INT64_C(1)) : -ETIMEDOUT;
         }
         u = unit_of(f, name);
         free(name);
@@ -91,7 +100,7 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         if (streq(property, "Requires"))
                 return sd_bus_message_append(reply, "v", "as", u->requires[0] ? 1u : 0u, u->requires);
         if (streq(property, "Conflicts"))
-                return sd_bus_message_append(reply, "v", "as", u->conflicts[0] ? 1u : 0u, u->conflicts);
+                return append_conflicts(u, reply);
         if (streq(property, "Job"))
                 return sd_bus_message_append(reply, "v", "(uo)", u->job ? 1u : 0u, "/");
         if (streq(property, "ActiveState"))
@@ -99,7 +108,7 @@ static int answer_property(FakeBus *f, sd_bus_message *m, sd_bus_message *reply)
         if (streq(property, "Type"))
                 return sd_bus_message_append(reply, "v", "s", u->oneshot ? "oneshot" : "simple");
         if (streq(property, "RemainAfterExit"))
-                return sd_bus_message_append(reply, "v", "b", 0);
+                return sd_bus_message_append(reply, "v", "b", (int) u->remains);
         if (streq(property, "NeedDaemonReload"))
                 return sd_bus_message_append(reply, "v", "b", u->need_reload);
         if (streq(property, "Result") && streq(interface, "org.freedesktop.systemd1.Service"))
@@ -156,6 +165,7 @@ static void obey(FakeBus *f, const char *member, const char *name) {
 
 static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         const char *name;
+        int runtime, force = 0;
 
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
         while (sd_bus_message_read(m, "s", &name) > 0) {
@@ -164,12 +174,12 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
                 obey(f, member, name);
         }
         assert(sd_bus_message_exit_container(m) >= 0);
-        if (!streq(member, "DisableUnitFiles")) {
-                int runtime, force;
-
+        if (streq(member, "DisableUnitFiles"))
+                assert(sd_bus_message_read(m, "b", &runtime) >= 0);
+        else
                 assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
-                text_append(&f->said, force ? " by force" : "");
-        }
+        assert(runtime); /* nothing of ours outlives the boot */
+        text_append(&f->said, force ? " by force" : "");
 }
 
 static bool names_part(sd_bus_message *m, const char *part) {

@@ -13,7 +13,8 @@ typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
         char alias[64];         /* another name of it */
         char binds_to[64], requires[64], conflicts[64];
-        bool oneshot;
+        unsigned n_idle;        /* so often it is in conflict with idle.service, before that */
+        bool oneshot, remains;  /* Type=oneshot, RemainAfterExit=yes */
         bool need_reload, job;
         unsigned char invocation[16];
         size_t invocation_size; /* 0 or 16 */
@@ -33,6 +34,7 @@ typedef struct FakeBus {
         const char *fail, *fail_name, *fail_message; /* calls of this member are refused */
         const char *fail_part;  /* only those that name this, too; NULL: all */
         const char *fail_property, *fail_property_of; /* this property of that unit is not answered in time */
+        bool fails_typed;       /* it is answered, but has another type */
         unsigned n_failed_properties;
         bool obeys;             /* links, starts and stops change its units, as they would; jobs end at once, with their signal */
         bool deaf;              /* but held calls are done all the same, as when only the answer got lost */

@@ -31,7 +31,7 @@ static void put(Picture *p, LayoutKind kind, const char *unit, const char *machi
         r = cluster_put(&p->cluster, key, strlen(key), value, size, created, p->index, &err);
         if (r < 0)
                 fprintf(stderr, "%s: %s\n", key, error_text(&err, r));
-        assert(r >= 0);
+        assert(r == 0);
 }
 
 static void put_text(Picture *p, LayoutKind kind, const char *unit, const char *machine, Text *t) {
@@ -47,7 +47,7 @@ void picture_put(Picture *p, const char *key, const char *value) {
         Error err = {};
 
         p->index++;
-        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) >= 0);
+        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) == 0);
 }
 
 void picture_unreadable(Picture *p, LayoutKind kind, const char *unit, const char *machine) {
@@ -200,7 +200,7 @@ void picture_apply(Picture *p, const EnginePlan *plan) {
                 order_record_write(&t, &order);
                 order_done(&order);
                 layout_key(key, LAYOUT_ORDER, c->unit, c->machine);
-                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index, p->index, NULL) >= 0);
+                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index, p->index, NULL) == 0);
         }
 }
 

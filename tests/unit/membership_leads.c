@@ -236,12 +236,13 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
         const ClusterMachine *m;
 
         options.client = "http://10.0.0.1:2379";
+        options.peer_address = "[fd00:1111:2222:3333:4444:5555:6666:7777]:2380";
         open_with(options);
         ticks(3);
         m = machine(STILL_ID);
         assert_non_null(m);
         assert_string_equal(m->client, "http://10.0.0.1:2379");
-        assert_string_equal(m->peer, OWN);
+        assert_string_equal(m->peer, options.peer_address);
         assert_int_equal(m->raft_id, 1);
         assert_int_equal(m->start_number, peers_self(h->peers)->start_number);
         assert_int_equal(strlen(m->start_nonce), 16);

@@ -1326,6 +1326,18 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                 if (rows[i].status == 400)
                         assert_says(room, "\"b.service: the units of one request have too many names and patterns to compare");
         }
+        /* A single one that takes more is told so: to send fewer would not help. */
+        for (size_t i = 1; i < 3; i++) {
+                ApiUnit alone = API_UNIT_EMPTY;
+                _cleanup_text_ Text t = {}, large = {};
+
+                text_beyond_a_limit(&large, 2);
+                alone.name = names[0];
+                alone.text = large.chars;
+                api_units_page_write(&t, &alone, 1, NULL);
+                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars), 400);
+                assert_says(room, "\"a.service: MachineOf= and Conflicts= have too many names and patterns to compare");
+        }
         assert_int_equal(put_text(room, "b.service", text.chars, TARGET_INACTIVE), 201);
 }
 

@@ -72,10 +72,16 @@ static void remove_unit(Room *room, const char *name) {
         assert_int_equal(unlink(path), 0);
 }
 
-static bool says(Room *room, const char *name, const char *part) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name), *text = NULL;
+static bool file_says(const char *path, const char *part) {
+        _cleanup_free_ char *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
+}
+
+static bool says(Room *room, const char *name, const char *part) {
+        _cleanup_free_ char *path = scratch_path(room->folder, name);
+
+        return file_says(path, part);
 }
 
 static bool is_there(Room *room, const char *name) {
@@ -248,6 +254,22 @@ static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void *
         watch(room);
         UNTIL(room, !unit(room, "web.service"));
         assert_non_null(unit(room, "job.service"));
+}
+
+/* Else the unit would go again, when one of this name is submitted and the record is read by the next start. */
+static void a_unit_that_was_removed_is_no_longer_on_the_record(void **state) {
+        _cleanup_free_ char *record = NULL;
+        Room *room = *state;
+
+        record = scratch_path(room->records, "directory");
+        write_unit(room, "web.service", ONE);
+        write_unit(room, "job.service", TWO);
+        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
+        assert_true(file_says(record, "\"web.service\"") && file_says(record, "\"job.service\""));
+        remove_unit(room, "web.service");
+        UNTIL(room, !file_says(record, "\"web.service\""));
+        assert_null(unit(room, "web.service"));
+        assert_true(file_says(record, "\"job.service\""));
 }
 
 static void another_folder_in_its_place_removes_nothing(void **state) {
@@ -722,6 +744,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(somebody_elses_unit_is_kept_and_said),
                 in_a_room(a_unit_destroyed_elsewhere_comes_back_from_its_file),
                 in_a_room(a_file_removed_while_the_daemon_was_away_takes_its_unit_along),
+                in_a_room(a_unit_that_was_removed_is_no_longer_on_the_record),
                 in_a_room(another_folder_in_its_place_removes_nothing),
                 in_a_room(many_files_that_vanish_at_once_are_not_believed),
                 in_a_room(another_folder_in_its_place_is_watched_and_what_it_lacks_is_held),

@@ -6,12 +6,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cmocka.h>
 
 #include "base/log.h"
 #include "fleetd/api/api.h"
+#include "fleetd/directory/directory.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
@@ -23,6 +25,7 @@ typedef struct Room {
         char *folder; /* outlives the host */
         Host *host;
         Api *api;
+        Directory *directory; /* NULL: none */
         char *socket;
 } Room;
 
@@ -47,6 +50,7 @@ static void open_host(void) {
 
 static void close_host(void) {
         room.api = api_free(room.api);
+        room.directory = directory_free(room.directory);
         room.host = host_free(room.host);
         free(TAKE_PTR(room.socket));
 }
@@ -190,10 +194,34 @@ static void what_was_acknowledged_is_there_though_the_replica_had_no_memory(void
         assert_true(n_stopped > COMEBACKS);
 }
 
+/* The folder is looked at again by itself only after a while (30 s): a comparison that failed is made again before. */
+static void a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them(void **state) {
+        enum { POINTS = 5 }; /* allocations of a comparison */
+        static const char name[] = "file.service";
+        _cleanup_free_ char *folder = scratch_path(room.host->scratch, "folder"), *records = scratch_path(room.host->scratch, "records"),
+                            *path = scratch_path(folder, name);
+        DirectoryOptions options = { .path = folder, .record_dir = records, .machine_id = room.host->id };
+        Registry *r = room.host->registry;
+
+        assert_int_equal(mkdir(folder, 0755), 0);
+        scratch_write(path, "[Service]\nExecStart=/bin/one\n");
+        assert_int_equal(directory_new(&room.directory, room.host->loop, r, &options, NULL), 0);
+        HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
+        for (unsigned i = 1; i <= POINTS; i++) {
+                assert_int_equal(host_wait(room.host, registry_change_units(r, &(UnitChange) { .name = name, .remove = true }, 1, host_on_done, room.host)), KV_OK);
+                assert_null(cluster_unit(registry_cluster(r), name));
+                alloc_fail_at(i);
+                HOST_UNTIL(room.host, cluster_unit(registry_cluster(r), name));
+                assert_true(alloc_has_failed());
+                alloc_fail_at(0);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(who_reads_is_answered_or_hung_up_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(what_was_acknowledged_is_there_though_the_replica_had_no_memory, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_unit_comes_back_from_its_file_though_there_was_no_memory_to_compare_them, setup, teardown),
         };
 
         signal(SIGPIPE, SIG_IGN);

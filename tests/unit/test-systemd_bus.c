@@ -29,7 +29,7 @@ typedef struct Room {
         /* what came */
         unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
         char last_changed[64], last_job[80], sentence[400];
-        int error;
+        int error, list_error;
         SystemdUnit units[8];
         size_t n_units;
         bool stopping;
@@ -84,7 +84,7 @@ static void on_listed(void *userdata, int error, const SystemdUnit *units, size_
         Room *room = userdata;
 
         room->listed++;
-        room->error = error;
+        room->error = room->list_error = error;
         room->n_units = MIN(n, ELEMENTS(room->units));
         for (size_t i = 0; i < room->n_units; i++)
                 room->units[i] = units[i];
@@ -636,6 +636,62 @@ static void a_refused_call_says_what_systemd_said(void **state) {
         assert_true(ops(room)->is_ready(room->systemd));
 }
 
+static int begin_call(Room *room, const char *verb, size_t n) {
+        static const char *const names[] = { "a.service", "b.service" };
+
+        switch (verb[0]) {
+        case 'l':
+                return ops(room)->link(room->systemd, names, n, on_done, room);
+        case 'u':
+                return ops(room)->unlink(room->systemd, names, n, on_done, room);
+        case 's':
+                return (streq(verb, "stop") ? ops(room)->stop : ops(room)->start)(room->systemd, names[0], on_done, room);
+        default:
+                return streq(verb, "reload") ? ops(room)->reload(room->systemd, on_done, room) : ops(room)->reset_failed(room->systemd, names[0], on_done, room);
+        }
+}
+
+static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later(void **state) {
+        static const struct {
+                const char *verb;
+                size_t n;
+                const char *member, *fail_name, *sentence;
+                int error;
+        } rows[] = {
+                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists", "systemd will not start a.service: no", -EEXIST },
+                { "stop", 1, "StopUnit", "com.example.NotKnown", "systemd will not stop a.service: no", -EIO },
+                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC", "systemd will not reset a.service: no", -ENOSPC },
+                { "reload", 1, "Reload", "System.Error.ENOSPC", "systemd will not reload its units: no", -ENOSPC },
+                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists", "systemd will not link a.service: no", -EEXIST },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
+                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink the units: no", -ENOSPC },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no", -ENOSPC },
+                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC", "systemd will not unlink a.service: no", -ENOSPC },
+        };
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
+        room->fake->fail_message = "no";
+        room->fake->signals_first = true; /* a stop ends */
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                room->fake->fail = rows[i].member;
+                room->fake->fail_name = rows[i].fail_name;
+                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
+                UNTIL(room, room->done == 2 * i + 1);
+                assert_string_equal(room->sentence, rows[i].sentence);
+                assert_int_equal(room->error, rows[i].error);
+
+                room->fake->fail = NULL;
+                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
+                UNTIL(room, room->done == 2 * i + 2);
+                assert_string_equal(room->sentence, "");
+                assert_int_equal(room->error, 0);
+                assert_non_null(strstr(room->fake->said.chars, rows[i].member));
+                text_clear(&room->fake->said);
+        }
+}
+
 static void a_stop_ends_when_its_job_has_ended(void **state) {
         Room *room = *state;
 
@@ -824,24 +880,99 @@ static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void *
         assert_int_equal(room->error, 0);
 }
 
-/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
-static void a_property_that_is_not_answered_fails_the_listing(void **state) {
-        static const char *const name = "web.service", *const properties[] = { "FragmentPath", "InvocationID", "Conflicts", "ActiveState" };
+static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(void **state) {
         Room *room = *state;
         FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        _cleanup_free_ char *file = scratch_path(room->folder, name);
+
+        for (unsigned i = 0; i < 4; i++) {
+                u->oneshot = i & 1;
+                u->remains = i & 2;
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                assert_int_equal(room->units[0].oneshot, i == 1);
+        }
+}
+
+/* What a unit is bound to must run, and what it is in conflict with must have ended for good. */
+static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **state) {
+        static const struct {
+                const char *kind, *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
+                bool job, held;
+                const char *other; /* NULL: another service */
+        } rows[] = {
+                { "c", "inactive", false, false },  { "c", "failed", false, false },   { "c", "inactive", true, true },
+                { "c", "active", false, true },     { "c", "activating", false, true }, { "c", "deactivating", false, true },
+                { "c", NULL, false, true },         { "c", "active", false, false, "shutdown.target" },
+                { "b", "active", false, false },    { "b", "reloading", false, false }, { "b", "active", true, false },
+                { "b", "inactive", false, true },   { "b", "activating", false, true }, { "b", "failed", false, true },
+                { "b", NULL, false, true },         { "b", "inactive", false, false, "shutdown.target" },
+                { "r", "active", false, false },    { "r", "reloading", false, false }, { "r", "inactive", false, true },
+        };
+        Room *room = *state;
+
+        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\n", 10), 0);
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                const char *name = rows[i].other ?: "other.service";
+                FakeUnit *u, *other;
+
+                room->fake->n_units = 0;
+                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                snprintf(rows[i].kind[0] == 'c' ? u->conflicts : rows[i].kind[0] == 'b' ? u->binds_to : u->requires, sizeof(u->conflicts), "%s", name);
+                if (rows[i].active) {
+                        other = fake_bus_unit(room->fake, name, "loaded", rows[i].active, "dead");
+                        other->job = rows[i].job;
+                }
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                if (room->units[0].held != rows[i].held)
+                        fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there", rows[i].held ? "not held" : "held");
+        }
+        /* 64 of them are looked at. */
+        for (unsigned n_idle = 63; n_idle < 65; n_idle++) {
+                FakeUnit *u;
+
+                room->fake->n_units = 0;
+                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                u->n_idle = n_idle;
+                snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
+                fake_bus_unit(room->fake, "idle.service", "loaded", "inactive", "dead");
+                fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
+                list(room, "web.service", false);
+                assert_int_equal(room->error, 0);
+                assert_int_equal(room->units[0].held, n_idle < 64);
+        }
+}
+
+/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property does. */
+static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
+        static const struct {
+                const char *property, *of;
+        } rows[] = {
+                { "FragmentPath", "web.service" }, { "SourcePath", "web.service" }, { "NeedDaemonReload", "web.service" },
+                { "InvocationID", "web.service" }, { "Result", "web.service" },     { "Type", "web.service" },
+                { "RemainAfterExit", "web.service" }, { "Conflicts", "web.service" }, { "ActiveState", "other.service" },
+                { "Job", "other.service" },
+        };
+        static const char *const names[] = { "web.service", "web.container" };
+        Room *room = *state;
+        FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
 
         scratch_write(file, "[Service]\n");
         fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
         snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
-        for (size_t i = 0; i <= ELEMENTS(properties); i++) {
-                room->fake->fail_property = i < ELEMENTS(properties) ? properties[i] : NULL;
-                room->fake->fail_property_of = i < 3 ? "web.service" : "other.service";
-                ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
+        for (size_t i = 0; i < 2 * ELEMENTS(rows) + 1; i++) {
+                bool fails = i < 2 * ELEMENTS(rows);
+
+                room->fake->fails_typed = i % 2;
+                room->fake->fail_property = fails ? rows[i / 2].property : NULL;
+                room->fake->fail_property_of = fails ? rows[i / 2].of : NULL;
+                ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
                 UNTIL(room, room->listed == i + 1);
-                assert_int_equal(room->error, i < ELEMENTS(properties) ? -ETIMEDOUT : 0);
+                if (room->error != (!fails ? 0 : i % 2 ? -ENXIO : -ETIMEDOUT))
+                        fail_msg("%s: %d", fails ? rows[i / 2].property : "all", room->error);
         }
-        assert_int_equal(room->n_units, 1);
+        assert_int_equal(room->n_units, ELEMENTS(names));
         assert_false(room->units[0].held);
 }
 
@@ -863,6 +994,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
         fake_bus_disconnect(room->fake);
         UNTIL(room, room->done == 2 && room->listed == 2);
         assert_true(room->error == -ECONNRESET || room->error == -ETIMEDOUT);
+        assert_int_equal(room->list_error, -ETIMEDOUT); /* of sd-bus */
         assert_int_equal(room->unready, 1);
         UNTIL(room, room->ready == 2);
         assert_int_equal(room->fake->connections, 2);
@@ -872,6 +1004,7 @@ static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void
 }
 
 static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
+        static const char *const names[] = { "web.service" };
         Room *room = *state;
 
         room->fake->fail = "Get";
@@ -884,6 +1017,19 @@ static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(v
         UNTIL(room, room->ready == 2);
         list(room, "web.service", false);
         assert_int_equal(room->error, 0);
+
+        /* A listing that is under way is answered at once, and not with what has come of it. */
+        fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+        room->fake->hold = "ListUnitsByNames";
+        ops(room)->list(room->systemd, names, 1, false, on_listed, room);
+        UNTIL(room, room->fake->n_held == 1);
+        room->fake->fail = "Get";
+        fake_bus_job_new(room->fake, "shutdown.target");
+        UNTIL(room, room->listed == 2);
+        assert_int_equal(room->list_error, -ECONNRESET);
+        assert_int_equal(room->n_units, 0);
+        room->fake->hold = room->fake->fail = NULL;
+        UNTIL(room, room->ready == 3);
 }
 
 static void while_there_is_no_connection_calls_say_so(void **state) {
@@ -971,6 +1117,7 @@ int main(void) {
                 in_a_room(a_state_that_changes_while_it_is_read_is_read_again),
                 in_a_room(a_start_ends_when_its_job_is_queued),
                 in_a_room(a_refused_call_says_what_systemd_said),
+                in_a_room(each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later),
                 in_a_room(a_stop_ends_when_its_job_has_ended),
                 in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
                 in_a_room(linking_enables_what_is_to_be_installed),
@@ -982,7 +1129,9 @@ int main(void) {
                 in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
                 in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
                 in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
-                in_a_room(a_property_that_is_not_answered_fails_the_listing),
+                in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
+                in_a_room(a_unit_is_held_by_the_states_of_those_that_it_depends_on),
+                in_a_room(a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing),
                 in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
                 in_a_room(while_there_is_no_connection_calls_say_so),
                 in_a_room(who_goes_answers_all_that_was_under_way),

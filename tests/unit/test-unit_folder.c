@@ -1,4 +1,5 @@
 /* The watched folder on disk: what its files say, what is said beside them, and the record of it; without a loop or a store. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,6 +18,19 @@
 
 #define MACHINE "11111111111111111111111111111111"
 #define ONE "[Service]\nExecStart=/bin/one\n"
+
+static int fdopendir_error; /* of the next call */
+
+DIR *__real_fdopendir(int fd);
+DIR *__wrap_fdopendir(int fd);
+
+DIR *__wrap_fdopendir(int fd) {
+        if (fdopendir_error == 0)
+                return __real_fdopendir(fd);
+        errno = fdopendir_error;
+        fdopendir_error = 0;
+        return NULL;
+}
 
 typedef struct Lab {
         char *path;
@@ -130,6 +144,32 @@ static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
         assert_null(unit_folder_find(&folder, "gone.service"));
         assert_null(unit_folder_find(&(UnitFolder) {}, "a.service"));
         assert_int_equal(unit_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+}
+
+/* The lowest that is free: it is the same again when all that were opened since are closed. */
+static int next_descriptor(void) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        close(fd);
+        return fd;
+}
+
+static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
+        _cleanup_unit_folder_ UnitFolder folder = {};
+        int before = next_descriptor();
+        Lab *lab = *state;
+
+        put(lab, "a.service", ONE);
+        fdopendir_error = ENOMEM;
+        assert_int_equal(unit_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, &folder), -ENOMEM);
+        assert_int_equal(fdopendir_error, 0);
+        assert_int_equal(unit_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+        assert_int_equal(next_descriptor(), before);
+        assert_int_equal(folder.n, 0);
+        look(lab, &folder);
+        assert_int_equal(folder.n, 1);
+        assert_int_equal(next_descriptor(), before);
 }
 
 static void names_of_units_and_no_others_are_taken(void **state) {
@@ -303,6 +343,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(each_file_is_a_unit_or_says_why_it_is_none),
+                T(a_folder_that_cannot_be_listed_leaves_nothing_open),
                 T(names_of_units_and_no_others_are_taken),
                 T(a_file_that_is_written_is_not_read),
                 T(a_touched_file_is_read_again_and_once),
