@@ -101,6 +101,7 @@ program | xargs -r grep -nE '\b(strcpy|strcat|sprintf|atoi|atol)[[:space:]]*\(' 
         all
         git -c safe.directory="*" ls-files -- quickstart check .ci dist man docs tests '*.md' '*.mk' '*.ac' '*.am' '*.sh'
 } | sort -u | grep -vE '^tests/tidy\.sh$|/corpus/' | xargs -r grep -nIwE "TO[D]O|FIX[M]E|XX[X]" | rule nothing_is_left_for_later
+sources_of base io units kvstore fleetd client tests | xargs -r grep -nE '^(  |    |      )[^ *]' | rule code_is_indented_by_eight
 program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rule headers_are_included_once
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance

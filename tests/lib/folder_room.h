@@ -11,13 +11,13 @@ extern uint64_t disk_seq; /* the kernel's number of the disk on which all lies;
                              0: it is no disk */
 extern bool on_partition; /* whether that number is in the folder above the
                              device's own */
-extern int copy_error; /* of copy_file_range(): positive errno; 0: it works */
+extern int copy_error;    /* of copy_file_range(): positive errno; 0: it works */
 
 typedef struct Room {
-  char *scratch, *path;
-  unsigned machine, boot;
-  Folder folder;
-  Tree *tree;
+        char *scratch, *path;
+        unsigned machine, boot;
+        Folder folder;
+        Tree *tree;
 } Room;
 
 int room_setup(void **state); /* of cmocka */
@@ -32,8 +32,7 @@ void room_make_file(const Room *r, const char *name, const char *text);
 void room_rename(const Room *r, const char *from, const char *to);
 void room_unlink(const Room *r, const char *name);
 char *room_read(const Room *r, const char *name, size_t *ret_size);
-void room_write(const Room *r, const char *name, const void *bytes, size_t size,
-                uint64_t offset);
+void room_write(const Room *r, const char *name, const void *bytes, size_t size, uint64_t offset);
 
 /* The file 'trusted'; "" when there is none. */
 const char *room_marker(const Room *r);
@@ -43,6 +42,5 @@ bool room_says_shown(const Room *r);
 /* Sets the key "/a". */
 void room_put(Room *r, uint64_t applied, const char *value);
 void room_checkpoint(Room *r);
-void assert_tree_holds(Tree *tree, uint64_t applied,
-                       const char *value); /* 'value' NULL: an empty one */
+void assert_tree_holds(Tree *tree, uint64_t applied, const char *value); /* 'value' NULL: an empty one */
 unsigned n_descriptors(void);

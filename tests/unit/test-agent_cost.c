@@ -205,6 +205,37 @@ static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all
         count_messages(NULL);
 }
 
+static int no_work(Loop *loop, Work *work) {
+        return -ENOMEM;
+}
+
+static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+        Loop *loop = world_loop(room->loop);
+        const LoopOps *before = loop->ops;
+        LoopOps ops = *before;
+
+        ops.work = no_work;
+        loop->ops = &ops;
+        order(room, "early.service");
+        UNTIL(room, says(room, "early.service", "active"));
+        assert_true(is_noted(room, "early.service"));
+        assert_int_equal(n_unnoted, 0);
+
+        count_messages("cannot save the assignment");
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        order(room, "late.service");
+        UNTIL(room, says(room, "late.service", "active"));
+        assert_int_equal(n_said, 1);
+        assert_int_equal(n_unnoted, 1);
+        assert_int_equal(rmdir(path), 0);
+        UNTIL(room, is_noted(room, "late.service"));
+        count_messages(NULL);
+        loop->ops = before;
+}
+
 static bool is_told_done(Room *room) {
         return state_of(room, "chatty.service")->done;
 }
@@ -488,6 +519,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started),
                 in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written),
                 in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
+                in_a_room(what_no_worker_can_write_is_written_at_once_and_what_fails_is_said),
                 in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
                 in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),
                 in_a_room(a_daemon_that_dies_in_a_write_has_started_nothing),

@@ -14,664 +14,677 @@
 
 #include "base/file.h"
 #include "kvstore/raft/bootstrap.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/folder_room.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/tree_file.h"
 
 /* -- Trust -- */
 
-static void boot_again(Room *r) { r->boot++; }
+static void boot_again(Room *r) {
+        r->boot++;
+}
 
-static void change_machine(Room *r) { r->machine++; }
+static void change_machine(Room *r) {
+        r->machine++;
+}
 
-static void lose_marker(Room *r) { room_unlink(r, "trusted"); }
+static void lose_marker(Room *r) {
+        room_unlink(r, "trusted");
+}
 
 static void garble_opens(Room *r) {
-  _cleanup_free_ char *text = strdup(room_marker(r));
+        _cleanup_free_ char *text = strdup(room_marker(r));
 
-  memcpy(strstr(text, "\nopens ") + 1, "opine", 5);
-  room_make_file(r, "trusted", text);
+        memcpy(strstr(text, "\nopens ") + 1, "opine", 5);
+        room_make_file(r, "trusted", text);
 }
 
 static void copy_live(Room *r) {
-  size_t size;
-  _cleanup_free_ char *bytes = room_read(r, "live/data.mdb", &size);
+        size_t size;
+        _cleanup_free_ char *bytes = room_read(r, "live/data.mdb", &size);
 
-  room_write(r, "live/copy", bytes, size, 0);
-  room_rename(r, "live/copy", "live/data.mdb");
+        room_write(r, "live/copy", bytes, size, 0);
+        room_rename(r, "live/copy", "live/data.mdb");
 }
 
-static void change_disk(Room *r) { disk_seq++; }
+static void change_disk(Room *r) {
+        disk_seq++;
+}
 
 static void garble_disk(Room *r) {
-  _cleanup_free_ char *text = strdup(room_marker(r));
+        _cleanup_free_ char *text = strdup(room_marker(r));
 
-  memcpy(strstr(text, "\ndisk ") + 6, "x", 1);
-  room_make_file(r, "trusted", text);
+        memcpy(strstr(text, "\ndisk ") + 6, "x", 1);
+        room_make_file(r, "trusted", text);
 }
 
-static void lose_disk(Room *r) { disk_seq = 0; }
+static void lose_disk(Room *r) {
+        disk_seq = 0;
+}
 
 static void distrust_and_crash(Room *r) {
-  folder_distrust(&r->folder);
-  assert_string_equal(room_marker(r), "");
-  room_crash(r);
+        folder_distrust(&r->folder);
+        assert_string_equal(room_marker(r), "");
+        room_crash(r);
 }
 
 static void distrust_and_stop(Room *r) {
-  folder_distrust(&r->folder);
-  room_stop(r);
+        folder_distrust(&r->folder);
+        room_stop(r);
 }
 
 static void distrust_show_and_crash(Room *r) {
-  folder_distrust(&r->folder);
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_int_equal(folder_unshow(&r->folder), 0);
-  assert_string_equal(room_marker(r), "");
-  room_crash(r);
+        folder_distrust(&r->folder);
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_int_equal(folder_unshow(&r->folder), 0);
+        assert_string_equal(room_marker(r), "");
+        room_crash(r);
 }
 
 static void a_tree_is_believed_only_if_nothing_speaks_against_it(void **state) {
-  static const struct {
-    void (*end)(Room *r);
-    void (*change)(Room *r);
-    bool believed;
-  } cases[] = {
-      {room_crash, NULL, true},
-      {room_stop, NULL, true},
-      {room_crash, boot_again, false},
-      {room_stop, boot_again, false},
-      {room_crash, change_machine, false},
-      {room_stop, lose_marker, false},
-      {room_stop, garble_opens, false},
-      {room_stop, copy_live, false},
-      {distrust_and_crash, NULL, false},
-      {distrust_and_stop, NULL, false},
-      {distrust_show_and_crash, NULL, false},
-  };
-  Room *r = *state;
+        static const struct {
+                void (*end)(Room *r);
+                void (*change)(Room *r);
+                bool believed;
+        } cases[] = {
+                { room_crash, NULL, true },
+                { room_stop, NULL, true },
+                { room_crash, boot_again, false },
+                { room_stop, boot_again, false },
+                { room_crash, change_machine, false },
+                { room_stop, lose_marker, false },
+                { room_stop, garble_opens, false },
+                { room_stop, copy_live, false },
+                { distrust_and_crash, NULL, false },
+                { distrust_and_stop, NULL, false },
+                { distrust_show_and_crash, NULL, false },
+        };
+        Room *r = *state;
 
-  for (size_t i = 0; i < ELEMENTS(cases); i++) {
-    room_open(r);
-    room_make_file(r, "live/witness", "x");
-    cases[i].end(r);
-    if (cases[i].change)
-      cases[i].change(r);
-    room_open(r);
-    if (room_has(r, "live/witness") != cases[i].believed)
-      fail_msg("case %zu", i);
-    room_stop(r);
-  }
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                room_open(r);
+                room_make_file(r, "live/witness", "x");
+                cases[i].end(r);
+                if (cases[i].change)
+                        cases[i].change(r);
+                room_open(r);
+                if (room_has(r, "live/witness") != cases[i].believed)
+                        fail_msg("case %zu", i);
+                room_stop(r);
+        }
 }
 
-static void
-a_tree_is_believed_on_the_disk_that_it_was_written_to(void **state) {
-  static const struct {
-    void (*change)(Room *r);
-    bool believed;
-  } cases[] = {{NULL, true},
-               {change_disk, false},
-               {NULL, true},
-               {garble_disk, false},
-               {lose_disk, false}};
-  Room *r = *state;
+static void a_tree_is_believed_on_the_disk_that_it_was_written_to(void **state) {
+        static const struct {
+                void (*change)(Room *r);
+                bool believed;
+        } cases[] = { { NULL, true }, { change_disk, false }, { NULL, true }, { garble_disk, false }, { lose_disk, false } };
+        Room *r = *state;
 
-  room_open(r);
-  assert_null(strstr(room_marker(r), "\ndisk "));
-  room_stop(r);
-  for (unsigned partition = 0; partition < 2; partition++) {
-    on_partition = partition;
-    for (size_t i = 0; i < ELEMENTS(cases); i++) {
-      char line[64];
+        room_open(r);
+        assert_null(strstr(room_marker(r), "\ndisk "));
+        room_stop(r);
+        for (unsigned partition = 0; partition < 2; partition++) {
+                on_partition = partition;
+                for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                        char line[64];
 
-      disk_seq = partition ? UINT64_C(4000000000123) : 1;
-      snprintf(line, sizeof(line), "\ndisk %" PRIu64 "\n", disk_seq);
-      room_open(r); /* the one before may be another disk's */
-      room_stop(r);
-      assert_non_null(strstr(room_marker(r), line));
-      room_open(r);
-      room_make_file(r, "live/witness", "x");
-      room_stop(r);
-      if (cases[i].change)
-        cases[i].change(r);
-      room_open(r);
-      if (room_has(r, "live/witness") != cases[i].believed)
-        fail_msg("case %zu", i);
-      room_stop(r);
-    }
-  }
+                        disk_seq = partition ? UINT64_C(4000000000123) : 1;
+                        snprintf(line, sizeof(line), "\ndisk %" PRIu64 "\n", disk_seq);
+                        room_open(r); /* the one before may be another disk's */
+                        room_stop(r);
+                        assert_non_null(strstr(room_marker(r), line));
+                        room_open(r);
+                        room_make_file(r, "live/witness", "x");
+                        room_stop(r);
+                        if (cases[i].change)
+                                cases[i].change(r);
+                        room_open(r);
+                        if (room_has(r, "live/witness") != cases[i].believed)
+                                fail_msg("case %zu", i);
+                        room_stop(r);
+                }
+        }
 }
 
 /* Also where it was shown each time, which writes the marker again. */
-static void
-after_three_starts_without_an_end_in_order_a_tree_is_made_anew(void **state) {
-  Room *r = *state;
+static void after_three_starts_without_an_end_in_order_a_tree_is_made_anew(void **state) {
+        Room *r = *state;
 
-  room_open(r);
-  room_make_file(r, "live/witness", "x");
-  for (unsigned i = 1; i <= 3; i++) {
-    assert_int_equal(room_opens(r), i);
-    assert_int_equal(folder_show(&r->folder), 0);
-    assert_int_equal(room_opens(r), i);
-    room_crash(r);
-    room_open(r);
-    assert_int_equal(room_has(r, "live/witness"), i < 3);
-  }
-  assert_int_equal(room_opens(r), 1);
-  assert_false(folder_was_shown(&r->folder));
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_int_equal(room_opens(r), 1);
-  room_stop(r);
-  assert_int_equal(room_opens(r), 0);
+        room_open(r);
+        room_make_file(r, "live/witness", "x");
+        for (unsigned i = 1; i <= 3; i++) {
+                assert_int_equal(room_opens(r), i);
+                assert_int_equal(folder_show(&r->folder), 0);
+                assert_int_equal(room_opens(r), i);
+                room_crash(r);
+                room_open(r);
+                assert_int_equal(room_has(r, "live/witness"), i < 3);
+        }
+        assert_int_equal(room_opens(r), 1);
+        assert_false(folder_was_shown(&r->folder));
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_int_equal(room_opens(r), 1);
+        room_stop(r);
+        assert_int_equal(room_opens(r), 0);
 }
 
-static void
-the_shown_mark_is_written_once_and_taken_back_in_place(void **state) {
-  _cleanup_free_ char *unshown = NULL;
-  Room *r = *state;
-  ino_t file;
+static void the_shown_mark_is_written_once_and_taken_back_in_place(void **state) {
+        _cleanup_free_ char *unshown = NULL;
+        Room *r = *state;
+        ino_t file;
 
-  room_open(r);
-  assert_false(folder_was_shown(&r->folder) || room_says_shown(r));
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_true(folder_was_shown(&r->folder) && room_says_shown(r));
-  file = room_stat(r, "trusted").st_ino;
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_true(room_stat(r, "trusted").st_ino ==
-              file); /* each write makes a new one */
+        room_open(r);
+        assert_false(folder_was_shown(&r->folder) || room_says_shown(r));
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_true(folder_was_shown(&r->folder) && room_says_shown(r));
+        file = room_stat(r, "trusted").st_ino;
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_true(room_stat(r, "trusted").st_ino == file); /* each write makes a new one */
 
-  assert_int_equal(folder_unshow(&r->folder), 0);
-  assert_false(folder_was_shown(&r->folder) || room_says_shown(r));
-  assert_true(room_stat(r, "trusted").st_ino == file);
-  unshown = strdup(room_marker(r));
-  assert_int_equal(folder_unshow(&r->folder), 0);
-  assert_string_equal(room_marker(r), unshown);
-  room_crash(r);
-  room_open(r);
-  assert_false(folder_was_shown(&r->folder));
+        assert_int_equal(folder_unshow(&r->folder), 0);
+        assert_false(folder_was_shown(&r->folder) || room_says_shown(r));
+        assert_true(room_stat(r, "trusted").st_ino == file);
+        unshown = strdup(room_marker(r));
+        assert_int_equal(folder_unshow(&r->folder), 0);
+        assert_string_equal(room_marker(r), unshown);
+        room_crash(r);
+        room_open(r);
+        assert_false(folder_was_shown(&r->folder));
 
-  assert_int_equal(folder_show(&r->folder), 0);
-  room_crash(r);
-  room_open(r);
-  assert_true(folder_was_shown(&r->folder));
+        assert_int_equal(folder_show(&r->folder), 0);
+        room_crash(r);
+        room_open(r);
+        assert_true(folder_was_shown(&r->folder));
 
-  r->tree = tree_close(r->tree);
-  folder_distrust(&r->folder);
-  assert_int_equal(folder_rebuild(&r->folder, &r->tree, &(bool){false}, NULL),
-                   0);
-  assert_int_equal(room_opens(r), 1);
-  folder_rebuilt(&r->folder);
-  assert_false(folder_was_shown(&r->folder));
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_int_equal(room_opens(r), 1);
-  room_make_file(r, "live/witness", "x");
-  room_stop(r);
-  room_open(r);
-  assert_true(folder_was_shown(&r->folder) &&
-              room_has(r, "live/witness")); /* it is trusted again */
+        r->tree = tree_close(r->tree);
+        folder_distrust(&r->folder);
+        assert_int_equal(folder_rebuild(&r->folder, &r->tree, &(bool){ false }, NULL), 0);
+        assert_int_equal(room_opens(r), 1);
+        folder_rebuilt(&r->folder);
+        assert_false(folder_was_shown(&r->folder));
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_int_equal(room_opens(r), 1);
+        room_make_file(r, "live/witness", "x");
+        room_stop(r);
+        room_open(r);
+        assert_true(folder_was_shown(&r->folder) && room_has(r, "live/witness")); /* it is trusted again */
 }
 
-static void
-cluster_time_outlives_a_reboot_but_not_another_machine(void **state) {
-  static const uint64_t times[] = {1, UINT64_C(1700000000123)};
-  Room *r = *state;
+static void cluster_time_outlives_a_reboot_but_not_another_machine(void **state) {
+        static const uint64_t times[] = { 1, UINT64_C(1700000000123) };
+        Room *r = *state;
 
-  room_open(r);
-  assert_int_equal(r->folder.cluster_ms, 0);
-  assert_null(strstr(room_marker(r), "\ntime "));
-  room_stop(r);
-  assert_null(strstr(room_marker(r), "\ntime "));
-  for (size_t i = 0; i < ELEMENTS(times); i++) {
-    room_open(r);
-    folder_keep_time(&r->folder, times[i]);
-    folder_keep_time(&r->folder, times[i] - 1);
-    assert_int_equal(r->folder.cluster_ms, times[i]);
-    room_stop(r);
-    boot_again(r);
-    room_open(r);
-    assert_int_equal(r->folder.cluster_ms, times[i]);
-    room_stop(r);
-  }
-  change_machine(r);
-  room_open(r);
-  assert_int_equal(r->folder.cluster_ms, 0);
+        room_open(r);
+        assert_int_equal(r->folder.cluster_ms, 0);
+        assert_null(strstr(room_marker(r), "\ntime "));
+        room_stop(r);
+        assert_null(strstr(room_marker(r), "\ntime "));
+        for (size_t i = 0; i < ELEMENTS(times); i++) {
+                room_open(r);
+                folder_keep_time(&r->folder, times[i]);
+                folder_keep_time(&r->folder, times[i] - 1);
+                assert_int_equal(r->folder.cluster_ms, times[i]);
+                room_stop(r);
+                boot_again(r);
+                room_open(r);
+                assert_int_equal(r->folder.cluster_ms, times[i]);
+                room_stop(r);
+        }
+        change_machine(r);
+        room_open(r);
+        assert_int_equal(r->folder.cluster_ms, 0);
 }
 
 static void the_larger_quota_counts(void **state) {
-  Room *r = *state;
+        Room *r = *state;
 
-  room_open(r);
-  folder_raise_quota(&r->folder, 3 * 1024 * 1024);
-  assert_int_equal(r->folder.quota, 3 * 1024 * 1024);
-  folder_raise_quota(&r->folder, 2 * 1024 * 1024);
-  assert_int_equal(r->folder.quota, 3 * 1024 * 1024);
+        room_open(r);
+        folder_raise_quota(&r->folder, 3 * 1024 * 1024);
+        assert_int_equal(r->folder.quota, 3 * 1024 * 1024);
+        folder_raise_quota(&r->folder, 2 * 1024 * 1024);
+        assert_int_equal(r->folder.quota, 3 * 1024 * 1024);
 }
 
 /* -- Checkpoints -- */
 
 static void checkpoints_leave_no_files_and_no_descriptors_behind(void **state) {
-  unsigned before = n_descriptors(), with_one;
-  Room *r = *state;
-  int fd;
+        unsigned before = n_descriptors(), with_one;
+        Room *r = *state;
+        int fd;
 
-  room_open(r);
-  room_stop(r);
-  assert_int_equal(n_descriptors(), before);
+        room_open(r);
+        room_stop(r);
+        assert_int_equal(n_descriptors(), before);
 
-  for (unsigned i = 0; i < 2; i++) {
-    _cleanup_free_ char *path =
-        scratch_path(r->path, i == 0 ? "incoming" : "checkpoint.new");
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_free_ char *path = scratch_path(r->path, i == 0 ? "incoming" : "checkpoint.new");
 
-    assert_int_equal(mkdir(path, 0700), 0);
-  }
-  room_make_file(r, "incoming/data.mdb", "left by a crash");
-  room_make_file(r, "checkpoint.new/data.mdb", "left by a crash");
-  room_open(r);
-  assert_false(room_has(r, "incoming") || room_has(r, "checkpoint.new"));
+                assert_int_equal(mkdir(path, 0700), 0);
+        }
+        room_make_file(r, "incoming/data.mdb", "left by a crash");
+        room_make_file(r, "checkpoint.new/data.mdb", "left by a crash");
+        room_open(r);
+        assert_false(room_has(r, "incoming") || room_has(r, "checkpoint.new"));
 
-  room_put(r, 5, "mine");
-  room_checkpoint(r);
-  assert_int_equal(r->folder.checkpoint.meta.applied, 5);
-  assert_false(room_has(r, "checkpoint.new"));
-  with_one = n_descriptors();
-  for (unsigned i = 0; i < 3; i++)
-    room_checkpoint(r);
-  assert_int_equal(n_descriptors(), with_one);
-  assert_int_equal(folder_probe(&r->folder, r->tree, NULL), 0);
-  assert_false(room_has(r, "checkpoint.new"));
-  assert_int_equal(n_descriptors(), with_one);
+        room_put(r, 5, "mine");
+        room_checkpoint(r);
+        assert_int_equal(r->folder.checkpoint.meta.applied, 5);
+        assert_false(room_has(r, "checkpoint.new"));
+        with_one = n_descriptors();
+        for (unsigned i = 0; i < 3; i++)
+                room_checkpoint(r);
+        assert_int_equal(n_descriptors(), with_one);
+        assert_int_equal(folder_probe(&r->folder, r->tree, NULL), 0);
+        assert_false(room_has(r, "checkpoint.new"));
+        assert_int_equal(n_descriptors(), with_one);
 
-  fd = folder_incoming_open(&r->folder);
-  assert_true(fd >= 0);
-  assert_int_equal(pwrite_all(fd, "x", 1, 0), 0);
-  close(fd);
-  fd = folder_incoming_open(&r->folder);
-  assert_true(fd >= 0);
-  assert_int_equal(room_stat(r, "incoming/data.mdb").st_size, 0);
-  close(fd);
-  folder_incoming_discard(&r->folder);
-  assert_false(room_has(r, "incoming"));
+        fd = folder_incoming_open(&r->folder);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite_all(fd, "x", 1, 0), 0);
+        close(fd);
+        fd = folder_incoming_open(&r->folder);
+        assert_true(fd >= 0);
+        assert_int_equal(room_stat(r, "incoming/data.mdb").st_size, 0);
+        close(fd);
+        folder_incoming_discard(&r->folder);
+        assert_false(room_has(r, "incoming"));
 
-  folder_forget_checkpoint(&r->folder);
-  assert_int_equal(n_descriptors(), with_one - 1);
-  room_stop(r);
-  assert_int_equal(n_descriptors(), before);
+        folder_forget_checkpoint(&r->folder);
+        assert_int_equal(n_descriptors(), with_one - 1);
+        room_stop(r);
+        assert_int_equal(n_descriptors(), before);
 }
 
 static void assert_mode(const Room *r, const char *name, mode_t mode) {
-  mode_t is = room_stat(r, name).st_mode & 07777;
+        mode_t is = room_stat(r, name).st_mode & 07777;
 
-  if (is != mode)
-    fail_msg("%s has mode %o, not %o", name, is, mode);
+        if (is != mode)
+                fail_msg("%s has mode %o, not %o", name, is, mode);
 }
 
 static void only_the_owner_may_read_the_files_of_a_folder(void **state) {
-  Room *r = *state;
-  int fd;
+        Room *r = *state;
+        int fd;
 
-  room_open(r);
-  room_put(r, 5, "mine");
-  room_checkpoint(r);
-  assert_int_equal(folder_write_identity(&r->folder, 1, 2), 0);
-  assert_int_equal(folder_lose(&r->folder, "a test"), 0);
-  fd = folder_incoming_open(&r->folder);
-  assert_true(fd >= 0);
-  close(fd);
-  assert_mode(r, "", 0700);
-  assert_mode(r, "live", 0700);
-  assert_mode(r, "live/data.mdb", 0600);
-  assert_mode(r, "checkpoint", 0700);
-  assert_mode(r, "checkpoint/data.mdb", 0600);
-  assert_mode(r, "incoming", 0700);
-  assert_mode(r, "incoming/data.mdb", 0600);
-  assert_mode(r, "identity", 0600);
-  assert_mode(r, "lost", 0600);
-  assert_mode(r, "trusted", 0600);
-  room_stop(r);
-  boot_again(r);
-  room_open(r);
-  assert_mode(r, "live", 0700);
-  assert_mode(r, "live/data.mdb", 0600); /* now a copy of the checkpoint */
-  r->tree = tree_close(r->tree);
-  assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
-  assert_mode(r, "old", 0700);
+        room_open(r);
+        room_put(r, 5, "mine");
+        room_checkpoint(r);
+        assert_int_equal(folder_write_identity(&r->folder, 1, 2), 0);
+        assert_int_equal(folder_lose(&r->folder, "a test"), 0);
+        fd = folder_incoming_open(&r->folder);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_mode(r, "", 0700);
+        assert_mode(r, "live", 0700);
+        assert_mode(r, "live/data.mdb", 0600);
+        assert_mode(r, "checkpoint", 0700);
+        assert_mode(r, "checkpoint/data.mdb", 0600);
+        assert_mode(r, "incoming", 0700);
+        assert_mode(r, "incoming/data.mdb", 0600);
+        assert_mode(r, "identity", 0600);
+        assert_mode(r, "lost", 0600);
+        assert_mode(r, "trusted", 0600);
+        room_stop(r);
+        boot_again(r);
+        room_open(r);
+        assert_mode(r, "live", 0700);
+        assert_mode(r, "live/data.mdb", 0600); /* now a copy of the checkpoint */
+        r->tree = tree_close(r->tree);
+        assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
+        assert_mode(r, "old", 0700);
 }
 
 /* File systems that cannot copy by themselves say so in several ways. */
-static void
-a_checkpoint_is_copied_by_hand_where_the_file_system_cannot(void **state) {
-  static const int errors[] = {EXDEV, EINVAL, ENOSYS, EOPNOTSUPP};
-  Room *r = *state;
+static void a_checkpoint_is_copied_by_hand_where_the_file_system_cannot(void **state) {
+        static const int errors[] = { EXDEV, EINVAL, ENOSYS, EOPNOTSUPP };
+        Room *r = *state;
 
-  room_open(r);
-  room_put(r, 7, "mine");
-  room_stop(r);
-  tree_file_swell(r->path, 12, true); /* more than two chunks */
-  room_open(r);
-  room_checkpoint(r);
-  room_stop(r);
-  for (size_t i = 0; i < ELEMENTS(errors); i++) {
-    boot_again(r);
-    copy_error = errors[i];
-    room_open(r);
-    assert_true(room_stat(r, "live/data.mdb").st_size > 2 * 1024 * 1024);
-    assert_tree_holds(r->tree, 7, "mine");
-    room_stop(r);
-  }
-  boot_again(r);
-  copy_error = EIO;
-  assert_int_equal(room_try_open(r, NULL), -EIO);
-  room_crash(r);
-  copy_error = 0;
-  room_open(r);
-  assert_tree_holds(r->tree, 7, "mine");
+        room_open(r);
+        room_put(r, 7, "mine");
+        room_stop(r);
+        tree_file_swell(r->path, 12, true); /* more than two chunks */
+        room_open(r);
+        room_checkpoint(r);
+        room_stop(r);
+        for (size_t i = 0; i < ELEMENTS(errors); i++) {
+                boot_again(r);
+                copy_error = errors[i];
+                room_open(r);
+                assert_true(room_stat(r, "live/data.mdb").st_size > 2 * 1024 * 1024);
+                assert_tree_holds(r->tree, 7, "mine");
+                room_stop(r);
+        }
+        boot_again(r);
+        copy_error = EIO;
+        assert_int_equal(room_try_open(r, NULL), -EIO);
+        room_crash(r);
+        copy_error = 0;
+        room_open(r);
+        assert_tree_holds(r->tree, 7, "mine");
 }
 
 static void flip(const Room *r, const char *name, uint64_t at) {
-  size_t size;
-  _cleanup_free_ char *bytes = room_read(r, name, &size);
+        size_t size;
+        _cleanup_free_ char *bytes = room_read(r, name, &size);
 
-  assert_true(at < size);
-  bytes[at] ^= 1;
-  room_write(r, name, bytes + at, 1, at);
+        assert_true(at < size);
+        bytes[at] ^= 1;
+        room_write(r, name, bytes + at, 1, at);
 }
 
 static void a_damaged_checkpoint_is_not_rebuilt_from(void **state) {
-  bool rotten = true;
-  Room *r = *state;
-  Tree *tree = NULL;
+        bool rotten = true;
+        Room *r = *state;
+        Tree *tree = NULL;
 
-  room_open(r);
-  room_put(r, 7, "mine");
-  room_checkpoint(r);
-  assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), 0);
-  assert_false(rotten);
-  assert_tree_holds(tree, 7, "mine");
-  r->tree = tree_close(r->tree);
-  r->tree = tree;
+        room_open(r);
+        room_put(r, 7, "mine");
+        room_checkpoint(r);
+        assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), 0);
+        assert_false(rotten);
+        assert_tree_holds(tree, 7, "mine");
+        r->tree = tree_close(r->tree);
+        r->tree = tree;
 
-  flip(r, "checkpoint/data.mdb", 5000);
-  tree = NULL;
-  assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-  assert_true(rotten && !tree);
-  flip(r, "checkpoint/data.mdb", 5000);
+        flip(r, "checkpoint/data.mdb", 5000);
+        tree = NULL;
+        assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
+        assert_true(rotten && !tree);
+        flip(r, "checkpoint/data.mdb", 5000);
 
-  rotten = false;
-  folder_forget_checkpoint(&r->folder);
-  assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-  assert_true(rotten && !tree);
-  room_checkpoint(r);
-  assert_false(r->folder.rotten);
+        rotten = false;
+        folder_forget_checkpoint(&r->folder);
+        assert_int_equal(folder_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
+        assert_true(rotten && !tree);
+        room_checkpoint(r);
+        assert_false(r->folder.rotten);
 }
 
 /* Nothing is known of it: that is not the same as none. */
 static void a_checkpoint_that_cannot_be_opened_stops_the_opening(void **state) {
-  _cleanup_free_ char *path = NULL;
-  Room *r = *state;
+        _cleanup_free_ char *path = NULL;
+        Room *r = *state;
 
-  room_open(r);
-  room_put(r, 7, "mine");
-  room_checkpoint(r);
-  room_make_file(r, "live/witness", "x");
-  room_stop(r);
-  room_rename(r, "checkpoint/data.mdb", "checkpoint/other");
-  path = scratch_path(r->path, "checkpoint/data.mdb");
-  assert_int_equal(symlink("other", path), 0);
-  assert_int_equal(room_try_open(r, NULL), -ELOOP);
-  room_crash(r);
-  room_rename(r, "checkpoint/other", "checkpoint/data.mdb");
-  room_open(r);
-  assert_true(room_has(r, "live/witness"));
+        room_open(r);
+        room_put(r, 7, "mine");
+        room_checkpoint(r);
+        room_make_file(r, "live/witness", "x");
+        room_stop(r);
+        room_rename(r, "checkpoint/data.mdb", "checkpoint/other");
+        path = scratch_path(r->path, "checkpoint/data.mdb");
+        assert_int_equal(symlink("other", path), 0);
+        assert_int_equal(room_try_open(r, NULL), -ELOOP);
+        room_crash(r);
+        room_rename(r, "checkpoint/other", "checkpoint/data.mdb");
+        room_open(r);
+        assert_true(room_has(r, "live/witness"));
 }
 
 /* -- A leader's tree -- */
 
 static void receive(Room *r, const char *bytes, size_t size) {
-  int fd = folder_incoming_open(&r->folder);
+        int fd = folder_incoming_open(&r->folder);
 
-  assert_true(fd >= 0);
-  assert_int_equal(pwrite_all(fd, bytes, size, 0), 0);
-  close(fd);
+        assert_true(fd >= 0);
+        assert_int_equal(pwrite_all(fd, bytes, size, 0), 0);
+        close(fd);
 }
 
-static void
-a_received_tree_takes_the_place_of_the_checkpoint_or_of_both(void **state) {
-  _cleanup_free_ char *bytes = NULL;
-  Checkpoint c = {.fd = -1};
-  Room *r = *state;
-  unsigned before;
-  size_t size;
+static void a_received_tree_takes_the_place_of_the_checkpoint_or_of_both(void **state) {
+        _cleanup_free_ char *bytes = NULL;
+        Checkpoint c = { .fd = -1 };
+        Room *r = *state;
+        unsigned before;
+        size_t size;
 
-  room_open(r);
-  room_put(r, 9, "theirs");
-  room_checkpoint(r);
-  bytes = room_read(r, "checkpoint/data.mdb", &size);
-  room_put(r, 3, "mine");
-  room_checkpoint(r);
-  assert_int_equal(folder_show(&r->folder), 0);
-  before = n_descriptors();
+        room_open(r);
+        room_put(r, 9, "theirs");
+        room_checkpoint(r);
+        bytes = room_read(r, "checkpoint/data.mdb", &size);
+        room_put(r, 3, "mine");
+        room_checkpoint(r);
+        assert_int_equal(folder_show(&r->folder), 0);
+        before = n_descriptors();
 
-  receive(r, bytes, size);
-  assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), 0);
-  assert_int_equal(c.meta.applied, 9);
-  assert_int_equal(c.size, size);
-  assert_int_equal(folder_install(&r->folder, &c, false, &r->tree, NULL), 0);
-  assert_int_equal(r->folder.checkpoint.meta.applied, 9);
-  assert_tree_holds(r->tree, 3, "mine");
-  assert_true(folder_was_shown(&r->folder));
-  assert_false(room_has(r, "incoming"));
-  assert_int_equal(n_descriptors(), before);
+        receive(r, bytes, size);
+        assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), 0);
+        assert_int_equal(c.meta.applied, 9);
+        assert_int_equal(c.size, size);
+        assert_int_equal(folder_install(&r->folder, &c, false, &r->tree, NULL), 0);
+        assert_int_equal(r->folder.checkpoint.meta.applied, 9);
+        assert_tree_holds(r->tree, 3, "mine");
+        assert_true(folder_was_shown(&r->folder));
+        assert_false(room_has(r, "incoming"));
+        assert_int_equal(n_descriptors(), before);
 
-  receive(r, bytes, size);
-  flip(r, "incoming/data.mdb", 5000);
-  assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), -EUCLEAN);
-  assert_int_equal(n_descriptors(), before);
+        receive(r, bytes, size);
+        flip(r, "incoming/data.mdb", 5000);
+        assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), -EUCLEAN);
+        assert_int_equal(n_descriptors(), before);
 
-  receive(r, bytes, size);
-  assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), 0);
-  assert_int_equal(folder_install(&r->folder, &c, true, &r->tree, NULL), 0);
-  assert_tree_holds(r->tree, 9, "theirs");
-  assert_int_equal(room_opens(r), 1);
-  assert_false(folder_was_shown(&r->folder));
-  assert_int_equal(folder_show(&r->folder), 0);
-  assert_int_equal(room_opens(r), 1);
-  assert_false(room_has(r, "incoming"));
-  assert_int_equal(n_descriptors(), before);
-  room_crash(r);
-  room_open(r);
-  assert_tree_holds(r->tree, 9, "theirs");
+        receive(r, bytes, size);
+        assert_int_equal(folder_incoming_finish(&r->folder, &c, NULL), 0);
+        assert_int_equal(folder_install(&r->folder, &c, true, &r->tree, NULL), 0);
+        assert_tree_holds(r->tree, 9, "theirs");
+        assert_int_equal(room_opens(r), 1);
+        assert_false(folder_was_shown(&r->folder));
+        assert_int_equal(folder_show(&r->folder), 0);
+        assert_int_equal(room_opens(r), 1);
+        assert_false(room_has(r, "incoming"));
+        assert_int_equal(n_descriptors(), before);
+        room_crash(r);
+        room_open(r);
+        assert_tree_holds(r->tree, 9, "theirs");
 }
 
 /* -- What was lost -- */
 
-static void
-a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void **state) {
-  char temporary[FILE_TEMPORARY_SIZE];
-  _cleanup_free_ char *in_the_way = NULL;
-  Room *r = *state;
+static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void **state) {
+        char temporary[FILE_TEMPORARY_SIZE];
+        _cleanup_free_ char *in_the_way = NULL;
+        Room *r = *state;
 
-  room_open(r);
-  room_put(r, 7, "mine");
-  room_checkpoint(r);
-  assert_int_equal(folder_show(&r->folder), 0);
-  room_make_file(r, "live/witness", "x");
-  r->tree = tree_close(r->tree);
+        room_open(r);
+        room_put(r, 7, "mine");
+        room_checkpoint(r);
+        assert_int_equal(folder_show(&r->folder), 0);
+        room_make_file(r, "live/witness", "x");
+        r->tree = tree_close(r->tree);
 
-  file_temporary_name("trusted", temporary);
-  in_the_way = scratch_path(r->path, temporary);
-  assert_int_equal(mkdir(in_the_way, 0700), 0);
-  assert_true(folder_set_aside(&r->folder, &r->tree, NULL) < 0);
-  assert_true(room_has(r, "old/live/witness") && !room_has(r, "live"));
-  assert_int_equal(rmdir(in_the_way), 0);
+        file_temporary_name("trusted", temporary);
+        in_the_way = scratch_path(r->path, temporary);
+        assert_int_equal(mkdir(in_the_way, 0700), 0);
+        assert_true(folder_set_aside(&r->folder, &r->tree, NULL) < 0);
+        assert_true(room_has(r, "old/live/witness") && !room_has(r, "live"));
+        assert_int_equal(rmdir(in_the_way), 0);
 
-  assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
-  assert_true(room_has(r, "old/live/witness") &&
-              room_has(r, "old/live/data.mdb") &&
-              room_has(r, "old/checkpoint/data.mdb"));
-  assert_false(room_has(r, "checkpoint/data.mdb"));
-  assert_false(folder_was_shown(&r->folder) || r->folder.checkpoint.fd >= 0);
-  assert_tree_holds(r->tree, 0, NULL);
+        assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
+        assert_true(room_has(r, "old/live/witness") && room_has(r, "old/live/data.mdb") && room_has(r, "old/checkpoint/data.mdb"));
+        assert_false(room_has(r, "checkpoint/data.mdb"));
+        assert_false(folder_was_shown(&r->folder) || r->folder.checkpoint.fd >= 0);
+        assert_tree_holds(r->tree, 0, NULL);
 
-  /* A rotten checkpoint is not in the way of the next one. */
-  folder_forget_checkpoint(&r->folder);
-  r->tree = tree_close(r->tree);
-  assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
-  assert_false(r->folder.rotten || room_has(r, "old/live/witness"));
+        /* A rotten checkpoint is not in the way of the next one. */
+        folder_forget_checkpoint(&r->folder);
+        r->tree = tree_close(r->tree);
+        assert_int_equal(folder_set_aside(&r->folder, &r->tree, NULL), 0);
+        assert_false(r->folder.rotten || room_has(r, "old/live/witness"));
 }
 
-static void
-a_lost_log_is_remembered_with_the_reason_until_another_is_found(void **state) {
-  char reason[256] = "";
-  Room *r = *state;
+static void a_lost_log_is_remembered_with_the_reason_until_another_is_found(void **state) {
+        char reason[256] = "";
+        Room *r = *state;
 
-  room_open(r);
-  assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 0);
-  assert_int_equal(folder_lose(&r->folder, "one\ntwo"), 0);
-  assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 1);
-  assert_string_equal(reason, "one?two");
-  assert_int_equal(folder_found(&r->folder), 0);
-  assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 0);
-  assert_int_equal(folder_found(&r->folder), 0);
+        room_open(r);
+        assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 0);
+        assert_int_equal(folder_lose(&r->folder, "one\ntwo"), 0);
+        assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 1);
+        assert_string_equal(reason, "one?two");
+        assert_int_equal(folder_found(&r->folder), 0);
+        assert_int_equal(folder_is_lost(&r->folder, reason, sizeof(reason)), 0);
+        assert_int_equal(folder_found(&r->folder), 0);
 }
 
 static void an_identity_comes_back_and_a_garbled_one_is_none(void **state) {
-  static const char *const garbled[] = {"", "2\ncluster 1\nlineage 2\n",
-                                        "1\ncluster 1\n",
-                                        "1\ncluster x\nlineage 2\n"};
-  uint64_t cluster = 0, lineage = 0;
-  Room *r = *state;
+        static const char *const garbled[] = { "", "2\ncluster 1\nlineage 2\n", "1\ncluster 1\n", "1\ncluster x\nlineage 2\n" };
+        uint64_t cluster = 0, lineage = 0;
+        Room *r = *state;
 
-  room_open(r);
-  assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage),
-                   -ENOENT);
-  assert_int_equal(
-      folder_write_identity(&r->folder, UINT64_C(0xfedcba9876543210), 2), 0);
-  assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage), 0);
-  assert_true(cluster == UINT64_C(0xfedcba9876543210) && lineage == 2);
-  for (size_t i = 0; i < ELEMENTS(garbled); i++) {
-    room_make_file(r, "identity", garbled[i]);
-    assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage),
-                     -EBADMSG);
-  }
+        room_open(r);
+        assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage), -ENOENT);
+        assert_int_equal(folder_write_identity(&r->folder, UINT64_C(0xfedcba9876543210), 2), 0);
+        assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage), 0);
+        assert_true(cluster == UINT64_C(0xfedcba9876543210) && lineage == 2);
+        for (size_t i = 0; i < ELEMENTS(garbled); i++) {
+                room_make_file(r, "identity", garbled[i]);
+                assert_int_equal(folder_read_identity(&r->folder, &cluster, &lineage), -EBADMSG);
+        }
 }
 
 static bool is_in(const char *folder, const char *name) {
-  _cleanup_free_ char *path = scratch_path(folder, name);
+        _cleanup_free_ char *path = scratch_path(folder, name);
 
-  return access(path, F_OK) == 0;
+        return access(path, F_OK) == 0;
 }
 
-static void
-a_log_that_is_set_aside_takes_the_place_of_the_one_before(void **state) {
-  static const char *const names[] = {"meta.a", "log.00000001", "old.meta.a",
-                                      "old.log.00000007", "other"};
-  Room *r = *state;
-  _cleanup_free_ char *folder = scratch_path(r->scratch, "raft");
-  Disk *log_disk;
+static void a_log_that_is_set_aside_takes_the_place_of_the_one_before(void **state) {
+        static const char *const names[] = { "meta.a", "log.00000001", "old.meta.a", "old.log.00000007", "other" };
+        Room *r = *state;
+        _cleanup_free_ char *folder = scratch_path(r->scratch, "raft");
+        Disk *log_disk;
 
-  assert_int_equal(disk_real_open(folder, &log_disk), 0);
-  assert_true(bootstrap_is_fresh(log_disk));
-  for (size_t i = 0; i < ELEMENTS(names); i++) {
-    _cleanup_free_ char *path = scratch_path(folder, names[i]);
+        assert_int_equal(disk_real_open(folder, &log_disk), 0);
+        assert_true(bootstrap_is_fresh(log_disk));
+        for (size_t i = 0; i < ELEMENTS(names); i++) {
+                _cleanup_free_ char *path = scratch_path(folder, names[i]);
 
-    scratch_write(path, "x");
-  }
-  assert_false(bootstrap_is_fresh(log_disk));
-  for (unsigned i = 0; i < 2; i++) { /* once more does no harm */
-    assert_int_equal(bootstrap_set_aside(log_disk, NULL), 0);
-    assert_true(is_in(folder, "old.meta.a") &&
-                is_in(folder, "old.log.00000001") && is_in(folder, "other"));
-    assert_false(is_in(folder, "meta.a") || is_in(folder, "log.00000001") ||
-                 is_in(folder, "old.log.00000007"));
-    assert_true(bootstrap_is_fresh(log_disk));
-  }
-  disk_real_close(log_disk);
+                scratch_write(path, "x");
+        }
+        assert_false(bootstrap_is_fresh(log_disk));
+        for (unsigned i = 0; i < 2; i++) { /* once more does no harm */
+                assert_int_equal(bootstrap_set_aside(log_disk, NULL), 0);
+                assert_true(is_in(folder, "old.meta.a") && is_in(folder, "old.log.00000001") && is_in(folder, "other"));
+                assert_false(is_in(folder, "meta.a") || is_in(folder, "log.00000001") || is_in(folder, "old.log.00000007"));
+                assert_true(bootstrap_is_fresh(log_disk));
+        }
+        disk_real_close(log_disk);
+}
+
+/* The first term of a founder is 1; a log without entries has seen none but that of the tree that was restored. */
+static void a_new_log_begins_in_the_term_of_what_it_holds(void **state) {
+        enum { FOUND, JOIN, RESTORED, _KIND_MAX };
+        static const uint64_t terms[] = { 1, 0, 7 };
+        const Identity given = { .cluster_id = 0xc1, .lineage = 0xab, .raft_id = 5 };
+        Room *r = *state;
+
+        for (unsigned kind = 0; kind < _KIND_MAX; kind++) {
+                char name[] = { 'l', (char) ('0' + kind), 0 };
+                _cleanup_free_ char *folder = scratch_path(r->scratch, name);
+                ManualLoop loop;
+                RaftLog *log = NULL;
+                size_t n_entries;
+                uint64_t first;
+                Disk *disk;
+
+                manual_loop_init(&loop, 1);
+                room_open(r);
+                assert_int_equal(disk_real_open(folder, &disk), 0);
+                assert_int_equal(kind == FOUND  ? bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0, NULL)
+                                 : kind == JOIN ? bootstrap_join(&r->folder, disk, &given, 0, NULL)
+                                                : bootstrap_restored(&r->folder, disk, &given, 7, NULL),
+                                 0);
+                assert_int_equal(raft_log_open(disk, &loop.base, &(RaftLogOptions) {}, &(RaftLogEvents) {}, NULL, &log, NULL), 0);
+                assert_int_equal(raft_log_meta(log)->term, terms[kind]);
+                assert_int_equal(raft_log_meta(log)->vote, 0);
+                assert_int_equal(raft_log_meta(log)->id, kind == FOUND ? BOOTSTRAP_RAFT_ID : given.raft_id);
+                (void) raft_log_entries(log, &n_entries, &first);
+                assert_int_equal(n_entries, kind == FOUND ? 1 : 0);
+                assert_int_equal(first, 1);
+                raft_log_crash(log);
+                disk_real_close(disk);
+                room_stop(r);
+                loop_done(&loop.base);
+        }
 }
 
 /* -- A file that is mostly free -- */
 
 /* Of 4 KiB pages: a node takes 51; a file of fewer than 1024 pages stays, and
  * 40 nodes make one of about 2600. */
-static void
-a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used(void **state) {
-  static const struct {
-    unsigned made, kept;
-    bool shrinks;
-  } cases[] = {{18, 0, false}, {22, 0, true}, {40, 15, false}, {40, 11, true}};
-  Room *r = *state;
+static void a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used(void **state) {
+        static const struct {
+                unsigned made, kept;
+                bool shrinks;
+        } cases[] = { { 18, 0, false }, { 22, 0, true }, { 40, 15, false }, { 40, 11, true } };
+        Room *r = *state;
 
-  for (size_t i = 0; i < ELEMENTS(cases); i++) {
-    off_t before;
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                off_t before;
 
-    free(r->path);
-    r->path =
-        scratch_path(r->scratch, (const char *const[]){"a", "b", "c", "d"}[i]);
-    room_open(r);
-    room_put(r, 7, "mine");
-    room_stop(r);
-    tree_file_swell(r->path, cases[i].made, false);
-    if (cases[i].kept > 0)
-      tree_file_swell(r->path, cases[i].kept, true);
-    before = room_stat(r, "live/data.mdb").st_size;
-    room_open(r);
-    if ((room_stat(r, "live/data.mdb").st_size < before) != cases[i].shrinks)
-      fail_msg("case %zu: %jd bytes, %jd before", i,
-               (intmax_t)room_stat(r, "live/data.mdb").st_size,
-               (intmax_t)before);
-    assert_tree_holds(r->tree, 7, "mine");
-    assert_false(room_has(r, "checkpoint.new"));
-    room_stop(r);
-  }
+                free(r->path);
+                r->path = scratch_path(r->scratch, (const char *const[]){ "a", "b", "c", "d" }[i]);
+                room_open(r);
+                room_put(r, 7, "mine");
+                room_stop(r);
+                tree_file_swell(r->path, cases[i].made, false);
+                if (cases[i].kept > 0)
+                        tree_file_swell(r->path, cases[i].kept, true);
+                before = room_stat(r, "live/data.mdb").st_size;
+                room_open(r);
+                if ((room_stat(r, "live/data.mdb").st_size < before) != cases[i].shrinks)
+                        fail_msg("case %zu: %jd bytes, %jd before", i, (intmax_t) room_stat(r, "live/data.mdb").st_size, (intmax_t) before);
+                assert_tree_holds(r->tree, 7, "mine");
+                assert_false(room_has(r, "checkpoint.new"));
+                room_stop(r);
+        }
 }
 
 /* Its copy is read, and that finds out. */
-static void a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint(
-    void **state) {
-  _cleanup_free_ char *bytes = NULL;
-  Room *r = *state;
-  unsigned n = 0;
-  size_t size;
+static void a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint(void **state) {
+        _cleanup_free_ char *bytes = NULL;
+        Room *r = *state;
+        unsigned n = 0;
+        size_t size;
 
-  room_open(r);
-  room_put(r, 7, "a-value-that-is-precious");
-  room_checkpoint(r);
-  room_stop(r);
-  tree_file_swell(r->path, 22, false);
-  bytes = room_read(r, "live/data.mdb", &size);
-  for (char *at = bytes;
-       (at = memmem(at, (size_t)(bytes + size - at), "precious", 8)); at++, n++)
-    room_write(r, "live/data.mdb", "Precious", 8, (uint64_t)(at - bytes));
-  assert_true(n > 0);
-  room_open(r);
-  assert_tree_holds(r->tree, 7, "a-value-that-is-precious");
+        room_open(r);
+        room_put(r, 7, "a-value-that-is-precious");
+        room_checkpoint(r);
+        room_stop(r);
+        tree_file_swell(r->path, 22, false);
+        bytes = room_read(r, "live/data.mdb", &size);
+        for (char *at = bytes; (at = memmem(at, (size_t) (bytes + size - at), "precious", 8)); at++, n++)
+                room_write(r, "live/data.mdb", "Precious", 8, (uint64_t) (at - bytes));
+        assert_true(n > 0);
+        room_open(r);
+        assert_tree_holds(r->tree, 7, "a-value-that-is-precious");
 }
 
-#define in_a_room(f)                                                           \
-  cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+#define in_a_room(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      in_a_room(a_tree_is_believed_only_if_nothing_speaks_against_it),
-      in_a_room(a_tree_is_believed_on_the_disk_that_it_was_written_to),
-      in_a_room(after_three_starts_without_an_end_in_order_a_tree_is_made_anew),
-      in_a_room(the_shown_mark_is_written_once_and_taken_back_in_place),
-      in_a_room(cluster_time_outlives_a_reboot_but_not_another_machine),
-      in_a_room(the_larger_quota_counts),
-      in_a_room(checkpoints_leave_no_files_and_no_descriptors_behind),
-      in_a_room(only_the_owner_may_read_the_files_of_a_folder),
-      in_a_room(a_checkpoint_is_copied_by_hand_where_the_file_system_cannot),
-      in_a_room(a_damaged_checkpoint_is_not_rebuilt_from),
-      in_a_room(a_checkpoint_that_cannot_be_opened_stops_the_opening),
-      in_a_room(a_received_tree_takes_the_place_of_the_checkpoint_or_of_both),
-      in_a_room(a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made),
-      in_a_room(
-          a_lost_log_is_remembered_with_the_reason_until_another_is_found),
-      in_a_room(an_identity_comes_back_and_a_garbled_one_is_none),
-      in_a_room(a_log_that_is_set_aside_takes_the_place_of_the_one_before),
-      in_a_room(a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used),
-      in_a_room(
-          a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint),
-  };
+        const struct CMUnitTest tests[] = {
+                in_a_room(a_tree_is_believed_only_if_nothing_speaks_against_it),
+                in_a_room(a_tree_is_believed_on_the_disk_that_it_was_written_to),
+                in_a_room(after_three_starts_without_an_end_in_order_a_tree_is_made_anew),
+                in_a_room(the_shown_mark_is_written_once_and_taken_back_in_place),
+                in_a_room(cluster_time_outlives_a_reboot_but_not_another_machine),
+                in_a_room(the_larger_quota_counts),
+                in_a_room(checkpoints_leave_no_files_and_no_descriptors_behind),
+                in_a_room(only_the_owner_may_read_the_files_of_a_folder),
+                in_a_room(a_checkpoint_is_copied_by_hand_where_the_file_system_cannot),
+                in_a_room(a_damaged_checkpoint_is_not_rebuilt_from),
+                in_a_room(a_checkpoint_that_cannot_be_opened_stops_the_opening),
+                in_a_room(a_received_tree_takes_the_place_of_the_checkpoint_or_of_both),
+                in_a_room(a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made),
+                in_a_room(a_lost_log_is_remembered_with_the_reason_until_another_is_found),
+                in_a_room(an_identity_comes_back_and_a_garbled_one_is_none),
+                in_a_room(a_log_that_is_set_aside_takes_the_place_of_the_one_before),
+                in_a_room(a_new_log_begins_in_the_term_of_what_it_holds),
+                in_a_room(a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used),
+                in_a_room(a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint),
+        };
 
-  return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, NULL, NULL);
 }
