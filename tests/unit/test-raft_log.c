@@ -817,39 +817,47 @@ static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state
         }
 }
 
-/* Names have eight digits, and more from the 100,000,000th file on; by name those come before the others. */
+/* Names have eight digits, and more where a number does not fit; by name those come before the others. */
 static void files_beyond_eight_digits_are_found_and_in_the_order_of_their_numbers(void **state) {
         static const char *const others[] = { "log.000000001", "log.1", "log.18446744073709551617", "log.100000001x", "log." };
-        enum { BEFORE = 99999997, N = 5 };
-        size_t size;
-        RaftLogFile *before = NEW0(RaftLogFile, 1);
-        RaftLogFiles f = { .file_size = 4096, .write = 1, .items = before, .n = 1, .capacity = 1 };
-        MemoryDisk memory;
-        char torn[64];
-        uint64_t last;
-        uint32_t write;
+        static const struct {
+                uint64_t before;
+                const char *first, *last;
+        } cases[] = { { 99999997, "log.99999998", "log.100000002" },
+                      { UINT64_C(9999999999999999997), "log.9999999999999999998", "log.10000000000000000002" } };
+        enum { N = 5 };
 
-        memory_disk_init(&memory, 1);
-        f.disk = &memory.base;
-        before->number = BEFORE;
-        for (unsigned i = 1; i <= N; i++)
-                write_entry(&f, i, 4000); /* a file each */
-        assert_int_equal(f.items[N].number, BEFORE + N);
-        raft_log_files_done(&f);
-        assert_non_null(memory_disk_file(&memory, "log.99999998", &size));
-        assert_non_null(memory_disk_file(&memory, "log.100000002", &size));
-        for (size_t i = 0; i < ELEMENTS(others); i++)
-                assert_int_equal(memory_disk_put(&memory, others[i], "other", 5), 0);
+        for (size_t c = 0; c < ELEMENTS(cases); c++) {
+                RaftLogFile *before = NEW0(RaftLogFile, 1);
+                RaftLogFiles f = { .file_size = 4096, .write = 1, .items = before, .n = 1, .capacity = 1 };
+                MemoryDisk memory;
+                char torn[64];
+                uint64_t last;
+                uint32_t write;
+                size_t size;
 
-        assert_int_equal(load_round(&memory, &last, &write, torn, NULL), 0);
-        assert_int_equal(last, N);
-        assert_int_equal(write, N + 1);
+                memory_disk_init(&memory, 1);
+                f.disk = &memory.base;
+                before->number = cases[c].before;
+                for (unsigned i = 1; i <= N; i++)
+                        write_entry(&f, i, 4000); /* a file each */
+                assert_true(f.items[N].number == cases[c].before + N);
+                raft_log_files_done(&f);
+                assert_non_null(memory_disk_file(&memory, cases[c].first, &size));
+                assert_non_null(memory_disk_file(&memory, cases[c].last, &size));
+                for (size_t i = 0; i < ELEMENTS(others); i++)
+                        assert_int_equal(memory_disk_put(&memory, others[i], "other", 5), 0);
 
-        f = (RaftLogFiles) { .disk = &memory.base };
-        assert_int_equal(raft_log_files_remove_all(&f), 0);
-        assert_int_equal(memory.n, ELEMENTS(others));
-        raft_log_files_done(&f);
-        memory_disk_done(&memory);
+                assert_int_equal(load_round(&memory, &last, &write, torn, NULL), 0);
+                assert_int_equal(last, N);
+                assert_int_equal(write, N + 1);
+
+                f = (RaftLogFiles) { .disk = &memory.base };
+                assert_int_equal(raft_log_files_remove_all(&f), 0);
+                assert_int_equal(memory.n, ELEMENTS(others));
+                raft_log_files_done(&f);
+                memory_disk_done(&memory);
+        }
 }
 
 /* A crash leaves an empty file at the end; cutting all that is before it would lose where the log is. */
