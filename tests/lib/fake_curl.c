@@ -74,7 +74,8 @@ int __wrap_gethostname(char *name, size_t size) {
 
 struct Curl_easy {
         curl_write_callback on_header, on_body;
-        void *header_data, *body_data;
+        curl_xferinfo_callback on_progress;
+        void *header_data, *body_data, *progress_data;
         const char *posted, *method;
         char *url;
         struct curl_slist *headers;
@@ -136,6 +137,10 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
                 e->on_body = va_arg(ap, curl_write_callback);
         else if (option == CURLOPT_WRITEDATA)
                 e->body_data = va_arg(ap, void *);
+        else if (option == CURLOPT_XFERINFOFUNCTION)
+                e->on_progress = va_arg(ap, curl_xferinfo_callback);
+        else if (option == CURLOPT_XFERINFODATA)
+                e->progress_data = va_arg(ap, void *);
         else if (option == CURLOPT_POSTFIELDS)
                 e->posted = va_arg(ap, const char *);
         else if (option == CURLOPT_HTTPHEADER)
@@ -231,6 +236,11 @@ static void go_on(struct Curl_easy *e) {
                         e->due_ms = UINT64_MAX;
                         return;
                 }
+                if (size == 7 && memcmp(line, "SIGTERM", 7) == 0) {
+                        (void) raise(SIGTERM);
+                        e->rest = line + size + 1;
+                        continue;
+                }
                 if (*line == '@') {
                         ms = strtoul(line + 1, &end, 10);
                         e->due_ms = e->begun_ms + ms;
@@ -255,7 +265,13 @@ CURLcode curl_easy_perform(CURL *easy) {
         struct Curl_easy *e = easy;
 
         begin(e);
-        go_on(e);
+        for (go_on(e); !e->done; go_on(e)) {
+                pass(MIN(e->due_ms - fake.now_ms, (uint64_t) 1000));
+                if (e->on_progress && e->on_progress(e->progress_data, 0, 0, 0, 0))
+                        return CURLE_ABORTED_BY_CALLBACK;
+                if (fake.now_ms >= e->begun_ms + e->timeout_ms)
+                        return CURLE_OPERATION_TIMEDOUT;
+        }
         if (e->code == CURLE_OPERATION_TIMEDOUT)
                 pass(e->timeout_ms);
         return e->code;
