@@ -1090,6 +1090,15 @@ def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     said = open(env["SAID"]).read()
     assert "-N" in said and "-p 2222" in said and said.endswith("-- bastion"), said
     assert not os.path.exists(said.split("-L ")[1].split(":")[0])
+
+    # A lock signals what its command has begun, and gives its key back through the tunnel.
+    p = subprocess.Popen([PROGRAM, "--tunnel=bastion", "kv", "lock", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
+                         env={**t.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "begun\n" and len(t.cluster.keys) == 1, p.stderr.read()
+    p.send_signal(signal.SIGTERM)
+    said = p.communicate(timeout=30)[1]
+    assert (p.returncode, said, list(t.cluster.keys)) == (128 + signal.SIGTERM, "", []), (p.returncode, said, t.cluster.keys)
+
     t.file("bin/ssh", "#!/bin/sh\nexit 255\n")
     t_env = {**env}
     status, out, err = t.run("--tunnel=bastion", "list-machines", env=t_env)
