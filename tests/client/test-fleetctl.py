@@ -1031,6 +1031,16 @@ def ssh_is_openssh_with_fleets_flags(t):
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
+def a_command_gets_the_blocked_signals_of_who_calls_but_those_that_end_it(t):
+    os.mkdir(os.path.join(t.dir, "bin"))
+    t.file("bin/ssh", "#!/bin/sh\ngrep SigBlk /proc/self/status\n")
+    os.chmod(os.path.join(t.dir, "bin/ssh"), 0o755)
+    blocked = [signal.SIGUSR1, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    p = subprocess.run([PROGRAM, "ssh", "alpha"], cwd=t.dir, env={**t.env, "PATH": t.dir + "/bin:" + t.env["PATH"]}, text=True, capture_output=True,
+                       timeout=60, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
+    assert p.returncode == 0 and int(p.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1), p
+
+
 def a_child_is_waited_for_also_where_its_end_is_ignored(t):
     """By whatever has started fleetctl: that is inherited."""
     t.file("a.service")
