@@ -1086,11 +1086,11 @@ def fd_forward_joins_the_streams_to_a_socket(t):
 def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     path = os.path.join(t.dir, "bin")
     os.mkdir(path)
-    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading\n"
+    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading, time\n"
            "near, far = sys.argv[sys.argv.index('-L') + 1].split(':')\n"
            "open(os.environ['SAID'], 'w').write(' '.join(sys.argv[1:]))\n"
-           "s = socket.socket(socket.AF_UNIX); s.bind(near); s.listen()\n"
-           "def copy(a, b):\n    while d := a.recv(65536): b.sendall(d)\n    b.close()\n"
+           "s = socket.socket(socket.AF_UNIX); s.bind(near); time.sleep(0.2); s.listen()\n"
+           "def copy(a, b):\n    try:\n        while d := a.recv(65536): b.sendall(d)\n        b.shutdown(socket.SHUT_WR)\n    except OSError:\n        pass\n"
            "while True:\n    c, _ = s.accept(); f = socket.socket(socket.AF_UNIX); f.connect(far)\n"
            "    for p in ((c, f), (f, c)): threading.Thread(target=copy, args=p, daemon=True).start()\n")
     os.chmod(os.path.join(path, "ssh"), 0o755)
