@@ -1862,13 +1862,23 @@ def liar_with(answer, status=200):
 
 
 def an_export_writes_nothing_that_is_not_below_its_key_or_out_of_its_folder(t):
-    for key in ("/", "/b", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
+    for key in ("/", "/b", "/b/x", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
         server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": key, "value": "1"}]})
         for folder in ([], ["out/side"]):
             t.expect(["kv", endpoint, "export", "/a", *folder], status=1, err=[f"{key} is no key below /a"])
         assert not os.path.exists(os.path.join(t.dir, "escaped")) and not os.path.exists(os.path.join(t.dir, "out", "escaped"))
         server.shutdown()
         server.server_close()
+
+
+def exported_files_are_for_everybody_to_read(t):
+    server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": "/a/d", "dir": True}, {"key": "/a/d/x", "value": "1"}]})
+    before = os.umask(0o022)
+    t.expect(["kv", endpoint, "export", "/a", "out"])
+    os.umask(before)
+    assert [os.stat(os.path.join(t.dir, "out", path)).st_mode & 0o777 for path in ("", "d", "d/x")] == [0o755, 0o755, 0o644]
+    server.shutdown()
+    server.server_close()
 
 
 def what_a_daemon_says_drives_no_terminal(t):
