@@ -141,11 +141,10 @@ static int export_node(void *userdata, const KvListed *node) {
         r = flush_empty(ex);
         if (r < 0 || !node->dir)
                 return r < 0 ? r : write_one(ex, path, size, node);
-        ex->empty = malloc(size + 1);
+        ex->empty = malloc(size);
         if (!ex->empty)
                 return -ENOMEM;
         memcpy(ex->empty, path, size);
-        ex->empty[size] = 0;
         ex->empty_size = size;
         return 0;
 }

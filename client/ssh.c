@@ -10,7 +10,6 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -291,15 +290,15 @@ static int choose_ends(Tunnel *t, const char *endpoint, const char **ret_far, Er
         return 0;
 }
 
+/* A socket is there some time before ssh listens to it. */
 static bool tunnel_stands(const Tunnel *t) {
-        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(t->port) };
-        _cleanup_close_ int fd = -1;
-        struct stat st;
+        struct sockaddr_in port = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(t->port) };
+        struct sockaddr_un path = { .sun_family = AF_UNIX };
+        const struct sockaddr *address = t->port == 0 ? (const struct sockaddr *) &path : (const struct sockaddr *) &port;
+        _cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        if (t->port == 0)
-                return stat(t->near, &st) == 0;
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        return fd >= 0 && connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0;
+        snprintf(path.sun_path, sizeof(path.sun_path), "%s", t->near);
+        return fd >= 0 && connect(fd, address, t->port == 0 ? sizeof(path) : sizeof(port)) == 0;
 }
 
 static int tunnel_wait(Tunnel *t, uint64_t timeout_ms, Error *err) {

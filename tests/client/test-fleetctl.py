@@ -1031,6 +1031,16 @@ def ssh_is_openssh_with_fleets_flags(t):
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
+def a_command_gets_the_blocked_signals_of_who_calls_but_those_that_end_it(t):
+    os.mkdir(os.path.join(t.dir, "bin"))
+    t.file("bin/ssh", "#!/usr/bin/env python3\nprint(next(line for line in open('/proc/self/status') if 'SigBlk' in line))\n")
+    os.chmod(os.path.join(t.dir, "bin/ssh"), 0o755)
+    blocked = [signal.SIGUSR1, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    p = subprocess.run([PROGRAM, "ssh", "alpha"], cwd=t.dir, env={**t.env, "PATH": t.dir + "/bin:" + t.env["PATH"]}, text=True, capture_output=True,
+                       timeout=60, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
+    assert p.returncode == 0 and int(p.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1), p
+
+
 def a_child_is_waited_for_also_where_its_end_is_ignored(t):
     """By whatever has started fleetctl: that is inherited."""
     t.file("a.service")
@@ -1076,11 +1086,11 @@ def fd_forward_joins_the_streams_to_a_socket(t):
 def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     path = os.path.join(t.dir, "bin")
     os.mkdir(path)
-    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading\n"
+    t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading, time\n"
            "near, far = sys.argv[sys.argv.index('-L') + 1].split(':')\n"
            "open(os.environ['SAID'], 'w').write(' '.join(sys.argv[1:]))\n"
-           "s = socket.socket(socket.AF_UNIX); s.bind(near); s.listen()\n"
-           "def copy(a, b):\n    while d := a.recv(65536): b.sendall(d)\n    b.close()\n"
+           "s = socket.socket(socket.AF_UNIX); s.bind(near); time.sleep(0.2); s.listen()\n"
+           "def copy(a, b):\n    try:\n        while d := a.recv(65536): b.sendall(d)\n        b.shutdown(socket.SHUT_WR)\n    except OSError:\n        pass\n"
            "while True:\n    c, _ = s.accept(); f = socket.socket(socket.AF_UNIX); f.connect(far)\n"
            "    for p in ((c, f), (f, c)): threading.Thread(target=copy, args=p, daemon=True).start()\n")
     os.chmod(os.path.join(path, "ssh"), 0o755)
@@ -1090,6 +1100,15 @@ def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     said = open(env["SAID"]).read()
     assert "-N" in said and "-p 2222" in said and said.endswith("-- bastion"), said
     assert not os.path.exists(said.split("-L ")[1].split(":")[0])
+
+    # A lock signals what its command has begun, and gives its key back through the tunnel.
+    p = subprocess.Popen([PROGRAM, "--tunnel=bastion", "kv", "lock", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
+                         env={**t.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.stdout.readline() == "begun\n" and len(t.cluster.keys) == 1, p.stderr.read()
+    p.send_signal(signal.SIGTERM)
+    said = p.communicate(timeout=30)[1]
+    assert (p.returncode, said, list(t.cluster.keys)) == (128 + signal.SIGTERM, "", []), (p.returncode, said, t.cluster.keys)
+
     t.file("bin/ssh", "#!/bin/sh\nexit 255\n")
     t_env = {**env}
     status, out, err = t.run("--tunnel=bastion", "list-machines", env=t_env)
@@ -1843,13 +1862,23 @@ def liar_with(answer, status=200):
 
 
 def an_export_writes_nothing_that_is_not_below_its_key_or_out_of_its_folder(t):
-    for key in ("/", "/b", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
+    for key in ("/", "/b", "/b/x", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
         server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": key, "value": "1"}]})
         for folder in ([], ["out/side"]):
             t.expect(["kv", endpoint, "export", "/a", *folder], status=1, err=[f"{key} is no key below /a"])
         assert not os.path.exists(os.path.join(t.dir, "escaped")) and not os.path.exists(os.path.join(t.dir, "out", "escaped"))
         server.shutdown()
         server.server_close()
+
+
+def exported_files_are_for_everybody_to_read(t):
+    server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": "/a/d", "dir": True}, {"key": "/a/d/x", "value": "1"}]})
+    before = os.umask(0o022)
+    t.expect(["kv", endpoint, "export", "/a", "out"])
+    os.umask(before)
+    assert [os.stat(os.path.join(t.dir, "out", path)).st_mode & 0o777 for path in ("", "d", "d/x")] == [0o755, 0o755, 0o644]
+    server.shutdown()
+    server.server_close()
 
 
 def what_a_daemon_says_drives_no_terminal(t):

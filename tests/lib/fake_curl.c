@@ -11,14 +11,14 @@
 
 #include "base/memory.h"
 
-enum { WAITS_MAX = 100000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000, FOR_CHILD_S = 3600 };
+enum { WAITS_MAX = 100000, LOOKS_MAX = 1000, REQUESTS_MAX = 2000, PIECE = 50, REAL_S = 1700000000, FOR_CHILD_S = 3600 };
 
 static struct {
         FakeAnswer *answers;
         size_t n;
         FILE *sent;
         uint64_t now_ms;
-        unsigned n_waits, n_requests;
+        unsigned n_waits, n_looks, n_requests; /* looks: waits that take no time, since the last one that did */
 } fake;
 
 void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
@@ -29,7 +29,8 @@ void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
 
 static void pass(uint64_t ms) {
         fake.now_ms += ms;
-        if (++fake.n_waits > WAITS_MAX) {
+        fake.n_looks = ms > 0 ? 0 : fake.n_looks + 1;
+        if (++fake.n_waits > WAITS_MAX || fake.n_looks > LOOKS_MAX) {
                 fprintf(stderr, "fleetctl waits without end\n");
                 abort();
         }
@@ -59,7 +60,7 @@ int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct times
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span) {
         int signal = __real_sigtimedwait(set, info, span->tv_sec >= FOR_CHILD_S ? span : &(struct timespec) {});
 
-        if (signal < 0 && (span->tv_sec > 0 || span->tv_nsec > 0))
+        if (signal < 0)
                 pass((uint64_t) span->tv_sec * 1000 + (uint64_t) span->tv_nsec / 1000000);
         return signal;
 }
@@ -74,7 +75,8 @@ int __wrap_gethostname(char *name, size_t size) {
 
 struct Curl_easy {
         curl_write_callback on_header, on_body;
-        void *header_data, *body_data;
+        curl_xferinfo_callback on_progress;
+        void *header_data, *body_data, *progress_data;
         const char *posted, *method;
         char *url;
         struct curl_slist *headers;
@@ -136,6 +138,10 @@ CURLcode curl_easy_setopt(CURL *easy, CURLoption option, ...) {
                 e->on_body = va_arg(ap, curl_write_callback);
         else if (option == CURLOPT_WRITEDATA)
                 e->body_data = va_arg(ap, void *);
+        else if (option == CURLOPT_XFERINFOFUNCTION)
+                e->on_progress = va_arg(ap, curl_xferinfo_callback);
+        else if (option == CURLOPT_XFERINFODATA)
+                e->progress_data = va_arg(ap, void *);
         else if (option == CURLOPT_POSTFIELDS)
                 e->posted = va_arg(ap, const char *);
         else if (option == CURLOPT_HTTPHEADER)
@@ -231,6 +237,11 @@ static void go_on(struct Curl_easy *e) {
                         e->due_ms = UINT64_MAX;
                         return;
                 }
+                if (size == 7 && memcmp(line, "SIGTERM", 7) == 0) {
+                        (void) raise(SIGTERM);
+                        e->rest = line + size + 1;
+                        continue;
+                }
                 if (*line == '@') {
                         ms = strtoul(line + 1, &end, 10);
                         e->due_ms = e->begun_ms + ms;
@@ -255,7 +266,13 @@ CURLcode curl_easy_perform(CURL *easy) {
         struct Curl_easy *e = easy;
 
         begin(e);
-        go_on(e);
+        for (go_on(e); !e->done; go_on(e)) {
+                pass(MIN(e->due_ms - fake.now_ms, (uint64_t) 1000));
+                if (e->on_progress && e->on_progress(e->progress_data, 0, 0, 0, 0))
+                        return CURLE_ABORTED_BY_CALLBACK;
+                if (fake.now_ms >= e->begun_ms + e->timeout_ms)
+                        return CURLE_OPERATION_TIMEDOUT;
+        }
         if (e->code == CURLE_OPERATION_TIMEDOUT)
                 pass(e->timeout_ms);
         return e->code;

@@ -15,7 +15,7 @@ typedef struct FakeAnswer {
         long status;
         const char *index;         /* X-Etcd-Index, NULL: none */
         CURLcode code;             /* how it ends; CURLE_OPERATION_TIMEDOUT: when its time is over */
-        const char *body;          /* its lines may begin with "@MS ": they come so much later; "...": it does not end */
+        const char *body;          /* its lines may begin with "@MS ": they come so much later; "...": it does not end; SIGTERM: it comes now */
         bool used;
 } FakeAnswer;
 

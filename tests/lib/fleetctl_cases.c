@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -399,6 +400,7 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         assert(before && chdir(scratch) == 0);
         set_up(&setup, c->shared, '%');
         set_up(&setup, c->given, '%');
+        tzset(); /* localtime_r() does so the first time only */
         set_up(&setup, c->given, '>');
         set_up(&setup, c->shared, '>');
         for (size_t i = 0; i < c->argc; i++)
