@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -91,6 +92,7 @@ static int work_in_vain(Loop *loop, Work *work) {
 
 static void without_memory_for_a_write_beside_other_work_it_is_made_before_the_start_all_the_same(void **state) {
         Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
         Loop *loop = world_loop(room->loop);
         const LoopOps *real = loop->ops;
         LoopOps ops = *real;
@@ -98,9 +100,19 @@ static void without_memory_for_a_write_beside_other_work_it_is_made_before_the_s
         ops.work = work_in_vain;
         loop->ops = &ops;
         run_unit(room, "web.service");
-        loop->ops = real;
         assert_int_equal(n_starts, 2);
         assert_int_equal(n_unnoted, 0);
+
+        /* Where that write fails it is said. */
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        log_set_max_priority(LOG_INFO);
+        count_messages("cannot save the assignment");
+        run_unit(room, "other.service");
+        assert_int_equal(n_said, 1);
+        count_messages(NULL);
+        assert_int_equal(rmdir(path), 0);
+        loop->ops = real;
 }
 
 static unsigned nth; /* allocation that fails when an order comes; 0: none */
