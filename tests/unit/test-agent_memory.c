@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,6 +84,35 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
                 }
         }
         assert_int_equal(n_late, 0);
+}
+
+static int work_in_vain(Loop *loop, Work *work) {
+        return -ENOMEM;
+}
+
+static void without_memory_for_a_write_beside_other_work_it_is_made_before_the_start_all_the_same(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+        Loop *loop = world_loop(room->loop);
+        const LoopOps *real = loop->ops;
+        LoopOps ops = *real;
+
+        ops.work = work_in_vain;
+        loop->ops = &ops;
+        run_unit(room, "web.service");
+        assert_int_equal(n_starts, 2);
+        assert_int_equal(n_unnoted, 0);
+
+        /* Where that write fails it is said. */
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        log_set_max_priority(LOG_INFO);
+        count_messages("cannot save the assignment");
+        run_unit(room, "other.service");
+        assert_int_equal(n_said, 1);
+        count_messages(NULL);
+        assert_int_equal(rmdir(path), 0);
+        loop->ops = real;
 }
 
 static unsigned nth; /* allocation that fails when an order comes; 0: none */
@@ -287,6 +317,7 @@ static void facts_that_cannot_be_kept_say_so(void **state) {
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(without_memory_for_a_write_beside_other_work_it_is_made_before_the_start_all_the_same, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
                 in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
                 cmocka_unit_test_setup_teardown(a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short, room_setup, room_teardown),

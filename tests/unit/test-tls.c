@@ -155,6 +155,30 @@ static void a_side_that_leaves_during_the_handshake_is_told(void **state) {
         assert_int_equal(server.error, -ECONNRESET);
 }
 
+static int write_in_vain(Stream *stream, const void *bytes, size_t size, Shared *shared) {
+        return -ENOBUFS;
+}
+
+static void a_handshake_that_cannot_be_sent_fails_at_once(void **state) {
+        Secure *s = *state;
+        Side client, server;
+        static StreamOps ops; /* the stream may be closed later */
+        Stream *stream;
+        End raw;
+
+        end_connect(&raw, &s->pair);
+        RUN_UNTIL(&s->pair, s->pair.n_accepted == 1);
+        stream = s->pair.accepted[0];
+        ops = *stream->ops;
+        ops.write = write_in_vain;
+        stream->ops = &ops;
+        side_start(&server, s, stream, s->key, TLS_SERVER);
+        side_start(&client, s, take_stream(&raw), s->key, TLS_CLIENT);
+        RUN_UNTIL(&s->pair, client.done && server.done);
+        assert_int_equal(server.error, -ECONNRESET);
+        assert_int_equal(client.error, -ECONNRESET);
+}
+
 static void a_handshake_that_is_given_up_says_nothing(void **state) {
         Secure *s = *state;
         Side server;
@@ -463,6 +487,7 @@ int main(int argc, char **argv) {
                 T(another_key_is_rejected_on_both_sides),
                 T(who_does_not_speak_tls_is_rejected),
                 T(a_side_that_leaves_during_the_handshake_is_told),
+                T(a_handshake_that_cannot_be_sent_fails_at_once),
                 T(a_handshake_that_is_given_up_says_nothing),
                 T(megabytes_arrive_unchanged_through_pauses),
                 T(a_large_write_leaves_no_large_buffer_behind),
