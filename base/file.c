@@ -312,3 +312,12 @@ int remove_tree_at(int dir_fd, const char *name) {
                 r = -errno;
         return r;
 }
+
+void open_standard_descriptors(void) {
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
+        closep(&fd);
+}

@@ -39,6 +39,9 @@ int commit_file_at(int dir_fd, const char *name);
 
 int fsync_dir(int dir_fd);
 
+/* Those of descriptors 0 to 2 that are closed become /dev/null: nothing that is opened later is taken for standard input or output. */
+void open_standard_descriptors(void);
+
 /* Makes the folder and all above it ('mode' for each new one), durably, and opens it; a negative errno or the descriptor. */
 int open_dir(const char *path, mode_t mode);
 

@@ -70,6 +70,7 @@ int kv_ask(Client *c, const char *method, const Text *path, const Text *form, Js
         const char *message = "", *cause = "";
         int r;
 
+        *ret_code = 0;
         if (path->error < 0 || (form && form->error < 0))
                 return -ENOMEM;
         r = connection_request(c->connection, method, path->chars, "application/x-www-form-urlencoded",

@@ -77,7 +77,7 @@ static size_t write_leaves(const Part *part, size_t max, Text *t) {
         return n;
 }
 
-/* Of one listing, at most *max leaves: 1 when some went, 0 when the next attempt may do more. */
+/* Of one listing, at most *max leaves: 1 when some went, 0 when others write there, or fewer are to be tried; -EBUSY when the server is busy. */
 static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
@@ -100,8 +100,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
                 *max = MIN(*max, n) / 2;
                 return 0;
         case 503:
-                (void) usleep(PAUSE_US);
-                return 0;
+                return -EBUSY;
         case 404: /* somebody else removes, or adds */
         case 409:
                 return 0;
@@ -111,10 +110,11 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         }
 }
 
-/* Until what is left fits into one listing. */
+/* Until what is left fits into one listing, of which the caller's request removes the rest. */
 static int remove_leaves(Client *c, const char *key, Error *err) {
         _cleanup_free_ Part *part = NEW0(Part, 1);
         size_t max = PART_MAX, in_vain = 0;
+        bool busy;
         int r = 0;
 
         if (!part)
@@ -125,8 +125,13 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
                 if (r < 0 && r != -ECANCELED)
                         break;
                 r = remove_part(c, part, &max, err);
+                busy = r == -EBUSY;
+                if (busy) {
+                        (void) usleep(PAUSE_US);
+                        r = 0;
+                }
                 in_vain = r == 0 ? in_vain + 1 : 0;
-                more = part->n > 1 && (r == 0 || part->more || max < PART_MAX);
+                more = part->n > 1 && (busy || part->more || max < PART_MAX);
         }
         part_clear(part);
         return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
@@ -142,7 +147,9 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 const JsonValue *node = NULL;
 
                 r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
-                if (r == -EREMOTEIO && *ret_code == 210 && !in_parts) {
+                if (r == -EREMOTEIO && *ret_code == 210) { /* the rest, too, where others have written below it since */
+                        if (in_parts)
+                                (void) usleep(PAUSE_US);
                         in_parts = true;
                         *err = (Error) {}; /* a failure to come has its own reason */
                         r = remove_leaves(c, key, err);
@@ -153,7 +160,7 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 else
                         return r;
         }
-        return error_set(err, -EBUSY, "the server is busy%s", in_parts ? ": a part is left" : "");
+        return error_set(err, -EBUSY, in_parts ? "others write below it, or the server is busy: a part is left" : "the server is busy");
 }
 
 int kv_rm(Client *c, char **args, size_t n) {

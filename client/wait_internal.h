@@ -17,7 +17,7 @@ typedef struct Waited {
         WaitPhase phase;
         bool dirty;
         bool wanted;                    /* it has been seen to be wanted as it was asked for */
-        bool was_missing;               /* at the first look, before it was seen as wanted */
+        uint64_t missing_ms;            /* since when it is, before it was seen as wanted; 0: it is not known to be */
         bool said;                      /* on stderr, why it waits */
         bool ran;                       /* it has been seen active or on its way */
         bool global;

@@ -8,6 +8,7 @@
 enum {
         MANY = 8,           /* units from which on one list is asked for instead of many questions */
         SILENCE_MS = 10000, /* without any answer, until it is an error */
+        LAG_MS = 1000,      /* so far a daemon may be behind the one that was asked before */
 };
 
 static int keep(char **field, const char *value) {
@@ -299,10 +300,14 @@ static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
 static void note_destroyed(Wait *w, Waited *u) {
         _cleanup_text_ Text t = {};
 
-        /* Of what was just submitted the daemon may not know yet. All others were there, but the one that is asked first may lag. */
-        if (!u->wanted && (w->request->goal == WAIT_STATE || !u->was_missing)) {
-                u->was_missing = true;
-                return;
+        /* Of what was just submitted the daemon may not know yet. All others were there, but a daemon that is asked may lag. */
+        if (!u->wanted) {
+                uint64_t now_ms = clock_monotonic_ms();
+
+                if (u->missing_ms == 0)
+                        u->missing_ms = now_ms;
+                if (w->request->goal == WAIT_STATE || now_ms - u->missing_ms < LAG_MS)
+                        return;
         }
         set_word(u, "destroyed");
         if (w->request->goal == WAIT_ENDED || w->request->goal == WAIT_STOPPED) {

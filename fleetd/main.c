@@ -290,6 +290,7 @@ int main(int argc, char *argv[]) {
         Error err = {};
         int r;
 
+        open_standard_descriptors();
         trim_init();
         (void) setenv("UV_THREADPOOL_SIZE", THREADS, false);
         r = settings_read(&settings, argc, argv, &err);

@@ -41,7 +41,7 @@ class Daemon:
     """One that runs until it is asked to stop; its messages to the service manager are in 'told'."""
     count = 0
 
-    def __init__(self, *options, config="", limit=None, watchdog=None):
+    def __init__(self, *options, config="", limit=None, watchdog=None, without_input=False):
         Daemon.count += 1
         self.name = f"d{Daemon.count}"
         self.config, self.log_path, self.sock = path(self.name + ".conf"), path(self.name + ".log"), path(self.name + ".sock")
@@ -61,7 +61,10 @@ class Daemon:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
         with open(self.log_path, "w") as log:
-            self.p = subprocess.Popen(["timeout", "-k", "5", "300", PROGRAM, *self.options(), *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            command = [PROGRAM, *self.options(), *options]
+            if without_input:
+                command = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+            self.p = subprocess.Popen(["timeout", "-k", "5", "300", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                       env=environment, preexec_fn=limits)
 
     def options(self):
@@ -226,6 +229,14 @@ def an_interrupt_ends_it_well_too():
     d.wait_told("READY=1")
     d.signal(signal.SIGINT)
     same(d.p.wait(PATIENCE), 0)
+
+
+def it_runs_without_standard_input():
+    d = daemon(without_input=True)
+    d.wait_told("READY=1")
+    same(os.readlink(f"/proc/{d.pid()}/fd/0"), "/dev/null")
+    same(d.ask("GET", "/metrics"), 200)
+    d.ends()
 
 
 def clients_leave_descriptors_to_the_daemon():

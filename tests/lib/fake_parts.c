@@ -251,6 +251,9 @@ void parts_work(void) {
 
 void parts_end(void) {
         parts.p = replica_crash(parts.p);
+        for (size_t i = 0; i < ELEMENTS(parts.fails); i++)
+                if (parts.fails[i].name)
+                        fail_msg("%s was to fail, and was not called", parts.fails[i].name);
         assert_int_equal(parts.n_txns, 0);
         log_set_sink(NULL, NULL);
         log_set_max_priority(LOG_INFO);
