@@ -25,13 +25,21 @@ static MemoryFile *find(MemoryDisk *disk, const char *name) {
         return NULL;
 }
 
+static int fail_now(MemoryDisk *disk) {
+        int error = disk->fail;
+
+        if (disk->fails_once)
+                disk->fail = 0;
+        return error;
+}
+
 /* Before each call that changes something: 0, or why not. *ret_dies: it happens, in part, and nothing after it. */
 static int before_change(MemoryDisk *disk, bool *ret_dies) {
         *ret_dies = false;
         if (disk->dead)
                 return -EIO;
         if (disk->fail < 0)
-                return disk->fail;
+                return fail_now(disk);
 
         disk->calls++;
         if (disk->calls == disk->die_at)

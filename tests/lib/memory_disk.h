@@ -14,6 +14,7 @@ typedef struct MemoryDisk {
         unsigned calls;    /* that changed something */
         unsigned die_at;   /* the call at which it dies; 0: never */
         int fail;          /* negative errno that changing calls get instead, 0: none */
+        bool fails_once;   /* only the next one */
         bool dead;
         Random random;
 } MemoryDisk;

@@ -641,6 +641,26 @@ static void a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used(void **s
         }
 }
 
+static void a_file_of_just_4_mib_shrinks_and_a_smaller_one_does_not(void **state) {
+        enum { LIMIT = 4 * 1024 * 1024, PAGE = 4096 };
+        Room *r = *state;
+
+        room_open(r);
+        room_put(r, 7, "mine");
+        room_stop(r);
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_free_ char *path = scratch_path(r->path, "live/data.mdb");
+                off_t size = i == 0 ? LIMIT - PAGE : LIMIT;
+
+                assert_true(room_stat(r, "live/data.mdb").st_size < size);
+                assert_int_equal(truncate(path, size), 0);
+                room_open(r);
+                assert_int_equal(room_stat(r, "live/data.mdb").st_size < size, i);
+                assert_tree_holds(r->tree, 7, "mine");
+                room_stop(r);
+        }
+}
+
 /* Its copy is read, and that finds out. */
 static void a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint(void **state) {
         _cleanup_free_ char *bytes = NULL;
@@ -683,6 +703,7 @@ int main(void) {
                 in_a_room(a_log_that_is_set_aside_takes_the_place_of_the_one_before),
                 in_a_room(a_new_log_begins_in_the_term_of_what_it_holds),
                 in_a_room(a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used),
+                in_a_room(a_file_of_just_4_mib_shrinks_and_a_smaller_one_does_not),
                 in_a_room(a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint),
         };
 

@@ -412,6 +412,23 @@ static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state
         bench_done(&b);
 }
 
+static void a_log_that_cannot_be_reset_has_failed(void **state) {
+        Bench b;
+
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(append(&b, 1, 1, 8, 1), 0);
+        turn_all(&b);
+        b.memory.fail = -ENOSPC;
+        b.memory.fails_once = true;
+        assert_int_equal(raft_log_reset(b.log, 500), 0);
+        turn_all(&b);
+        assert_int_equal(b.n_failed, 1);
+        assert_int_equal(b.error, -ENOSPC);
+        assert_int_equal(append(&b, 2, 501, 1, 1), -ENOSPC);
+        bench_done(&b);
+}
+
 static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         uint64_t before, first;
         Bench b;
@@ -1407,6 +1424,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(closing_while_the_next_file_is_made_waits_for_it),
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
                 cmocka_unit_test(a_reset_log_begins_behind_the_state_and_drops_its_files),
+                cmocka_unit_test(a_log_that_cannot_be_reset_has_failed),
                 cmocka_unit_test(cutting_removes_only_files_that_are_wholly_behind),
                 cmocka_unit_test(what_is_applied_is_checked_at_opening_and_not_kept_in_memory),
                 cmocka_unit_test(a_truncation_before_what_was_kept_at_opening_still_loads),

@@ -657,6 +657,13 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "log 4 (-5): the replica cannot come back yet: raft_log_open did it\ncompare settled 3\nsettled 3\n"
                        "= coreless logless tree 2 shown 1 (10) error -5 \"raft_log_open did it\" told-failed stopping overheard-term 5"
                        " durable 15 attempts 2 comeback+1000\n") },
+                { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
+                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the log\n"
+                       "work reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file 4096, applied 8, loaded 2000\n"
+                       "folder rebuilt\ncompare exchanged\n"
+                       "log 4 (-12): the replica cannot come back yet: Cannot allocate memory\ncompare settled 3\nsettled 3\n"
+                       "= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" told-failed stopping overheard-term 5"
+                       " durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the log\n"
                        "work reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare exchanged\n"
@@ -678,6 +685,7 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 fake_pass(500);
                 if (cases[i].fails)
                         parts_fail(cases[i].fails, cases[i].fail_error);
+                parts.no_message = cases[i].fail_error == -ENOMEM;
                 parts_work();
                 parts_look();
                 parts_expect(cases[i].said);
