@@ -201,7 +201,7 @@ KvStatus trio_put(TrioHost *h, const char *key, const char *value) {
 
 /* -- Cutting the log -- */
 
-enum { CUTS_MAX = 500, CUT_MS = 20 };
+enum { CUTS_MAX = 100, CUT_KEYS = 10, CUT_MS = 20 };
 
 static bool is_removed(void *path) {
         return access(path, F_OK) < 0;
@@ -217,7 +217,7 @@ void trio_cut_log(TrioHost *h, void (*put_many)(TrioHost *h, const char *prefix,
         }
         for (unsigned i = 0; i < CUTS_MAX && !is_removed(last); i++) {
                 snprintf(prefix, sizeof(prefix), "cut%u", i);
-                put_many(h, prefix, 1);
+                put_many(h, prefix, CUT_KEYS);
                 (void) trio_until_for(h->trio, CUT_MS, is_removed, last);
         }
         MUST(is_removed(last));
