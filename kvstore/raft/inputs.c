@@ -221,13 +221,12 @@ void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const
         if (p->restarting || !replica_read_head(p, session, &r, &from))
                 return;
         if (!p->core) {
-                RaftMessage message;
+                _cleanup_(raft_message_done) RaftMessage message = {};
 
                 if (p->error == 0 || raft_message_decode(r.bytes, r.left, &message) < 0)
                         return;
                 if (message.type == RAFT_MESSAGE_APPEND && message.term >= p->overheard.term)
                         overhear(p, from, message.term);
-                raft_message_done(&message);
                 return;
         }
 
