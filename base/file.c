@@ -317,7 +317,7 @@ void open_standard_descriptors(void) {
         int fd;
 
         do
-                fd = open("/dev/null", O_RDWR);
+                fd = open("/dev/null", O_RDONLY); /* without O_CLOEXEC: a child has them, too */
         while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
         closep(&fd);
 }

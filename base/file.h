@@ -39,7 +39,8 @@ int commit_file_at(int dir_fd, const char *name);
 
 int fsync_dir(int dir_fd);
 
-/* Those of descriptors 0 to 2 that are closed become /dev/null: nothing that is opened later is taken for standard input or output. */
+/* Those of descriptors 0 to 2 that are closed become /dev/null, for reading alone: nothing that is opened later is taken for standard input
+ * or output, input ends at once, and output fails with EBADF, as on a closed descriptor. */
 void open_standard_descriptors(void);
 
 /* Makes the folder and all above it ('mode' for each new one), durably, and opens it; a negative errno or the descriptor. */

@@ -128,7 +128,7 @@ static int is_there(const Estimate *e, KvBytes key, size_t size) {
         KvNode node;
         int r = tree_get(e->txn, (KvBytes) { key.data, size }, &node);
 
-        return r == -ENOENT || r == -ENOTUNIQ ? 0 : r < 0 ? r : 1;
+        return r == 0 ? 1 : r == -ENOENT || r == -ENOTUNIQ ? 0 : r;
 }
 
 /* Size of the topmost directory at or above 'key' that an earlier write has removed; SIZE_MAX: none. */

@@ -128,8 +128,8 @@ tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-raft_folder
 TESTS += tests/unit/test-raft_folder
-tests_unit_test_raft_folder_SOURCES = tests/unit/test-raft_folder.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/folder_room.h tests/lib/folder_room.c \
-	tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
+tests_unit_test_raft_folder_SOURCES = tests/unit/test-raft_folder.c tests/lib/folder_room.h tests/lib/folder_room.c \
+	tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_raft_folder_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_folder_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=read_file_at
 tests_unit_test_raft_folder_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)

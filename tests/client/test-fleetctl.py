@@ -1031,7 +1031,7 @@ def ssh_is_openssh_with_fleets_flags(t):
     t.expect("ssh --machine=1 --unit=a", 1, err="Both machine and unit flags provided, please specify only one.\n")
 
 
-def a_command_gets_the_blocked_signals_of_who_calls_but_those_that_end_it(t):
+def a_command_inherits_blocked_signals_except_those_that_end_it(t):
     os.mkdir(os.path.join(t.dir, "bin"))
     t.file("bin/ssh", "#!/usr/bin/env python3\nprint(next(line for line in open('/proc/self/status') if 'SigBlk' in line))\n")
     os.chmod(os.path.join(t.dir, "bin/ssh"), 0o755)
@@ -1039,6 +1039,11 @@ def a_command_gets_the_blocked_signals_of_who_calls_but_those_that_end_it(t):
     p = subprocess.run([PROGRAM, "ssh", "alpha"], cwd=t.dir, env={**t.env, "PATH": t.dir + "/bin:" + t.env["PATH"]}, text=True, capture_output=True,
                        timeout=60, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked))
     assert p.returncode == 0 and int(p.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1), p
+
+
+def a_closed_standard_output_is_an_error_and_no_connection(t):
+    p = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", PROGRAM, "list-machines"], env=t.env, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (p.returncode, p.stderr) == (1, "fleetctl: cannot write to standard output: Bad file descriptor\n"), p
 
 
 def a_child_is_waited_for_also_where_its_end_is_ignored(t):

@@ -477,7 +477,7 @@ static void name_folders(Text *t) {
         }
 }
 
-/* Who holds a lock is called "host PID". */
+/* The holder of a lock is called "host PID". */
 static void name_holder(Text *t) {
         char mark[40], *at;
         Text whole = {};
