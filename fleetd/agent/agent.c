@@ -406,8 +406,9 @@ bool agent_sees_foreign(Agent *a, const char *unit) {
 }
 
 static void agent_plan_dirty(Agent *a) {
-        _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, a->n_dirty + 1);
-        _cleanup_free_ AgentStep *steps = NEW0(AgentStep, a->n_dirty + 1);
+        size_t n_dirty = agent_count_dirty(a);
+        _cleanup_free_ AgentUnit **units = NEW0(AgentUnit *, n_dirty + 1);
+        _cleanup_free_ AgentStep *steps = NEW0(AgentStep, n_dirty + 1);
         AgentUnit *u;
         size_t n = 0;
 

@@ -53,7 +53,6 @@ struct Agent {
         Notes notes;
         AgentUnit *units;   /* by name */
         TAILQ_HEAD(, AgentUnit) dirty; /* what a pass goes over: units of which something is still to be read, done or told */
-        size_t n_dirty;
         bool all_dirty;     /* every unit that anything names: the next pass finds them */
         Publisher *publisher;
         RegistryListener listener;
@@ -84,6 +83,7 @@ struct Agent {
 
 /* A pass is due: over the dirty set; over this unit, too; over all units. */
 void agent_wake(Agent *a);
+size_t agent_count_dirty(const Agent *a);
 void agent_dirty(Agent *a, AgentUnit *u);
 void agent_dirty_all(Agent *a);
 /* A pass is due at 'due_ms' (loop_now_ms()), or before. */

@@ -152,7 +152,7 @@ void agent_look(Agent *a) {
         if (a->looking)
                 return;
 
-        units = NEW0(AgentUnit *, a->n_dirty + 1);
+        units = NEW0(AgentUnit *, agent_count_dirty(a) + 1);
         if (!units) {
                 agent_again(a);
                 return;
@@ -258,10 +258,8 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 return;
         }
         agent_mark_unproven(call, call->listing); /* another program may have made systemd read the file */
-        for (size_t i = 0; i < n; i++) {
-                agent_look_at(a, &units[i], call->listing);
+        for (size_t i = 0; i < n; i++)
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
-        }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
                 r = a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
@@ -453,18 +451,18 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         return 0;
 }
 
-static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
-        const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, name);
-        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), name);
-        const AgentUnit *unit = agent_unit(a, name, false);
-        Note *note = notes_get(&a->notes, name);
+/* Before 's', to stop or to remove; what is stopped has an order. */
+static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
+        const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, unit->name);
+        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
+        Note *note = notes_get(&a->notes, unit->name);
 
         if (!note)
                 return;
         if (s == AGENT_STOP) /* until it has stopped nothing else may say that what runs is ours */
                 snprintf(note->owned_boot, sizeof(note->owned_boot), "%s", a->boot_id);
         /* The note stays until it has stopped, and is removed. */
-        if (s == AGENT_REMOVE || (o && o->order != ORDER_RUN)) {
+        if (s == AGENT_REMOVE || o->order != ORDER_RUN) {
                 a->notes.floor = MAX(a->notes.floor, o ? o->index : 0);
                 a->notes.dirty |= !note->stopping;
                 note->kind = ORDER_LOAD;
@@ -472,14 +470,14 @@ static void agent_note_stop(Agent *a, const char *name, AgentStep s) {
                 note->starting = note->replacing = note->finishing = false;
                 return;
         }
-        /* The new text and the intention come before the stop: should the cluster be lost after it, this daemon finishes by itself. */
-        if (o && o->order == ORDER_RUN && u && u->unit && !unit_runs_same(note->unit, u->unit))
-                note->replacing = notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
-        if (note->replacing && unit)
+        /* Stopped for another text. That and the intention come before the stop: should the cluster be lost after it, this daemon finishes by
+         * itself. */
+        note->replacing |= notes_put(&a->notes, u->unit, ORDER_RUN, u->index, o->index, NULL) == 0;
+        if (note->replacing)
                 snprintf(note->before, sizeof(note->before), "%s", unit->seen.invocation_id);
         note->finishing |= note->replacing;
         note->started_boot[0] = 0;
-        note->starting = note->done = false;
+        note->starting = false;
         a->notes.dirty = true;
 }
 
@@ -684,7 +682,7 @@ bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
                         continue;
                 }
                 if (steps[i] == AGENT_STOP || steps[i] == AGENT_REMOVE)
-                        agent_note_stop(a, units[i]->name, steps[i]);
+                        agent_note_stop(a, units[i], steps[i]);
                 if (steps[i] == AGENT_ADOPT)
                         units[i]->job_ended = true;
                 if (steps[i] == AGENT_ADOPT || steps[i] == AGENT_START)
@@ -723,8 +721,11 @@ void agent_plant_restart(Agent *a) {
 
         kv_state(registry_store(a->registry), &state);
         if (state.leader_id != 0 && a->leader_id != 0 && state.leader_id != a->leader_id)
-                for (Note *note = a->notes.table; note; note = note->hh.next)
-                        agent_note_stop(a, note->name, AGENT_STOP);
+                for (Note *note = a->notes.table; note; note = note->hh.next) {
+                        note->started_boot[0] = 0;
+                        note->done = false;
+                        a->notes.dirty = true;
+                }
         for (AgentUnit *u = a->units; u; u = u->hh.next) {
                 AgentCall *call;
 

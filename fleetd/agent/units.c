@@ -21,14 +21,21 @@ static void agent_mark(Agent *a, AgentUnit *u) {
         if (u->dirty)
                 return;
         u->dirty = true;
-        a->n_dirty++;
         TAILQ_INSERT_TAIL(&a->dirty, u, dirty_units);
 }
 
 static void agent_unmark(Agent *a, AgentUnit *u) {
         u->dirty = false;
-        a->n_dirty--;
         TAILQ_REMOVE(&a->dirty, u, dirty_units);
+}
+
+size_t agent_count_dirty(const Agent *a) {
+        const AgentUnit *u;
+        size_t n = 0;
+
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+                n++;
+        return n;
 }
 
 void agent_dirty(Agent *a, AgentUnit *u) {
@@ -161,12 +168,10 @@ static void agent_note_outdated(Agent *a, AgentUnit *u) {
 void agent_look_at(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
-        if (!u && seen->has_file) { /* nobody else knows of it: it is found by looking at all again */
-                a->look_all = true;
-                agent_again(a);
-        }
-        if (!u)
+        if (!u) { /* without memory for one that is known by its file alone: it is found by looking at all again */
+                a->look_all |= seen->has_file;
                 return;
+        }
         if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) || !streq(u->seen.sub, seen->sub))
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;

@@ -372,10 +372,8 @@ typedef struct Replacer {
 static bool no_replacer(void *userdata, const Placed *other, const char *pattern) {
         Replacer *r = userdata;
 
-        if (other->stopping || !other->unit->unit || other->unit == r->unit)
-                return true;
-        /* Each naming the other is no relation (fleet's rule). */
-        if (matching(r->view, &r->unit->unit->placement.replaces, other->unit->name))
+        /* Each naming the other is no relation (fleet's rule), nor is one that names itself. */
+        if (other->stopping || matching(r->view, &r->unit->unit->placement.replaces, other->unit->name))
                 return true;
         r->found = other->unit;
         return false;

@@ -1081,6 +1081,20 @@ static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(vo
         assert_false(is_done(room, "web.service"));
 }
 
+static void a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service", ONE);
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "inactive", .left = true, .ended = true });
+        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(room, says(room, "web.service", "active"));
+        run_unit(room, "web.service", TWO);
+        UNTIL(room, room->fake->starts == 2);
+        assert_int_equal(room->fake->stops, 1);
+        UNTIL(room, says(room, "web.service", "active") && !is_done(room, "web.service"));
+}
+
 static void is_not_begun(Room *room, const FakeChange *changes, size_t n) {
 
         room->fake->obeys = false;
@@ -1329,6 +1343,29 @@ static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_so
         Room *room = *state;
 
         edit_up_to(room, "LinkUnitFiles");
+        fake_bus_release(room->fake);
+        is_stopped_again_once(room);
+}
+
+/* The answer to its start was lost, and before it was seen to run it got another text. */
+static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **state) {
+        Room *room = *state;
+
+        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
+        room->fake->hold = "StartUnit";
+        room->fake->deaf = true;
+        host_order(room->host, "web.service", ORDER_RUN);
+        UNTIL(room, room->fake->n_held == 1);
+        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(room->host, "web.service", ORDER_RUN);
+        host_pause(room->host, 50);
+        room->fake->hold = "LinkUnitFiles";
+        room->fake->deaf = false;
+        fake_bus_disconnect(room->fake);
+        UNTIL(room, room->fake->n_held == 1);
+        assert_int_equal(room->fake->stops, 1);
+        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "active"); /* by its socket */
+        room->fake->units[0].invocation[0]++;
         fake_bus_release(room->fake);
         is_stopped_again_once(room);
 }
@@ -2222,6 +2259,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name),
                 in_a_room(that_a_unit_finishes_without_the_cluster_outlives_the_daemon),
                 in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
+                in_a_room(a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text),
                 in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
                 in_a_room(a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_is_not_finished),
                 in_a_room(how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended),
@@ -2236,6 +2274,7 @@ int main(int argc, char *argv[]) {
                 in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
                 in_a_room(a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered),
                 in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
+                in_a_room(a_former_text_whose_start_was_not_answered_is_stopped_again),
                 in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
                 in_a_room(what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon),
                 in_a_room(what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back),

@@ -92,6 +92,27 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         count_messages(NULL);
 }
 
+static void an_order_that_cannot_be_noted_is_reported(void **state) {
+        Room *room = *state;
+        bool failed = true;
+
+        log_set_max_priority(LOG_WARNING);
+        count_messages("cannot adopt calm.service: Cannot allocate memory");
+        for (unsigned n = 1; failed && n_said == 0; n++) {
+                uint64_t ordered_ms = world_now_ms(room->world);
+
+                host_order(room->host, "calm.service", ORDER_RUN);
+                alloc_fail_at(n);
+                alloc_pause(true);
+                UNTIL_SHORT(room, world_now_ms(room->world) >= ordered_ms + 200);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                alloc_pause(false);
+        }
+        assert_int_equal(n_said, 1);
+        count_messages(NULL);
+}
+
 static unsigned nth; /* allocation that fails when an order comes; 0: none */
 
 static void on_order(void *userdata, const RegistryChange *change) {
@@ -214,7 +235,14 @@ static int notes(void *userdata) {
         if (r == 0)
                 assert_false(n.dirty);
         notes_close(&n);
+
+        alloc_pause(true);
+        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        if (r == 0)
+                assert_non_null(notes_get(&n, "a.service"));
+        notes_close(&n);
         assert_int_equal(access(bad, F_OK), -1); /* nothing that is written in part was found */
+        alloc_pause(false);
         return r;
 }
 
@@ -222,22 +250,44 @@ enum { LARGE_NOTES = 10, LARGE_SIZE = 120 * 1000 };
 
 static Unit *large[LARGE_NOTES];
 
+static unsigned count_notes(void) {
+        unsigned count;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, sub, NULL), 0);
+        count = HASH_COUNT(n.table);
+        notes_close(&n);
+        return count;
+}
+
 /* Their texts have files of their own: everything is there afterwards, or nothing. */
-static int large_notes(void *userdata) {
+static int save_large_notes(void *userdata) {
         Notes n;
         int r;
 
-        assert_int_equal(remove_tree_at(AT_FDCWD, sub), 0);
-        r = notes_open(&n, sub, NULL);
-        for (unsigned i = 0; r == 0 && i < LARGE_NOTES; i++)
-                r = notes_put(&n, large[i], ORDER_RUN, 1, 2, NULL);
-        r = r ?: notes_save(&n);
-        notes_close(&n);
-
         alloc_pause(true);
+        assert_int_equal(remove_tree_at(AT_FDCWD, sub), 0);
         assert_int_equal(notes_open(&n, sub, NULL), 0);
-        assert_int_equal(HASH_COUNT(n.table), r == 0 ? LARGE_NOTES : 0);
+        for (unsigned i = 0; i < LARGE_NOTES; i++)
+                assert_int_equal(notes_put(&n, large[i], ORDER_RUN, 1, 2, NULL), 0);
+        alloc_pause(false);
+        r = notes_save(&n);
+        alloc_pause(true);
         notes_close(&n);
+        assert_int_equal(count_notes(), r == 0 ? LARGE_NOTES : 0);
+        assert_int_equal(access(bad, F_OK), -1);
+        alloc_pause(false);
+        return r;
+}
+
+static int open_large_notes(void *userdata) {
+        Notes n;
+        int r;
+
+        r = notes_open(&n, sub, NULL);
+        notes_close(&n);
+        alloc_pause(true);
+        assert_int_equal(count_notes(), LARGE_NOTES);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
         return r;
@@ -263,7 +313,8 @@ static void notes_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
         }
         log_set_max_priority(LOG_EMERG);
         (void) alloc_fail_each("notes", notes, small, 1);
-        (void) alloc_fail_each("notes with large texts", large_notes, NULL, 3);
+        (void) alloc_fail_each("notes with large texts are saved", save_large_notes, NULL, 1);
+        (void) alloc_fail_each("notes with large texts are opened", open_large_notes, NULL, 25);
         log_set_max_priority(LOG_INFO);
         for (unsigned i = 0; i < LARGE_NOTES; i++)
                 unit_free(large[i]);
@@ -295,6 +346,7 @@ static void facts_that_cannot_be_kept_say_so(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, room_setup, room_teardown),
+                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, room_setup, room_teardown),
                 in_a_bent_room(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
                 cmocka_unit_test_setup_teardown(a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short, room_setup, room_teardown),
                 cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, room_setup, room_teardown),

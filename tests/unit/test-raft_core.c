@@ -584,6 +584,31 @@ static void a_log_that_does_not_fit_is_not_started_from(void **state) {
         done(&b);
 }
 
+static void a_core_that_cannot_start_for_want_of_memory_says_so(void **state) {
+        enum { OWN = 13 }; /* two configurations of three servers, and a table of entries */
+        _cleanup_conf_ Conf of_state = conf_of("VVV"), of_log = conf_of("VVs");
+        RaftStateInfo info = { .index = 10, .term = 4, .configuration_index = 1, .configuration = of_state.bytes, .configuration_size = of_state.size };
+
+        heap_fails_once = true;
+        for (unsigned n = 0; n < OWN; n++) { /* without those of libraft, which frees twice what it could not copy */
+                RaftEntry entries[] = { command(4), change_entry(4, &of_log), command(4) };
+                Bench b;
+                int r;
+
+                begin_with(&b, 1);
+                heap_failed = false;
+                heap_left = n;
+                raft_heap_set(&heap);
+                r = raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .term = 4, .state = &info, .first_index = 11, .entries = entries, .n_entries = 3 });
+                raft_heap_set_default();
+                assert_true(heap_failed);
+                assert_int_equal(r, -ENOMEM);
+                done(&b);
+        }
+        heap_fails_once = false;
+        heap_left = 0;
+}
+
 static void submitting_is_the_leaders_and_bounded(void **state) {
         _cleanup_free_ char *large = calloc(1, RAFT_ENTRY_SIZE_MAX + 1);
         uint64_t index, term;
@@ -2187,6 +2212,7 @@ int main(void) {
                 cmocka_unit_test(a_sole_voter_by_its_state_or_by_the_log_behind_it_begins_a_new_term),
                 cmocka_unit_test(a_log_with_a_configuration_that_is_none_is_not_started_from),
                 cmocka_unit_test(a_log_that_does_not_fit_is_not_started_from),
+                cmocka_unit_test(a_core_that_cannot_start_for_want_of_memory_says_so),
                 cmocka_unit_test(submitting_is_the_leaders_and_bounded),
                 cmocka_unit_test(what_the_owner_does_not_apply_at_once_follows_in_slices),
                 cmocka_unit_test(a_leader_that_is_behind_with_applying_takes_nothing_new),

@@ -429,6 +429,38 @@ static void a_log_that_cannot_be_reset_has_failed(void **state) {
         bench_done(&b);
 }
 
+/* The record of it is on the disk before the first file goes: it has happened, or not begun. */
+static void a_reset_that_a_crash_ends_has_happened_or_not_begun(void **state) {
+        unsigned outcomes[2] = {};
+
+        for (unsigned i_run = 0; i_run < 200; i_run++) {
+                uint64_t first;
+                Error err = {};
+                Bench b;
+
+                bench_init(&b, i_run);
+                create_and_open(&b);
+                for (uint64_t i = 1; i <= 160; i += 8)
+                        assert_int_equal(append(&b, 1, i, 8, 1), 0);
+                turn_all(&b);
+                b.memory.calls = 0;
+                b.memory.die_at = 1 + i_run % 20;
+                assert_int_equal(raft_log_reset(b.log, 500), 0);
+                turn_all(&b);
+                b.log = raft_log_close(b.log, NULL, NULL);
+                memory_disk_start_again(&b.memory);
+                if (open_log(&b, &err) < 0)
+                        fail_msg("%s", err.message);
+                first = raft_log_first_index(b.log);
+                if (first != 1 && first != 501)
+                        fail_msg("%u: begins at %u, ends at %u", i_run, (unsigned) first, (unsigned) raft_log_last_index(b.log));
+                assert_holds(&b, first, first == 1 ? 160 : 500, NULL);
+                outcomes[first == 501]++;
+                bench_done(&b);
+        }
+        assert_true(outcomes[0] > 0 && outcomes[1] > 0);
+}
+
 static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         uint64_t before, first;
         Bench b;
@@ -1425,6 +1457,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_conflicting_tail_is_replaced),
                 cmocka_unit_test(a_reset_log_begins_behind_the_state_and_drops_its_files),
                 cmocka_unit_test(a_log_that_cannot_be_reset_has_failed),
+                cmocka_unit_test(a_reset_that_a_crash_ends_has_happened_or_not_begun),
                 cmocka_unit_test(cutting_removes_only_files_that_are_wholly_behind),
                 cmocka_unit_test(what_is_applied_is_checked_at_opening_and_not_kept_in_memory),
                 cmocka_unit_test(a_truncation_before_what_was_kept_at_opening_still_loads),
