@@ -303,8 +303,7 @@ void notes_write_run(NotesWrite *w) {
 int notes_write_end(Notes *n, const NotesWrite *w) {
         int r = w->error;
 
-        if (r < 0)
-                (void) notes_check(n);
+        (void) notes_check(n);
         if (w->folders != n->folders)
                 return -ESTALE;
         for (Note *note = n->table; note; note = note->hh.next)

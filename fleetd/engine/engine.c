@@ -154,10 +154,6 @@ static void note_rejected(Engine *e, const OrderChange *c, const char *sentence)
         Rejected *x;
 
         HASH_FIND_STR(e->rejected, c->unit, x);
-        if (x && !same_checks(&x->change, c)) {
-                forget_rejected(e, c->unit);
-                x = NULL;
-        }
         if (!x) {
                 x = NEW0(Rejected, 1);
                 if (!x)
@@ -169,7 +165,9 @@ static void note_rejected(Engine *e, const OrderChange *c, const char *sentence)
                         return;
                 }
         }
-        if (++x->times == REJECTED_TIMES)
+        x->times = same_checks(&x->change, c) ? x->times + 1 : 1;
+        x->change = *c;
+        if (x->times == REJECTED_TIMES)
                 log_warning(((LogFields) { .unit = c->unit, .machine = c->machine, .term = e->term }),
                             "%s: nothing is planned of it until it changes: %s on %s was rejected twice: %s", c->unit, order_kind_to_string(c->order),
                             cluster_name_of(registry_cluster(e->registry), c->machine), sentence);

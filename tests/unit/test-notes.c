@@ -713,6 +713,46 @@ static void texts_that_cannot_be_listed_stay_and_cost_no_descriptor(void **state
 }
 
 /* As of a daemon whose standard input is closed. */
+static void fill_field(char *field, size_t size) {
+        memset(field, 'x', size - 1);
+        field[size - 1] = 0;
+}
+
+static void more_than_could_be_read_again_is_not_written(void **state) {
+        enum { UNITS = NOTES_SIZE_MAX / 500 };
+        _cleanup_free_ char *dir = scratch_path(*state, "agent");
+        _cleanup_unit_ Unit *unit = unit_of("first.service", "[Service]\nExecStart=/x\n");
+        Notes n;
+
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        assert_int_equal(notes_put(&n, unit, ORDER_RUN, 1, 2, NULL), 0);
+        assert_int_equal(notes_save(&n), 0);
+        for (unsigned i = 0; i < UNITS; i++) { /* all of one text, which is not read for each */
+                Note *one = NEW0(Note, 1);
+
+                assert_non_null(one);
+                snprintf(one->name, sizeof(one->name), "%0247u.service", i);
+                fill_field(one->before, sizeof(one->before));
+                fill_field(one->invocation, sizeof(one->invocation));
+                fill_field(one->owned_boot, sizeof(one->owned_boot));
+                fill_field(one->started_boot, sizeof(one->started_boot));
+                one->ran = one->replacing = one->starting = one->stopped = one->stopping = one->done = true;
+                one->unit = unit;
+                HASH_ADD_STR(n.table, name, one);
+                assert_true(TABLE_ADDED(one));
+        }
+        n.dirty = true;
+        assert_int_equal(notes_save(&n), -EFBIG);
+        for (Note *one = n.table; one; one = one->hh.next)
+                if (one->unit == unit)
+                        one->unit = NULL;
+        notes_close(&n);
+
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        assert_int_equal(HASH_COUNT(n.table), 1);
+        notes_close(&n);
+}
+
 static void the_lowest_descriptor_serves_as_any_other(void **state) {
         NotesWrite *write;
         Notes n;
@@ -769,6 +809,7 @@ int main(void) {
                 in_scratch(a_text_that_was_written_before_another_failed_is_not_written_again),
                 in_scratch(an_error_of_the_folder_of_texts_is_one_of_the_save),
                 in_scratch(texts_that_cannot_be_listed_stay_and_cost_no_descriptor),
+                in_scratch(more_than_could_be_read_again_is_not_written),
                 in_scratch(the_lowest_descriptor_serves_as_any_other),
         };
 
