@@ -190,7 +190,7 @@ static void agent_on_adopted(void *userdata) {
 static void agent_adopt(Agent *a) {
         bool all = registry_cluster(a->registry)->adopting;
 
-        if (a->adopting || (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0))
+        if (!all && timer_start(&a->adopt, a->loop, a->adopt_ms) < 0)
                 return;
         if (all)
                 log_notice(NO_FIELDS, "the cluster was recovered or restored: until it knows what runs on all its hosts this one says so, and touches nothing");
@@ -540,8 +540,6 @@ static void agent_on_period(void *userdata) {
 static void agent_on_boot_wait(void *userdata) {
         Agent *a = userdata;
 
-        if (a->fresh)
-                return;
         a->use_saved = true;
         if (HASH_COUNT(a->notes.table) > 0)
                 log_notice(NO_FIELDS, "the cluster did not answer since this host booted: starting what was last assigned to it");

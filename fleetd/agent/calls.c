@@ -59,6 +59,11 @@ static const char *const *call_names(const AgentCall *call) {
         return (const char *const *) call->names;
 }
 
+/* One that is busy, or asked for, stays; of a failed one that is removed a second call may end first, and it may go then. */
+static AgentUnit *agent_called(const AgentCall *call, size_t i) {
+        return agent_unit(call->agent, call->names[i], false);
+}
+
 /* It was started here in this boot, under its present note. */
 static bool agent_has_started(const Agent *a, const AgentUnit *u) {
         const Note *note = notes_get(&a->notes, u->name);
@@ -77,7 +82,7 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                 return false;
         }
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_unit(a, call->names[i], false);
+                AgentUnit *u = agent_called(call, i);
 
                 if (!u)
                         continue;
@@ -115,10 +120,8 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         for (size_t i = 0; error == 0 && i < n; i++)
                 agent_look_at(a, &units[i], call->listing);
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_unit(a, call->names[i], false);
+                AgentUnit *u = agent_called(call, i);
 
-                if (!u)
-                        continue;
                 u->asked = false;
                 u->look |= error < 0;
         }
@@ -198,8 +201,7 @@ void agent_cancel_start(Agent *a, Note *note, AgentUnit *u) {
         agent_unnote_start(note);
         note->before[0] = 0; /* systemd had read its text by then: what begins later has it */
         a->notes.dirty = true;
-        if (u)
-                u->again_ms = 0; /* it moved nothing */
+        u->again_ms = 0; /* it moved nothing */
 }
 
 static void agent_on_called(void *userdata, int error, const char *sentence) {
@@ -214,19 +216,15 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
                         note->starting = note->replacing = note->finishing = false;
                         a->notes.dirty = true;
                 } else if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
-                        agent_cancel_start(a, note, agent_unit(a, call->names[0], false)); /* it never left for systemd, or was refused */
+                        agent_cancel_start(a, note, agent_called(call, 0)); /* it never left for systemd, or was refused */
         }
         (void) agent_call_done(call, error, sentence);
 }
 
 /* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a later one, shows that. */
 static void agent_mark_unproven(const AgentCall *call, uint64_t listing) {
-        for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_unit(call->agent, call->names[i], false);
-
-                if (u)
-                        u->unproven = listing;
-        }
+        for (size_t i = 0; i < call->n; i++)
+                agent_called(call, i)->unproven = listing;
 }
 
 /* After an error systemd may have read the file all the same, for example because it was re-executed. */
@@ -288,10 +286,8 @@ static void agent_link_each(AgentCall *call) {
         Agent *a = call->agent;
 
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_unit(a, call->names[i], false);
+                AgentUnit *u = agent_called(call, i);
 
-                if (!u)
-                        continue;
                 u->busy = false; /* without memory for its call the next pass makes it */
                 agent_link(a, &u, 1);
         }
@@ -336,8 +332,6 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 const Unit *text = agent_text(a, units[i]->name);
 
-                if (!text)
-                        continue;
                 r = a->systemd->ops->write_file(a->systemd, units[i]->name, text->text, text->text_size);
                 if (r < 0)
                         agent_unit_failed(a, units[i], "write the file of", strerror(-r));
@@ -400,10 +394,10 @@ static void agent_remove(AgentCall *call) {
 
 
         for (size_t i = 0; i < call->n; i++) {
-                AgentUnit *u = agent_unit(a, call->names[i], false);
+                AgentUnit *u = agent_called(call, i);
                 AgentCall *reset;
 
-                if (!u || !streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS || !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
+                if (!streq(u->seen.active, "failed") || u->seen.owner != SYSTEMD_OURS || !(reset = agent_call_new(a, AGENT_REMOVE, &u, 1)))
                         continue;
                 r = a->systemd->ops->reset_failed(a->systemd, u->name, agent_on_reset, reset);
                 if (r < 0)
@@ -510,19 +504,19 @@ static bool agent_is_due(Agent *a, const AgentCall *call, AgentUnit *u) {
 
 static void agent_begin_call(AgentCall *call) {
         Agent *a = call->agent;
-        AgentUnit *u = agent_unit(a, call->names[0], false);
+        AgentUnit *u = agent_called(call, 0);
         int r;
 
         if (call->step == AGENT_REMOVE) {
                 agent_remove(call);
                 return;
         }
-        if (u && !agent_is_due(a, call, u)) {
+        if (!agent_is_due(a, call, u)) {
                 (void) agent_call_done(call, 0, "");
                 (void) agent_call_free(call);
                 return;
         }
-        if (u && call->step == AGENT_START)
+        if (call->step == AGENT_START)
                 u->job_ended = false;
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(a->systemd, call->names[0], agent_on_called, call);
         if (r < 0)
@@ -531,9 +525,9 @@ static void agent_begin_call(AgentCall *call) {
 
 /* False: what is known of its unit is not new enough, and a pass is due for that. */
 static bool agent_may_begin(Agent *a, const AgentCall *call) {
-        AgentUnit *u = agent_unit(a, call->names[0], false);
+        AgentUnit *u = agent_called(call, 0);
 
-        if (call->step == AGENT_REMOVE || !u)
+        if (call->step == AGENT_REMOVE)
                 return true;
         if (!a->systemd->ops->is_ready(a->systemd) || u->look || u->asked)
                 return false;
@@ -588,7 +582,7 @@ static void agent_save_done(void *userdata) {
         }
         agent_save_ended(a, r);
         last = TAILQ_LAST(&a->waiting, AgentCalls);
-        if (a->note_error == 0 || (last && last->save > a->n_saved))
+        if (last && last->save > a->n_saved)
                 agent_save(a);
 }
 

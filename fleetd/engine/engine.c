@@ -244,8 +244,6 @@ static void take_dirt(Engine *e, const char *unit) {
         Dirty *d;
 
         HASH_FIND_STR(e->dirty, unit, d);
-        if (!d)
-                return;
         HASH_DEL(e->dirty, d);
         free(d);
 }

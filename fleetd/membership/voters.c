@@ -173,13 +173,8 @@ static bool promote(const Seats *s, VotersChange *ret) {
 static bool demote(const Seats *s, VotersChange *ret) {
         if (s->n_voters != 2 || s->n != 2 || s->n_voters_reachable != 2)
                 return false;
-        for (size_t i = 0; i < s->n; i++) {
-                if (s->members[i].raft_id == s->leader_id)
-                        continue;
-                decide(ret, VOTERS_DEMOTE, &s->members[i], "of two hosts one votes");
-                return true;
-        }
-        return false;
+        decide(ret, VOTERS_DEMOTE, &s->members[s->members[0].raft_id == s->leader_id], "of two hosts one votes");
+        return true;
 }
 
 size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address) {

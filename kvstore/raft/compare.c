@@ -85,8 +85,6 @@ static void on_ask(void *userdata) {
         Compare *c = userdata;
         Replica *p = c->replica;
 
-        if (c->differs_index == 0)
-                return;
         (void) timer_start(&c->ask, p->loop, ASK_MS);
         if (replica_is_leader(p))
                 (void) replica_transfer(p, 0);

@@ -116,8 +116,6 @@ void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, 
                                 struct raft_message *out) {
         if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT || received->term >= term_before)
                 return;
-        if (received->type != RAFT_MESSAGE_APPEND && received->type != RAFT_MESSAGE_SNAPSHOT)
-                return;
 
         out->append_entries_result.rejected = 0;
         out->append_entries_result.last_log_index = 0;

@@ -3,6 +3,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -737,6 +739,13 @@ static int remove_once(Systemd *s, const char *name) {
 
 static bool resets_fail;
 
+static void with_nothing(SystemdUnit *seen) {
+        snprintf(seen->active, sizeof(seen->active), "inactive");
+        snprintf(seen->load, sizeof(seen->load), "not-found");
+        seen->has_file = false;
+        seen->owner = SYSTEMD_ABSENT;
+}
+
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_resets++;
         return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
@@ -808,6 +817,76 @@ static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **sta
         count_messages(NULL);
 }
 
+/* The first one to end is that which resets its failure; its file goes meanwhile, and it with that. */
+static void a_failed_unit_that_is_gone_when_it_is_removed_costs_nothing(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        bent.reset_failed = reset_counted;
+        n_resets = 0;
+        run_unit(room, "web.service");
+        change(room, "failed", SYSTEMD_END_UNKNOWN);
+        run_ms(room, 1500);
+        settle(room);
+        close_agent(room);
+        assert_int_equal(unlink(path), 0);
+        bent.unlink = unlink_in_vain;
+        vain = (Vain) { .unit = "web.service", .held = true };
+        open_agent(room);
+        host_order(room->host, "web.service", ORDER_STOP);
+        UNTIL(room, vain.n == 1);
+        assert_int_equal(n_resets, 1);
+        pretence = (Pretence) { .unit = "web.service", .change = with_nothing };
+        sim_systemd_change(room->systemd, "web.service");
+        UNTIL(room, is_gone(room, "web.service"));
+        run_ms(room, 100);
+        vain.unit = NULL;
+        vain.done(vain.userdata, 0, "");
+        run_ms(room, 1000);
+        order(room, "other.service");
+        UNTIL(room, says(room, "other.service", "active"));
+}
+
+/* A start that is not answered wakes nothing. */
+static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same(void **state) {
+        Room *room = *state;
+        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+
+        bent.start = start_in_vain;
+        vain = (Vain) { .unit = "slow.service", .held = true };
+        await_round(room);
+        (void) unlink(path);
+        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        order_slowly(room, "slow.service");
+        order(room, "late.service");
+        until_calls(room, 1, 2 * WRITE_MS);
+        run_ms(room, WRITE_MS + 100);
+        assert_int_equal(n_starts, 1);
+        assert_int_equal(rmdir(path), 0);
+}
+
+/* It changes too often to be read each time. */
+static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.stop = stop_in_vain;
+        vain = (Vain) { .unit = "web.service" };
+        count_messages("web.service: stop");
+        for (unsigned i = 0; i < 20; i++) {
+                sim_systemd_change(room->systemd, "web.service");
+                run_ms(room, 5);
+        }
+        pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_STOPPED };
+        sim_systemd_change(room->systemd, "web.service");
+        host_order(room->host, "web.service", ORDER_STOP);
+        run_ms(room, 1000);
+        settle(room);
+        assert_int_equal(n_said, 0);
+        assert_int_equal(vain.n, 0);
+        count_messages(NULL);
+}
+
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_a_bent_room(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
@@ -841,6 +920,9 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
                 in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
+                in_a_bent_room(a_failed_unit_that_is_gone_when_it_is_removed_costs_nothing),
+                in_a_bent_room(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
+                in_a_bent_room(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
                 in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };
 
