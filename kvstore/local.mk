@@ -138,7 +138,7 @@ check_PROGRAMS += tests/unit/test-raft_folder_calls
 TESTS += tests/unit/test-raft_folder_calls
 tests_unit_test_raft_folder_calls_SOURCES = tests/unit/test-raft_folder_calls.c tests/lib/folder_room.h tests/lib/folder_room.c \
 	tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c \
-	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h
+	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/manual_loop.h tests/lib/manual_loop.c
 tests_unit_test_raft_folder_calls_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_raft_folder_calls_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=read_file_at \
 	-Wl,--wrap=fsync,--wrap=fstat,--wrap=fstatat,--wrap=ftruncate,--wrap=mkdirat,--wrap=unlinkat,--wrap=renameat \

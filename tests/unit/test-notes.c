@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,7 +17,7 @@
 static const char boot[] = "b0000000000000000000000000000001", invocation[] = "10000000000000000000000000000000";
 
 /* The next call of these fails with that. */
-static int mkdir_error, fsync_error, fdopendir_error;
+static int mkdir_error, fsync_error, fdopendir_error, link_error;
 
 int __real_mkdirat(int fd, const char *name, mode_t mode);
 int __wrap_mkdirat(int fd, const char *name, mode_t mode);
@@ -43,6 +44,13 @@ int __wrap_fsync_dir(int fd) {
 
 DIR *__wrap_fdopendir(int fd) {
         return fails(&fdopendir_error) ? NULL : __real_fdopendir(fd);
+}
+
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+        return fails(&link_error) ? -1 : __real_linkat(from_fd, from, to_fd, to, flags);
 }
 
 static Unit *unit_of(const char *name, const char *text) {
@@ -286,6 +294,34 @@ static size_t n_texts(void *scratch) {
 }
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
+
+static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it(void **state) {
+        static const char *const broken[] = { "nonsense", "{\"floor\":5,\"units\":[5]}" };
+        _cleanup_free_ char *dir = scratch_path(*state, "agent"), *bad = scratch_path(dir, "assignment.bad"), *path = scratch_path(dir, "assignment");
+        Notes n;
+
+        assert_int_equal(mkdir(dir, 0700), 0);
+        assert_int_equal(mkdir(bad, 0700), 0); /* which no file replaces */
+        for (size_t i = 0; i < ELEMENTS(broken); i++) {
+                Error err = {};
+
+                scratch_write(path, broken[i]);
+                assert_int_equal(notes_open(&n, dir, &err), -EISDIR);
+                assert_non_null(strstr(err.message, "cannot move"));
+                assert_null(n.table);
+                notes_close(&n);
+                assert_int_equal(access(path, F_OK), 0);
+        }
+        assert_int_equal(rmdir(bad), 0);
+
+        scratch_write(path, broken[1]);
+        link_error = EMLINK;
+        assert_int_equal(notes_open(&n, dir, NULL), 0);
+        assert_int_equal(n.floor, 0);
+        notes_close(&n);
+        assert_int_equal(access(bad, F_OK), 0);
+        assert_int_equal(access(path, F_OK), -1);
+}
 
 static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
         enum { UNITS = 16, TEXT_SIZE = NOTES_INLINE_MAX / UNITS, LINE_SIZE = 64 };
@@ -798,6 +834,7 @@ int main(void) {
                 in_scratch(an_unchanged_note_is_not_written_again),
                 in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
                 in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
+                in_scratch(a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it),
                 in_scratch(texts_of_a_mebibyte_in_all_are_in_the_one_file),
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
                 in_scratch(what_changes_during_a_write_is_written_by_the_next_one),

@@ -707,6 +707,92 @@ static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) 
         done(&b);
 }
 
+/* Its bytes are made anew for the disk. */
+static void a_state_that_comes_without_memory_is_not_installed(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVVV");
+        bool failed = true;
+
+        for (unsigned n = 1; failed; n++) {
+                Bench b;
+                int r;
+
+                start(&b, "VVV", 1, 1);
+                heap_left = UINT_MAX;
+                raft_heap_set(&heap);
+                alloc_fail_at(n);
+                r = receive_snapshot(&b, 2, 1, 60, &conf);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                raft_heap_set_default();
+                heap_left = 0;
+                assert_int_equal(r, failed ? -ENOMEM : 0);
+                assert_int_equal(has_said(&b, "install 60"), !failed);
+                done(&b);
+        }
+
+        for (unsigned n = 0; n < 5; n++) { /* of the engine those that read its configuration */
+                Bench b;
+
+                start(&b, "VVV", 1, 1);
+                heap_failed = false;
+                heap_left = n;
+                heap_fails_once = true;
+                raft_heap_set(&heap);
+                assert_int_equal(receive_snapshot(&b, 2, 1, 60, &conf), -ENOMEM);
+                raft_heap_set_default();
+                heap_fails_once = false;
+                heap_left = 0;
+                assert_true(heap_failed);
+                done(&b);
+        }
+}
+
+static void a_follower_that_there_is_no_memory_for_is_watched_later(void **state) {
+        Bench b;
+
+        start(&b, "VVs", 2, 1);
+        lead(&b, 2);
+        b.core->n_peers = 0;
+        b.core->peers_capacity = (free(b.core->peers), b.core->peers = NULL, 0);
+        heap_left = UINT_MAX;
+        raft_heap_set(&heap);
+        alloc_fail_at(1);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+        assert_true(alloc_has_failed());
+        alloc_fail_at(0);
+        assert_int_equal(b.core->n_peers, 0);
+        assert_int_equal(raft_core_tick(b.core, b.now_ms), 0);
+        assert_int_equal(b.core->n_peers, 1);
+        raft_heap_set_default();
+        heap_left = 0;
+        done(&b);
+}
+
+static void a_message_of_no_type_is_dropped(void **state) {
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .type = RAFT_MESSAGE_TIMEOUT_NOW + 1, .term = 9 }), 0);
+        assert_int_equal(receive(&b, 2, (RaftMessage) { .term = 9 }), 0);
+        assert_int_equal(raft_core_term(b.core), 1);
+        assert_said(&b, "");
+        done(&b);
+}
+
+static void a_rule_that_is_off_changes_nothing(void **state) {
+        _cleanup_conf_ Conf conf = conf_of("VVV");
+        RaftEntry entries[] = { command(1), change_entry(1, &conf), command(1) };
+        Bench b;
+
+        start(&b, "VVV", 1, 1);
+        assert_int_equal(rule_split_at_change(b.core, entries, 3), 1);
+        assert_int_equal(rule_snapshot_stored_only(b.core, &(RaftStateInfo) { .index = 9 }), -EAGAIN);
+        b.core->rules.split_at_change = b.core->rules.snapshot_stored_only = false;
+        assert_int_equal(rule_split_at_change(b.core, entries, 3), 3);
+        assert_int_equal(rule_snapshot_stored_only(b.core, &(RaftStateInfo) { .index = 9 }), 0);
+        done(&b);
+}
+
 /* -- The engine's defects -- */
 
 static void an_old_terms_leader_learns_the_term_and_no_index(void **state) {
@@ -1157,6 +1243,8 @@ static void a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing(
         assert_int_equal(raft_core_apply(b.core, b.now_ms), -EIO);
         assert_int_equal(raft_core_barrier(b.core, b.now_ms, &index, &term), -EIO);
         assert_int_equal(raft_core_checkpointed(b.core, b.now_ms, &(RaftStateInfo) { .index = 1, .term = 1 }, 0), -EIO);
+        assert_int_equal(raft_core_installed(b.core, b.now_ms), -EIO);
+        assert_int_equal(raft_core_start(b.core, b.now_ms, &(RaftCoreStart) { .first_index = 1 }), -EIO);
         assert_false(raft_core_is_behind(b.core));
         assert_int_equal(raft_core_submit(b.core, b.now_ms, "x", 1, &index, &term), -EIO);
         assert_int_equal(raft_core_change(b.core, b.now_ms, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 2 }, &index, &err), -EIO);
@@ -2217,6 +2305,10 @@ int main(void) {
                 cmocka_unit_test(what_the_owner_does_not_apply_at_once_follows_in_slices),
                 cmocka_unit_test(a_leader_that_is_behind_with_applying_takes_nothing_new),
                 cmocka_unit_test(a_state_that_is_installed_ends_what_was_to_be_applied),
+                cmocka_unit_test(a_state_that_comes_without_memory_is_not_installed),
+                cmocka_unit_test(a_follower_that_there_is_no_memory_for_is_watched_later),
+                cmocka_unit_test(a_message_of_no_type_is_dropped),
+                cmocka_unit_test(a_rule_that_is_off_changes_nothing),
                 cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
                 cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
                 cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),

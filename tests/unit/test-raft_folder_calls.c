@@ -16,8 +16,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "kvstore/raft/bootstrap.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/folder_room.h"
+#include "tests/lib/manual_loop.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/tree_file.h"
 
@@ -643,6 +645,56 @@ static int copy_all(Room *r, Error *err) {
         return e;
 }
 
+static int no_list(Disk *disk, char ***ret, size_t *ret_n) {
+        return -EIO;
+}
+
+static void a_log_is_founded_or_it_is_said_why_not(void **state) {
+        Room *r = *state;
+        _cleanup_free_ char *identity = NULL;
+        ManualLoop loop;
+        DiskOps ops;
+
+        begin(r);
+        manual_loop_init(&loop, 1);
+        for (unsigned n = 1, failed = 1; failed; n++) {
+                char name[32];
+                _cleanup_free_ char *folder = NULL;
+                Error err = {};
+                Disk *disk;
+                int e;
+
+                assert_true(n < 200);
+                snprintf(name, sizeof(name), "log%u", n);
+                folder = scratch_path(r->scratch, name);
+                assert_int_equal(disk_real_open(folder, &disk), 0);
+                alloc_fail_at(n);
+                e = bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0, &err);
+                failed = alloc_has_failed();
+                alloc_fail_at(0);
+                assert_int_equal(e, failed ? -ENOMEM : 0);
+                if (!failed) {
+                        assert_false(bootstrap_is_fresh(disk));
+                        assert_int_equal(bootstrap_set_aside(disk, NULL), 0);
+                        assert_true(bootstrap_is_fresh(disk));
+                        ops = *disk->ops; /* what cannot be listed may have one */
+                        ops.list = no_list;
+                        disk->ops = &ops;
+                        assert_false(bootstrap_is_fresh(disk));
+
+                        identity = scratch_path(r->path, "identity");
+                        (void) unlink(identity);
+                        assert_int_equal(mkdir(identity, 0700), 0);
+                        assert_true(bootstrap_found(&r->folder, disk, &loop.base.random, "127.0.0.1:1", 0, &err) < 0);
+                        assert_non_null(strstr(err.message, "cannot write "));
+                        assert_non_null(strstr(err.message, identity));
+                        assert_int_equal(rmdir(identity), 0);
+                }
+                disk_real_close(disk);
+        }
+        loop_done(&loop.base);
+}
+
 static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) {
         static int (*const acts[])(Room *r, Error *err) = { reopen_by_hand, rebuild, copy_all, probe, open_nothing, finish_incoming };
         unsigned descriptors = n_descriptors();
@@ -685,6 +737,7 @@ int main(void) {
                 in_a_room(the_room_is_that_of_the_file_system),
                 in_a_room(a_reason_that_cannot_be_read_is_one),
                 in_a_room(a_tree_that_cannot_shrink_stays_or_is_made_again),
+                in_a_room(a_log_is_founded_or_it_is_said_why_not),
                 in_a_room(what_fails_for_want_of_memory_says_so_and_works_again),
         };
 

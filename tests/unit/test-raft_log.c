@@ -1180,20 +1180,40 @@ static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
                 if (r == 0)
                         r = append(&b, 1, 2, 1, 2);
                 if (r == 0)
+                        r = append(&b, 2, 2, 1, 3); /* instead of that one */
+                if (r == 0)
                         r = raft_log_flush(b.log, on_flushed, &b);
+                if (r == 0)
+                        r = raft_log_reset(b.log, 7);
                 while (manual_loop_work(&b.loop))
                         if (r == 0 && b.n_failed > 0)
                                 r = b.error;
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
-                if (r == 0)
-                        assert_int_equal(b.n_appended, 1);
-                else
+                if (r == 0) {
+                        assert_int_equal(b.n_appended, 2);
+                        assert_int_equal(raft_log_last_index(b.log), 7);
+                } else
                         assert_int_equal(r, -ENOMEM);
                 if (!failed)
                         assert_int_equal(r, 0);
                 bench_done(&b);
         }
+}
+
+static void an_entry_that_could_not_be_read_again_is_not_written(void **state) {
+        _cleanup_free_ char *large = calloc(1, RAFT_ENTRY_SIZE_MAX + 1);
+        RaftEntry entry = { .term = 1, .type = RAFT_ENTRY_COMMAND, .data = large, .size = RAFT_ENTRY_SIZE_MAX + 1 };
+        Bench b;
+
+        assert_non_null(large);
+        bench_init(&b, 1);
+        create_and_open(&b);
+        assert_int_equal(raft_log_append(b.log, 1, 1, &entry, 1), 0);
+        turn_all(&b);
+        assert_int_equal(b.n_failed, 1);
+        assert_int_equal(b.error, -EFBIG);
+        bench_done(&b);
 }
 
 static void a_log_that_crashes_gives_all_back_and_says_nothing(void **state) {
@@ -1476,6 +1496,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(term_and_vote_are_written_beside_those_before),
                 cmocka_unit_test(term_and_hardware_that_cannot_be_written_end_the_log),
                 cmocka_unit_test(a_log_without_memory_says_so_and_can_be_opened_again),
+                cmocka_unit_test(an_entry_that_could_not_be_read_again_is_not_written),
                 cmocka_unit_test(a_log_that_cannot_be_read_says_which_file),
                 cmocka_unit_test(all_files_are_loaded_or_none),
                 cmocka_unit_test(one_entry_that_is_not_needed_is_not_kept),

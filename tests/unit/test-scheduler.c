@@ -46,6 +46,31 @@ static const char *pick(const Picture *p, const char *name, Error *err) {
         return r == 0 ? cluster_machine_name(m) : NULL;
 }
 
+/* The first six sentences; four machines by name with each. */
+static void of_many_reasons_the_first_ones_are_told(void **state) {
+        Picture p = {};
+        Error why;
+
+        picture_unit(&p, "new.service", "Conflicts=c*", TARGET_LAUNCHED);
+        for (unsigned i = 0; i < 8; i++) {
+                char machine[16], name[32];
+
+                snprintf(machine, sizeof(machine), "A%u", i);
+                snprintf(name, sizeof(name), "c%u.service", i);
+                picture_machine(&p, machine, "", PRESENCE_UP);
+                picture_unit(&p, name, "", TARGET_LAUNCHED);
+                picture_order(&p, machine, name, ORDER_RUN);
+        }
+        assert_null(pick(&p, "new.service", &why));
+        for (unsigned i = 0; i < 8; i++) {
+                char part[32];
+
+                snprintf(part, sizeof(part), "and c%u.service", i);
+                assert_int_equal(strstr(why.message, part) != NULL, i < 6);
+        }
+        picture_free(&p);
+}
+
 static void each_rule_says_no_in_a_sentence(void **state) {
         Picture p = {};
 
@@ -250,6 +275,28 @@ static void of_many_machines_that_refuse_for_one_reason_four_are_named(void **st
         picture_machine(&p, "E", "", PRESENCE_LOST);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A, B, C, D and 1 more: it is lost");
+        picture_free(&p);
+}
+
+/* Whichever of them is looked at first. */
+static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(void **state) {
+        static const char *const mutual[] = { "a.service", "b.service", "y.service", "z.service" };
+        SchedulerView *view;
+        Picture p = {};
+
+        picture_machine(&p, "A", "", PRESENCE_UP);
+        picture_unit(&p, "old.service", "Replaces=a.service\nReplaces=b.service\nReplaces=y.service\nReplaces=z.service", TARGET_LAUNCHED);
+        for (size_t i = 0; i < ELEMENTS(mutual); i++) {
+                if (i == 2) {
+                        picture_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
+                        picture_order(&p, "A", "new.service", ORDER_RUN);
+                }
+                picture_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
+                picture_order(&p, "A", mutual[i], ORDER_RUN);
+        }
+        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")), unit(&p, "new.service"));
+        scheduler_view_free(view);
         picture_free(&p);
 }
 
@@ -619,6 +666,7 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_rule_says_no_in_a_sentence),
+                cmocka_unit_test(of_many_reasons_the_first_ones_are_told),
                 cmocka_unit_test(who_keeps_getting_lost_rests_twice_as_long_each_time),
                 cmocka_unit_test(a_conflict_counts_in_both_directions),
                 cmocka_unit_test(what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody),
@@ -626,6 +674,7 @@ int main(void) {
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
                 cmocka_unit_test(a_unit_that_fits_nowhere_is_told_why_of_all),
                 cmocka_unit_test(of_many_machines_that_refuse_for_one_reason_four_are_named),
+                cmocka_unit_test(of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name),
                 cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
                 cmocka_unit_test(rules_found_by_the_index_are_those_that_looking_at_all_finds),
