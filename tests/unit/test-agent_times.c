@@ -242,6 +242,34 @@ static void that_everything_is_published_is_reported_to_a_cluster_that_waits_for
         count_messages(NULL);
 }
 
+/* A unit that changes without end is read ten times a second: in between it is not known. */
+static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
+        Room *room = *state;
+        unsigned n_before;
+        uint64_t listings;
+
+        run_unit(room, "web.service");
+        close_agent(room);
+        write_adopting(room, KV_SET);
+        memset(&reports, 0, sizeof(reports));
+        reports.error = -ENOMEM;
+        open_agent(room);
+        UNTIL(room, reports.n > 0);
+        settle(room);
+        for (unsigned i = 0; i < 20; i++)
+                events.on_job_removed(events.userdata, "web.service", "done");
+        run_ms(room, 20);
+        listings = agent_counts(room->agent)->listings;
+        n_before = reports.n;
+        for (unsigned i = 0; i < 100; i++) {
+                events.on_job_removed(events.userdata, "web.service", "done");
+                run_ms(room, 5);
+        }
+        assert_in_range(reports.n - n_before, 0, agent_counts(room->agent)->listings - listings + 1);
+        reports.error = 0;
+        UNTIL(room, is_reported(room));
+}
+
 static void an_order_for_another_host_costs_no_pass(void **state) {
         OrderChange change = { .machine = "cccccccccccccccccccccccccccccccc", .order = ORDER_RUN, .unit = "web.service", .reason = "a test says so" };
         Room *room = *state;
@@ -639,6 +667,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_unit_that_is_restarted_again_and_again_is_published_as_on_its_way),
                 in_a_bent_room(nothing_is_published_before_this_host_has_caught_up),
                 in_a_bent_room(that_everything_is_published_is_reported_to_a_cluster_that_waits_for_it),
+                in_a_bent_room(while_a_unit_is_still_to_be_read_nothing_is_reported),
                 in_a_bent_room(an_order_for_another_host_costs_no_pass),
                 in_a_bent_room(orders_count_as_soon_as_the_registry_has_what_this_host_has_acted_on),
                 in_a_bent_room(a_new_lineage_is_noted_when_what_runs_was_published_for_half_a_minute),
