@@ -59,7 +59,7 @@ static const char *const *call_names(const AgentCall *call) {
         return (const char *const *) call->names;
 }
 
-/* One that is busy, or asked for, stays; of a failed one that is removed a second call may end first, and it may go then. */
+/* A unit that is busy, or asked for, is not collected. */
 static AgentUnit *agent_called(const AgentCall *call, size_t i) {
         return agent_unit(call->agent, call->names[i], false);
 }
@@ -71,21 +71,25 @@ static bool agent_has_started(const Agent *a, const AgentUnit *u) {
         return note && note->kind == ORDER_RUN && streq(note->started_boot, a->boot_id);
 }
 
+/* Returns false when the agent is closing; the last call of such an agent frees it. */
+static bool agent_call_ended(Agent *a) {
+        a->calls--;
+        if (!a->closing)
+                return true;
+        if (a->calls == 0)
+                free(a);
+        return false;
+}
+
 /* Ends a call: its units are looked at again. Returns false when the agent is gone. */
 static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
         Agent *a = call->agent;
 
-        a->calls--;
-        if (a->closing) {
-                if (a->calls == 0)
-                        free(a);
+        if (!agent_call_ended(a))
                 return false;
-        }
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_called(call, i);
 
-                if (!u)
-                        continue;
                 u->busy = false;
                 agent_refresh_now(a, u);
                 if (call->step == AGENT_WRITE)
@@ -110,12 +114,8 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
         Agent *a = call->agent;
 
-        a->calls--;
-        if (a->closing) {
-                if (a->calls == 0)
-                        free(a);
+        if (!agent_call_ended(a))
                 return;
-        }
         a->looking = false;
         for (size_t i = 0; error == 0 && i < n; i++)
                 agent_look_at(a, &units[i], call->listing);
@@ -256,8 +256,10 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
                 return;
         }
         agent_mark_unproven(call, call->listing); /* another program may have made systemd read the file */
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+                agent_look_at(a, &units[i], call->listing);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT || streq(units[i].load, "error");
+        }
         if (reload && !call->reloaded) {
                 call->reloaded = true;
                 r = a->systemd->ops->reload(a->systemd, agent_on_reloaded, call);
@@ -382,10 +384,11 @@ static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
                 agent_remove_done(call, r, sentence);
 }
 
+/* Its removal is under way, and ends for itself. That it had not failed, or is gone, is as well. */
 static void agent_on_reset(void *userdata, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
 
-        (void) agent_call_done(call, 0, ""); /* that it had not failed, or is gone, is as well */
+        (void) agent_call_ended(call->agent);
 }
 
 static void agent_remove(AgentCall *call) {
@@ -445,7 +448,7 @@ static int agent_note(Agent *a, const AgentUnit *unit, bool started, bool starti
         return 0;
 }
 
-/* Before 's', to stop or to remove; what is stopped has an order. */
+/* Note that 'unit' is about to be stopped or removed. What is to be stopped has an order and, if that is to run, a text: the plan saw both. */
 static void agent_note_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
         const ClusterOrder *o = cluster_order(registry_cluster(a->registry), a->machine_id, unit->name);
         const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
@@ -570,19 +573,15 @@ static void agent_save_done(void *userdata) {
         const AgentCall *last;
 
         a->write = notes_write_free(a->write);
-        a->calls--;
-        if (a->closing) {
-                if (a->calls == 0)
-                        free(a);
+        if (!agent_call_ended(a))
                 return;
-        }
         if (r == -ESTALE) { /* the calls that wait for it wait for the next one */
                 agent_save(a);
                 return;
         }
         agent_save_ended(a, r);
         last = TAILQ_LAST(&a->waiting, AgentCalls);
-        if (last && last->save > a->n_saved)
+        if (a->note_error == 0 || (last && last->save > a->n_saved)) /* systemd may be away, and no pass come */
                 agent_save(a);
 }
 

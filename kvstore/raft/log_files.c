@@ -412,7 +412,7 @@ int raft_log_files_flush(RaftLogFiles *f) {
         RaftLogFile *file = current(f);
         int r;
 
-        assert(f->buffer.error == 0); /* who cannot fill it writes nothing any more */
+        assert(f->buffer.error == 0); /* after a failed append the job ends, and the log takes no further operation */
         if (f->buffer.size == 0)
                 return 0;
 

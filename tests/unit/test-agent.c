@@ -1358,7 +1358,8 @@ static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **s
         UNTIL(room, room->fake->n_held == 1);
         host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
         host_order(room->host, "web.service", ORDER_RUN);
-        host_pause(room->host, 50);
+        UNTIL(room, cluster_order(registry_cluster(room->host->registry), room->host->id, "web.service")->unit_index
+                            == cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
         room->fake->hold = "LinkUnitFiles";
         room->fake->deaf = false;
         fake_bus_disconnect(room->fake);

@@ -739,13 +739,6 @@ static int remove_once(Systemd *s, const char *name) {
 
 static bool resets_fail;
 
-static void with_nothing(SystemdUnit *seen) {
-        snprintf(seen->active, sizeof(seen->active), "inactive");
-        snprintf(seen->load, sizeof(seen->load), "not-found");
-        seen->has_file = false;
-        seen->owner = SYSTEMD_ABSENT;
-}
-
 static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
         n_resets++;
         return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
@@ -817,34 +810,97 @@ static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **sta
         count_messages(NULL);
 }
 
-/* The first one to end is that which resets its failure; its file goes meanwhile, and it with that. */
-static void a_failed_unit_that_is_gone_when_it_is_removed_costs_nothing(void **state) {
-        Room *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+static int start_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        vain.n++;
+        return real_ops->start(s, name, done, userdata);
+}
 
-        bent.reset_failed = reset_counted;
-        n_resets = 0;
-        run_unit(room, "web.service");
-        change(room, "failed", SYSTEMD_END_UNKNOWN);
-        run_ms(room, 1500);
+/* That its failure is reset ends before that. */
+static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state) {
+        const char *name = "web.service";
+        Room *room = *state;
+
+        run_unit(room, name);
+        sim_systemd_end(room->systemd, name);
+        UNTIL(room, says(room, name, "failed"));
         settle(room);
-        close_agent(room);
-        assert_int_equal(unlink(path), 0);
+        await_round(room);
         bent.unlink = unlink_in_vain;
-        vain = (Vain) { .unit = "web.service", .held = true };
-        open_agent(room);
-        host_order(room->host, "web.service", ORDER_STOP);
+        vain = (Vain) { .unit = name, .held = true };
+        host_order(room->host, name, ORDER_STOP);
         UNTIL(room, vain.n == 1);
-        assert_int_equal(n_resets, 1);
-        pretence = (Pretence) { .unit = "web.service", .change = with_nothing };
-        sim_systemd_change(room->systemd, "web.service");
-        UNTIL(room, is_gone(room, "web.service"));
-        run_ms(room, 100);
+        vain.n = 0;
+        bent.start = start_counted;
+        host_order(room->host, name, ORDER_RUN);
+        settle(room);
+        run_ms(room, 3000);
+        assert_int_equal(vain.n, 0);
         vain.unit = NULL;
+        assert_int_equal(real_ops->unlink(room->bus, &name, 1, vain.done, vain.userdata), 0);
+        UNTIL(room, says(room, name, "active"));
+        assert_int_equal(vain.n, 1);
+        assert_int_equal(n_unnoted, 0);
+}
+
+static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer(void **state) {
+        Room *room = *state;
+
+        bent.start = start_in_vain;
+        vain = (Vain) { .unit = "web.service", .held = true };
+        order(room, "web.service");
+        until_calls(room, 1, 1000);
+        run_ms(room, 200);
+        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
+        order_to(room, "other.service", ONE, ORDER_LOAD);
+        UNTIL(room, world_loop_is_working(room->loop));
         vain.done(vain.userdata, 0, "");
-        run_ms(room, 1000);
-        order(room, "other.service");
-        UNTIL(room, says(room, "other.service", "active"));
+        assert_true(notes_say(room, "\"starting\":true"));
+        sim_systemd_drop_bus(room->systemd, 20000);
+        run_ms(room, 3 * WRITE_MS);
+        assert_false(notes_say(room, "\"starting\":true"));
+}
+
+static struct {
+        bool armed; /* for the listing after a link */
+        SystemdListed done;
+        void *userdata;
+        unsigned n_stops;
+} socket_start;
+
+static void start_by_socket(void *userdata, int error, const SystemdUnit *units, size_t n) {
+        socket_start.done(socket_start.userdata, error, units, n);
+        pretence = (Pretence) { .unit = "web.service", .active = "active", .change = with_former_invocation };
+}
+
+static int list_before_socket(Systemd *s, const char *const *names, size_t n, bool all, SystemdListed done, void *userdata) {
+        if (!socket_start.armed || !is_linked)
+                return list_pretended(s, names, n, all, done, userdata);
+        socket_start.armed = false;
+        socket_start.done = done;
+        socket_start.userdata = userdata;
+        return list_pretended(s, names, n, all, start_by_socket, NULL);
+}
+
+static int stop_counted(Systemd *s, const char *name, SystemdDone done, void *userdata) {
+        socket_start.n_stops++;
+        return real_ops->stop(s, name, done, userdata);
+}
+
+static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **state) {
+        Room *room = *state;
+
+        run_unit(room, "web.service");
+        bent.link = link_noted;
+        bent.list = list_before_socket;
+        bent.stop = stop_counted;
+        is_linked = false;
+        socket_start.armed = true;
+        socket_start.n_stops = 0;
+        order_to(room, "web.service", TWO, ORDER_RUN);
+        UNTIL(room, !socket_start.armed && pretence.unit);
+        run_ms(room, 3000);
+        settle(room);
+        assert_int_equal(socket_start.n_stops, 1); /* of the former one */
 }
 
 /* A start that is not answered wakes nothing. */
@@ -920,7 +976,9 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_state_is_published_with_the_time_of_its_last_change),
                 in_a_bent_room(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
                 in_a_bent_room(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
-                in_a_bent_room(a_failed_unit_that_is_gone_when_it_is_removed_costs_nothing),
+                in_a_bent_room(a_failed_unit_is_left_alone_until_its_removal_has_ended),
+                in_a_bent_room(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
+                in_a_bent_room(what_begins_after_systemd_has_shown_the_new_text_runs_that),
                 in_a_bent_room(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
                 in_a_bent_room(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
                 in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
