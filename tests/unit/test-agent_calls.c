@@ -903,6 +903,24 @@ static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **st
         assert_int_equal(socket_start.n_stops, 1); /* of the former one */
 }
 
+static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again(void **state) {
+        Room *room = *state;
+        uint64_t changed_ms;
+
+        run_unit(room, "web.service");
+        bent.start = start_in_vain;
+        vain.unit = "web.service";
+        change(room, "inactive", SYSTEMD_END_STOPPED_FOR);
+        run_ms(room, 500);
+        change(room, "active", SYSTEMD_END_UNKNOWN);
+        run_ms(room, 3000);
+        assert_int_equal(vain.n, 0);
+        changed_ms = world_now_ms(room->world);
+        change(room, "inactive", SYSTEMD_END_STOPPED_FOR);
+        until_calls(room, 1, 2000);
+        assert_in_range(vain.at_ms[0] - changed_ms, 1000, 1200);
+}
+
 /* A start that is not answered wakes nothing. */
 static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same(void **state) {
         Room *room = *state;
@@ -979,6 +997,7 @@ int main(int argc, char *argv[]) {
                 in_a_bent_room(a_failed_unit_is_left_alone_until_its_removal_has_ended),
                 in_a_bent_room(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
                 in_a_bent_room(what_begins_after_systemd_has_shown_the_new_text_runs_that),
+                in_a_bent_room(a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again),
                 in_a_bent_room(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
                 in_a_bent_room(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
                 in_a_bent_room(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),

@@ -1963,6 +1963,16 @@ static void a_removal_leaves_only_when_it_is_on_our_disk(void **state) {
         assert_true(has_said(&b, "send 2 append 3 behind 6 1\n"));
         done(&b);
 
+        start(&b, "VVVV", 2, 5);
+        elect(&b);
+        assert_int_equal(durable(&b), 0);
+        for (uint64_t from = 2; from <= 4; from++)
+                assert_int_equal(receive_result(&b, from, 6), 0);
+        assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
+        assert_int_equal(receive(&b, 2, rejected), 0); /* it asks for it before */
+        assert_false(has_said(&b, "behind 6 1"));
+        done(&b);
+
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
         assert_int_equal(change(&b, RAFT_CHANGE_REMOVE, 4, NULL, false), 0);
