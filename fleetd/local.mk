@@ -126,7 +126,7 @@ tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_plan_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_notes_SOURCES = tests/unit/test-notes.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_notes_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_notes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat
+tests_unit_test_notes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mkdirat,--wrap=fsync_dir,--wrap=fdopendir,--wrap=linkat,--wrap=pthread_mutex_lock
 tests_unit_test_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_directory_diff_SOURCES = tests/unit/test-directory_diff.c $(FLEETD_PICTURE)
 tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)

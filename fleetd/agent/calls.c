@@ -81,12 +81,12 @@ static bool agent_call_ended(Agent *a) {
         return false;
 }
 
-/* Ends a call: its units are looked at again. Returns false when the agent is gone. */
-static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
+/* Ends a call: its units are looked at again, by a pass that comes soon. The agent may be gone then. */
+static void agent_call_done(AgentCall *call, int error, const char *sentence) {
         Agent *a = call->agent;
 
         if (!agent_call_ended(a))
-                return false;
+                return;
         for (size_t i = 0; i < call->n; i++) {
                 AgentUnit *u = agent_called(call, i);
 
@@ -104,8 +104,6 @@ static bool agent_call_done(AgentCall *call, int error, const char *sentence) {
                         u->trouble[0] = 0;
                 }
         }
-        agent_wake(a);
-        return true;
 }
 
 /* -- Looking -- */
@@ -218,7 +216,7 @@ static void agent_on_called(void *userdata, int error, const char *sentence) {
                 } else if (note && error != -ETIMEDOUT && error != -ECONNRESET && error != -ECANCELED)
                         agent_cancel_start(a, note, agent_called(call, 0)); /* it never left for systemd, or was refused */
         }
-        (void) agent_call_done(call, error, sentence);
+        agent_call_done(call, error, sentence);
 }
 
 /* A socket, a timer or a person may have started one before systemd had read its new text: 'listing', or a later one, shows that. */
@@ -237,7 +235,7 @@ static void agent_write_done(AgentCall *call, int error, const char *sentence) {
                 if (error < 0 || call->reloaded)
                         agent_mark_unproven(call, a->n_listings + 1);
         }
-        (void) agent_call_done(owned, error, sentence);
+        agent_call_done(owned, error, sentence);
 }
 
 static void agent_on_reloaded(void *userdata, int error, const char *sentence) {
@@ -349,7 +347,7 @@ static void agent_remove_done(AgentCall *call, int error, const char *sentence) 
 
         if (!call->agent->closing)
                 call->agent->removing = false;
-        (void) agent_call_done(owned, error, sentence);
+        agent_call_done(owned, error, sentence);
 }
 
 /* A socket, a timer or a person may have started it since it was seen stopped: then its file and its note stay, by which it is ours, and it is
@@ -515,7 +513,7 @@ static void agent_begin_call(AgentCall *call) {
                 return;
         }
         if (!agent_is_due(a, call, u)) {
-                (void) agent_call_done(call, 0, "");
+                agent_call_done(call, 0, "");
                 (void) agent_call_free(call);
                 return;
         }

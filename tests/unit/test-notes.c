@@ -2,6 +2,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,7 +40,18 @@ int __wrap_mkdirat(int fd, const char *name, mode_t mode) {
         return fails(&mkdir_error) ? -1 : __real_mkdirat(fd, name, mode);
 }
 
+/* Of a write that is held in the middle. */
+static struct {
+        bool armed;
+        sem_t begun, goes_on, locking;
+        unsigned n;
+} hold;
+
 int __wrap_fsync_dir(int fd) {
+        if (hold.armed && hold.n++ == 0) {
+                assert_int_equal(sem_post(&hold.begun), 0);
+                assert_int_equal(sem_wait(&hold.goes_on), 0);
+        }
         return fails(&fsync_error) ? -errno : __real_fsync_dir(fd);
 }
 
@@ -51,6 +64,15 @@ int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int 
 
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
         return fails(&link_error) ? -1 : __real_linkat(from_fd, from, to_fd, to, flags);
+}
+
+int __real_pthread_mutex_lock(pthread_mutex_t *lock);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock);
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *lock) {
+        if (hold.armed)
+                assert_int_equal(sem_post(&hold.locking), 0);
+        return __real_pthread_mutex_lock(lock);
 }
 
 static Unit *unit_of(const char *name, const char *text) {
@@ -518,6 +540,39 @@ static void note_large_ones(Notes *n) {
 }
 
 /* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
+static void *run_write(void *write) {
+        notes_write_run(write);
+        assert_int_equal(sem_post(&hold.locking), 0);
+        return NULL;
+}
+
+/* As a daemon does that stops while its worker writes. */
+static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
+        pthread_t worker, other;
+        NotesWrite *write;
+        Notes n;
+
+        assert_int_equal(notes_open(&n, *state, NULL), 0);
+        note_large_ones(&n); /* of texts with a folder that is synced */
+        assert_int_equal(notes_write_new(&n, &write), 1);
+        assert_int_equal(sem_init(&hold.begun, 0, 0) | sem_init(&hold.goes_on, 0, 0) | sem_init(&hold.locking, 0, 0), 0);
+        hold.n = 0;
+        hold.armed = true;
+        assert_int_equal(pthread_create(&worker, NULL, run_write, write), 0);
+        assert_int_equal(sem_wait(&hold.begun), 0);
+        while (sem_trywait(&hold.locking) == 0) /* its own */
+                ;
+        assert_int_equal(pthread_create(&other, NULL, run_write, write), 0);
+        assert_int_equal(sem_wait(&hold.locking), 0); /* it waits for the first one, or has ended */
+        assert_int_equal(sem_post(&hold.goes_on), 0);
+        assert_int_equal(pthread_join(worker, NULL) | pthread_join(other, NULL), 0);
+        hold.armed = false;
+        assert_int_equal(hold.n, 1);
+        assert_int_equal(notes_write_end(&n, write), 0);
+        notes_write_free(write);
+        notes_close(&n);
+}
+
 static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
         _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
         NotesWrite *write;
@@ -839,6 +894,7 @@ int main(void) {
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
                 in_scratch(what_changes_during_a_write_is_written_by_the_next_one),
                 in_scratch(what_could_not_be_written_is_still_to_be),
+                in_scratch(a_write_that_is_run_twice_at_once_is_made_once),
                 in_scratch(a_removed_folder_is_made_again_with_all_that_is_noted),
                 in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
                 in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
