@@ -112,28 +112,25 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
 
 /* Until what is left fits into one listing, of which the caller's request removes the rest. */
 static int remove_leaves(Client *c, const char *key, Error *err) {
-        _cleanup_free_ Part *part = NEW0(Part, 1);
+        Part part = { .max = PART_MAX };
         size_t max = PART_MAX, in_vain = 0;
         bool busy;
         int r = 0;
 
-        if (!part)
-                return -ENOMEM;
-        part->max = PART_MAX;
-        for (bool more = true; r >= 0 && more && in_vain < IN_VAIN_MAX; part_clear(part)) {
-                r = kv_pages(c, key, "values=false&limit=1000", part_add, part, err);
+        for (bool more = true; r >= 0 && more && in_vain < IN_VAIN_MAX; part_clear(&part)) {
+                r = kv_pages(c, key, "values=false&limit=1000", part_add, &part, err);
                 if (r < 0 && r != -ECANCELED)
                         break;
-                r = remove_part(c, part, &max, err);
+                r = remove_part(c, &part, &max, err);
                 busy = r == -EBUSY;
                 if (busy) {
                         (void) usleep(PAUSE_US);
                         r = 0;
                 }
                 in_vain = r == 0 ? in_vain + 1 : 0;
-                more = part->n > 1 && (busy || part->more || max < PART_MAX);
+                more = part.n > 1 && (busy || part.more || max < PART_MAX);
         }
-        part_clear(part);
+        part_clear(&part);
         return r < 0 ? r : in_vain == IN_VAIN_MAX ? error_set(err, -EBUSY, "others write below it, or the server is busy: a part is left") : 0;
 }
 

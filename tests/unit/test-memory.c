@@ -362,15 +362,17 @@ static char *folder, *sub;
 
 static int settings(void *userdata) {
         char *arguments[] = { (char *) "fleetd", (char *) "--metadata=a=b,c=d", (char *) "--join=10.0.0.1:2380", (char *) "--listen-peer=10.0.0.2:2380",
-                              (char *) "--peer-key=/key", NULL, NULL };
+                              (char *) "--peer-key=/key", (char *) "--backup=/file", NULL, NULL };
         char config[400];
         Settings s = {};
         Error err = {};
         int r;
 
         snprintf(config, sizeof(config), "--config=%s/fleetd.conf", folder);
-        arguments[5] = config;
-        r = settings_read(&s, 6, arguments, &err);
+        arguments[6] = config;
+        r = settings_read(&s, 7, arguments, &err);
+        if (r == 0)
+                assert_string_equal(s.backup ?: "none", "/file");
         settings_done(&s);
         if (r != 0 && r != -ENOMEM)
                 print_error("%s\n", err.message);
