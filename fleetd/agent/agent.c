@@ -440,8 +440,10 @@ static void agent_pass(void *userdata) {
         agent_freshen(a);
         if (a->fresh != fresh)
                 a->all_dirty = true;
-        if (!a->systemd->ops->is_ready(a->systemd))
+        if (!a->systemd->ops->is_ready(a->systemd)) {
+                agent_save(a);
                 return;
+        }
         notes_enter(&a->notes, a->boot_id, a->systemd->ops->era(a->systemd));
 
         if (a->all_dirty || a->look_all)

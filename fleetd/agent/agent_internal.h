@@ -118,7 +118,7 @@ void agent_look(Agent *a);
 /* Carries out steps[i] on units[i]: notes first, and once they are on disk calls to systemd, in batches where it can be. What cannot be noted or
  * called without memory is put off. True: there are notes by which to plan again. */
 bool agent_take(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
-/* No job came of the start of 'u' (NULL: not known) that was noted: it is still to be made. */
+/* No job came of the start of 'u' that was noted: it is still to be made. */
 void agent_cancel_start(Agent *a, Note *note, AgentUnit *u);
 /* Has the notes written if they changed; says once why it cannot. */
 void agent_save(Agent *a);

@@ -59,7 +59,7 @@ static const char *const *call_names(const AgentCall *call) {
         return (const char *const *) call->names;
 }
 
-/* A unit that is busy, or asked for, is not collected. */
+/* Never NULL: agent_settle() keeps a unit that is busy or asked for. */
 static AgentUnit *agent_called(const AgentCall *call, size_t i) {
         return agent_unit(call->agent, call->names[i], false);
 }
@@ -382,7 +382,7 @@ static void agent_on_unlinked(void *userdata, int error, const char *sentence) {
                 agent_remove_done(call, r, sentence);
 }
 
-/* Its removal is under way, and ends for itself. That it had not failed, or is gone, is as well. */
+/* Ignore the result: the removal of the unit goes on, and reports its own errors. */
 static void agent_on_reset(void *userdata, int error, const char *sentence) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
 
@@ -579,7 +579,7 @@ static void agent_save_done(void *userdata) {
         }
         agent_save_ended(a, r);
         last = TAILQ_LAST(&a->waiting, AgentCalls);
-        if (a->note_error == 0 || (last && last->save > a->n_saved)) /* systemd may be away, and no pass come */
+        if (last && last->save > a->n_saved)
                 agent_save(a);
 }
 

@@ -815,7 +815,7 @@ static int start_counted(Systemd *s, const char *name, SystemdDone done, void *u
         return real_ops->start(s, name, done, userdata);
 }
 
-/* That its failure is reset ends before that. */
+/* ResetFailedUnit ends before the removal. */
 static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state) {
         const char *name = "web.service";
         Room *room = *state;

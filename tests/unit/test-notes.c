@@ -539,7 +539,6 @@ static void note_large_ones(Notes *n) {
         }
 }
 
-/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
 static void *run_write(void *write) {
         notes_write_run(write);
         assert_int_equal(sem_post(&hold.locking), 0);
@@ -573,6 +572,7 @@ static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         notes_close(&n);
 }
 
+/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
 static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
         _cleanup_free_ char *dir = scratch_path(*state, "agent"), *elsewhere = scratch_path(*state, "elsewhere");
         NotesWrite *write;

@@ -40,6 +40,15 @@ static void garble_opens(Room *r) {
         room_make_file(r, "trusted", text);
 }
 
+/* Of a later version, for example. */
+static void add_unknown_lines(Room *r) {
+        _cleanup_free_ char *marker = strdup(room_marker(r)), *text = NULL;
+        char *behind = strchr(strstr(marker, "\nopens ") + 1, '\n') + 1;
+
+        assert_true(asprintf(&text, "%.*slater %0200u\n%s", (int) (behind - marker), marker, 1u, behind) > 0);
+        room_make_file(r, "trusted", text);
+}
+
 static void copy_live(Room *r) {
         size_t size;
         _cleanup_free_ char *bytes = room_read(r, "live/data.mdb", &size);
@@ -95,6 +104,7 @@ static void a_tree_is_believed_only_if_nothing_speaks_against_it(void **state) {
                 { room_crash, change_machine, false },
                 { room_stop, lose_marker, false },
                 { room_stop, garble_opens, false },
+                { room_stop, add_unknown_lines, true },
                 { room_stop, copy_live, false },
                 { distrust_and_crash, NULL, false },
                 { distrust_and_stop, NULL, false },
