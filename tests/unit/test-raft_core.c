@@ -707,7 +707,7 @@ static void a_state_that_is_installed_ends_what_was_to_be_applied(void **state) 
         done(&b);
 }
 
-/* Its bytes are made anew for the disk. */
+/* Its configuration is encoded for the disk. */
 static void a_state_that_comes_without_memory_is_not_installed(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVVV");
         bool failed = true;
